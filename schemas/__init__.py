@@ -1,0 +1,1 @@
+"""The contracts between producers, worker, models and consumers of the topics."""
