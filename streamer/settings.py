@@ -1,0 +1,286 @@
+"""Every setting of the product: frozen, validated, with its default.
+
+Later wins: default, `streamer.toml` (or `--config FILE`), environment `STREAMER_<SECTION>__<KEY>`,
+command-line options. A secret may come from a file: `STREAMER_KAFKA__SASL_PASSWORD_FILE`, or
+`sasl_password_file` in the toml. Empty environment variables count as not set.
+An unknown key or a bad value raises `SettingsError`, which names key, place and expectation and
+never shows a secret. How the layers are read is in `settings_layers`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from streamer.settings_layers import Layered, SettingsError, read_layers
+
+__all__ = ["Settings", "SettingsError", "load_settings"]
+
+_TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+_HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:,\[\]]+):(\d{1,5})")
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _bootstrap(value: str) -> str:
+    servers = [server.strip() for server in value.split(",")]
+    for server in servers:
+        found = _HOST_PORT.fullmatch(server)
+        if found is None or not 0 < int(found[2]) < 65536:
+            raise ValueError("Input should be host:port, several separated by commas")
+    return ",".join(servers)
+
+
+def _topic_name(value: str) -> str:
+    if _TOPIC_NAME.fullmatch(value) is None or value in (".", ".."):
+        raise ValueError("Input should be 1 to 249 letters, digits, dots, underscores or hyphens")
+    return value
+
+
+def _timestamp_ms(value: object) -> object:
+    """Milliseconds UTC from a number, or from a date or date-time (RFC 3339, UTC unless it says)."""
+    if isinstance(value, str) and not re.fullmatch(r"-?\d+", value):
+        try:
+            value = dt.datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError("Input should be a date such as 1990-01-01, or milliseconds UTC") from None
+    elif isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        value = dt.datetime.combine(value, dt.time())
+    if isinstance(value, dt.datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=dt.UTC)
+        return round(aware.timestamp() * 1000)
+    return value
+
+
+def _names(value: object) -> object:
+    """A list; in the environment `logout,exit` or `["logout", "exit"]`."""
+    if not isinstance(value, str):
+        return value
+    if value.startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError("Input should be a list of names") from None
+    return [name.strip() for name in value.split(",")]
+
+
+TopicName = Annotated[str, AfterValidator(_topic_name)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+TimestampMs = Annotated[int, BeforeValidator(_timestamp_ms)]
+PositiveSeconds = Annotated[float, Field(ge=0.001, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class KafkaSettings(_Section):
+    """How to reach the brokers; key names as Kafka's own clients have them."""
+
+    bootstrap_servers: Annotated[str, AfterValidator(_bootstrap)] = "127.0.0.1:9092"
+    client_id: str = "clicks-to-intent"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_ca_location: Path | None = None
+    """PEM file of the authorities that may sign the brokers; none: the system's."""
+    ssl_certificate_location: Path | None = None
+    ssl_key_location: Path | None = None
+    ssl_key_password: SecretStr | None = None
+    ssl_endpoint_identification_algorithm: Literal["https", "none"] = "https"
+    """`none` accepts a broker whose certificate names another host."""
+    request_timeout_ms: Annotated[int, Field(ge=1000)] = 30_000
+    connect_timeout_s: PositiveSeconds = 5
+    """How long a command waits for a broker at its start before it gives up."""
+
+    @model_validator(mode="after")
+    def _credentials_are_whole(self) -> KafkaSettings:
+        if self.security_protocol.startswith("SASL_") and not (self.sasl_username and self.sasl_password):
+            raise ValueError(f"{self.security_protocol} needs kafka.sasl_username and kafka.sasl_password")
+        if self.ssl_key_location and not self.ssl_certificate_location:
+            raise ValueError("kafka.ssl_key_location needs kafka.ssl_certificate_location")
+        return self
+
+
+class AppSettings(_Section):
+    id: TopicName = "clicks-to-intent"
+    """Consumer group, prefix of the changelog topic and of the transactional ids."""
+
+
+class TopicSettings(_Section):
+    clicks: TopicName = "web.clicks.v1"
+    intents: TopicName = "web.session-intents.v1"
+    embeddings: TopicName = "web.session-embeddings.v1"
+    visitors: TopicName = "web.visitor-intents.v1"
+    late: TopicName = "web.clicks-late.v1"
+    dlq: TopicName = "web.clicks-dlq.v1"
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
+    replication: Annotated[int, Field(ge=1, le=100)] = 1
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> TopicSettings:
+        names = [self.clicks, self.intents, self.embeddings, self.visitors, self.late, self.dlq]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two topics are called {name!r}; expected six different names")
+        return self
+
+
+class ClickSettings(_Section):
+    format: Literal["auto", "json", "avro"] = "auto"
+    max_bytes: Annotated[int, Field(ge=256, le=16 * 1024 * 1024)] = 262_144
+    min_timestamp: TimestampMs = 631_152_000_000
+    """Milliseconds UTC (1990-01-01); may be written as a date. Clicks before it are refused."""
+    arrival: Literal["log_append_time", "create_time"] = "log_append_time"
+
+
+class SessionSettings(_Section):
+    gap_s: PositiveSeconds = 1800
+    max_duration_s: PositiveSeconds = 43_200
+    max_events: Annotated[int, Field(ge=1)] = 2500
+    end_events: Names = ("logout",)
+
+    @cached_property
+    def gap_ms(self) -> int:
+        return _ms(self.gap_s)
+
+    @cached_property
+    def max_duration_ms(self) -> int:
+        return _ms(self.max_duration_s)
+
+
+class WatermarkSettings(_Section):
+    out_of_orderness_s: Seconds = 120
+    idle_after_s: Seconds = 60
+    """0: silence closes nothing."""
+    idle_margin_s: Seconds = 5
+    max_future_s: Seconds = 300
+
+    @cached_property
+    def out_of_orderness_ms(self) -> int:
+        return _ms(self.out_of_orderness_s)
+
+    @cached_property
+    def idle_after_ms(self) -> int:
+        return _ms(self.idle_after_s)
+
+    @cached_property
+    def idle_margin_ms(self) -> int:
+        return _ms(self.idle_margin_s)
+
+    @cached_property
+    def max_future_ms(self) -> int:
+        return _ms(self.max_future_s)
+
+
+class CommitSettings(_Section):
+    interval_ms: Annotated[int, Field(ge=1, le=30_000)] = 250
+
+
+class EmitSettings(_Section):
+    early_every_s: Seconds = 0
+    """0: a session is published once, when it closes."""
+
+
+class ModelSettings(_Section):
+    bundle: Path | None = None
+    """Folder of the model bundle; none: the one that is shipped."""
+    shadow_bundle: Path | None = None
+
+
+class WorkerSettings(_Section):
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Port of the Prometheus metrics of a worker; 0: none."""
+
+
+class LogSettings(_Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+    """`auto`: readable on a terminal, JSON lines otherwise."""
+
+
+class Settings(_Section):
+    """All sections. `load_settings` builds it; tests may call `Settings()` for the defaults."""
+
+    kafka: KafkaSettings = KafkaSettings()
+    app: AppSettings = AppSettings()
+    topics: TopicSettings = TopicSettings()
+    clicks: ClickSettings = ClickSettings()
+    session: SessionSettings = SessionSettings()
+    watermark: WatermarkSettings = WatermarkSettings()
+    commit: CommitSettings = CommitSettings()
+    emit: EmitSettings = EmitSettings()
+    model: ModelSettings = ModelSettings()
+    worker: WorkerSettings = WorkerSettings()
+    log: LogSettings = LogSettings()
+
+    @property
+    def changelog(self) -> str:
+        """The topic that holds the state of open sessions."""
+        return f"{self.app.id}-sessions-changelog"
+
+
+def load_settings(
+    config: Path | None = None,
+    overrides: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Settings from all layers.
+
+    `config`: the toml file (it must exist then); none: `streamer.toml` in the working directory, if any.
+    `overrides`: dotted keys, `{"topics.clicks": "web.clicks.v2"}`; a value of None is not set.
+    `environ`: the environment; none: the process's.
+    """
+    layered = read_layers(_known_keys(), config, overrides or {}, environ)
+    try:
+        return Settings.model_validate(layered.nested())
+    except ValidationError as error:
+        raise _explained(error, layered) from None
+
+
+def _known_keys() -> dict[str, dict[str, bool]]:
+    """Section -> key -> whether the key is a secret."""
+    return {
+        section: {
+            key: "SecretStr" in str(field.annotation)
+            for key, field in _section_model(info.annotation).model_fields.items()
+        }
+        for section, info in Settings.model_fields.items()
+    }
+
+
+def _section_model(annotation: Any) -> type[BaseModel]:
+    assert isinstance(annotation, type)
+    assert issubclass(annotation, BaseModel)
+    return annotation
+
+
+def _explained(error: ValidationError, layered: Layered) -> SettingsError:
+    first, *more = error.errors(include_url=False, include_context=False)
+    location = tuple(str(part) for part in first["loc"][:2])
+    said = first["msg"].removeprefix("Value error, ")
+    rest = f" (and {len(more)} more)" if more else ""
+    if len(location) < 2:
+        return SettingsError(f"{'.'.join(location)}: {said}{rest}")
+    expected = re.sub(r"^Input should be (a valid )?", "expected ", said)
+    return SettingsError(f"{layered.described(location[0], location[1])}: {expected}{rest}")
