@@ -1,0 +1,35 @@
+"""Digests of a set of records that don't depend on their order.
+
+The sum of 128-bit hashes modulo 2**128: adding, in any order and in any split, gives the same digest, and
+a record that is there twice does not cancel out (as it would with XOR). Bellare, Micciancio 1997 (AdHash).
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+_BYTES = 16
+_MODULUS = 1 << (8 * _BYTES)
+
+
+class MultisetDigest:
+    """Running digest and count of byte strings."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sum = 0
+
+    def add(self, record: bytes) -> None:
+        """Take one record in."""
+        self.count += 1
+        hashed = hashlib.blake2b(record, digest_size=_BYTES).digest()
+        self._sum = (self._sum + int.from_bytes(hashed, "big")) % _MODULUS
+
+    def merge(self, other: MultisetDigest) -> None:
+        """Take in everything that `other` has, as if it had been added here."""
+        self.count += other.count
+        self._sum = (self._sum + other._sum) % _MODULUS
+
+    def hexdigest(self) -> str:
+        """32 hex digits; all zero for no record."""
+        return self._sum.to_bytes(_BYTES, "big").hex()

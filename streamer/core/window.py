@@ -1,0 +1,169 @@
+"""An open session: packed bytes that grow by a click or by a merge.
+
+Of every click three numbers are logged (event_id hash, event time, offset); its fields are kept for the
+first HEAD_CLICKS and the last TAIL_CLICKS. Both parts are byte strings, so a million open sessions cost
+the garbage collector nothing and go to the changelog as they are.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import msgspec
+import xxhash
+
+from schemas.click import HEAD_CLICKS, KEPT_CLICKS, TAIL_CLICKS, Click
+
+BOT_CLICKS = 100
+BOT_SPAN_MS = 100_000
+"""A session with BOT_CLICKS clicks within BOT_SPAN_MS of event time is flagged as a bot's."""
+
+_COMPACT_AT = 2 * KEPT_CLICKS
+_ENTRY = struct.Struct("<8sqq")
+_pack_entry = _ENTRY.pack
+_encode_click = msgspec.msgpack.Encoder().encode
+_decode_clicks = msgspec.msgpack.Decoder(list[Click]).decode
+
+
+def event_hash(event_id: str) -> bytes:
+    """Eight bytes that stand for an event_id within one session."""
+    return xxhash.xxh3_64_digest(event_id.encode())
+
+
+def click_order(click: Click) -> tuple[int, str]:
+    """The order of clicks within a session."""
+    return click.timestamp, click.event_id
+
+
+class LastUser(msgspec.Struct, array_like=True, gc=False, frozen=True, order=True):
+    """The last known user_id, with the place of its click in the session's order."""
+
+    timestamp: int
+    event_id: str
+    user_id: str
+
+
+class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
+    """A session that can still grow. `started_at`, `ended_at` are inclusive event times in ms."""
+
+    visitor_id: str
+    started_at: int
+    ended_at: int
+    first_arrived_at: int
+    last_arrived_at: int
+    log: bytearray
+    """Per click, in log order: event_id hash (8 bytes), event time (8), offset (8)."""
+    kept: bytearray
+    """MessagePack of kept clicks one after the other; unordered until it is read."""
+    kept_count: int
+    crawler: bool = False
+    last_user: LastUser | None = None
+
+    @property
+    def event_count(self) -> int:
+        return len(self.log) // _ENTRY.size
+
+    def entries(self) -> Iterator[tuple[bytes, int, int]]:
+        """(event_id hash, event time, offset) of every click, in log order."""
+        return _ENTRY.iter_unpack(self.log)
+
+    def holds(self, id_hash: bytes) -> bool:
+        """Whether a click with this event_id hash is in the session."""
+        found = self.log.find(id_hash)
+        while found >= 0:
+            if found % _ENTRY.size == 0:
+                return True
+            found = self.log.find(id_hash, found + 1)
+        return False
+
+    def clicks(self) -> list[Click]:
+        """The kept clicks in order: first HEAD_CLICKS and last TAIL_CLICKS, all up to KEPT_CLICKS."""
+        header = b"\xdd" + self.kept_count.to_bytes(4, "big")
+        clicks = _decode_clicks(header + self.kept)
+        clicks.sort(key=click_order)
+        if len(clicks) > KEPT_CLICKS:
+            del clicks[HEAD_CLICKS:-TAIL_CLICKS]
+        return clicks
+
+    def add(self, click: Click, id_hash: bytes, offset: int, arrived_at: int) -> None:
+        """Take in a click that belongs here."""
+        timestamp = click.timestamp
+        if timestamp > self.ended_at:
+            self.ended_at = timestamp
+        elif timestamp < self.started_at:
+            self.started_at = timestamp
+        self.last_arrived_at = arrived_at
+        self.log += _pack_entry(id_hash, timestamp, offset)
+        self.kept += _encode_click(click)
+        self.kept_count += 1
+        if self.kept_count >= _COMPACT_AT:
+            self._keep(self.clicks())
+
+    def note_user(self, click: Click, user_id: str) -> None:
+        """Remember the user_id of the click that comes last in the session's order."""
+        user = LastUser(click.timestamp, click.event_id, user_id)
+        if self.last_user is None or user > self.last_user:
+            self.last_user = user
+
+    def absorb(self, other: OpenSession) -> int:
+        """Merge `other` in; of clicks with the same event_id the first in log order stays.
+
+        Returns how many clicks were dropped as duplicates.
+        """
+        owners = (self, other)
+        entries = [(which, *entry) for which, owner in enumerate(owners) for entry in owner.entries()]
+        entries.sort(key=lambda entry: entry[3])
+        log, time_of = bytearray(), dict[bytes, int]()
+        dropped: tuple[set[bytes], set[bytes]] = (set(), set())
+        for which, id_hash, timestamp, offset in entries:
+            if id_hash in time_of:
+                dropped[which].add(id_hash)
+            else:
+                time_of[id_hash] = timestamp
+                log += _pack_entry(id_hash, timestamp, offset)
+        clicks = [
+            click
+            for owner, drop in zip(owners, dropped, strict=True)
+            for click in owner.clicks()
+            if not drop or event_hash(click.event_id) not in drop
+        ]
+        self.started_at, self.ended_at = min(time_of.values()), max(time_of.values())
+        self.first_arrived_at = min(self.first_arrived_at, other.first_arrived_at)
+        self.last_arrived_at = max(self.last_arrived_at, other.last_arrived_at)
+        self.log = log
+        self.crawler |= other.crawler
+        users = [user for user in (self.last_user, other.last_user) if user is not None]
+        self.last_user = max(users, default=None)
+        self._keep(sorted(clicks, key=click_order))
+        return len(entries) - len(time_of)
+
+    def clicks_at_bot_speed(self) -> bool:
+        """Whether any BOT_CLICKS clicks lie within BOT_SPAN_MS of event time."""
+        if self.event_count < BOT_CLICKS:
+            return False
+        times = sorted(timestamp for _, timestamp, _ in self.entries())
+        return any(
+            last - first <= BOT_SPAN_MS for first, last in zip(times, times[BOT_CLICKS - 1 :], strict=False)
+        )
+
+    def _keep(self, clicks: list[Click]) -> None:
+        if len(clicks) > KEPT_CLICKS:
+            del clicks[HEAD_CLICKS:-TAIL_CLICKS]
+        self.kept = bytearray(b"".join(map(_encode_click, clicks)))
+        self.kept_count = len(clicks)
+
+
+def open_session(visitor_id: str, click: Click, id_hash: bytes, offset: int, arrived_at: int) -> OpenSession:
+    """A session of one click."""
+    timestamp = click.timestamp
+    return OpenSession(
+        visitor_id,
+        timestamp,
+        timestamp,
+        arrived_at,
+        arrived_at,
+        bytearray(_pack_entry(id_hash, timestamp, offset)),
+        bytearray(_encode_click(click)),
+        1,
+    )
