@@ -1,0 +1,5 @@
+"""The models: what turns a closed session into an embedding and intents.
+
+What lies directly here needs numpy and onnxruntime only and is what the worker imports. `training/`
+needs torch and is never imported from here.
+"""

@@ -1,0 +1,218 @@
+"""The tokenizer: sessions in, padded arrays per length bucket out; the same file trains and serves.
+
+docs/tokenizer.md defines it formally. A token depends on nothing but the session and this file: not on
+the batch, the machine or Python's hash seed. Vocabularies are learnt on the training split only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from operator import attrgetter
+from typing import Any, Self
+
+import numpy as np
+
+from models.encoded import Encoded, Flat, Int32, Int64, bucketed
+from models.fields import (
+    HOUR_IDS,
+    LEARNT_FIELDS,
+    SESSION_FIELDS,
+    ClickValues,
+    device_and_referrer,
+    hour_id,
+    learnt_values,
+    values_of,
+)
+from models.queries import QUERY_GRAMS, QUERY_SLOTS, query_ids
+from models.timing import TIME_IDS, durations, log_seconds, standardized, time_bucket
+from models.vocabulary import Vocabulary
+from schemas.click import KEPT_CLICKS, Click, Session
+
+TOKENIZER_VERSION = 1
+VOCABULARIES = (*LEARNT_FIELDS, "device", "referrer")
+_CACHED = 1 << 16
+
+_query = attrgetter("search_query")
+
+
+class Tokenizer:
+    """Immutable but for its caches."""
+
+    def __init__(self, vocabularies: Mapping[str, Vocabulary], dwell_mean: float, dwell_std: float) -> None:
+        self.vocabularies = {name: vocabularies[name] for name in VOCABULARIES}
+        self.dwell_mean = dwell_mean
+        self.dwell_std = dwell_std
+        self._rows = _RowCache([vocabularies[name] for name in LEARNT_FIELDS])
+        self._query_ids: dict[str, tuple[int, ...]] = {}
+
+    @classmethod
+    def fit(cls, sessions: Iterable[Session], min_count: int = 10, max_vocabulary: int = 5000) -> Self:
+        """Learns from the sessions given, which must be the training split. Raises ValueError on none."""
+        sessions = [session for session in sessions if session.clicks]
+        if not sessions:
+            raise ValueError("a tokenizer needs at least one session with clicks to learn from, found none")
+        vocabularies = {
+            name: Vocabulary.learn(counts, min_count, max_vocabulary)
+            for name, counts in _counts(sessions).items()
+        }
+        clicks, lengths = _flattened(sessions)
+        dwell = durations(sessions, lengths, clicks)[0]
+        known = log_seconds(dwell[dwell >= 0]).astype(np.float64)
+        mean, std = (float(known.mean()), float(known.std())) if len(known) else (0.0, 1.0)
+        return cls(vocabularies, round(mean, 6), round(max(std, 1e-3), 6))
+
+    @property
+    def event_sizes(self) -> list[int]:
+        """Number of ids of each of EVENT_FIELDS."""
+        return [self.vocabularies[name].size for name in LEARNT_FIELDS] + [TIME_IDS, TIME_IDS]
+
+    @property
+    def session_sizes(self) -> list[int]:
+        """Number of ids of each of SESSION_FIELDS."""
+        return [self.vocabularies["device"].size, self.vocabularies["referrer"].size, HOUR_IDS]
+
+    def encode(self, sessions: Sequence[Session]) -> list[Encoded]:
+        """One `Encoded` per length bucket in use, shortest first. A session without clicks: ValueError."""
+        if not sessions:
+            return []
+        clicks, lengths = _flattened(sessions)
+        times = durations(sessions, lengths, clicks)
+        values = self._rows.ids_of(clicks)
+        slots, queries = self._queries(lengths, clicks)
+        flat = Flat(
+            lengths=lengths,
+            event_ids=np.concatenate((values, time_bucket(times).T), axis=1),
+            dwell_z=standardized(times[0], self.dwell_mean, self.dwell_std),
+            query_slot=slots,
+            query_ids=queries,
+            session_ids=self._session_ids(sessions),
+        )
+        return bucketed(flat)
+
+    def _session_ids(self, sessions: Sequence[Session]) -> Int32:
+        device_id, referrer_id = self.vocabularies["device"].id_of, self.vocabularies["referrer"].id_of
+        ids = []
+        for session in sessions:
+            device, referrer = device_and_referrer(session)
+            ids.append((device_id(device), referrer_id(referrer), hour_id(session.started_at)))
+        return np.array(ids, np.int32).reshape(-1, len(SESSION_FIELDS))
+
+    def _queries(self, lengths: Int64, clicks: Sequence[Click]) -> tuple[Int32, Int32]:
+        """Slots [C] and ids [N, QUERY_SLOTS, QUERY_GRAMS]: the last distinct queries get the slots."""
+        slots = np.zeros(len(clicks), np.int32)
+        ids = np.zeros((len(lengths), QUERY_SLOTS, QUERY_GRAMS), np.int32)
+        asked = [(at, text) for at, text in enumerate(map(_query, clicks)) if text]
+        if not asked:
+            return slots, ids
+        session_of = np.searchsorted(lengths.cumsum(), [at for at, _ in asked], side="right").tolist()
+        slot_of: dict[tuple[int, ...], int] = {}
+        current = -1
+        for i, (at, text) in zip(reversed(session_of), reversed(asked), strict=True):
+            if i != current:
+                slot_of, current = {}, i
+            grams = self._ids_of_query(text)
+            if grams and grams not in slot_of and len(slot_of) < QUERY_SLOTS:
+                ids[i, len(slot_of), : len(grams)] = grams
+                slot_of[grams] = len(slot_of)
+            slots[at] = 1 + slot_of.get(grams, -1)
+        return slots, ids
+
+    def _ids_of_query(self, text: str) -> tuple[int, ...]:
+        known = self._query_ids.get(text)
+        if known is None:
+            if len(self._query_ids) >= _CACHED:
+                self._query_ids.clear()
+            known = self._query_ids[text] = query_ids(text)
+        return known
+
+    def to_json(self) -> str:
+        """Canonical: the same tokenizer always gives the same bytes."""
+        document = {
+            "version": TOKENIZER_VERSION,
+            "dwell_log_seconds": {"mean": self.dwell_mean, "std": self.dwell_std},
+            "vocabularies": {name: list(v.values) for name, v in self.vocabularies.items()},
+        }
+        return json.dumps(document, ensure_ascii=True, indent=1, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Raises ValueError with a reason for anything that isn't a tokenizer of this version."""
+        document = _checked(text)
+        dwell = document["dwell_log_seconds"]
+        vocabularies = {name: Vocabulary(values) for name, values in document["vocabularies"].items()}
+        return cls(vocabularies, float(dwell["mean"]), float(dwell["std"]))
+
+
+class _RowCache(dict[ClickValues, int]):
+    """Ids of the clicks seen, one row each: sites have far fewer distinct clicks than clicks."""
+
+    def __init__(self, vocabularies: Sequence[Vocabulary]) -> None:
+        super().__init__()
+        self._vocabularies = vocabularies
+        self._ids = np.zeros((1024, len(vocabularies)), np.int32)
+
+    def __missing__(self, values: ClickValues) -> int:
+        row = len(self)
+        if row == len(self._ids):
+            self._ids = np.concatenate([self._ids, np.zeros_like(self._ids)])
+        learnt = zip(self._vocabularies, learnt_values(values), strict=True)
+        self._ids[row] = [vocabulary.id_of(value) for vocabulary, value in learnt]
+        self[values] = row
+        return row
+
+    def ids_of(self, clicks: Sequence[Click]) -> Int32:
+        """[C, LEARNT_FIELDS]"""
+        if len(self) > _CACHED:
+            self.clear()
+        rows = np.fromiter(map(self.__getitem__, map(values_of, clicks)), np.int64, len(clicks))
+        return self._ids[rows]
+
+
+def _flattened(sessions: Sequence[Session]) -> tuple[list[Click], Int64]:
+    lengths = np.array([len(session.clicks) for session in sessions], np.int64)
+    if lengths.min() < 1 or lengths.max() > KEPT_CLICKS:
+        raise ValueError(f"a session keeps {lengths.min()} to {lengths.max()} clicks, not 1 to {KEPT_CLICKS}")
+    return list(chain.from_iterable([session.clicks for session in sessions])), lengths
+
+
+def _counts(sessions: Iterable[Session]) -> dict[str, Counter[str]]:
+    counts: dict[str, Counter[str]] = {name: Counter() for name in VOCABULARIES}
+    clicks: Counter[ClickValues] = Counter()
+    for session in sessions:
+        clicks.update(map(values_of, session.clicks))
+        for name, value in zip(("device", "referrer"), device_and_referrer(session), strict=True):
+            if value:
+                counts[name][value] += 1
+    for values, count in clicks.items():
+        for name, value in zip(LEARNT_FIELDS, learnt_values(values), strict=True):
+            if value:
+                counts[name][value] += count
+    return counts
+
+
+def _checked(text: str | bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("tokenizer is not valid JSON") from None
+    if not isinstance(document, dict) or document.get("version") != TOKENIZER_VERSION:
+        raise ValueError(f"tokenizer is not of version {TOKENIZER_VERSION}")
+    vocabularies = document.get("vocabularies")
+    if not isinstance(vocabularies, dict) or set(vocabularies) != set(VOCABULARIES):
+        raise ValueError(f"tokenizer.vocabularies must have exactly the fields {', '.join(VOCABULARIES)}")
+    for name, values in vocabularies.items():
+        if not isinstance(values, list) or not all(isinstance(v, str) and v for v in values):
+            raise ValueError(f"tokenizer.vocabularies.{name} must be a list of non-empty strings")
+    dwell = document.get("dwell_log_seconds")
+    mean, std = (dwell.get("mean"), dwell.get("std")) if isinstance(dwell, dict) else (None, None)
+    if not (_finite(mean) and _finite(std) and float(str(std)) > 0):
+        raise ValueError("tokenizer.dwell_log_seconds must have a finite mean and a std above 0")
+    return document
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

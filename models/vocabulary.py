@@ -1,0 +1,54 @@
+"""A field's vocabulary: which id a value gets.
+
+Id 0 is padding and the missing value, 1..OOV_BUCKETS are hashed buckets for values never learnt, then
+come the learnt values, most frequent first. Hashes are CRC-32 of UTF-8: the same everywhere and always,
+unlike Python's `hash()`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Self
+from zlib import crc32
+
+OOV_BUCKETS = 32
+FIRST_LEARNT_ID = 1 + OOV_BUCKETS
+MAX_VALUE_CHARS = 128
+"""Longer values are never learnt: they would only bloat the file."""
+
+
+def stable_hash(text: str) -> int:
+    """32-bit hash. Lone surrogates, which UTF-8 can't hold, hash as what they are."""
+    return crc32(text.encode("utf-8", "surrogatepass"))
+
+
+class Vocabulary:
+    """Values learnt in training, in id order; immutable."""
+
+    __slots__ = ("_ids", "values")
+
+    def __init__(self, values: Sequence[str]) -> None:
+        self.values = tuple(values)
+        self._ids = {value: FIRST_LEARNT_ID + i for i, value in enumerate(self.values)}
+        if len(self._ids) != len(self.values):
+            raise ValueError("a vocabulary lists a value twice")
+
+    @classmethod
+    def learn(cls, counts: Mapping[str, int], min_count: int, max_size: int) -> Self:
+        """The values counted at least `min_count` times, at most `max_size` of them; ties by value."""
+        ranked = sorted(Counter(counts).items(), key=lambda item: (-item[1], item[0]))
+        kept = [v for v, n in ranked if n >= min_count and len(v) <= MAX_VALUE_CHARS]
+        return cls(kept[:max_size])
+
+    @property
+    def size(self) -> int:
+        """Number of ids, padding and hashed buckets included."""
+        return FIRST_LEARNT_ID + len(self.values)
+
+    def id_of(self, value: str | None) -> int:
+        """0 for a missing or empty value, a bucket in 1..32 for one never learnt."""
+        if not value:
+            return 0
+        known = self._ids.get(value)
+        return 1 + stable_hash(value) % OOV_BUCKETS if known is None else known
