@@ -1,0 +1,69 @@
+"""Settings -> keyword arguments of aiokafka's clients, the same for consumers, producers and admins."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from streamer.errors import UsageError
+from streamer.settings import KafkaSettings
+
+ClientArguments = dict[str, Any]
+
+
+class TlsFileError(UsageError):
+    """A certificate or key file of the settings can't be used."""
+
+
+def client_arguments(kafka: KafkaSettings) -> ClientArguments:
+    """What `AIOKafkaConsumer`, `AIOKafkaProducer` and `AIOKafkaAdminClient` all take.
+
+    Holds the password in clear: never log or print it. Raises `TlsFileError`.
+    """
+    arguments: ClientArguments = {
+        "bootstrap_servers": kafka.bootstrap_servers,
+        "client_id": kafka.client_id,
+        "request_timeout_ms": kafka.request_timeout_ms,
+        "security_protocol": kafka.security_protocol,
+    }
+    if kafka.security_protocol in ("SSL", "SASL_SSL"):
+        arguments["ssl_context"] = ssl_context(kafka)
+    if kafka.security_protocol.startswith("SASL_"):
+        assert kafka.sasl_password is not None
+        arguments["sasl_mechanism"] = kafka.sasl_mechanism
+        arguments["sasl_plain_username"] = kafka.sasl_username
+        arguments["sasl_plain_password"] = kafka.sasl_password.get_secret_value()
+    return arguments
+
+
+def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
+    """TLS as the settings say: own or system authorities, own certificate if given. Raises `TlsFileError`."""
+    try:
+        context = ssl.create_default_context(cafile=kafka.ssl_ca_location)
+    except (OSError, ssl.SSLError) as error:
+        raise _unusable("ssl_ca_location", kafka.ssl_ca_location, error) from None
+    context.check_hostname = kafka.ssl_endpoint_identification_algorithm == "https"
+    if kafka.ssl_certificate_location is not None:
+        _load_certificate(context, kafka)
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, kafka: KafkaSettings) -> None:
+    assert kafka.ssl_certificate_location is not None
+    # Never None: OpenSSL would ask on the terminal for the password of an encrypted key.
+    password = kafka.ssl_key_password.get_secret_value() if kafka.ssl_key_password else ""
+    try:
+        context.load_cert_chain(kafka.ssl_certificate_location, kafka.ssl_key_location, password=password)
+    except (OSError, ssl.SSLError) as error:
+        key, path = "ssl_certificate_location", kafka.ssl_certificate_location
+        if path.is_file() and kafka.ssl_key_location is not None:
+            key, path = "ssl_key_location", kafka.ssl_key_location
+        raise _unusable(key, path, error) from None
+
+
+def _unusable(key: str, path: object, error: OSError) -> TlsFileError:
+    missing = isinstance(error, FileNotFoundError)
+    reason = "no such file" if missing else "not usable PEM, or the wrong password for the key"
+    if isinstance(error, PermissionError):
+        reason = "no permission to read it"
+    return TlsFileError(f"kafka.{key} = {path}: {reason}")
