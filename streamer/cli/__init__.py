@@ -1,0 +1,86 @@
+"""The console script `streamer`: one module per command, imported only when that command runs.
+
+Exit codes: 0 done, 1 the work failed, 2 the call is wrong, 130 interrupted. What is printed as data goes
+to standard output, everything else to standard error.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streamer import __version__
+from streamer.cli.errors import explain
+from streamer.cli.invocation import Invocation
+from streamer.cli.lazy import LazyCommand, LazyGroup
+
+COMMANDS = (
+    LazyCommand(
+        "demo", "streamer.cli.demo", "Everything at once on this machine: Kafka, worker, sample clicks."
+    ),
+    LazyCommand("kafka", "streamer.cli.kafka", "Start and stop a real Kafka on this machine."),
+    LazyCommand("topics", "streamer.cli.topics", "Create the topics, or check them for drift."),
+    LazyCommand("worker", "streamer.cli.worker", "Turn clicks into sessions, embeddings and intents."),
+    LazyCommand("produce", "streamer.cli.produce", "Send clicks from a JSONL file."),
+    LazyCommand(
+        "subscribe", "streamer.cli.subscribe", "Read intents, embeddings, late clicks or dead letters."
+    ),
+    LazyCommand("model", "streamer.cli.model", "Train, look at and compare model bundles."),
+)
+"""In the order of `streamer --help`."""
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"streamer {__version__}")
+        raise typer.Exit
+
+
+def _global_options(
+    ctx: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Settings file [default: streamer.toml].")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="One setting, such as session.gap_s=900; repeatable."
+        ),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Anonymous web clicks in, session embeddings and intents out, on Kafka."""
+    invocation: Invocation = ctx.obj
+    invocation.config = config
+    invocation.overrides = overrides or []
+    invocation.debug = debug
+
+
+def command_line() -> LazyGroup:
+    app = typer.Typer(
+        cls=LazyGroup,
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_global_options)
+    group = typer.main.get_group(app)
+    assert isinstance(group, LazyGroup)
+    group.register(COMMANDS)
+    return group
+
+
+def main() -> None:
+    """Runs the command line of this process and ends the process with the exit code."""
+    invocation = Invocation()
+    try:
+        command_line().main(prog_name="streamer", obj=invocation)
+    except Exception as error:
+        sys.exit(explain(error, debug=invocation.debug))

