@@ -1,0 +1,61 @@
+"""Everything that a training run depends on besides its sessions: one flat, frozen record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Defaults made the shipped bundle, but for the size of the data."""
+
+    name: str = "default"
+    seed: int = 7
+    threads: int = 2
+    """Torch threads. Part of the recipe: another number sums in another order and gives other bytes."""
+
+    # tokenizer
+    min_count: int = 10
+    max_vocabulary: int = 5000
+
+    # encoder
+    dim: int = 64
+    layers: int = 2
+    heads: int = 4
+    hidden: int = 128
+
+    # pretraining
+    epochs: int = 8
+    batch: int = 256
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    warmup_share: float = 0.1
+    mask_events: float = 0.25
+    mask_fields: float = 0.10
+    mask_session: float = 0.5
+    """How often a session's device, referrer and hour are hidden, each by itself."""
+    weight_masked: float = 1.0
+    weight_rest: float = 1.0
+    weight_contrast: float = 0.2
+    contrast_temperature: float = 0.1
+
+    # keyless taxonomy
+    min_intents: int = 4
+    max_intents: int = 32
+    taxonomy_sample: int = 8000
+    stability_repeats: int = 4
+    min_share: float = 0.01
+    """Clusters with a smaller share of the sessions are dropped."""
+    min_term_visitors: int = 10
+    """A word of a query may name an intent only if so many visitors typed it."""
+
+    # distillation
+    head_epochs: int = 30
+    head_batch: int = 512
+    head_learning_rate: float = 5e-3
+    min_clicks: int = 2
+    """Sessions with fewer clicks and no query are too short to label."""
+    novelty_quantile: float = 0.99
+    """Share of validation sessions that aren't novel."""
+    ambiguous_precision: float = 0.7
+    """How often the top intent must be the teacher's among sessions that don't abstain, at the margin."""

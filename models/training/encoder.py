@@ -1,0 +1,203 @@
+"""The encoder: tokens of a session in, one vector out. Shapes: B sessions, T clicks, F fields, D wide.
+
+x = sum_f E_f[id_f] + w z(dwell) + Q[query], a residual MLP, positions from both ends, a class token that
+holds device, referrer and hour, a pre-norm Transformer, and the mean over the tokens that aren't padding.
+Only operators of the standard ONNX domain come out of it, none of them data-dependent in shape.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.encoded import LENGTH_BUCKETS
+from models.queries import QUERY_BUCKETS
+
+MAX_CLICKS = LENGTH_BUCKETS[-1]
+_INIT_STD = 0.05
+
+
+@dataclass(frozen=True)
+class EncoderShape:
+    """All that fixes the encoder's parameters."""
+
+    event_sizes: tuple[int, ...]
+    session_sizes: tuple[int, ...]
+    dim: int = 64
+    layers: int = 2
+    heads: int = 4
+    hidden: int = 128
+
+
+class Tokens(NamedTuple):
+    """The encoder's inputs, in the order and by the names of the exported graph; see `Encoded`."""
+
+    event_ids: Tensor
+    """[B, T, F] int32"""
+    dwell_z: Tensor
+    """[B, T] float32"""
+    query_slot: Tensor
+    """[B, T] int32"""
+    query_ids: Tensor
+    """[B, S, G] int32"""
+    session_ids: Tensor
+    """[B, 3] int32"""
+    lengths: Tensor
+    """[B] int32; 0 for a row that is padding"""
+
+
+def _draw(parameter: Tensor, std: float, generator: torch.Generator) -> None:
+    with torch.no_grad():
+        parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
+
+
+class FieldTable(nn.Module):
+    """One table for several fields. Id 0 of every field is row 0 and stays zero."""
+
+    offsets: Tensor
+
+    def __init__(self, sizes: tuple[int, ...], dim: int) -> None:
+        super().__init__()
+        self.sizes = sizes
+        starts = torch.tensor([0, *sizes[:-1]], dtype=torch.int32)
+        self.register_buffer("offsets", starts.cumsum(0).to(torch.int32))
+        self.rows = nn.Embedding(sum(sizes), dim, padding_idx=0)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """[..., F] to [..., D]: the sum over the fields."""
+        present = (ids > 0).to(torch.int32)
+        summed: Tensor = self.rows((ids + self.offsets) * present).sum(-2)
+        return summed
+
+    def of_field(self, field: int) -> Tensor:
+        """[V_f, D]: the rows of one field; its row 0 belongs to no value."""
+        start = int(self.offsets[field])
+        rows: Tensor = self.rows.weight[start : start + self.sizes[field]]
+        return rows
+
+
+class Block(nn.Module):
+    """Pre-norm attention and feed-forward, both residual."""
+
+    def __init__(self, shape: EncoderShape) -> None:
+        super().__init__()
+        self.heads = shape.heads
+        self.norm_attention = nn.LayerNorm(shape.dim)
+        self.queries_keys_values = nn.Linear(shape.dim, 3 * shape.dim)
+        self.mix = nn.Linear(shape.dim, shape.dim)
+        self.norm_forward = nn.LayerNorm(shape.dim)
+        self.widen = nn.Linear(shape.dim, shape.hidden)
+        self.narrow = nn.Linear(shape.hidden, shape.dim)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """x [B, T+1, D]; bias [B, 1, 1, T+1] is 0 at tokens, very negative at padding."""
+        x = x + self._attend(self.norm_attention(x), bias)
+        wide = F.relu(self.widen(self.norm_forward(x)))
+        narrowed: Tensor = self.narrow(wide)
+        return x + narrowed
+
+    def _attend(self, x: Tensor, bias: Tensor) -> Tensor:
+        b, t, d = x.shape
+        split: Tensor = self.queries_keys_values(x).reshape(b, t, 3, self.heads, d // self.heads)
+        q, k, v = split.permute(2, 0, 3, 1, 4).unbind(0)
+        scores = q @ k.transpose(-1, -2) * (d // self.heads) ** -0.5 + bias
+        mixed: Tensor = self.mix((scores.softmax(-1) @ v).transpose(1, 2).reshape(b, t, d))
+        return mixed
+
+
+class Encoder(nn.Module):
+    """`forward` is what gets exported; `hidden_states` is what pretraining looks into."""
+
+    def __init__(self, shape: EncoderShape) -> None:
+        super().__init__()
+        self.shape = shape
+        d = shape.dim
+        self.events = FieldTable(shape.event_sizes, d)
+        self.session = FieldTable(shape.session_sizes, d)
+        self.queries = nn.Embedding(1 + QUERY_BUCKETS, d, padding_idx=0)
+        self.dwell = nn.Parameter(torch.zeros(d))
+        self.class_token = nn.Parameter(torch.zeros(d))
+        self.from_start = nn.Parameter(torch.zeros(MAX_CLICKS, d))
+        self.from_end = nn.Parameter(torch.zeros(MAX_CLICKS, d))
+        self.norm_event = nn.LayerNorm(d)
+        self.widen_event = nn.Linear(d, shape.hidden)
+        self.narrow_event = nn.Linear(shape.hidden, d)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        self.norm_out = nn.LayerNorm(d)
+
+    def initialize(self, generator: torch.Generator) -> None:
+        """Draws every parameter from `generator`: norms stay 1, biases 0, padding rows 0."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                _draw(module.weight, module.in_features**-0.5, generator)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Embedding):
+                _draw(module.weight, _INIT_STD, generator)
+                nn.init.zeros_(module.weight[0])
+        for vector in (self.dwell, self.class_token, self.from_start, self.from_end):
+            _draw(vector, _INIT_STD, generator)
+
+    def forward(
+        self,
+        event_ids: Tensor,
+        dwell_z: Tensor,
+        query_slot: Tensor,
+        query_ids: Tensor,
+        session_ids: Tensor,
+        lengths: Tensor,
+    ) -> Tensor:
+        """[B, D]: the session's embedding."""
+        tokens = Tokens(event_ids, dwell_z, query_slot, query_ids, session_ids, lengths)
+        return self.pool(self.hidden_states(tokens), lengths)
+
+    def embed_clicks(self, tokens: Tokens) -> Tensor:
+        """[B, T, D]: clicks without position or context."""
+        dwell = tokens.dwell_z.unsqueeze(-1) * self.dwell
+        fields: Tensor = self.events(tokens.event_ids)
+        return fields + dwell + self._embed_queries(tokens)
+
+    def _embed_queries(self, tokens: Tokens) -> Tensor:
+        """[B, T, D]: every click's query, the sum of its hashes' rows over the root of their number."""
+        count = (tokens.query_ids > 0).sum(-1, keepdim=True).clamp(min=1)
+        of_slot = self.queries(tokens.query_ids).sum(-2) * count.to(torch.float32).rsqrt()
+        slots = torch.arange(1, of_slot.shape[1] + 1, dtype=torch.int32)
+        chosen: Tensor = (tokens.query_slot.unsqueeze(-1) == slots).to(torch.float32) @ of_slot
+        return chosen
+
+    def hidden_states(self, tokens: Tokens, extra: Tensor | None = None) -> Tensor:
+        """[B, T+1, D], the class token first. `extra` [B, T, D] is added to the clicks' embeddings."""
+        clicks = self.embed_clicks(tokens)
+        clicks = clicks if extra is None else clicks + extra
+        clicks = clicks + self.narrow_event(F.relu(self.widen_event(self.norm_event(clicks))))
+        x = torch.cat([self._class_token(tokens), clicks + self._positions(tokens)], dim=1)
+        bias = (1.0 - self.mask(tokens.lengths, x.shape[1])) * -1e9
+        for block in self.blocks:
+            x = block(x, bias[:, None, None, :])
+        normed: Tensor = self.norm_out(x)
+        return normed
+
+    def _class_token(self, tokens: Tokens) -> Tensor:
+        fields: Tensor = self.session(tokens.session_ids)
+        return (fields + self.class_token).unsqueeze(1)
+
+    def _positions(self, tokens: Tokens) -> Tensor:
+        """[B, T, D]: position from the start and position from the end."""
+        t = tokens.dwell_z.shape[1]
+        at = torch.arange(t, dtype=torch.int32)
+        to_end = (tokens.lengths.unsqueeze(1) - 1 - at).clamp(min=0)
+        return self.from_start[:t] + F.embedding(to_end, self.from_end)
+
+    @staticmethod
+    def mask(lengths: Tensor, width: int) -> Tensor:
+        """[B, width] float: 1 for the class token and the clicks, 0 for padding."""
+        at = torch.arange(width, dtype=torch.int32)
+        return (at <= lengths.unsqueeze(1)).to(torch.float32)
+
+    def pool(self, hidden: Tensor, lengths: Tensor) -> Tensor:
+        """[B, D]: the mean over tokens that aren't padding."""
+        weights = self.mask(lengths, hidden.shape[1]).unsqueeze(-1)
+        return (hidden * weights).sum(1) / weights.sum(1)

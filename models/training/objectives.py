@@ -1,0 +1,147 @@
+"""What the encoder learns from without labels: hidden fields, the rest of the session, and its own halves.
+
+Shapes: B sessions, T clicks, F fields, D wide, V ids. Every random draw comes from the generator given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.fields import EVENT_FIELDS, LEARNT_FIELDS
+from models.training.config import TrainConfig
+from models.training.corpus import slice_clicks
+from models.training.encoder import Encoder, Tokens
+
+_DWELL = EVENT_FIELDS.index("dwell")
+_NEVER = -1e9
+
+
+@dataclass(frozen=True)
+class Losses:
+    masked: Tensor
+    rest: Tensor
+    contrast: Tensor
+
+
+class Objectives(nn.Module):
+    """The heads that only pretraining needs; predictions are tied to the encoder's tables."""
+
+    def __init__(self, encoder: Encoder, config: TrainConfig) -> None:
+        super().__init__()
+        d = encoder.shape.dim
+        self.config = config
+        self.hidden_field = nn.Parameter(torch.zeros(len(EVENT_FIELDS), d))
+        self.hidden_query = nn.Parameter(torch.zeros(d))
+        self.to_field = nn.ModuleList(nn.Linear(d, d) for _ in EVENT_FIELDS)
+        self.to_query = nn.Linear(d, d)
+        self.rest_to_field = nn.ModuleList(nn.Linear(d, d) for _ in LEARNT_FIELDS)
+        self.rest_to_query = nn.Linear(d, d)
+        self.project = nn.Linear(d, d)
+
+    def initialize(self, generator: torch.Generator) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                with torch.no_grad():
+                    drawn = torch.randn(module.weight.shape, generator=generator)
+                    module.weight.copy_(drawn * module.in_features**-0.5)
+                    module.bias.zero_()
+
+    def losses(
+        self, encoder: Encoder, tokens: Tokens, visitors: Tensor, generator: torch.Generator
+    ) -> Losses:
+        masked = self._masked(encoder, tokens, generator)
+        halves = _halves(tokens, generator)
+        if halves is None:
+            return Losses(masked, masked.new_zeros(()), masked.new_zeros(()))
+        first, second, rows = halves
+        of_first, of_second = encoder(*first), encoder(*second)
+        rest = (self._rest(encoder, of_first, second) + self._rest(encoder, of_second, first)) / 2
+        return Losses(masked, rest, self._contrast(of_first, of_second, visitors[rows]))
+
+    def _masked(self, encoder: Encoder, tokens: Tokens, generator: torch.Generator) -> Tensor:
+        """Cross-entropy of the fields hidden, averaged over the fields that a batch has."""
+        shape = tokens.event_ids.shape
+        whole = torch.rand(shape[:2], generator=generator) < self.config.mask_events
+        single = torch.rand(shape, generator=generator) < self.config.mask_fields
+        session = torch.rand(tokens.session_ids.shape, generator=generator) < self.config.mask_session
+        at_click = torch.arange(shape[1]) < tokens.lengths.unsqueeze(1)
+        hidden = (whole.unsqueeze(2) | single) & at_click.unsqueeze(2)
+        no_query = whole & (tokens.query_slot > 0)
+        seen = tokens._replace(
+            event_ids=tokens.event_ids * ~hidden,
+            dwell_z=tokens.dwell_z * ~hidden[:, :, _DWELL],
+            query_slot=tokens.query_slot * ~no_query,
+            session_ids=tokens.session_ids * ~session,
+        )
+        extra = hidden.to(torch.float32) @ self.hidden_field + no_query.unsqueeze(2) * self.hidden_query
+        states = encoder.hidden_states(seen, extra)[:, 1:]
+        terms = []
+        for field, to_field in enumerate(self.to_field):
+            at = hidden[:, :, field] & (tokens.event_ids[:, :, field] > 0)
+            if at.any():
+                logits = _logits(to_field(states[at]), encoder.events.of_field(field))
+                terms.append(F.cross_entropy(logits, tokens.event_ids[:, :, field][at].long()))
+        if no_query.any():
+            asked = _queries_at(tokens, no_query)
+            terms.append(_bag_loss(_logits(self.to_query(states[no_query]), encoder.queries.weight), asked))
+        return torch.stack(terms).mean() if terms else states.new_zeros(())
+
+    def _rest(self, encoder: Encoder, embedding: Tensor, rest: Tokens) -> Tensor:
+        """How badly an embedding [B, D] predicts the bag of ids of the other half."""
+        terms = []
+        for field, to_field in enumerate(self.rest_to_field):
+            bag = rest.event_ids[:, :, field]
+            if (bag > 0).any():
+                logits = _logits(to_field(embedding), encoder.events.of_field(field))
+                terms.append(_bag_loss(logits, bag))
+        at, click = (rest.query_slot > 0).nonzero(as_tuple=True)
+        if len(at):
+            asked = rest.query_ids[at, rest.query_slot[at, click].long() - 1]
+            logits = _logits(self.rest_to_query(embedding[at]), encoder.queries.weight)
+            terms.append(_bag_loss(logits, asked))
+        return torch.stack(terms).mean() if terms else embedding.new_zeros(())
+
+    def _contrast(self, first: Tensor, second: Tensor, visitors: Tensor) -> Tensor:
+        """InfoNCE both ways; other sessions of the same visitor are no negatives."""
+        a, b = F.normalize(self.project(first), dim=1), F.normalize(self.project(second), dim=1)
+        same = visitors.unsqueeze(0) == visitors.unsqueeze(1)
+        same.fill_diagonal_(False)
+        scores = (a @ b.T / self.config.contrast_temperature).masked_fill(same, _NEVER)
+        target = torch.arange(len(a))
+        return (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2
+
+
+def _halves(tokens: Tokens, generator: torch.Generator) -> tuple[Tokens, Tokens, Tensor] | None:
+    """Each session of two clicks or more, cut at a random place; None if there are fewer than two."""
+    rows = (tokens.lengths > 1).nonzero().squeeze(1)
+    if len(rows) < 2:
+        return None
+    some = Tokens(*(field[rows] for field in tokens))
+    lengths = some.lengths.long()
+    cut = 1 + (torch.rand(len(rows), generator=generator) * (lengths - 1)).long()
+    first = slice_clicks(some, torch.zeros_like(cut), cut)
+    return first, slice_clicks(some, cut, lengths - cut), rows
+
+
+def _logits(predicted: Tensor, table: Tensor) -> Tensor:
+    """[N, V] against every row of a table; id 0 is never the answer."""
+    scores = predicted @ table.T
+    return torch.cat([torch.full_like(scores[:, :1], _NEVER), scores[:, 1:]], dim=1)
+
+
+def _bag_loss(logits: Tensor, bag: Tensor) -> Tensor:
+    """Mean cross-entropy of logits [N, V] with bags of ids [N, M]; 0 is no id, empty bags don't count."""
+    present = (bag > 0).to(logits.dtype)
+    each = logits.log_softmax(1).gather(1, bag.long()) * present
+    size = present.sum(1)
+    return -(each.sum(1) / size.clamp(min=1)).sum() / (size > 0).sum().clamp(min=1)
+
+
+def _queries_at(tokens: Tokens, at: Tensor) -> Tensor:
+    """[N, G]: the query hashes of the clicks where `at` [B, T] is true."""
+    row, click = at.nonzero(as_tuple=True)
+    return tokens.query_ids[row, tokens.query_slot[row, click].long() - 1]
