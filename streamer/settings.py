@@ -125,6 +125,8 @@ class KafkaSettings(_Section):
 class AppSettings(_Section):
     id: TopicName = "clicks-to-intent"
     """Consumer group, prefix of the changelog topic and of the transactional ids."""
+    instance_id: TopicName | None = None
+    """Name of this worker as a static member of the group (KIP-345), stable over restarts; none: dynamic."""
 
 
 class TopicSettings(_Section):

@@ -1,0 +1,31 @@
+"""Where every click ended: in a session, late, dead-lettered, a duplicate, or filtered."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Accounts(msgspec.Struct, array_like=True, gc=False):
+    """Clicks of one partition since its first, kept with the state, so that a crash can't bend them.
+
+    received = closed + open + late + dead_lettered + duplicates + filtered, where `open` are the clicks
+    in open sessions.
+    """
+
+    received: int = 0
+    closed: int = 0
+    """Clicks in closed sessions."""
+    late: int = 0
+    dead_lettered: int = 0
+    duplicates: int = 0
+    filtered: int = 0
+    sessions: int = 0
+    """Closed sessions."""
+    lost: int = 0
+    """Clicks that the source topic had dropped before they were read. Not part of `received`."""
+
+    def open(self) -> int:
+        """What the other counts leave for the clicks in open sessions."""
+        return (
+            self.received - self.closed - self.late - self.dead_lettered - self.duplicates - self.filtered
+        )

@@ -1,0 +1,191 @@
+"""The way of a click through one partition, without I/O: worker and replay run the same.
+
+Records go in by `process`, moments of silence by `tick`; closed sessions and side outputs pile up until
+`take`. Each record ends in exactly one place, which `accounts` counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple, Protocol
+
+from schemas.click import Session
+from streamer.accounts import Accounts
+from streamer.core.sessionizer import Outcome, Sessionizer
+from streamer.dead_letter import REASON_HEADER, Header, dead_letter_headers, late_headers
+from streamer.decode import Arrived, Rejected
+
+MAX_TAKE = 2000
+"""Closed sessions, and likewise side outputs, that one take may hold: a transaction stays short."""
+
+
+class Record(Protocol):
+    """A record of the source topic, as clients and files give it. `timestamp` is arrival time in ms."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[Header]
+
+
+class Forwarded(NamedTuple):
+    """A record that goes to a side output as it came: original key and bytes."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[Header]
+
+    @property
+    def reason(self) -> str:
+        """Why it is here, as its header says; empty for a late record."""
+        return dict(self.headers).get(REASON_HEADER, b"").decode()
+
+
+class Taken(NamedTuple):
+    """What has piled up since the last take, in order."""
+
+    sessions: list[Session]
+    late: list[Forwarded]
+    dead: list[Forwarded]
+
+
+Decode = Callable[[bytes | None, int, str], Arrived | None]
+
+
+class Partition:
+    """One source partition: its sessionizer, its place in the log, its accounts."""
+
+    def __init__(
+        self,
+        topic: str,
+        number: int,
+        sessionizer: Sessionizer,
+        decode: Decode,
+        *,
+        position: int = 0,
+        accounts: Accounts | None = None,
+    ) -> None:
+        self.topic = topic
+        self.number = number
+        self.sessionizer = sessionizer
+        self.position = position
+        """Offset of the next record."""
+        self.accounts = accounts or Accounts()
+        self.clock_behind = 0
+        """Records that arrived before a moment that `tick` had already declared silent."""
+        self._decode = decode
+        self._id_prefix = f"{topic}-{number}-"
+        self._ticked_to = 0
+        self._pending = Taken([], [], [])
+        self._draining: Iterator[Session] | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether `take` has to be called before the next record."""
+        pending = self._pending
+        return (
+            self.sessionizer.has_due
+            or len(pending.sessions) >= MAX_TAKE
+            or len(pending.late) + len(pending.dead) >= MAX_TAKE
+        )
+
+    def process(self, records: Sequence[Record], start: int = 0) -> int:
+        """Take in records from index `start` on; returns the index of the first one not taken in.
+
+        Stops early when it `is_full`. Records below `position` were taken in before and are skipped.
+        """
+        for index in range(start, len(records)):
+            if self.is_full:
+                return index
+            record = records[index]
+            if record.offset < self.position:
+                continue
+            self._arrive(record.timestamp)
+            if self.sessionizer.has_due:  # more closed by silence than one take may hold
+                return index
+            self._take_in(record)
+            self.position = record.offset + 1
+            if self.sessionizer.has_due:
+                self._close_due()
+        return len(records)
+
+    def tick(self, now_ms: int) -> None:
+        """Silence up to `now_ms` on the arrival clock: no record arrived before it that isn't taken in."""
+        if not self.is_full and now_ms > self.sessionizer.clock.now:
+            self._ticked_to = now_ms
+            self._arrive(now_ms)
+
+    def resume_closing(self) -> None:
+        """Go on with what an earlier take left to close."""
+        if self.sessionizer.has_due:
+            self._close_due()
+
+    def drain(self) -> bool:
+        """Close open sessions for good, as many as one take may hold; returns whether that was all."""
+        if self._draining is None:
+            self._draining = self.sessionizer.drain()
+        room = MAX_TAKE - len(self._pending.sessions)
+        drained = list(islice(self._draining, max(room, 0)))
+        self._closed(drained)
+        return len(drained) < room
+
+    def take(self) -> Taken:
+        """Everything that has piled up; it is gone from here."""
+        taken, self._pending = self._pending, Taken([], [], [])
+        return taken
+
+    @property
+    def has_pending(self) -> bool:
+        return any(self._pending)
+
+    def _arrive(self, timestamp: int) -> None:
+        if timestamp < self._ticked_to:
+            self.clock_behind += 1
+        self.sessionizer.arrive(timestamp)
+        if self.sessionizer.has_due:
+            self._close_due()
+
+    def _take_in(self, record: Record) -> None:
+        accounts, sessionizer = self.accounts, self.sessionizer
+        accounts.received += 1
+        arrival = sessionizer.clock.now
+        try:
+            arrived = self._decode(record.value, arrival, self._id_prefix + str(record.offset))
+        except Rejected as rejected:
+            self._dead_letter(record, rejected.stage, rejected.reason)
+            return
+        if arrived is None:
+            accounts.filtered += 1
+            return
+        merged = sessionizer.merged_duplicates
+        outcome = sessionizer.add(
+            arrived.visitor_id, arrived.click, record.offset, arrived.user_id, arrived.crawler
+        )
+        accounts.duplicates += sessionizer.merged_duplicates - merged
+        if outcome is Outcome.JOINED:
+            return
+        if outcome is Outcome.DUPLICATE:
+            accounts.duplicates += 1
+        elif outcome is Outcome.LATE:
+            accounts.late += 1
+            headers = late_headers(self.topic, self.number, record, sessionizer.clock.watermark)
+            self._pending.late.append(Forwarded(record.key, record.value, headers))
+        else:
+            self._dead_letter(record, "validate", outcome.value)
+
+    def _dead_letter(self, record: Record, stage: str, reason: str) -> None:
+        self.accounts.dead_lettered += 1
+        headers = dead_letter_headers(self.topic, self.number, record, stage, reason)
+        self._pending.dead.append(Forwarded(record.key, record.value, headers))
+
+    def _close_due(self) -> None:
+        room = MAX_TAKE - len(self._pending.sessions)
+        if room > 0:
+            self._closed(self.sessionizer.close_due(room))
+
+    def _closed(self, sessions: list[Session]) -> None:
+        self.accounts.sessions += len(sessions)
+        self.accounts.closed += sum(session.event_count for session in sessions)
+        self._pending.sessions.extend(sessions)

@@ -1,0 +1,76 @@
+"""The Faust app: an agent over the clicks topic, and the session table tied to Faust's rebalances."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import faust
+from faust.transport.drivers import TRANSPORTS
+
+from streamer.kafka.client import ClientArguments
+from streamer.settings import Settings
+from streamer.worker.table import SessionTable
+from streamer.worker.transport import BatchSchema
+
+SESSION_TIMEOUT_S = 10.0
+HEARTBEAT_S = 2.0
+MAX_FETCH_BYTES = 1024 * 1024
+BUFFERED_BATCHES = 8
+
+TRANSPORTS.aliases["clickbatch"] = "streamer.worker.transport:BatchTransport"
+
+
+class WorkerApp(faust.App):
+    """A Faust app that knows how to reach the brokers and which table its clicks go to."""
+
+    client_arguments: ClientArguments
+    session_table: SessionTable
+
+
+def create_app(
+    settings: Settings, arguments: ClientArguments, table: SessionTable, instance_id: str | None = None
+) -> WorkerApp:
+    """An app that is not started yet. `instance_id` makes its member of the group a static one (KIP-345)."""
+    app = WorkerApp(
+        settings.app.id,
+        broker=f"clickbatch://{settings.kafka.bootstrap_servers.replace(',', ';')}",
+        store="memory://",
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        stream_buffer_maxsize=BUFFERED_BATCHES,
+        stream_wait_empty=False,
+        stream_recovery_delay=0,
+        broker_commit_interval=2.0,
+        broker_session_timeout=SESSION_TIMEOUT_S,
+        broker_heartbeat_interval=HEARTBEAT_S,
+        broker_max_poll_interval=300.0,
+        consumer_max_fetch_size=max(MAX_FETCH_BYTES, 2 * settings.clicks.max_bytes),
+        consumer_group_instance_id=instance_id,
+    )
+    app.client_arguments = arguments
+    app.session_table = table
+    app.add_dependency(table)
+    _connect(app, table, settings)
+    return app
+
+
+def _connect(app: WorkerApp, table: SessionTable, settings: Settings) -> None:
+    clicks = app.topic(settings.topics.clicks, schema=BatchSchema(), value_type=bytes, acks=False)
+
+    @app.agent(clicks, name="sessionize")  # type: ignore[untyped-decorator]
+    async def sessionize(batches: Any) -> None:
+        async for batch in batches:
+            try:
+                await table.process(batch)
+            except Exception as error:
+                # Faust would log it, take the batch for done, and go on with the next one.
+                table.fail(error)
+
+    @app.on_rebalance_complete.connect(weak=False)  # type: ignore[untyped-decorator]
+    async def on_rebalance_complete(*_: Any, **__: Any) -> None:
+        await table.on_assigned()
+
+    @app.on_partitions_revoked.connect(weak=False)  # type: ignore[untyped-decorator]
+    async def on_partitions_revoked(*_: Any, **__: Any) -> None:
+        await table.on_revoked()

@@ -1,0 +1,98 @@
+"""What the changelog of the session table says: images of open sessions and markers.
+
+A commit writes one group: image chunks, then a marker with the source position they belong to. An image
+replaces all open sessions of its visitor; a visitor in `gone` has none left. Only whole groups count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from streamer.accounts import Accounts
+from streamer.core.clock import PartitionClock
+from streamer.core.window import OpenSession
+
+STATE_VERSION = 1
+"""Raise it when an older worker could not read what this one writes."""
+CHUNK_BYTES = 512 * 1024
+
+
+class Images(msgspec.Struct, array_like=True, tag="images"):
+    """Open sessions of some visitors; all of one visitor's stand in the same chunk."""
+
+    state_version: int
+    commit_number: int
+    sessions: list[OpenSession]
+
+
+class Marker(msgspec.Struct, array_like=True, tag="marker"):
+    """The end of a group: everything before `position` in the source is in the state."""
+
+    state_version: int
+    epoch: int
+    """Number of take-overs of this shard; it never goes down along the changelog."""
+    commit_number: int
+    chunks: int
+    """Image chunks of this group."""
+    position: int
+    partitions: int
+    """Partitions of the source topic; with another number, visitors would live elsewhere."""
+    rules_version: str
+    clock: PartitionClock
+    accounts: Accounts
+    gone: list[str]
+    """Visitors whose last open session has closed."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Images | Marker)
+_peek = msgspec.msgpack.Decoder(list[msgspec.Raw])
+
+
+class ChangelogError(Exception):
+    """The changelog can't be trusted or understood; the text says why."""
+
+
+def encode(entry: Images | Marker) -> bytes:
+    """One changelog record."""
+    return _encoder.encode(entry)
+
+
+def decode(value: bytes) -> Images | Marker:
+    """Raises ChangelogError for anything that this version of the state didn't write."""
+    entry: Images | Marker | None
+    try:
+        entry = _decoder.decode(value)
+        version = entry.state_version
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        entry, version = None, _written_version(value)
+    if version != STATE_VERSION:
+        raise ChangelogError(f"its state version is {version}, this worker reads version {STATE_VERSION}")
+    if entry is None:
+        raise ChangelogError("a record in it is damaged")
+    return entry
+
+
+def _written_version(value: bytes) -> int:
+    try:
+        return msgspec.msgpack.decode(_peek.decode(value)[1], type=int)
+    except (msgspec.MsgspecError, IndexError, UnicodeDecodeError):
+        raise ChangelogError("a record in it was not written by the session table") from None
+
+
+def chunked(commit_number: int, visitors: Iterable[list[OpenSession]]) -> Iterator[tuple[bytes, list[str]]]:
+    """Encoded image chunks of about CHUNK_BYTES, each with the visitors in it."""
+    sessions: list[OpenSession] = []
+    names: list[str] = []
+    size = 0
+    for windows in visitors:
+        sessions += windows
+        names.append(windows[0].visitor_id)
+        size += sum(len(window.log) + len(window.kept) for window in windows)
+        if size >= CHUNK_BYTES:
+            yield encode(Images(STATE_VERSION, commit_number, sessions)), names
+            sessions, names, size = [], [], 0
+    if sessions:
+        yield encode(Images(STATE_VERSION, commit_number, sessions)), names

@@ -1,0 +1,115 @@
+"""Asking Kafka what a take-over has to know: partition counts, ends of logs, and the changelog itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import TopicPartition
+
+from streamer.errors import StreamerError
+from streamer.kafka.client import ClientArguments
+from streamer.worker.changelog import ChangelogError
+from streamer.worker.recovery import Recovery
+
+Start = Literal["earliest", "latest"] | int
+"""Where a group without a position begins; a number is arrival time in ms UTC."""
+
+
+class TopicError(StreamerError):
+    """A topic is missing or does not fit the others."""
+
+
+async def partition_counts(admin: AIOKafkaAdminClient, topics: Iterable[str]) -> dict[str, int]:
+    """Partitions of every topic. Raises TopicError for one that isn't there."""
+    described = await admin.describe_topics(list(topics))
+    counts = {topic["topic"]: len(topic["partitions"]) for topic in described if not topic["error_code"]}
+    missing = [topic["topic"] for topic in described if topic["error_code"]]
+    if missing:
+        raise TopicError(f"topic {missing[0]} does not exist: create it with 'streamer topics create'")
+    return counts
+
+
+async def group_offsets(admin: AIOKafkaAdminClient, group: str, topic: str) -> dict[int, int]:
+    """Committed offsets of a consumer group by partition; partitions without one are left out."""
+    committed = await admin.list_consumer_group_offsets(group)
+    return {tp.partition: at.offset for tp, at in committed.items() if tp.topic == topic and at.offset >= 0}
+
+
+class LogReader:
+    """A consumer without a group that reads whole partitions; use it as a context manager."""
+
+    def __init__(self, arguments: ClientArguments) -> None:
+        self._consumer = AIOKafkaConsumer(
+            **arguments,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=8 * 1024 * 1024,
+            fetch_max_wait_ms=50,
+        )
+
+    async def __aenter__(self) -> LogReader:
+        await self._consumer.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._consumer.stop()
+
+    async def bounds(self, topic: str, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
+        """Offset of the first record that is there, and of the next one to come."""
+        tps = [TopicPartition(topic, partition) for partition in partitions]
+        begin = await self._consumer.beginning_offsets(tps)
+        end = await self._consumer.end_offsets(tps)
+        return {tp.partition: (begin[tp], end[tp]) for tp in tps}
+
+    async def starts(self, topic: str, partitions: Iterable[int], start: Start) -> dict[int, int]:
+        """Offsets at which to begin reading."""
+        bounds = await self.bounds(topic, partitions)
+        if isinstance(start, int):
+            tps = {TopicPartition(topic, partition): start for partition in bounds}
+            found = await self._consumer.offsets_for_times(tps)
+            return {
+                tp.partition: at.offset if at is not None else bounds[tp.partition][1]
+                for tp, at in found.items()
+            }
+        return {partition: both[start == "latest"] for partition, both in bounds.items()}
+
+    async def recover(
+        self, topic: str, partitions: Iterable[int], on_progress: Callable[[], None]
+    ) -> dict[int, Recovery]:
+        """State of every partition as the changelog has it at this moment.
+
+        Raises ChangelogError, its text starting with the partition.
+        """
+        tps = [TopicPartition(topic, partition) for partition in partitions]
+        recoveries = {tp.partition: Recovery() for tp in tps}
+        self._consumer.assign(tps)
+        ends = await self._consumer.end_offsets(tps)
+        await self._consumer.seek_to_beginning(*tps)
+        behind = set(tps)
+        while behind:
+            fetched: Mapping[Any, list[Any]] = await self._consumer.getmany(timeout_ms=200)
+            for tp, records in fetched.items():
+                _feed(recoveries[tp.partition], tp, records)
+                on_progress()
+            behind = {tp for tp in behind if await self._consumer.position(tp) < ends[tp]}
+        for tp in tps:
+            try:
+                recoveries[tp.partition].finish()
+            except ChangelogError as error:
+                raise _located(tp, error) from None
+        return recoveries
+
+
+def _feed(recovery: Recovery, tp: TopicPartition, records: list[Any]) -> None:
+    try:
+        for record in records:
+            recovery.feed(record.offset, record.value)
+    except ChangelogError as error:
+        raise _located(tp, error) from None
+
+
+def _located(tp: TopicPartition, error: ChangelogError) -> ChangelogError:
+    return ChangelogError(f"{tp.topic} partition {tp.partition}: {error}")

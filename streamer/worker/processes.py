@@ -1,0 +1,71 @@
+"""Several worker processes on one machine: started, watched and stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import signal
+import sys
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+
+from streamer.settings import Settings
+from streamer.worker.log_reader import Start
+
+
+
+def run_processes(
+    settings: Settings,
+    count: int,
+    *,
+    start: Start,
+    drain: bool,
+    explain: Callable[[Exception], int],
+) -> int:
+    """Run `count` workers; returns the exit code: of the first that failed, after stopping the others.
+
+    `explain` prints an error of a worker and gives its exit code; it has to be a module's function.
+    """
+    context = multiprocessing.get_context("spawn")
+    workers: list[BaseProcess] = [
+        context.Process(target=_work, args=(settings, start, drain, index, explain), name=f"worker-{index}")
+        for index in range(count)
+    ]
+    for worker in workers:
+        worker.start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: _stop(workers))
+    running = {worker.sentinel: worker for worker in workers}
+    failed = 0
+    while running:
+        for sentinel in wait(list(running)):
+            code = running.pop(sentinel).exitcode  # type: ignore[call-overload]
+            if code and not failed:
+                failed = code if code > 0 else 1
+                _stop(workers)
+    return failed
+
+
+def _stop(workers: list[BaseProcess]) -> None:
+    for worker in workers:
+        if worker.is_alive():
+            worker.terminate()
+
+
+def _work(
+    settings: Settings, start: Start, drain: bool, index: int, explain: Callable[[Exception], int]
+) -> None:
+    from streamer.logs import configure_logging
+    from streamer.worker.run import run_worker
+
+    configure_logging(settings.log)
+    instance = settings.app.instance_id
+    try:
+        asyncio.run(
+            run_worker(
+                settings, start=start, drain=drain, instance_id=f"{instance}-{index}" if instance else None
+            )
+        )
+    except Exception as error:
+        sys.exit(explain(error))

@@ -1,0 +1,69 @@
+"""Reading a shard back from its changelog: groups in, state out. No I/O here."""
+
+from __future__ import annotations
+
+from streamer.core.window import OpenSession
+from streamer.worker.changelog import ChangelogError, Images, Marker, decode
+from streamer.worker.state_log import StateLog
+
+
+class Recovery:
+    """State of one shard as its changelog has it; feed it every record from the first on."""
+
+    def __init__(self) -> None:
+        self.marker: Marker | None = None
+        self.state_log = StateLog()
+        self._open: dict[str, list[OpenSession]] = {}
+        self._pending: list[Images] = []
+        self._group_offset: int | None = None
+
+    @property
+    def sessions(self) -> list[OpenSession]:
+        """Every open session."""
+        return [window for windows in self._open.values() for window in windows]
+
+    def feed(self, offset: int, value: bytes | None) -> None:
+        """Take in one changelog record. Raises ChangelogError if the groups don't fit together."""
+        if value is None:
+            raise ChangelogError(f"the record at offset {offset} is empty")
+        entry = decode(value)
+        if self._group_offset is None:
+            self._group_offset = offset
+        if isinstance(entry, Images):
+            self._pending.append(entry)
+        else:
+            self._check(entry, offset)
+            self._apply(entry, self._group_offset)
+            self._pending, self._group_offset = [], None
+
+    def finish(self) -> None:
+        """Say that there are no more records. Raises ChangelogError if a group has no marker."""
+        if self._pending:
+            raise ChangelogError(f"the group that starts at offset {self._group_offset} has no marker")
+
+    def _check(self, marker: Marker, offset: int) -> None:
+        numbers = {images.commit_number for images in self._pending}
+        if len(self._pending) != marker.chunks or numbers - {marker.commit_number}:
+            raise ChangelogError(
+                f"the group that ends at offset {offset} is torn: it has {len(self._pending)} image chunks, "
+                f"expected {marker.chunks}"
+            )
+        last = self.marker
+        if last is not None and (
+            marker.commit_number <= last.commit_number or marker.epoch < last.epoch
+        ):
+            raise ChangelogError(
+                f"commit {marker.commit_number} of epoch {marker.epoch} at offset {offset} follows "
+                f"commit {last.commit_number} of epoch {last.epoch}: two owners wrote"
+            )
+
+    def _apply(self, marker: Marker, offset: int) -> None:
+        for visitor in marker.gone:
+            self._open.pop(visitor, None)
+        visitors: dict[str, list[OpenSession]] = {}
+        for images in self._pending:
+            for window in images.sessions:
+                visitors.setdefault(window.visitor_id, []).append(window)
+        self._open.update(visitors)
+        self.state_log.committed(marker.commit_number, offset, list(visitors), marker.gone)
+        self.marker = marker

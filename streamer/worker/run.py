@@ -1,0 +1,104 @@
+"""Running one worker process: from settings and bundle to an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from models.bundle import default_bundle, load_bundle
+from models.scorer import Scored, ScoreError, Scorer
+from schemas.click import Session
+from streamer.decode import ClickDecoder
+from streamer.kafka.client import client_arguments
+from streamer.kafka.reach import check_brokers
+from streamer.outputs import RecordWriter
+from streamer.settings import Settings
+from streamer.worker.app import WorkerApp, create_app
+from streamer.worker.kill_points import Reach, pass_by
+from streamer.worker.log_reader import Start
+from streamer.worker.metrics import Metrics
+from streamer.session_rules import session_rules
+from streamer.worker.table import SessionTable
+from streamer.worker.takeover import ShardParts
+
+log = structlog.get_logger(__name__)
+
+
+async def run_worker(
+    settings: Settings,
+    *,
+    start: Start = "earliest",
+    drain: bool = False,
+    instance_id: str | None = None,
+    reach: Reach = pass_by,
+) -> None:
+    """Work until SIGTERM or SIGINT, or with `drain` until everything is published.
+
+    Raises StreamerError for what the user can mend, anything else for what nobody foresaw.
+    """
+    # Sessions are packed bytes that hold no cycles: looking for some costs more than it finds.
+    gc.set_threshold(100_000, 50, 1000)
+    scorer = Scorer(load_bundle(settings.model.bundle or default_bundle()))
+    await check_brokers(settings.kafka)
+    metrics = Metrics()
+    table = SessionTable(_parts(settings, scorer, start, reach), metrics, drain=drain)
+    app = create_app(settings, client_arguments(settings.kafka), table, instance_id)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await app.start()
+    log.info("worker_started", app_id=settings.app.id, model_version=scorer.bundle.model_version)
+    try:
+        await _until_done(app, table, stop)
+    finally:
+        await _shut_down(app, table)
+
+
+async def _until_done(app: WorkerApp, table: SessionTable, stop: asyncio.Event) -> None:
+    waits = [
+        asyncio.ensure_future(waited)
+        for waited in (stop.wait(), table.drained.wait(), app.wait_until_stopped(), table.failed)
+    ]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits[:-1]:
+            wait.cancel()
+    if table.failed.done():
+        table.failed.result()
+    if app.crashed:
+        raise app.crash_reason or RuntimeError("the Faust app ended by itself")
+
+
+async def _shut_down(app: WorkerApp, table: SessionTable) -> None:
+    app.consumer.stop_flow()
+    app.flow_control.suspend()
+    with contextlib.suppress(Exception):
+        await asyncio.wait_for(table.shutdown(), 5)
+    with contextlib.suppress(Exception):
+        await asyncio.wait_for(app.stop(), 4)
+
+
+def _parts(settings: Settings, scorer: Scorer, start: Start, reach: Reach) -> ShardParts:
+    rules = session_rules(settings)
+
+    async def score(sessions: Sequence[Session]) -> list[Scored | ScoreError]:
+        return await asyncio.to_thread(scorer.score, sessions)
+
+    return ShardParts(
+        settings=settings,
+        arguments=client_arguments(settings.kafka),
+        rules=rules,
+        decode=ClickDecoder(settings.clicks.format, settings.clicks.max_bytes).decode,
+        writer=RecordWriter(scorer.bundle, rules.version),
+        score=score,
+        start=start,
+        reach=reach,
+    )

@@ -1,0 +1,224 @@
+"""One shard of the session table: the state of one source partition and the producer that owns it.
+
+A commit is one Kafka transaction: outputs, images of changed visitors, and a marker with the source
+position. What goes into it is fixed before the first await, so that records may be processed meanwhile.
+After any failure a shard is dropped and read back from the changelog; it is never repaired in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.structs import RecordMetadata
+
+from models.scorer import Scored, ScoreError
+from schemas.click import Session
+from streamer.core.window import OpenSession
+from streamer.dead_letter import Header
+from streamer.outputs import RecordWriter, unscored
+from streamer.partition import Partition, Taken
+from streamer.settings import TopicSettings
+from streamer.worker.changelog import STATE_VERSION, Marker, chunked, encode
+from streamer.worker.kill_points import KillPoint, Reach
+from streamer.worker.state_log import StateLog
+
+LOG_APPEND_TIME = 1
+"""Timestamp type of a record whose broker wrote the time."""
+
+Score = Callable[[Sequence[Session]], Awaitable[list[Scored | ScoreError]]]
+Message = tuple[bytes | None, bytes | None, Sequence[Header]]
+
+
+class Committed(NamedTuple):
+    """What one commit did, for the metrics; durations in seconds."""
+
+    sessions: list[Session]
+    late: int
+    dead: list[str]
+    score_s: float
+    commit_s: float
+
+
+class Shard:
+    """Partition, producer and changelog bookkeeping; `producer` is started and has fenced the last owner."""
+
+    def __init__(
+        self,
+        partition: Partition,
+        producer: AIOKafkaProducer,
+        state_log: StateLog,
+        *,
+        topics: TopicSettings,
+        changelog: str,
+        epoch: int,
+        commit_number: int,
+        partitions: int,
+        writer: RecordWriter,
+        score: Score,
+        reach: Reach,
+    ) -> None:
+        self.partition = partition
+        self.producer = producer
+        self.state_log = state_log
+        self.committed_position = partition.position
+        self.broker_time = (0, time.monotonic())
+        """The latest broker time that was seen (ms UTC), and when (monotonic seconds)."""
+        self.seek_count = 0
+        """Which seek of the source this state belongs to; batches from before it are not for it."""
+        self._topics = topics
+        self._changelog = changelog
+        self._epoch = epoch
+        self._commit_number = commit_number
+        self._partitions = partitions
+        self._writer = writer
+        self._score = score
+        self._reach = reach
+        self._busy = asyncio.Lock()
+
+    @property
+    def number(self) -> int:
+        return self.partition.number
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether there is anything to commit."""
+        partition = self.partition
+        return (
+            partition.has_pending
+            or bool(partition.sessionizer.changed)
+            or partition.position != self.committed_position
+        )
+
+    async def commit(self, *, force: bool = False) -> Committed | None:
+        """Make everything up to the partition's position durable; None if there was nothing to do.
+
+        Raises KafkaError if the transaction failed, also when another owner has fenced this one.
+        """
+        async with self._busy:
+            if not (force or self.is_dirty):
+                return None
+            return await self._commit()
+
+    def saw_broker_time(self, broker_ms: int, monotonic_s: float) -> None:
+        """Note that the broker's clock showed `broker_ms`, or more, at this moment."""
+        if broker_ms >= self.broker_time[0]:
+            self.broker_time = (broker_ms, monotonic_s)
+
+    async def close(self) -> None:
+        """Stop the producer; an open transaction is aborted by the next owner."""
+        await self.producer.stop()
+
+    async def _commit(self) -> Committed:
+        partition = self.partition
+        self._commit_number += 1
+        taken = partition.take()
+        chunks, gone = self._images()
+        marker = self._marker(len(chunks), gone)
+        state = [*(value for value, _ in chunks), encode(marker)]
+        position = partition.position
+        started = time.monotonic()
+        scored = await self._score(taken.sessions) if taken.sessions else []
+        scored_at = time.monotonic()
+        dead = taken.dead + [
+            unscored(session, result.reason)
+            for session, result in zip(taken.sessions, scored, strict=True)
+            if isinstance(result, ScoreError)
+        ]
+        first, last = await self._transact(taken._replace(dead=dead), scored, state)
+        self.state_log.committed(
+            self._commit_number, first.offset, [name for _, names in chunks for name in names], gone
+        )
+        self.committed_position = position
+        if last.timestamp_type == LOG_APPEND_TIME:
+            self.saw_broker_time(last.timestamp, time.monotonic())
+        reasons = [forwarded.reason for forwarded in dead]
+        ended = time.monotonic()
+        return Committed(taken.sessions, len(taken.late), reasons, scored_at - started, ended - scored_at)
+
+    async def _transact(
+        self, taken: Taken, scored: list[Scored | ScoreError], state: list[bytes]
+    ) -> tuple[RecordMetadata, RecordMetadata]:
+        """Outputs and state in one transaction; returns where the state's first and last record went."""
+        await self.producer.begin_transaction()
+        self._reach(KillPoint.BEFORE_OUTPUTS)
+        outputs = await self._send_outputs(taken, scored)
+        self._reach(KillPoint.BETWEEN_OUTPUTS_AND_MARKER)
+        delivered = await asyncio.gather(
+            *await self._send(self._changelog, ((None, value, ()) for value in state)), *outputs
+        )
+        self._reach(KillPoint.BEFORE_COMMIT)
+        await self.producer.commit_transaction()
+        self._reach(KillPoint.AFTER_COMMIT)
+        groups = [metadata for metadata in delivered if metadata.topic == self._changelog]
+        return groups[0], groups[-1]
+
+    def _images(self) -> tuple[list[tuple[bytes, list[str]]], list[str]]:
+        """Encoded images of what changed and of what is due for a rewrite, and the visitors that are gone."""
+        sessionizer = self.partition.sessionizer
+        changed, sessionizer.changed = sessionizer.changed, set()
+        written: list[list[OpenSession]] = []
+        gone: list[str] = []
+        for visitor in changed:
+            windows = sessionizer.open_sessions(visitor)
+            if windows:
+                written.append(windows)
+            else:
+                gone.append(visitor)
+        for visitor in self.state_log.stale(len(changed)):
+            if visitor not in changed:
+                written.append(sessionizer.open_sessions(visitor))
+        return list(chunked(self._commit_number, written)), gone
+
+    def _marker(self, chunks: int, gone: list[str]) -> Marker:
+        sessionizer, partition = self.partition.sessionizer, self.partition
+        return Marker(
+            state_version=STATE_VERSION,
+            epoch=self._epoch,
+            commit_number=self._commit_number,
+            chunks=chunks,
+            position=partition.position,
+            partitions=self._partitions,
+            rules_version=sessionizer.rules.version,
+            clock=sessionizer.clock,
+            accounts=partition.accounts,
+            gone=gone,
+        )
+
+    async def _send_outputs(
+        self, taken: Taken, scored: list[Scored | ScoreError]
+    ) -> list[asyncio.Future[RecordMetadata]]:
+        records = [
+            self._writer.write(session, result)
+            for session, result in zip(taken.sessions, scored, strict=True)
+            if not isinstance(result, ScoreError)
+        ]
+        topics = self._topics
+        return [
+            *await self._send(topics.embeddings, ((r.key, r.embedding, ()) for r in records)),
+            *await self._send(topics.intents, ((r.key, r.intent, ()) for r in records)),
+            *await self._send(topics.visitors, ((r.key, r.visitor, ()) for r in records)),
+            *await self._send(topics.late, taken.late),
+            *await self._send(topics.dlq, taken.dead),
+        ]
+
+    async def _send(
+        self, topic: str, messages: Iterable[Message]
+    ) -> list[asyncio.Future[RecordMetadata]]:
+        """Hand messages to the producer in as few batches as they fit into."""
+        futures: list[asyncio.Future[RecordMetadata]] = []
+        producer, number = self.producer, self.partition.number
+        batch = producer.create_batch()
+        for key, value, headers in messages:
+            if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+                futures.append(await producer.send_batch(batch, topic, partition=number))
+                batch = producer.create_batch()
+                if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+                    raise ValueError(f"a record for {topic} is larger than the producer's batches")
+        if batch.record_count():
+            futures.append(await producer.send_batch(batch, topic, partition=number))
+        return futures
+

@@ -1,0 +1,71 @@
+"""Which changelog groups still hold images that count, and so how far the changelog may be trimmed.
+
+A log-structured store: every commit appends; the oldest group is emptied by rewriting the images in it
+that are still the latest of their visitor, a few with each commit. So the changelog, and with it recovery,
+is bounded by the open sessions, and nothing ever stops to write everything at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+REWRITE_RATIO = 2
+"""How many images the changelog may hold for each visitor with open sessions before old ones are moved."""
+REWRITE_MIN = 1000
+"""Below this many images nothing is rewritten."""
+REWRITE_STEP = 500
+"""Images that one commit may rewrite beside the changed ones, and as many again as it changed."""
+
+
+class _Group(NamedTuple):
+    commit_number: int
+    offset: int
+    visitors: list[str]
+
+
+class StateLog:
+    """The groups of one shard's changelog, oldest first, and the latest image of every visitor."""
+
+    def __init__(self) -> None:
+        self._groups: deque[_Group] = deque()
+        self._latest: dict[str, int] = {}
+        self._images = 0
+
+    @property
+    def trim_offset(self) -> int | None:
+        """The changelog is not needed before this offset; None before the first group."""
+        return self._groups[0].offset if self._groups else None
+
+    def committed(self, commit_number: int, offset: int, visitors: list[str], gone: list[str]) -> None:
+        """Note a committed group: its first offset, whose images it holds, and who has none any more."""
+        for visitor in gone:
+            self._latest.pop(visitor, None)
+        for visitor in visitors:
+            self._latest[visitor] = commit_number
+        self._groups.append(_Group(commit_number, offset, visitors))
+        self._images += len(visitors)
+        self._drop_empty()
+
+    def stale(self, changed: int) -> list[str]:
+        """Visitors whose images the next commit rewrites, beside the `changed` that it writes anyway."""
+        visitors: list[str] = []
+        excess = self._images - max(REWRITE_MIN, REWRITE_RATIO * len(self._latest))
+        room = min(excess, REWRITE_STEP + changed)
+        for group in self._groups:
+            if room <= 0:
+                break
+            visitors += [v for v in group.visitors if self._latest.get(v) == group.commit_number]
+            room -= len(group.visitors)
+        return visitors
+
+    def _drop_empty(self) -> None:
+        """Forget the oldest groups in which no image counts; the newest stays, for its marker does."""
+        while len(self._groups) > 1:
+            number, _, visitors = self._groups[0]
+            while visitors and self._latest.get(visitors[-1]) != number:
+                visitors.pop()
+                self._images -= 1
+            if visitors:
+                return
+            self._groups.popleft()

@@ -1,0 +1,264 @@
+"""The session table: one shard per assigned partition, opened and closed with Faust's rebalances.
+
+Batches of an older seek are dropped; they come again. A shard whose commit failed is dropped and taken
+over anew, after the group has had time to say whether the partition is still this worker's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import structlog
+from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord
+from faust.types import TP
+from mode import Service
+
+from streamer.errors import StreamerError
+from streamer.worker.log_reader import LogReader
+from streamer.worker.metrics import Metrics
+from streamer.worker.shard import LOG_APPEND_TIME, Shard
+from streamer.worker.silence import silent_until
+from streamer.worker.takeover import ShardParts, take_over
+from streamer.worker.transport import BatchConsumer, RecordBatch
+from streamer.worker.trimming import trim_changelog
+
+MIN_INTERVAL_PER_SHARD_S = 0.008
+"""A transaction costs a client about 1 ms: this keeps commits below an eighth of a core."""
+MAX_UNCOMMITTED = 200_000
+"""Records that may be in memory beyond the last commit while a broker is slow."""
+RETRY_S = (3.0, 5.0, 10.0)
+"""Waits before a failed shard is taken over again: longer than a heartbeat, so the group has its say."""
+TRIM_EVERY_S = 30.0
+
+log = structlog.get_logger(__name__)
+
+
+class ArrivalError(StreamerError):
+    """The source topic's timestamps are not what the settings say."""
+
+
+class SessionTable(Service):
+    """Shards by partition. Faust calls `on_assigned` and `on_revoked`, the agent calls `process`."""
+
+    abstract = False
+
+    def __init__(self, parts: ShardParts, metrics: Metrics, *, drain: bool = False) -> None:
+        super().__init__()
+        self.shards: dict[int, Shard] = {}
+        self.consumer: BatchConsumer | None = None
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Gets the exception that this worker can't go on after."""
+        self.drained = asyncio.Event()
+        self._parts = parts
+        self._topic = parts.settings.topics.clicks
+        self._metrics = metrics
+        self._drain = drain
+        self._drain_to: dict[int, int] = {}
+        self._done: set[int] = set()
+        self._taking_over = asyncio.Lock()
+
+    # -- Faust's rebalances
+
+    async def on_assigned(self) -> None:
+        """Take over what is newly assigned, give up what is not assigned any more, go on with the rest."""
+        async with self._taking_over:
+            try:
+                assigned = self._assigned()
+                for number in [n for n in self.shards if n not in assigned]:
+                    await self._drop(number)
+                if self._drain:
+                    self._drain_to |= await self._ends(assigned - self._drain_to.keys())
+                await self._open(assigned - self.shards.keys())
+                for number, shard in self.shards.items():
+                    self._seek(number, shard)
+                self._check_drained()
+            except KafkaError as error:
+                log.warning("takeover_failed", error=type(error).__name__)
+                self._retry(self._assigned() - self.shards.keys())
+            except Exception as error:
+                self.fail(error)
+
+    async def on_revoked(self) -> None:
+        """Make durable what was processed: whoever gets a partition goes on from there."""
+        for shard in list(self.shards.values()):
+            await self._commit(shard)
+
+    # -- the agent's side
+
+    async def process(self, batch: RecordBatch) -> None:
+        """Take in a batch; waits for commits while too much is in memory."""
+        shard = self.shards.get(batch.tp.partition)
+        if shard is None or batch.seek_count != shard.seek_count:
+            return
+        self._check_arrival(batch)
+        records = self._until_drain(batch)
+        shard.saw_broker_time(batch.records[-1].timestamp, batch.received_at)
+        index = 0
+        while index < len(records) and self.shards.get(shard.number) is shard:
+            index = shard.partition.process(records, index)
+            behind = shard.partition.position - shard.committed_position
+            if shard.partition.is_full or behind > MAX_UNCOMMITTED:
+                await self._commit(shard)
+                shard.partition.resume_closing()
+        self._metrics.processed(shard)
+
+    def committed_positions(self) -> dict[TP, int]:
+        """Source positions that are durable."""
+        return {TP(self._topic, n): shard.committed_position for n, shard in self.shards.items()}
+
+    async def shutdown(self) -> None:
+        """Commit what was processed and let go of every shard. Drains nothing."""
+        for number, shard in list(self.shards.items()):
+            await self._commit(shard)
+            await self._drop(number)
+
+    # -- shards
+
+    async def _open(self, numbers: Iterable[int]) -> None:
+        wanted = sorted(numbers)
+        if not wanted:
+            return
+        with self._metrics.recovery.time():
+            shards = await take_over(self._parts, wanted, lambda number: number in self._assigned())
+        for shard in shards:
+            self.shards[shard.number] = shard
+            self.add_future(self._commit_regularly(shard))
+        open_sessions = sum(shard.partition.sessionizer.open_count for shard in shards)
+        log.info("shards_open", partitions=wanted, open_sessions=open_sessions)
+
+    def _seek(self, number: int, shard: Shard) -> None:
+        assert self.consumer is not None
+        shard.seek_count = self.consumer.request_seek(TP(self._topic, number), shard.partition.position)
+
+    async def _drop(self, number: int) -> None:
+        shard = self.shards.pop(number)
+        self._metrics.dropped(number)
+        await shard.close()
+
+    def _assigned(self) -> set[int]:
+        assert self.consumer is not None
+        return {tp.partition for tp in self.consumer.assignment() if tp.topic == self._topic}
+
+    async def _commit(self, shard: Shard) -> None:
+        """Commit; a shard whose commit fails is dropped and taken over again."""
+        try:
+            committed = await shard.commit()
+        except KafkaError as error:
+            if self.shards.get(shard.number) is shard:
+                log.warning("commit_failed", partition=shard.number, error=type(error).__name__)
+                await self._drop(shard.number)
+                self._retry({shard.number})
+        else:
+            if committed is not None:
+                self._metrics.committed(shard, committed)
+
+    def _retry(self, numbers: set[int]) -> None:
+        if numbers and not self.should_stop:
+            self.add_future(self._reopen(numbers))
+
+    async def _reopen(self, numbers: set[int]) -> None:
+        waits = iter(RETRY_S)
+        wait = next(waits)
+        while not self.should_stop:
+            await self.sleep(wait)
+            wait = next(waits, wait)
+            async with self._taking_over:
+                missing = (numbers & self._assigned()) - self.shards.keys()
+                try:
+                    await self._open(missing)
+                except KafkaError as error:
+                    log.warning("takeover_failed", partitions=sorted(missing), error=type(error).__name__)
+                    continue
+                except Exception as error:
+                    self.fail(error)
+                for number in missing & self.shards.keys():
+                    self._seek(number, self.shards[number])
+                return
+
+    # -- what happens as time goes by
+
+    async def _commit_regularly(self, shard: Shard) -> None:
+        interval = self._parts.settings.commit.interval_ms / 1000
+        spread = shard.number % len(self.shards) / len(self.shards)
+        await self.sleep(interval * spread)
+        while not self.should_stop and self.shards.get(shard.number) is shard:
+            try:
+                self._tick(shard)
+                await self._commit(shard)
+                shard.partition.resume_closing()
+                await self._drain_if_at_end(shard)
+            except Exception as error:
+                self.fail(error)
+            effective = max(interval, MIN_INTERVAL_PER_SHARD_S * len(self.shards))
+            self._metrics.commit_interval.set(effective)
+            await self.sleep(effective)
+
+    def _tick(self, shard: Shard) -> None:
+        assert self.consumer is not None
+        if self._parts.settings.clicks.arrival == "log_append_time" and not self._drain:
+            empty = self.consumer.empty_fetches.get(TP(self._topic, shard.number))
+            margin_ms = self._parts.settings.watermark.idle_margin_ms
+            now_ms = silent_until(empty, shard.partition.position, shard.broker_time, margin_ms)
+            if now_ms is not None:
+                shard.partition.tick(now_ms)
+
+    @Service.timer(TRIM_EVERY_S)
+    async def _trim(self) -> None:
+        offsets = {n: shard.state_log.trim_offset for n, shard in self.shards.items()}
+        wanted = {number: offset for number, offset in offsets.items() if offset}
+        if wanted:
+            await trim_changelog(self._parts, wanted)
+
+    # -- draining
+
+    async def _ends(self, numbers: set[int]) -> dict[int, int]:
+        if not numbers:
+            return {}
+        async with LogReader(self._parts.arguments) as reader:
+            bounds = await reader.bounds(self._topic, numbers)
+        return {number: end for number, (_, end) in bounds.items()}
+
+    def _until_drain(self, batch: RecordBatch) -> list[ConsumerRecord]:
+        end = self._drain_to.get(batch.tp.partition)
+        if end is None or batch.records[-1].offset < end:
+            return batch.records
+        return [record for record in batch.records if record.offset < end]
+
+    async def _drain_if_at_end(self, shard: Shard) -> None:
+        if not self._drain or shard.number in self._done or not self._at_end(shard):
+            return
+        while not shard.partition.drain():
+            await self._commit(shard)
+        await self._commit(shard)
+        if self.shards.get(shard.number) is shard:
+            self._done.add(shard.number)
+            self._check_drained()
+
+    def _at_end(self, shard: Shard) -> bool:
+        assert self.consumer is not None
+        end, position = self._drain_to.get(shard.number, 0), shard.partition.position
+        empty = self.consumer.empty_fetches.get(TP(self._topic, shard.number))
+        at_fetched_end = empty is not None and empty.offset >= end and position >= empty.records_end
+        return position >= end or at_fetched_end
+
+    def _check_drained(self) -> None:
+        if self._drain and self._assigned() <= self._done:
+            self.drained.set()
+
+    # -- what must not be
+
+    def _check_arrival(self, batch: RecordBatch) -> None:
+        expected = self._parts.settings.clicks.arrival
+        if expected == "log_append_time" and batch.records[0].timestamp_type != LOG_APPEND_TIME:
+            raise ArrivalError(
+                f"topic {self._topic} has message.timestamp.type=CreateTime, expected LogAppendTime: change "
+                "the topic, or set clicks.arrival=create_time (no closing by silence then)"
+            )
+
+    def fail(self, error: BaseException) -> None:
+        """Say that the worker has to end with this error."""
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
