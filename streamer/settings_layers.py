@@ -96,9 +96,7 @@ def _read_toml(layered: Layered, path: Path) -> None:
         raise SettingsError(f"{path}: is not valid toml: {error}") from None
     for section, table in document.items():
         if not isinstance(table, dict):
-            raise SettingsError(
-                f"{path}: {section!r} stands outside a section, expected it below a [section]"
-            )
+            raise SettingsError(f"{path}: {section!r} stands outside every section, expected [section]")
         for key, value in table.items():
             layered.put(section, key, value, str(path))
 
@@ -127,9 +125,7 @@ def _secret_from(value: object, place: str) -> str:
         return Path(str(value)).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise SettingsError(
-            f"{place}: {value} cannot be read ({reason}), expected a file with the secret"
-        ) from None
+        raise SettingsError(f"{place}: cannot read {value} ({reason}), expected a file") from None
 
 
 def _layer_of(place: str) -> str:

@@ -1,0 +1,87 @@
+"""What all tests share: one real Kafka per run, own names per test, the command line as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from streamer.kafka.embedded import EmbeddedKafka
+from streamer.settings import Settings, load_settings
+
+RunStreamer = Callable[..., subprocess.CompletedProcess[str]]
+FreshSettings = Callable[..., Settings]
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
+    """A real broker for the whole run, on a free port, its data in a temporary directory."""
+    with EmbeddedKafka(tmp_path_factory.mktemp("kafka"), say=print) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def bootstrap(kafka: EmbeddedKafka) -> str:
+    return kafka.bootstrap
+
+
+@pytest.fixture
+def own_names() -> dict[str, str]:
+    """Overrides that give a test an app.id and topics which no other test has."""
+    suffix = uuid.uuid4().hex[:8]
+    topics = ("clicks", "intents", "embeddings", "visitors", "late", "dlq")
+    return {"app.id": f"app-{suffix}", **{f"topics.{topic}": f"{topic}-{suffix}" for topic in topics}}
+
+
+@pytest.fixture
+def fresh_settings(bootstrap: str, own_names: dict[str, str]) -> FreshSettings:
+    """Settings for the real broker with names of the test's own; takes further dotted overrides."""
+
+    def fresh(overrides: Mapping[str, object] | None = None) -> Settings:
+        own = {"kafka.bootstrap_servers": bootstrap, **own_names}
+        return load_settings(overrides=own | dict(overrides or {}), environ={})
+
+    return fresh
+
+
+def as_environment(settings: Settings) -> dict[str, str]:
+    """The settings that differ from the defaults, as environment variables."""
+    changed = settings.model_dump(exclude_defaults=True, mode="json")
+    return {
+        f"STREAMER_{section}__{key}".upper(): value if isinstance(value, str) else json.dumps(value)
+        for section, keys in changed.items()
+        for key, value in keys.items()
+    }
+
+
+@pytest.fixture
+def run_streamer(tmp_path: Path) -> RunStreamer:
+    """Runs `streamer ...` as a process of its own: no configuration but the settings and variables given."""
+
+    def run(
+        *arguments: str,
+        settings: Settings | None = None,
+        environ: Mapping[str, str] | None = None,
+        stdin: str = "",
+        timeout_s: float = 60,
+    ) -> subprocess.CompletedProcess[str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("STREAMER_")}
+        given = (as_environment(settings) if settings else {}) | dict(environ or {})
+        return subprocess.run(
+            [sys.executable, "-c", "from streamer.cli import main; main()", *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            cwd=tmp_path,
+            env=clean | given,
+            check=False,
+        )
+
+    return run
