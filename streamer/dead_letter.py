@@ -1,0 +1,75 @@
+"""Headers of a record that is put aside: where it came from and why, so that it can be found and replayed.
+
+Names and encodings are those of Kafka Streams (KIP-1034): text in UTF-8, numbers as decimal text. Key, value
+and the record's own headers go along as they came; on a clash of names ours win. Nothing that was in the
+record gets into our headers, so there is no stack trace either: it can carry what a customer typed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+Header = tuple[str, bytes]
+"""As Kafka clients have them; names may repeat."""
+
+EXCEPTION_HEADER = "__streams.errors.exception"
+MESSAGE_HEADER = "__streams.errors.message"
+TOPIC_HEADER = "__streams.errors.topic"
+PARTITION_HEADER = "__streams.errors.partition"
+OFFSET_HEADER = "__streams.errors.offset"
+STAGE_HEADER = "x-streamer-stage"
+REASON_HEADER = "x-streamer-reason"
+WATERMARK_HEADER = "x-streamer-watermark"
+"""Late records: the watermark that the record was behind, in ms UTC."""
+
+_OURS = frozenset(
+    (
+        EXCEPTION_HEADER,
+        MESSAGE_HEADER,
+        TOPIC_HEADER,
+        PARTITION_HEADER,
+        OFFSET_HEADER,
+        STAGE_HEADER,
+        REASON_HEADER,
+        WATERMARK_HEADER,
+        "__streams.errors.stacktrace",
+    )
+)
+
+
+class Source(Protocol):
+    """What is read of the record that is put aside."""
+
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def headers(self) -> Sequence[Header]: ...
+
+
+def dead_letter_headers(topic: str, partition: int, record: Source, stage: str, reason: str) -> list[Header]:
+    """For a record refused at a stage (decode, validate, score, ...) for a short, stable reason."""
+    return _headers(topic, partition, record, "Rejected", stage, reason)
+
+
+def late_headers(topic: str, partition: int, record: Source, watermark_ms: int) -> list[Header]:
+    """For a click that came after its session was over."""
+    headers = _headers(topic, partition, record, "Late", "sessionize", "late")
+    return [*headers, (WATERMARK_HEADER, str(watermark_ms).encode())]
+
+
+def _headers(
+    topic: str, partition: int, record: Source, exception: str, stage: str, reason: str
+) -> list[Header]:
+    kept = [header for header in record.headers if header[0] not in _OURS]
+    return [
+        *kept,
+        (EXCEPTION_HEADER, exception.encode()),
+        (MESSAGE_HEADER, f"{stage}: {reason}".encode()),
+        (TOPIC_HEADER, topic.encode()),
+        (PARTITION_HEADER, str(partition).encode()),
+        (OFFSET_HEADER, str(record.offset).encode()),
+        (STAGE_HEADER, stage.encode()),
+        (REASON_HEADER, reason.encode()),
+    ]

@@ -1,0 +1,159 @@
+"""Takes personal numbers and addresses out of text: what remains may be kept, logged and learnt from.
+
+Replaced by a placeholder that a tokenizer can learn: `:email`, `:iban`, `:card`, `:ssn` (US social
+security and taxpayer numbers), `:phone`, `:account` (any other number of 8 digits or more). Names and
+postal addresses are not recognised.
+- In doubt a number goes: one lost costs a search a little, one kept can't be taken back.
+- Amounts, dates, ranges and version numbers stay, for they carry intent.
+- Scrubbing twice is scrubbing once. The time is linear in the text, whatever the text.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from stdnum import iban, luhn
+
+_WORTH_A_LOOK = re.compile(r"[@＠﹫%\d]")
+"""The prefilter, with the count of digits: most texts end there."""
+
+_NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
+_MIN_DIGITS = 7
+"""Of the shortest phone number; account numbers have more, IBANs too."""
+
+# A run of local-part characters is tried from its first one only and given up whole (possessive), so a
+# long text costs one pass rather than one pass per character.
+_EMAIL = re.compile(
+    r"(?<![\w.+'!#$*^{|}~%-])(?:[\w.+'!#$*^{|}~-]|%(?!40))++(?:@|＠|﹫|%40)[\w-]++(?:\.[\w-]++)*+"
+)
+_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,36}+")
+"""What may begin with an IBAN. ISO 13616: 15 (Norway) to 34 characters; a few more end the last word."""
+_IBAN_LENGTHS = range(15, 35)
+
+_NUMBERS = re.compile(r"[+(]{0,2}\d++(?:[\s\u00ad\u2010-\u2015\u200b-\u200d\u2060\ufeff()./+_-]{1,3}+\d++)*+")
+"""Numbers that stand together, with the separators that people put within one number."""
+_NUMBER = re.compile(r"\d+")
+_DATE = re.compile(
+    r"(?<!\d)(?:\d{1,2}([./-])\d{1,2}\1(?:19|20)\d\d|(?:19|20)\d\d([./-])\d{1,2}\2\d{1,2})(?!\d)"
+)
+
+MIN_ACCOUNT_DIGITS = 8
+"""Account numbers of common use have 8 (United Kingdom) to 17 digits (United States)."""
+_CARD_DIGITS = range(13, 20)
+"""ISO/IEC 7812: at most 19 digits; the shortest in use has 13."""
+_CARD_FIRST_DIGITS = "23456"
+"""ISO/IEC 7812, major industry: the ones that payment cards begin with."""
+_PHONE_DIGITS = range(_MIN_DIGITS, 16)
+"""E.164: at most 15 digits; under 7 there is no number that includes an area."""
+_NATIONAL_PHONE_DIGITS = range(9, 16)
+"""With 0 in front, as most of the world dials an area. From 9, so that 01 02 2024 isn't one."""
+_PHONE_SHAPES = ((3, 3, 4), (3, 7), (3, 3, 3))
+"""Digits per group: North America, Italy, Spain and Poland."""
+
+
+def scrub(text: str) -> str:
+    """The text with what is personal replaced; the very same object if nothing was."""
+    if _WORTH_A_LOOK.search(text) is None or _has_few_digits(text):
+        return text
+    scrubbed = _scrub_ibans(_EMAIL.sub(":email", text))
+    scrubbed = _NUMBERS.sub(_replacement, scrubbed)
+    return text if scrubbed == text else scrubbed
+
+
+def _has_few_digits(text: str) -> bool:
+    """Too few for anything but an e-mail address. Text beyond ASCII isn't counted: it has other digits."""
+    if "@" in text or "%40" in text or not text.isascii():
+        return False
+    return len(text.encode().translate(None, _NO_DIGITS)) < _MIN_DIGITS
+
+
+def _scrub_ibans(text: str) -> str:
+    parts, kept_to, search_from = [], 0, 0
+    while found := _IBAN.search(text, search_from):
+        end = _iban_end(found)
+        if end is None:
+            search_from = found.start() + 4
+        else:
+            parts += [text[kept_to : found.start()], ":iban"]
+            kept_to = search_from = end
+    return "".join([*parts, text[kept_to:]])
+
+
+def _iban_end(found: re.Match[str]) -> int | None:
+    """Where the IBAN ends: words after it may look like more groups of it, so they are left off in turn."""
+    candidate = found[0]
+    while candidate:
+        compact = candidate.replace(" ", "").replace("-", "")
+        if len(compact) in _IBAN_LENGTHS and iban.is_valid(compact):
+            return found.start() + len(candidate)
+        candidate = candidate[: max(candidate.rfind(" "), candidate.rfind("-"), 0)]
+    return None
+
+
+def _replacement(found: re.Match[str]) -> str:
+    text = found[0]
+    if sum(map(str.isdecimal, text)) < _MIN_DIGITS:
+        return text
+    return _kind(_DATE.sub("/", text)) or text
+
+
+def _kind(text: str) -> str | None:
+    """The placeholder for numbers that stand together, or None if they are nobody's."""
+    numbers = [_in_ascii(number) for number in _NUMBER.findall(text)]
+    lengths = tuple(map(len, numbers))
+    digits = sum(lengths)
+    if _has_card(numbers):
+        return ":card"
+    if _has_shape(lengths, (3, 2, 4)):
+        return ":ssn"
+    if _is_phone(text, numbers, digits):
+        return ":phone"
+    if max(lengths, default=0) >= MIN_ACCOUNT_DIGITS or _is_grouped_account(numbers):
+        return ":account"
+    return None
+
+
+def _in_ascii(number: str) -> str:
+    return number if number.isascii() else "".join(str(unicodedata.decimal(digit)) for digit in number)
+
+
+def _has_card(numbers: list[str]) -> bool:
+    """Whether neighbouring numbers of two digits or more make a card number."""
+    for start, first in enumerate(numbers):
+        if first[0] not in _CARD_FIRST_DIGITS:
+            continue
+        joined = ""
+        for number in numbers[start:]:
+            joined += number
+            if len(number) < 2 or len(joined) >= _CARD_DIGITS.stop:
+                break
+            if len(joined) in _CARD_DIGITS and luhn.is_valid(joined):
+                return True
+    return False
+
+
+def _has_shape(lengths: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    size = len(shape)
+    return any(lengths[at : at + size] == shape for at in range(len(lengths) - size + 1))
+
+
+def _is_phone(text: str, numbers: list[str], digits: int) -> bool:
+    if text.startswith(("+", "(+")) and digits in _PHONE_DIGITS:
+        return True
+    if not numbers:
+        return False
+    if len(numbers) > 1 and numbers[0][0] == "0" and digits in _NATIONAL_PHONE_DIGITS:
+        return True
+    is_amount = all(number == "000" for number in numbers[1:])
+    lengths = tuple(map(len, numbers))
+    return not is_amount and any(_has_shape(lengths, shape) for shape in _PHONE_SHAPES)
+
+
+def _is_grouped_account(numbers: list[str]) -> bool:
+    """Three groups of four digits or more of them, that are not years."""
+    fours = [number if len(number) == 4 else "" for number in numbers]
+    return any(
+        all(group) and not all(number.startswith(("19", "20")) for number in group)
+        for group in zip(fours, fours[1:], fours[2:], strict=False)
+    )
