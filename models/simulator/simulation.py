@@ -19,7 +19,8 @@ from models.simulator.catalogue import Catalogue, load_catalogue
 from models.simulator.config import SimulatorConfig
 from models.simulator.people import Visitor, draw_visitors
 from models.simulator.plan import STAGES, Plan, plan_sessions
-from models.simulator.walk import RawClick, Site, Walk
+from models.simulator.site import Site
+from models.simulator.walk import RawClick, Walk
 
 Record = dict[str, Any]
 
