@@ -28,7 +28,7 @@ SCHEMA_NAMES: tuple[SchemaName, ...] = ("click", "session_embedding", "session_i
 MAGIC = 0
 PREFIX_BYTES = 5
 _PREFIX = struct.Struct(">BI")
-_FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent
 _HOSTILE = (EOFError, IndexError, OverflowError, TypeError, ValueError)
 """What fastavro raises on bytes that are no record of the writer's schema (found by fuzzing it)."""
 
@@ -51,14 +51,14 @@ class _Writer(NamedTuple):
     reader: Any
 
 
-def schema(name: SchemaName) -> Record:
+def schema(name: SchemaName, folder: Path = FOLDER) -> Record:
     """The current schema as its .avsc file has it, doc strings included."""
-    return _load(_FOLDER / f"{name}.avsc")
+    return _load(folder / f"{name}.avsc")
 
 
-def landed(name: SchemaName) -> list[Record]:
+def landed(name: SchemaName, folder: Path = FOLDER) -> list[Record]:
     """All landed versions of a schema, oldest first."""
-    files = (_FOLDER / "landed").glob(f"{name}.v*.avsc")
+    files = (folder / "landed").glob(f"{name}.v*.avsc")
     return [_load(file) for file in sorted(files, key=lambda file: int(file.suffixes[0][2:]))]
 
 
