@@ -129,6 +129,27 @@ async def find_drift(kafka: KafkaSettings, topics: list[Topic]) -> list[Drift]:
     return drift
 
 
+@dataclass(frozen=True)
+class FoundTopic:
+    name: str
+    partitions: int
+    max_message_bytes: int
+
+
+async def find_topic(kafka: KafkaSettings, name: str) -> FoundTopic:
+    """What the cluster says of a topic. Raises `BrokerError`; `TopicError` if there is no such topic."""
+    wanted = Topic(name, 0, 0, {"max.message.bytes": ""})
+    async with admin_client(kafka) as admin:
+        described = await _described(admin, [wanted])
+        if name not in described:
+            raise TopicError(
+                f"there is no topic {name} at {kafka.bootstrap_servers}: "
+                "create it with 'streamer topics create', or check the topics settings"
+            )
+        configs = await _configs(admin, [wanted])
+    return FoundTopic(name, len(described[name]), int(configs[name]["max.message.bytes"]))
+
+
 @asynccontextmanager
 async def admin_client(kafka: KafkaSettings) -> AsyncIterator[Any]:
     """A started aiokafka admin client; raises `BrokerError` with a clear reason instead of its own."""

@@ -1,0 +1,94 @@
+"""Records of the product's topics as JSON objects and as lines for people.
+
+Of late clicks and dead letters the payload is left out unless asked for: it is the original bytes, and
+may hold what a customer typed. Text from a topic never reaches a terminal with control characters.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+from schemas.codec import CodecError, decode
+from streamer.cli.output import visible
+
+Json = dict[str, Any]
+
+
+def as_json(record: Any, decoded: bool, raw: bool) -> Json:
+    """`record`: aiokafka's ConsumerRecord; `decoded`: an output in Avro, otherwise original bytes."""
+    where: Json = {
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp": record.timestamp,
+        "key": None if record.key is None else record.key.decode(errors="replace"),
+    }
+    if decoded:
+        return where | _decoded(record.value)
+    headers = {
+        name: None if value is None else value.decode(errors="replace") for name, value in record.headers
+    }
+    size = None if record.value is None else len(record.value)
+    return where | {"headers": headers, "bytes": size} | (_payload(record.value) if raw else {})
+
+
+def _decoded(value: bytes | None) -> Json:
+    if value is None:
+        return {"value": None}  # a tombstone: the visitor was erased
+    try:
+        return {"value": decode(value)[1]}
+    except CodecError as error:
+        return {"value": None, "error": str(error)}
+
+
+def _payload(value: bytes | None) -> Json:
+    if value is None:
+        return {"payload": None}
+    try:
+        return {"payload": value.decode()}
+    except UnicodeDecodeError:
+        return {"payload_base64": base64.b64encode(value).decode()}
+
+
+def as_line(item: Json) -> str:
+    """One line for people of what `as_json` made."""
+    return f"{_time(item['timestamp'])}  {visible(str(item['key']))}  {_told(item)}"
+
+
+def _told(item: Json) -> str:
+    if "headers" in item:
+        return _told_headers(item)
+    if "error" in item:
+        return f"can't be decoded: {visible(item['error'])}"
+    if item["value"] is None:
+        return "erased"
+    value: Json = item["value"]
+    told = [tell(value) for field, tell in _TOLD.items() if value.get(field) is not None]
+    return ", ".join([*told, f"{value['event_count']} clicks, closed by {value['close_reason']}"])
+
+
+def _intent(value: Json) -> str:
+    if value["abstained"]:
+        return f"no intent ({value['abstain_reason']})"
+    best = value["intents"][0]
+    return f"{visible(best['label'])} {best['probability']:.2f}"
+
+
+def _embedding(value: Json) -> str:
+    return f"embedding of {len(value['embedding'])} in space {value['embedding_space']}"
+
+
+_TOLD: dict[str, Callable[[Json], str]] = {"intents": _intent, "embedding": _embedding}
+
+
+def _told_headers(item: Json) -> str:
+    parts = [f"{visible(name)}={visible(str(value))}" for name, value in item["headers"].items()]
+    if "payload" in item or "payload_base64" in item:
+        parts.append(visible(str(item.get("payload", item.get("payload_base64")))))
+    return "  ".join([f"{item['bytes']} bytes", *parts])
+
+
+def _time(timestamp_ms: int) -> str:
+    return dt.datetime.fromtimestamp(timestamp_ms / 1000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

@@ -1,0 +1,79 @@
+"""`streamer subscribe`: what the product has published, decoded, one record a line."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamer.cli.lazy import new_app
+
+if TYPE_CHECKING:
+    from streamer.kafka.start import Start
+    from streamer.settings import Settings
+
+app = new_app()
+
+
+class Feed(StrEnum):
+    intents = "intents"
+    embeddings = "embeddings"
+    visitors = "visitors"
+    late = "late"
+    dlq = "dlq"
+
+    @property
+    def is_decoded(self) -> bool:
+        """Ours, in Avro; the others hold the original bytes of a click."""
+        return self not in (Feed.late, Feed.dlq)
+
+
+@app.command()
+def subscribe(
+    ctx: typer.Context,
+    feed: Annotated[Feed, typer.Argument(help="What to read.")],
+    start: Annotated[
+        str, typer.Option("--from", metavar="earliest|latest|TIME", help="Where to begin.")
+    ] = "earliest",
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, metavar="N", help="End after N records.")
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", min=0.1, metavar="S", help="End after S seconds without a record."),
+    ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Late and dlq: show the original click, unscrubbed.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Read decoded records, committed ones only, without joining a consumer group."""
+    from streamer.kafka.start import parse_start
+
+    begin = parse_start(start)
+    settings = ctx.obj.settings()
+    asyncio.run(_print_records(settings, feed, begin, limit, timeout, raw, json))
+
+
+async def _print_records(
+    settings: Settings,
+    feed: Feed,
+    begin: Start,
+    limit: int | None,
+    timeout_s: float | None,
+    raw: bool,
+    json: bool,
+) -> None:
+    from streamer.cli.output import print_json
+    from streamer.cli.rendering import as_json, as_line
+    from streamer.kafka.subscribe import records
+
+    topic = getattr(settings.topics, feed.value)
+    async for record in records(settings.kafka, topic, begin, limit, timeout_s):
+        item = as_json(record, feed.is_decoded, raw)
+        if json:
+            print_json(item)
+        else:
+            print(as_line(item), flush=True)
