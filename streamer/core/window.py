@@ -7,20 +7,24 @@ the garbage collector nothing and go to the changelog as they are.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Iterator
+from operator import attrgetter
 
 import msgspec
-import xxhash
+from xxhash import xxh3_64_digest
 
-from schemas.click import HEAD_CLICKS, KEPT_CLICKS, TAIL_CLICKS, Click
+from schemas.click import HEAD_CLICKS, KEPT_CLICKS, TAIL_CLICKS, Click, CloseReason, Session
 
 BOT_CLICKS = 100
 BOT_SPAN_MS = 100_000
 """A session with BOT_CLICKS clicks within BOT_SPAN_MS of event time is flagged as a bot's."""
 
-_COMPACT_AT = 2 * KEPT_CLICKS
 _ENTRY = struct.Struct("<8sqq")
+ENTRY_BYTES = _ENTRY.size
+_COMPACT_AT_BYTES = 2 * KEPT_CLICKS * ENTRY_BYTES
+"""Log entries of kept clicks at which those in the middle are let go."""
 _pack_entry = _ENTRY.pack
 _encode_click = msgspec.msgpack.Encoder().encode
 _decode_clicks = msgspec.msgpack.Decoder(list[Click]).decode
@@ -28,12 +32,11 @@ _decode_clicks = msgspec.msgpack.Decoder(list[Click]).decode
 
 def event_hash(event_id: str) -> bytes:
     """Eight bytes that stand for an event_id within one session."""
-    return xxhash.xxh3_64_digest(event_id.encode())
+    return xxh3_64_digest(event_id.encode())
 
 
-def click_order(click: Click) -> tuple[int, str]:
-    """The order of clicks within a session."""
-    return click.timestamp, click.event_id
+click_order = attrgetter("timestamp", "event_id")
+"""Sort key: the order of clicks within a session."""
 
 
 class LastUser(msgspec.Struct, array_like=True, gc=False, frozen=True, order=True):
@@ -56,13 +59,14 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
     """Per click, in log order: event_id hash (8 bytes), event time (8), offset (8)."""
     kept: bytearray
     """MessagePack of kept clicks one after the other; unordered until it is read."""
-    kept_count: int
+    dropped: int = 0
+    """How many clicks are in the log and no longer in `kept`."""
     crawler: bool = False
     last_user: LastUser | None = None
 
     @property
     def event_count(self) -> int:
-        return len(self.log) // _ENTRY.size
+        return len(self.log) // ENTRY_BYTES
 
     def entries(self) -> Iterator[tuple[bytes, int, int]]:
         """(event_id hash, event time, offset) of every click, in log order."""
@@ -72,15 +76,15 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
         """Whether a click with this event_id hash is in the session."""
         found = self.log.find(id_hash)
         while found >= 0:
-            if found % _ENTRY.size == 0:
+            if found % ENTRY_BYTES == 0:
                 return True
             found = self.log.find(id_hash, found + 1)
         return False
 
     def clicks(self) -> list[Click]:
         """The kept clicks in order: first HEAD_CLICKS and last TAIL_CLICKS, all up to KEPT_CLICKS."""
-        header = b"\xdd" + self.kept_count.to_bytes(4, "big")
-        clicks = _decode_clicks(header + self.kept)
+        array_header = b"\xdd" + (self.event_count - self.dropped).to_bytes(4, "big")
+        clicks = _decode_clicks(array_header + self.kept)
         clicks.sort(key=click_order)
         if len(clicks) > KEPT_CLICKS:
             del clicks[HEAD_CLICKS:-TAIL_CLICKS]
@@ -94,10 +98,10 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
         elif timestamp < self.started_at:
             self.started_at = timestamp
         self.last_arrived_at = arrived_at
-        self.log += _pack_entry(id_hash, timestamp, offset)
-        self.kept += _encode_click(click)
-        self.kept_count += 1
-        if self.kept_count >= _COMPACT_AT:
+        log, kept = self.log, self.kept  # grown in place: locals spare setting the attributes anew
+        log += _pack_entry(id_hash, timestamp, offset)
+        kept += _encode_click(click)
+        if len(log) - self.dropped * ENTRY_BYTES >= _COMPACT_AT_BYTES:
             self._keep(self.clicks())
 
     def note_user(self, click: Click, user_id: str) -> None:
@@ -147,11 +151,33 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
             last - first <= BOT_SPAN_MS for first, last in zip(times, times[BOT_CLICKS - 1 :], strict=False)
         )
 
+    def session_id(self, rules_version: str) -> str:
+        """The id it has if it closes as it is; see `session_id`."""
+        return session_id(self.visitor_id, self.clicks()[0], rules_version)
+
+    def close(self, reason: CloseReason, closed_at: int, rules_version: str) -> Session:
+        """What this window becomes when it closes."""
+        clicks = self.clicks()
+        user = self.last_user
+        return Session(
+            session_id=session_id(self.visitor_id, clicks[0], rules_version),
+            visitor_id=self.visitor_id,
+            user_id=user.user_id if user else None,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+            closed_at=closed_at,
+            event_count=self.event_count,
+            close_reason=reason,
+            is_bot=self.crawler or self.clicks_at_bot_speed(),
+            clicks=clicks,
+        )
+
     def _keep(self, clicks: list[Click]) -> None:
+        """Make these, in order, the kept clicks; the log must be up to date."""
         if len(clicks) > KEPT_CLICKS:
             del clicks[HEAD_CLICKS:-TAIL_CLICKS]
         self.kept = bytearray(b"".join(map(_encode_click, clicks)))
-        self.kept_count = len(clicks)
+        self.dropped = self.event_count - len(clicks)
 
 
 def open_session(visitor_id: str, click: Click, id_hash: bytes, offset: int, arrived_at: int) -> OpenSession:
@@ -165,5 +191,11 @@ def open_session(visitor_id: str, click: Click, id_hash: bytes, offset: int, arr
         arrived_at,
         bytearray(_pack_entry(id_hash, timestamp, offset)),
         bytearray(_encode_click(click)),
-        1,
     )
+
+
+def session_id(visitor_id: str, first: Click, rules_version: str) -> str:
+    """32 hex digits over visitor, start, event_id of the first click and rules version."""
+    visitor, event = visitor_id.encode(), first.event_id.encode()
+    named = (len(visitor), visitor, first.timestamp, len(event), event, rules_version.encode())
+    return hashlib.blake2b(b"%d:%b %d %d:%b %b" % named, digest_size=16).hexdigest()

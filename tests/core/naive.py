@@ -1,0 +1,188 @@
+"""The rules of time and sessions once more, slow and plain: the whole state is looked at for every record.
+
+Sessions are lists of all their clicks; nothing is packed, indexed or remembered between records. The
+product's core has to do the same as this, to the last field and in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from streamer.core.rules import SessionRules
+from streamer.core.window import session_id
+from tests.core.partition import a_click
+
+NEVER = -(1 << 62)
+
+
+class Record(NamedTuple):
+    """One click as it arrives, at its place in the log; `end` makes it an end event."""
+
+    place: int
+    visitor: str
+    at: int
+    event_id: str
+    arrival: int
+    end: bool = False
+    user: str | None = None
+    crawler: bool = False
+
+
+class Closed(NamedTuple):
+    """Everything that a closed session says."""
+
+    visitor: str
+    started_at: int
+    ended_at: int
+    closed_at: int
+    reason: str
+    count: int
+    is_bot: bool
+    user: str | None
+    kept: tuple[str, ...]
+
+
+@dataclass
+class _Window:
+    visitor: str
+    clicks: list[Record] = field(default_factory=list)
+    repeated: list[Record] = field(default_factory=list)
+    """Clicks that joined and that a merge then found to be there twice."""
+    arrived_at: int = 0
+
+    @property
+    def times(self) -> list[int]:
+        return [click.at for click in self.clicks]
+
+    @property
+    def ordered(self) -> list[Record]:
+        return sorted(self.clicks, key=lambda click: (click.at, click.event_id))
+
+
+class NaivePartition:
+    """One partition. `closed`, in closing order, and `outcomes`, one per record, grow with every record."""
+
+    def __init__(self, rules: SessionRules) -> None:
+        self.rules = rules
+        self.now, self.watermark, self.raised_at = 0, NEVER, 0
+        self.merged_duplicates = 0
+        self.open: list[_Window] = []
+        self.closed: list[Closed] = []
+        self.outcomes: list[str] = []
+
+    def run(self, records: Iterable[Record]) -> NaivePartition:
+        """Take in all records, then close what is left."""
+        for record in records:
+            self.silence(record.arrival)
+            self.outcomes.append(self._take(record))
+        for window in self._in_order(self.open):
+            self._close(window, "drain", self.now)
+        return self
+
+    def silence(self, now: int) -> None:
+        """Nothing has come until `now`, by the arrival clock."""
+        self.now = max(self.now, now)
+        for window in self._in_order(self.open):
+            if self.rules.idle_after_ms and self._idle_at(window) <= self.now:
+                self._close(window, "idle", max(self._idle_at(window), window.arrived_at))
+
+    def _take(self, record: Record) -> str:
+        rules, gap = self.rules, self.rules.gap_ms
+        if record.at > self.now + rules.max_future_ms:
+            return "too_new"
+        if record.at < rules.min_timestamp_ms:
+            return "too_old"
+        near = [
+            window
+            for window in sorted(self.open, key=lambda window: min(window.times))
+            if window.visitor == record.visitor
+            and min(window.times) - gap <= record.at <= max(window.times) + gap
+        ]
+        if any(record.event_id == click.event_id for window in near for click in window.clicks):
+            return "duplicate"
+        joined = self._join(near, record)
+        if joined is None:
+            return "late"
+        joined.arrived_at = self.now
+        if record.end:
+            self._close(joined, "explicit", self.now)
+        risen = min(record.at, self.now) - rules.out_of_orderness_ms
+        if risen > self.watermark:
+            self.watermark, self.raised_at = risen, self.now
+        for window in self._in_order(self.open):
+            if self.watermark > max(window.times) + gap:
+                self._close(window, "gap", self.now)
+        self.silence(self.now)
+        return "joined"
+
+    def _join(self, near: list[_Window], record: Record) -> _Window | None:
+        """Where the click goes, with whatever a cap closes on the way; None if it is late."""
+        alone = _Window(record.visitor, [record])
+        cap = self._cap([*near[-1].clicks, record]) if near else None
+        if (not near or cap) and record.at + self.rules.gap_ms < self.watermark:
+            return None
+        if len(near) == 2:
+            earlier, later = near
+            union_cap = self._cap([*earlier.clicks, *later.clicks, record])
+            if union_cap:
+                self._close(earlier, union_cap, self.now)
+            else:
+                self.open.remove(earlier)
+                self._merge(earlier, later)
+        if cap:
+            self._close(near[-1], cap, self.now)
+        if cap or not near:
+            self.open.append(alone)
+            return alone
+        near[-1].clicks.append(record)
+        return near[-1]
+
+    def _merge(self, earlier: _Window, later: _Window) -> None:
+        first: dict[str, Record] = {}
+        later.repeated += earlier.repeated
+        for click in sorted(earlier.clicks + later.clicks, key=lambda click: click.place):
+            if first.setdefault(click.event_id, click) is not click:
+                later.repeated.append(click)
+                self.merged_duplicates += 1
+        later.clicks = list(first.values())
+
+    def _cap(self, clicks: list[Record]) -> str | None:
+        if len(clicks) > self.rules.max_events:
+            return "max_events"
+        times = [click.at for click in clicks]
+        return "max_duration" if max(times) - min(times) > self.rules.max_duration_ms else None
+
+    def _idle_at(self, window: _Window) -> int:
+        end = max(window.times) + self.rules.gap_ms
+        return self.raised_at + self.rules.idle_after_ms + end - self.watermark
+
+    def _in_order(self, windows: list[_Window]) -> list[_Window]:
+        return sorted(windows, key=lambda window: (max(window.times), self._id(window)))
+
+    def _id(self, window: _Window) -> str:
+        first = window.ordered[0]
+        return session_id(window.visitor, a_click(first.at, first.event_id), self.rules.version)
+
+    def _close(self, window: _Window, reason: str, closed_at: int) -> None:
+        self.open.remove(window)
+        ordered = window.ordered
+        ids = [click.event_id for click in ordered]
+        times = sorted(window.times)
+        everything = sorted(window.clicks + window.repeated, key=lambda click: (click.at, click.event_id))
+        users = [click.user for click in everything if click.user]
+        self.closed.append(
+            Closed(
+                window.visitor,
+                times[0],
+                times[-1],
+                closed_at,
+                reason,
+                len(ids),
+                any(click.crawler for click in everything)
+                or any(times[i + 99] - times[i] <= 100_000 for i in range(len(times) - 99)),
+                users[-1] if users else None,
+                tuple(ids if len(ids) <= 64 else ids[:16] + ids[-48:]),
+            )
+        )

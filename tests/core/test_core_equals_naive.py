@@ -1,0 +1,135 @@
+"""The core does to the last field what the plain rules say, whatever comes, however it is stopped."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.click import Session
+from streamer.core.clock import PartitionClock
+from streamer.core.rules import SessionRules
+from streamer.core.sessionizer import Sessionizer
+from streamer.core.window import OpenSession
+from tests.core.naive import Closed, NaivePartition, Record
+from tests.core.partition import a_click
+
+RULES = SessionRules(
+    gap_ms=20,
+    max_duration_ms=10_000,
+    max_events=100,
+    end_events=frozenset({"logout"}),
+    out_of_orderness_ms=15,
+    idle_after_ms=10,
+    max_future_ms=12,
+    min_timestamp_ms=1002,
+)
+ALL_RULES = {
+    "no_caps": RULES,
+    "caps": replace(RULES, max_duration_ms=45, max_events=6),
+    "no_idle_closing": replace(RULES, idle_after_ms=0, max_duration_ms=45),
+    "no_bound": replace(RULES, out_of_orderness_ms=0, gap_ms=5, max_events=4),
+}
+
+
+def random_records(dice: random.Random, most: int) -> list[Record]:
+    """Records of few visitors so close to each other in both times that every rule is met often."""
+    records: list[Record] = []
+    now = 1030
+    waits = dice.choice(((0, 1), (0, 0, 1, 3, 8), (0, 0, 1, 3, 8, 21, 60)))
+    ends = dice.choice((0, 0.1))
+    for place in range(dice.randint(1, most)):
+        now += dice.choice(waits)
+        at, event_id, visitor = now + dice.randint(-50, 14), f"e{place}", dice.choice("aab")
+        if records and dice.random() < 0.15:
+            repeated = dice.choice(records)
+            event_id, visitor = repeated.event_id, repeated.visitor
+            at = dice.choice((repeated.at, repeated.at, at))
+        arrival = now - dice.choice((0, 0, 0, 5))
+        user = dice.choice((None, None, "u1", "u2"))
+        records.append(
+            Record(place, visitor, at, event_id, arrival, dice.random() < ends, user, dice.random() < 0.05)
+        )
+    return records
+
+
+class Stopped:
+    """Runs records through the core; `dice` says where it is stopped and rebuilt from its own bytes,
+    where timers tick, and how many sessions are taken at a time."""
+
+    def __init__(self, rules: SessionRules, dice: random.Random | None = None) -> None:
+        self.rules = rules
+        self.dice = dice
+        self.core = Sessionizer(rules)
+        self.outcomes: list[str] = []
+        self.sessions: list[Session] = []
+        self.merged_duplicates = 0
+
+    def run(self, records: list[Record]) -> Stopped:
+        for offset, record in enumerate(records):
+            if self.dice and record.arrival > self.core.clock.now and self.dice.random() < 0.3:
+                self._step(self.dice.randint(self.core.clock.now, record.arrival))
+            self._step(record.arrival)
+            click = a_click(record.at, record.event_id, "logout" if record.end else "page_view")
+            outcome = self.core.add(record.visitor, click, offset, record.user, record.crawler)
+            self.outcomes.append(outcome.name.lower())
+            self._close_due()
+        self.sessions += self.core.drain()
+        self.merged_duplicates += self.core.merged_duplicates
+        return self
+
+    def _step(self, arrival: int) -> None:
+        self.core.arrive(arrival)
+        self._close_due()
+
+    def _close_due(self) -> None:
+        while self.core.has_due:
+            self.sessions += self.core.close_due(self.dice.choice((1, 2, 100)) if self.dice else 100)
+            self._maybe_rebuild()
+        self._maybe_rebuild()
+
+    def _maybe_rebuild(self) -> None:
+        if self.dice is None or self.dice.random() < 0.6:
+            return
+        windows = [w for visitor in self.core.visitors() for w in self.core.open_sessions(visitor)]
+        self.dice.shuffle(windows)
+        state = msgspec.msgpack.encode((self.core.clock, windows))
+        clock, windows = msgspec.msgpack.decode(state, type=tuple[PartitionClock, list[OpenSession]])
+        self.merged_duplicates += self.core.merged_duplicates
+        self.core = Sessionizer(self.rules, clock=clock, sessions=windows)
+
+    @property
+    def closed(self) -> list[Closed]:
+        return [
+            Closed(
+                session.visitor_id,
+                session.started_at,
+                session.ended_at,
+                session.closed_at,
+                session.close_reason,
+                session.event_count,
+                session.is_bot,
+                session.user_id,
+                tuple(click.event_id for click in session.clicks),
+            )
+            for session in self.sessions
+        ]
+
+
+@pytest.mark.parametrize("rules", ALL_RULES.values(), ids=ALL_RULES)
+@pytest.mark.parametrize("stopped", [False, True], ids=["in_one_go", "stopped_and_restored"])
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 2**64))
+def test_core_does_what_the_plain_rules_say(rules: SessionRules, stopped: bool, seed: int) -> None:
+    dice = random.Random(seed)
+    records = random_records(dice, most=60)
+    naive = NaivePartition(rules).run(records)
+    core = Stopped(rules, dice if stopped else None).run(records)
+    assert core.outcomes == naive.outcomes
+    assert core.closed == naive.closed
+    assert core.merged_duplicates == naive.merged_duplicates
+    assert core.core.clock.watermark == naive.watermark
