@@ -45,7 +45,8 @@ def produce(
             asyncio.run(produce(settings, lines, rate, show, produced))
     finally:
         lines.close()
-        _summarise(produced, settings.topics.clicks, json)
+        if produced.seconds:  # otherwise it never began
+            _summarise(produced, settings.topics.clicks, json)
     if produced.too_large:
         raise typer.Exit(1)
 

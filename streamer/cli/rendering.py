@@ -16,6 +16,9 @@ from streamer.cli.output import visible
 
 Json = dict[str, Any]
 
+_OUR_HEADERS = ("__streams.errors.", "x-streamer-")
+"""Written by the worker; any other header came with the click, and is shown only when asked for."""
+
 
 def as_json(record: Any, decoded: bool, raw: bool) -> Json:
     """`record`: aiokafka's ConsumerRecord; `decoded`: an output in Avro, otherwise original bytes."""
@@ -28,7 +31,9 @@ def as_json(record: Any, decoded: bool, raw: bool) -> Json:
     if decoded:
         return where | _decoded(record.value)
     headers = {
-        name: None if value is None else value.decode(errors="replace") for name, value in record.headers
+        name: None if value is None else value.decode(errors="replace")
+        for name, value in record.headers
+        if raw or name.startswith(_OUR_HEADERS)
     }
     size = None if record.value is None else len(record.value)
     return where | {"headers": headers, "bytes": size} | (_payload(record.value) if raw else {})
@@ -66,7 +71,10 @@ def _told(item: Json) -> str:
         return "erased"
     value: Json = item["value"]
     told = [tell(value) for field, tell in _TOLD.items() if value.get(field) is not None]
-    return ", ".join([*told, f"{value['event_count']} clicks, closed by {value['close_reason']}"])
+    count = value["event_count"]
+    return ", ".join(
+        [*told, f"{count} {'click' if count == 1 else 'clicks'}, closed by {value['close_reason']}"]
+    )
 
 
 def _intent(value: Json) -> str:

@@ -33,7 +33,7 @@ class Feed(StrEnum):
 @app.command()
 def subscribe(
     ctx: typer.Context,
-    feed: Annotated[Feed, typer.Argument(help="What to read.")],
+    feed: Annotated[Feed, typer.Argument(metavar="|".join(Feed), help="What to read.")],
     start: Annotated[
         str, typer.Option("--from", metavar="earliest|latest|TIME", help="Where to begin.")
     ] = "earliest",

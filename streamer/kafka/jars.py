@@ -27,6 +27,9 @@ _ATTEMPTS = 3
 _PARALLEL_DOWNLOADS = 8
 _HTTP_TIMEOUT_S = 60
 
+Download = Callable[[str], None]
+"""Fetches one coordinate; an error of any kind means: try again."""
+
 
 class JarError(StreamerError):
     """A jar could not be fetched, or is not the one that was pinned."""
@@ -54,11 +57,15 @@ def locked_jars() -> list[Jar]:
 
 
 def class_path(
-    repository: Path, jars: list[Jar] | None = None, say: Callable[[str], None] = lambda _: None
+    repository: Path,
+    jars: list[Jar] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    downloader: Callable[[Path], Download] | None = None,
 ) -> str:
     """The class path of the jars, each of them there and whole. Downloads what is not.
 
-    `say` gets one line when there is something to download. Raises `JarError`.
+    `say` gets one line when there is something to download. `downloader` makes the function that fetches
+    one coordinate into a repository; none: jgo's. Raises `JarError`.
     """
     jars = locked_jars() if jars is None else jars
     repository.mkdir(parents=True, exist_ok=True)
@@ -66,33 +73,42 @@ def class_path(
         missing = [jar for jar in jars if not jar.is_whole(repository)]
         if missing:
             say(f"Downloading Apache Kafka, {len(missing)} jars, into {repository} (only this once)")
-            _download(missing, repository)
+            _download(missing, repository, (downloader or _jgo_download)(repository))
     return ":".join(str(jar.path(repository)) for jar in jars)
 
 
-def _download(jars: list[Jar], repository: Path) -> None:
-    context = _maven(repository)
+def _download(jars: list[Jar], repository: Path, download: Download) -> None:
     with ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as pool:
-        for _ in pool.map(lambda jar: _fetch(jar, context, repository), jars):
+        for _ in pool.map(lambda jar: _fetch(jar, repository, download), jars):
             pass
 
 
-def _fetch(jar: Jar, context: MavenContext, repository: Path) -> None:
+def _fetch(jar: Jar, repository: Path, download: Download) -> None:
     reason = ""
     for _ in range(_ATTEMPTS):
         jar.path(repository).unlink(missing_ok=True)
         try:
-            context.create_dependency(jar.coordinate).artifact.resolve()
+            download(jar.coordinate)
         except Exception as error:  # requests', urllib3's and jgo's own, all meaning the same here
             reason = type(error).__name__
             continue
         if jar.is_whole(repository):
             return
         reason = "its sha256 is not the pinned one"
+    jar.path(repository).unlink(missing_ok=True)
     raise JarError(
         f"could not download {jar.coordinate} in {_ATTEMPTS} attempts ({reason}): "
         "check the network and run the command again"
     )
+
+
+def _jgo_download(repository: Path) -> Download:
+    context = _maven(repository)
+
+    def download(coordinate: str) -> None:
+        context.create_dependency(coordinate).artifact.resolve()
+
+    return download
 
 
 def _maven(repository: Path) -> MavenContext:
