@@ -38,13 +38,11 @@ def produce(
     from streamer.kafka.produce import Produced, produce
 
     settings = ctx.obj.settings()
-    lines = Lines(file)
     produced = Produced()
     try:
-        with _progress(lines) as show:
+        with Lines(file) as lines, _progress(lines) as show:
             asyncio.run(produce(settings, lines, rate, show, produced))
     finally:
-        lines.close()
         if produced.seconds:  # otherwise it never began
             _summarise(produced, settings.topics.clicks, json)
     if produced.too_large:

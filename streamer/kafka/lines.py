@@ -12,7 +12,7 @@ import select
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Self, cast
 
 from streamer.errors import StreamerError
 
@@ -26,7 +26,10 @@ class LinesError(StreamerError):
 
 
 class Lines:
-    """`async for chunk in lines`: lists of lines. `name` is a path, or `-` for standard input."""
+    """`with Lines(name) as lines`, then `async for chunk in lines`: lists of lines.
+
+    `name` is a path, or `-` for standard input.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -40,7 +43,10 @@ class Lines:
         """How much of the file on disk has been read."""
         return 0 if self._is_pipe else self._raw.tell()
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if not self._is_pipe:
             self._stream.close()
             self._raw.close()

@@ -41,7 +41,12 @@ async def seek(consumer: Any, partitions: Iterable[Any], start: Start) -> None:
     else:
         found = await consumer.offsets_for_times(dict.fromkeys(partitions, start))
         for partition in partitions:
-            if found[partition] is None:
-                await consumer.seek_to_end(partition)
-            else:
+            if is_found(found[partition]):
                 consumer.seek(partition, found[partition].offset)
+            else:
+                await consumer.seek_to_end(partition)
+
+
+def is_found(answer: Any) -> bool:
+    """Whether `offsets_for_times` found a record: against its documentation aiokafka says -1, not None."""
+    return answer is not None and answer.offset >= 0

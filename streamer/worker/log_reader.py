@@ -11,6 +11,7 @@ from aiokafka.structs import TopicPartition
 
 from streamer.errors import StreamerError
 from streamer.kafka.client import ClientArguments
+from streamer.kafka.start import is_found
 from streamer.worker.changelog import ChangelogError
 from streamer.worker.recovery import Recovery
 
@@ -71,7 +72,7 @@ class LogReader:
             tps = {TopicPartition(topic, partition): start for partition in bounds}
             found = await self._consumer.offsets_for_times(tps)
             return {
-                tp.partition: at.offset if at is not None else bounds[tp.partition][1]
+                tp.partition: at.offset if is_found(at) else bounds[tp.partition][1]
                 for tp, at in found.items()
             }
         return {partition: both[start == "latest"] for partition, both in bounds.items()}

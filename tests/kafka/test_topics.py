@@ -1,0 +1,100 @@
+"""Topics are created once, never altered, and compared with what is declared."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from conftest import FreshSettings
+
+from streamer.kafka.topics import TopicError, create_topics, declared_topics, find_drift, find_topic
+from streamer.settings import Settings, load_settings
+
+
+def config_of(settings: Settings, name: str) -> dict[str, str]:
+    [topic] = [topic for topic in declared_topics(settings) if topic.name == name]
+    return dict(topic.config)
+
+
+def test_all_topics_have_the_same_partitions_and_replicas() -> None:
+    settings = load_settings(overrides={"topics.partitions": 9, "topics.replication": 2}, environ={})
+    topics = declared_topics(settings)
+    assert len(topics) == 7
+    assert {(topic.partitions, topic.replication) for topic in topics} == {(9, 2)}
+
+
+def test_every_topic_has_the_clock_of_the_broker() -> None:
+    topics = declared_topics(Settings())
+    assert {topic.config["message.timestamp.type"] for topic in topics} == {"LogAppendTime"}
+
+
+def test_clicks_keep_the_clock_of_their_producer_where_that_is_set() -> None:
+    settings = load_settings(overrides={"clicks.arrival": "create_time"}, environ={})
+    assert config_of(settings, "web.clicks.v1")["message.timestamp.type"] == "CreateTime"
+    assert config_of(settings, settings.changelog)["message.timestamp.type"] == "LogAppendTime"
+
+
+def test_changelog_is_kept_for_ever_and_can_be_trimmed() -> None:
+    config = config_of(Settings(), "clicks-to-intent-sessions-changelog")
+    assert (config["cleanup.policy"], config["retention.ms"]) == ("delete", "-1")
+
+
+def test_visitors_are_compacted_and_forgotten_after_90_days() -> None:
+    config = config_of(Settings(), "web.visitor-intents.v1")
+    assert (config["cleanup.policy"], config["retention.ms"]) == ("compact,delete", "7776000000")
+
+
+@pytest.mark.parametrize("max_bytes", [1000, 262_144, 16 * 1024 * 1024])
+def test_oversized_clicks_reach_the_worker_and_fit_as_dead_letters(max_bytes: int) -> None:
+    settings = load_settings(overrides={"clicks.max_bytes": max_bytes}, environ={})
+    clicks = int(config_of(settings, "web.clicks.v1")["max.message.bytes"])
+    dlq = int(config_of(settings, "web.clicks-dlq.v1")["max.message.bytes"])
+    assert max_bytes < clicks < dlq
+
+
+def test_three_replicas_need_two_in_sync() -> None:
+    settings = load_settings(overrides={"topics.replication": 3}, environ={})
+    assert {topic.config["min.insync.replicas"] for topic in declared_topics(settings)} == {"2"}
+
+
+def test_what_create_makes_check_finds_as_declared(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings()
+    topics = declared_topics(settings)
+    assert len(asyncio.run(find_drift(settings.kafka, topics))) == len(topics)
+    assert sorted(asyncio.run(create_topics(settings.kafka, topics))) == sorted(each.name for each in topics)
+    assert asyncio.run(create_topics(settings.kafka, topics)) == []
+    assert asyncio.run(find_drift(settings.kafka, topics)) == []
+
+
+def test_drift_names_topic_property_and_both_values(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings({"topics.partitions": 2})
+    asyncio.run(create_topics(settings.kafka, declared_topics(settings)))
+    other = fresh_settings({"topics.partitions": 3, "clicks.max_bytes": 1_000_000})
+    drift = [str(each) for each in asyncio.run(find_drift(settings.kafka, declared_topics(other)))]
+    assert f"{settings.topics.late}: number of partitions is 2, expected 3" in drift
+    assert f"{settings.topics.clicks}: max.message.bytes is 1048576, expected 2000000" in drift
+    assert len(drift) == 8
+    assert asyncio.run(create_topics(settings.kafka, declared_topics(other))) == []
+
+
+def test_two_who_create_at_once_both_succeed(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings()
+    topics = declared_topics(settings)
+
+    async def both() -> list[list[str]]:
+        return list(await asyncio.gather(*(create_topics(settings.kafka, topics) for _ in range(2))))
+
+    created = asyncio.run(both())
+    assert sorted(created[0] + created[1]) == sorted(topic.name for topic in topics)
+
+
+def test_refusal_of_the_cluster_is_told(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings({"topics.replication": 5})
+    with pytest.raises(TopicError, match=r"refused to create .*replication factor of 5"):
+        asyncio.run(create_topics(settings.kafka, declared_topics(settings)))
+
+
+def test_a_topic_that_is_not_there_is_named(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings()
+    with pytest.raises(TopicError, match=f"no topic {settings.topics.clicks} .*streamer topics create"):
+        asyncio.run(find_topic(settings.kafka, settings.topics.clicks))
