@@ -7,7 +7,7 @@ from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Outcome, Sessionizer
 
 GAP = 1000
-BOUND = 100
+BOUND = 2000
 IDLE_AFTER = 50
 RULES = SessionRules(
     gap_ms=GAP,
@@ -19,7 +19,7 @@ RULES = SessionRules(
     max_future_ms=300,
     min_timestamp_ms=1000,
 )
-"""Small enough to reckon with: gap 1000, bound 100, silence after 50 ms."""
+"""Small enough to reckon with: gap 1000, bound 2000, silence after 50 ms."""
 
 
 def a_click(at: int, event_id: str, event_type: str = "page_view") -> Click:
@@ -28,9 +28,12 @@ def a_click(at: int, event_id: str, event_type: str = "page_view") -> Click:
 
 
 class Partition:
-    """Hands clicks to a Sessionizer as the worker does and gathers what closes."""
+    """Hands clicks to a Sessionizer as the worker does and gathers what closes.
 
-    def __init__(self, rules: SessionRules = RULES, *, idle_closing: bool = True) -> None:
+    Silence closes nothing unless `idle_closing`, so that tests of other rules may let time pass.
+    """
+
+    def __init__(self, rules: SessionRules = RULES, *, idle_closing: bool = False) -> None:
         self.sessionizer = Sessionizer(rules, idle_closing=idle_closing)
         self.closed: list[Session] = []
         self.offset = 0
