@@ -46,6 +46,7 @@ class LogReader:
         self._consumer = AIOKafkaConsumer(
             **arguments,
             enable_auto_commit=False,
+            auto_offset_reset="earliest",
             isolation_level="read_committed",
             max_partition_fetch_bytes=8 * 1024 * 1024,
             fetch_max_wait_ms=50,
@@ -88,7 +89,9 @@ class LogReader:
         recoveries = {tp.partition: Recovery() for tp in tps}
         self._consumer.assign(tps)
         ends = await self._consumer.end_offsets(tps)
-        await self._consumer.seek_to_beginning(*tps)
+        # Not seek_to_beginning: a reset to the default that is under way would win over it.
+        for tp, offset in (await self._consumer.beginning_offsets(tps)).items():
+            self._consumer.seek(tp, offset)
         behind = set(tps)
         while behind:
             fetched: Mapping[Any, list[Any]] = await self._consumer.getmany(timeout_ms=200)

@@ -23,7 +23,7 @@ class Metrics:
         self.watermark_lag = Gauge(
             "watermark_lag_seconds", "Arrival clock minus watermark", **by_partition
         )
-        self.open_sessions = Gauge("open_sessions", "Visitors with open sessions", **by_partition)
+        self.open_sessions = Gauge("open_sessions", "Open sessions", **by_partition)
         self.clicks = Gauge(
             "clicks",
             "Clicks by where they ended, since the partition's first; survives restarts",
@@ -67,7 +67,7 @@ class Metrics:
 
     def committed(self, shard: Shard, committed: Committed) -> None:
         """Note what a commit made durable."""
-        self.open_sessions.labels(str(shard.number)).set(shard.partition.sessionizer.open_visitors)
+        self.open_sessions.labels(str(shard.number)).set(shard.partition.sessionizer.open_count)
         for session in committed.sessions:
             self.sessions.labels(session.close_reason).inc()
         for reason in committed.dead:

@@ -30,7 +30,7 @@ LOG_APPEND_TIME = 1
 """Timestamp type of a record whose broker wrote the time."""
 
 Score = Callable[[Sequence[Session]], Awaitable[list[Scored | ScoreError]]]
-Message = tuple[bytes | None, bytes | None, Sequence[Header]]
+Message = tuple[bytes | None, bytes | None, list[Header]]
 
 
 class Committed(NamedTuple):
@@ -148,7 +148,7 @@ class Shard:
         outputs = await self._send_outputs(taken, scored)
         self._reach(KillPoint.BETWEEN_OUTPUTS_AND_MARKER)
         delivered = await asyncio.gather(
-            *await self._send(self._changelog, ((None, value, ()) for value in state)), *outputs
+            *await self._send(self._changelog, ((None, value, []) for value in state)), *outputs
         )
         self._reach(KillPoint.BEFORE_COMMIT)
         await self.producer.commit_transaction()
@@ -198,9 +198,9 @@ class Shard:
         ]
         topics = self._topics
         return [
-            *await self._send(topics.embeddings, ((r.key, r.embedding, ()) for r in records)),
-            *await self._send(topics.intents, ((r.key, r.intent, ()) for r in records)),
-            *await self._send(topics.visitors, ((r.key, r.visitor, ()) for r in records)),
+            *await self._send(topics.embeddings, ((r.key, r.embedding, []) for r in records)),
+            *await self._send(topics.intents, ((r.key, r.intent, []) for r in records)),
+            *await self._send(topics.visitors, ((r.key, r.visitor, []) for r in records)),
             *await self._send(topics.late, taken.late),
             *await self._send(topics.dlq, taken.dead),
         ]

@@ -114,6 +114,9 @@ async def _fence(parts: ShardParts, number: int) -> AIOKafkaProducer:
         max_request_size=8 * PRODUCER_BATCH_BYTES,
     )
     await producer.start()
+    # The client asks for its producer id, which is what fences, only when a transaction begins.
+    await producer.begin_transaction()
+    await producer.abort_transaction()
     return producer
 
 

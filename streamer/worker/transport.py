@@ -21,7 +21,6 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from aiokafka.errors import NoOffsetForPartitionError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 from faust.serializers.schemas import Schema
-from faust.transport.consumer import ConsumerStoppedError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
