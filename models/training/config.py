@@ -11,7 +11,7 @@ class TrainConfig:
 
     name: str = "default"
     seed: int = 7
-    threads: int = 2
+    threads: int = 1
     """Torch threads. Part of the recipe: another number sums in another order and gives other bytes."""
 
     # tokenizer
@@ -40,22 +40,28 @@ class TrainConfig:
     contrast_temperature: float = 0.1
 
     # keyless taxonomy
-    min_intents: int = 4
     max_intents: int = 32
     taxonomy_sample: int = 8000
-    stability_repeats: int = 4
+    clear_clicks: int = 3
+    """Clusters are found on sessions with at least so many clicks; shorter ones blur them."""
+    stability: float = 0.8
+    """Agreement (adjusted Rand index) of clusterings of independent halves that counts as stable."""
+    halves: int = 4
+    near_duplicate: float = 0.9
+    """Clusters whose centres have a higher cosine are merged."""
     min_share: float = 0.01
     """Clusters with a smaller share of the sessions are dropped."""
     min_term_visitors: int = 10
-    """A word of a query may name an intent only if so many visitors typed it."""
+    """A word may name an intent only if so many visitors' sessions have it."""
 
     # distillation
-    head_epochs: int = 30
+    head_hidden: int = 128
+    head_epochs: int = 20
     head_batch: int = 512
-    head_learning_rate: float = 5e-3
+    head_learning_rate: float = 3e-3
     min_clicks: int = 2
     """Sessions with fewer clicks and no query are too short to label."""
+    min_probability: float = 0.5
+    """Below this the best intent is likelier wrong than right: ambiguous."""
     novelty_quantile: float = 0.99
     """Share of validation sessions that aren't novel."""
-    ambiguous_precision: float = 0.7
-    """How often the top intent must be the teacher's among sessions that don't abstain, at the margin."""

@@ -1,0 +1,56 @@
+"""What turns the classifier's raw outputs into probabilities and abstentions: calibration.json.
+
+Three abstentions, in this order: `too_short` (fewer than `min_clicks` clicks and no query: nothing to go
+by), `novel` (further from everything in training than `max_novelty`), `ambiguous` (the best intent is less
+probable than `min_probability`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+
+import msgspec
+import numpy as np
+
+from models.encoded import Float32
+
+
+class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    temperature: float
+    """Logits are divided by it; above 0."""
+    min_probability: float
+    max_novelty: float
+    """Squared Mahalanobis distance to the nearest intent's sessions."""
+    min_clicks: int
+
+    def probabilities(self, logits: Float32) -> Float32:
+        """[N, K] softmax, row by row: a row's result doesn't depend on the others."""
+        scaled = logits.astype(np.float64) / self.temperature
+        scaled -= scaled.max(1, keepdims=True)
+        weight = np.exp(scaled)
+        result: Float32 = (weight / weight.sum(1, keepdims=True)).astype(np.float32)
+        return result
+
+
+def to_json(calibration: Calibration) -> str:
+    return json.dumps(msgspec.to_builtins(calibration), indent=2, sort_keys=True) + "\n"
+
+
+def from_json(text: str | bytes) -> Calibration:
+    """Raises ValueError with a reason."""
+    try:
+        calibration = msgspec.json.decode(text, type=Calibration)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"calibration can't be read: {error}") from None
+    bounds = {
+        "temperature": (1e-3, 1e3),
+        "min_probability": (0.0, 1.0),
+        "max_novelty": (0.0, math.inf),
+        "min_clicks": (0, 1000),
+    }
+    for name, (lowest, highest) in bounds.items():
+        value = getattr(calibration, name)
+        if not lowest <= value <= highest:
+            raise ValueError(f"calibration: {name} is {value}, expected {lowest} to {highest}")
+    return calibration

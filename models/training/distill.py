@@ -1,0 +1,151 @@
+"""Distillation: the teacher's soft labels into a small head on the frozen embedding, then calibration.
+
+The head standardizes the embedding, has one hidden layer, and comes with the means and the precision by
+which a session is found to be novel. Everything is fitted on train; temperature and thresholds on
+validation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from sklearn.covariance import LedoitWolf
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.calibration import Calibration
+from models.training.config import TrainConfig
+from models.training.teacher import Float32, SoftLabels
+
+_BINS = 15
+
+
+class Head(nn.Module):
+    """[B, D] to logits [B, K] and novelty [B], the squared Mahalanobis distance to the nearest intent."""
+
+    mean: Tensor
+    scale: Tensor
+    whiten: Tensor
+    centres: Tensor
+
+    def __init__(self, dim: int, hidden: int, intents: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(dim))
+        self.register_buffer("whiten", torch.eye(dim))
+        self.register_buffer("centres", torch.zeros(intents, dim))
+        self.widen = nn.Linear(dim, hidden)
+        self.decide = nn.Linear(hidden, intents)
+
+    def forward(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        logits: Tensor = self.decide(F.relu(self.widen((embedding - self.mean) * self.scale)))
+        apart = ((embedding - self.mean) @ self.whiten).unsqueeze(1) - self.centres
+        return logits, (apart * apart).sum(2).amin(1)
+
+
+@dataclass(frozen=True)
+class Distilled:
+    head: Head
+    calibration: Calibration
+    metrics: dict[str, float]
+
+
+def distil(
+    train: Float32,
+    train_labels: SoftLabels,
+    validation: Float32,
+    validation_labels: SoftLabels,
+    config: TrainConfig,
+    generator: torch.Generator,
+) -> Distilled:
+    """`train` and `validation` are embeddings [N, D] of all sessions; labels may be of some of them only."""
+    embeddings, soft = train[train_labels.rows], train_labels.probabilities
+    head = Head(train.shape[1], config.head_hidden, soft.shape[1])
+    _set_statistics(head, embeddings, soft)
+    _fit(head, torch.from_numpy(embeddings), torch.from_numpy(soft), config, generator)
+    logits, novelty = outputs(head, validation)
+    labelled = logits[validation_labels.rows]
+    calibration = Calibration(
+        temperature=round(_temperature(labelled, validation_labels.probabilities), 4),
+        min_probability=config.min_probability,
+        max_novelty=round(float(np.quantile(novelty, config.novelty_quantile)), 4),
+        min_clicks=config.min_clicks,
+    )
+    probabilities = calibration.probabilities(labelled)
+    return Distilled(head, calibration, _metrics(probabilities, validation_labels.probabilities))
+
+
+@torch.no_grad()
+def outputs(head: Head, embeddings: Float32) -> tuple[Float32, Float32]:
+    """Logits [N, K] and novelty [N]."""
+    logits, novelty = head(torch.from_numpy(embeddings))
+    return logits.numpy(), novelty.numpy()
+
+
+def _set_statistics(head: Head, embeddings: Float32, soft: Float32) -> None:
+    """Means of the intents' sessions and a whitening shared by all, shrunk as Ledoit and Wolf do."""
+    mean, std = embeddings.mean(0), embeddings.std(0)
+    labels = soft.argmax(1)
+    centres = np.stack(
+        [embeddings[labels == k].mean(0) if (labels == k).any() else mean for k in range(soft.shape[1])]
+    )
+    precision = LedoitWolf().fit(embeddings - centres[labels]).precision_
+    whiten = np.linalg.cholesky(precision)
+    head.mean.copy_(torch.from_numpy(mean))
+    head.scale.copy_(torch.from_numpy(1 / np.maximum(std, 1e-6)))
+    head.whiten.copy_(torch.from_numpy(whiten))
+    head.centres.copy_(torch.from_numpy((centres - mean) @ whiten))
+
+
+def _fit(head: Head, x: Tensor, soft: Tensor, config: TrainConfig, generator: torch.Generator) -> None:
+    for layer in (head.widen, head.decide):
+        with torch.no_grad():
+            drawn = torch.randn(layer.weight.shape, generator=generator)
+            layer.weight.copy_(drawn * layer.in_features**-0.5)
+            layer.bias.zero_()
+    optimizer = torch.optim.AdamW(head.parameters(), lr=config.head_learning_rate)
+    steps = config.head_epochs * -(-len(x) // config.head_batch)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(config.head_epochs):
+        for rows in torch.split(torch.randperm(len(x), generator=generator), config.head_batch):
+            optimizer.zero_grad(set_to_none=True)
+            loss = F.cross_entropy(head(x[rows])[0], soft[rows])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            falling.step()
+
+
+def _temperature(logits: Float32, soft: Float32) -> float:
+    """The temperature at which the teacher's labels are the most likely."""
+
+    def cross_entropy(log_temperature: float) -> float:
+        scaled = logits.astype(np.float64) / np.exp(log_temperature)
+        scaled -= scaled.max(1, keepdims=True)
+        log_probability = scaled - np.log(np.exp(scaled).sum(1, keepdims=True))
+        return float(-(soft * log_probability).sum(1).mean())
+
+    return float(np.exp(minimize_scalar(cross_entropy, bounds=(-3.0, 3.0), method="bounded").x))
+
+
+def _metrics(probabilities: Float32, soft: Float32) -> dict[str, float]:
+    best = probabilities.argmax(1)
+    return {
+        "accuracy_against_teacher": round(float((best == soft.argmax(1)).mean()), 4),
+        "ece": round(expected_calibration_error(probabilities, soft), 4),
+    }
+
+
+def expected_calibration_error(probabilities: Float32, soft: Float32) -> float:
+    """|claimed - given| probability of the best intent, averaged over 15 bins of the claimed one.
+
+    Given is what the teacher's soft label gives to that intent; with hard labels that is the usual ECE.
+    """
+    best = probabilities.argmax(1)
+    rows = np.arange(len(best))
+    claimed, given = probabilities[rows, best], soft[rows, best]
+    bins = np.minimum((claimed * _BINS).astype(int), _BINS - 1)
+    gaps = [abs(float(claimed[bins == b].sum() - given[bins == b].sum())) for b in range(_BINS)]
+    return sum(gaps) / max(1, len(best))

@@ -1,0 +1,199 @@
+"""Encoder and head as ONNX graphs, written operator by operator.
+
+torch's own exporters leave source paths in the file, rename at will and take seconds; these graphs are the
+same bytes for the same weights, hold standard operators only, and one parity check keeps them true to
+`encoder.py`. Token tensors are flat, [B * (T+1), D], so that every linear layer is one Gemm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from models.fields import EVENT_FIELDS, SESSION_FIELDS
+from models.queries import QUERY_GRAMS, QUERY_SLOTS
+from models.training.distill import Head
+from models.training.encoder import MAX_CLICKS, Block, Encoder, FieldTable
+
+OPSET = 18
+_IR_VERSION = 9
+_PADDING_BIAS = -1e9
+
+
+class Graph:
+    """Collects nodes and weights; names come from a counter, so that they are always the same."""
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._weights: list[onnx.TensorProto] = []
+
+    def weight(self, value: Tensor | npt.NDArray[Any] | np.generic) -> str:
+        array = value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
+        if array.ndim:
+            array = np.ascontiguousarray(array)
+        self._weights.append(numpy_helper.from_array(array, f"w{len(self._weights)}"))
+        return str(self._weights[-1].name)
+
+    def ints(self, *values: int) -> str:
+        return self.weight(np.array(values, np.int64))
+
+    def op(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
+        name = output or f"t{len(self._nodes)}"
+        self._nodes.append(helper.make_node(kind, inputs, [name], **attributes))
+        return name
+
+    def split(self, value: str, parts: int, axis: int) -> list[str]:
+        names = [f"t{len(self._nodes)}_{part}" for part in range(parts)]
+        self._nodes.append(helper.make_node("Split", [value], names, axis=axis, num_outputs=parts))
+        return names
+
+    def linear(self, x: str, layer: nn.Linear) -> str:
+        """[N, in] to [N, out]"""
+        return self.op("Gemm", x, self.weight(layer.weight), self.weight(layer.bias), transB=1)
+
+    def norm(self, x: str, layer: nn.LayerNorm) -> str:
+        weights = self.weight(layer.weight), self.weight(layer.bias)
+        return self.op("LayerNormalization", x, *weights, axis=-1, epsilon=layer.eps)
+
+    def model(
+        self, name: str, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]
+    ) -> bytes:
+        graph = helper.make_graph(self._nodes, name, inputs, outputs, self._weights)
+        opset = helper.make_opsetid("", OPSET)
+        model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION, producer_name="")
+        onnx.checker.check_model(model, full_check=True)
+        return bytes(model.SerializeToString(deterministic=True))
+
+
+def encoder_graph(encoder: Encoder) -> bytes:
+    """Inputs as `Tokens`, with free dimensions `batch` and `clicks`; output `embedding` [batch, D]."""
+    g = Graph()
+    dim = encoder.shape.dim
+    clicks_wide = _click_embeddings(g, encoder)
+    batch = g.op("Shape", "dwell_z", start=0, end=1)
+    clicks = g.op("Shape", "dwell_z", start=1, end=2)
+    tokens = g.op("Add", clicks, g.ints(1))
+    flat = g.ints(-1, dim)
+
+    x = g.op("Reshape", clicks_wide, flat)
+    hidden = g.op("Relu", g.linear(g.norm(x, encoder.norm_event), encoder.widen_event))
+    x = g.op("Add", x, g.linear(hidden, encoder.narrow_event))
+    x = g.op("Reshape", x, g.op("Concat", batch, clicks, g.ints(dim), axis=0))
+    x = g.op("Add", x, _positions(g, encoder, clicks))
+    x = g.op("Concat", _class_token(g, encoder), x, axis=1)
+    x = g.op("Reshape", x, flat)
+
+    at = g.op("Slice", g.weight(np.arange(MAX_CLICKS + 1, dtype=np.int32)), g.ints(0), tokens, g.ints(0))
+    real = g.op("LessOrEqual", at, g.op("Unsqueeze", "lengths", g.ints(1)))
+    bias = g.op("Where", real, g.weight(np.float32(0)), g.weight(np.float32(_PADDING_BIAS)))
+    bias = g.op("Unsqueeze", bias, g.ints(1, 2))
+    heads = g.op("Concat", batch, tokens, g.ints(encoder.shape.heads, dim // encoder.shape.heads), axis=0)
+    for block in encoder.blocks:
+        assert isinstance(block, Block)
+        x = _block(g, block, x, bias, heads, flat)
+
+    x = g.norm(x, encoder.norm_out)
+    x = g.op("Reshape", x, g.op("Concat", batch, tokens, g.ints(dim), axis=0))
+    weight = g.op("Unsqueeze", g.op("Cast", real, to=TensorProto.FLOAT), g.ints(2))
+    summed = g.op("ReduceSum", g.op("Mul", x, weight), g.ints(1), keepdims=0)
+    count = g.op("ReduceSum", weight, g.ints(1), keepdims=0)
+    g.op("Div", summed, count, output="embedding")
+    return g.model("encoder", _encoder_inputs(), [_floats("embedding", "batch", dim)])
+
+
+def _encoder_inputs() -> list[onnx.ValueInfoProto]:
+    def ints(name: str, *shape: str | int) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.INT32, shape)
+
+    return [
+        ints("event_ids", "batch", "clicks", len(EVENT_FIELDS)),
+        _floats("dwell_z", "batch", "clicks"),
+        ints("query_slot", "batch", "clicks"),
+        ints("query_ids", "batch", QUERY_SLOTS, QUERY_GRAMS),
+        ints("session_ids", "batch", len(SESSION_FIELDS)),
+        ints("lengths", "batch"),
+    ]
+
+
+def _floats(name: str, *shape: str | int) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+def _table(g: Graph, table: FieldTable, ids: str) -> str:
+    """Sum over the last axis of ids; rows of id 0 are zero here, so that nothing need be masked."""
+    rows = table.rows.weight.detach().numpy().copy()
+    offsets = table.offsets.numpy()
+    rows[offsets] = 0
+    gathered = g.op("Gather", g.weight(rows), g.op("Add", ids, g.weight(offsets)))
+    return g.op("ReduceSum", gathered, g.ints(-2), keepdims=0)
+
+
+def _click_embeddings(g: Graph, encoder: Encoder) -> str:
+    """[B, T, D]"""
+    fields = _table(g, encoder.events, "event_ids")
+    dwell = g.op("Mul", g.op("Unsqueeze", "dwell_z", g.ints(2)), g.weight(encoder.dwell))
+    present = g.op("Cast", g.op("Greater", "query_ids", g.weight(np.int32(0))), to=TensorProto.FLOAT)
+    count = g.op("Max", g.op("ReduceSum", present, g.ints(2), keepdims=1), g.weight(np.float32(1)))
+    summed = g.op(
+        "ReduceSum", g.op("Gather", g.weight(encoder.queries.weight), "query_ids"), g.ints(2), keepdims=0
+    )
+    of_slot = g.op("Div", summed, g.op("Sqrt", count))
+    slots = g.weight(np.arange(1, QUERY_SLOTS + 1, dtype=np.int32))
+    chosen = g.op("Equal", g.op("Unsqueeze", "query_slot", g.ints(2)), slots)
+    queries = g.op("MatMul", g.op("Cast", chosen, to=TensorProto.FLOAT), of_slot)
+    return g.op("Add", g.op("Add", fields, dwell), queries)
+
+
+def _positions(g: Graph, encoder: Encoder, clicks: str) -> str:
+    """[B, T, D]"""
+    zero = g.ints(0)
+    at = g.op("Slice", g.weight(np.arange(MAX_CLICKS, dtype=np.int32)), zero, clicks, zero)
+    last = g.op("Sub", g.op("Unsqueeze", "lengths", g.ints(1)), g.weight(np.int32(1)))
+    to_end = g.op("Max", g.op("Sub", last, at), g.weight(np.int32(0)))
+    from_end = g.op("Gather", g.weight(encoder.from_end), to_end)
+    return g.op("Add", from_end, g.op("Slice", g.weight(encoder.from_start), zero, clicks, zero))
+
+
+def _class_token(g: Graph, encoder: Encoder) -> str:
+    """[B, 1, D]"""
+    token = g.op("Add", _table(g, encoder.session, "session_ids"), g.weight(encoder.class_token))
+    return g.op("Unsqueeze", token, g.ints(1))
+
+
+def _block(g: Graph, block: Block, x: str, bias: str, heads: str, flat: str) -> str:
+    """x [B * (T+1), D]"""
+    attended = g.linear(g.norm(x, block.norm_attention), block.queries_keys_values)
+    q, k, v = (g.op("Reshape", part, heads) for part in g.split(attended, 3, axis=1))
+    q, v = (g.op("Transpose", part, perm=[0, 2, 1, 3]) for part in (q, v))
+    scale = g.weight(np.float32((block.mix.in_features // block.heads) ** -0.5))
+    scores = g.op("Mul", g.op("MatMul", q, g.op("Transpose", k, perm=[0, 2, 3, 1])), scale)
+    weights = g.op("Softmax", g.op("Add", scores, bias), axis=-1)
+    mixed = g.op("Transpose", g.op("MatMul", weights, v), perm=[0, 2, 1, 3])
+    x = g.op("Add", x, g.linear(g.op("Reshape", mixed, flat), block.mix))
+    hidden = g.op("Relu", g.linear(g.norm(x, block.norm_forward), block.widen))
+    return g.op("Add", x, g.linear(hidden, block.narrow))
+
+
+def head_graph(head: Head) -> bytes:
+    """Input `embedding` [batch, D]; outputs `logits` [batch, K] and `novelty` [batch]."""
+    g = Graph()
+    centred = g.op("Sub", "embedding", g.weight(head.mean))
+    hidden = g.op("Relu", g.linear(g.op("Mul", centred, g.weight(head.scale)), head.widen))
+    weights = g.weight(head.decide.weight), g.weight(head.decide.bias)
+    g.op("Gemm", hidden, *weights, transB=1, output="logits")
+    whitened = g.op("Unsqueeze", g.op("MatMul", centred, g.weight(head.whiten)), g.ints(1))
+    apart = g.op("Sub", whitened, g.weight(head.centres))
+    squared = g.op("ReduceSum", g.op("Mul", apart, apart), g.ints(2), keepdims=0)
+    g.op("ReduceMin", squared, g.ints(1), keepdims=0, output="novelty")
+    intents, dim = head.centres.shape
+    return g.model(
+        "classifier",
+        [_floats("embedding", "batch", dim)],
+        [_floats("logits", "batch", intents), _floats("novelty", "batch")],
+    )

@@ -1,0 +1,128 @@
+"""The keyless teacher: intents are clusters of the embedding, so that everything runs on a laptop.
+
+It needs no language model and no account. It sees embeddings, and for the names what sessions show; where
+sessions come from a simulator, its latent intents reach it in no way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.taxonomy import FORMAT, Intent, Parent, Taxonomy, carried_over
+from models.training import clusters, naming
+from models.training.clusters import Float32, Int64
+from models.training.config import TrainConfig
+from models.training.mixture import fit_mixture
+from models.training.teacher import Lesson, SoftLabels, Taught
+
+_SAME_TERMS = 0.34
+"""Shared terms over all terms from which a new intent is taken to continue an old one."""
+
+
+@dataclass(frozen=True)
+class KeylessTeacher:
+    config: TrainConfig
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return "keyless"
+
+    def teach(self, train: Lesson, validation: Lesson, previous: Taxonomy | None) -> Taught:
+        rng = np.random.default_rng(self.seed)
+        sphere = clusters.Sphere.of(train.embeddings)
+        points = sphere.project(train.embeddings)
+        sample = points[self._clear_sample(train, rng)]
+        count = clusters.stable_count(
+            sample, self.config.max_intents, self.config.stability, self.config.halves, rng
+        )
+        centres = clusters.pruned(
+            sample,
+            clusters.centres_of(sample, count, rng),
+            self.config.near_duplicate,
+            self.config.min_share,
+        )
+        labels = clusters.nearest(points, centres)
+        order = np.argsort(-np.bincount(labels, minlength=len(centres)), kind="stable")
+        centres, labels = centres[order], np.argsort(order)[labels]
+        parents = clusters.parents_of(sample, centres)
+        taxonomy = self._named(train, labels, parents)
+        if previous is not None:
+            taxonomy = carried_over(taxonomy, previous, _successors(taxonomy, previous))
+        mixture = fit_mixture(sample, centres)
+
+        def soft(embeddings: Float32) -> SoftLabels:
+            return SoftLabels(
+                np.arange(len(embeddings)), mixture.responsibilities(sphere.project(embeddings))
+            )
+
+        notes: dict[str, float | int | str] = {
+            "clusters": count,
+            "concentration": round(mixture.concentration, 3),
+            "background": round(mixture.background, 4),
+            "sessions": len(sample),
+        }
+        return Taught(taxonomy, soft(train.embeddings), soft(validation.embeddings), notes)
+
+    def _clear_sample(self, train: Lesson, rng: np.random.Generator) -> Int64:
+        """Sessions long enough to be clear; all of them if too few are."""
+        long = np.array([len(s.clicks) >= self.config.clear_clicks for s in train.sessions])
+        rows = np.flatnonzero(long) if long.mean() > 0.1 else np.arange(len(long))
+        return np.sort(rng.permutation(rows)[: self.config.taxonomy_sample])
+
+    def _named(self, train: Lesson, labels: Int64, parents: Int64) -> Taxonomy:
+        visitors = self.config.min_term_visitors
+        terms = naming.telling_terms(train.sessions, labels, len(parents), visitors)
+        number = int(parents.max()) + 1
+        parent_terms = naming.telling_terms(train.sessions, parents[labels], number, visitors)
+        taken: set[str] = set()
+        parent_labels = naming.labels_from(parent_terms, words=1)
+        parent_ids = naming.slugs(parent_labels, taken)
+        intent_labels = naming.labels_from(terms, words=2)
+        intent_ids = naming.slugs(intent_labels, taken)
+        return Taxonomy(
+            format=FORMAT,
+            version="1",
+            teacher=self.name,
+            parents=tuple(
+                Parent(id=i, label=label) for i, label in zip(parent_ids, parent_labels, strict=True)
+            ),
+            intents=tuple(
+                Intent(
+                    id=intent_ids[c],
+                    label=intent_labels[c],
+                    parent=parent_ids[parents[c]],
+                    description=f"Sessions marked by: {', '.join(terms[c])}." if terms[c] else "",
+                    terms=tuple(terms[c]),
+                )
+                for c in range(len(parents))
+            ),
+        )
+
+
+def _successors(new: Taxonomy, previous: Taxonomy) -> dict[str, str]:
+    """New ids to the previous ids they continue, by shared terms, the most alike first, one to one.
+
+    A parent continues the one that most of its intents belonged to.
+    """
+    pairs = sorted((-_alike(a.terms, b.terms), a.id, b.id) for a in new.intents for b in previous.intents)
+    successors: dict[str, str] = {}
+    for alike, new_id, old_id in pairs:
+        if -alike >= _SAME_TERMS and new_id not in successors and old_id not in successors.values():
+            successors[new_id] = old_id
+    old_parent = {intent.id: intent.parent for intent in previous.intents}
+    for parent in new.parents:
+        votes = [
+            old_parent[successors[i.id]] for i in new.intents if i.parent == parent.id and i.id in successors
+        ]
+        best = max(sorted(set(votes)), key=votes.count, default=None)
+        if best is not None and best not in successors.values():
+            successors[parent.id] = best
+    return successors
+
+
+def _alike(a: tuple[str, ...], b: tuple[str, ...]) -> float:
+    union = set(a) | set(b)
+    return len(set(a) & set(b)) / len(union) if union else 0.0

@@ -1,0 +1,53 @@
+"""The seam between whoever names and labels sessions and everything that learns from the labels.
+
+A teacher sees what a session shows, never what the simulator knows about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from models.taxonomy import Taxonomy
+from schemas.click import Session
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Sessions of one split, with their embeddings [N, D]."""
+
+    sessions: Sequence[Session]
+    embeddings: Float32
+
+
+@dataclass(frozen=True)
+class SoftLabels:
+    """Labels of some sessions of a split: `rows` [M] and for each a distribution over K intents [M, K]."""
+
+    rows: Int64
+    probabilities: Float32
+
+
+@dataclass(frozen=True)
+class Taught:
+    taxonomy: Taxonomy
+    train: SoftLabels
+    validation: SoftLabels
+    notes: dict[str, float | int | str]
+    """How the taxonomy came about; goes into the manifest."""
+
+
+class Teacher(Protocol):
+    """Makes a taxonomy from the training split and labels sessions of both splits with it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def teach(self, train: Lesson, validation: Lesson, previous: Taxonomy | None) -> Taught: ...
