@@ -26,6 +26,4 @@ class Accounts(msgspec.Struct, array_like=True, gc=False):
 
     def open(self) -> int:
         """What the other counts leave for the clicks in open sessions."""
-        return (
-            self.received - self.closed - self.late - self.dead_lettered - self.duplicates - self.filtered
-        )
+        return self.received - self.closed - self.late - self.dead_lettered - self.duplicates - self.filtered

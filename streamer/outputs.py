@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import msgspec
-
 from models.bundle import Bundle
 from models.scorer import Scored
+
 from schemas import codec
 from schemas.click import Session
 from streamer.dead_letter import REASON_HEADER, STAGE_HEADER, Header

@@ -31,20 +31,26 @@ def parse_start(text: str, name: str = "--from") -> Start:
     return round(aware.timestamp() * 1000)
 
 
-async def seek(consumer: Any, partitions: Iterable[Any], start: Start) -> None:
-    """Puts an aiokafka consumer at `start` in each of its partitions; at the end where there is nothing."""
+async def offsets_at(consumer: Any, partitions: Iterable[Any], start: Start) -> dict[Any, int]:
+    """The offset of each partition to start reading at; its end where there is nothing from `start` on."""
     partitions = list(partitions)
     if start == "earliest":
-        await consumer.seek_to_beginning(*partitions)
-    elif start == "latest":
-        await consumer.seek_to_end(*partitions)
-    else:
-        found = await consumer.offsets_for_times(dict.fromkeys(partitions, start))
-        for partition in partitions:
-            if is_found(found[partition]):
-                consumer.seek(partition, found[partition].offset)
-            else:
-                await consumer.seek_to_end(partition)
+        return dict(await consumer.beginning_offsets(partitions))
+    ends = await consumer.end_offsets(partitions)
+    if start == "latest":
+        return dict(ends)
+    found = await consumer.offsets_for_times(dict.fromkeys(partitions, start))
+    return {tp: found[tp].offset if is_found(found[tp]) else ends[tp] for tp in partitions}
+
+
+async def seek(consumer: Any, partitions: Iterable[Any], start: Start) -> None:
+    """Puts an aiokafka consumer at `start` in each of its partitions.
+
+    By number, not by its `seek_to_beginning` and `seek_to_end`: a reset to the consumer's default that is
+    under way would win over those.
+    """
+    for tp, offset in (await offsets_at(consumer, partitions, start)).items():
+        consumer.seek(tp, offset)
 
 
 def is_found(answer: Any) -> bool:

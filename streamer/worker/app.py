@@ -58,7 +58,7 @@ def create_app(
 def _connect(app: WorkerApp, table: SessionTable, settings: Settings) -> None:
     clicks = app.topic(settings.topics.clicks, schema=BatchSchema(), value_type=bytes, acks=False)
 
-    @app.agent(clicks, name="sessionize")  # type: ignore[untyped-decorator]
+    @app.agent(clicks, name="sessionize")
     async def sessionize(batches: Any) -> None:
         async for batch in batches:
             try:
@@ -67,10 +67,10 @@ def _connect(app: WorkerApp, table: SessionTable, settings: Settings) -> None:
                 # Faust would log it, take the batch for done, and go on with the next one.
                 table.fail(error)
 
-    @app.on_rebalance_complete.connect(weak=False)  # type: ignore[untyped-decorator]
+    @app.on_rebalance_complete.connect(weak=False)
     async def on_rebalance_complete(*_: Any, **__: Any) -> None:
         await table.on_assigned()
 
-    @app.on_partitions_revoked.connect(weak=False)  # type: ignore[untyped-decorator]
+    @app.on_partitions_revoked.connect(weak=False)
     async def on_partitions_revoked(*_: Any, **__: Any) -> None:
         await table.on_revoked()

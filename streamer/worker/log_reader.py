@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -11,12 +11,9 @@ from aiokafka.structs import TopicPartition
 
 from streamer.errors import StreamerError
 from streamer.kafka.client import ClientArguments
-from streamer.kafka.start import is_found
+from streamer.kafka.start import Start, offsets_at, seek
 from streamer.worker.changelog import ChangelogError
 from streamer.worker.recovery import Recovery
-
-Start = Literal["earliest", "latest"] | int
-"""Where a group without a position begins; a number is arrival time in ms UTC."""
 
 
 class TopicError(StreamerError):
@@ -68,15 +65,8 @@ class LogReader:
 
     async def starts(self, topic: str, partitions: Iterable[int], start: Start) -> dict[int, int]:
         """Offsets at which to begin reading."""
-        bounds = await self.bounds(topic, partitions)
-        if isinstance(start, int):
-            tps = {TopicPartition(topic, partition): start for partition in bounds}
-            found = await self._consumer.offsets_for_times(tps)
-            return {
-                tp.partition: at.offset if is_found(at) else bounds[tp.partition][1]
-                for tp, at in found.items()
-            }
-        return {partition: both[start == "latest"] for partition, both in bounds.items()}
+        tps = [TopicPartition(topic, partition) for partition in partitions]
+        return {tp.partition: at for tp, at in (await offsets_at(self._consumer, tps, start)).items()}
 
     async def recover(
         self, topic: str, partitions: Iterable[int], on_progress: Callable[[], None]
@@ -89,9 +79,7 @@ class LogReader:
         recoveries = {tp.partition: Recovery() for tp in tps}
         self._consumer.assign(tps)
         ends = await self._consumer.end_offsets(tps)
-        # Not seek_to_beginning: a reset to the default that is under way would win over it.
-        for tp, offset in (await self._consumer.beginning_offsets(tps)).items():
-            self._consumer.seek(tp, offset)
+        await seek(self._consumer, tps, "earliest")
         behind = set(tps)
         while behind:
             fetched: Mapping[Any, list[Any]] = await self._consumer.getmany(timeout_ms=200)

@@ -8,48 +8,47 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from streamer.worker.shard import Committed, Shard
 
+_NAMESPACE = "streamer"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
     """Prometheus metrics of one worker process, in a registry of its own."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = registry or CollectorRegistry()
-        kwargs = {"namespace": "streamer", "registry": self.registry}
-        by_partition = {"labelnames": ["partition"], **kwargs}
-        self.position = Gauge("source_position", "Offset of the next click to process", **by_partition)
-        self.watermark = Gauge("watermark_seconds", "Watermark, event time", **by_partition)
-        self.watermark_lag = Gauge(
-            "watermark_lag_seconds", "Arrival clock minus watermark", **by_partition
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.position = self._gauge("source_position", "Offset of the next click to process")
+        self.watermark = self._gauge("watermark_seconds", "Watermark, event time")
+        self.watermark_lag = self._gauge("watermark_lag_seconds", "Arrival clock minus watermark")
+        self.open_sessions = self._gauge("open_sessions", "Open sessions")
+        self.clicks = self._gauge(
+            "clicks", "Clicks by where they ended, since the partition's first; survives restarts", "end"
         )
-        self.open_sessions = Gauge("open_sessions", "Open sessions", **by_partition)
-        self.clicks = Gauge(
-            "clicks",
-            "Clicks by where they ended, since the partition's first; survives restarts",
-            labelnames=["partition", "end"],
-            **kwargs,
+        self.lost = self._gauge("clicks_lost", "Offsets that the source dropped before they were read")
+        self.clock_behind = self._gauge(
+            "clock_behind", "Records that arrived before a moment declared silent"
         )
-        self.lost = Gauge(
-            "clicks_lost", "Offsets that the source had dropped before they were read", **by_partition
+        self.sessions = self._counter("sessions_closed", "Closed and published sessions")
+        self.dead = self._counter("dead_letters", "Dead letters")
+        self.score = self._histogram("score_seconds", "Scoring of the sessions of one commit")
+        self.commit = self._histogram("commit_seconds", "One transaction, from its begin to its commit")
+        self.recovery = self._histogram("recovery_seconds", "Taking over shards, from fencing to claim")
+        self.commit_interval = Gauge(
+            "commit_interval_seconds",
+            "Effective commit interval",
+            namespace=_NAMESPACE,
+            registry=self.registry,
         )
-        self.clock_behind = Gauge(
-            "clock_behind", "Records that arrived before a moment declared silent", **by_partition
-        )
-        self.sessions = Counter(
-            "sessions_closed", "Closed and published sessions", labelnames=["reason"], **kwargs
-        )
-        self.dead = Counter("dead_letters", "Dead letters", labelnames=["reason"], **kwargs)
-        self.score = Histogram(
-            "score_seconds", "Scoring of the sessions of one commit", buckets=_SECONDS, **kwargs
-        )
-        self.commit = Histogram(
-            "commit_seconds", "One transaction, from its begin to its commit", buckets=_SECONDS, **kwargs
-        )
-        self.commit_interval = Gauge("commit_interval_seconds", "Effective commit interval", **kwargs)
-        self.recovery = Histogram(
-            "recovery_seconds", "Taking over shards, from fencing to claim", buckets=_SECONDS, **kwargs
-        )
+
+    def _gauge(self, name: str, meaning: str, *more_labels: str) -> Gauge:
+        labels = ("partition", *more_labels)
+        return Gauge(name, meaning, labels, namespace=_NAMESPACE, registry=self.registry)
+
+    def _counter(self, name: str, meaning: str) -> Counter:
+        return Counter(name, meaning, ("reason",), namespace=_NAMESPACE, registry=self.registry)
+
+    def _histogram(self, name: str, meaning: str) -> Histogram:
+        return Histogram(name, meaning, namespace=_NAMESPACE, registry=self.registry, buckets=_SECONDS)
 
     def processed(self, shard: Shard) -> None:
         """Note where a partition stands."""

@@ -10,9 +10,8 @@ from collections.abc import Callable
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
+from streamer.kafka.start import Start
 from streamer.settings import Settings
-from streamer.worker.log_reader import Start
-
 
 
 def run_processes(
@@ -36,11 +35,14 @@ def run_processes(
         worker.start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: _stop(workers))
-    running = {worker.sentinel: worker for worker in workers}
+    running = list(workers)
     failed = 0
     while running:
-        for sentinel in wait(list(running)):
-            code = running.pop(sentinel).exitcode  # type: ignore[call-overload]
+        wait([worker.sentinel for worker in running])
+        ended = [worker for worker in running if not worker.is_alive()]
+        for worker in ended:
+            running.remove(worker)
+            code = worker.exitcode
             if code and not failed:
                 failed = code if code > 0 else 1
                 _stop(workers)

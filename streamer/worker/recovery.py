@@ -49,9 +49,7 @@ class Recovery:
                 f"expected {marker.chunks}"
             )
         last = self.marker
-        if last is not None and (
-            marker.commit_number <= last.commit_number or marker.epoch < last.epoch
-        ):
+        if last is not None and (marker.commit_number <= last.commit_number or marker.epoch < last.epoch):
             raise ChangelogError(
                 f"commit {marker.commit_number} of epoch {marker.epoch} at offset {offset} follows "
                 f"commit {last.commit_number} of epoch {last.epoch}: two owners wrote"

@@ -7,23 +7,22 @@ import contextlib
 import gc
 import signal
 from collections.abc import Sequence
-from pathlib import Path
 
 import structlog
-
 from models.bundle import default_bundle, load_bundle
 from models.scorer import Scored, ScoreError, Scorer
+
 from schemas.click import Session
 from streamer.decode import ClickDecoder
 from streamer.kafka.client import client_arguments
 from streamer.kafka.reach import check_brokers
+from streamer.kafka.start import Start
 from streamer.outputs import RecordWriter
+from streamer.session_rules import session_rules
 from streamer.settings import Settings
 from streamer.worker.app import WorkerApp, create_app
 from streamer.worker.kill_points import Reach, pass_by
-from streamer.worker.log_reader import Start
 from streamer.worker.metrics import Metrics
-from streamer.session_rules import session_rules
 from streamer.worker.table import SessionTable
 from streamer.worker.takeover import ShardParts
 

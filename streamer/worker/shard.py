@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
-
 from models.scorer import Scored, ScoreError
+
 from schemas.click import Session
 from streamer.core.window import OpenSession
 from streamer.dead_letter import Header
@@ -205,9 +205,7 @@ class Shard:
             *await self._send(topics.dlq, taken.dead),
         ]
 
-    async def _send(
-        self, topic: str, messages: Iterable[Message]
-    ) -> list[asyncio.Future[RecordMetadata]]:
+    async def _send(self, topic: str, messages: Iterable[Message]) -> list[asyncio.Future[RecordMetadata]]:
         """Hand messages to the producer in as few batches as they fit into."""
         futures: list[asyncio.Future[RecordMetadata]] = []
         producer, number = self.producer, self.partition.number
@@ -221,4 +219,3 @@ class Shard:
         if batch.record_count():
             futures.append(await producer.send_batch(batch, topic, partition=number))
         return futures
-

@@ -261,4 +261,3 @@ class SessionTable(Service):
         """Say that the worker has to end with this error."""
         if not self.failed.done():
             self.failed.set_exception(error)
-

@@ -18,12 +18,13 @@ from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
 from streamer.errors import StreamerError
 from streamer.kafka.client import ClientArguments
+from streamer.kafka.start import Start
 from streamer.outputs import RecordWriter
 from streamer.partition import Decode, Partition
 from streamer.settings import Settings
 from streamer.worker.changelog import ChangelogError, Marker
 from streamer.worker.kill_points import KillPoint, Reach
-from streamer.worker.log_reader import LogReader, Start, group_offsets, partition_counts
+from streamer.worker.log_reader import LogReader, group_offsets, partition_counts
 from streamer.worker.recovery import Recovery
 from streamer.worker.shard import Score, Shard
 
@@ -120,9 +121,7 @@ async def _fence(parts: ShardParts, number: int) -> AIOKafkaProducer:
     return producer
 
 
-async def _recover(
-    parts: ShardParts, reader: LogReader, numbers: Iterable[int]
-) -> dict[int, Recovery]:
+async def _recover(parts: ShardParts, reader: LogReader, numbers: Iterable[int]) -> dict[int, Recovery]:
     changelog = parts.settings.changelog
     try:
         return await reader.recover(changelog, numbers, lambda: parts.reach(KillPoint.DURING_RECOVERY))

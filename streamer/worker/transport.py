@@ -12,6 +12,7 @@ Why each override is there:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -59,17 +60,17 @@ class Positions(Protocol):
 class BatchSchema(Schema):
     """The message's value is a RecordBatch already; the agent decodes in bulk."""
 
-    def compile(self, app: Any, **kwargs: Any) -> Any:
+    def compile(self, app: Any, **_: Any) -> Any:
         create_event = app.create_event
 
-        async def decode(message: Any, *, propagate: bool = False) -> Any:
+        async def decode(message: Any, **_: Any) -> Any:
             return create_event(None, message.value, None, message)
 
         return decode
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
-    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+    def _create_worker_consumer(self, _transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf = self.app.conf
         self._assignor = RoundRobinPartitionAssignor
         return aiokafka.AIOKafkaConsumer(
@@ -97,12 +98,12 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
             sent_at = time.monotonic()
             result = await proceed(assignment, node_id, request)
             if assignment.active:
-                self._note_empty(fetcher, assignment, request, sent_at)
+                self._note_empty(assignment, request, sent_at)
             return result
 
         fetcher._proc_fetch_request = fetch_and_note
 
-    def _note_empty(self, fetcher: Any, assignment: Any, request: Any, sent_at: float) -> None:
+    def _note_empty(self, assignment: Any, request: Any, sent_at: float) -> None:
         consumer: BatchConsumer = self.consumer
         for topic, partitions in request.topics:
             for partition, offset, _ in partitions:
@@ -193,10 +194,8 @@ class BatchConsumer(driver.Consumer):
         if active:
             return await self._getmany(active_partitions=active, timeout=0.5) or {}
         self._buffer_dropped.clear()
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._buffer_dropped.wait(), 0.1)
-        except asyncio.TimeoutError:
-            pass
         return {}
 
     async def _deliver_all(
@@ -236,7 +235,7 @@ class BatchConsumer(driver.Consumer):
 
     # -- the group's offsets
 
-    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+    async def commit(self, *_: Any, **__: Any) -> bool:
         """Tell the group where the session table's markers are: for lag displays, nothing starts there."""
         assert self.positions is not None
         assigned = self.assignment()
