@@ -52,18 +52,25 @@ def _load_certificate(context: ssl.SSLContext, kafka: KafkaSettings) -> None:
     assert kafka.ssl_certificate_location is not None
     # Never None: OpenSSL would ask on the terminal for the password of an encrypted key.
     password = kafka.ssl_key_password.get_secret_value() if kafka.ssl_key_password else ""
+    own, key = kafka.ssl_certificate_location, kafka.ssl_key_location
     try:
-        context.load_cert_chain(kafka.ssl_certificate_location, kafka.ssl_key_location, password=password)
+        context.load_cert_chain(own, key, password=password)
     except (OSError, ssl.SSLError) as error:
-        key, path = "ssl_certificate_location", kafka.ssl_certificate_location
-        if path.is_file() and kafka.ssl_key_location is not None:
-            key, path = "ssl_key_location", kafka.ssl_key_location
-        raise _unusable(key, path, error) from None
+        if key is not None and not key.is_file():
+            raise _unusable("ssl_key_location", key, error) from None
+        if own.is_file():
+            raise TlsFileError(
+                f"kafka.ssl_certificate_location = {own}, kafka.ssl_key_location = {key}: not usable PEM, "
+                "no pair, or the wrong kafka.ssl_key_password"
+            ) from None
+        raise _unusable("ssl_certificate_location", own, error) from None
 
 
 def _unusable(key: str, path: object, error: OSError) -> TlsFileError:
-    missing = isinstance(error, FileNotFoundError)
-    reason = "no such file" if missing else "not usable PEM, or the wrong password for the key"
-    if isinstance(error, PermissionError):
+    if isinstance(error, FileNotFoundError):
+        reason = "no such file"
+    elif isinstance(error, PermissionError):
         reason = "no permission to read it"
+    else:
+        reason = "not usable PEM"
     return TlsFileError(f"kafka.{key} = {path}: {reason}")

@@ -121,6 +121,7 @@ class EmbeddedKafka:
     def stop(self, timeout_s: float = 30) -> bool:
         """Shuts down cleanly, by force after `timeout_s`. False if it was not running."""
         if not self.is_running():
+            self._reap()
             return False
         self._signal(signal.SIGTERM)
         if not self._wait_until_gone(timeout_s):
@@ -165,6 +166,10 @@ class EmbeddedKafka:
                 # Somebody took a free port between our choice and the broker's bind.
                 if attempt == _PORT_ATTEMPTS:
                     raise
+            except BaseException:
+                if self.is_running():
+                    self.kill()
+                raise
 
     def _java_and_jars(self) -> tuple[Path, str]:
         try:
@@ -232,10 +237,13 @@ class EmbeddedKafka:
             if time.monotonic() > deadline:
                 return False
             time.sleep(_POLL_S / 4)
+        self._reap()
+        return True
+
+    def _reap(self) -> None:
         if self._process is not None:
             self._process.wait()
             self._process = None
-        return True
 
     def _choose_ports(self) -> Ports:
         last = self._ports() if (self.data_dir / "broker.json").exists() else None

@@ -61,6 +61,13 @@ def test_a_broker_that_ends_while_starting_says_why(tmp_path: Path) -> None:
     assert not broker.is_running()
 
 
+def test_a_broker_that_does_not_answer_in_time_is_not_left_running(tmp_path: Path) -> None:
+    broker = EmbeddedKafka(tmp_path)
+    with pytest.raises(EmbeddedKafkaError, match=r"does not answer at .* after 0 s; see .*kafka\.log"):
+        broker.start(timeout_s=0)
+    assert not broker.is_running()
+
+
 def test_what_was_never_started_is_not_running(tmp_path: Path) -> None:
     broker = EmbeddedKafka(tmp_path / "none")
     assert not broker.is_running()
@@ -92,6 +99,7 @@ def test_two_starts_at_once_are_one_and_kill_9_loses_neither_data_nor_address(tm
         assert not second.is_running()
     finally:
         first.stop()
+        second.stop()
 
 
 def test_the_broker_of_a_with_statement_ends_with_its_process_even_after_kill_9(tmp_path: Path) -> None:

