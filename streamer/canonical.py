@@ -11,10 +11,12 @@ import unicodedata
 from collections.abc import Callable
 from urllib.parse import unquote_plus
 
-from streamer.scrub import scrub
+from streamer.scrub import MIN_ACCOUNT_DIGITS, scrub
 
-MAX_SCANNED = 512
-"""Characters of a text that are looked at, so that a hostile one costs little. Nobody types that much."""
+MAX_SCANNED = 256
+"""Characters of a text that are looked at, so that a hostile one costs little: four times what is kept."""
+MAX_REMEMBERED = 512
+"""Characters of a text that is remembered, as most addresses are shorter."""
 MAX_QUERY_BYTES = 64
 """As the kept click promises (`Click.search_query`)."""
 MAX_LABEL_BYTES = 64
@@ -43,11 +45,12 @@ _CODE_DIGITS = 6
 """So many digits over several words are a code (ab12-cd34-ef56) or a date."""
 
 
-class Memo(dict[str | None, str | None]):
-    """Remembers what a function made of a text, for the texts that many clicks share.
+class Memo(dict[str | int | None, str | None]):
+    """Remembers what a function made of a text, for the texts that many clicks share. None gives None.
 
-    Holds at most `size` texts, then starts anew; never one that scrubbing would change. None gives None.
-    Equal results are one object, which saves memory wherever clicks are kept.
+    Holds at most `size` texts, then starts anew. A text that scrubbing changes, or a long one, is known by
+    its hash only (64 bits, keyed anew in each process). Equal results are one object, which saves memory
+    wherever clicks are kept.
     """
 
     def __init__(self, make: Callable[[str], str | None], size: int) -> None:
@@ -58,11 +61,16 @@ class Memo(dict[str | None, str | None]):
     def __missing__(self, text: str | None) -> str | None:
         if text is None:
             return None
+        key: str | int = hash(text)
+        if key in self:
+            return self[key]
         made = self._make(text)
-        if len(text) <= MAX_SCANNED and not _is_personal(text):
-            if len(self) >= self._size:
-                self.clear()
-            self[text] = made
+        if len(text) <= MAX_REMEMBERED and not _is_personal(text):
+            key = text
+        if len(self) >= self._size:
+            self.clear()
+            self[None] = None
+        self[key] = made
         return made
 
 
@@ -126,6 +134,11 @@ def cut(text: str, max_bytes: int) -> str:
 
 def _segment(raw: str) -> str:
     """One segment of a path, or nothing for one that names nothing (`.`, `..`, `;jsessionid=...`)."""
+    if len(raw) <= _LONG_WORD and raw.isascii():  # most are a few words or a short number
+        if raw.replace("-", "").isalpha():
+            return raw.lower()
+        if raw.isdecimal() and len(raw) < MIN_ACCOUNT_DIGITS:
+            return ":id" if len(raw) >= _ID_DIGITS else raw
     raw = raw.partition(";")[0]
     if len(raw) > MAX_SCANNED:
         return ":id"

@@ -20,7 +20,7 @@ import msgspec
 from schemas import codec
 from schemas.click import Click
 from streamer.bots import is_crawler
-from streamer.canonical import Memo, cut, host_of, label, path_of, search_query
+from streamer.canonical import MAX_SCANNED, Memo, cut, host_of, label, path_of, search_query
 
 Format = Literal["auto", "json", "avro"]
 Stage = Literal["decode", "validate"]
@@ -151,7 +151,8 @@ class ClickDecoder:
         labels = self._labels
         event_type = labels[wire.event_type]
         if event_type is None:
-            raise Rejected("validate", "empty:event_type")
+            rule = "empty" if len(wire.event_type) <= MAX_SCANNED else "too_long"
+            raise Rejected("validate", f"{rule}:event_type")
         url = wire.page_url
         dwell_ms = wire.dwell_ms
         product_id = wire.product_id

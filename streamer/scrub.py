@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import cache
 from string import ascii_lowercase
 
-from stdnum import iban, luhn
+from stdnum import iban, luhn, numdb
 
 _WORTH_A_LOOK = re.compile(r"[@＠﹫%\d]")
 """The prefilter, with the count of digits: most texts end there."""
@@ -27,10 +28,8 @@ _LOCAL = r"-\w.+'!#$*^{|}~"
 _RUN = _LOCAL + "%@＠﹫"
 _EMAIL = re.compile(rf"(?<![{_RUN}])[{_RUN}]*?[{_LOCAL}](?:@|＠|﹫|%40)\w[{_RUN}]*+")
 """The whole run of such characters goes. It is tried from its first one only, so the time stays linear."""
-_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,36}+")
-"""What may begin with an IBAN. ISO 13616: 15 (Norway) to 34 characters; a few more end the last word."""
-_IBAN_LENGTHS = range(15, 35)
-
+_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}+")
+"""What may begin with an IBAN. ISO 13616: 15 (Norway) to 34 characters."""
 _LETTER_VALUES = {ord(letter): str(value) for value, letter in enumerate(ascii_lowercase, start=10)}
 
 _NUMBERS = re.compile(r"[+(]{0,2}\d++(?:[\s\u00ad\u2010-\u2015\u200b-\u200d\u2060\ufeff()./+_-]{1,3}+\d++)*+")
@@ -85,18 +84,29 @@ def _scrub_ibans(text: str) -> str:
 
 
 def _iban_end(found: re.Match[str]) -> int | None:
-    """Where the IBAN ends: words after it may look like more groups of it, so they are left off in turn."""
-    candidate = found[0]
-    while candidate:
-        compact = candidate.replace(" ", "").replace("-", "")
-        if len(compact) in _IBAN_LENGTHS and _has_checksum(compact) and iban.is_valid(compact):
-            return found.start() + len(candidate)
-        candidate = candidate[: max(candidate.rfind(" "), candidate.rfind("-"), 0)]
-    return None
+    """Where the IBAN ends that begins here, by the length that its country gives it; None if it is none."""
+    length = _iban_length(found[0][:2].upper())
+    compact = found[0].replace(" ", "").replace("-", "")[:length]
+    if length is None or len(compact) < length or not _has_checksum(compact) or not iban.is_valid(compact):
+        return None
+    end = found.start()
+    for _ in range(length):
+        end += 1
+        if found.string[end - 1] in " -":
+            end += 1
+    return end
+
+
+@cache
+def _iban_length(country: str) -> int | None:
+    """ISO 13616 registry, as stdnum carries it: `8!n10!n` after country and check digits makes 22."""
+    ((_, entry), *_) = numdb.get("iban").info(country)
+    parts = re.findall(r"\d+", entry.get("bban", ""))
+    return 4 + sum(map(int, parts)) if parts else None
 
 
 def _has_checksum(number: str) -> bool:
-    """ISO 7064, mod 97: a tenth of the cost of the whole check, and rules out 96 of 97."""
+    """ISO 7064, mod 97: a tenth of the cost of the whole check, and it rules out 96 of 97."""
     return int((number[4:] + number[:4]).lower().translate(_LETTER_VALUES)) % 97 == 1
 
 

@@ -133,7 +133,7 @@ BAD_CLICKS: list[BadClick] = [
     BadClick("visitor with a zero character", click(visitor_id="a\0b"), "ok"),
     BadClick("visitor of white space", click(visitor_id=" \n"), "ok"),
     BadClick("event type blank", click(event_type=" "), "validate", "empty:event_type"),
-    BadClick("event type huge", click(event_type="t" * 200_000), "validate", "empty:event_type"),
+    BadClick("event type huge", click(event_type="t" * 200_000), "validate", "too_long:event_type"),
     BadClick("event id huge", click(event_id="e" * 200_000), "validate", "too_long:event_id"),
     BadClick("user id huge", click(user_id="u" * 200_000), "validate", "too_long:user_id"),
     BadClick(

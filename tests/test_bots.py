@@ -4,6 +4,10 @@ import subprocess
 import sys
 
 import pytest
+from crawleruseragents import CRAWLER_USER_AGENTS_DATA
+from crawleruseragents import is_crawler as in_list
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from streamer.bots import KEPT_ANSWERS, MAX_USER_AGENT, _matches, is_crawler
 
@@ -21,6 +25,21 @@ from streamer.bots import KEPT_ANSWERS, MAX_USER_AGENT, _matches, is_crawler
 )
 def test_a_known_crawler_is_one(user_agent: str) -> None:
     assert is_crawler(user_agent)
+
+
+def test_the_list_s_own_examples_are_known_as_the_list_knows_them() -> None:
+    examples = [agent for entry in CRAWLER_USER_AGENTS_DATA for agent in entry["instances"]]
+    assert len(examples) > 1000
+    assert [agent for agent in examples if is_crawler(agent) != in_list(agent[:MAX_USER_AGENT])] == []
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(CRAWLER_USER_AGENTS_DATA), st.integers(0, 30), st.integers(0, 30), st.text(max_size=3))
+def test_pieces_of_patterns_are_known_as_the_list_knows_them(
+    entry: dict[str, str], start: int, end: int, around: str
+) -> None:
+    agent = around + entry["pattern"][start : len(entry["pattern"]) - end] + around
+    assert is_crawler(agent) == in_list(agent)
 
 
 @pytest.mark.parametrize(
