@@ -1,0 +1,190 @@
+"""A bundle: a folder with all that scoring needs, verified before anything in it is used.
+
+Nothing is trusted because it is there: only known file names, regular files, bounded sizes, the hashes of
+the manifest, graphs of standard operators with finite weights inside the file, parts that fit together,
+and a self-test whose stored sessions must give the stored results. No pickle anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from models import calibration as calibrations
+from models import selftest
+from models import taxonomy as taxonomies
+from models.calibration import Calibration
+from models.encoded import LENGTH_BUCKETS
+from models.graph_check import GraphRefused, check_graph
+from models.runtime import Runtime
+from models.taxonomy import Taxonomy
+from models.tokenizer import Tokenizer
+
+FORMAT: Final = 1
+MANIFEST: Final = "manifest.json"
+MAX_BYTES: Final = {
+    "tokenizer.json": 64 << 20,
+    "encoder.onnx": 512 << 20,
+    "classifier.onnx": 64 << 20,
+    "taxonomy.json": 8 << 20,
+    "calibration.json": 64 << 10,
+    "selftest.json": 8 << 20,
+}
+"""The files of a bundle besides its manifest, and how large each may be."""
+_MAX_MANIFEST_BYTES = 4 << 20
+_MAX_BATCH = 1024
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+class BundleError(Exception):
+    """Why a bundle isn't used: which folder, which part, what was expected."""
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    format: int
+    name: str
+    versions: dict[str, str]
+    """Of the packages that made it."""
+    data: dict[str, Any]
+    """What it was made from."""
+    config: dict[str, Any]
+    """The training configuration, seed included."""
+    teacher: str
+    """Who labelled the sessions it was distilled from."""
+    opset: int
+    batch_of_length: dict[str, int]
+    """Pinned batch size per length bucket."""
+    embedding_dim: int
+    files: dict[str, str]
+    """sha256 of every other file."""
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    path: Path
+    manifest: Manifest
+    model_version: str
+    """`<name>@<12 hex digits of the manifest's sha256>`"""
+    embedding_space: str
+    """12 hex digits of the encoder's sha256: vectors of two spaces can't be compared."""
+    tokenizer: Tokenizer
+    taxonomy: Taxonomy
+    calibration: Calibration
+    runtime: Runtime
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def embedding_dim(self) -> int:
+        return self.manifest.embedding_dim
+
+
+def default_bundle() -> Path:
+    """The bundle that is shipped."""
+    return Path(__file__).parent / "default"
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Raises BundleError with a clear reason; takes about a second."""
+    try:
+        return _load(path)
+    except (ValueError, GraphRefused, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise BundleError(
+            f"the model bundle {path} can't be used: {reason}; make one with `streamer model train`"
+            " or name another with the setting model.bundle"
+        ) from error
+
+
+def read_manifest(path: Path) -> tuple[Manifest, bytes]:
+    """The manifest and its bytes; the files it names aren't looked at. Raises ValueError."""
+    if not path.is_dir():
+        raise ValueError("there is no such folder")
+    raw = _read(path / MANIFEST, _MAX_MANIFEST_BYTES)
+    try:
+        manifest = msgspec.json.decode(raw, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{MANIFEST} can't be read: {error}") from None
+    _check_manifest(manifest)
+    return manifest, raw
+
+
+def _check_manifest(manifest: Manifest) -> None:
+    if manifest.format != FORMAT:
+        raise ValueError(f"{MANIFEST} has format {manifest.format}, expected {FORMAT}")
+    if not _NAME.fullmatch(manifest.name):
+        raise ValueError(f"{MANIFEST}: name must be 1 to 64 of a-z, 0-9, dot, dash and underscore")
+    if set(manifest.files) != set(MAX_BYTES):
+        raise ValueError(f"{MANIFEST} must name exactly the files {', '.join(sorted(MAX_BYTES))}")
+    if set(manifest.batch_of_length) != {str(length) for length in LENGTH_BUCKETS}:
+        raise ValueError(f"{MANIFEST}: batch_of_length must be for {', '.join(map(str, LENGTH_BUCKETS))}")
+    if not all(1 <= batch <= _MAX_BATCH for batch in manifest.batch_of_length.values()):
+        raise ValueError(f"{MANIFEST}: batch_of_length must be between 1 and {_MAX_BATCH}")
+
+
+def _load(path: Path) -> Bundle:
+    manifest, raw = read_manifest(path)
+    files = {name: _verified(path / name, manifest.files[name], MAX_BYTES[name]) for name in MAX_BYTES}
+    for name in ("encoder.onnx", "classifier.onnx"):
+        try:
+            check_graph(files[name], manifest.opset)
+        except GraphRefused as error:
+            raise ValueError(f"{name}: {error}") from None
+    batches = {int(length): batch for length, batch in manifest.batch_of_length.items()}
+    runtime = Runtime(files["encoder.onnx"], files["classifier.onnx"], batches)
+    bundle = Bundle(
+        path=path,
+        manifest=manifest,
+        model_version=f"{manifest.name}@{hashlib.sha256(raw).hexdigest()[:12]}",
+        embedding_space=hashlib.sha256(files["encoder.onnx"]).hexdigest()[:12],
+        tokenizer=Tokenizer.from_json(files["tokenizer.json"]),
+        taxonomy=taxonomies.from_json(files["taxonomy.json"]),
+        calibration=calibrations.from_json(files["calibration.json"]),
+        runtime=runtime,
+    )
+    _check_fit(bundle)
+    selftest.check(files["selftest.json"], bundle.tokenizer, runtime)
+    return bundle
+
+
+def _check_fit(bundle: Bundle) -> None:
+    dim, intents = bundle.runtime.dim, bundle.runtime.intents
+    if bundle.embedding_dim != dim:
+        raise ValueError(f"the encoder gives {dim} numbers, the manifest says {bundle.embedding_dim}")
+    if len(bundle.taxonomy.intents) != intents:
+        raise ValueError(
+            f"the classifier tells {intents} intents apart, the taxonomy has {len(bundle.taxonomy.intents)}"
+        )
+
+
+def _verified(path: Path, sha256: str, most: int) -> bytes:
+    data = _read(path, most)
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise ValueError(f"{path.name} has sha256 {found[:12]}..., the manifest says {sha256[:12]}...")
+    return data
+
+
+def _read(path: Path, most: int) -> bytes:
+    try:
+        status = path.lstat()
+    except OSError:
+        raise ValueError(f"{path.name} is missing") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path.name} is not a regular file")
+    if status.st_size > most:
+        raise ValueError(f"{path.name} has {status.st_size} bytes, expected at most {most}")
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"{path.name} grew beyond {most} bytes")
+    return data

@@ -1,0 +1,120 @@
+"""From trained parts to a bundle on disk: graphs, checks, then the manifest with the hash of every file.
+
+Nothing of the machine, the time or a path gets into a bundle: the same parts give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from models import calibration as calibrations
+from models import selftest
+from models import taxonomy as taxonomies
+from models.bundle import FORMAT, MANIFEST, Manifest
+from models.calibration import Calibration
+from models.encoded import LENGTH_BUCKETS
+from models.runtime import Runtime
+from models.taxonomy import Taxonomy
+from models.tokenizer import Tokenizer
+from models.training.config import TrainConfig
+from models.training.distill import Head
+from models.training.encoder import Encoder
+from models.training.graphs import OPSET, encoder_graph, head_graph
+from models.training.parity import check_neighbours, parity_error
+
+BATCH_OF_LENGTH = dict(zip(LENGTH_BUCKETS, (8, 8, 4, 4), strict=True))
+"""Measured on one core: more sessions at once gain under a tenth, fewer cost a lone session less."""
+_PACKAGES = ("clicks-to-intent", "numpy", "onnx", "onnxruntime", "scikit-learn", "scipy", "torch")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that training made."""
+
+    tokenizer: Tokenizer
+    encoder: Encoder
+    head: Head
+    taxonomy: Taxonomy
+    calibration: Calibration
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Files of a bundle but for the manifest, and the runtime they make."""
+
+    files: dict[str, bytes]
+    runtime: Runtime
+    checks: dict[str, float | int]
+
+
+def build(parts: Parts) -> Exported:
+    """Raises ExportError if the graphs don't do what the trained model does."""
+    graphs = encoder_graph(parts.encoder), head_graph(parts.head)
+    runtime = Runtime(*graphs, BATCH_OF_LENGTH)
+    checks = {
+        "parity_max_error": float(f"{parity_error(parts.encoder, parts.head, graphs, runtime):.2g}"),
+        "bit_equal_neighbour_sets": check_neighbours(parts.encoder.shape, runtime),
+    }
+    files = {
+        "tokenizer.json": parts.tokenizer.to_json().encode(),
+        "encoder.onnx": graphs[0],
+        "classifier.onnx": graphs[1],
+        "taxonomy.json": taxonomies.to_json(parts.taxonomy).encode(),
+        "calibration.json": calibrations.to_json(parts.calibration).encode(),
+        "selftest.json": selftest.make(parts.tokenizer, runtime),
+    }
+    return Exported(files, runtime, checks)
+
+
+def write(
+    exported: Exported,
+    parts: Parts,
+    config: TrainConfig,
+    data: dict[str, Any],
+    metrics: dict[str, Any],
+    out: Path,
+) -> Manifest:
+    """Writes the bundle into the folder `out`; the manifest comes last, so that half a bundle never loads."""
+    manifest = Manifest(
+        format=FORMAT,
+        name=config.name,
+        versions={package: version(package) for package in _PACKAGES},
+        data=data,
+        config=asdict(config),
+        teacher=parts.taxonomy.teacher,
+        opset=OPSET,
+        batch_of_length={str(length): batch for length, batch in BATCH_OF_LENGTH.items()},
+        embedding_dim=exported.runtime.dim,
+        files={name: hashlib.sha256(data).hexdigest() for name, data in exported.files.items()},
+        metrics=metrics,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MANIFEST).unlink(missing_ok=True)
+    for name, content in exported.files.items():
+        (out / name).write_bytes(content)
+    document = json.dumps(msgspec.to_builtins(manifest), ensure_ascii=False, indent=2, sort_keys=True)
+    (out / MANIFEST).write_text(document + "\n", encoding="utf-8")
+    return manifest
+
+
+def save_weights(module: torch.nn.Module, path: Path) -> None:
+    """Tensors only, as numpy's own format; no pickle."""
+    import numpy as np
+
+    with path.open("wb") as file:
+        np.savez(file, **{name: tensor.numpy() for name, tensor in module.state_dict().items()})
+
+
+def load_weights(module: torch.nn.Module, path: Path) -> None:
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as stored:
+        module.load_state_dict({name: torch.from_numpy(stored[name]) for name in stored.files})

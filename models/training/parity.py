@@ -1,0 +1,93 @@
+"""Two promises about the exported graphs, measured before they are made.
+
+Parity: torch and onnxruntime agree within 1e-5 at shapes that nothing is tuned to. Bit-equality: at the
+pinned shapes a session's result is the same bit for bit, whoever and however many its neighbours are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from models.encoded import Encoded, Float32
+from models.queries import QUERY_BUCKETS, QUERY_GRAMS, QUERY_SLOTS
+from models.runtime import Outputs, Runtime
+from models.training.distill import Head
+from models.training.encoder import Encoder, EncoderShape, Tokens
+
+MAX_ERROR = 1e-5
+ODD_SHAPES = ((1, 1), (3, 5), (2, 13), (7, 8), (5, 33), (1, 64), (2, 63))
+"""(batch, clicks)"""
+NEIGHBOUR_SETS = 40
+
+
+class ExportError(Exception):
+    """The graphs don't do what the trained model does."""
+
+
+def random_tokens(shape: EncoderShape, batch: int, clicks: int, rng: np.random.Generator) -> Encoded:
+    """Sessions of random ids and lengths; half of the clicks have a query."""
+    lengths = rng.integers(1, clicks + 1, batch).astype(np.int32)
+    real = np.arange(clicks) < lengths[:, None]
+    ids = np.stack([rng.integers(0, size, (batch, clicks)) for size in shape.event_sizes], axis=-1)
+    query_ids = rng.integers(0, QUERY_BUCKETS + 1, (batch, QUERY_SLOTS, QUERY_GRAMS))
+    slots = rng.integers(0, QUERY_SLOTS + 1, (batch, clicks)) * (rng.random((batch, clicks)) < 0.5)
+    session_ids = np.stack([rng.integers(0, size, batch) for size in shape.session_sizes], axis=-1)
+    return Encoded(
+        rows=np.arange(batch),
+        event_ids=(ids * real[:, :, None]).astype(np.int32),
+        dwell_z=(rng.normal(size=(batch, clicks)) * real).astype(np.float32),
+        query_slot=(slots * real).astype(np.int32),
+        query_ids=query_ids.astype(np.int32),
+        session_ids=session_ids.astype(np.int32),
+        lengths=lengths,
+    )
+
+
+@torch.no_grad()
+def parity_error(encoder: Encoder, head: Head, graphs: tuple[bytes, bytes], runtime: Runtime) -> float:
+    """The largest difference over odd and pinned shapes, relative where numbers exceed 1. Raises ExportError.
+
+    Logits and novelty are compared on the embedding that each side made itself.
+    """
+    rng = np.random.default_rng(0)
+    worst = 0.0
+    for batch, clicks in (*ODD_SHAPES, *((b, t) for t, b in runtime.batch_of_length.items())):
+        # Its one pinned shape is the odd one.
+        odd = Runtime(*graphs, {clicks: batch})
+        tokens = random_tokens(encoder.shape, batch, clicks, rng)
+        found = odd.run(tokens)
+        embedding = encoder(*(torch.from_numpy(getattr(tokens, name)) for name in Tokens._fields))
+        logits, novelty = head(embedding)
+        wanted = Outputs(embedding.numpy(), logits.numpy(), novelty.numpy())
+        for ours, theirs in zip(found, wanted, strict=True):
+            worst = max(worst, float((np.abs(ours - theirs) / np.maximum(1, np.abs(theirs))).max()))
+    if not worst <= MAX_ERROR:
+        raise ExportError(f"torch and onnxruntime differ by {worst:.2g}, expected at most {MAX_ERROR:.0e}")
+    return worst
+
+
+def check_neighbours(shape: EncoderShape, runtime: Runtime) -> int:
+    """Number of neighbour sets tried over all shapes; raises ExportError at the first differing bit."""
+    rng = np.random.default_rng(1)
+    tried = 0
+    for clicks, batch in runtime.batch_of_length.items():
+        session = random_tokens(shape, 1, clicks, rng)
+        alone = _bits(runtime.run(session), 0)
+        for _ in range(NEIGHBOUR_SETS):
+            count = int(rng.integers(1, batch + 1))
+            neighbours = random_tokens(shape, count, clicks, rng)
+            place = int(rng.integers(count))
+            for name in Tokens._fields:
+                getattr(neighbours, name)[place] = getattr(session, name)[0]
+            if _bits(runtime.run(neighbours), place) != alone:
+                raise ExportError(
+                    f"a session's result changes with its neighbours: {count} of {clicks} clicks"
+                )
+            tried += 1
+    return tried
+
+
+def _bits(outputs: Outputs, row: int) -> tuple[bytes, ...]:
+    parts: list[Float32] = [outputs.embeddings, outputs.logits, outputs.novelty]
+    return tuple(part[row].tobytes() for part in parts)
