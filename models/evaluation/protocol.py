@@ -1,0 +1,145 @@
+"""The protocol of both tasks: contenders differ in their features alone, everything else is the same.
+
+Rules: every contender has the app's own features and adds its session features to them. Heads see training
+and validation rows; test rows are scored once, after all choices. Features are checked for leaks before
+anything is fitted. `app_only` is the floor; `oracle`, if given, knows the session's first latent intent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from models.evaluation import metrics
+from models.evaluation.bootstrap import (
+    DRAWS,
+    Resampled,
+    cluster_numbers,
+    gap_closed,
+    holm,
+    p_value,
+    relative_change,
+    resample,
+)
+from models.evaluation.features import FeatureTable, join_tables
+from models.evaluation.heads import NOTHING_SETTLED, Settled, fit_label_head, fit_tile_head
+from models.evaluation.metrics import Measured
+from models.evaluation.rows import ConversionRows, Decisions, TileRows
+from models.evaluation.splits import Split
+
+FLOOR, ORACLE = "app_only", "oracle"
+
+Contenders = Mapping[str, Sequence[FeatureTable]]
+"""The feature tables that each contender adds to the floor, rows as in the task."""
+Report = dict[str, Any]
+ByMetric = dict[str, dict[str, Measured]]
+
+
+class SplitError(ValueError):
+    """A split from which nothing could be learnt or told."""
+
+
+def evaluate_tiles(
+    rows: TileRows,
+    tiles: int,
+    floor: FeatureTable,
+    contenders: Contenders,
+    split: Split,
+    rng: np.random.Generator,
+    draws: int = DRAWS,
+) -> Report:
+    """Log loss and macro Recall@1 of the floor and of every contender on the test rows."""
+    _check(split)
+    found: ByMetric = {"log_loss": {}, "macro_recall_at_1": {}}
+    shown, clicked = rows.shown[split.test], rows.clicked[split.test]
+    settled = NOTHING_SETTLED
+    for name, tables in _with_floor(contenders).items():
+        features = join_tables([floor, *tables], rows.decisions.at)
+        train, validation = (
+            (features[part], rows.shown[part], rows.clicked[part]) for part in (split.train, split.validation)
+        )
+        head = fit_tile_head(train, validation, tiles, settled)
+        if name == FLOOR:
+            settled = Settled(features.shape[1], head.penalty)
+        logs = head.log_probabilities(features[split.test], shown)
+        found["log_loss"][name] = metrics.log_loss(logs, clicked)
+        found["macro_recall_at_1"][name] = metrics.macro_recall_at_1(logs, shown, clicked, tiles)
+    return _report(found, rows.decisions, split, rng, draws)
+
+
+def evaluate_conversions(
+    rows: ConversionRows,
+    floor: FeatureTable,
+    contenders: Contenders,
+    split: Split,
+    rng: np.random.Generator,
+    draws: int = DRAWS,
+) -> Report:
+    """Micro F1 over all products of the floor and of every contender on the test rows."""
+    _check(split)
+    found: ByMetric = {"micro_f1": {}}
+    settled = NOTHING_SETTLED
+    for name, tables in _with_floor(contenders).items():
+        features = join_tables([floor, *tables], rows.decisions.at)
+        train, validation = ((features[part], rows.bought[part]) for part in (split.train, split.validation))
+        head = fit_label_head(train, validation, settled)
+        if name == FLOOR:
+            settled = Settled(features.shape[1], head.penalty)
+        given = (head.probabilities(features[split.test]) >= head.threshold).astype(np.float64)
+        found["micro_f1"][name] = metrics.micro_f1(given, rows.bought[split.test])
+    return _report(found, rows.decisions, split, rng, draws)
+
+
+def _with_floor(contenders: Contenders) -> Contenders:
+    """The floor comes first."""
+    if FLOOR in contenders:
+        raise ValueError(
+            f"contenders {sorted(contenders)}: {FLOOR} is the floor itself, expected another name"
+        )
+    return {FLOOR: (), **contenders}
+
+
+def _check(split: Split) -> None:
+    for name in ("train", "validation", "test"):
+        if not len(getattr(split, name)):
+            raise SplitError(f"split: no {name} rows, expected at least one: more visitors or a longer time")
+
+
+def _report(
+    found: ByMetric, decisions: Decisions, split: Split, rng: np.random.Generator, draws: int
+) -> Report:
+    clusters = cluster_numbers([decisions.visitor_ids[row] for row in split.test.tolist()])
+    flat = {f"{metric}/{name}": m for metric, by_name in found.items() for name, m in by_name.items()}
+    resampled = resample(flat, clusters, rng, draws)
+    corrected = holm(
+        {
+            key: p_value(resampled[key], resampled[f"{key.split('/')[0]}/{FLOOR}"])
+            for key in flat
+            if not key.endswith(f"/{FLOOR}")
+        }
+    )
+    return {
+        "rows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+        "test_visitors": int(clusters.max()) + 1,
+        "metrics": {
+            metric: {name: _entry(metric, name, resampled, corrected) for name in by_name}
+            for metric, by_name in found.items()
+        },
+    }
+
+
+def _entry(
+    metric: str, name: str, resampled: Mapping[str, Resampled], corrected: Mapping[str, float]
+) -> Report:
+    key = f"{metric}/{name}"
+    contender, floor = resampled[key], resampled[f"{metric}/{FLOOR}"]
+    entry: Report = contender.estimate().as_dict()
+    if name == FLOOR:
+        return entry
+    entry["vs_app_only"] = {**relative_change(contender, floor).as_dict(), "p_holm": corrected[key]}
+    oracle = resampled.get(f"{metric}/{ORACLE}")
+    if oracle is not None and name != ORACLE:
+        entry["gap_closed"] = gap_closed(contender, floor, oracle).as_dict()
+    return entry
