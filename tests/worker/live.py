@@ -1,0 +1,190 @@
+"""What the tests of the running worker share: clicks in, worker processes, committed records out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.structs import TopicPartition
+
+from schemas import codec
+from streamer.kafka.topics import create_topics, declared_topics
+from streamer.settings import Settings
+from tests.conftest import as_environment
+from tests.oracle import Expected, expected_sessions
+
+START_MS = 1_795_046_400_000
+BOUND_MS = 120_000
+
+
+def some_clicks(visitors: int, seed: int) -> list[dict[str, Any]]:
+    """Clicks of visitors with one to three sessions each, shuffled within the bound."""
+    chance = random.Random(seed)
+    clicks = []
+    for visitor in range(visitors):
+        at = START_MS + chance.randrange(4 * 3_600_000)
+        for _ in range(chance.randint(1, 3)):
+            for _ in range(1 + int(chance.expovariate(0.2))):
+                clicks.append(_click(f"v{visitor}", at, f"e{len(clicks)}", chance))
+                at += int(chance.expovariate(1 / 60_000))
+            at += 1_800_001 + chance.randrange(3_600_000)
+    return sorted(clicks, key=lambda click: click["timestamp"] + chance.randrange(BOUND_MS))
+
+
+def _click(visitor: str, at: int, event_id: str, chance: random.Random) -> dict[str, Any]:
+    page = chance.choice(["home", "mortgages", "cards", "savings"])
+    return {
+        "visitor_id": visitor,
+        "timestamp": at,
+        "event_id": event_id,
+        "event_type": "page_view",
+        "page_type": page,
+        "page_url": f"https://bank.example/{page}/{chance.randrange(50)}",
+    }
+
+
+def as_messages(clicks: Sequence[dict[str, Any]]) -> list[tuple[bytes, bytes]]:
+    """(key, value) as a producer sends them."""
+    return [(click["visitor_id"].encode(), orjson.dumps(click)) for click in clicks]
+
+
+def set_up(settings: Settings) -> None:
+    """Create the topics of these settings."""
+    asyncio.run(create_topics(settings.kafka, declared_topics(settings)))
+
+
+def send(settings: Settings, messages: Sequence[tuple[bytes | None, bytes | None]]) -> None:
+    """Append to the clicks topic, in order."""
+
+    async def run() -> None:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=settings.kafka.bootstrap_servers,
+            linger_ms=20,
+            max_batch_size=256 * 1024,
+            max_request_size=8 * 1024 * 1024,
+        )
+        await producer.start()
+        try:
+            for key, value in messages:
+                await producer.send(settings.topics.clicks, value, key=key)
+        finally:
+            await producer.stop()
+
+    asyncio.run(run())
+
+
+class Output(NamedTuple):
+    """Committed records of a topic."""
+
+    records: list[Any]
+
+    def decoded(self) -> list[dict[str, Any]]:
+        return [codec.decode(record.value)[1] for record in self.records]
+
+    def headers(self, name: str) -> list[str]:
+        return [dict(record.headers)[name].decode() for record in self.records]
+
+
+def committed(settings: Settings, topic: str) -> Output:
+    """Everything that a read_committed reader sees in a topic now."""
+
+    async def run() -> list[Any]:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=settings.kafka.bootstrap_servers,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+        )
+        await consumer.start()
+        try:
+            tps = [TopicPartition(topic, number) for number in range(settings.topics.partitions)]
+            consumer.assign(tps)
+            ends = await consumer.end_offsets(tps)
+            for tp in tps:
+                consumer.seek(tp, 0)
+            found: list[Any] = []
+            while any([await consumer.position(tp) < ends[tp] for tp in tps]):
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    found += records
+            return found
+        finally:
+            await consumer.stop()
+
+    return Output(asyncio.run(run()))
+
+
+def published(settings: Settings) -> list[tuple[str, int, int, int]]:
+    """Visitor, start, end and count of every published session, sorted."""
+    return sorted(
+        (record["visitor_id"], record["started_at"], record["ended_at"], record["event_count"])
+        for record in committed(settings, settings.topics.intents).decoded()
+    )
+
+
+def oracle(clicks: Sequence[dict[str, Any]]) -> list[tuple[str, int, int, int]]:
+    """The same of the sessions that should be there."""
+    sessions: list[Expected] = expected_sessions(clicks)
+    return sorted(session[:4] for session in sessions)
+
+
+class Worker:
+    """A worker as a process of its own; its log is watched."""
+
+    def __init__(self, settings: Settings, *arguments: str, armed: str | None = None) -> None:
+        program = [sys.executable, "-c", "from streamer.cli import main; main()", "worker"]
+        if armed is not None:
+            program = [sys.executable, str(Path(__file__).with_name("armed_worker.py")), armed]
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("STREAMER_")}
+        root = str(Path(__file__).parents[2])
+        self.log = ""
+        self.process = subprocess.Popen(
+            [*program, *arguments],
+            env=clean | as_environment(settings) | {"PYTHONPATH": root},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log += line
+        self.process.stderr.close()
+
+    def wait_for(self, text: str, timeout_s: float = 60) -> None:
+        """Wait until the log has this text."""
+        deadline = time.monotonic() + timeout_s
+        while text not in self.log:
+            if time.monotonic() > deadline or (self.process.poll() is not None and text not in self.log):
+                raise AssertionError(f"no {text!r} in the worker's log:\n{self.log}")
+            time.sleep(0.05)
+
+    def end(self, timeout_s: float = 90) -> int:
+        """Wait for the process's end; its exit code."""
+        code = self.process.wait(timeout_s)
+        self._reader.join()
+        return code
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+
+def wait_until(condition: Any, timeout_s: float = 60) -> None:
+    """Poll until it holds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError("not within the time")
+        time.sleep(0.2)

@@ -1,0 +1,108 @@
+"""Reading state back: whole groups count, anything else is refused."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from schemas.click import Click
+from streamer.accounts import Accounts
+from streamer.core.clock import PartitionClock
+from streamer.core.window import OpenSession, open_session
+from streamer.worker.changelog import STATE_VERSION, ChangelogError, Images, Marker, chunked, encode
+from streamer.worker.recovery import Recovery
+
+
+def window(visitor: str, at: int) -> OpenSession:
+    return open_session(visitor, Click(at, f"e{at}", "page_view"), b"%08d" % at, at, at)
+
+
+def images(commit: int, *sessions: OpenSession) -> bytes:
+    return encode(Images(STATE_VERSION, commit, list(sessions)))
+
+
+def marker(commit: int, chunks: int, gone: tuple[str, ...] = (), epoch: int = 1, position: int = 0) -> bytes:
+    clock = PartitionClock(5, 6, 7)
+    return encode(
+        Marker(
+            STATE_VERSION,
+            epoch,
+            commit,
+            chunks,
+            position,
+            4,
+            "rules",
+            clock,
+            Accounts(received=9),
+            list(gone),
+        )
+    )
+
+
+def recovered(*values: bytes) -> Recovery:
+    recovery = Recovery()
+    for offset, value in enumerate(values):
+        recovery.feed(offset, value)
+    recovery.finish()
+    return recovery
+
+
+def test_the_latest_image_of_a_visitor_counts() -> None:
+    recovery = recovered(
+        images(1, window("a", 1), window("b", 1)), marker(1, 1), images(2, window("a", 2)), marker(2, 1)
+    )
+    assert sorted((w.visitor_id, w.started_at) for w in recovery.sessions) == [("a", 2), ("b", 1)]
+
+
+def test_an_image_replaces_all_sessions_of_its_visitor() -> None:
+    recovery = recovered(
+        images(1, window("a", 1), window("a", 2)), marker(1, 1), images(2, window("a", 3)), marker(2, 1)
+    )
+    assert [w.started_at for w in recovery.sessions] == [3]
+
+
+def test_a_visitor_that_is_gone_has_no_session() -> None:
+    assert recovered(images(1, window("a", 1)), marker(1, 1), marker(2, 0, ("a",))).sessions == []
+
+
+def test_the_last_marker_says_position_clock_and_accounts() -> None:
+    last = recovered(marker(1, 0, position=3), marker(2, 0, position=8)).marker
+    assert last is not None
+    assert (last.position, last.clock.watermark, last.accounts.received) == (8, 6, 9)
+
+
+def test_an_empty_changelog_has_no_marker() -> None:
+    assert recovered().marker is None
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ((images(1, window("a", 1)),), "no marker"),
+        ((images(2, window("a", 1)), marker(2, 2)), "torn"),
+        ((images(1, window("a", 1)), marker(2, 1)), "torn"),
+        ((marker(2, 0), marker(2, 0)), "two owners"),
+        ((marker(1, 0, epoch=2), marker(2, 0, epoch=1)), "two owners"),
+        ((b"\x93",), "not written by the session table"),
+        ((b"",), "not written by the session table"),
+        ((msgspec.msgpack.encode(["images", STATE_VERSION, 1, "x"]),), "damaged"),
+    ],
+)
+def test_groups_that_do_not_fit_together_are_refused(values: tuple[bytes, ...], complaint: str) -> None:
+    with pytest.raises(ChangelogError, match=complaint):
+        recovered(*values)
+
+
+def test_a_newer_state_version_is_refused_by_number() -> None:
+    newer = encode(Images(STATE_VERSION + 1, 1, []))
+    with pytest.raises(
+        ChangelogError, match=f"version is {STATE_VERSION + 1}, .* reads version {STATE_VERSION}"
+    ):
+        recovered(newer)
+
+
+def test_chunks_hold_all_sessions_of_a_visitor_together() -> None:
+    visitors = [[window(f"v{n}", 1), window(f"v{n}", 2)] for n in range(5)]
+    ((value, names),) = chunked(1, visitors)
+    assert names == ["v0", "v1", "v2", "v3", "v4"]
+    assert len(recovered(value, marker(1, 1)).sessions) == 10

@@ -1,0 +1,203 @@
+"""The worker as its users see it: a process between real topics."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from streamer.kafka.topics import create_topics, declared_topics
+from streamer.worker.kill_points import KillPoint
+from tests.bad_clicks import BAD_CLICKS
+from tests.conftest import FreshSettings
+from tests.worker.live import (
+    Worker,
+    as_messages,
+    committed,
+    oracle,
+    published,
+    send,
+    set_up,
+    some_clicks,
+    wait_until,
+)
+
+FAST = {
+    "watermark.out_of_orderness_s": 0,
+    "watermark.idle_after_s": 1,
+    "watermark.idle_margin_s": 0.2,
+    "session.gap_s": 2,
+}
+
+
+def test_a_drained_worker_has_published_every_session_once(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings()
+    clicks = some_clicks(300, seed=1)
+    set_up(settings)
+    send(settings, as_messages(clicks))
+    worker = Worker(settings, "--drain")
+    assert worker.end() == 0, worker.log
+    assert published(settings) == oracle(clicks)
+    intents = committed(settings, settings.topics.intents).decoded()
+    embeddings = committed(settings, settings.topics.embeddings).decoded()
+    visitors = committed(settings, settings.topics.visitors).decoded()
+    assert len({record["session_id"] for record in intents}) == len(intents)
+    assert {r["session_id"] for r in embeddings} == {r["session_id"] for r in intents}
+    assert {r["visitor_id"] for r in visitors} == {click["visitor_id"] for click in clicks}
+    assert committed(settings, settings.topics.late).records == []
+    assert committed(settings, settings.topics.dlq).records == []
+
+
+def test_outputs_are_in_the_partition_of_their_source_with_the_visitor_as_key(
+    fresh_settings: FreshSettings,
+) -> None:
+    settings = fresh_settings()
+    set_up(settings)
+    send(settings, as_messages(some_clicks(40, seed=2)))
+    assert Worker(settings, "--drain").end() == 0
+    source = {record.key: record.partition for record in committed(settings, settings.topics.clicks).records}
+    for topic in (settings.topics.intents, settings.topics.embeddings, settings.topics.visitors):
+        for record in committed(settings, topic).records:
+            assert source[record.key] == record.partition
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        KillPoint.AFTER_FENCING,
+        KillPoint.DURING_RECOVERY,
+        KillPoint.BEFORE_OUTPUTS,
+        KillPoint.BETWEEN_OUTPUTS_AND_MARKER,
+        KillPoint.BEFORE_COMMIT,
+        KillPoint.AFTER_COMMIT,
+    ],
+)
+def test_killed_twice_in_mid_stream_loses_and_doubles_nothing(
+    fresh_settings: FreshSettings, point: KillPoint
+) -> None:
+    settings = fresh_settings({"app.instance_id": "w", "commit.interval_ms": 20})
+    clicks = some_clicks(400, seed=3)
+    set_up(settings)
+    send(settings, as_messages(clicks))
+    in_start_up = point in (KillPoint.AFTER_FENCING, KillPoint.DURING_RECOVERY)
+    Worker(settings, armed=f"{KillPoint.AFTER_COMMIT}:12").end()
+    for _ in range(2):
+        worker = Worker(settings, armed=f"{point}:{2 if in_start_up else 9}")
+        assert worker.end() == -signal.SIGKILL, worker.log
+        assert f"killed at {point}" in worker.log
+    worker = Worker(settings, "--drain")
+    assert worker.end() == 0, worker.log
+    assert published(settings) == oracle(clicks)
+
+
+def test_sigterm_commits_and_drains_nothing(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings({"app.instance_id": "w"})
+    clicks = some_clicks(200, seed=4)
+    set_up(settings)
+    send(settings, as_messages(clicks[: len(clicks) // 2]))
+    worker = Worker(settings)
+    wait_until(lambda: len(published(settings)) > 20)
+    begin = time.monotonic()
+    worker.signal(signal.SIGTERM)
+    assert worker.end() == 0, worker.log
+    assert time.monotonic() - begin < 10
+    reasons = {r["close_reason"] for r in committed(settings, settings.topics.intents).decoded()}
+    assert "drain" not in reasons
+    send(settings, as_messages(clicks[len(clicks) // 2 :]))
+    assert Worker(settings, "--drain").end() == 0
+    assert published(settings) == oracle(clicks)
+
+
+def test_silence_closes_a_session_of_a_live_worker(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings({**FAST, "topics.partitions": 1})
+    set_up(settings)
+    now_ms = int(time.time() * 1000)
+    click = {"visitor_id": "v", "timestamp": now_ms, "event_id": "e", "event_type": "page_view"}
+    worker = Worker(settings)
+    worker.wait_for("worker_started")
+    send(settings, as_messages([click]))
+    wait_until(lambda: committed(settings, settings.topics.intents).records)
+    worker.signal(signal.SIGTERM)
+    assert worker.end() == 0, worker.log
+    (record,) = committed(settings, settings.topics.intents).decoded()
+    arrival = committed(settings, settings.topics.clicks).records[0].timestamp
+    assert record["close_reason"] == "idle"
+    # t* = a0 + idle_after + (ended_at + gap - W), and W = min(event time, arrival) - 0
+    watermark = min(now_ms, arrival)
+    assert record["closed_at"] == arrival + 1000 + (now_ms + 2000 - watermark)
+
+
+def test_bad_clicks_end_as_dead_letters_and_change_nothing_else(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings()
+    clicks = some_clicks(50, seed=5)
+    set_up(settings)
+    bad = [(b"bad", each.value) for each in BAD_CLICKS]
+    messages = as_messages(clicks)
+    send(settings, messages[:100] + bad + messages[100:])
+    worker = Worker(settings, "--drain")
+    assert worker.end() == 0, worker.log
+    real = [session for session in published(settings) if session[0].startswith("v")]
+    assert real == oracle(clicks)
+    dead = committed(settings, settings.topics.dlq)
+    expected = sorted(each.reason for each in BAD_CLICKS if each.stage in ("decode", "validate"))
+    assert sorted(dead.headers("x-streamer-reason")) == expected
+    values = {record.value for record in dead.records}
+    assert values == {each.value for each in BAD_CLICKS if each.stage in ("decode", "validate")}
+
+
+def test_a_topic_with_create_time_is_refused(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings({"clicks.arrival": "create_time"})
+    set_up(settings)
+    send(settings, as_messages(some_clicks(2, seed=6)))
+    strict = fresh_settings()
+    worker = Worker(strict, "--drain")
+    assert worker.end() == 1
+    assert "message.timestamp.type=CreateTime, expected LogAppendTime" in worker.log
+    assert Worker(settings, "--drain").end() == 0
+
+
+def test_state_that_was_deleted_is_refused_by_name(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings()
+    set_up(settings)
+    send(settings, as_messages(some_clicks(10, seed=7)))
+    assert Worker(settings, "--drain").end() == 0
+
+    async def forget() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka.bootstrap_servers)
+        await admin.start()
+        await admin.delete_topics([settings.changelog])
+        await admin.close()
+
+    asyncio.run(forget())
+    time.sleep(1)
+    asyncio.run(create_topics(settings.kafka, declared_topics(settings)))
+    worker = Worker(settings)
+    assert worker.end() == 1
+    assert "has no state of partition" in worker.log
+    assert "another app.id" in worker.log
+
+
+def test_records_of_an_aborted_transaction_are_not_clicks(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings({"topics.partitions": 1})
+    set_up(settings)
+    clicks = some_clicks(3, seed=8)
+
+    async def send_in_transactions() -> None:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=settings.kafka.bootstrap_servers, transactional_id=settings.topics.clicks
+        )
+        await producer.start()
+        for abort in (True, False):
+            await producer.begin_transaction()
+            for key, value in as_messages(clicks):
+                await producer.send(settings.topics.clicks, value, key=key)
+            await (producer.abort_transaction() if abort else producer.commit_transaction())
+        await producer.stop()
+
+    asyncio.run(send_in_transactions())
+    assert Worker(settings, "--drain").end() == 0
+    assert published(settings) == oracle(clicks)
