@@ -135,12 +135,11 @@ def tile_rows(outcomes: Outcomes, sessions: SessionTable) -> TileRows:
         if session is not None and row["time"] - sessions.closed_at[session] <= FRESH_DAYS * DAY_MS:
             found.append((user, row["time"], session))
             kept.append(row)
-    slots = max((len(row["tiles"]) for row in kept), default=0)
+    slots = len(kept[0]["tiles"]) if kept else 0
+    shown = [tile_at[tile] for row in kept for tile in row["tiles"]]
     return TileRows(
         _decisions(found, link),
-        np.array([[tile_at[tile] for tile in row["tiles"]] for row in kept], dtype=np.int64).reshape(
-            -1, slots
-        ),
+        np.array(shown, dtype=np.int64).reshape(len(kept), slots),
         np.array([row["tiles"].index(row["clicked"]) for row in kept], dtype=np.int64),
     )
 

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from models.evaluation.bootstrap import (
+    Resampled,
+    cluster_numbers,
+    gap_closed,
+    holm,
+    p_value,
+    relative_change,
+    resample,
+)
+from models.evaluation.metrics import Measured
+
+
+def mean_of(values: np.ndarray) -> Measured:
+    numbers = np.stack([values, np.ones_like(values)], axis=1)
+    return Measured(numbers, lambda sums: sums[..., 0] / sums[..., 1], "higher")
+
+
+def drawn(values: list[float], value: float | None = None) -> Resampled:
+    array = np.array(values)
+    return Resampled(float(array.mean()) if value is None else value, array)
+
+
+def test_with_one_row_a_visitor_the_interval_is_that_of_a_plain_bootstrap() -> None:
+    values = np.random.default_rng(0).exponential(size=300)
+    ours = resample({"m": mean_of(values)}, np.arange(300), np.random.default_rng(1), 4_000)["m"].estimate()
+    theirs = stats.bootstrap(
+        (values,), np.mean, method="percentile", rng=np.random.default_rng(2), n_resamples=4_000
+    )
+    assert ours.value == pytest.approx(values.mean())
+    assert (ours.low, ours.high) == pytest.approx(tuple(theirs.confidence_interval), abs=0.02)
+
+
+def test_rows_of_one_visitor_count_as_one_draw() -> None:
+    """Ten equal rows a visitor tell no more than one row would."""
+    values = np.random.default_rng(0).normal(size=100)
+    single = resample({"m": mean_of(values)}, np.arange(100), np.random.default_rng(1), 4_000)["m"].estimate()
+    clusters = np.repeat(np.arange(100), 10)
+    repeated = resample({"m": mean_of(np.repeat(values, 10))}, clusters, np.random.default_rng(1), 4_000)
+    assert repeated["m"].estimate().high == pytest.approx(single.high)
+    as_if_independent = resample(
+        {"m": mean_of(np.repeat(values, 10))}, np.arange(1_000), np.random.default_rng(1)
+    )
+    narrow = as_if_independent["m"].estimate()
+    assert narrow.high - narrow.low < 0.5 * (single.high - single.low)
+
+
+def test_contenders_are_compared_on_the_same_draws() -> None:
+    values = np.random.default_rng(0).normal(size=80)
+    both = resample(
+        {"a": mean_of(values), "b": mean_of(values + 0.1)}, np.arange(80), np.random.default_rng(1), 500
+    )
+    assert both["b"].draws - both["a"].draws == pytest.approx(np.full(500, 0.1))
+    assert p_value(both["b"], both["a"]) == pytest.approx(2 / 501)
+
+
+def test_a_contender_equal_to_the_baseline_is_not_significant() -> None:
+    same = drawn([1.0, 2.0, 3.0])
+    assert p_value(same, same) == 1.0
+
+
+def test_gap_closed_is_nought_at_the_floor_and_one_at_the_oracle() -> None:
+    floor, oracle = drawn([2.0, 2.2]), drawn([1.0, 1.2])
+    assert gap_closed(floor, floor, oracle).value == 0.0
+    assert gap_closed(oracle, floor, oracle).value == 1.0
+    assert gap_closed(drawn([1.25, 1.45]), floor, oracle).value == pytest.approx(0.75)
+    assert gap_closed(drawn([2.5, 2.7]), floor, oracle).value == pytest.approx(-0.5)
+
+
+def test_relative_change_is_negative_where_the_value_fell() -> None:
+    assert relative_change(drawn([0.9, 0.9]), drawn([1.0, 1.0])).value == pytest.approx(-0.1)
+
+
+def test_visitors_are_numbered_in_order_of_appearance() -> None:
+    assert cluster_numbers(["b", "a", "b", "c"]).tolist() == [0, 1, 0, 2]
+
+
+def test_holm_gives_the_worked_example() -> None:
+    corrected = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005})
+    assert corrected == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02})
+
+
+def test_holm_never_exceeds_one_and_keeps_the_order_of_the_names() -> None:
+    corrected = holm({"x": 0.9, "y": 0.8})
+    assert corrected == {"x": 1.0, "y": 1.0}
+    assert list(corrected) == ["x", "y"]
