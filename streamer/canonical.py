@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from typing import Generic, TypeVar
 from urllib.parse import unquote_plus
 
 from streamer.scrub import MIN_ACCOUNT_DIGITS, scrub
@@ -45,33 +46,42 @@ _CODE_DIGITS = 6
 """So many digits over several words are a code (ab12-cd34-ef56) or a date."""
 
 
-class Memo(dict[str | int | None, str | None]):
-    """Remembers what a function made of a text, for the texts that many clicks share. None gives None.
+Made = TypeVar("Made")
+Key = TypeVar("Key")
 
-    Holds at most `size` texts, then starts anew. A text that scrubbing changes, or a long one, is known by
-    its hash only (64 bits, keyed anew in each process). Equal results are one object, which saves memory
-    wherever clicks are kept.
+
+class Memo(Generic[Made]):
+    """Remembers what a function made of a text, for the texts that many clicks share.
+
+    `known` may be read directly; a text that it lacks goes through `of`. Each of the two tables holds at most
+    `size` texts, then starts anew. A text that scrubbing changes, or a long one, is never in `known`: it is
+    remembered by its hash alone (64 bits, keyed anew in each process). Equal results are one object, which
+    saves memory wherever clicks are kept.
     """
 
-    def __init__(self, make: Callable[[str], str | None], size: int) -> None:
-        super().__init__({None: None})
+    def __init__(self, make: Callable[[str], Made], size: int, nothing: Made) -> None:
+        self.known: dict[str | None, Made] = {None: nothing}
+        self._by_hash: dict[int, Made] = {}
+        self._nothing = nothing
         self._make = make
         self._size = size
 
-    def __missing__(self, text: str | None) -> str | None:
-        if text is None:
-            return None
-        key: str | int = hash(text)
-        if key in self:
-            return self[key]
-        made = self._make(text)
-        if len(text) <= MAX_REMEMBERED and not _is_personal(text):
-            key = text
-        if len(self) >= self._size:
-            self.clear()
-            self[None] = None
-        self[key] = made
+    def of(self, text: str | None) -> Made:
+        """What the function makes of the text; of None, `nothing`."""
+        if text is None or text in self.known:
+            return self.known[text]
+        if len(text) > MAX_REMEMBERED or _is_personal(text):
+            return self._remembered(self._by_hash, hash(text), text)
+        made = self._remembered(self.known, text, text)
+        self.known[None] = self._nothing
         return made
+
+    def _remembered(self, table: dict[Key, Made], key: Key, text: str) -> Made:
+        if key not in table:
+            if len(table) >= self._size:
+                table.clear()
+            table[key] = self._make(text)
+        return table[key]
 
 
 def label(text: str) -> str | None:

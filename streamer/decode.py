@@ -52,6 +52,7 @@ _PATHS_KEPT = 32_768
 _QUERIES_KEPT = 32_768
 _HOSTS_KEPT = 4096
 _LABELS_KEPT = 8192
+_USER_AGENTS_KEPT = 8192
 
 
 class Rejected(Exception):  # noqa: N818, the name of an outcome like Arrived
@@ -109,31 +110,27 @@ class ClickDecoder:
         self._avro_starts = _AVRO_STARTS[format]
         self._max_bytes = max_bytes
         self._parse_json = msgspec.json.Decoder(_Wire).decode
-        self._paths = Memo(path_of, _PATHS_KEPT)
-        self._queries = Memo(search_query, _QUERIES_KEPT)
-        self._hosts = Memo(host_of, _HOSTS_KEPT)
-        self._labels = Memo(label, _LABELS_KEPT)
+        self._paths = Memo(path_of, _PATHS_KEPT, None)
+        self._queries = Memo(search_query, _QUERIES_KEPT, None)
+        self._hosts = Memo(host_of, _HOSTS_KEPT, None)
+        self._labels = Memo(label, _LABELS_KEPT, None)
+        self._crawlers = Memo(is_crawler, _USER_AGENTS_KEPT, False)
+        # Read directly: a look-up in a plain dict is all that most fields cost.
+        self._known_paths = self._paths.known
+        self._known_queries = self._queries.known
+        self._known_hosts = self._hosts.known
+        self._known_labels = self._labels.known
+        self._known_crawlers = self._crawlers.known
 
-    # One long function, and lengths looked at before any call: a call costs as much as five look-ups here.
+    # Long, and lengths looked at before any call: here a call costs as much as several look-ups.
     def decode(self, value: bytes | None, arrival: int, fallback_id: str) -> Arrived | None:
         """The click, or None if the visitor doesn't consent; raises Rejected.
 
         `arrival` is the record's arrival time in ms UTC; `fallback_id` stands in for a missing event_id.
         """
-        if not value or len(value) > self._max_bytes:
-            raise _bad_size(value)
-        if value[0] in self._json_starts:
-            if len(value) >= _DEEP_FROM_BYTES and _is_deep(value):
-                raise Rejected("decode", "nested_too_deep")
-            try:
-                wire = self._parse_json(value)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise _bad_json(error) from None
-        else:
-            wire = self._read_avro(value)
+        wire = self._read(value)
         if wire.consent is False:
             return None
-
         timestamp = wire.timestamp
         if type(timestamp) is not int:
             timestamp = _to_ms(timestamp, "timestamp")
@@ -148,31 +145,54 @@ class ClickDecoder:
         user_id = wire.user_id or None
         if len(visitor_id) > _SURELY_SHORT or len(event_id) > _SURELY_SHORT or user_id is not None:
             _check_sizes(visitor_id, event_id, user_id)
-        labels = self._labels
-        event_type = labels[wire.event_type]
-        if event_type is None:
+        url, referrer, product_id, dwell_ms = wire.page_url, wire.referrer, wire.product_id, wire.dwell_ms
+        if url is not None and "?" in url:
+            wire.page_url = url = url.partition("?")[0]
+        if referrer is not None and "?" in referrer:
+            wire.referrer = referrer = referrer.partition("?")[0]
+        if product_id is not None:
+            wire.product_id = product_id = cut(product_id, MAX_PRODUCT_BYTES) or None
+        if dwell_ms is not None:
+            wire.dwell_ms = dwell_ms = int(dwell_ms) if 0 <= dwell_ms <= MAX_DWELL_MS else None
+
+        labels = self._known_labels
+        try:
+            event_type = labels[wire.event_type]
+            crawler = self._known_crawlers[wire.user_agent]
+            click = Click(
+                timestamp,
+                event_id,
+                event_type or "",
+                labels[wire.page_type],
+                self._known_paths[url],
+                dwell_ms,
+                self._known_queries[wire.search_query],
+                labels[wire.element],
+                labels[wire.category],
+                product_id,
+                wire.price,
+                labels[wire.device],
+                self._known_hosts[referrer],
+            )
+        except KeyError:  # some text hasn't been seen before, or isn't to be remembered
+            crawler = self._crawlers.of(wire.user_agent)
+            click = self._with_new_text(wire, timestamp, event_id)
+        if not click.event_type:
             rule = "empty" if len(wire.event_type) <= MAX_SCANNED else "too_long"
             raise Rejected("validate", f"{rule}:event_type")
-        url = wire.page_url
-        dwell_ms = wire.dwell_ms
-        product_id = wire.product_id
-        user_agent = wire.user_agent
-        click = Click(
-            timestamp,
-            event_id,
-            event_type,
-            labels[wire.page_type],
-            None if url is None else self._paths[url.partition("?")[0]],
-            None if dwell_ms is None else _dwell(dwell_ms),
-            self._queries[wire.search_query],
-            labels[wire.element],
-            labels[wire.category],
-            None if product_id is None else cut(product_id, MAX_PRODUCT_BYTES) or None,
-            wire.price,
-            labels[wire.device],
-            self._hosts[wire.referrer],
-        )
-        return Arrived(visitor_id, user_id, user_agent is not None and is_crawler(user_agent), click)
+        return Arrived(visitor_id, user_id, crawler, click)
+
+    def _read(self, value: bytes | None) -> _Wire:
+        if not value or len(value) > self._max_bytes:
+            raise _bad_size(value)
+        if value[0] not in self._json_starts:
+            return self._read_avro(value)
+        if len(value) >= _DEEP_FROM_BYTES and _is_deep(value):
+            raise Rejected("decode", "nested_too_deep")
+        try:
+            return self._parse_json(value)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _bad_json(error) from None
 
     def _read_avro(self, value: bytes) -> _Wire:
         if value[0] not in self._avro_starts:
@@ -187,6 +207,24 @@ class ClickDecoder:
         if price is not None and not isfinite(price):
             record["price"] = None
         return _Wire(**record)
+
+    def _with_new_text(self, wire: _Wire, timestamp: int, event_id: str) -> Click:
+        label_of = self._labels.of
+        return Click(
+            timestamp=timestamp,
+            event_id=event_id,
+            event_type=label_of(wire.event_type) or "",
+            page_type=label_of(wire.page_type),
+            path=self._paths.of(wire.page_url),
+            dwell_ms=wire.dwell_ms,  # type: ignore[arg-type]  # made an int before
+            search_query=self._queries.of(wire.search_query),
+            element=label_of(wire.element),
+            category=label_of(wire.category),
+            product_id=wire.product_id,
+            price=wire.price,
+            device=label_of(wire.device),
+            referrer=self._hosts.of(wire.referrer),
+        )
 
 
 def _bad_size(value: bytes | None) -> Rejected:
@@ -224,10 +262,6 @@ def _to_ms(value: float | dt.datetime, field: str) -> int:
     if value != value // 1:
         raise Rejected("validate", f"wrong_type:{field}")
     return int(value)
-
-
-def _dwell(dwell_ms: float) -> int | None:
-    return int(dwell_ms) if 0 <= dwell_ms <= MAX_DWELL_MS else None
 
 
 def _check_sizes(visitor_id: str, event_id: str, user_id: str | None) -> None:

@@ -171,38 +171,40 @@ def test_what_is_canonical_stays_as_it_is(text: str) -> None:
 
 
 def test_a_memo_gives_what_the_function_gives() -> None:
-    memo = Memo(search_query, size=4)
-    for text in ["A", "b", " ", "A", "jo@mail.example", "c", "d", "e", "A"]:
-        assert memo[text] == search_query(text)
-    assert memo[None] is None
+    memo = Memo(search_query, 4, None)
+    for text in ["A", "b", " ", "A", "jo@mail.example", "c", "d", "e", "A", "x" * 999, "x" * 999]:
+        assert memo.of(text) == search_query(text)
+        assert memo.of(None) is memo.known[None] is None
+    assert memo.known["A"] == "a"
 
 
 def test_a_memo_remembers_equal_results_as_one_object() -> None:
-    memo = Memo(label, size=4)
+    memo = Memo(label, 4, None)
     first, again = "".join(["me", "nu"]), "".join(["men", "u"])
-    assert memo[first] is memo[again]
+    assert memo.of(first) is memo.of(again)
 
 
 def test_a_memo_is_bounded_in_number_and_length() -> None:
-    memo = Memo(label, size=10)
+    memo = Memo(label, 10, None)
     for number in range(100):
-        memo[f"a{number}"]
-        memo["x" * (MAX_REMEMBERED + 1 + number)]
-        assert len(memo) <= 10
-    assert all(not isinstance(text, str) or len(text) <= MAX_REMEMBERED for text in memo)
+        memo.of(f"a{number}")
+        memo.of("x" * (MAX_REMEMBERED + 1 + number))
+        assert len(memo.known) <= 11
+        assert len(memo._by_hash) <= 10
+    assert all(text is None or len(text) <= MAX_REMEMBERED for text in memo.known)
 
 
 @pytest.mark.parametrize(
     "text", ["jo@mail.example", "/u/jo%40mail.example", "4111+1111+1111+1111", "/x/12345678"]
 )
-def test_a_memo_never_holds_what_is_personal(text: str) -> None:
+def test_a_memo_knows_what_is_personal_by_its_hash_alone(text: str) -> None:
     made: list[str] = []
 
     def make(url: str) -> str | None:
         made.append(url)
         return path_of(url)
 
-    memo = Memo(make, size=10)
-    assert memo[text] == memo[text] == path_of(text)
-    assert made == [text], "known by its hash"
-    assert text not in memo
+    memo = Memo(make, 10, None)
+    assert memo.of(text) == memo.of(text) == path_of(text)
+    assert made == [text]
+    assert text not in repr([memo.known, memo._by_hash])
