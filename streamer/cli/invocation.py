@@ -32,6 +32,12 @@ class Invocation:
         configure_logging(settings.log)
         return settings
 
+    def as_options(self) -> list[str]:
+        """The same options again, for a `streamer` in a process of its own."""
+        config = ["--config", str(self.config.absolute())] if self.config else []
+        overrides = [part for override in self.overrides for part in ("--set", override)]
+        return [*config, *overrides, *(["--debug"] if self.debug else [])]
+
     def _parsed_overrides(self) -> dict[str, object]:
         parsed: dict[str, object] = {}
         for text in self.overrides:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,6 @@ import msgspec
 
 from streamer.errors import StreamerError
 from streamer.kafka.client import client_arguments
-from streamer.kafka.lines import Lines
 from streamer.kafka.partitions import PartitionChooser
 from streamer.kafka.topics import FoundTopic, find_topic
 from streamer.settings import Settings
@@ -65,7 +64,7 @@ def visitor_key(line: bytes) -> bytes | None:
 
 async def produce(
     settings: Settings,
-    lines: Lines,
+    lines: AsyncIterable[list[bytes]],
     rate: float | None = None,
     on_progress: Callable[[Produced], None] = lambda _: None,
     produced: Produced | None = None,

@@ -1,0 +1,78 @@
+"""`streamer demo`: the whole product on one machine, in front of one's eyes."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streamer.cli.lazy import new_app
+from streamer.cli.output import print_json, say
+
+app = new_app()
+
+PLAY_S = 45
+"""How long the demo plays a file by default, whatever its own length."""
+
+
+@app.command()
+def demo(
+    ctx: typer.Context,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="JSONL or JSONL.gz clicks [default: the sample].")
+    ] = None,
+    headless: Annotated[
+        bool, typer.Option("--headless", help="All clicks at once, no view; print a summary.")
+    ] = False,
+    speed: Annotated[
+        float | None,
+        typer.Option(
+            "--speed", min=0.01, metavar="X", help="Event time over real time [default: done in 45 s]."
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
+) -> None:
+    """Everything at once on this machine: a real Kafka, topics, a worker, clicks, intents arriving.
+
+    The broker lives in a temporary directory and is gone afterwards.
+    """
+    from rich.live import Live
+
+    from streamer import sample
+    from streamer.demo.extent import extent_of
+    from streamer.demo.play import play
+    from streamer.demo.tally import Tally
+    from streamer.demo.view import live_view, one_line, summary
+    from streamer.kafka.embedded import EmbeddedKafka
+
+    clicks = file or sample.path()
+    extent = extent_of(clicks)
+    tally = Tally(clicks_total=extent.clicks)
+    with tempfile.TemporaryDirectory(prefix="streamer-demo-") as folder:
+        say("starting Kafka ...")
+        with EmbeddedKafka(Path(folder), say=say) as broker:
+            settings = ctx.obj.settings(kafka__bootstrap_servers=broker.bootstrap, log__level="error")
+            say(f"Kafka runs at {broker.bootstrap}; sending {extent.clicks:,} clicks of {clicks.name}")
+            quiet = headless or json
+            pace = None if quiet else speed or max(extent.seconds / PLAY_S, 1.0)
+            redrawing = not quiet and typer.get_text_stream("stdout").isatty()
+            view = Live(get_renderable=lambda: live_view(tally), refresh_per_second=8)
+            with view if redrawing else nullcontext():
+                asyncio.run(
+                    play(
+                        settings,
+                        clicks,
+                        tally,
+                        speed=pace,
+                        worker_options=ctx.obj.as_options(),
+                        on_record=(lambda _: None) if quiet or redrawing else lambda r: print(one_line(r)),
+                    )
+                )
+    if json:
+        print_json(tally.as_json())
+    else:
+        print(summary(tally))
