@@ -1,0 +1,52 @@
+# Everything runs in .venv, which the targets make and keep up to date themselves.
+#   make demo    a real Kafka, a worker and sample clicks; intents arrive in the terminal
+#   make test    the whole test suite, the real Kafka included
+#   make lint    formatting, types and the direction of imports
+#   make bench   the benchmarks
+# Another Python: make demo PYTHON=python3.12     Arguments: make demo ARGS=--headless
+
+PYTHON ?= python3
+ARGS ?=
+
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+PACKAGES := pyproject.toml constraints.txt
+
+.PHONY: demo test lint bench clean
+.DELETE_ON_ERROR:
+
+demo: .venv/demo.stamp
+	$(BIN)/streamer demo $(ARGS)
+
+test: .venv/test.stamp
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/test.stamp
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf .venv build dist *.egg-info
+
+.venv/python.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), expected Python 3.11 to 3.13: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+	  exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	@touch $@
+
+.venv/demo.stamp: .venv/python.stamp $(PACKAGES)
+	@echo "Installing what serving and the local Kafka need into .venv"
+	$(INSTALL) '.[kafka]'
+	@touch $@
+
+# After the demo's packages, never beside them: one pip at a time in one environment.
+.venv/test.stamp: .venv/demo.stamp $(PACKAGES)
+	@echo "Installing what training and the tests need into .venv (torch is large)"
+	$(INSTALL) '.[kafka,train,test]'
+	@touch $@
