@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import torch
 
 from models import calibration as calibrations
 from models import selftest
@@ -103,18 +102,3 @@ def write(
     document = json.dumps(msgspec.to_builtins(manifest), ensure_ascii=False, indent=2, sort_keys=True)
     (out / MANIFEST).write_text(document + "\n", encoding="utf-8")
     return manifest
-
-
-def save_weights(module: torch.nn.Module, path: Path) -> None:
-    """Tensors only, as numpy's own format; no pickle."""
-    import numpy as np
-
-    with path.open("wb") as file:
-        np.savez(file, **{name: tensor.numpy() for name, tensor in module.state_dict().items()})
-
-
-def load_weights(module: torch.nn.Module, path: Path) -> None:
-    import numpy as np
-
-    with np.load(path, allow_pickle=False) as stored:
-        module.load_state_dict({name: torch.from_numpy(stored[name]) for name in stored.files})

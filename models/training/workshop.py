@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,21 +22,23 @@ from models.bundle import Manifest
 from models.runtime import Outputs
 from models.taxonomy import Taxonomy
 from models.tokenizer import Tokenizer
-from models.training import export
+from models.training import export as exporting
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus, Split, by_split, embed
+from models.training.determinism import deterministic
 from models.training.distill import Head, distil
 from models.training.encoder import Encoder
 from models.training.guards import collapse_guards
 from models.training.keyless import KeylessTeacher
 from models.training.pretrain import new_encoder, pretrain, shape_of
 from models.training.teacher import Lesson, SoftLabels, Teacher
+from models.training.weights import load_weights, save_weights
 from schemas.click import Session
 
 Progress = Callable[[str, int, int, str], None]
 """(step, done, of how many, what is to be said about it)"""
-Judge = Callable[[Sequence[Session], Sequence[str]], dict[str, Any]]
-"""Test sessions and their most probable intents to metrics. Called when everything is fitted."""
+Judge = Callable[[Sequence[Session], Sequence[str], Sequence[str]], dict[str, Any]]
+"""Test sessions, their most probable intents and those's parents to metrics. Called after all fitting."""
 
 
 class TrainingError(Exception):
@@ -64,7 +65,7 @@ class Workshop:
         """Raises TrainingError if a split has nothing to learn from."""
         splits = by_split(sessions)
         for split in ("train", "validation"):
-            if len(splits[cast(Split, split)]) < 2:
+            if len(splits[split]) < 2:
                 found = {name: len(some) for name, some in splits.items()}
                 raise TrainingError(
                     f"the {split} split has too few sessions of people: {found}; expected at least 2,"
@@ -91,7 +92,7 @@ class Workshop:
             )  # fmt: skip
             untrained = new_encoder(tokenizer, self.config, self._generator("untrained"))
             guards = collapse_guards(result.encoder, untrained, train, validation)
-        export.save_weights(result.encoder, self.folder / "encoder.npz")
+        save_weights(result.encoder, self.folder / "encoder.npz")
         self._note("pretraining", {"losses": result.losses, "guards": guards.as_dict()})
 
     def teach(self, teacher: Teacher | None = None, previous: Taxonomy | None = None) -> None:
@@ -125,7 +126,7 @@ class Workshop:
                 self._embeddings("train"), train, self._embeddings("validation"), validation,
                 self.config, self._generator("distil"),
             )  # fmt: skip
-        export.save_weights(distilled.head, self.folder / "head.npz")
+        save_weights(distilled.head, self.folder / "head.npz")
         (self.folder / "calibration.json").write_text(
             calibrations.to_json(distilled.calibration), encoding="utf-8"
         )
@@ -136,13 +137,13 @@ class Workshop:
         """Exports, checks and writes the bundle; `source` says what the sessions are."""
         self.progress("export", 0, 1, "")
         parts = self._parts()
-        exported = export.build(parts)
+        exported = exporting.build(parts)
         metrics = {**self._notes(), "export": exported.checks}
         if self.sessions["test"]:
             outputs = self._test_outputs(exported)
             metrics["test"] = self._test_metrics(parts, outputs, judge)
         data = {**source, "sessions": {split: len(some) for split, some in self.sessions.items()}}
-        manifest = export.write(exported, parts, self.config, data, metrics, out)
+        manifest = exporting.write(exported, parts, self.config, data, metrics, out)
         self.progress("export", 1, 1, f"{sum(map(len, exported.files.values())) / 1e6:.1f} MB")
         return manifest
 
@@ -152,35 +153,37 @@ class Workshop:
     def encoder(self) -> Encoder:
         encoder = Encoder(shape_of(self.tokenizer(), self.config))
         self._require("encoder.npz", "pretrain")
-        export.load_weights(encoder, self.folder / "encoder.npz")
+        load_weights(encoder, self.folder / "encoder.npz")
         return encoder.eval()
 
-    def _parts(self) -> export.Parts:
+    def _parts(self) -> exporting.Parts:
         taxonomy = taxonomies.from_json(self._read("taxonomy.json", "taxonomy"))
         head = Head(self.config.dim, self.config.head_hidden, len(taxonomy.intents))
         self._require("head.npz", "distil")
-        export.load_weights(head, self.folder / "head.npz")
+        load_weights(head, self.folder / "head.npz")
         calibration = calibrations.from_json(self._read("calibration.json", "distil"))
-        return export.Parts(self.tokenizer(), self.encoder(), head.eval(), taxonomy, calibration)
+        return exporting.Parts(self.tokenizer(), self.encoder(), head.eval(), taxonomy, calibration)
 
-    def _test_outputs(self, exported: export.Exported) -> Outputs:
+    def _test_outputs(self, exported: exporting.Exported) -> Outputs:
         """Of the test sessions in their order, by the runtime that will serve."""
         encoded = self.tokenizer().encode(self.sessions["test"])
         parts = [exported.runtime.run(each) for each in encoded]
         order = np.argsort(np.concatenate([each.rows for each in encoded]))
         return Outputs(*(np.concatenate(arrays)[order] for arrays in zip(*parts, strict=True)))
 
-    def _test_metrics(self, parts: export.Parts, outputs: Outputs, judge: Judge | None) -> dict[str, Any]:
+    def _test_metrics(self, parts: exporting.Parts, outputs: Outputs, judge: Judge | None) -> dict[str, Any]:
         probabilities = parts.calibration.probabilities(outputs.logits)
+        best = probabilities.argmax(1).tolist()
         ids = [intent.id for intent in parts.taxonomy.intents]
-        labels = [ids[k] for k in probabilities.argmax(1).tolist()]
+        labels = [ids[k] for k in best]
+        parents = [parts.taxonomy.intents[k].parent for k in best]
         limits = parts.calibration
         metrics: dict[str, Any] = {
             "label_shares": {i: round(labels.count(i) / len(labels), 4) for i in ids},
             "novel_share": round(float((outputs.novelty > limits.max_novelty).mean()), 4),
             "ambiguous_share": round(float((probabilities.max(1) < limits.min_probability).mean()), 4),
         }
-        return {**metrics, **(judge(self.sessions["test"], labels) if judge else {})}
+        return {**metrics, **(judge(self.sessions["test"], labels, parents) if judge else {})}
 
     def _corpus(self, split: Split) -> Corpus:
         return Corpus.of(self.sessions[split], self.tokenizer())
@@ -226,20 +229,3 @@ def train(
     workshop.teach(previous=previous)
     workshop.distil()
     return workshop.export(out, source, judge)
-
-
-@contextmanager
-def deterministic(threads: int) -> Iterator[None]:
-    """Torch repeats itself in here: deterministic algorithms, a fixed number of threads."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
-    fill = torch.utils.deterministic.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)
-    # Filling fresh memory helps to find reads of it; here it only costs a sixth of the time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0])
-        torch.utils.deterministic.fill_uninitialized_memory = fill
-        torch.set_num_threads(before[1])

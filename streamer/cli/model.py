@@ -1,0 +1,217 @@
+"""`streamer model`: simulate visitors, train a bundle step by step or at once, look at a bundle.
+
+Training needs the extra [train]; `inspect` needs nothing but what serving needs. Everything heavy is
+imported by the command that runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from streamer.cli.lazy import new_app
+from streamer.cli.output import print_json, say
+from streamer.errors import UsageError
+
+app = new_app()
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Clicks = Annotated[
+    Path | None, typer.Argument(metavar="[FILE]", help="Clicks as JSON lines, may be gzipped.")
+]
+Work = Annotated[Path, typer.Option("--work", metavar="DIR", help="Where the steps leave their results.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write the bundle to.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed and clicks give the same bundle.")]
+Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the training sessions.")]
+Name = Annotated[str, typer.Option("--name", help="The bundle's name: a-z, 0-9, dot, dash, underscore.")]
+Visitors = Annotated[int, typer.Option("--visitors", min=2, help="People to simulate.")]
+Truth = Annotated[
+    Path | None,
+    typer.Option(
+        "--truth",
+        metavar="FILE",
+        help="The simulator's sessions table. Read after training, only to tell how well labels agree.",
+    ),
+]
+Previous = Annotated[
+    Path | None, typer.Option("--previous", metavar="FILE", help="Taxonomy whose ids are carried over.")
+]
+
+WORK = Path("runs/model")
+SIMULATED_VISITORS = 8_000
+SIMULATED_SEED = 1
+
+
+@app.callback(no_args_is_help=True)
+def model() -> None:
+    """Train, look at and compare model bundles."""
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the tables.")],
+    visitors: Visitors = SIMULATED_VISITORS,
+    seed: Seed = SIMULATED_SEED,
+    json: Json = False,
+) -> None:
+    """Simulate visitors of a bank: their clicks, and what they do in its app, as JSON lines."""
+    written = _simulate(out, visitors, seed)
+    if json:
+        print_json({table: str(path) for table, path in written.items()})
+
+
+@app.command()
+def train(
+    ctx: typer.Context,
+    out: Out,
+    file: Clicks = None,
+    simulated: Annotated[bool, typer.Option("--simulated", help="Simulate the clicks.")] = False,
+    visitors: Visitors = SIMULATED_VISITORS,
+    seed: Seed = 7,
+    epochs: Epochs = None,
+    name: Name = "default",
+    work: Work = WORK,
+    truth: Truth = None,
+    previous: Previous = None,
+    json: Json = False,
+) -> None:
+    """All steps at once: fit, pretrain, taxonomy, distill, export."""
+    from streamer.training import Recipe, explained, judge_by, workshop_of
+
+    if simulated == (file is not None):
+        raise UsageError("train: expected either a FILE of clicks or --simulated")
+    if file is None:
+        tables = _simulate(work / "simulated", visitors, SIMULATED_SEED)
+        file, truth = tables["clicks"], tables["sessions"]
+    recipe = Recipe.of(file, simulated=simulated, seed=seed, epochs=epochs, name=name)
+    with explained(), _bars() as show:
+        from models.training.workshop import train as train_all
+
+        shop = workshop_of(recipe, work, ctx.obj.settings(), show)
+        manifest = train_all(shop, out, recipe.source(), judge_by(truth), _taxonomy(previous))
+    _report(out, manifest.metrics, json)
+
+
+@app.command()
+def fit(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Clicks as JSON lines, may be gzipped.")],
+    seed: Seed = 7,
+    epochs: Epochs = None,
+    name: Name = "default",
+    work: Work = WORK,
+) -> None:
+    """Step 1: learn the tokenizer. The other steps take clicks and settings from here."""
+    from streamer.training import Recipe
+
+    recipe = Recipe.of(file, simulated=False, seed=seed, epochs=epochs, name=name)
+    recipe.save(work)
+    _step(ctx, work, lambda shop: shop.fit())
+
+
+@app.command()
+def pretrain(ctx: typer.Context, work: Work = WORK) -> None:
+    """Step 2: pretrain the encoder on sessions without labels."""
+    _step(ctx, work, lambda shop: shop.pretrain())
+
+
+@app.command()
+def taxonomy(ctx: typer.Context, work: Work = WORK, previous: Previous = None) -> None:
+    """Step 3: make the taxonomy and label sessions with it."""
+    _step(ctx, work, lambda shop: shop.teach(previous=_taxonomy(previous)))
+
+
+@app.command()
+def distill(ctx: typer.Context, work: Work = WORK) -> None:
+    """Step 4: distil the labels into a small head and calibrate it."""
+    _step(ctx, work, lambda shop: shop.distil())
+
+
+@app.command()
+def export(ctx: typer.Context, out: Out, work: Work = WORK, truth: Truth = None, json: Json = False) -> None:
+    """Step 5: export, check and write the bundle."""
+    from streamer.training import Recipe, judge_by
+
+    source = Recipe.load(work).source()
+    manifest = _step(ctx, work, lambda shop: shop.export(out, source, judge_by(truth)))
+    _report(out, manifest.metrics, json)
+
+
+@app.command()
+def inspect(
+    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Default: the one shipped.")] = None,
+    json: Json = False,
+) -> None:
+    """Verify a bundle as the worker does, and show what it is."""
+    from models.bundle import default_bundle, load_bundle
+
+    bundle = load_bundle(folder or default_bundle())
+    manifest = bundle.manifest
+    if json:
+        from msgspec import to_builtins
+
+        facts = {"model_version": bundle.model_version, "embedding_space": bundle.embedding_space}
+        print_json({**facts, "taxonomy": to_builtins(bundle.taxonomy), **to_builtins(manifest)})
+        return
+    typer.echo(f"{bundle.model_version}, verified: hashes, graphs and self-test")
+    typer.echo(f"embedding     {bundle.embedding_dim} numbers, space {bundle.embedding_space}")
+    typer.echo(f"taxonomy      version {bundle.taxonomy.version}, made by {manifest.teacher}")
+    for parent in bundle.taxonomy.parents:
+        typer.echo(f"  {parent.label} ({parent.id})")
+        for intent in bundle.taxonomy.intents:
+            if intent.parent == parent.id:
+                typer.echo(f"    {intent.label} ({intent.id})")
+    for step, found in manifest.metrics.items():
+        typer.echo(f"{step:<13} {_flat(found)}")
+
+
+def _flat(found: Any) -> str:
+    if not isinstance(found, dict):
+        return str(found)
+    return ", ".join(f"{name} {value}" for name, value in found.items() if not isinstance(value, dict | list))
+
+
+def _simulate(out: Path, visitors: int, seed: int) -> dict[str, Path]:
+    from models.simulator import SimulatorConfig, write
+    from models.simulator import simulate as run
+
+    simulated = run(SimulatorConfig(visitors=visitors, seed=seed))
+    written = write(simulated, out)
+    say(f"simulated {len(simulated.raw_clicks):,} clicks in {len(simulated.outlines):,} sessions to {out}")
+    return written
+
+
+def _step(ctx: typer.Context, work: Path, do: Any) -> Any:
+    from streamer.training import Recipe, explained, workshop_of
+
+    recipe = Recipe.load(work)
+    with explained(), _bars() as show:
+        return do(workshop_of(recipe, work, ctx.obj.settings(), show))
+
+
+def _taxonomy(path: Path | None) -> Any:
+    from models.taxonomy import from_json
+
+    if path is None:
+        return None
+    try:
+        return from_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: no taxonomy to carry over: {error}") from None
+
+
+def _bars() -> Any:
+    from streamer.cli.steps import step_bars
+
+    return step_bars()
+
+
+def _report(out: Path, metrics: dict[str, Any], json: bool) -> None:
+    if json:
+        print_json({"bundle": str(out), "metrics": metrics})
+        return
+    say(f"bundle written to {out}")
+    for step, found in metrics.items():
+        say(f"{step:<13} {_flat(found)}")

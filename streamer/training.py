@@ -1,0 +1,121 @@
+"""Clicks of a file as a training run takes them; what a run was asked to do, kept in its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from schemas.click import Session
+from streamer.accounts import Accounts
+from streamer.cli.output import say
+from streamer.cli.steps import Show
+from streamer.errors import StreamerError, UsageError
+from streamer.file_sessions import sessions_of_file
+from streamer.session_rules import session_rules
+from streamer.settings import Settings
+
+if TYPE_CHECKING:
+    from models.training.workshop import Judge, Workshop
+
+_RECIPE = "recipe.json"
+
+
+class TrainingFailedError(StreamerError):
+    """The clicks can't train a model."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the steps of one run have in common."""
+
+    file: str
+    simulated: bool
+    sha256: str
+    seed: int
+    epochs: int | None
+    name: str
+
+    @classmethod
+    def of(cls, file: Path, *, simulated: bool, seed: int, epochs: int | None, name: str) -> Self:
+        try:
+            with file.open("rb") as clicks:
+                digest = hashlib.file_digest(clicks, "sha256").hexdigest()
+        except OSError as error:
+            raise UsageError(
+                f"{file}: cannot be read ({error.strerror}); expected a file of clicks"
+            ) from None
+        return cls(str(file.absolute()), simulated, digest, seed, epochs, name)
+
+    def save(self, work: Path) -> None:
+        work.mkdir(parents=True, exist_ok=True)
+        (work / _RECIPE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, work: Path) -> Self:
+        path = work / _RECIPE
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            raise UsageError(f"{path}: not there or not readable; run `streamer model fit` first") from None
+
+    def source(self) -> dict[str, Any]:
+        """What the manifest says about the clicks; no path, for a path is nobody else's business."""
+        return {"source": "simulator" if self.simulated else "clicks", "sha256": self.sha256}
+
+
+def workshop_of(recipe: Recipe, work: Path, settings: Settings, show: Show) -> Workshop:
+    """The recipe's sessions, cut by the settings' rules, ready to train on."""
+    from models.training.config import TrainConfig
+    from models.training.workshop import Workshop
+
+    accounts = Accounts()
+    sessions = sessions_of_file(Path(recipe.file), session_rules(settings), accounts)
+    say(
+        f"{accounts.received:,} clicks: {accounts.closed:,} in {accounts.sessions:,} sessions,"
+        f" {accounts.late:,} late, {accounts.dead_lettered:,} refused,"
+        f" {accounts.duplicates:,} duplicates, {accounts.filtered:,} filtered"
+    )
+    chosen = {} if recipe.epochs is None else {"epochs": recipe.epochs}
+    config = TrainConfig(name=recipe.name, seed=recipe.seed, **chosen)
+    return Workshop.of(sessions, config, work, show)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Failures of training in words for the person at the terminal."""
+    from models.training.parity import ExportError
+    from models.training.workshop import TrainingError
+
+    try:
+        yield
+    except (TrainingError, ExportError) as error:
+        raise TrainingFailedError(str(error)) from error
+
+
+def judge_by(truth: Path | None) -> Judge | None:
+    """Agreement of the labels with the first intent that a simulator's session table gives."""
+    if truth is None:
+        return None
+    from models.simulator.files import read_table
+    from models.training.agreement import agreement
+
+    first = {
+        (row["visitor_id"], row["start"]): (row["intents"][0], row["parents"][0])
+        for row in read_table(truth)
+        if row["intents"]
+    }
+
+    def judge(sessions: Sequence[Session], labels: Sequence[str], parents: Sequence[str]) -> dict[str, Any]:
+        known = [i for i, s in enumerate(sessions) if (s.visitor_id, s.started_at) in first]
+        latent = [first[sessions[i].visitor_id, sessions[i].started_at] for i in known]
+        return {
+            "intents_against_truth": agreement([labels[i] for i in known], [name for name, _ in latent]),
+            "parents_against_truth": agreement([parents[i] for i in known], [name for _, name in latent]),
+        }
+
+    return judge
