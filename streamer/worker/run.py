@@ -9,6 +9,7 @@ import signal
 from collections.abc import Sequence
 
 import structlog
+from prometheus_client import start_http_server
 from models.bundle import default_bundle, load_bundle
 from models.scorer import Scored, ScoreError, Scorer
 
@@ -46,6 +47,7 @@ async def run_worker(
     scorer = Scorer(load_bundle(settings.model.bundle or default_bundle()))
     await check_brokers(settings.kafka)
     metrics = Metrics()
+    _serve_metrics(metrics, settings.worker.metrics_port)
     table = SessionTable(_parts(settings, scorer, start, reach), metrics, drain=drain)
     app = create_app(settings, client_arguments(settings.kafka), table, instance_id)
     stop = asyncio.Event()
@@ -58,6 +60,16 @@ async def run_worker(
         await _until_done(app, table, stop)
     finally:
         await _shut_down(app, table)
+
+
+def _serve_metrics(metrics: Metrics, port: int) -> None:
+    """On all interfaces, as scrapers expect. A port that is taken costs the metrics, not the work."""
+    if not port:
+        return
+    try:
+        start_http_server(port, registry=metrics.registry)
+    except OSError as error:
+        log.warning("no_metrics", port=port, error=error.strerror)
 
 
 async def _until_done(app: WorkerApp, table: SessionTable, stop: asyncio.Event) -> None:
