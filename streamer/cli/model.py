@@ -78,19 +78,22 @@ def train(
     json: Json = False,
 ) -> None:
     """All steps at once: fit, pretrain, taxonomy, distill, export."""
-    from streamer.training import Recipe, explained, judge_by, workshop_of
+    from streamer.cli.recipe import Recipe, explained, judge_by, workshop_of
 
     if simulated == (file is not None):
         raise UsageError("train: expected either a FILE of clicks or --simulated")
+    knobs: dict[str, Any] | None = None
     if file is None:
+        knobs = {"visitors": visitors, "seed": SIMULATED_SEED}
         tables = _simulate(work / "simulated", visitors, SIMULATED_SEED)
         file, truth = tables["clicks"], tables["sessions"]
-    recipe = Recipe.of(file, simulated=simulated, seed=seed, epochs=epochs, name=name)
+    recipe = Recipe.of(file, seed=seed, epochs=epochs, name=name, simulated=knobs)
+    recipe.save(work)
     with explained(), _bars() as show:
         from models.training.workshop import train as train_all
 
         shop = workshop_of(recipe, work, ctx.obj.settings(), show)
-        manifest = train_all(shop, out, recipe.source(), judge_by(truth), _taxonomy(previous))
+        manifest = train_all(shop, out, recipe.source, judge_by(truth), _taxonomy(previous))
     _report(out, manifest.metrics, json)
 
 
@@ -104,9 +107,9 @@ def fit(
     work: Work = WORK,
 ) -> None:
     """Step 1: learn the tokenizer. The other steps take clicks and settings from here."""
-    from streamer.training import Recipe
+    from streamer.cli.recipe import Recipe
 
-    recipe = Recipe.of(file, simulated=False, seed=seed, epochs=epochs, name=name)
+    recipe = Recipe.of(file, seed=seed, epochs=epochs, name=name)
     recipe.save(work)
     _step(ctx, work, lambda shop: shop.fit())
 
@@ -132,9 +135,9 @@ def distill(ctx: typer.Context, work: Work = WORK) -> None:
 @app.command()
 def export(ctx: typer.Context, out: Out, work: Work = WORK, truth: Truth = None, json: Json = False) -> None:
     """Step 5: export, check and write the bundle."""
-    from streamer.training import Recipe, judge_by
+    from streamer.cli.recipe import Recipe, judge_by
 
-    source = Recipe.load(work).source()
+    source = Recipe.load(work).source
     manifest = _step(ctx, work, lambda shop: shop.export(out, source, judge_by(truth)))
     _report(out, manifest.metrics, json)
 
@@ -184,7 +187,7 @@ def _simulate(out: Path, visitors: int, seed: int) -> dict[str, Path]:
 
 
 def _step(ctx: typer.Context, work: Path, do: Any) -> Any:
-    from streamer.training import Recipe, explained, workshop_of
+    from streamer.cli.recipe import Recipe, explained, workshop_of
 
     recipe = Recipe.load(work)
     with explained(), _bars() as show:

@@ -34,14 +34,17 @@ class Recipe:
     """What the steps of one run have in common."""
 
     file: str
-    simulated: bool
-    sha256: str
+    source: dict[str, Any]
+    """What the manifest says of the clicks: no path, for a path is nobody else's business."""
     seed: int
     epochs: int | None
     name: str
 
     @classmethod
-    def of(cls, file: Path, *, simulated: bool, seed: int, epochs: int | None, name: str) -> Self:
+    def of(
+        cls, file: Path, *, seed: int, epochs: int | None, name: str, simulated: dict[str, Any] | None = None
+    ) -> Self:
+        """`simulated`: the simulator's settings that differ from its defaults, if it made the file."""
         try:
             with file.open("rb") as clicks:
                 digest = hashlib.file_digest(clicks, "sha256").hexdigest()
@@ -49,7 +52,8 @@ class Recipe:
             raise UsageError(
                 f"{file}: cannot be read ({error.strerror}); expected a file of clicks"
             ) from None
-        return cls(str(file.absolute()), simulated, digest, seed, epochs, name)
+        source = {"source": "clicks"} if simulated is None else {"source": "simulator", **simulated}
+        return cls(str(file.absolute()), {**source, "sha256": digest}, seed, epochs, name)
 
     def save(self, work: Path) -> None:
         work.mkdir(parents=True, exist_ok=True)
@@ -62,10 +66,6 @@ class Recipe:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             raise UsageError(f"{path}: not there or not readable; run `streamer model fit` first") from None
-
-    def source(self) -> dict[str, Any]:
-        """What the manifest says about the clicks; no path, for a path is nobody else's business."""
-        return {"source": "simulator" if self.simulated else "clicks", "sha256": self.sha256}
 
 
 def workshop_of(recipe: Recipe, work: Path, settings: Settings, show: Show) -> Workshop:
