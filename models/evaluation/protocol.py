@@ -7,12 +7,13 @@ anything is fitted. `app_only` is the floor; `oracle`, if given, knows the sessi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from models.evaluation import metrics
+from models.evaluation.boosting import BoostedHead, fit_boosted_head
 from models.evaluation.bootstrap import (
     DRAWS,
     Resampled,
@@ -24,7 +25,7 @@ from models.evaluation.bootstrap import (
     resample,
 )
 from models.evaluation.features import FeatureTable, join_tables
-from models.evaluation.heads import NOTHING_SETTLED, Settled, fit_label_head, fit_tile_head
+from models.evaluation.heads import NOTHING_SETTLED, LabelHead, Settled, fit_label_head, fit_tile_head
 from models.evaluation.metrics import Measured
 from models.evaluation.rows import ConversionRows, Decisions, TileRows
 from models.evaluation.splits import Split
@@ -76,16 +77,24 @@ def evaluate_conversions(
     split: Split,
     rng: np.random.Generator,
     draws: int = DRAWS,
+    boosted: Collection[str] = (),
 ) -> Report:
-    """Micro F1 over all products of the floor and of every contender on the test rows."""
+    """Micro F1 over all products of the floor and of every contender on the test rows.
+
+    The contenders named in `boosted` have trees for a head, which see everything unscaled.
+    """
     _check(split)
     found: ByMetric = {"micro_f1": {}}
     settled = NOTHING_SETTLED
     for name, tables in _with_floor(contenders).items():
         features = join_tables([floor, *tables], rows.decisions.at)
         train, validation = ((features[part], rows.bought[part]) for part in (split.train, split.validation))
-        head = fit_label_head(train, validation, settled)
-        if name == FLOOR:
+        head: LabelHead | BoostedHead
+        if name in boosted:
+            head = fit_boosted_head(train, validation, seed=int(rng.integers(2**31)))
+        else:
+            head = fit_label_head(train, validation, settled)
+        if name == FLOOR and isinstance(head, LabelHead):
             settled = Settled(features.shape[1], head.penalty)
         given = (head.probabilities(features[split.test]) >= head.threshold).astype(np.float64)
         found["micro_f1"][name] = metrics.micro_f1(given, rows.bought[split.test])
