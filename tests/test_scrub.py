@@ -202,6 +202,10 @@ def test_words_around_stay() -> None:
     assert scrub("DE89370400440532013000 DE89370400440532013000") == ":iban :iban"
 
 
+def test_a_table_of_numbers_is_one_placeholder() -> None:
+    assert scrub("rates " + "12 " * 33 + "end") == "rates :account end"
+
+
 def generated(chance: random.Random) -> tuple[str, str]:
     """A personal number of a kind, grouped as people do, in a few words."""
 
