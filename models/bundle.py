@@ -61,6 +61,8 @@ class Manifest(msgspec.Struct, frozen=True):
     batch_of_length: dict[str, int]
     """Pinned batch size per length bucket."""
     embedding_dim: int
+    ids: dict[str, int]
+    """How many ids of each field the encoder has rows for."""
     files: dict[str, str]
     """sha256 of every other file."""
     metrics: dict[str, Any]
@@ -160,6 +162,8 @@ def _check_fit(bundle: Bundle) -> None:
     dim, intents = bundle.runtime.dim, bundle.runtime.intents
     if bundle.embedding_dim != dim:
         raise ValueError(f"the encoder gives {dim} numbers, the manifest says {bundle.embedding_dim}")
+    if bundle.tokenizer.sizes != bundle.manifest.ids:
+        raise ValueError("the tokenizer's fields have other numbers of ids than the encoder was made for")
     if len(bundle.taxonomy.intents) != intents:
         raise ValueError(
             f"the classifier tells {intents} intents apart, the taxonomy has {len(bundle.taxonomy.intents)}"

@@ -18,6 +18,7 @@ import numpy as np
 
 from models.encoded import Encoded, Flat, Int32, Int64, bucketed
 from models.fields import (
+    EVENT_FIELDS,
     HOUR_IDS,
     LEARNT_FIELDS,
     SESSION_FIELDS,
@@ -74,6 +75,12 @@ class Tokenizer:
     def session_sizes(self) -> list[int]:
         """Number of ids of each of SESSION_FIELDS."""
         return [self.vocabularies["device"].size, self.vocabularies["referrer"].size, HOUR_IDS]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of ids of every field by its name."""
+        names = (*EVENT_FIELDS, *SESSION_FIELDS)
+        return dict(zip(names, self.event_sizes + self.session_sizes, strict=True))
 
     def encode(self, sessions: Sequence[Session]) -> list[Encoded]:
         """One `Encoded` per length bucket in use, shortest first. A session without clicks: ValueError."""

@@ -92,6 +92,7 @@ def write(
         opset=OPSET,
         batch_of_length={str(length): batch for length, batch in BATCH_OF_LENGTH.items()},
         embedding_dim=exported.runtime.dim,
+        ids=parts.tokenizer.sizes,
         files={name: hashlib.sha256(data).hexdigest() for name, data in exported.files.items()},
         metrics=metrics,
     )

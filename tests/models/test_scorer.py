@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from msgspec.structs import replace as changed
+
+from models.bundle import Bundle
+from models.scorer import Scored, ScoreError, Scorer
+from schemas.click import Session
+from tests.models.hand_made import a_click, a_session, bank_sessions, of_length
+
+
+def scored(scorer: Scorer, *sessions: Session) -> list[Scored]:
+    results = scorer.score(sessions)
+    assert all(isinstance(result, Scored) for result in results)
+    return results  # type: ignore[return-value]
+
+
+def bits(result: Scored) -> tuple[object, ...]:
+    return result.embedding.tobytes(), result.intents, result.top_intent, result.abstain_reason
+
+
+def test_each_session_gets_an_embedding_and_its_best_intents(small_scorer: Scorer) -> None:
+    results = scored(small_scorer, *bank_sessions(50, seed=9))
+    known = {intent.id for intent in small_scorer.bundle.taxonomy.intents}
+    parents = {parent.id for parent in small_scorer.bundle.taxonomy.parents}
+    for result in results:
+        assert result.embedding.shape == (16,)
+        assert result.embedding.dtype == np.float32
+        chances = [intent.probability for intent in result.intents]
+        assert chances == sorted(chances, reverse=True)
+        assert len(chances) == min(5, len(known))
+        assert {i.intent_id for i in result.intents} <= known
+        assert {i.parent for i in result.intents} <= parents
+        assert result.abstained == (result.top_intent is None) == (result.abstain_reason is not None)
+        assert result.top_intent in (None, result.intents[0].intent_id)
+
+
+def test_no_sessions_give_no_results(small_scorer: Scorer) -> None:
+    assert small_scorer.score([]) == []
+
+
+def test_a_result_does_not_depend_on_the_neighbours_bit_for_bit(small_scorer: Scorer) -> None:
+    rng = random.Random(3)
+    sessions = bank_sessions(80, seed=4)
+    alone = [bits(scored(small_scorer, session)[0]) for session in sessions]
+    for _ in range(20):
+        order = rng.sample(range(len(sessions)), rng.randint(1, len(sessions)))
+        together = scored(small_scorer, *(sessions[i] for i in order))
+        assert [bits(result) for result in together] == [alone[i] for i in order]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        a_session(session_id="b"),
+        a_session(a_click(event_type=None), a_click(1 << 80), session_id="b"),
+        a_session(a_click(dwell_ms="long"), session_id="b"),
+        a_session(*(a_click(i) for i in range(65)), session_id="b"),
+    ],
+    ids=["no clicks", "a time beyond 64 bits", "a dwell of text", "too many clicks"],
+)
+def test_a_session_that_cannot_be_scored_does_not_disturb_the_others(
+    small_scorer: Scorer, broken: Session
+) -> None:
+    sessions = bank_sessions(6, seed=2)
+    undisturbed = [bits(result) for result in scored(small_scorer, *sessions)]
+    results = small_scorer.score([*sessions[:3], broken, *sessions[3:]])
+    failed = results.pop(3)
+    assert isinstance(failed, ScoreError)
+    assert failed.session_id == "b"
+    assert [bits(result) for result in results] == undisturbed  # type: ignore[arg-type]
+
+
+def test_an_error_does_not_show_what_a_customer_typed(small_scorer: Scorer) -> None:
+    (failed,) = small_scorer.score([a_session(a_click(search_query="my secret", dwell_ms="secret"))])
+    assert isinstance(failed, ScoreError)
+    assert "secret" not in failed.reason
+
+
+def with_limits(bundle: Bundle, **limits: float) -> Scorer:
+    neither = {"min_probability": 0.0, "max_novelty": 1e30, "min_clicks": 0}
+    return Scorer(replace(bundle, calibration=changed(bundle.calibration, **(neither | limits))))
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        ({}, None),
+        ({"min_probability": 1.0}, "ambiguous"),
+        ({"max_novelty": 0.0}, "novel"),
+        ({"min_clicks": 4}, "too_short"),
+        ({"min_probability": 1.0, "max_novelty": 0.0}, "novel"),
+        ({"max_novelty": 0.0, "min_clicks": 4}, "too_short"),
+    ],
+)
+def test_it_abstains_for_the_first_reason_that_holds(
+    small_bundle: Bundle, limits: dict[str, float], reason: str | None
+) -> None:
+    (result,) = scored(with_limits(small_bundle, **limits), of_length(3, path="/cards"))
+    assert result.abstain_reason == reason
+
+
+def test_a_session_as_long_as_min_clicks_is_long_enough(small_bundle: Bundle) -> None:
+    (result,) = scored(with_limits(small_bundle, min_clicks=3), of_length(3))
+    assert result.abstain_reason is None
+
+
+def test_one_click_with_a_query_is_not_too_short(small_bundle: Bundle) -> None:
+    scorer = with_limits(small_bundle, min_clicks=2)
+    short, asked = scored(scorer, of_length(1), of_length(1, search_query="gold card"))
+    assert (short.abstain_reason, asked.abstain_reason) == ("too_short", None)
