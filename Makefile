@@ -10,7 +10,7 @@ ARGS ?=
 
 BIN := .venv/bin
 # No byte code ahead of time: most of it is never imported, and the rest is compiled on its first use.
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
   --constraint constraints.txt
 PACKAGES := pyproject.toml constraints.txt
 
