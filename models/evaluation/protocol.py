@@ -58,9 +58,7 @@ def evaluate_tiles(
     settled = NOTHING_SETTLED
     for name, tables in _with_floor(contenders).items():
         features = join_tables([floor, *tables], rows.decisions.at)
-        train, validation = (
-            (features[part], rows.shown[part], rows.clicked[part]) for part in (split.train, split.validation)
-        )
+        train, validation = fitting_parts(split, features, rows.shown, rows.clicked)
         head = fit_tile_head(train, validation, tiles, settled)
         if name == FLOOR:
             settled = Settled(features.shape[1], head.penalty)
@@ -88,7 +86,7 @@ def evaluate_conversions(
     settled = NOTHING_SETTLED
     for name, tables in _with_floor(contenders).items():
         features = join_tables([floor, *tables], rows.decisions.at)
-        train, validation = ((features[part], rows.bought[part]) for part in (split.train, split.validation))
+        train, validation = fitting_parts(split, features, rows.bought)
         head: LabelHead | BoostedHead
         if name in boosted:
             head = fit_boosted_head(train, validation, seed=int(rng.integers(2**31)))
@@ -99,6 +97,11 @@ def evaluate_conversions(
         given = (head.probabilities(features[split.test]) >= head.threshold).astype(np.float64)
         found["micro_f1"][name] = metrics.micro_f1(given, rows.bought[split.test])
     return _report(found, rows.decisions, split, rng, draws)
+
+
+def fitting_parts(split: Split, *arrays: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """The training rows and the validation rows of each array; all that a head gets to see."""
+    return tuple(array[split.train] for array in arrays), tuple(array[split.validation] for array in arrays)
 
 
 def _with_floor(contenders: Contenders) -> Contenders:

@@ -50,6 +50,13 @@ def test_rows_of_one_visitor_count_as_one_draw() -> None:
     assert narrow.high - narrow.low < 0.5 * (single.high - single.low)
 
 
+def test_a_draw_takes_all_rows_of_a_visitor() -> None:
+    """Two visitors, one with three rows: the mean over rows is one of three values, by who was drawn."""
+    values, clusters = np.array([1.0, 2.0, 6.0, 9.0]), np.array([0, 0, 0, 1])
+    draws = resample({"m": mean_of(values)}, clusters, np.random.default_rng(0), 400)["m"].draws
+    assert np.unique(draws.round(9)).tolist() == [3.0, 4.5, 9.0]
+
+
 def test_contenders_are_compared_on_the_same_draws() -> None:
     values = np.random.default_rng(0).normal(size=80)
     both = resample(

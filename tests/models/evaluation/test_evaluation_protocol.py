@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.evaluation.features import FeatureTable, LeakError
-from models.evaluation.protocol import SplitError, evaluate_conversions, evaluate_tiles
+from models.evaluation.protocol import SplitError, evaluate_conversions, evaluate_tiles, fitting_parts
 from models.evaluation.report import as_text
 from models.evaluation.rows import ConversionRows, Decisions, TileRows
 from models.evaluation.splits import Split, split_by_visitor
@@ -85,29 +85,43 @@ def test_conversions_are_told_by_their_intent(
     assert 0.2 < f1["half"]["gap_closed"]["value"] < 0.8
 
 
-def test_test_rows_do_not_change_what_is_fitted(
-    world: tuple[np.random.Generator, Decisions, np.ndarray],
+def test_a_head_sees_the_training_and_the_validation_rows_and_no_other() -> None:
+    split = Split(np.array([0, 3]), np.array([1]), np.array([2, 4]))
+    train, validation = fitting_parts(split, np.arange(5), np.arange(5) * 10)
+    assert [part.tolist() for part in train] == [[0, 3], [0, 30]]
+    assert [part.tolist() for part in validation] == [[1], [10]]
+
+
+@pytest.mark.parametrize("boosted", [(), ("x",)])
+def test_nothing_that_is_fitted_depends_on_the_test_rows(
+    world: tuple[np.random.Generator, Decisions, np.ndarray], boosted: tuple[str, ...]
 ) -> None:
-    """Other outcomes in half of the test rows leave the predictions for the others alone."""
+    """Test rows whose features and outcomes are exchanged together are scored exactly as before."""
     _, decisions, intent = world
     rng = np.random.default_rng(1)
     split = split_by_visitor(decisions.visitor_ids)
-    bought = (rng.random((ROWS, 5)) < 0.3).astype(np.float64)
-    floor, contenders = table("app", rng.normal(size=(ROWS, 2))), {"x": [table("x", np.eye(INTENTS)[intent])]}
+    bought = (rng.random((ROWS, 3)) < np.where(np.arange(3) == intent[:, None], 0.6, 0.05)).astype(np.float64)
+    own, added = rng.normal(size=(ROWS, 2)), np.eye(INTENTS)[intent] + 0.1 * rng.normal(size=(ROWS, INTENTS))
 
-    def f1(part: np.ndarray, labels: np.ndarray) -> float:
-        only = Split(split.train, split.validation, part)
+    def f1(test: np.ndarray) -> float:
+        """With the test rows in the given order, and only the first hundred of them counted."""
+        order = np.arange(ROWS)
+        order[split.test] = test
         report = evaluate_conversions(
-            ConversionRows(decisions, labels), floor, contenders, only, np.random.default_rng(2), 50
+            ConversionRows(decisions, bought[order]),
+            table("app", own[order]),
+            {"x": [table("x", added[order])]},
+            Split(split.train, split.validation, split.test[:100]),
+            np.random.default_rng(2),
+            50,
+            boosted,
         )
         value: float = report["metrics"]["micro_f1"]["x"]["value"]
         return value
 
-    half = split.test[::2]
-    changed = bought.copy()
-    changed[split.test[1::2]] = 1.0 - changed[split.test[1::2]]
-    assert f1(half, changed) == f1(half, bought)
-    assert f1(split.test, changed) != f1(split.test, bought)
+    others_swapped = np.concatenate([split.test[:100], split.test[100:][::-1]])
+    assert f1(others_swapped) == f1(split.test)
+    assert f1(split.test[::-1]) != f1(split.test)
 
 
 def test_a_leak_stops_the_evaluation(world: tuple[np.random.Generator, Decisions, np.ndarray]) -> None:
