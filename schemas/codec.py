@@ -73,7 +73,7 @@ def schema_id(definition: Record) -> int:
 
 def encode(name: SchemaName, record: Record) -> bytes:
     """The record as a message. Fields left out take their defaults; raises CodecError if it doesn't fit."""
-    return _write(_prefix(name), name, record)
+    return _write(prefix(name), name, record)
 
 
 def encode_body(name: SchemaName, record: Record) -> bytes:
@@ -132,9 +132,22 @@ def _fits(value: object, field_type: Any) -> bool:
     return bool(validate(value, field_type, raise_errors=False, strict=True))
 
 
-def _write(prefix: bytes, name: SchemaName, record: Record) -> bytes:
-    stream = BytesIO(prefix)
-    stream.seek(len(prefix))
+class FieldsEncoder:
+    """Encodes some consecutive fields of a schema: for records that share them, to be joined."""
+
+    def __init__(self, fields: list[Record]) -> None:
+        self._schema = parse_schema({"type": "record", "name": "Fields", "fields": fields})
+
+    def encode(self, values: Record) -> bytes:
+        """The fields' bytes; other values are ignored. Raises what fastavro raises if one doesn't fit."""
+        stream = BytesIO()
+        schemaless_writer(stream, self._schema, values)
+        return stream.getvalue()
+
+
+def _write(start: bytes, name: SchemaName, record: Record) -> bytes:
+    stream = BytesIO(start)
+    stream.seek(len(start))
     try:
         schemaless_writer(stream, _parsed(name), record)
     except (*_HOSTILE, AttributeError, KeyError):
@@ -163,7 +176,8 @@ def _parsed(name: SchemaName) -> Any:
 
 
 @cache
-def _prefix(name: SchemaName) -> bytes:
+def prefix(name: SchemaName) -> bytes:
+    """Magic byte and id that a message of the current schema starts with."""
     return _PREFIX.pack(MAGIC, schema_id(schema(name)))
 
 

@@ -137,6 +137,10 @@ def oracle(clicks: Sequence[dict[str, Any]]) -> list[tuple[str, int, int, int]]:
     return sorted(session[:4] for session in sessions)
 
 
+STARTED: list[Worker] = []
+"""Every worker of the running test, so that none outlives it."""
+
+
 class Worker:
     """A worker as a process of its own; its log is watched."""
 
@@ -154,6 +158,7 @@ class Worker:
             stderr=subprocess.PIPE,
             text=True,
         )
+        STARTED.append(self)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
