@@ -37,6 +37,7 @@ _NUMBERS = re.compile(r"[+(]{0,2}\d++(?:[\s\u00ad\u2010-\u2015\u200b-\u200d\u206
 _NUMBER = re.compile(r"\d+")
 _DATE = re.compile(
     r"(?<!\d)(?:\d{1,2}([./-])\d{1,2}\1(?:19|20)\d\d|(?:19|20)\d\d([./-])\d{1,2}\2\d{1,2})(?!\d)"
+    r"|(?<![\d/])\d{1,2}/\d{1,2}/\d\d(?![\d/])"
 )
 
 _MOST_NUMBERS = 32
