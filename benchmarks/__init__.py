@@ -1,0 +1,1 @@
+"""Measurements, each beside a yardstick in the same run: absolute times of a shared machine mean little."""

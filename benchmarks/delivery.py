@@ -1,0 +1,111 @@
+"""Clicks of a topic read and parsed, and nothing else: by bare aiokafka, or through Faust in batches.
+
+Run as a program: `python -m benchmarks.delivery bare|faust BOOTSTRAP TOPIC`; prints CPU seconds and clicks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import Any
+
+import orjson
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition
+from faust.types import TP
+from mode import Service
+
+from streamer.settings import load_settings
+from streamer.worker.app import create_app
+from streamer.worker.transport import RecordBatch
+
+
+async def bare(bootstrap: str, topic: str) -> tuple[float, int]:
+    """A loop over getmany."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    await consumer.start()
+    ends = await _assign(consumer, topic)
+    begin, count = time.process_time(), 0
+    while count < sum(ends.values()):
+        for records in (await consumer.getmany(timeout_ms=500, max_records=2000)).values():
+            for record in records:
+                orjson.loads(record.value)
+            count += len(records)
+    spent = time.process_time() - begin
+    await consumer.stop()
+    return spent, count
+
+
+async def faust(bootstrap: str, topic: str) -> tuple[float, int]:
+    """The worker's transport and agent, with a table that only parses."""
+    reader = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    await reader.start()
+    ends = await _assign(reader, topic)
+    await reader.stop()
+    table = _ParsingTable(topic, sum(ends.values()))
+    settings = load_settings(
+        overrides={
+            "kafka.bootstrap_servers": bootstrap,
+            "topics.clicks": topic,
+            "app.id": f"delivery-{time.time_ns()}",
+        },
+        environ={},
+    )
+    app = create_app(settings, {"bootstrap_servers": bootstrap}, table)  # type: ignore[arg-type]
+    await app.start()
+    await table.done.wait()
+    spent = time.process_time() - table.begin
+    await app.stop()
+    return spent, table.count
+
+
+class _ParsingTable(Service):
+    """Stands where the session table stands, from the first offset on."""
+
+    abstract = False
+    consumer: Any = None
+
+    def __init__(self, topic: str, expected: int) -> None:
+        super().__init__()
+        self.done = asyncio.Event()
+        self.begin = 0.0
+        self.count = 0
+        self._topic = topic
+        self._expected = expected
+
+    async def on_assigned(self) -> None:
+        for tp in self.consumer.assignment():
+            self.consumer.request_seek(tp, 0)
+        self.begin = time.process_time()
+
+    async def on_revoked(self) -> None:
+        pass
+
+    async def process(self, batch: RecordBatch) -> None:
+        for record in batch.records:
+            orjson.loads(record.value)
+        self.count += len(batch.records)
+        if self.count >= self._expected:
+            self.done.set()
+
+    def committed_positions(self) -> dict[TP, int]:
+        return {}
+
+    def fail(self, error: BaseException) -> None:
+        raise error
+
+
+async def _assign(consumer: AIOKafkaConsumer, topic: str) -> dict[TopicPartition, int]:
+    partitions = [TopicPartition(topic, number) for number in range(4)]
+    consumer.assign(partitions)
+    for partition in partitions:
+        consumer.seek(partition, 0)
+    return dict(await consumer.end_offsets(partitions))
+
+
+if __name__ == "__main__":
+    spent_s, clicks = asyncio.run({"bare": bare, "faust": faust}[sys.argv[1]](*sys.argv[2:4]))
+    print(orjson.dumps({"cpu_s": spent_s, "clicks": clicks}).decode())
