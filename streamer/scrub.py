@@ -28,6 +28,8 @@ _LOCAL = r"-\w.+'!#$*^{|}~"
 _RUN = _LOCAL + "%@＠﹫"
 _EMAIL = re.compile(rf"(?<![{_RUN}])[{_RUN}]*?[{_LOCAL}](?:@|＠|﹫|%40)\w[{_RUN}]*+")
 """The whole run of such characters goes. It is tried from its first one only, so the time stays linear."""
+_TORN_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]++ ?@ ?(?:[\w-]++\.)++[A-Za-z]{2,}+")
+"""With the space that a phone's keyboard adds."""
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}+")
 """What may begin with an IBAN. ISO 13616: 15 (Norway) to 34 characters."""
 _LETTER_VALUES = {ord(letter): str(value) for value, letter in enumerate(ascii_lowercase, start=10)}
@@ -52,15 +54,17 @@ _PHONE_DIGITS = range(_MIN_DIGITS, 16)
 """E.164: at most 15 digits; under 7 there is no number that includes an area."""
 _NATIONAL_PHONE_DIGITS = range(9, 16)
 """With 0 in front, as most of the world dials an area. From 9, so that 01 02 2024 isn't one."""
-_PHONE_SHAPES = ((3, 3, 4), (3, 7), (3, 3, 3))
-"""Digits per group: North America, Italy, Spain and Poland."""
+_PHONE_SHAPES = ((3, 3, 4), (3, 7))
+"""Digits per group: North America, Italy."""
+_AMOUNT_LIKE_PHONE = (3, 3, 3)
+"""Spain and Poland."""
 
 
 def scrub(text: str) -> str:
     """The text with what is personal replaced; the very same object if nothing was."""
     if _WORTH_A_LOOK.search(text) is None or _has_few_digits(text):
         return text
-    scrubbed = _scrub_ibans(_EMAIL.sub(":email", text))
+    scrubbed = _scrub_ibans(_TORN_EMAIL.sub(":email", _EMAIL.sub(":email", text)))
     scrubbed = _NUMBERS.sub(_replacement, scrubbed)
     return text if scrubbed == text else scrubbed
 
@@ -169,13 +173,21 @@ def _is_phone(text: str, numbers: list[str], digits: int) -> bool:
         return False
     if len(numbers) > 1 and numbers[0][0] == "0" and digits in _NATIONAL_PHONE_DIGITS:
         return True
-    is_amount = all(number == "000" for number in numbers[1:])
     lengths = tuple(map(len, numbers))
-    return not is_amount and any(_has_shape(lengths, shape) for shape in _PHONE_SHAPES)
+    if any(_has_shape(lengths, shape) for shape in _PHONE_SHAPES):
+        return True
+    return _has_shape(lengths, _AMOUNT_LIKE_PHONE) and not _are_amounts(numbers)
+
+
+def _are_amounts(numbers: list[str]) -> bool:
+    """Round ones (1200 1500 2000), or one in groups of thousands (123 000 000)."""
+    return all(number[-1] == "0" for number in numbers) or all(number == "000" for number in numbers[1:])
 
 
 def _is_grouped_account(numbers: list[str]) -> bool:
-    """Three groups of four digits or more of them, that are not years."""
+    """Three groups of four digits or more of them, that are neither years nor amounts."""
+    if _are_amounts(numbers):
+        return False
     fours = [number if len(number) == 4 else "" for number in numbers]
     return any(
         all(group) and not all(number.startswith(("19", "20")) for number in group)
