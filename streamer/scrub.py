@@ -1,8 +1,8 @@
 """Takes personal numbers and addresses out of text: what remains may be kept, logged and learnt from.
 
 Replaced by a placeholder that a tokenizer can learn: `:email`, `:iban`, `:card`, `:ssn` (US social
-security and taxpayer numbers), `:phone`, `:account` (any other number of 8 digits or more). Names and
-postal addresses are not recognised.
+security and taxpayer numbers), `:phone`, `:account` (any other number of 8 digits or more). Not recognised:
+names, postal addresses, jo (at) mail.example, numbers of 7 digits or fewer, digits grouped by commas.
 - In doubt a number goes: one lost costs a search a little, one kept can't be taken back.
 - Amounts, dates, ranges and version numbers stay, for they carry intent.
 - Scrubbing twice is scrubbing once. The time is linear in the text, whatever the text.
