@@ -30,9 +30,8 @@ class OpenWindows:
     def insert(self, window: OpenSession) -> None:
         """Add a window to those of its visitor."""
         visitor_id = window.visitor_id
-        others = self.of(visitor_id)
-        if others:
-            self._put(visitor_id, [*others, window])
+        if visitor_id in self.single or visitor_id in self._several:
+            self._put(visitor_id, [*self.of(visitor_id), window])
         else:
             self.single[visitor_id] = window
 

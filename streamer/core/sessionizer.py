@@ -17,7 +17,15 @@ from streamer.core.clock import PartitionClock
 from streamer.core.deadlines import Deadlines
 from streamer.core.open_windows import OpenWindows
 from streamer.core.rules import SessionRules
-from streamer.core.window import ENTRY_BYTES, OpenSession, event_hash, open_session
+from streamer.core.window import (
+    COMPACT_AT,
+    ENTRY_BYTES,
+    OpenSession,
+    encode_click,
+    event_hash,
+    open_session,
+    pack_entry,
+)
 
 
 class Outcome(Enum):
@@ -56,7 +64,8 @@ class Sessionizer:
         self._rules_version = rules.version
         self._gap_ms = rules.gap_ms
         self._max_duration_ms = rules.max_duration_ms
-        self._full_log_bytes = rules.max_events * ENTRY_BYTES
+        self._usual_log_bytes = (min(rules.max_events, COMPACT_AT - 1) - 1) * ENTRY_BYTES
+        """With a longer log one more click exceeds a cap, or makes a window let go of clicks."""
         self._end_events = rules.end_events
         self._out_of_orderness_ms = rules.out_of_orderness_ms
         self._max_future_ms = rules.max_future_ms
@@ -105,21 +114,29 @@ class Sessionizer:
         """Take one click in, at the arrival that `arrive` last set. `offset` is its place in the log."""
         clock = self.clock
         now, timestamp = clock.now, click.timestamp
-        if timestamp > now + self._max_future_ms:
-            return Outcome.TOO_NEW
+        seen = timestamp
+        if timestamp > now:
+            seen = now
+            if timestamp > now + self._max_future_ms:
+                return Outcome.TOO_NEW
         if timestamp < self._min_timestamp_ms:
             return Outcome.TOO_OLD
         id_hash = event_hash(click.event_id)
         window = self._single.get(visitor_id)
         if (
             window is not None
-            and window.started_at <= timestamp <= window.ended_at + self._gap_ms
-            and timestamp - window.started_at <= self._max_duration_ms
-            and len(window.log) < self._full_log_bytes
-            and window.log.find(id_hash) < 0
+            and (since_end := timestamp - window.ended_at) <= self._gap_ms
+            and 0 <= timestamp - window.started_at <= self._max_duration_ms
+            and len(log := window.log) <= self._usual_log_bytes
+            and log.find(id_hash) < 0
         ):
-            # The usual case: the visitor's only window takes one more click. `_place` would do the same.
-            window.add(click, id_hash, offset, now)
+            # The usual case: the visitor's only window takes one more click. `_place` would do the same,
+            # at four times the cost.
+            if since_end > 0:
+                window.ended_at = timestamp
+            log += pack_entry(id_hash, timestamp, offset)
+            kept = window.kept
+            kept += encode_click(click)
         else:
             placed = self._place(visitor_id, click, id_hash, offset)
             if isinstance(placed, Outcome):
@@ -132,12 +149,14 @@ class Sessionizer:
         self.changed.add(visitor_id)
         if click.event_type in self._end_events:
             self._close_now(window, "explicit")
-        risen = (timestamp if timestamp < now else now) - self._out_of_orderness_ms
+        risen = seen - self._out_of_orderness_ms
         if risen > clock.watermark:
             clock.watermark = risen
             clock.raised_at = now
-        if clock.watermark > self._deadlines.first or now - clock.raised_at >= self._idle_after_ms:
-            # Also without a rise: silence may have passed a window before the click that opens it came.
+            if risen > self._deadlines.first:
+                self._find_due()
+        elif now - clock.raised_at >= self._idle_after_ms:
+            # Silence may have passed a window before the click that opens it came.
             self._find_due()
         return _JOINED
 
@@ -172,7 +191,7 @@ class Sessionizer:
 
     def _place(self, visitor_id: str, click: Click, id_hash: bytes, offset: int) -> OpenSession | Outcome:
         """Put the click into the visitor's windows: into one it touches, or between two, or on its own."""
-        timestamp, gap, now = click.timestamp, self._gap_ms, self.clock.now
+        timestamp, gap = click.timestamp, self._gap_ms
         touched = [
             window
             for window in self._open.of(visitor_id)
@@ -191,11 +210,11 @@ class Sessionizer:
                 return self._merge(earlier, later, click, id_hash, offset)
             self._close_now(earlier, union_cap)
         if touched and cap is None:
-            touched[-1].add(click, id_hash, offset, now)
+            touched[-1].add(click, id_hash, offset)
             return touched[-1]
         if cap is not None:
             self._close_now(touched[-1], cap)
-        window = open_session(visitor_id, click, id_hash, offset, now)
+        window = open_session(visitor_id, click, id_hash, offset, self.clock.now)
         self._open.insert(window)
         self._deadlines.note(visitor_id, self._window_end(window))
         return window
@@ -204,7 +223,7 @@ class Sessionizer:
         self, earlier: OpenSession, later: OpenSession, click: Click, id_hash: bytes, offset: int
     ) -> OpenSession:
         """Join two windows by a click that touches both. A dropped duplicate may bring the end forward."""
-        later.add(click, id_hash, offset, self.clock.now)
+        later.add(click, id_hash, offset)
         self._detach(earlier)
         self.merged_duplicates += later.absorb(earlier)
         self._deadlines.note(later.visitor_id, self._window_end(later))
@@ -269,10 +288,10 @@ class Sessionizer:
 
     def _closing_time(self, window: OpenSession) -> int:
         """Arrival time at which the window closed: computed, so that no timer's tick is in it."""
-        closes_at = self.clock.raised_at
-        if self._due_reason == "idle":
-            closes_at = self.clock.idle_close_at(self._window_end(window), self._idle_after_ms)
-        return max(closes_at, window.last_arrived_at)
+        if self._due_reason == "gap":
+            return self.clock.raised_at
+        closes_at = self.clock.idle_close_at(self._window_end(window), self._idle_after_ms)
+        return max(closes_at, window.opened_at)
 
     def _in_closing_order(self, windows: list[OpenSession]) -> list[OpenSession]:
         """Last to close first, so that `pop` gives the next. Ids are only worked out for ties."""

@@ -23,10 +23,10 @@ BOT_SPAN_MS = 100_000
 
 _ENTRY = struct.Struct("<8sqq")
 ENTRY_BYTES = _ENTRY.size
-_COMPACT_AT_BYTES = 2 * KEPT_CLICKS * ENTRY_BYTES
-"""Log entries of kept clicks at which those in the middle are let go."""
-_pack_entry = _ENTRY.pack
-_encode_click = msgspec.msgpack.Encoder().encode
+COMPACT_AT = 2 * KEPT_CLICKS
+"""Clicks with fields at which those in the middle are let go."""
+pack_entry = _ENTRY.pack
+encode_click = msgspec.msgpack.Encoder().encode
 _decode_clicks = msgspec.msgpack.Decoder(list[Click]).decode
 
 
@@ -53,8 +53,8 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
     visitor_id: str
     started_at: int
     ended_at: int
-    first_arrived_at: int
-    last_arrived_at: int
+    opened_at: int
+    """Arrival time of its first click to arrive."""
     log: bytearray
     """Per click, in log order: event_id hash (8 bytes), event time (8), offset (8)."""
     kept: bytearray
@@ -90,18 +90,16 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
             del clicks[HEAD_CLICKS:-TAIL_CLICKS]
         return clicks
 
-    def add(self, click: Click, id_hash: bytes, offset: int, arrived_at: int) -> None:
+    def add(self, click: Click, id_hash: bytes, offset: int) -> None:
         """Take in a click that belongs here."""
         timestamp = click.timestamp
         if timestamp > self.ended_at:
             self.ended_at = timestamp
         elif timestamp < self.started_at:
             self.started_at = timestamp
-        self.last_arrived_at = arrived_at
-        log, kept = self.log, self.kept  # grown in place: locals spare setting the attributes anew
-        log += _pack_entry(id_hash, timestamp, offset)
-        kept += _encode_click(click)
-        if len(log) - self.dropped * ENTRY_BYTES >= _COMPACT_AT_BYTES:
+        self.log += pack_entry(id_hash, timestamp, offset)
+        self.kept += encode_click(click)
+        if self.event_count - self.dropped >= COMPACT_AT:
             self._keep(self.clicks())
 
     def note_user(self, click: Click, user_id: str) -> None:
@@ -125,7 +123,7 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
                 dropped[which].add(id_hash)
             else:
                 time_of[id_hash] = timestamp
-                log += _pack_entry(id_hash, timestamp, offset)
+                log += pack_entry(id_hash, timestamp, offset)
         clicks = [
             click
             for owner, drop in zip(owners, dropped, strict=True)
@@ -133,8 +131,7 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
             if not drop or event_hash(click.event_id) not in drop
         ]
         self.started_at, self.ended_at = min(time_of.values()), max(time_of.values())
-        self.first_arrived_at = min(self.first_arrived_at, other.first_arrived_at)
-        self.last_arrived_at = max(self.last_arrived_at, other.last_arrived_at)
+        self.opened_at = min(self.opened_at, other.opened_at)
         self.log = log
         self.crawler |= other.crawler
         users = [user for user in (self.last_user, other.last_user) if user is not None]
@@ -176,26 +173,19 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
         """Make these, in order, the kept clicks; the log must be up to date."""
         if len(clicks) > KEPT_CLICKS:
             del clicks[HEAD_CLICKS:-TAIL_CLICKS]
-        self.kept = bytearray(b"".join(map(_encode_click, clicks)))
+        self.kept = bytearray(b"".join(map(encode_click, clicks)))
         self.dropped = self.event_count - len(clicks)
 
 
-def open_session(visitor_id: str, click: Click, id_hash: bytes, offset: int, arrived_at: int) -> OpenSession:
+def open_session(visitor_id: str, click: Click, id_hash: bytes, offset: int, opened_at: int) -> OpenSession:
     """A session of one click."""
-    timestamp = click.timestamp
-    return OpenSession(
-        visitor_id,
-        timestamp,
-        timestamp,
-        arrived_at,
-        arrived_at,
-        bytearray(_pack_entry(id_hash, timestamp, offset)),
-        bytearray(_encode_click(click)),
-    )
+    at = click.timestamp
+    log, kept = bytearray(pack_entry(id_hash, at, offset)), bytearray(encode_click(click))
+    return OpenSession(visitor_id, at, at, opened_at, log, kept)
 
 
 def session_id(visitor_id: str, first: Click, rules_version: str) -> str:
     """32 hex digits over visitor, start, event_id of the first click and rules version."""
-    visitor, event = visitor_id.encode(), first.event_id.encode()
-    named = (len(visitor), visitor, first.timestamp, len(event), event, rules_version.encode())
-    return hashlib.blake2b(b"%d:%b %d %d:%b %b" % named, digest_size=16).hexdigest()
+    event_id = first.event_id
+    named = f"{len(visitor_id)}:{visitor_id} {first.timestamp} {len(event_id)}:{event_id} {rules_version}"
+    return hashlib.blake2b(named.encode(), digest_size=16).hexdigest()

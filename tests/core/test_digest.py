@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.core.digest import MultisetDigest
@@ -21,18 +21,21 @@ def digest_of(*parts: list[bytes]) -> MultisetDigest:
     return whole
 
 
+@settings(deadline=None)
 @given(records=records, dice=st.randoms(use_true_random=False), cut=st.integers(0, 20))
 def test_order_and_split_of_records_do_not_matter(records: list[bytes], dice, cut: int) -> None:
     shuffled = dice.sample(records, len(records))
     assert digest_of(shuffled[:cut], shuffled[cut:]).hexdigest() == digest_of(records).hexdigest()
 
 
+@settings(deadline=None)
 @given(one=records, other=records)
 def test_different_multisets_have_different_digests(one: list[bytes], other: list[bytes]) -> None:
     same = digest_of(one).hexdigest() == digest_of(other).hexdigest()
     assert same == (sorted(one) == sorted(other))
 
 
+@settings(deadline=None)
 @given(record=st.binary(max_size=8))
 def test_repeated_record_does_not_cancel_out(record: bytes) -> None:
     digests = {digest_of([record] * times).hexdigest() for times in range(5)}

@@ -181,7 +181,7 @@ def test_kept_clicks_are_the_first_and_last_of_all_whatever_the_order_and_merges
                 window = open_session("ann", click, id_hash, offset, 0)
                 windows.append(window)
             else:
-                window.add(click, id_hash, offset, 0)
+                window.add(click, id_hash, offset)
     whole = windows.pop(0)
     for window in windows:
         assert whole.absorb(window) == 0
