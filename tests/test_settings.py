@@ -254,3 +254,13 @@ def test_secrets_are_never_shown(toml: Path) -> None:
     assert "hunter2" not in f"{settings!r} {settings} {settings.model_dump_json()}"
     toml.write_text('[kafka]\nsasl_password = ["hunter2"]\n')
     assert "hunter2" not in refused(toml)
+
+
+def test_the_example_has_every_setting_with_its_default(tmp_path: Path) -> None:
+    example = (Path(__file__).parent.parent / "streamer.toml.example").read_text()
+    copy = tmp_path / "streamer.toml"
+    copy.write_text(example)
+    assert load_settings(copy, environ={}) == Settings()
+    for section, keys in Settings().model_dump().items():
+        text = example.partition(f"[{section}]\n")[2].partition("\n[")[0]
+        assert [key for key in keys if f"{key} = " not in text and f"{key}_file = " not in text] == []
