@@ -82,8 +82,9 @@ class SessionTable(Service):
 
     async def on_revoked(self) -> None:
         """Make durable what was processed: whoever gets a partition goes on from there."""
-        for shard in list(self.shards.values()):
-            await self._commit(shard)
+        await asyncio.gather(*(self._commit(shard) for shard in list(self.shards.values())))
+        if self.consumer is not None:
+            await self.consumer.commit()
 
     # -- the agent's side
 
@@ -110,8 +111,8 @@ class SessionTable(Service):
 
     async def shutdown(self) -> None:
         """Commit what was processed and let go of every shard. Drains nothing."""
-        for number, shard in list(self.shards.items()):
-            await self._commit(shard)
+        await self.on_revoked()
+        for number in list(self.shards):
             await self._drop(number)
 
     # -- shards
