@@ -123,10 +123,11 @@ class ClickDecoder:
         self._known_crawlers = self._crawlers.known
 
     # Long, and lengths looked at before any call: here a call costs as much as several look-ups.
-    def decode(self, value: bytes | None, arrival: int, fallback_id: str) -> Arrived | None:
+    def decode(self, value: bytes | None, arrival: int | None, fallback_id: str) -> Arrived | None:
         """The click, or None if the visitor doesn't consent; raises Rejected.
 
-        `arrival` is the record's arrival time in ms UTC; `fallback_id` stands in for a missing event_id.
+        `arrival` is the record's arrival time in ms UTC, None where nobody noted it: then `sent_at` corrects
+        nothing. `fallback_id` stands in for a missing event_id.
         """
         wire = self._read(value)
         if wire.consent is False:
@@ -135,7 +136,9 @@ class ClickDecoder:
         if type(timestamp) is not int:
             timestamp = _to_ms(timestamp, "timestamp")
         if wire.sent_at is not None:
-            timestamp = arrival - (_to_ms(wire.sent_at, "sent_at") - timestamp)
+            sent_at = _to_ms(wire.sent_at, "sent_at")
+            if arrival is not None:
+                timestamp = arrival - (sent_at - timestamp)
         if not _MIN_INT64 <= timestamp <= _MAX_INT64:
             raise Rejected("validate", "out_of_range:timestamp")
         visitor_id = wire.visitor_id

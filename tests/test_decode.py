@@ -235,6 +235,15 @@ def test_sent_at_and_timestamp_may_be_spelt_differently() -> None:
     assert result.click.timestamp == ARRIVAL_MS - 5
 
 
+def test_without_an_arrival_time_sent_at_corrects_nothing_and_is_still_checked() -> None:
+    value = click(timestamp=ARRIVAL_MS, sent_at=ARRIVAL_MS + 700)
+    result = ClickDecoder().decode(value, None, "line-1")
+    assert result is not None
+    assert result.click.timestamp == ARRIVAL_MS
+    with pytest.raises(Rejected, match="wrong_type:sent_at"):
+        ClickDecoder().decode(click(sent_at=0.5), None, "line-1")
+
+
 # Consent and errors
 
 

@@ -14,8 +14,8 @@ from schemas.click import Session
 from streamer.accounts import Accounts
 from streamer.cli.output import say
 from streamer.cli.steps import Show
+from streamer.clickfile import sessions_of_file
 from streamer.errors import StreamerError, UsageError
-from streamer.file_sessions import sessions_of_file
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
 

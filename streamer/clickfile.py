@@ -1,0 +1,81 @@
+"""A file of clicks (JSON lines, plain or gzipped) into closed sessions, by the very core of the worker.
+
+A file has no arrival times: it is one partition whose arrival is the running maximum of event time, and
+silence closes nothing. `sent_at` can't correct a clock without an arrival, so it is left aside.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, cast
+
+from schemas.click import Click, Session
+from streamer.accounts import Accounts
+from streamer.core.offline import by_event_time, sessions_of
+from streamer.core.rules import SessionRules
+from streamer.core.sessionizer import Outcome
+from streamer.decode import DEFAULT_MAX_BYTES, ClickDecoder, Rejected
+from streamer.errors import UsageError
+
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def sessions_of_file(
+    path: Path, rules: SessionRules, accounts: Accounts, max_bytes: int = DEFAULT_MAX_BYTES
+) -> list[Session]:
+    """Sessions in order of closing; where every click ended is counted in `accounts`.
+
+    Raises UsageError if the file can't be read to its end.
+    """
+    outcomes: Counter[Outcome] = Counter()
+    clicks = by_event_time(decoded_clicks(path, accounts, max_bytes))
+    sessions = list(sessions_of(clicks, rules, outcomes))
+    accounts.sessions += len(sessions)
+    accounts.closed += outcomes[Outcome.JOINED]
+    accounts.late += outcomes[Outcome.LATE]
+    accounts.duplicates += outcomes[Outcome.DUPLICATE]
+    accounts.dead_lettered += outcomes[Outcome.TOO_NEW] + outcomes[Outcome.TOO_OLD]
+    return sessions
+
+
+def decoded_clicks(
+    path: Path, accounts: Accounts, max_bytes: int = DEFAULT_MAX_BYTES
+) -> Iterator[tuple[str, Click, str | None, bool]]:
+    """(visitor_id, click, user_id, crawler) per line that is a click with consent, in the file's order.
+
+    `accounts` counts the lines as received, those that are no clicks as dead-lettered, and filtered ones.
+    """
+    decoder = ClickDecoder("json", max_bytes)
+    for number, line in _lines(path):
+        accounts.received += 1
+        try:
+            arrived = decoder.decode(line, None, f"line-{number}")
+        except Rejected:
+            accounts.dead_lettered += 1
+            continue
+        if arrived is None:
+            accounts.filtered += 1
+        else:
+            yield arrived.visitor_id, arrived.click, arrived.user_id, arrived.crawler
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Lines that aren't blank, by their number from 1 on."""
+    try:
+        with path.open("rb") as raw, _unpacked(raw) as stream:
+            for number, line in enumerate(stream, start=1):
+                if not line.isspace():
+                    yield number, line
+    except (OSError, EOFError, zlib.error) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or "damaged gzip file"
+        raise UsageError(f"{path}: cannot be read ({reason}); expected clicks as JSON lines") from None
+
+
+def _unpacked(raw: IO[bytes]) -> IO[bytes]:
+    packed = raw.read(2) == _GZIP_MAGIC
+    raw.seek(0)
+    return cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw
