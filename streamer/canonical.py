@@ -34,6 +34,7 @@ _AUTHORITY = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//([^/]*)", re.IGNORECASE)
 _BARE_HOST = re.compile(r"(?:[\w-]+\.)+[a-z]{2,}(?=[/:]|$)", re.IGNORECASE)
 _PLACEHOLDER = re.compile(r":(?:email|iban|card|ssn|phone|account)")
 
+_PLAIN = re.compile(r"(?:https?://[a-z0-9.-]+(?::[0-9]+)?)?((?:/[a-z-]{1,32}){1,3})(?:/([0-9]{1,7}))?/?")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_]+")
 _LONG_WORD = 32
@@ -117,6 +118,21 @@ def path_of(url: str) -> str | None:
             if len(kept) == PATH_DEPTH:
                 break
     return "/" + "/".join(kept)
+
+
+def plain_path_of(url: str) -> str | None:
+    """What `path_of` gives, at a tenth of its cost, for the usual address: plain words and at most a number.
+
+    None for any other address. Worth not remembering: shops have an address for every product.
+    """
+    plain = _PLAIN.fullmatch(url)
+    if plain is None:
+        return None
+    words: str = plain[1]
+    number: str | None = plain[2]
+    if number is None or words.count("/") == PATH_DEPTH:
+        return words
+    return f"{words}/:id" if len(number) >= _ID_DIGITS else f"{words}/{number}"
 
 
 def host_of(url: str) -> str | None:

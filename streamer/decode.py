@@ -20,7 +20,7 @@ import msgspec
 from schemas import codec
 from schemas.click import Click
 from streamer.bots import is_crawler
-from streamer.canonical import MAX_SCANNED, Memo, cut, host_of, label, path_of, search_query
+from streamer.canonical import MAX_SCANNED, Memo, cut, host_of, label, path_of, plain_path_of, search_query
 
 Format = Literal["auto", "json", "avro"]
 Stage = Literal["decode", "validate"]
@@ -49,6 +49,8 @@ _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _FIELD_IN_ERROR = re.compile(r"`(?:\$\.)?(\w+)`")
 _PATHS_KEPT = 32_768
+_UNSEEN = ""
+"""Stands for a path that is not known; no path is empty."""
 _QUERIES_KEPT = 32_768
 _HOSTS_KEPT = 4096
 _LABELS_KEPT = 8192
@@ -158,6 +160,10 @@ class ClickDecoder:
         if dwell_ms is not None:
             wire.dwell_ms = dwell_ms = int(dwell_ms) if 0 <= dwell_ms <= MAX_DWELL_MS else None
 
+        path = self._known_paths.get(url, _UNSEEN)
+        if path is _UNSEEN:
+            assert url is not None
+            path = plain_path_of(url) or self._paths.of(url)
         labels = self._known_labels
         try:
             event_type = labels[wire.event_type]
@@ -167,7 +173,7 @@ class ClickDecoder:
                 event_id,
                 event_type or "",
                 labels[wire.page_type],
-                self._known_paths[url],
+                path,
                 dwell_ms,
                 self._known_queries[wire.search_query],
                 labels[wire.element],
@@ -179,7 +185,7 @@ class ClickDecoder:
             )
         except KeyError:  # some text hasn't been seen before, or isn't to be remembered
             crawler = self._crawlers.of(wire.user_agent)
-            click = self._with_new_text(wire, timestamp, event_id)
+            click = self._with_new_text(wire, timestamp, event_id, path)
         if not click.event_type:
             rule = "empty" if len(wire.event_type) <= MAX_SCANNED else "too_long"
             raise Rejected("validate", f"{rule}:event_type")
@@ -211,14 +217,14 @@ class ClickDecoder:
             record["price"] = None
         return _Wire(**record)
 
-    def _with_new_text(self, wire: _Wire, timestamp: int, event_id: str) -> Click:
+    def _with_new_text(self, wire: _Wire, timestamp: int, event_id: str, path: str | None) -> Click:
         label_of = self._labels.of
         return Click(
             timestamp=timestamp,
             event_id=event_id,
             event_type=label_of(wire.event_type) or "",
             page_type=label_of(wire.page_type),
-            path=self._paths.of(wire.page_url),
+            path=path,
             dwell_ms=wire.dwell_ms,  # type: ignore[arg-type]  # made an int before
             search_query=self._queries.of(wire.search_query),
             element=label_of(wire.element),

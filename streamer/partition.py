@@ -51,6 +51,7 @@ class Taken(NamedTuple):
     dead: list[Forwarded]
 
 
+_JOINED = Outcome.JOINED
 Decode = Callable[[bytes | None, int, str], Arrived | None]
 
 
@@ -96,19 +97,20 @@ class Partition:
 
         Stops early when it `is_full`. Records below `position` were taken in before and are skipped.
         """
+        clock, position = self.sessionizer.clock, self.position
+        if self.is_full:
+            return start
         for index in range(start, len(records)):
-            if self.is_full:
-                return index
             record = records[index]
-            if record.offset < self.position:
+            if record.offset < position:
                 continue
-            self._arrive(record.timestamp)
-            if self.sessionizer.has_due:  # more closed by silence than one take may hold
-                return index
-            self._take_in(record)
+            if record.timestamp > clock.now or record.timestamp < self._ticked_to:
+                self._arrive(record.timestamp)
+                if self.sessionizer.has_due:  # more closed by silence than one take may hold
+                    return index
             self.position = record.offset + 1
-            if self.sessionizer.has_due:
-                self._close_due()
+            if self._take_in(record) and self.is_full:
+                return index + 1
         return len(records)
 
     def tick(self, now_ms: int) -> None:
@@ -147,26 +149,25 @@ class Partition:
         if self.sessionizer.has_due:
             self._close_due()
 
-    def _take_in(self, record: Record) -> None:
+    def _take_in(self, record: Record) -> bool:
+        """One record to its end; returns whether anything may have piled up."""
         accounts, sessionizer = self.accounts, self.sessionizer
         accounts.received += 1
-        arrival = sessionizer.clock.now
         try:
-            arrived = self._decode(record.value, arrival, self._id_prefix + str(record.offset))
+            arrived = self._decode(record.value, sessionizer.clock.now, f"{self._id_prefix}{record.offset}")
         except Rejected as rejected:
             self._dead_letter(record, rejected.stage, rejected.reason)
-            return
+            return True
         if arrived is None:
             accounts.filtered += 1
-            return
-        merged = sessionizer.merged_duplicates
+            return False
         outcome = sessionizer.add(
             arrived.visitor_id, arrived.click, record.offset, arrived.user_id, arrived.crawler
         )
-        accounts.duplicates += sessionizer.merged_duplicates - merged
-        if outcome is Outcome.JOINED:
-            return
-        if outcome is Outcome.DUPLICATE:
+        if outcome is _JOINED:
+            if not sessionizer.has_due and not sessionizer.merged_duplicates:
+                return False
+        elif outcome is Outcome.DUPLICATE:
             accounts.duplicates += 1
         elif outcome is Outcome.LATE:
             accounts.late += 1
@@ -174,6 +175,11 @@ class Partition:
             self._pending.late.append(Forwarded(record.key, record.value, headers))
         else:
             self._dead_letter(record, "validate", outcome.value)
+        accounts.duplicates += sessionizer.merged_duplicates
+        sessionizer.merged_duplicates = 0
+        if sessionizer.has_due:
+            self._close_due()
+        return True
 
     def _dead_letter(self, record: Record, stage: str, reason: str) -> None:
         self.accounts.dead_lettered += 1

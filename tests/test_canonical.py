@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamer.canonical import MAX_REMEMBERED, Memo, cut, host_of, label, path_of, search_query
+from streamer.canonical import MAX_REMEMBERED, Memo, cut, host_of, label, path_of, plain_path_of, search_query
 
 
 @pytest.mark.parametrize(
@@ -208,3 +208,25 @@ def test_a_memo_knows_what_is_personal_by_its_hash_alone(text: str) -> None:
     assert memo.of(text) == memo.of(text) == path_of(text)
     assert made == [text]
     assert text not in repr([memo.known, memo._by_hash])
+
+
+ADDRESS_PARTS = st.sampled_from(
+    [
+        *("https://a.example", "http://a-b.example:80", "//", "/", ":", ".", " ", "-"),
+        *("/loans", "/Loans", "/12", "/1234", "/12345678", "/a-b", "/%41", "//b"),
+        "/" + "x" * 33,
+    ]
+)
+
+
+@settings(max_examples=2000)
+@given(st.lists(ADDRESS_PARTS, max_size=7).map("".join))
+def test_the_quick_way_to_a_path_gives_the_same_or_nothing(url: str) -> None:
+    quick = plain_path_of(url)
+    assert quick is None or quick == path_of(url)
+
+
+def test_the_quick_way_knows_the_usual_addresses() -> None:
+    assert plain_path_of("https://shop.example.com/search/123456") == "/search/:id"
+    assert plain_path_of("https://bank.example/loans/mortgage/rates/7") == "/loans/mortgage/rates"
+    assert plain_path_of("/help/12") == "/help/12"
