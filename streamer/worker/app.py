@@ -26,6 +26,9 @@ class WorkerApp(faust.App):
     client_arguments: ClientArguments
     session_table: SessionTable
 
+    def _create_directories(self) -> None:
+        """None: all state is in Kafka, and a worker may run where nothing can be written."""
+
 
 def create_app(
     settings: Settings, arguments: ClientArguments, table: SessionTable, instance_id: str | None = None

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import structlog
 from prometheus_client import start_http_server
+
 from models.bundle import default_bundle, load_bundle
 from models.scorer import Scored, ScoreError, Scorer
-
 from schemas.click import Session
 from streamer.decode import ClickDecoder
 from streamer.kafka.client import client_arguments

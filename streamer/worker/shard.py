@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
-from models.scorer import Scored, ScoreError
 
+from models.scorer import Scored, ScoreError
 from schemas.click import Session
 from streamer.core.window import OpenSession
 from streamer.dead_letter import Header
