@@ -1,24 +1,26 @@
 """Clusters of embeddings on the unit sphere: how many, which, and which belong together.
 
-How many: the largest number at which clusterings of independent halves of the sessions still agree. Runs
+How many: the largest number of which most are found again in random halves of the sessions. Runs
 single-threaded, for scikit-learn sums in another order with more threads.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.cluster import AgglomerativeClustering, KMeans
-from sklearn.metrics import adjusted_rand_score, silhouette_score
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
 _FEWEST = 2
+_RECURS, _DISSOLVED = 0.75, 0.5
 _SILHOUETTE_SAMPLE = 3000
 
 
@@ -39,53 +41,82 @@ class Sphere:
         return projected
 
 
-def stable_count(points: Float32, most: int, wanted: float, halves: int, rng: np.random.Generator) -> int:
-    """The largest number of clusters whose agreement reaches `wanted`, else the one that agrees best."""
-    agreement = {
-        k: _agreement(points, k, halves, rng) for k in range(_FEWEST, min(most, len(points) // 4) + 1)
-    }
-    if not agreement:
-        return 1
-    stable = [k for k, value in agreement.items() if value >= wanted]
-    return max(stable) if stable else max(agreement, key=lambda k: (agreement[k], k))
+@dataclass(frozen=True)
+class Clustering:
+    centres: Float32
+    """[k, D] unit vectors"""
+    recurrence: npt.NDArray[np.float64]
+    """[k]: how well each cluster is found again in random halves, as mean Jaccard similarity."""
 
 
-def _agreement(points: Float32, k: int, halves: int, rng: np.random.Generator) -> float:
-    """Mean adjusted Rand index, on all points, of clusterings fitted to random halves."""
-    labels = []
+def stable_clustering(
+    points: Float32, most: int, wanted: float, halves: int, rng: np.random.Generator
+) -> Clustering:
+    """The clustering into as many clusters as possible of which a share of `wanted` recurs.
+
+    A cluster recurs from a Jaccard similarity of 0.75 on, and below 0.5 is dissolved (Hennig 2007,
+    Cluster-wise assessment of cluster stability). If no number of clusters reaches `wanted`, the one with
+    the best mean is taken.
+    """
+    # Sessions that are all alike recur in any number: there are no more clusters than distinct points.
+    distinct = len(np.unique(points.round(3), axis=0))
+    largest = min(most, len(points) // 4, distinct // 2)
+    found = [_clustering(points, k, halves, rng) for k in range(_FEWEST, largest + 1)]
+    if not found:
+        return Clustering(_unit(points.mean(0, keepdims=True)), np.ones(1))
+    stable = [each for each in found if (each.recurrence >= _RECURS).mean() >= wanted]
+    return stable[-1] if stable else max(found, key=lambda each: float(each.recurrence.mean()))
+
+
+def _clustering(points: Float32, k: int, halves: int, rng: np.random.Generator) -> Clustering:
+    centres = _unit(_fit(points, k, rng, starts=3).cluster_centers_)
+    labels = nearest(points, centres)
+    similar = []
     for _ in range(halves):
         half = rng.permutation(len(points))[: len(points) // 2]
-        labels.append(_fit(points[half], k, rng, starts=1).predict(points))
-    return float(np.mean([adjusted_rand_score(a, b) for a, b in combinations(labels, 2)]))
+        similar.append(_jaccard(labels, _fit(points[half], k, rng, starts=3).predict(points), k))
+    return Clustering(centres, np.mean(similar, axis=0))
 
 
-def centres_of(points: Float32, k: int, rng: np.random.Generator) -> Float32:
-    """[k, D] unit vectors."""
-    return _unit(_fit(points, k, rng, starts=8).cluster_centers_)
+def _jaccard(labels: Int64, others: Int64, k: int) -> npt.NDArray[np.float64]:
+    """[k]: of each cluster of `labels`, its best Jaccard similarity with a cluster of `others`."""
+    both = np.zeros((k, k))
+    np.add.at(both, (labels, others), 1)
+    either = both.sum(1, keepdims=True) + both.sum(0, keepdims=True) - both
+    best: npt.NDArray[np.float64] = (both / np.maximum(either, 1)).max(1)
+    return best
 
 
 def _fit(points: Float32, k: int, rng: np.random.Generator, starts: int) -> KMeans:
     seed = int(rng.integers(2**31))
-    with threadpool_limits(limits=1):
+    with threadpool_limits(limits=1), warnings.catch_warnings():
+        # A half may have fewer distinct points than clusters; what agrees is looked at afterwards.
+        warnings.simplefilter("ignore", ConvergenceWarning)
         return KMeans(k, n_init=starts, random_state=seed, max_iter=100).fit(points)
 
 
-def pruned(points: Float32, centres: Float32, near_duplicate: float, min_share: float) -> Float32:
-    """Merges centres with a higher cosine than `near_duplicate`, then drops those of too few points."""
-    labels = nearest(points, centres)
-    weight = np.bincount(labels, minlength=len(centres)).astype(np.float32)
+def pruned(points: Float32, found: Clustering, near_duplicate: float, min_share: float) -> Float32:
+    """[k', D]: without dissolved clusters, near-duplicates merged, without clusters of too few points."""
+    lasting = found.recurrence >= min(_DISSOLVED, found.recurrence.max())
+    centres = _merged(points, found.centres[lasting], near_duplicate)
+    share = np.bincount(nearest(points, centres), minlength=len(centres)) / len(points)
+    kept: Float32 = centres[share >= min(min_share, share.max())]
+    return kept
+
+
+def _merged(points: Float32, centres: Float32, near_duplicate: float) -> Float32:
+    """Merges the two nearest centres as long as their cosine is higher than `near_duplicate`."""
+    weight = np.bincount(nearest(points, centres), minlength=len(centres)).astype(np.float32)
     while len(centres) > 1:
         cosine = centres @ centres.T - 2 * np.eye(len(centres), dtype=np.float32)
         a, b = np.unravel_index(int(cosine.argmax()), cosine.shape)
         if cosine[a, b] <= near_duplicate:
             break
-        merged = weight[a] * centres[a] + weight[b] * centres[b]
+        centres[a] = weight[a] * centres[a] + weight[b] * centres[b]
         weight[a] += weight[b]
-        centres = _unit(np.delete(np.where(np.arange(len(centres))[:, None] == a, merged, centres), b, 0))
+        centres = _unit(np.delete(centres, b, axis=0))
         weight = np.delete(weight, b)
-    share = np.bincount(nearest(points, centres), minlength=len(centres)) / len(points)
-    kept: Float32 = centres[share >= min(min_share, share.max())]
-    return kept
+    return centres
 
 
 def nearest(points: Float32, centres: Float32) -> Int64:

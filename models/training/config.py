@@ -41,11 +41,11 @@ class TrainConfig:
 
     # keyless taxonomy
     max_intents: int = 32
-    taxonomy_sample: int = 8000
+    taxonomy_sample: int = 10_000
     clear_clicks: int = 3
     """Clusters are found on sessions with at least so many clicks; shorter ones blur them."""
-    stability: float = 0.8
-    """Agreement (adjusted Rand index) of clusterings of independent halves that counts as stable."""
+    recurring_share: float = 0.75
+    """Share of the clusters that must be found again in random halves of the sessions."""
     halves: int = 4
     near_duplicate: float = 0.9
     """Clusters whose centres have a higher cosine are merged."""

@@ -21,6 +21,7 @@ from models.training.config import TrainConfig
 from models.training.teacher import Float32, SoftLabels
 
 _BINS = 15
+_LEAST_VARIANCE = 1e-6
 
 
 class Head(nn.Module):
@@ -92,7 +93,9 @@ def _set_statistics(head: Head, embeddings: Float32, soft: Float32) -> None:
     centres = np.stack(
         [embeddings[labels == k].mean(0) if (labels == k).any() else mean for k in range(soft.shape[1])]
     )
-    precision = LedoitWolf().fit(embeddings - centres[labels]).precision_
+    covariance = LedoitWolf().fit(embeddings - centres[labels]).covariance_
+    # Sessions that are all alike have no spread: the floor keeps the inverse finite.
+    precision = np.linalg.inv(covariance + _LEAST_VARIANCE * np.eye(len(mean)))
     whiten = np.linalg.cholesky(precision)
     head.mean.copy_(torch.from_numpy(mean))
     head.scale.copy_(torch.from_numpy(1 / np.maximum(std, 1e-6)))

@@ -35,15 +35,10 @@ class KeylessTeacher:
         sphere = clusters.Sphere.of(train.embeddings)
         points = sphere.project(train.embeddings)
         sample = points[self._clear_sample(train, rng)]
-        count = clusters.stable_count(
-            sample, self.config.max_intents, self.config.stability, self.config.halves, rng
+        found = clusters.stable_clustering(
+            sample, self.config.max_intents, self.config.recurring_share, self.config.halves, rng
         )
-        centres = clusters.pruned(
-            sample,
-            clusters.centres_of(sample, count, rng),
-            self.config.near_duplicate,
-            self.config.min_share,
-        )
+        centres = clusters.pruned(sample, found, self.config.near_duplicate, self.config.min_share)
         labels = clusters.nearest(points, centres)
         order = np.argsort(-np.bincount(labels, minlength=len(centres)), kind="stable")
         centres, labels = centres[order], np.argsort(order)[labels]
@@ -59,7 +54,8 @@ class KeylessTeacher:
             )
 
         notes: dict[str, float | int | str] = {
-            "clusters": count,
+            "clusters": len(found.centres),
+            "recurrence": round(float(found.recurrence.mean()), 3),
             "concentration": round(mixture.concentration, 3),
             "background": round(mixture.background, 4),
             "sessions": len(sample),

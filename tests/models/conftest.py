@@ -9,9 +9,21 @@ from models.scorer import Scorer
 from tests.models.hand_made import bank_sessions
 
 SMALL = {
-    "dim": 16, "heads": 2, "hidden": 32, "epochs": 1, "batch": 64, "min_count": 3, "min_term_visitors": 3,
-    "taxonomy_sample": 300, "max_intents": 6, "halves": 2, "head_epochs": 10, "head_hidden": 32,
-}  # fmt: skip
+    "dim": 16,
+    "heads": 2,
+    "hidden": 32,
+    "epochs": 6,
+    "batch": 32,
+    "learning_rate": 5e-3,
+    "min_count": 3,
+    "min_term_visitors": 3,
+    "taxonomy_sample": 300,
+    "max_intents": 6,
+    "halves": 2,
+    "head_epochs": 20,
+    "head_batch": 32,
+    "head_hidden": 32,
+}
 """A training configuration that takes seconds."""
 
 

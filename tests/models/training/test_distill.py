@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from models.training.config import TrainConfig
+from models.training.distill import Distilled, distil, expected_calibration_error, outputs
+from models.training.teacher import Float32, SoftLabels
+
+CONFIG = TrainConfig(head_hidden=32, head_epochs=30, head_batch=64)
+
+
+def three_groups(count: int, seed: int) -> tuple[Float32, SoftLabels]:
+    """Embeddings around three points, and what a teacher that is sure of 80 % says of them."""
+    rng = np.random.default_rng(seed)
+    group = rng.integers(0, 3, count)
+    embeddings = (4 * np.eye(3, 8)[group] + rng.normal(size=(count, 8))).astype(np.float32)
+    soft = np.full((count, 3), 0.1, np.float32)
+    soft[np.arange(count), group] = 0.8
+    return embeddings, SoftLabels(np.arange(count), soft)
+
+
+@pytest.fixture(scope="module")
+def distilled() -> Distilled:
+    train, validation = three_groups(600, 0), three_groups(300, 1)
+    return distil(*train, *validation, CONFIG, torch.Generator().manual_seed(0))
+
+
+def test_the_head_learns_what_the_teacher_says_and_how_sure_it_is(distilled: Distilled) -> None:
+    embeddings, labels = three_groups(300, 2)
+    logits, _ = outputs(distilled.head, embeddings)
+    probabilities = distilled.calibration.probabilities(logits)
+    assert (probabilities.argmax(1) == labels.probabilities.argmax(1)).mean() > 0.9
+    # The head can't be sure where the groups overlap.
+    assert probabilities.max(1).mean() == pytest.approx(0.8, abs=0.05)
+    assert expected_calibration_error(probabilities, labels.probabilities) < 0.1
+
+
+def test_one_in_a_hundred_validation_sessions_is_novel_and_what_is_far_away_is(distilled: Distilled) -> None:
+    embeddings, _ = three_groups(300, 1)
+    limit = distilled.calibration.max_novelty
+    assert (outputs(distilled.head, embeddings)[1] > limit).mean() == pytest.approx(0.01, abs=0.005)
+    far = (embeddings + 10).astype(np.float32)
+    assert (outputs(distilled.head, far)[1] > limit).all()
+
+
+def test_labels_of_some_sessions_are_enough() -> None:
+    (train, soft), (validation, _) = three_groups(600, 0), three_groups(300, 1)
+    few = SoftLabels(np.arange(0, 600, 6), soft.probabilities[::6])
+    found = distil(
+        train, few, validation, SoftLabels(np.arange(5), soft.probabilities[:5]), CONFIG, torch.Generator()
+    )
+    assert found.head.decide.out_features == 3
+
+
+def test_calibration_error_is_the_gap_between_claimed_and_given() -> None:
+    claimed = np.array([[0.9, 0.1], [0.9, 0.1]], np.float32)
+    given = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
+    assert expected_calibration_error(claimed, given) == pytest.approx(0.4)
+    assert expected_calibration_error(given, given) == 0.0

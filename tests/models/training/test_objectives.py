@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from models.tokenizer import Tokenizer
+from models.training.config import TrainConfig
+from models.training.corpus import Corpus, pick
+from models.training.encoder import Encoder
+from models.training.objectives import Objectives, _bag_loss, _halves
+from models.training.pretrain import new_encoder, pretrain
+from tests.models.hand_made import bank_sessions, of_length
+
+CONFIG = TrainConfig(dim=16, heads=2, hidden=32, epochs=4, batch=32, learning_rate=5e-3, min_count=3)
+
+
+def a_corpus() -> tuple[Tokenizer, Corpus]:
+    sessions = bank_sessions(240)
+    tokenizer = Tokenizer.fit(sessions, min_count=3)
+    return tokenizer, Corpus.of(sessions, tokenizer)
+
+
+def made(tokenizer: Tokenizer) -> tuple[Encoder, Objectives]:
+    encoder = new_encoder(tokenizer, CONFIG, torch.Generator().manual_seed(1))
+    objectives = Objectives(encoder, CONFIG)
+    objectives.initialize(torch.Generator().manual_seed(2))
+    return encoder, objectives
+
+
+def test_every_objective_falls_during_pretraining() -> None:
+    tokenizer, corpus = a_corpus()
+    losses = pretrain(corpus, tokenizer, CONFIG, torch.Generator().manual_seed(0), lambda *_: None).losses
+    assert all(losses[-1][name] < losses[0][name] for name in ("masked", "rest", "contrast"))
+
+
+def test_padding_rows_stay_zero_during_pretraining() -> None:
+    tokenizer, corpus = a_corpus()
+    encoder = pretrain(corpus, tokenizer, CONFIG, torch.Generator().manual_seed(0), lambda *_: None).encoder
+    for table in (encoder.events.rows, encoder.session.rows, encoder.queries):
+        assert table.weight[0].abs().max() == 0
+
+
+def test_a_hidden_field_is_not_seen() -> None:
+    """With everything hidden, what the fields were makes no difference to the encoder."""
+    tokenizer, corpus = a_corpus()
+    hide_all = TrainConfig(dim=16, heads=2, hidden=32, mask_events=1.0, mask_fields=1.0, mask_session=1.0)
+    encoder, _ = made(tokenizer)
+    objectives = Objectives(encoder, hide_all)
+    seen = []
+    encoder.hidden_states = lambda tokens, extra: (
+        seen.append(tokens)
+        or torch.zeros(  # type: ignore[assignment,method-assign,func-returns-value,misc]
+            tokens.lengths.shape[0], 1 + tokens.dwell_z.shape[1], 16
+        )
+    )
+    shelf = corpus.shelves[0]
+    objectives._masked(encoder, pick(shelf.tokens, torch.arange(20)), torch.Generator().manual_seed(0))
+    (tokens,) = seen
+    assert not tokens.event_ids.any()
+    assert not tokens.dwell_z.any()
+    assert not tokens.query_slot.any()
+    assert not tokens.session_ids.any()
+
+
+def test_two_halves_are_the_session_and_short_sessions_have_none() -> None:
+    tokenizer, corpus = a_corpus()
+    tokens = corpus.shelves[0].tokens
+    halves = _halves(tokens, torch.Generator().manual_seed(0))
+    assert halves is not None
+    first, second, rows = halves
+    assert torch.equal(first.lengths + second.lengths, tokens.lengths[rows])
+    assert first.lengths.min() >= 1
+    assert second.lengths.min() >= 1
+    short = Corpus.of([of_length(1)] * 4, tokenizer).shelves[0].tokens
+    assert _halves(short, torch.Generator()) is None
+
+
+def test_other_sessions_of_the_same_visitor_are_no_negatives() -> None:
+    tokenizer, _ = a_corpus()
+    _, objectives = made(tokenizer)
+    embeddings = torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
+    others = embeddings.flip(0)
+    alone = objectives._contrast(embeddings, others, torch.arange(4))
+    same = objectives._contrast(embeddings, others, torch.zeros(4, dtype=torch.int64))
+    assert same.item() == pytest.approx(0.0, abs=1e-6)
+    assert alone.item() > 1
+
+
+def test_a_bag_counts_its_ids_and_empty_bags_do_not_count() -> None:
+    logits = torch.log(torch.tensor([[1e-9, 0.5, 0.25, 0.25], [1e-9, 0.1, 0.1, 0.8]]))
+    loss = _bag_loss(logits, torch.tensor([[1, 2, 0], [0, 0, 0]]))
+    assert loss.item() == pytest.approx(-(torch.tensor([0.5, 0.25]).log().mean().item()), abs=1e-5)

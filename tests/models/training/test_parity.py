@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from models.runtime import Outputs, Runtime
+from models.training import parity
+from models.training.distill import Head
+from models.training.encoder import Encoder, EncoderShape
+from models.training.export import BATCH_OF_LENGTH
+from models.training.graphs import encoder_graph, head_graph
+
+SHAPE = EncoderShape((40, 40, 40, 40, 40, 40, 40, 40, 17, 17), (35, 35, 25), dim=16, heads=2, hidden=32)
+
+Modules = tuple[Encoder, Head]
+Graphs = tuple[bytes, bytes]
+
+
+@pytest.fixture(scope="module")
+def modules() -> Modules:
+    generator = torch.Generator().manual_seed(0)
+    encoder, head = Encoder(SHAPE), Head(16, 8, 5)
+    encoder.initialize(generator)
+    for buffer in head.parameters():
+        torch.nn.init.normal_(buffer, generator=generator)
+    head.centres.copy_(torch.randn(5, 16, generator=generator))
+    return encoder.eval(), head.eval()
+
+
+@pytest.fixture(scope="module")
+def graphs(modules: Modules) -> Graphs:
+    return encoder_graph(modules[0]), head_graph(modules[1])
+
+
+def test_torch_and_onnxruntime_agree_at_odd_shapes(modules: Modules, graphs: Graphs) -> None:
+    runtime = Runtime(*graphs, BATCH_OF_LENGTH)
+    assert parity.parity_error(*modules, graphs, runtime) <= parity.MAX_ERROR
+
+
+def test_a_graph_of_other_weights_is_noticed(modules: Modules, graphs: Graphs) -> None:
+    other = Encoder(SHAPE)
+    other.initialize(torch.Generator().manual_seed(1))
+    with pytest.raises(parity.ExportError, match="torch and onnxruntime differ"):
+        parity.parity_error(other.eval(), modules[1], graphs, Runtime(*graphs, BATCH_OF_LENGTH))
+
+
+def test_results_are_bit_equal_whatever_the_neighbours(graphs: Graphs) -> None:
+    runtime = Runtime(*graphs, BATCH_OF_LENGTH)
+    assert parity.check_neighbours(SHAPE, runtime) == len(BATCH_OF_LENGTH) * parity.NEIGHBOUR_SETS
+
+
+def test_a_result_that_changes_with_its_neighbours_is_noticed(graphs: Graphs) -> None:
+    class Leaky(Runtime):
+        def run(self, encoded: object) -> Outputs:
+            found = super().run(encoded)  # type: ignore[arg-type]
+            return found._replace(embeddings=found.embeddings + np.float32(1e-7) * len(found.embeddings))
+
+    with pytest.raises(parity.ExportError, match="changes with its neighbours"):
+        parity.check_neighbours(SHAPE, Leaky(*graphs, BATCH_OF_LENGTH))
+
+
+def test_the_same_weights_give_the_same_bytes(modules: Modules, graphs: Graphs) -> None:
+    assert (encoder_graph(modules[0]), head_graph(modules[1])) == graphs
