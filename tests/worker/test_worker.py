@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import time
+from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
+from models.bundle import default_bundle
+from streamer.kafka.embedded import EmbeddedKafka
 from streamer.kafka.topics import create_topics, declared_topics
+from streamer.settings import load_settings
 from streamer.worker.kill_points import KillPoint
 from tests.bad_clicks import BAD_CLICKS
 from tests.conftest import FreshSettings
@@ -204,3 +209,46 @@ def test_records_of_an_aborted_transaction_are_not_clicks(fresh_settings: FreshS
     asyncio.run(send_in_transactions())
     assert Worker(settings, "--drain").end() == 0
     assert published(settings) == oracle(clicks)
+
+
+def test_a_broker_that_dies_while_running_is_waited_for(tmp_path: Path, own_names: dict[str, str]) -> None:
+    clicks = some_clicks(100, seed=9)
+    half = len(clicks) // 2
+    with EmbeddedKafka(tmp_path / "kafka") as broker:
+        settings = load_settings(
+            overrides={"kafka.bootstrap_servers": broker.bootstrap, **own_names}, environ={}
+        )
+        set_up(settings)
+        send(settings, as_messages(clicks[:half]))
+        worker = Worker(settings)
+        wait_until(lambda: len(published(settings)) > 5)
+        broker.kill()
+        time.sleep(3)
+        broker.start()
+        send(settings, as_messages(clicks[half:]))
+        before = len(published(settings))
+        wait_until(lambda: len(published(settings)) > before, timeout_s=90)
+        assert worker.process.poll() is None, worker.log
+        worker.signal(signal.SIGTERM)
+        assert worker.end() == 0, worker.log
+        assert Worker(settings, "--drain").end() == 0
+        assert published(settings) == oracle(clicks)
+
+
+def test_without_a_broker_at_the_start_a_worker_says_so_and_ends(fresh_settings: FreshSettings) -> None:
+    nowhere = fresh_settings({"kafka.bootstrap_servers": "127.0.0.1:9", "kafka.connect_timeout_s": 1})
+    worker = Worker(nowhere)
+    assert worker.end(30) == 1
+    assert "no Kafka broker answers at 127.0.0.1:9" in worker.log
+
+
+def test_a_damaged_bundle_is_refused_before_anything_is_read(
+    fresh_settings: FreshSettings, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "bundle"
+    shutil.copytree(default_bundle(), damaged)
+    (damaged / "encoder.onnx").write_bytes(b"\0")
+    worker = Worker(fresh_settings({"model.bundle": str(damaged)}))
+    assert worker.end(30) == 1
+    assert "encoder.onnx" in worker.log
+    assert "Traceback" not in worker.log
