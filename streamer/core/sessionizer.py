@@ -164,16 +164,20 @@ class Sessionizer:
         """Sessions that the last record, or silence, has closed, in closing order.
 
         At most `limit`, except that what one click closes by caps and end events (up to three) comes at
-        once. Call again while `has_due`. Any prefix is a valid state: a restored sessionizer goes on there.
+        once, after what is due of the same visitor. Call again while `has_due`. Any prefix is a valid
+        state: a restored sessionizer goes on there.
         """
-        closed = [
-            window.close(reason, self.clock.now, self._rules_version) for window, reason in self._closing
-        ]
+        closed: list[Session] = []
+        for window, reason in self._closing:
+            # A visitor's sessions come in their order, so that the last one published is the latest.
+            closed += [self._close(w) for w in self._due[::-1] if w.visitor_id == window.visitor_id]
+            self._due = [w for w in self._due if w.visitor_id != window.visitor_id]
+            closed.append(window.close(reason, self.clock.now, self._rules_version))
         self._closing.clear()
+        if not self._due:
+            self._find_due()
         while self._due and len(closed) < limit:
-            window = self._due.pop()
-            self._detach(window)
-            closed.append(window.close(self._due_reason, self._closing_time(window), self._rules_version))
+            closed.append(self._close(self._due.pop()))
             if not self._due:
                 self._find_due()
         self.has_due = bool(self._due) or len(closed) >= limit
@@ -222,11 +226,12 @@ class Sessionizer:
     def _merge(
         self, earlier: OpenSession, later: OpenSession, click: Click, id_hash: bytes, offset: int
     ) -> OpenSession:
-        """Join two windows by a click that touches both. A dropped duplicate may bring the end forward."""
+        """Join two windows by a click that touches both."""
         later.add(click, id_hash, offset)
         self._detach(earlier)
         self.merged_duplicates += later.absorb(earlier)
-        self._deadlines.note(later.visitor_id, self._window_end(later))
+        # The earlier one's deadline stands for both. A dropped duplicate may bring the end forward, but not
+        # to before the click, which comes after that deadline's window.
         return later
 
     # -- caps and end events
@@ -305,6 +310,11 @@ class Sessionizer:
 
     def _tie_breaker(self, window: OpenSession) -> str:
         return window.session_id(self._rules_version)
+
+    def _close(self, window: OpenSession) -> Session:
+        """Close a window that is due."""
+        self._detach(window)
+        return window.close(self._due_reason, self._closing_time(window), self._rules_version)
 
     def _detach(self, window: OpenSession) -> None:
         self._open.remove(window)

@@ -111,7 +111,8 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
     def absorb(self, other: OpenSession) -> int:
         """Merge `other` in; of clicks with the same event_id the first in log order stays.
 
-        Returns how many clicks were dropped as duplicates.
+        Returns how many clicks were dropped as duplicates. Fields of clicks that were let go before don't
+        come back when a kept one is dropped.
         """
         owners = (self, other)
         entries = [(which, *entry) for which, owner in enumerate(owners) for entry in owner.entries()]

@@ -310,3 +310,15 @@ def test_visitors_whose_sessions_change_or_close_are_named() -> None:
     partition.sessionizer.changed.clear()
     partition.click(5000 + GAP + BOUND + 1, visitor="carl")
     assert partition.sessionizer.changed == {"ann", "carl"}
+
+
+def test_a_session_that_an_end_event_closes_comes_after_the_visitors_earlier_one_that_it_closes_too() -> None:
+    partition = Partition(replace(RULES, end_events=frozenset({"logout"})))
+    partition.click(5000)
+    second = 5000 + GAP + 1
+    partition.clicks(second, second + GAP)
+    ends_the_first = 5000 + GAP + BOUND + 1
+    assert partition.closed == []
+    partition.click(ends_the_first, event_type="logout")
+    assert [(s.started_at, s.close_reason) for s in partition.closed] == [(5000, "gap"), (second, "explicit")]
+    assert len({s.closed_at for s in partition.closed}) == 1

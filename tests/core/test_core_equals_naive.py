@@ -122,7 +122,7 @@ class Stopped:
 
 @pytest.mark.parametrize("rules", ALL_RULES.values(), ids=ALL_RULES)
 @pytest.mark.parametrize("stopped", [False, True], ids=["in_one_go", "stopped_and_restored"])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(seed=st.integers(0, 2**64))
 def test_core_does_what_the_plain_rules_say(rules: SessionRules, stopped: bool, seed: int) -> None:
     dice = random.Random(seed)
@@ -133,3 +133,21 @@ def test_core_does_what_the_plain_rules_say(rules: SessionRules, stopped: bool, 
     assert core.closed == naive.closed
     assert core.merged_duplicates == naive.merged_duplicates
     assert core.core.clock.watermark == naive.watermark
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["in_one_go", "stopped_and_restored"])
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**64))
+def test_core_does_what_the_plain_rules_say_in_sessions_of_hundreds_of_clicks(
+    stopped: bool, seed: int
+) -> None:
+    dice = random.Random(seed)
+    rules = replace(RULES, max_events=250, end_events=frozenset(), idle_after_ms=40)
+    records = [
+        record._replace(end=False, at=max(record.at, record.arrival - 25))
+        for record in random_records(dice, most=700)
+    ]
+    naive = NaivePartition(rules).run(records)
+    core = Stopped(rules, dice if stopped else None).run(records)
+    assert core.outcomes == naive.outcomes
+    assert core.closed == naive.closed

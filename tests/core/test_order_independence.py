@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.click import HEAD_CLICKS, KEPT_CLICKS, TAIL_CLICKS, Session
+from schemas.click import KEPT_CLICKS, Session
 from streamer.core.digest import MultisetDigest
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Outcome, Sessionizer
-from streamer.core.window import OpenSession, event_hash, open_session
 from tests.core.partition import a_click
 from tests.core.test_core_equals_naive import ALL_RULES, random_records
 from tests.oracle import Expected, expected_sessions
@@ -157,36 +156,3 @@ def test_every_click_is_counted_once(rules: SessionRules, seed: int) -> None:
         )
         assert ended[Outcome.JOINED] == closed + core.open_events + core.merged_duplicates
     assert sum(ended.values()) == len(records)
-
-
-# -- kept clicks
-
-pieces = st.lists(st.lists(st.integers(0, 400), min_size=1, max_size=150), min_size=1, max_size=3)
-
-
-@settings(max_examples=150, deadline=None)
-@given(pieces=pieces, dice=st.randoms(use_true_random=False))
-def test_kept_clicks_are_the_first_and_last_of_all_whatever_the_order_and_merges(
-    pieces: list[list[int]], dice: random.Random
-) -> None:
-    every = []
-    windows: list[OpenSession] = []
-    for times in pieces:
-        window = None
-        for at in times:
-            click = a_click(at, f"{dice.randint(0, 9)}-{len(every)}")
-            every.append((click.timestamp, click.event_id))
-            id_hash, offset = event_hash(click.event_id), len(every)
-            if window is None:
-                window = open_session("ann", click, id_hash, offset, 0)
-                windows.append(window)
-            else:
-                window.add(click, id_hash, offset)
-    whole = windows.pop(0)
-    for window in windows:
-        assert whole.absorb(window) == 0
-    every.sort()
-    if len(every) > KEPT_CLICKS:
-        every = every[:HEAD_CLICKS] + every[-TAIL_CLICKS:]
-    assert [(click.timestamp, click.event_id) for click in whole.clicks()] == every
-    assert whole.event_count == sum(map(len, pieces))
