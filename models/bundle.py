@@ -39,7 +39,7 @@ MAX_BYTES: Final = {
 """The files of a bundle besides its manifest, and how large each may be."""
 _MAX_MANIFEST_BYTES = 4 << 20
 _MAX_BATCH = 1024
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 class BundleError(Exception):
@@ -123,7 +123,7 @@ def read_manifest(path: Path) -> tuple[Manifest, bytes]:
 def _check_manifest(manifest: Manifest) -> None:
     if manifest.format != FORMAT:
         raise ValueError(f"{MANIFEST} has format {manifest.format}, expected {FORMAT}")
-    if not _NAME.fullmatch(manifest.name):
+    if not NAME.fullmatch(manifest.name):
         raise ValueError(f"{MANIFEST}: name must be 1 to 64 of a-z, 0-9, dot, dash and underscore")
     if set(manifest.files) != set(MAX_BYTES):
         raise ValueError(f"{MANIFEST} must name exactly the files {', '.join(sorted(MAX_BYTES))}")

@@ -82,6 +82,7 @@ def train(
 
     if simulated == (file is not None):
         raise UsageError("train: expected either a FILE of clicks or --simulated")
+    carried_over = _taxonomy(previous)
     knobs: dict[str, Any] | None = None
     if file is None:
         knobs = {"visitors": visitors, "seed": SIMULATED_SEED}
@@ -93,7 +94,7 @@ def train(
         from models.training.workshop import train as train_all
 
         shop = workshop_of(recipe, work, ctx.obj.settings(), show)
-        manifest = train_all(shop, out, recipe.source, judge_by(truth), _taxonomy(previous))
+        manifest = train_all(shop, out, recipe.source, judge_by(truth), carried_over)
     _report(out, manifest.metrics, json)
 
 
@@ -123,7 +124,8 @@ def pretrain(ctx: typer.Context, work: Work = WORK) -> None:
 @app.command()
 def taxonomy(ctx: typer.Context, work: Work = WORK, previous: Previous = None) -> None:
     """Step 3: make the taxonomy and label sessions with it."""
-    _step(ctx, work, lambda shop: shop.teach(previous=_taxonomy(previous)))
+    carried_over = _taxonomy(previous)
+    _step(ctx, work, lambda shop: shop.teach(previous=carried_over))
 
 
 @app.command()

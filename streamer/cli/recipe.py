@@ -45,6 +45,10 @@ class Recipe:
         cls, file: Path, *, seed: int, epochs: int | None, name: str, simulated: dict[str, Any] | None = None
     ) -> Self:
         """`simulated`: the simulator's settings that differ from its defaults, if it made the file."""
+        from models.bundle import NAME
+
+        if not NAME.fullmatch(name):
+            raise UsageError(f"--name {name!r}: expected 1 to 64 of a-z, 0-9, dot, dash and underscore")
         try:
             with file.open("rb") as clicks:
                 digest = hashlib.file_digest(clicks, "sha256").hexdigest()

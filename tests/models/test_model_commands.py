@@ -1,0 +1,123 @@
+"""`streamer model ...` as a process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+from models.bundle import default_bundle, load_bundle
+from streamer.cli import command_line
+from streamer.cli.invocation import Invocation
+from tests.conftest import RunStreamer
+from tests.models.hand_made import bank_sessions
+
+
+def write_clicks(path: Path, sessions: int) -> Path:
+    lines = []
+    for session in bank_sessions(sessions):
+        for click in session.clicks:
+            fields = {
+                name: getattr(click, name) for name in ("timestamp", "event_id", "event_type", "page_type")
+            }
+            url = f"https://bank.example{click.path}"
+            lines.append(orjson.dumps({"visitor_id": session.visitor_id, "page_url": url, **fields}))
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    return path
+
+
+def test_inspect_shows_the_shipped_bundle_verified(run_streamer: RunStreamer) -> None:
+    result = run_streamer("model", "inspect")
+    assert result.returncode == 0
+    bundle = load_bundle(default_bundle())
+    assert result.stdout.startswith(f"{bundle.model_version}, verified")
+    assert all(intent.label in result.stdout for intent in bundle.taxonomy.intents)
+
+
+def test_inspect_prints_one_json_object(run_streamer: RunStreamer) -> None:
+    shown = json.loads(run_streamer("model", "inspect", str(default_bundle()), "--json").stdout)
+    manifest = json.loads((default_bundle() / "manifest.json").read_text())
+    assert shown["metrics"] == manifest["metrics"]
+    assert len(shown["taxonomy"]["intents"]) >= 8
+
+
+def test_a_damaged_bundle_is_a_clear_message_and_exit_1(run_streamer: RunStreamer, tmp_path: Path) -> None:
+    damaged = Path(shutil.copytree(default_bundle(), tmp_path / "damaged"))
+    (damaged / "encoder.onnx").write_bytes(b"")
+    result = run_streamer("model", "inspect", str(damaged))
+    assert result.returncode == 1
+    assert "encoder.onnx has sha256" in result.stderr
+    assert len(result.stderr.splitlines()) <= 2
+
+
+def test_inspect_works_and_train_says_what_is_missing_without_the_extra(tmp_path: Path) -> None:
+    clicks = write_clicks(tmp_path / "clicks.jsonl", 4)
+
+    def without_torch(*arguments: str) -> subprocess.CompletedProcess[str]:
+        code = "import sys; sys.modules['torch'] = None; from streamer.cli import main; main()"
+        run = [sys.executable, "-c", code, "model", *arguments]
+        return subprocess.run(run, capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    assert without_torch("inspect").returncode == 0
+    result = without_torch("train", str(clicks), "--out", str(tmp_path / "bundle"))
+    assert result.returncode == 1
+    assert "clicks-to-intent[train]" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "either a FILE of clicks or --simulated"),
+        (["clicks.jsonl", "--simulated"], "either a FILE of clicks or --simulated"),
+        (["nowhere.jsonl"], "nowhere.jsonl: cannot be read"),
+        (["clicks.jsonl", "--previous", "clicks.jsonl"], "no taxonomy to carry over"),
+        (["clicks.jsonl", "--name", "A B"], "name"),
+    ],
+)
+def test_a_wrong_call_is_exit_2(
+    run_streamer: RunStreamer, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    write_clicks(tmp_path / "clicks.jsonl", 4)
+    result = run_streamer("model", "train", "--out", "bundle", *arguments)
+    assert result.returncode == 2
+    assert said in result.stderr
+
+
+def test_clicks_that_cannot_train_a_model_are_exit_1(run_streamer: RunStreamer, tmp_path: Path) -> None:
+    (tmp_path / "clicks.jsonl").write_text('{"not": "a click"}\n')
+    result = run_streamer("model", "train", "clicks.jsonl", "--out", "bundle")
+    assert result.returncode == 1
+    assert "too few sessions of people" in result.stderr
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_step_out_of_order_says_what_comes_first(run_streamer: RunStreamer) -> None:
+    result = run_streamer("model", "pretrain", "--work", "empty")
+    assert result.returncode == 2
+    assert "run `streamer model fit` first" in result.stderr
+
+
+def here(*arguments: str) -> None:
+    """In this process: every other one would import torch anew."""
+    command_line().main(["model", *arguments], obj=Invocation(), standalone_mode=False)
+
+
+def test_training_at_once_and_in_steps_write_the_same_bundle(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    clicks = write_clicks(tmp_path / "clicks.jsonl", 120)
+    recipe = (str(clicks), "--epochs", "1", "--name", "mine", "--seed", "3")
+    once, steps, work = (str(tmp_path / name) for name in ("once", "steps", "work"))
+    here("train", *recipe, "--out", once, "--work", str(tmp_path / "other"), "--json")
+    assert json.loads(capsysbinary.readouterr().out)["metrics"]["taxonomy"]["teacher"] == "keyless"
+    here("fit", *recipe, "--work", work)
+    for step in ("pretrain", "taxonomy", "distill"):
+        here(step, "--work", work)
+    here("export", "--work", work, "--out", steps)
+    assert load_bundle(Path(once)).model_version == load_bundle(Path(steps)).model_version
+    assert load_bundle(Path(once)).name == "mine"
