@@ -76,7 +76,9 @@ class NaivePartition:
         """Take in all records, then close what is left."""
         for record in records:
             self.silence(record.arrival)
+            begin = len(self.closed)
             self.outcomes.append(self._take(record))
+            self.closed[begin:] = _in_visitors_order(self.closed[begin:])
         for window in self._in_order(self.open):
             self._close(window, "drain", self.now)
         return self
@@ -186,3 +188,15 @@ class NaivePartition:
                 tuple(ids if len(ids) <= 64 else ids[:16] + ids[-48:]),
             )
         )
+
+
+def _in_visitors_order(closed: list[Closed]) -> list[Closed]:
+    """What one record closed: before what it closes at once, what has come due of the same visitor."""
+    at_once = [each for each in closed if each.reason not in ("gap", "idle")]
+    due = [each for each in closed if each not in at_once]
+    ordered: list[Closed] = []
+    for each in at_once:
+        ordered += [other for other in due if other.visitor == each.visitor]
+        due = [other for other in due if other.visitor != each.visitor]
+        ordered.append(each)
+    return ordered + due
