@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import RunStreamer
 
 from streamer.kafka.embedded import EmbeddedKafka
+from tests.conftest import RunStreamer
 
 ROOT = Path(__file__).parent.parent
 ADDRESSES = (

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import RunStreamer
 
 from streamer import __version__
 from streamer.cli import COMMANDS, main
 from streamer.cli.errors import explain
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.ports import free_ports
+from tests.conftest import RunStreamer
 
 HEAVY = ("torch", "onnxruntime", "faust", "aiokafka", "numpy", "pydantic", "rich", "structlog", "jgo")
 LOADED_BY_HELP = """

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from conftest import FreshSettings, RunStreamer
 
 from schemas.codec import encode
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.settings import Settings
+from tests.conftest import FreshSettings, RunStreamer
 
 TYPED = "what a customer typed"
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FreshSettings
 
 from streamer.kafka.lines import Lines
 from streamer.kafka.partitions import hash_of
@@ -17,6 +16,7 @@ from streamer.kafka.produce import Produced, produce, visitor_key
 from streamer.kafka.subscribe import records
 from streamer.kafka.topics import TopicError, create_topics, declared_topics
 from streamer.settings import Settings
+from tests.conftest import FreshSettings
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from conftest import FreshSettings
 
 from streamer.kafka.start import Start
 from streamer.kafka.subscribe import records
 from streamer.kafka.topics import TopicError, create_topics, declared_topics
 from streamer.settings import Settings
+from tests.conftest import FreshSettings
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from conftest import FreshSettings
 
 from streamer.kafka.topics import TopicError, create_topics, declared_topics, find_drift, find_topic
 from streamer.settings import Settings, load_settings
+from tests.conftest import FreshSettings
 
 
 def config_of(settings: Settings, name: str) -> dict[str, str]:
