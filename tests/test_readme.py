@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -29,3 +30,16 @@ def test_every_folder_with_code_is_in_the_file_map() -> None:
 def test_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_the_figures_of_the_shipped_model_are_those_of_its_manifest() -> None:
+    metrics = json.loads((ROOT / "models/default/manifest.json").read_text())["metrics"]
+    intents, parents = metrics["test"]["intents_against_truth"], metrics["test"]["parents_against_truth"]
+    for value in (
+        f"{intents['nmi']:.3f} ({intents['nmi_chance']:.3f})",
+        f"{parents['nmi']:.3f} ({parents['nmi_chance']:.3f})",
+        f"| {metrics['distillation']['accuracy_against_teacher']:.3f} |",
+        f"| {metrics['distillation']['ece']:.3f} |",
+        f"{intents['sessions']:,} sessions",
+    ):
+        assert value in README, value
