@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from models.queries import words_of
 from models.taxonomy import unused_id
@@ -25,11 +26,13 @@ _NOT_SLUG = re.compile(r"[^a-z0-9]+")
 
 
 def _terms_of_click(click: Click) -> Iterator[str]:
+    words: list[str] = []
     for text in (click.path, click.category, click.page_type, click.element):
         if text:
-            yield from _WORD.findall(text.casefold())
+            words += _WORD.findall(text.casefold())
     if click.search_query:
-        yield from (word for word in words_of(click.search_query) if _WORD.fullmatch(word))
+        words += [word for word in words_of(click.search_query) if _WORD.fullmatch(word)]
+    yield from (word for word in words if word not in ENGLISH_STOP_WORDS)
     if not (click.path or click.category or click.page_type or click.element) and click.product_id:
         yield click.product_id
 

@@ -29,8 +29,8 @@ def test_words_of_too_few_visitors_name_nothing() -> None:
     assert not {"jane", "doe"} & {term for some in terms for term in some}
 
 
-def test_numbers_and_short_words_name_nothing() -> None:
-    sessions = sessions_about("/p/3301/of", "2 x 4", 20)
+def test_numbers_short_words_and_stop_words_name_nothing() -> None:
+    sessions = sessions_about("/p/3301/for", "the 2 x 4", 20)
     assert telling_terms(sessions, np.zeros(20, np.int64), 1, min_visitors=5) == [["start"]]
 
 

@@ -6,6 +6,7 @@ import torch
 from models.tokenizer import Tokenizer
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus, pick
+from models.training.determinism import deterministic
 from models.training.encoder import Encoder
 from models.training.objectives import Objectives, _bag_loss, _halves
 from models.training.pretrain import new_encoder, pretrain
@@ -29,13 +30,17 @@ def made(tokenizer: Tokenizer) -> tuple[Encoder, Objectives]:
 
 def test_every_objective_falls_during_pretraining() -> None:
     tokenizer, corpus = a_corpus()
-    losses = pretrain(corpus, tokenizer, CONFIG, torch.Generator().manual_seed(0), lambda *_: None).losses
+    with deterministic(threads=1):
+        losses = pretrain(corpus, tokenizer, CONFIG, torch.Generator().manual_seed(0), lambda *_: None).losses
     assert all(losses[-1][name] < losses[0][name] for name in ("masked", "rest", "contrast"))
 
 
 def test_padding_rows_stay_zero_during_pretraining() -> None:
     tokenizer, corpus = a_corpus()
-    encoder = pretrain(corpus, tokenizer, CONFIG, torch.Generator().manual_seed(0), lambda *_: None).encoder
+    with deterministic(threads=1):
+        encoder = pretrain(
+            corpus, tokenizer, CONFIG, torch.Generator().manual_seed(0), lambda *_: None
+        ).encoder
     for table in (encoder.events.rows, encoder.session.rows, encoder.queries):
         assert table.weight[0].abs().max() == 0
 
