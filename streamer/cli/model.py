@@ -172,10 +172,15 @@ def inspect(
         typer.echo(f"{step:<13} {_flat(found)}")
 
 
-def _flat(found: Any) -> str:
-    if not isinstance(found, dict):
-        return str(found)
-    return ", ".join(f"{name} {value}" for name, value in found.items() if not isinstance(value, dict | list))
+def _flat(found: dict[str, Any], prefix: str = "") -> str:
+    """Numbers and words of a step's metrics in one line; lists and shares per label are left to --json."""
+    parts = []
+    for name, value in found.items():
+        if isinstance(value, dict) and name != "label_shares":
+            parts.append(_flat(value, f"{prefix}{name}."))
+        elif not isinstance(value, dict | list):
+            parts.append(f"{prefix}{name} {value}")
+    return ", ".join(parts)
 
 
 def _simulate(out: Path, visitors: int, seed: int) -> dict[str, Path]:

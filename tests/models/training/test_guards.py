@@ -15,6 +15,10 @@ from tests.models.hand_made import bank_sessions
 CONFIG = TrainConfig(dim=16, heads=2, hidden=32, epochs=6, batch=32, learning_rate=5e-3, min_count=3)
 
 
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 @pytest.fixture(scope="module")
 def parts() -> tuple[Tokenizer, Corpus, Corpus]:
     sessions = bank_sessions(300)
@@ -26,11 +30,9 @@ def test_a_pretrained_encoder_passes_and_beats_an_untrained_one(
     parts: tuple[Tokenizer, Corpus, Corpus],
 ) -> None:
     tokenizer, train, validation = parts
-    untrained = new_encoder(tokenizer, CONFIG, torch.Generator().manual_seed(1))
+    untrained = new_encoder(tokenizer, CONFIG, seeded(1))
     with deterministic(threads=1):
-        trained = pretrain(
-            train, tokenizer, CONFIG, torch.Generator().manual_seed(0), lambda *_: None
-        ).encoder
+        trained = pretrain(train, tokenizer, CONFIG, seeded(0), lambda *_: None).encoder
         guards = collapse_guards(trained, untrained, train, validation)
     assert guards.passed
     assert guards.probe_accuracy > guards.untrained_accuracy > 0
@@ -39,8 +41,8 @@ def test_a_pretrained_encoder_passes_and_beats_an_untrained_one(
 
 def test_a_collapsed_encoder_does_not_pass(parts: tuple[Tokenizer, Corpus, Corpus]) -> None:
     tokenizer, train, validation = parts
-    untrained = new_encoder(tokenizer, CONFIG, torch.Generator().manual_seed(1))
-    collapsed = new_encoder(tokenizer, CONFIG, torch.Generator().manual_seed(1))
+    untrained = new_encoder(tokenizer, CONFIG, seeded(1))
+    collapsed = new_encoder(tokenizer, CONFIG, seeded(1))
     with torch.no_grad():
         collapsed.norm_out.weight.zero_()
     guards = collapse_guards(collapsed, untrained, train, validation)

@@ -15,6 +15,10 @@ from tests.models.hand_made import bank_sessions, of_length
 CONFIG = TrainConfig(dim=16, heads=2, hidden=32, epochs=4, batch=32, learning_rate=5e-3, min_count=3)
 
 
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 def a_corpus() -> tuple[Tokenizer, Corpus]:
     sessions = bank_sessions(240)
     tokenizer = Tokenizer.fit(sessions, min_count=3)
@@ -22,25 +26,23 @@ def a_corpus() -> tuple[Tokenizer, Corpus]:
 
 
 def made(tokenizer: Tokenizer) -> tuple[Encoder, Objectives]:
-    encoder = new_encoder(tokenizer, CONFIG, torch.Generator().manual_seed(1))
+    encoder = new_encoder(tokenizer, CONFIG, seeded(1))
     objectives = Objectives(encoder, CONFIG)
-    objectives.initialize(torch.Generator().manual_seed(2))
+    objectives.initialize(seeded(2))
     return encoder, objectives
 
 
 def test_every_objective_falls_during_pretraining() -> None:
     tokenizer, corpus = a_corpus()
     with deterministic(threads=1):
-        losses = pretrain(corpus, tokenizer, CONFIG, torch.Generator().manual_seed(0), lambda *_: None).losses
+        losses = pretrain(corpus, tokenizer, CONFIG, seeded(0), lambda *_: None).losses
     assert all(losses[-1][name] < losses[0][name] for name in ("masked", "rest", "contrast"))
 
 
 def test_padding_rows_stay_zero_during_pretraining() -> None:
     tokenizer, corpus = a_corpus()
     with deterministic(threads=1):
-        encoder = pretrain(
-            corpus, tokenizer, CONFIG, torch.Generator().manual_seed(0), lambda *_: None
-        ).encoder
+        encoder = pretrain(corpus, tokenizer, CONFIG, seeded(0), lambda *_: None).encoder
     for table in (encoder.events.rows, encoder.session.rows, encoder.queries):
         assert table.weight[0].abs().max() == 0
 
@@ -59,7 +61,7 @@ def test_a_hidden_field_is_not_seen() -> None:
         )
     )
     shelf = corpus.shelves[0]
-    objectives._masked(encoder, pick(shelf.tokens, torch.arange(20)), torch.Generator().manual_seed(0))
+    objectives._masked(encoder, pick(shelf.tokens, torch.arange(20)), seeded(0))
     (tokens,) = seen
     assert not tokens.event_ids.any()
     assert not tokens.dwell_z.any()
@@ -70,7 +72,7 @@ def test_a_hidden_field_is_not_seen() -> None:
 def test_two_halves_are_the_session_and_short_sessions_have_none() -> None:
     tokenizer, corpus = a_corpus()
     tokens = corpus.shelves[0].tokens
-    halves = _halves(tokens, torch.Generator().manual_seed(0))
+    halves = _halves(tokens, seeded(0))
     assert halves is not None
     first, second, rows = halves
     assert torch.equal(first.lengths + second.lengths, tokens.lengths[rows])
@@ -83,7 +85,7 @@ def test_two_halves_are_the_session_and_short_sessions_have_none() -> None:
 def test_other_sessions_of_the_same_visitor_are_no_negatives() -> None:
     tokenizer, _ = a_corpus()
     _, objectives = made(tokenizer)
-    embeddings = torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
+    embeddings = torch.randn(4, 16, generator=seeded(0))
     others = embeddings.flip(0)
     alone = objectives._contrast(embeddings, others, torch.arange(4))
     same = objectives._contrast(embeddings, others, torch.zeros(4, dtype=torch.int64))
