@@ -15,6 +15,7 @@ from models.bundle import default_bundle, load_bundle
 from models.scorer import Scored, ScoreError, Scorer
 from schemas.click import Session
 from streamer.decode import ClickDecoder
+from streamer.errors import UsageError
 from streamer.kafka.client import client_arguments
 from streamer.kafka.reach import check_brokers
 from streamer.kafka.start import Start
@@ -42,6 +43,7 @@ async def run_worker(
 
     Raises StreamerError for what the user can mend, anything else for what nobody foresaw.
     """
+    _refuse_unbuilt(settings)
     # Sessions are packed bytes that hold no cycles: looking for some costs more than it finds.
     gc.set_threshold(100_000, 50, 1000)
     scorer = Scorer(load_bundle(settings.model.bundle or default_bundle()))
@@ -60,6 +62,16 @@ async def run_worker(
         await _until_done(app, table, stop)
     finally:
         await _shut_down(app, table)
+
+
+def _refuse_unbuilt(settings: Settings) -> None:
+    """Settings that are agreed on but do nothing yet: better no worker than one that ignores them."""
+    if settings.emit.early_every_s:
+        raise UsageError(
+            "emit.early_every_s is set, but intents within a session are not built yet: unset it"
+        )
+    if settings.model.shadow_bundle:
+        raise UsageError("model.shadow_bundle is set, but shadow scoring is not built yet: unset it")
 
 
 def _serve_metrics(metrics: Metrics, port: int) -> None:
