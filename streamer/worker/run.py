@@ -67,9 +67,7 @@ async def run_worker(
 def _refuse_unbuilt(settings: Settings) -> None:
     """Settings that are agreed on but do nothing yet: better no worker than one that ignores them."""
     if settings.emit.early_every_s:
-        raise UsageError(
-            "emit.early_every_s is set, but intents in mid-session are not built yet: unset it"
-        )
+        raise UsageError("emit.early_every_s is set, but intents in mid-session are not built yet: unset it")
     if settings.model.shadow_bundle:
         raise UsageError("model.shadow_bundle is set, but shadow scoring is not built yet: unset it")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import threading
 import time
@@ -26,8 +27,18 @@ from streamer.kafka.reach import BrokerError, answers, check_brokers
 from streamer.kafka.topics import Topic, create_topics
 from streamer.settings import KafkaSettings
 
+# asyncio leaves the transport of a TLS handshake that was refused to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
 PASSWORD = "correct-horse"
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+
+
+@pytest.fixture(autouse=True)
+def _collect_here() -> Iterator[None]:
+    """What is left to the collector is collected while its warnings are ignored, not in a later test."""
+    yield
+    gc.collect()
 
 
 @dataclass(frozen=True)
