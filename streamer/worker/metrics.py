@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from streamer.worker.shard import Committed, Shard
 
 _NAMESPACE = "streamer"
+_ENDS = ("received", "closed", "late", "dead_lettered", "duplicates", "filtered")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -60,7 +61,7 @@ class Metrics:
             self.watermark_lag.labels(label).set((clock.now - clock.watermark) / 1000)
         self.clock_behind.labels(label).set(partition.clock_behind)
         self.lost.labels(label).set(accounts.lost)
-        for end in ("received", "closed", "late", "dead_lettered", "duplicates", "filtered"):
+        for end in _ENDS:
             self.clicks.labels(label, end).set(getattr(accounts, end))
         self.clicks.labels(label, "open").set(accounts.open())
 
@@ -82,3 +83,6 @@ class Metrics:
         for gauge in (*gauges, self.lost, self.clock_behind):
             with contextlib.suppress(KeyError):
                 gauge.remove(label)
+        for end in (*_ENDS, "open"):
+            with contextlib.suppress(KeyError):
+                self.clicks.remove(label, end)

@@ -16,6 +16,7 @@ from faust.types import TP
 from mode import Service
 
 from streamer.errors import StreamerError
+from streamer.worker.kill_points import KillPoint
 from streamer.worker.log_reader import LogReader
 from streamer.worker.metrics import Metrics
 from streamer.worker.shard import LOG_APPEND_TIME, Shard
@@ -131,6 +132,7 @@ class SessionTable(Service):
 
     def _seek(self, number: int, shard: Shard) -> None:
         assert self.consumer is not None
+        self._parts.reach(KillPoint.BEFORE_SEEK)
         shard.seek_count = self.consumer.request_seek(TP(self._topic, number), shard.partition.position)
 
     async def _drop(self, number: int) -> None:
@@ -182,7 +184,8 @@ class SessionTable(Service):
 
     async def _commit_regularly(self, shard: Shard) -> None:
         interval = self._parts.settings.commit.interval_ms / 1000
-        spread = shard.number % len(self.shards) / len(self.shards)
+        shards = max(len(self.shards), 1)  # it may have been dropped before this began
+        spread = shard.number % shards / shards
         await self.sleep(interval * spread)
         while not self.should_stop and self.shards.get(shard.number) is shard:
             try:

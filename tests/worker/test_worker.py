@@ -75,6 +75,7 @@ KILLS = (
     (KillPoint.AFTER_COMMIT, 5),
     (KillPoint.AFTER_FENCING, 2),
     (KillPoint.DURING_RECOVERY, 2),
+    (KillPoint.BEFORE_SEEK, 2),
     (KillPoint.BEFORE_OUTPUTS, 5),
     (KillPoint.BETWEEN_OUTPUTS_AND_MARKER, 5),
     (KillPoint.BEFORE_COMMIT, 5),
