@@ -23,6 +23,11 @@ class Accounts(msgspec.Struct, array_like=True, gc=False):
     """Closed sessions."""
     lost: int = 0
     """Clicks that the source topic had dropped before they were read. Not part of `received`."""
+    clock_behind: int = 0
+    """Records that arrived before a moment that `tick` had already declared silent: what this partition
+    closed then, a replay of the log may not close. Part of `received`."""
+    behind_at: int = 0
+    """Arrival time of the latest of these, ms UTC."""
 
     def open(self) -> int:
         """What the other counts leave for the clicks in open sessions."""

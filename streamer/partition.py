@@ -74,8 +74,6 @@ class Partition:
         self.position = position
         """Offset of the next record."""
         self.accounts = accounts or Accounts()
-        self.clock_behind = 0
-        """Records that arrived before a moment that `tick` had already declared silent."""
         self._decode = decode
         self._id_prefix = f"{topic}-{number}-"
         self._ticked_to = 0
@@ -131,7 +129,10 @@ class Partition:
         room = MAX_TAKE - len(self._pending.sessions)
         drained = list(islice(self._draining, max(room, 0)))
         self._closed(drained)
-        return len(drained) < room
+        if len(drained) < room:
+            self._draining = None
+            return True
+        return False
 
     def take(self) -> Taken:
         """Everything that has piled up; it is gone from here."""
@@ -142,9 +143,15 @@ class Partition:
     def has_pending(self) -> bool:
         return any(self._pending)
 
+    @property
+    def clock_behind(self) -> int:
+        """Records that arrived before a moment that `tick` had already declared silent."""
+        return self.accounts.clock_behind
+
     def _arrive(self, timestamp: int) -> None:
         if timestamp < self._ticked_to:
-            self.clock_behind += 1
+            self.accounts.clock_behind += 1
+            self.accounts.behind_at = timestamp
         self.sessionizer.arrive(timestamp)
         if self.sessionizer.has_due:
             self._close_due()
