@@ -82,6 +82,16 @@ def _names(value: object) -> object:
     return [name.strip() for name in value.split(",")]
 
 
+def _table(value: object) -> object:
+    """A table; in the environment or a file a JSON object."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError('Input should be a JSON object such as {"X-Team": "web"}') from None
+
+
 TopicName = Annotated[str, AfterValidator(_topic_name)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 TimestampMs = Annotated[int, BeforeValidator(_timestamp_ms)]
@@ -136,15 +146,18 @@ class TopicSettings(_Section):
     visitors: TopicName = "web.visitor-intents.v1"
     late: TopicName = "web.clicks-late.v1"
     dlq: TopicName = "web.clicks-dlq.v1"
+    erasures: TopicName = "web.erasures.v1"
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
     replication: Annotated[int, Field(ge=1, le=100)] = 1
 
     @model_validator(mode="after")
     def _names_differ(self) -> TopicSettings:
-        names = [self.clicks, self.intents, self.embeddings, self.visitors, self.late, self.dlq]
+        names = [
+            *(self.clicks, self.intents, self.embeddings, self.visitors, self.late, self.dlq, self.erasures)
+        ]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"two topics are called {name!r}; expected six different names")
+                raise ValueError(f"two topics are called {name!r}; expected seven different names")
         return self
 
 
@@ -154,6 +167,16 @@ class ClickSettings(_Section):
     min_timestamp: TimestampMs = 631_152_000_000
     """Milliseconds UTC (1990-01-01); may be written as a date. Clicks before it are refused."""
     arrival: Literal["log_append_time", "create_time"] = "log_append_time"
+
+
+class DeadLetterSettings(_Section):
+    """Per partition; beyond these the worker stops. See `dead_letter_limit` for why the defaults are so."""
+
+    max_run: Annotated[int, Field(ge=0)] = 10_000
+    """Dead letters in a row that are let pass; 0: any number."""
+    max_ratio: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1.0
+    """Share of the last `window` records that may be dead letters; 1: any."""
+    window: Annotated[int, Field(ge=10, le=100_000_000)] = 10_000
 
 
 class SessionSettings(_Section):
@@ -210,9 +233,37 @@ class ModelSettings(_Section):
     shadow_bundle: Path | None = None
 
 
+class LlmSettings(_Section):
+    """The language model that teaches, with `streamer model taxonomy --teacher llm` only."""
+
+    base_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    """Of an endpoint with OpenAI's chat completions: `https://models.example/v1`."""
+    model: str | None = None
+    second_model: str | None = None
+    """Labels some sessions too, for the audit of agreement; none: not measured."""
+    api_key: SecretStr | None = None
+    headers: Annotated[dict[str, SecretStr], BeforeValidator(_table)] = Field(default_factory=dict)
+    """Sent with every request; in the environment a JSON object."""
+    timeout_s: PositiveSeconds = 120
+    retries: Annotated[int, Field(ge=0, le=100)] = 5
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+    budget_requests: Annotated[int, Field(ge=1)] = 5000
+    """Of one job, over all its runs; when it is spent the job stops, and goes on with a higher one."""
+    budget_tokens: Annotated[int, Field(ge=1)] = 5_000_000
+    sessions_summarized: Annotated[int, Field(ge=1)] = 400
+    sessions_labelled: Annotated[int, Field(ge=4)] = 2000
+    votes: Annotated[int, Field(ge=1, le=9)] = 3
+
+
 class WorkerSettings(_Section):
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """Port of the Prometheus metrics of a worker; 0: none."""
+    """Port of /livez, /readyz and /metrics (Prometheus); 0: none. The second process takes the next port, ..."""
+    ready_max_lag: Annotated[int, Field(ge=0)] = 100_000
+    """Not ready while a partition is more records behind."""
+    stalled_after_s: PositiveSeconds = 60
+    """Not live when there is lag and no batch was finished for so long."""
+    trim_every_s: PositiveSeconds = 30
+    """How often the changelog of open sessions is trimmed."""
 
 
 class LogSettings(_Section):
@@ -228,11 +279,13 @@ class Settings(_Section):
     app: AppSettings = AppSettings()
     topics: TopicSettings = TopicSettings()
     clicks: ClickSettings = ClickSettings()
+    dead_letters: DeadLetterSettings = DeadLetterSettings()
     session: SessionSettings = SessionSettings()
     watermark: WatermarkSettings = WatermarkSettings()
     commit: CommitSettings = CommitSettings()
     emit: EmitSettings = EmitSettings()
     model: ModelSettings = ModelSettings()
+    llm: LlmSettings = LlmSettings()
     worker: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()
 

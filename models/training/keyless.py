@@ -15,10 +15,8 @@ from models.training import clusters, naming
 from models.training.clusters import Float32, Int64
 from models.training.config import TrainConfig
 from models.training.mixture import fit_mixture
+from models.training.successors import successors
 from models.training.teacher import Lesson, SoftLabels, Taught
-
-_SAME_TERMS = 0.34
-"""Shared terms over all terms from which a new intent is taken to continue an old one."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class KeylessTeacher:
         parents = clusters.parents_of(sample, centres)
         taxonomy = self._named(train, labels, parents)
         if previous is not None:
-            taxonomy = carried_over(taxonomy, previous, _successors(taxonomy, previous))
+            taxonomy = carried_over(taxonomy, previous, successors(taxonomy, previous))
         mixture = fit_mixture(sample, centres)
 
         def soft(embeddings: Float32) -> SoftLabels:
@@ -96,29 +94,3 @@ class KeylessTeacher:
                 for c in range(len(parents))
             ),
         )
-
-
-def _successors(new: Taxonomy, previous: Taxonomy) -> dict[str, str]:
-    """New ids to the previous ids they continue, by shared terms, the most alike first, one to one.
-
-    A parent continues the one that most of its intents belonged to.
-    """
-    pairs = sorted((-_alike(a.terms, b.terms), a.id, b.id) for a in new.intents for b in previous.intents)
-    successors: dict[str, str] = {}
-    for alike, new_id, old_id in pairs:
-        if -alike >= _SAME_TERMS and new_id not in successors and old_id not in successors.values():
-            successors[new_id] = old_id
-    old_parent = {intent.id: intent.parent for intent in previous.intents}
-    for parent in new.parents:
-        votes = [
-            old_parent[successors[i.id]] for i in new.intents if i.parent == parent.id and i.id in successors
-        ]
-        best = max(sorted(set(votes)), key=votes.count, default=None)
-        if best is not None and best not in successors.values():
-            successors[parent.id] = best
-    return successors
-
-
-def _alike(a: tuple[str, ...], b: tuple[str, ...]) -> float:
-    union = set(a) | set(b)
-    return len(set(a) & set(b)) / len(union) if union else 0.0

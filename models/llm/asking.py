@@ -1,0 +1,158 @@
+"""Questions and usable answers: store, budget, ladder and re-asking around the endpoint.
+
+An unusable answer is asked again with what was wrong with it, a truncated one with more room. Answers are
+stored before they are looked at, so the same job asks the same questions in the same order of attempts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import TypeVar
+
+from models.llm.budget import Budget
+from models.llm.config import LlmConfig
+from models.llm.endpoint import Endpoint, Messages, tokens_in
+from models.llm.errors import RefusedError, UnansweredError, UnusableError
+from models.llm.forms import Form
+from models.llm.ladder import RUNGS, Ladder, instruction, request_of
+from models.llm.store import Answer, AnswerStore
+
+T = TypeVar("T")
+S = TypeVar("S")
+_REPEATED = 1500
+"""Characters of an unusable answer that the model sees again."""
+
+
+@dataclass(frozen=True)
+class Question:
+    system: str
+    user: str
+    temperature: float = 0.0
+    variant: int = 0
+    """Asks the same again, for an answer of its own."""
+
+
+class Asker:
+    """One model of one endpoint. Safe for threads."""
+
+    def __init__(self, config: LlmConfig, endpoint: Endpoint, folder: Path, budget: Budget) -> None:
+        self.config, self.model, self.budget = config, config.model, budget
+        self._endpoint = endpoint
+        self._store = AnswerStore(folder)
+        self._ladder = Ladder(folder / "endpoints.json", f"{config.base_url} {config.model}")
+        self._lock = Lock()
+        self.sent = self.unusable = 0
+        """Requests of this run, and answers of the job that had to be asked again."""
+
+    @property
+    def rung(self) -> str:
+        return self._ladder.rung
+
+    def ask(self, question: Question, form: Form[T]) -> T:
+        """Raises UnansweredError, or what ends the job: EndpointError, BudgetSpentError."""
+        asked = [
+            {"role": "system", "content": f"{question.system}\n\n{instruction(form)}"},
+            {"role": "user", "content": question.user},
+        ]
+        messages, room, why = asked, self.config.max_tokens, ""
+        for attempt in range(self.config.attempts):
+            rung, answer = self._answer(messages, form, question, attempt, room)
+            try:
+                found = form.read(answer.text)
+            except UnusableError as error:
+                why = str(error)
+            else:
+                self._learn(rung, useful=True)
+                return found
+            with self._lock:
+                self.unusable += 1
+            if answer.finish == "length":
+                room, messages = min(2 * room, self.config.most_tokens), asked
+            else:
+                self._learn(rung, useful=False)
+                messages = [*asked, *_complaint(answer.text, why)]
+        raise UnansweredError(f"no usable answer in {self.config.attempts} attempts")
+
+    def _learn(self, rung: str | None, useful: bool) -> None:
+        if rung is not None:
+            self._ladder.answered(rung, useful)
+
+    def map(self, do: Callable[[S], T], items: Iterable[S]) -> list[T]:
+        """In order of the items, some at a time. The first error ends it; what was answered is stored."""
+        with ThreadPoolExecutor(self.config.concurrency) as pool:
+            waiting = [pool.submit(do, item) for item in items]
+            try:
+                return [each.result() for each in waiting]
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+    def _answer(
+        self, messages: Messages, form: Form[T], question: Question, attempt: int, room: int
+    ) -> tuple[str | None, Answer]:
+        """The rung that was asked on, None if an earlier run did, and the answer."""
+        key = AnswerStore.key(
+            {
+                "endpoint": self._endpoint.base_url,
+                "model": self.model,
+                "messages": list(messages),
+                "temperature": question.temperature,
+                "variant": question.variant,
+                "attempt": attempt,
+                "room": room,
+            }
+        )
+        stored = self._store.get(key)
+        if stored is not None:
+            self.budget.paid(stored.tokens)
+            return None, stored
+        # The last attempts go down the ladder: what a server ignores, another format may bring about.
+        rung = self.rung if attempt < 2 else self._ladder.below(self.rung)
+        with self.budget.reserved(tokens_in(messages) + room):
+            answered_on, answer = self._sent(messages, form, question, room, rung)
+            if answer.finish != "unreadable":
+                self._store.put(key, answer)
+            self.budget.paid(answer.tokens)
+        return answered_on, answer
+
+    def _sent(
+        self, messages: Messages, form: Form[T], question: Question, room: int, rung: str
+    ) -> tuple[str, Answer]:
+        """Down the ladder until the endpoint takes it; remembers a refused rung once a lower one worked."""
+        refused: list[str] = []
+        while True:
+            with self._lock:
+                self.sent += 1
+            try:
+                answer = self._endpoint.complete(
+                    self.model, messages, request_of(rung, form), question.temperature, room
+                )
+            except RefusedError as error:
+                refused.append(rung)
+                if rung == RUNGS[-1]:
+                    raise UnansweredError(f"the endpoint refuses the request ({error})") from None
+                rung = self._ladder.below(rung)
+            else:
+                for each in refused:
+                    self._ladder.refused(each)
+                return rung, answer
+
+
+def _complaint(text: str, why: str) -> list[dict[str, str]]:
+    said = text[:_REPEATED] or "(nothing)"
+    return [
+        {"role": "assistant", "content": said},
+        {"role": "user", "content": f"That can't be used: {why}. Answer again, with the JSON object only."},
+    ]
+
+
+def answered(do: Callable[[], T]) -> T | None:
+    """None where no attempt gave a usable answer."""
+    try:
+        return do()
+    except UnansweredError:
+        return None

@@ -1,0 +1,135 @@
+"""How far the labels can be trusted: what the votes agree on, and what a second model says.
+
+Test-retest agreement compares the votes of one model on the same session; kappa takes off what chance would
+give (Fleiss 1971). None of it says that labels are right: only people who read examples can.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from typing import Any
+
+from models.llm.assigning import OTHER, Vote
+from models.taxonomy import Taxonomy
+
+EXAMPLES = 3
+_PAIRS_SHOWN = 10
+
+
+def agreement(pairs: Iterable[tuple[str, str]]) -> dict[str, float | int | None]:
+    """Share of pairs that agree, and kappa; None where there is nothing to compare."""
+    pairs = list(pairs)
+    if not pairs:
+        return {"pairs": 0, "agree": None, "kappa": None}
+    observed = sum(a == b for a, b in pairs) / len(pairs)
+    counts = Counter(label for pair in pairs for label in pair)
+    chance = sum((n / (2 * len(pairs))) ** 2 for n in counts.values())
+    kappa = (observed - chance) / (1 - chance) if chance < 1 else None
+    rounded = None if kappa is None else round(kappa, 4)
+    return {"pairs": len(pairs), "agree": round(observed, 4), "kappa": rounded}
+
+
+def audit(
+    taxonomy: Taxonomy,
+    renderings: Sequence[str],
+    cast: Sequence[Sequence[Vote]],
+    seconded: Sequence[Sequence[Vote]],
+) -> dict[str, Any]:
+    """Of the labelled sessions; `seconded` are the second model's votes on the first of them."""
+    firsts = [[vote[0] for vote in votes] for votes in cast]
+    pairs = [pair for labels in firsts for pair in combinations(labels, 2)]
+    tops = [top(votes) for votes in cast]
+    known = [label for label in tops if label is not None]
+    two = [(ours, theirs) for ours, theirs in zip(tops, map(top, seconded), strict=False) if ours and theirs]
+    return {
+        "sessions": len(cast),
+        "without_usable_vote": tops.count(None),
+        "share_of_other": round(known.count(OTHER) / max(1, len(known)), 4),
+        "share_with_two_intents": _share(len(vote) > 1 for votes in cast for vote in votes),
+        "test_retest": agreement(pairs),
+        "two_models": agreement(two),
+        "confusions": _confusions(pairs),
+        "intents": [
+            _of_intent(intent.id, intent.label, renderings, firsts, tops) for intent in taxonomy.intents
+        ],
+    }
+
+
+def top(votes: Sequence[Vote]) -> str | None:
+    """What most votes name first; of equals the one named earliest."""
+    return Counter(vote[0] for vote in votes).most_common(1)[0][0] if votes else None
+
+
+def _share(flags: Iterable[bool]) -> float:
+    found = list(flags)
+    return round(sum(found) / max(1, len(found)), 4)
+
+
+def _confusions(pairs: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+    counts = Counter((min(a, b), max(a, b)) for a, b in pairs if a != b)
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_PAIRS_SHOWN]
+    return [{"intents": list(pair), "times": times} for pair, times in ranked]
+
+
+def _of_intent(
+    intent: str,
+    label: str,
+    renderings: Sequence[str],
+    firsts: Sequence[Sequence[str]],
+    tops: Sequence[str | None],
+) -> dict[str, Any]:
+    rows = [row for row, found in enumerate(tops) if found == intent]
+    sure = [row for row in rows if set(firsts[row]) == {intent}]
+    return {
+        "id": intent,
+        "label": label,
+        "sessions": len(rows),
+        "all_votes_agree": round(len(sure) / max(1, len(rows)), 4),
+        "examples": [renderings[row] for row in (sure or rows)[:EXAMPLES]],
+    }
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """The report as Markdown, for the people who decide whether the taxonomy may be used."""
+    retest, two = report["test_retest"], report["two_models"]
+    lines = [
+        "# Audit of the taxonomy",
+        "",
+        f"- Teacher: {report['teacher']}; taxonomy version {report['taxonomy_version']}",
+        f"- Sessions labelled: {report['sessions']}, of them without a usable vote:"
+        f" {report['without_usable_vote']}",
+        f"- Share of `{OTHER}`: {report['share_of_other']:.1%}; votes with two intents:"
+        f" {report['share_with_two_intents']:.1%}",
+        f"- Test-retest: {_said(retest)}",
+        f"- Two models: {_said(two)}",
+        "",
+        "| intent | sessions | all votes agree |",
+        "|---|---|---|",
+        *(
+            f"| {each['label']} (`{each['id']}`) | {each['sessions']} | {each['all_votes_agree']:.0%} |"
+            for each in report["intents"]
+        ),
+        "",
+        "## Taken for each other",
+        "",
+        *(
+            f"- `{a}` and `{b}`: {each['times']} times"
+            for each in report["confusions"]
+            for a, b in [each["intents"]]
+        ),
+        "",
+        "## Examples",
+    ]
+    for each in report["intents"]:
+        lines += ["", f"### {each['label']}"]
+        for example in each["examples"]:
+            lines += ["", *(f"    {line}" for line in example.splitlines())]
+    return "\n".join(lines) + "\n"
+
+
+def _said(found: dict[str, Any]) -> str:
+    if not found["pairs"]:
+        return "not measured"
+    return f"{found['agree']:.1%} of {found['pairs']} pairs agree, kappa {found['kappa']}"

@@ -1,0 +1,139 @@
+"""The endpoint over HTTP: one question, one answer. The only file that knows the client library.
+
+The client retries what is worth retrying and keeps to `Retry-After`. Messages of a server are never
+repeated, for they can quote the question, and the question is made of what visitors did.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import openai
+
+from models.llm.config import LlmConfig
+from models.llm.errors import EndpointError, RefusedError
+from models.llm.store import Answer
+
+Messages = Sequence[dict[str, str]]
+_CHARACTERS_PER_TOKEN = 3
+"""On the safe side for English."""
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+class _Call(msgspec.Struct):
+    arguments: str | None = None
+
+
+class _ToolCall(msgspec.Struct):
+    function: _Call | None = None
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message | None = None
+    finish_reason: str | None = None
+
+
+class _Usage(msgspec.Struct):
+    total_tokens: int | None = None
+
+
+class _Completion(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+
+
+def tokens_in(messages: Messages) -> int:
+    """An estimate, rather too high."""
+    return sum(len(message["content"]) for message in messages) // _CHARACTERS_PER_TOKEN + 50
+
+
+class Endpoint:
+    """Safe for threads."""
+
+    def __init__(self, config: LlmConfig) -> None:
+        self.base_url = config.base_url
+        self._client = openai.OpenAI(
+            base_url=config.base_url,
+            api_key=config.api_key or "none",
+            default_headers=dict(config.headers),
+            timeout=config.timeout_s,
+            max_retries=config.retries,
+        )
+        self._without: set[str] = set()
+        """Parameters that the endpoint refused: some models have one temperature only, or another limit."""
+
+    def close(self) -> None:
+        self._client.close()
+
+    def complete(
+        self, model: str, messages: Messages, extra: dict[str, Any], temperature: float, max_tokens: int
+    ) -> Answer:
+        """Raises RefusedError, or EndpointError if there is no point in going on."""
+        while True:
+            parameters = self._parameters(temperature, max_tokens)
+            try:
+                raw = self._client.chat.completions.with_raw_response.create(
+                    model=model,
+                    messages=list(messages),  # type: ignore[arg-type]
+                    **parameters,
+                    **extra,
+                )
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                refused = error.param if error.param in parameters else None
+                if refused is None:
+                    raise RefusedError(_described(error)) from None
+                self._without.add(str(refused))
+            except openai.OpenAIError as error:
+                raise EndpointError(self._explained(error)) from None
+            else:
+                return _read(raw.content, tokens_in(messages))
+
+    def _parameters(self, temperature: float, max_tokens: int) -> dict[str, Any]:
+        limit = "max_completion_tokens" if "max_tokens" in self._without else "max_tokens"
+        wanted = {"temperature": temperature, limit: max_tokens}
+        return {name: value for name, value in wanted.items() if name not in self._without}
+
+    def _explained(self, error: openai.OpenAIError) -> str:
+        at = f"the endpoint {self.base_url}"
+        kept = "answers so far are kept: run the same command again later"
+        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+            return f"{at} refuses the key ({_described(error)}); expected one in llm.api_key or llm.headers"
+        if isinstance(error, openai.NotFoundError):
+            return f"{at} has no such path or model ({_described(error)}); see llm.base_url and llm.model"
+        if isinstance(error, openai.RateLimitError):
+            return f"{at} still limits the rate after all retries ({_described(error)}); {kept}"
+        if isinstance(error, openai.APITimeoutError):
+            return f"{at} didn't answer within llm.timeout_s, after all retries; {kept}"
+        if isinstance(error, openai.APIStatusError):
+            return f"{at} fails after all retries ({_described(error)}); {kept}"
+        return f"{at} can't be reached ({type(error).__name__}); see llm.base_url; {kept}"
+
+
+def _described(error: openai.OpenAIError) -> str:
+    """Status and error code: never the message."""
+    status = getattr(error, "status_code", None)
+    code = getattr(error, "code", None)
+    return f"{status} {code}" if isinstance(code, str) and _NAME.fullmatch(code) else str(status)
+
+
+def _read(body: bytes, asked_tokens: int) -> Answer:
+    """Leniently: a body that is no completion is an answer without text."""
+    try:
+        completion = msgspec.json.decode(body, type=_Completion, strict=False)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Answer("", "unreadable", asked_tokens)
+    choice = completion.choices[0] if completion.choices else _Choice()
+    message = choice.message or _Message()
+    calls = [call.function.arguments for call in message.tool_calls or () if call.function]
+    text = next((each for each in calls if each), None) or message.content or ""
+    used = completion.usage.total_tokens if completion.usage else None
+    estimated = asked_tokens + len(text) // _CHARACTERS_PER_TOKEN
+    return Answer(text, choice.finish_reason or "none", used if used and used > 0 else estimated)

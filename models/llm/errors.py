@@ -1,0 +1,27 @@
+"""What can go wrong between a question and a usable answer."""
+
+from __future__ import annotations
+
+
+class LlmError(Exception):
+    """The language model can't go on teaching; the text says what to do."""
+
+
+class EndpointError(LlmError):
+    """The endpoint can't be used, or not now."""
+
+
+class BudgetSpentError(LlmError):
+    """The next request could exceed the budget."""
+
+
+class UnansweredError(LlmError):
+    """No attempt gave a usable answer."""
+
+
+class RefusedError(Exception):
+    """The endpoint doesn't take this request as it is: a format it doesn't know, or too much text."""
+
+
+class UnusableError(Exception):
+    """An answer is not of the form; the text tells the model why."""
