@@ -1,16 +1,91 @@
-"""The catalogue of a worker's metrics: every name once, with its meaning."""
+"""The catalogue of a worker's metrics: every name once, with its meaning.
+
+What is known of a partition is read from its shard when somebody asks; what happens at a commit is counted
+as it happens.
+"""
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from streamer.worker.shard import Committed, Shard
 
-_NAMESPACE = "streamer"
-_ENDS = ("received", "closed", "late", "dead_lettered", "duplicates", "filtered")
+NAMESPACE = "streamer"
+ENDS = ("received", "closed", "open", "late", "dead_lettered", "duplicates", "filtered")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+PARTITION_GAUGES = {
+    "source_position": "Offset of the next click to process",
+    "consumer_lag": "Records of the source that are not processed yet",
+    "watermark_seconds": "Watermark, in event time",
+    "watermark_lag_seconds": "Arrival clock minus watermark",
+    "open_sessions": "Open sessions",
+}
+PARTITION_COUNTERS = {
+    "clicks": "Clicks by where they ended, since the partition's first; survives restarts. `open` may fall",
+    "clicks_lost": "Offsets that the source dropped before they were read",
+    "clock_behind": "Records that arrived before a moment that had been declared silent",
+}
+
+
+class PartitionState(NamedTuple):
+    """What the per-partition metrics are read from."""
+
+    shard: Shard
+    lag: int
+
+
+class _Partitions(Collector):
+    """Reads the shards when asked; a partition that has moved on is simply not there any more."""
+
+    def __init__(self) -> None:
+        self.states: Callable[[], Mapping[int, PartitionState]] = dict
+
+    def collect(self) -> Iterable[Metric]:
+        gauges = {name: _gauge(name, meaning) for name, meaning in PARTITION_GAUGES.items()}
+        counters = {
+            name: CounterMetricFamily(f"{NAMESPACE}_{name}", meaning, labels=_labels(name))
+            for name, meaning in PARTITION_COUNTERS.items()
+        }
+        for number, state in sorted(self.states().items()):
+            for name, value in _levels(state):
+                gauges[name].add_metric([str(number)], value)
+            for name, more_labels, value in _counts(state.shard):
+                counters[name].add_metric([str(number), *more_labels], value)
+        return [*gauges.values(), *counters.values()]
+
+
+def _gauge(name: str, meaning: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"{NAMESPACE}_{name}", meaning, labels=_labels(name))
+
+
+def _labels(name: str) -> tuple[str, ...]:
+    return ("partition", "end") if name == "clicks" else ("partition",)
+
+
+def _levels(state: PartitionState) -> Iterator[tuple[str, float]]:
+    partition = state.shard.partition
+    clock = partition.sessionizer.clock
+    yield "source_position", partition.position
+    yield "consumer_lag", state.lag
+    yield "open_sessions", partition.sessionizer.open_count
+    if clock.raised_at:
+        yield "watermark_seconds", clock.watermark / 1000
+        yield "watermark_lag_seconds", (clock.now - clock.watermark) / 1000
+
+
+def _counts(shard: Shard) -> Iterator[tuple[str, list[str], float]]:
+    accounts = shard.partition.accounts
+    for end in ENDS:
+        yield "clicks", [end], accounts.open() if end == "open" else getattr(accounts, end)
+    yield "clicks_lost", [], accounts.lost
+    yield "clock_behind", [], shard.partition.clock_behind
 
 
 class Metrics:
@@ -18,56 +93,34 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.position = self._gauge("source_position", "Offset of the next click to process")
-        self.watermark = self._gauge("watermark_seconds", "Watermark, event time")
-        self.watermark_lag = self._gauge("watermark_lag_seconds", "Arrival clock minus watermark")
-        self.open_sessions = self._gauge("open_sessions", "Open sessions")
-        self.clicks = self._gauge(
-            "clicks", "Clicks by where they ended, since the partition's first; survives restarts", "end"
-        )
-        self.lost = self._gauge("clicks_lost", "Offsets that the source dropped before they were read")
-        self.clock_behind = self._gauge(
-            "clock_behind", "Records that arrived before a moment declared silent"
-        )
-        self.sessions = self._counter("sessions_closed", "Closed and published sessions")
-        self.dead = self._counter("dead_letters", "Dead letters")
+        self._partitions = _Partitions()
+        self.registry.register(self._partitions)
+        ProcessCollector(registry=self.registry)
+        self.sessions = self._counter("sessions_closed", "Closed and published sessions", "reason")
+        self.dead = self._counter("dead_letters", "Dead letters", "reason")
+        self.failed_commits = self._counter("commits_failed", "Failed transactions; the shard is read back")
         self.score = self._histogram("score_seconds", "Scoring of the sessions of one commit")
         self.commit = self._histogram("commit_seconds", "One transaction, from its begin to its commit")
         self.recovery = self._histogram("recovery_seconds", "Taking over shards, from fencing to claim")
         self.commit_interval = Gauge(
             "commit_interval_seconds",
             "Effective commit interval",
-            namespace=_NAMESPACE,
+            namespace=NAMESPACE,
             registry=self.registry,
         )
 
-    def _gauge(self, name: str, meaning: str, *more_labels: str) -> Gauge:
-        labels = ("partition", *more_labels)
-        return Gauge(name, meaning, labels, namespace=_NAMESPACE, registry=self.registry)
-
-    def _counter(self, name: str, meaning: str) -> Counter:
-        return Counter(name, meaning, ("reason",), namespace=_NAMESPACE, registry=self.registry)
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(name, meaning, labels, namespace=NAMESPACE, registry=self.registry)
 
     def _histogram(self, name: str, meaning: str) -> Histogram:
-        return Histogram(name, meaning, namespace=_NAMESPACE, registry=self.registry, buckets=_SECONDS)
+        return Histogram(name, meaning, namespace=NAMESPACE, registry=self.registry, buckets=_SECONDS)
 
-    def processed(self, shard: Shard) -> None:
-        """Note where a partition stands."""
-        partition, label = shard.partition, str(shard.number)
-        clock, accounts = partition.sessionizer.clock, partition.accounts
-        self.position.labels(label).set(partition.position)
-        if clock.raised_at:
-            self.watermark.labels(label).set(clock.watermark / 1000)
-            self.watermark_lag.labels(label).set((clock.now - clock.watermark) / 1000)
-        self.clock_behind.labels(label).set(partition.clock_behind)
-        self.lost.labels(label).set(accounts.lost)
-        for end in _ENDS:
-            self.clicks.labels(label, end).set(getattr(accounts, end))
-        self.clicks.labels(label, "open").set(accounts.open())
+    def watch(self, states: Callable[[], Mapping[int, PartitionState]]) -> None:
+        """Read the per-partition metrics from what this gives."""
+        self._partitions.states = states
 
-    def committed(self, shard: Shard, committed: Committed) -> None:
+    def committed(self, committed: Committed) -> None:
         """Note what a commit made durable."""
-        self.open_sessions.labels(str(shard.number)).set(shard.partition.sessionizer.open_count)
         for session in committed.sessions:
             self.sessions.labels(session.close_reason).inc()
         for reason in committed.dead:
@@ -75,14 +128,3 @@ class Metrics:
         if committed.sessions:
             self.score.observe(committed.score_s)
         self.commit.observe(committed.commit_s)
-
-    def dropped(self, number: int) -> None:
-        """Forget the gauges of a partition that is not this worker's any more."""
-        label = str(number)
-        gauges = (self.position, self.watermark, self.watermark_lag, self.open_sessions)
-        for gauge in (*gauges, self.lost, self.clock_behind):
-            with contextlib.suppress(KeyError):
-                gauge.remove(label)
-        for end in (*_ENDS, "open"):
-            with contextlib.suppress(KeyError):
-                self.clicks.remove(label, end)

@@ -62,7 +62,10 @@ def _work(
     from streamer.worker.run import run_worker
 
     configure_logging(settings.log)
-    instance = settings.app.instance_id
+    instance, port = settings.app.instance_id, settings.worker.metrics_port
+    if port:
+        worker = settings.worker.model_copy(update={"metrics_port": port + index})
+        settings = settings.model_copy(update={"worker": worker})
     try:
         asyncio.run(
             run_worker(

@@ -9,7 +9,6 @@ import signal
 from collections.abc import Sequence
 
 import structlog
-from prometheus_client import start_http_server
 
 from models.bundle import default_bundle, load_bundle
 from models.scorer import Scored, ScoreError, Scorer
@@ -23,10 +22,12 @@ from streamer.outputs import RecordWriter
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
 from streamer.worker.app import WorkerApp, create_app
+from streamer.worker.http import HealthServer
 from streamer.worker.kill_points import Reach, pass_by
 from streamer.worker.metrics import Metrics
 from streamer.worker.table import SessionTable
 from streamer.worker.takeover import ShardParts
+from streamer.worker.watch import Watch
 
 log = structlog.get_logger(__name__)
 
@@ -49,19 +50,26 @@ async def run_worker(
     scorer = Scorer(load_bundle(settings.model.bundle or default_bundle()))
     await check_brokers(settings.kafka)
     metrics = Metrics()
-    _serve_metrics(metrics, settings.worker.metrics_port)
     table = SessionTable(_parts(settings, scorer, start, reach), metrics, drain=drain)
+    watch = Watch(settings, table)
+    metrics.watch(watch.states)
     app = create_app(settings, client_arguments(settings.kafka), table, instance_id)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    health = HealthServer(metrics.registry, watch.not_live, watch.not_ready)
+    if settings.worker.metrics_port:
+        await health.start(settings.worker.metrics_port)
     await app.start()
     log.info("worker_started", app_id=settings.app.id, model_version=scorer.bundle.model_version)
+    looking = asyncio.create_task(watch.look_regularly())
     try:
         await _until_done(app, table, stop)
     finally:
+        looking.cancel()
         await _shut_down(app, table)
+        await health.stop()
 
 
 def _refuse_unbuilt(settings: Settings) -> None:
@@ -70,16 +78,6 @@ def _refuse_unbuilt(settings: Settings) -> None:
         raise UsageError("emit.early_every_s is set, but intents in mid-session are not built yet: unset it")
     if settings.model.shadow_bundle:
         raise UsageError("model.shadow_bundle is set, but shadow scoring is not built yet: unset it")
-
-
-def _serve_metrics(metrics: Metrics, port: int) -> None:
-    """On all interfaces, as scrapers expect. A port that is taken costs the metrics, not the work."""
-    if not port:
-        return
-    try:
-        start_http_server(port, registry=metrics.registry)
-    except OSError as error:
-        log.warning("no_metrics", port=port, error=error.strerror)
 
 
 async def _until_done(app: WorkerApp, table: SessionTable, stop: asyncio.Event) -> None:

@@ -7,6 +7,7 @@ over anew, after the group has had time to say whether the partition is still th
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 
 import structlog
@@ -15,7 +16,9 @@ from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 from mode import Service
 
+from streamer.dead_letter_limit import TooManyDeadLetters
 from streamer.errors import StreamerError
+from streamer.worker.erasure_feed import ErasureFeed
 from streamer.worker.kill_points import KillPoint
 from streamer.worker.log_reader import LogReader
 from streamer.worker.metrics import Metrics
@@ -29,15 +32,18 @@ MIN_INTERVAL_PER_SHARD_S = 0.008
 """A transaction costs a client about 1 ms: this keeps commits below an eighth of a core."""
 MAX_UNCOMMITTED = 200_000
 """Records that may be in memory beyond the last commit while a broker is slow."""
-RETRY_S = (3.0, 5.0, 10.0)
-"""Waits before a failed shard is taken over again: longer than a heartbeat, so the group has its say."""
-TRIM_EVERY_S = 30.0
+RETRY_S = (0.5, 1.0, 2.0, 3.0, 5.0)
+"""Waits before a failed shard is taken over again; the group has to have answered meanwhile."""
 
 log = structlog.get_logger(__name__)
 
 
 class ArrivalError(StreamerError):
     """The source topic's timestamps are not what the settings say."""
+
+
+class DeadLetterLimitError(StreamerError):
+    """Going on would dead-letter what a bad deploy, here or at a producer, made unreadable."""
 
 
 class SessionTable(Service):
@@ -52,6 +58,10 @@ class SessionTable(Service):
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Gets the exception that this worker can't go on after."""
         self.drained = asyncio.Event()
+        self.joined = False
+        """Whether the group has said which partitions are this worker's."""
+        self.batches = 0
+        """Batches finished so far."""
         self._parts = parts
         self._topic = parts.settings.topics.clicks
         self._metrics = metrics
@@ -66,18 +76,19 @@ class SessionTable(Service):
         """Take over what is newly assigned, give up what is not assigned any more, go on with the rest."""
         async with self._taking_over:
             try:
-                assigned = self._assigned()
+                assigned = self.assigned()
                 for number in [n for n in self.shards if n not in assigned]:
                     await self._drop(number)
                 if self._drain:
                     self._drain_to |= await self._ends(assigned - self._drain_to.keys())
+                self.joined = True
                 await self._open(assigned - self.shards.keys())
                 for number, shard in self.shards.items():
                     self._seek(number, shard)
                 self._check_drained()
             except KafkaError as error:
                 log.warning("takeover_failed", error=type(error).__name__)
-                self._retry(self._assigned() - self.shards.keys())
+                self._retry(self.assigned() - self.shards.keys())
             except Exception as error:
                 self.fail(error)
 
@@ -99,12 +110,25 @@ class SessionTable(Service):
         shard.saw_broker_time(batch.records[-1].timestamp, batch.received_at)
         index = 0
         while index < len(records) and self.shards.get(shard.number) is shard:
-            index = shard.partition.process(records, index)
+            index = await self._take_in(shard, records, index)
             behind = shard.partition.position - shard.committed_position
             if shard.partition.is_full or behind > MAX_UNCOMMITTED:
                 await self._commit(shard)
                 shard.partition.resume_closing()
-        self._metrics.processed(shard)
+        self.batches += 1
+
+    async def _take_in(self, shard: Shard, records: list[ConsumerRecord], index: int) -> int:
+        """`Partition.process`. A shard that it fails in is left as its last commit was."""
+        try:
+            return shard.partition.process(records, index)
+        except TooManyDeadLetters as limit:
+            raise DeadLetterLimitError(
+                f"{limit}. What came before is committed, this record is not read yet. 'streamer dlq ls' shows "
+                "what is wrong: mend the producer or the settings, or raise the limit to go on"
+            ) from None
+        except Exception:
+            await self._drop(shard.number)
+            raise
 
     def committed_positions(self) -> dict[TP, int]:
         """Source positions that are durable."""
@@ -123,7 +147,7 @@ class SessionTable(Service):
         if not wanted:
             return
         with self._metrics.recovery.time():
-            shards = await take_over(self._parts, wanted, lambda number: number in self._assigned())
+            shards = await take_over(self._parts, wanted, lambda number: number in self.assigned())
         for shard in shards:
             self.shards[shard.number] = shard
             self.add_future(self._commit_regularly(shard))
@@ -137,10 +161,10 @@ class SessionTable(Service):
 
     async def _drop(self, number: int) -> None:
         shard = self.shards.pop(number)
-        self._metrics.dropped(number)
         await shard.close()
 
-    def _assigned(self) -> set[int]:
+    def assigned(self) -> set[int]:
+        """Partitions that are this worker's, as the group has last said."""
         assert self.consumer is not None
         return {tp.partition for tp in self.consumer.assignment() if tp.topic == self._topic}
 
@@ -149,36 +173,43 @@ class SessionTable(Service):
         try:
             committed = await shard.commit()
         except KafkaError as error:
+            self._metrics.failed_commits.inc()
             if self.shards.get(shard.number) is shard:
                 log.warning("commit_failed", partition=shard.number, error=type(error).__name__)
                 await self._drop(shard.number)
                 self._retry({shard.number})
         else:
             if committed is not None:
-                self._metrics.committed(shard, committed)
+                self._metrics.committed(committed)
 
     def _retry(self, numbers: set[int]) -> None:
         if numbers and not self.should_stop:
             self.add_future(self._reopen(numbers))
 
     async def _reopen(self, numbers: set[int]) -> None:
+        failed_at = time.monotonic()
         waits = iter(RETRY_S)
-        wait = next(waits)
-        while not self.should_stop:
-            await self.sleep(wait)
-            wait = next(waits, wait)
+        while not self.should_stop and numbers & self.assigned() - self.shards.keys():
+            await self.sleep(next(waits, RETRY_S[-1]))
+            if not self._is_confirmed(failed_at):
+                continue
             async with self._taking_over:
-                missing = (numbers & self._assigned()) - self.shards.keys()
+                missing = (numbers & self.assigned()) - self.shards.keys()
                 try:
                     await self._open(missing)
                 except KafkaError as error:
                     log.warning("takeover_failed", partitions=sorted(missing), error=type(error).__name__)
+                    failed_at = time.monotonic()
                     continue
                 except Exception as error:
                     self.fail(error)
                 for number in missing & self.shards.keys():
                     self._seek(number, self.shards[number])
                 return
+
+    def _is_confirmed(self, since: float) -> bool:
+        """Whether the group has answered a heartbeat since: two owners would fence each other for ever."""
+        return self.consumer is not None and self.consumer.membership.confirmed_at > since
 
     # -- what happens as time goes by
 
@@ -208,7 +239,22 @@ class SessionTable(Service):
             if now_ms is not None:
                 shard.partition.tick(now_ms)
 
-    @Service.timer(TRIM_EVERY_S)
+    @Service.task
+    async def _trim_regularly(self) -> None:
+        while not self.should_stop:
+            await self.sleep(self._parts.settings.worker.trim_every_s)
+            await self._trim()
+
+    @Service.task
+    async def _follow_erasures(self) -> None:
+        if self._drain:  # it has read them at the start, as far as the clicks that it reads
+            return
+        topic = self._parts.settings.topics.erasures
+        try:
+            await ErasureFeed(self._parts.arguments, topic, self.shards, self._commit).follow()
+        except Exception as error:
+            self.fail(error)
+
     async def _trim(self) -> None:
         offsets = {n: shard.state_log.trim_offset for n, shard in self.shards.items()}
         wanted = {number: offset for number, offset in offsets.items() if offset}
@@ -248,7 +294,7 @@ class SessionTable(Service):
         return position >= end or at_fetched_end
 
     def _check_drained(self) -> None:
-        if self._drain and self._assigned() <= self._done:
+        if self._drain and self.assigned() <= self._done:
             self.drained.set()
 
     # -- what must not be

@@ -6,7 +6,8 @@ Why each override is there:
   no record of an old position is taken for one of the new;
 - the group's offsets follow the table's markers and never lead them;
 - the driver sleeps a whole second when all buffers are full: here it waits for one to drain;
-- it notes fetches that came back empty at the end of a partition: proof of silence.
+- it notes fetches that came back empty at the end of a partition: proof of silence;
+- a group offset that can't be committed is no reason to end: nothing starts there.
 """
 
 from __future__ import annotations
@@ -18,14 +19,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import aiokafka
+import structlog
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import NoOffsetForPartitionError
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 from faust.serializers.schemas import Schema
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from streamer.worker.membership import Membership
+
 BATCH_RECORDS = 2000
+
+log = structlog.get_logger(__name__)
 
 
 class RecordBatch(NamedTuple):
@@ -91,27 +97,33 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
-        fetcher = self._ensure_consumer()._fetcher
+        client = self._ensure_consumer()
+        fetcher, coordinator = client._fetcher, client._coordinator
+        self.consumer.membership.attach(coordinator)
         proceed = fetcher._proc_fetch_request
 
         async def fetch_and_note(assignment: Any, node_id: int, request: Any) -> Any:
             sent_at = time.monotonic()
+            states = _states(assignment, request) if assignment.active else {}
+            for _, state in states.values():
+                state.timestamp = None
             result = await proceed(assignment, node_id, request)
             if assignment.active:
-                self._note_empty(assignment, request, sent_at)
+                self._note_ends(states, sent_at)
             return result
 
         fetcher._proc_fetch_request = fetch_and_note
 
-    def _note_empty(self, assignment: Any, request: Any, sent_at: float) -> None:
+    def _note_ends(self, states: dict[TP, tuple[int, Any]], sent_at: float) -> None:
+        """Of the partitions for which the brokers did answer: only then the client has set the time."""
         consumer: BatchConsumer = self.consumer
-        for topic, partitions in request.topics:
-            for partition, offset, _ in partitions:
-                state = assignment.state_value(TopicPartition(topic, partition))
-                if state.has_valid_position and state.highwater == offset == state.position:
-                    tp = TP(topic, partition)
-                    end = consumer.records_end.get(tp, 0)
-                    consumer.empty_fetches[tp] = EmptyFetch(offset, end, sent_at)
+        for tp, (offset, state) in states.items():
+            if state.timestamp is None or not state.has_valid_position:
+                continue
+            consumer.answered_at = time.monotonic()
+            consumer.ends[tp] = state.highwater
+            if state.highwater == offset == state.position:
+                consumer.empty_fetches[tp] = EmptyFetch(offset, consumer.records_end.get(tp, 0), sent_at)
 
     async def _fetch_records(self, consumer: Any, active_partitions: Any, **kwargs: Any) -> Any:
         try:
@@ -123,6 +135,25 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
             # Fetched before the session table could say where to start; its seek comes next.
             return {}
 
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        try:
+            await self._ensure_consumer().commit(
+                {TopicPartition(tp.topic, tp.partition): (offset, "") for tp, offset in offsets.items()}
+            )
+        except KafkaError as error:
+            log.debug("group_offsets_not_committed", error=type(error).__name__)
+            return False
+        return True
+
+
+def _states(assignment: Any, request: Any) -> dict[TP, tuple[int, Any]]:
+    """Offset asked for and the client's state of each partition in a fetch request."""
+    return {
+        TP(topic, partition): (offset, assignment.state_value(TopicPartition(topic, partition)))
+        for topic, partitions in request.topics
+        for partition, offset, _ in partitions
+    }
+
 
 class BatchConsumer(driver.Consumer):
     """Delivers RecordBatches; see the module's docstring."""
@@ -131,12 +162,17 @@ class BatchConsumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.empty_fetches: dict[TP, EmptyFetch] = {}
+        self.ends: dict[TP, int] = {}
+        """Offset behind the last record of each partition, as of the last answered fetch."""
+        self.answered_at = time.monotonic()
+        """Monotonic seconds of the last answered fetch."""
         self.records_end: dict[TP, int] = {}
         self._seeks: dict[TP, int] = {}
         self._seek_counts: dict[TP, int] = {}
         self._group_offsets: dict[TP, int] = {}
         self._buffer_dropped = asyncio.Event()
         super().__init__(*args, **kwargs)
+        self.membership = Membership(self.app.conf.consumer_group_instance_id)
         self.positions = self.app.session_table
         self.app.session_table.consumer = self
 
@@ -151,6 +187,14 @@ class BatchConsumer(driver.Consumer):
         self._seek_counts[tp] = self._seek_counts.get(tp, 0) + 1
         self.empty_fetches.pop(tp, None)
         return self._seek_counts[tp]
+
+    def lag(self, tp: TP, position: int) -> int:
+        """Records of a partition behind `position`, as of the last answered fetch."""
+        empty = self.empty_fetches.get(tp)
+        end = self.ends.get(tp, position)
+        if empty is not None and empty.offset >= end and position >= empty.records_end:
+            return 0  # transactions end with offsets that hold no record
+        return max(end - position, 0)
 
     def seek_count(self, tp: TP) -> int:
         """How often a seek was requested for this partition."""
@@ -254,6 +298,7 @@ class BatchConsumer(driver.Consumer):
         for tp in revoked:
             self._group_offsets.pop(tp, None)
             self.empty_fetches.pop(tp, None)
+            self.ends.pop(tp, None)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Faust's watchdog knows nothing of batches; the worker's own health checks take its place."""

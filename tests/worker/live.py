@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import os
 import random
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
+from prometheus_client.parser import text_string_to_metric_families
 
 from schemas import codec
 from streamer.kafka.topics import create_topics, declared_topics
@@ -184,6 +186,30 @@ class Worker:
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
+
+
+def ask(port: int, path: str) -> tuple[int, str]:
+    """Status and text of a worker's own page; status 0 when nobody answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    except OSError:
+        return 0, ""
+    finally:
+        connection.close()
+
+
+def metric(port: int, name: str, **labels: str) -> float:
+    """Sum of a metric's samples that have these labels."""
+    _, text = ask(port, "/metrics")
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
 
 
 def wait_until(condition: Any, timeout_s: float = 60) -> None:

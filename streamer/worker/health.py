@@ -1,0 +1,73 @@
+"""Whether a worker is alive and whether it is ready, judged from what is known of it. No clock, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What still counts as healthy."""
+
+    stalled_after_s: float
+    """Not live when there was lag for so long and no batch was finished."""
+    max_lag: int
+    """Not ready while a partition is further behind, in records."""
+    answered_within_s: float = 10.0
+    """Not ready when the brokers have answered nothing for so long."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of a worker at one moment; durations in seconds, up to that moment."""
+
+    joined: bool
+    """Whether the group has said which partitions are this worker's; there may be none."""
+    assigned: frozenset[int] = frozenset()
+    recovered: frozenset[int] = frozenset()
+    """Partitions whose open sessions are in memory."""
+    lag: Mapping[int, int] = field(default_factory=dict)
+    """Records at the source that are not processed, by partition."""
+    silent_for: float = 0.0
+    """Since the brokers last answered a fetch."""
+    stalled_for: float = 0.0
+    """Since there is lag and no batch was finished."""
+
+
+def not_live(standing: Standing, limits: Limits) -> list[str]:
+    """Why the process should be ended and started again; empty if it shouldn't."""
+    if standing.stalled_for < limits.stalled_after_s:
+        return []
+    behind = sum(standing.lag.values())
+    return [f"no batch finished for {standing.stalled_for:.0f} s, {behind} records behind"]
+
+
+def not_ready(standing: Standing, limits: Limits) -> list[str]:
+    """Why sessions are not published in time now; empty if they are."""
+    if not standing.joined:
+        return ["not a member of the consumer group yet"]
+    reasons = []
+    missing = sorted(standing.assigned - standing.recovered)
+    if missing:
+        reasons.append(f"partitions {missing} are not recovered yet")
+    if standing.assigned and standing.silent_for > limits.answered_within_s:
+        reasons.append(f"no broker has answered for {standing.silent_for:.0f} s")
+    behind = {number: lag for number, lag in sorted(standing.lag.items()) if lag > limits.max_lag}
+    if behind:
+        reasons.append(f"records behind, by partition: {behind}; the bound is {limits.max_lag}")
+    return reasons
+
+
+class StallWatch:
+    """Since when nothing was finished although there was something to do."""
+
+    def __init__(self, now: float) -> None:
+        self._since = now
+        self._finished = 0
+
+    def seen(self, now: float, lag: int, finished: int) -> float:
+        """Seconds of stall, given the lag and the number of batches finished so far."""
+        if lag == 0 or finished != self._finished:
+            self._since, self._finished = now, finished
+        return now - self._since

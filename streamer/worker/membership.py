@@ -1,0 +1,57 @@
+"""What the consumer group has lately said about this member, read off the client's own requests.
+
+Two things that aiokafka does not tell: when a heartbeat was last answered with the current generation, and
+that a static member (KIP-345) was replaced by another process of the same name. On the latter aiokafka
+would join again as a new member and so replace the other in turn, for ever: it forgets its member id, which
+is what lets the broker tell an expired member from a fenced one.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+FENCED_INSTANCE_ID = 82
+"""Error code: another member has joined under the same instance id."""
+
+
+class Membership:
+    """Attach it to a group coordinator before it joins; attributes may be read from any thread."""
+
+    def __init__(self, instance_id: str | None) -> None:
+        self.instance_id = instance_id
+        self.confirmed_at = float("-inf")
+        """Monotonic seconds at which the last heartbeat was sent that the group answered with a yes."""
+        self.replaced = False
+        """Whether another process has taken this static member's place."""
+
+    def attach(self, coordinator: Any) -> None:
+        """Watch the requests of an aiokafka GroupCoordinator."""
+        heartbeat, send, reset = (
+            coordinator._do_heartbeat,
+            coordinator._send_req,
+            coordinator.reset_generation,
+        )
+
+        async def heartbeat_and_note() -> bool:
+            sent_at = time.monotonic()
+            answered: bool = await heartbeat()
+            if answered and not coordinator._rejoin_needed_fut.done():
+                self.confirmed_at = sent_at
+            return answered
+
+        async def send_and_note(request: Any) -> Any:
+            response = await send(request)
+            self.replaced |= getattr(response, "error_code", 0) == FENCED_INSTANCE_ID
+            return response
+
+        def reset_but_keep_the_name() -> None:
+            member_id, was_member = coordinator.member_id, coordinator.generation > 0
+            reset()
+            if was_member:
+                coordinator.member_id = member_id
+
+        coordinator._do_heartbeat = heartbeat_and_note
+        coordinator._send_req = send_and_note
+        if self.instance_id is not None:
+            coordinator.reset_generation = reset_but_keep_the_name

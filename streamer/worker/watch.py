@@ -1,0 +1,75 @@
+"""Watching a worker from inside: what its health and its metrics are read from."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from faust.types import TP
+
+from streamer.errors import StreamerError
+from streamer.settings import Settings
+from streamer.worker.health import Limits, StallWatch, Standing, not_live, not_ready
+from streamer.worker.metrics import PartitionState
+from streamer.worker.table import SessionTable
+
+LOOK_EVERY_S = 1.0
+
+
+class ReplacedError(StreamerError):
+    """Another process has joined the group under this worker's instance id."""
+
+
+class Watch:
+    """Looks at a session table every second, and whenever somebody asks."""
+
+    def __init__(self, settings: Settings, table: SessionTable) -> None:
+        self._settings = settings
+        self._table = table
+        self._limits = Limits(settings.worker.stalled_after_s, settings.worker.ready_max_lag)
+        self._stall = StallWatch(time.monotonic())
+
+    def states(self) -> dict[int, PartitionState]:
+        """What the metrics of each partition are read from."""
+        return {
+            number: PartitionState(shard, self._lag(number, shard.partition.position))
+            for number, shard in self._table.shards.items()
+        }
+
+    def standing(self) -> Standing:
+        """Where the worker stands now."""
+        table, consumer, now = self._table, self._table.consumer, time.monotonic()
+        lag = {number: state.lag for number, state in self.states().items()}
+        return Standing(
+            joined=table.joined,
+            assigned=frozenset(table.assigned()) if consumer is not None else frozenset(),
+            recovered=frozenset(table.shards),
+            lag=lag,
+            silent_for=now - consumer.answered_at if consumer is not None else 0.0,
+            stalled_for=self._stall.seen(now, sum(lag.values()), table.batches),
+        )
+
+    def not_live(self) -> list[str]:
+        return not_live(self.standing(), self._limits)
+
+    def not_ready(self) -> list[str]:
+        return not_ready(self.standing(), self._limits)
+
+    async def look_regularly(self) -> None:
+        """Until cancelled. Ends the worker when another has taken its place in the group."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            self.standing()
+            consumer = self._table.consumer
+            if consumer is not None and consumer.membership.replaced:
+                instance = self._settings.app.instance_id
+                self._table.fail(
+                    ReplacedError(
+                        f"another worker has joined group {self._settings.app.id} as app.instance_id="
+                        f"{instance}: give each worker a name of its own"
+                    )
+                )
+
+    def _lag(self, number: int, position: int) -> int:
+        consumer = self._table.consumer
+        return consumer.lag(TP(self._settings.topics.clicks, number), position) if consumer is not None else 0
