@@ -34,11 +34,10 @@ class Form(Generic[T]):
 
     def schema(self) -> dict[str, Any]:
         """JSON schema with every object closed and every property required, as strict modes want it."""
-        (schema,), definitions = msgspec.json.schema_components((self.type,), ref_template="#/$defs/{name}")
-        top = definitions.pop(self.type.__name__)
-        if "$ref" not in schema:
-            raise TypeError(f"{self.type.__name__} is not a struct")
-        return {**top, "$defs": definitions} if definitions else dict(top)
+        _, definitions = msgspec.json.schema_components((self.type,), ref_template="#/$defs/{name}")
+        closed = {name: {**each, "additionalProperties": False} for name, each in definitions.items()}
+        top = closed.pop(self.type.__name__)
+        return {**top, "$defs": closed} if closed else top
 
     def read(self, text: str) -> T:
         """Raises UnusableError."""

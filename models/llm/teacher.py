@@ -57,7 +57,8 @@ class LlmTeacher:
         rng = np.random.default_rng(self.seed)
         if self.fixed and OTHER in {intent.id for intent in self.fixed.intents}:
             raise LlmError(f"the taxonomy has an intent with the id {OTHER!r}, which says that none fits")
-        made = self.fixed or self._made(train, previous, rng)
+        fixed = self.fixed and msgspec.structs.replace(self.fixed, teacher=self.name)
+        made = fixed or self._made(train, previous, rng)
         train_rows = stratified(train.embeddings, self.config.sessions_labelled, rng)
         most = max(1, self.config.sessions_labelled // 4)
         validation_rows = rng.permutation(len(validation.sessions))[:most]

@@ -31,6 +31,7 @@ from models.training.encoder import Encoder
 from models.training.guards import collapse_guards
 from models.training.keyless import KeylessTeacher
 from models.training.pretrain import new_encoder, pretrain, shape_of
+from models.training.relabel import EditError, aligned
 from models.training.teacher import Lesson, SoftLabels, Teacher
 from models.training.weights import load_weights, save_weights
 from schemas.click import Session
@@ -43,6 +44,16 @@ Judge = Callable[[Sequence[Session], Sequence[str], Sequence[str]], dict[str, An
 
 class TrainingError(Exception):
     """The sessions can't train a model; the text says what is missing."""
+
+
+_AS_MADE = "taxonomy.made.json"
+"""What the teacher made, and labelled with; `taxonomy.json` beside it is for people to edit."""
+_INTENTS = "intents.json"
+"""Ids in the order of the head's outputs."""
+
+
+def _ids(taxonomy: Taxonomy) -> list[str]:
+    return [intent.id for intent in taxonomy.intents]
 
 
 def silent(_step: str, _done: int, _total: int, _note: str) -> None:
@@ -103,7 +114,8 @@ class Workshop:
             Lesson(self.sessions[split], self._embeddings(split)) for split in ("train", "validation")
         )
         taught = teacher.teach(train, validation, previous)
-        (self.folder / "taxonomy.json").write_text(taxonomies.to_json(taught.taxonomy), encoding="utf-8")
+        for name in ("taxonomy.json", _AS_MADE):
+            (self.folder / name).write_text(taxonomies.to_json(taught.taxonomy), encoding="utf-8")
         with (self.folder / "labels.npz").open("wb") as file:
             np.savez(
                 file,
@@ -118,9 +130,7 @@ class Workshop:
     def distil(self) -> None:
         """Distils the labels into the head and calibrates it."""
         self.progress("distil", 0, 1, "")
-        with np.load(self.folder / "labels.npz", allow_pickle=False) as stored:
-            train = SoftLabels(stored["train_rows"], stored["train"])
-            validation = SoftLabels(stored["validation_rows"], stored["validation"])
+        taxonomy, train, validation = self._labels()
         with deterministic(self.config.threads):
             distilled = distil(
                 self._embeddings("train"), train, self._embeddings("validation"), validation,
@@ -130,6 +140,7 @@ class Workshop:
         (self.folder / "calibration.json").write_text(
             calibrations.to_json(distilled.calibration), encoding="utf-8"
         )
+        (self.folder / _INTENTS).write_text(json.dumps(_ids(taxonomy)) + "\n", encoding="utf-8")
         self._note("distillation", distilled.metrics)
         self.progress("distil", 1, 1, f"ECE {distilled.metrics['ece']:.3f}")
 
@@ -157,12 +168,39 @@ class Workshop:
         return encoder.eval()
 
     def _parts(self) -> exporting.Parts:
-        taxonomy = taxonomies.from_json(self._read("taxonomy.json", "taxonomy"))
+        taxonomy = self._taxonomy("taxonomy.json")
+        if json.loads(self._read(_INTENTS, "distill")) != _ids(taxonomy):
+            raise TrainingError("taxonomy.json has other intents than the head: run the step 'distill' again")
         head = Head(self.config.dim, self.config.head_hidden, len(taxonomy.intents))
-        self._require("head.npz", "distil")
+        self._require("head.npz", "distill")
         load_weights(head, self.folder / "head.npz")
-        calibration = calibrations.from_json(self._read("calibration.json", "distil"))
+        calibration = calibrations.from_json(self._read("calibration.json", "distill"))
         return exporting.Parts(self.tokenizer(), self.encoder(), head.eval(), taxonomy, calibration)
+
+    def _labels(self) -> tuple[Taxonomy, SoftLabels, SoftLabels]:
+        """The taxonomy, as people may have edited it since, and the teacher's labels over its intents."""
+        taxonomy = self._taxonomy("taxonomy.json")
+        made = self._taxonomy(_AS_MADE)
+        if taxonomy != made:
+            self._note("taxonomy", {**self._notes()["taxonomy"], "edited": "after the teacher, by people"})
+        with np.load(self._require("labels.npz", "taxonomy"), allow_pickle=False) as stored:
+            train, validation = (
+                SoftLabels(stored[f"{split}_rows"], stored[split]) for split in ("train", "validation")
+            )
+        try:
+            return (
+                taxonomy,
+                aligned(train, _ids(made), taxonomy, made.version),
+                aligned(validation, _ids(made), taxonomy, made.version),
+            )
+        except EditError as error:
+            raise TrainingError(f"{self.folder}: {error}") from None
+
+    def _taxonomy(self, name: str) -> Taxonomy:
+        try:
+            return taxonomies.from_json(self._read(name, "taxonomy"))
+        except ValueError as error:
+            raise TrainingError(f"{self.folder / name}: {error}") from None
 
     def _test_outputs(self, exported: exporting.Exported) -> Outputs:
         """Of the test sessions in their order, by the runtime that will serve."""
@@ -222,10 +260,11 @@ def train(
     source: dict[str, Any],
     judge: Judge | None = None,
     previous: Taxonomy | None = None,
+    teacher: Teacher | None = None,
 ) -> Manifest:
     """All steps in order."""
     workshop.fit()
     workshop.pretrain()
-    workshop.teach(previous=previous)
+    workshop.teach(teacher, previous)
     workshop.distil()
     return workshop.export(out, source, judge)

@@ -6,6 +6,8 @@ imported by the command that runs.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +18,14 @@ from streamer.cli.output import print_json, say
 from streamer.errors import UsageError
 
 app = new_app()
+
+
+class TeacherName(StrEnum):
+    """Who makes the taxonomy and labels sessions."""
+
+    KEYLESS = "keyless"
+    LLM = "llm"
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Clicks = Annotated[
@@ -37,6 +47,10 @@ Truth = Annotated[
 ]
 Previous = Annotated[
     Path | None, typer.Option("--previous", metavar="FILE", help="Taxonomy whose ids are carried over.")
+]
+TeacherOption = Annotated[
+    TeacherName,
+    typer.Option("--teacher", help="keyless: clusters of sessions; llm: the language model of the settings."),
 ]
 
 WORK = Path("runs/model")
@@ -75,6 +89,7 @@ def train(
     work: Work = WORK,
     truth: Truth = None,
     previous: Previous = None,
+    teacher: TeacherOption = TeacherName.KEYLESS,
     json: Json = False,
 ) -> None:
     """All steps at once: fit, pretrain, taxonomy, distill, export."""
@@ -90,11 +105,12 @@ def train(
         file, truth = tables["clicks"], tables["sessions"]
     recipe = Recipe.of(file, seed=seed, epochs=epochs, name=name, simulated=knobs)
     recipe.save(work)
-    with explained(), _bars() as show:
+    settings = ctx.obj.settings()
+    with explained(), _teacher(teacher, settings, work, seed) as own, _bars() as show:
         from models.training.workshop import train as train_all
 
-        shop = workshop_of(recipe, work, ctx.obj.settings(), show)
-        manifest = train_all(shop, out, recipe.source, judge_by(truth), carried_over)
+        shop = workshop_of(recipe, work, settings, show)
+        manifest = train_all(shop, out, recipe.source, judge_by(truth), carried_over, own)
     _report(out, manifest.metrics, json)
 
 
@@ -122,10 +138,27 @@ def pretrain(ctx: typer.Context, work: Work = WORK) -> None:
 
 
 @app.command()
-def taxonomy(ctx: typer.Context, work: Work = WORK, previous: Previous = None) -> None:
-    """Step 3: make the taxonomy and label sessions with it."""
-    carried_over = _taxonomy(previous)
-    _step(ctx, work, lambda shop: shop.teach(previous=carried_over))
+def taxonomy(
+    ctx: typer.Context,
+    work: Work = WORK,
+    previous: Previous = None,
+    teacher: TeacherOption = TeacherName.KEYLESS,
+    use: Annotated[
+        Path | None,
+        typer.Option("--use", metavar="FILE", help="Label with this taxonomy as it is (--teacher llm)."),
+    ] = None,
+) -> None:
+    """Step 3: make the taxonomy and label sessions with it. Edit WORK/taxonomy.json before the next step."""
+    from streamer.cli.recipe import Recipe
+
+    if use is not None and (teacher is not TeacherName.LLM or previous is not None):
+        raise UsageError("--use labels with a given taxonomy: it needs --teacher llm and no --previous")
+    carried_over, fixed = _taxonomy(previous), _taxonomy(use)
+    seed = Recipe.load(work).seed
+    with _teacher(teacher, ctx.obj.settings(), work, seed, fixed) as own:
+        _step(ctx, work, lambda shop: shop.teach(own, carried_over))
+    if teacher is TeacherName.LLM:
+        say(f"read {work / 'audit.md'}, edit {work / 'taxonomy.json'}, then `streamer model distill`")
 
 
 @app.command()
@@ -209,7 +242,18 @@ def _taxonomy(path: Path | None) -> Any:
     try:
         return from_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: no taxonomy to carry over: {error}") from None
+        raise UsageError(f"{path}: no taxonomy to carry over or use: {error}") from None
+
+
+def _teacher(
+    name: TeacherName, settings: Any, work: Path, seed: int, fixed: Any = None
+) -> AbstractContextManager[Any]:
+    """None for the keyless one, which the workshop makes itself."""
+    if name is TeacherName.KEYLESS:
+        return nullcontext()
+    from streamer.cli.llm import llm_teacher
+
+    return llm_teacher(settings.llm, work, seed, fixed)
 
 
 def _bars() -> Any:

@@ -92,12 +92,13 @@ def workshop_of(recipe: Recipe, work: Path, settings: Settings, show: Show) -> W
 @contextmanager
 def explained() -> Iterator[None]:
     """Failures of training in words for the person at the terminal."""
+    from models.llm.errors import LlmError
     from models.training.parity import ExportError
     from models.training.workshop import TrainingError
 
     try:
         yield
-    except (TrainingError, ExportError) as error:
+    except (TrainingError, ExportError, LlmError) as error:
         raise TrainingFailedError(str(error)) from error
 
 

@@ -1,0 +1,63 @@
+"""Labels after people edited the taxonomy that they were given with.
+
+Labels, descriptions, parents and the order of intents may change freely. An intent that went out must be
+`retired`, or `mapping` must say which one continues it. One that came in needs sessions labelled with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from models.taxonomy import Taxonomy
+from models.training.teacher import SoftLabels
+
+
+class EditError(Exception):
+    """The edited taxonomy and the labels don't go together; the text says what to do."""
+
+
+def aligned(labels: SoftLabels, ids: Sequence[str], taxonomy: Taxonomy, version: str) -> SoftLabels:
+    """The labels, given with intents `ids` of a taxonomy of `version`, over the intents of `taxonomy`.
+
+    Sessions that only had what went out are left out. Raises EditError.
+    """
+    target = {intent.id: k for k, intent in enumerate(taxonomy.intents)}
+    continued = {old: _continued(old, taxonomy, target) for old in ids}
+    _check_new(set(target) - {new for new in continued.values() if new}, version, taxonomy, ids)
+    mass = np.zeros((len(labels.rows), len(target)), np.float32)
+    for k, old in enumerate(ids):
+        new = continued[old]
+        if new is not None:
+            mass[:, target[new]] += labels.probabilities[:, k]
+    left = mass.sum(1) > 1e-6
+    if not left.any():
+        raise EditError("no labelled session has one of the intents that are left in taxonomy.json")
+    return SoftLabels(labels.rows[left], mass[left] / mass[left].sum(1, keepdims=True))
+
+
+def _continued(old: str, taxonomy: Taxonomy, target: dict[str, int]) -> str | None:
+    if old in target:
+        return old
+    for mapped in taxonomy.mapping:
+        if mapped.previous == old and (mapped.current is None or mapped.current in target):
+            return mapped.current
+    if old in taxonomy.retired:
+        return None
+    raise EditError(
+        f"sessions are labelled with the intent {old!r}, which taxonomy.json lacks: expected it among"
+        " `retired`, or an entry of `mapping` that says which intent continues it; ids are never changed"
+    )
+
+
+def _check_new(unknown: set[str], version: str, taxonomy: Taxonomy, ids: Sequence[str]) -> None:
+    if unknown:
+        raise EditError(
+            f"no session is labelled with the intent {min(unknown)!r} of taxonomy.json: label with it by"
+            " `streamer model taxonomy --teacher llm --use FILE`"
+        )
+    if {intent.id for intent in taxonomy.intents} != set(ids) and taxonomy.version == version:
+        raise EditError(
+            f"taxonomy.json has other intents than version {version!r} was made with: give it a new `version`"
+        )

@@ -1,0 +1,246 @@
+"""Questions over real HTTP to an endpoint that misbehaves in every way that endpoints do."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from models.llm.asking import Asker, Question
+from models.llm.errors import BudgetSpentError, EndpointError, UnansweredError
+from models.llm.forms import Form
+from tests.models.llm.rule_endpoint import Body, Misbehaviour, Reply, as_json, completion, serving
+
+AskerOf = Callable[..., Asker]
+
+
+class Colour(msgspec.Struct, frozen=True):
+    name: str
+
+
+ALLOWED = ("red", "green")
+FORM = Form("colour", Colour, lambda found: None if found.name in ALLOWED else "not in the list")
+QUESTION = Question("Name a colour.", "Any.")
+GOOD = '{"name": "red"}'
+
+
+def good(body: Body) -> Reply:
+    return completion(GOOD, tool="tools" in body)
+
+
+def first(*replies: Reply | None) -> Misbehaviour:
+    """These replies, then good ones; None is a good one too."""
+
+    def misbehave(number: int, body: Body) -> Reply | None:
+        wrong = replies[number] if number < len(replies) else None
+        return wrong or good(body)
+
+    return misbehave
+
+
+AT_ONCE = {"retry_after_ms": "1"}
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        [as_json(429, {}, Retry_After="0.01")],
+        [as_json(500, {"error": {"message": "secret"}}, **AT_ONCE), as_json(503, {}, **AT_ONCE)],
+        [completion("certainly!")],
+        [completion(GOOD[:9], finish="length")],
+        [completion(None)],
+        [completion("")],
+        [completion('{"name": "mauve"}')],
+        [completion('{"colour": "red"}')],
+        [as_json(200, {"choices": []})],
+        [as_json(200, {"choices": None})],
+        [as_json(200, ["no", "completion"])],
+        [(200, {"Content-Type": "text/html"}, b"<h1>Bad gateway</h1>")],
+        [completion(GOOD, tokens=None)],
+        [completion("no"), completion("no"), completion("no")],
+    ],
+    ids=str,
+)
+def test_a_misbehaving_endpoint_still_gives_an_answer(asker_of: AskerOf, replies: list[Reply]) -> None:
+    with serving(first(*replies)) as server:
+        assert asker_of(server.base_url).ask(QUESTION, FORM) == Colour("red")
+        assert asker_of(server.base_url).budget.tokens == 0
+
+
+def test_retry_after_is_kept_to(asker_of: AskerOf) -> None:
+    with serving(first(as_json(429, {}, Retry_After="0.4"))) as server:
+        started = time.monotonic()
+        asker_of(server.base_url).ask(QUESTION, FORM)
+        assert time.monotonic() - started >= 0.4
+        assert len(server.bodies) == 2
+
+
+def test_a_slow_answer_is_asked_again(asker_of: AskerOf) -> None:
+    def slow_once(number: int, body: Body) -> Reply:
+        time.sleep(0.4 * (number == 0))
+        return good(body)
+
+    with serving(slow_once) as server:
+        assert asker_of(server.base_url, timeout_s=0.2).ask(QUESTION, FORM) == Colour("red")
+        assert len(server.bodies) == 2
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (
+            as_json(401, {"error": {"message": "you typed hunter2", "code": "bad_key"}}),
+            "refuses the key.*bad_key",
+        ),
+        (as_json(404, {}), "no such path or model.*llm.base_url"),
+        (as_json(429, {}, Retry_After="9999"), "limits the rate.*answers so far are kept"),
+        (as_json(500, {"error": {"code": "x y\n"}}, **AT_ONCE), r"fails after all retries \(500\)"),
+    ],
+)
+def test_an_endpoint_that_stays_unusable_ends_the_job_without_its_words(
+    asker_of: AskerOf, reply: Reply, said: str
+) -> None:
+    with serving(lambda _number, _body: reply) as server:
+        with pytest.raises(EndpointError, match=said) as caught:
+            asker_of(server.base_url).ask(QUESTION, FORM)
+        assert "hunter2" not in str(caught.value)
+
+
+def test_nobody_there_is_said() -> None:
+    with serving() as server:
+        url = server.base_url
+    from models.llm.config import LlmConfig
+    from models.llm.endpoint import Endpoint
+
+    endpoint = Endpoint(LlmConfig(url, "rules", retries=0, timeout_s=1))
+    with pytest.raises(EndpointError, match="can't be reached"):
+        endpoint.complete("rules", [{"role": "user", "content": "?"}], {}, 0, 10)
+    endpoint.close()
+
+
+def rung_of(body: Body) -> str:
+    if "tools" in body:
+        return "tool"
+    return body.get("response_format", {}).get("type", "text")
+
+
+@pytest.mark.parametrize("lowest", ["json_schema", "tool", "json_object", "text"])
+def test_formats_that_are_refused_are_not_tried_again(asker_of: AskerOf, lowest: str) -> None:
+    rungs = ["json_schema", "tool", "json_object", "text"]
+
+    def refusing(_number: int, body: Body) -> Reply:
+        known = rungs.index(rung_of(body)) >= rungs.index(lowest)
+        return good(body) if known else as_json(400, {"error": {"message": "unsupported"}})
+
+    with serving(refusing) as server:
+        asker = asker_of(server.base_url)
+        assert asker.ask(QUESTION, FORM) == Colour("red")
+        tried = [rung_of(body) for body in server.bodies]
+        assert tried == rungs[: rungs.index(lowest) + 1]
+        asker_of(server.base_url).ask(Question("Another?", ""), FORM)
+        assert [rung_of(body) for body in server.bodies[len(tried) :]] == [lowest]
+
+
+def test_a_refused_parameter_is_left_out_or_renamed(asker_of: AskerOf) -> None:
+    def choosy(_number: int, body: Body) -> Reply:
+        for name in ("max_tokens", "temperature"):
+            if name in body:
+                return as_json(400, {"error": {"message": "unsupported", "param": name}})
+        return good(body)
+
+    with serving(choosy) as server:
+        asker_of(server.base_url).ask(QUESTION, FORM)
+        assert server.bodies[-1]["max_completion_tokens"] == 2000
+        assert rung_of(server.bodies[-1]) == "json_schema"
+
+
+def test_a_request_that_is_refused_in_every_format_is_given_up_alone(asker_of: AskerOf) -> None:
+    with serving(lambda _n, _b: as_json(400, {"error": {"code": "context_length_exceeded"}})) as server:
+        asker = asker_of(server.base_url)
+        with pytest.raises(UnansweredError, match="context_length_exceeded"):
+            asker.ask(QUESTION, FORM)
+        assert asker.rung == "json_schema"
+
+
+def test_the_model_is_told_what_was_wrong(asker_of: AskerOf) -> None:
+    with serving(first(completion('{"name": "mauve"}'))) as server:
+        asker_of(server.base_url).ask(QUESTION, FORM)
+        said = [message["content"] for message in server.bodies[1]["messages"]]
+        assert said[2] == '{"name": "mauve"}'
+        assert "not in the list" in said[3]
+
+
+def test_a_truncated_answer_gets_more_room(asker_of: AskerOf) -> None:
+    with serving(first(completion("{", finish="length"), completion("{", finish="length"))) as server:
+        asker_of(server.base_url, most_tokens=3000).ask(QUESTION, FORM)
+        assert [body["max_tokens"] for body in server.bodies] == [2000, 3000, 3000]
+        assert len({len(body["messages"]) for body in server.bodies}) == 1
+
+
+def test_an_endpoint_that_never_gives_a_usable_answer_is_given_up(asker_of: AskerOf) -> None:
+    with serving(lambda _n, _b: completion("no")) as server:
+        with pytest.raises(UnansweredError, match="4 attempts"):
+            asker_of(server.base_url).ask(QUESTION, FORM)
+        assert len(server.bodies) == 4
+
+
+def test_what_was_answered_is_never_asked_again(asker_of: AskerOf) -> None:
+    with serving(first(completion("no"))) as server:
+        asker_of(server.base_url).ask(QUESTION, FORM)
+        assert len(server.bodies) == 2
+        again = asker_of(server.base_url)
+        assert again.ask(QUESTION, FORM) == Colour("red")
+        assert len(server.bodies) == 2
+        assert (again.budget.requests, again.budget.tokens) == (2, 200)
+        again.ask(Question("Name a colour.", "Any.", variant=1), FORM)
+        assert len(server.bodies) == 3
+
+
+def test_what_is_no_completion_is_not_kept(asker_of: AskerOf) -> None:
+    broken = (200, {"Content-Type": "text/html"}, b"<h1>sorry</h1>")
+    with serving(first(broken, broken, broken, broken)) as server:
+        with pytest.raises(UnansweredError):
+            asker_of(server.base_url).ask(QUESTION, FORM)
+        assert asker_of(server.base_url).ask(QUESTION, FORM) == Colour("red")
+
+
+def test_the_budget_ends_the_job_and_a_higher_one_goes_on(asker_of: AskerOf) -> None:
+    questions = [Question("Name a colour.", str(i)) for i in range(6)]
+    with serving(first()) as server:
+
+        def job(budget: int) -> list[Colour]:
+            asker = asker_of(server.base_url, budget_requests=budget, concurrency=1)
+            return asker.map(lambda question: asker.ask(question, FORM), questions)
+
+        for _ in range(2):
+            with pytest.raises(BudgetSpentError, match=r"raise llm\.budget_requests"):
+                job(4)
+            assert len(server.bodies) == 4
+        assert job(6) == [Colour("red")] * 6
+        assert len(server.bodies) == 6
+
+
+def test_answers_come_in_the_order_of_the_questions(asker_of: AskerOf) -> None:
+    def uneven(_number: int, body: Body) -> Reply:
+        asked = body["messages"][1]["content"]
+        time.sleep(0.05 * (asked == "0"))
+        return completion(json.dumps({"name": asked}))
+
+    with serving(uneven) as server:
+        asker = asker_of(server.base_url, concurrency=4)
+        any_name: Form[Any] = Form("colour", Colour)
+        found = asker.map(lambda i: asker.ask(Question("?", str(i)), any_name), range(8))
+        assert [each.name for each in found] == [str(i) for i in range(8)]
+
+
+def test_key_and_headers_are_sent_and_never_shown(asker_of: AskerOf) -> None:
+    with serving(first()) as server:
+        asker = asker_of(server.base_url, api_key="hunter2", headers={"X-Team": "hunter3"})
+        asker.ask(QUESTION, FORM)
+        assert server.headers[0]["authorization"] == "Bearer hunter2"
+        assert server.headers[0]["x-team"] == "hunter3"
+        assert "hunter" not in repr(asker.config)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from models.llm.errors import UnusableError
+from models.llm.forms import Form
+
+
+class Fruit(msgspec.Struct, frozen=True):
+    name: str
+    seeds: list[int]
+
+
+def not_a_stone(found: Fruit) -> str | None:
+    return "a stone is no fruit" if found.name == "stone" else None
+
+
+FORM = Form("fruit", Fruit, not_a_stone)
+GOOD = '{"name": "fig", "seeds": [1, 2]}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD,
+        f"Here you are:\n```json\n{GOOD}\n```\nAnything else?",
+        f'{{"thoughts": "hm"}} {GOOD}',
+        f"{{not json}} {GOOD}",
+        '{"name": "fig", "seeds": [1, 2], "color": "green"}',
+    ],
+)
+def test_an_answer_is_found_in_whatever_surrounds_it(text: str) -> None:
+    assert FORM.read(text) == Fruit("fig", [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "empty"),
+        ("I can't do that.", "no JSON object"),
+        ('{"name": "fig", "seeds": [1, 2', "no JSON object"),
+        ('{"name": "fig"}', "missing required field `seeds`"),
+        ('{"name": "fig", "seeds": ["many"]}', "Expected `int`"),
+        ('[{"name": 1}]', "Expected `str`"),
+        ('{"name": "stone", "seeds": []}', "a stone is no fruit"),
+        ('{"a":' * 5000, "no JSON object"),
+    ],
+)
+def test_what_is_not_of_the_form_says_why(text: str, why: str) -> None:
+    with pytest.raises(UnusableError, match=why):
+        FORM.read(text)
+
+
+def test_the_schema_is_closed_and_all_of_it_is_required_as_strict_modes_want() -> None:
+    from models.llm.assigning import Assignment
+
+    schema = Form("labels", Assignment).schema()
+    assert schema["required"] == ["sessions"]
+    assert schema["additionalProperties"] is False
+    assert all(
+        each["additionalProperties"] is False and set(each["required"]) == set(each["properties"])
+        for each in schema["$defs"].values()
+    )
