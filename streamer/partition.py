@@ -14,7 +14,9 @@ from schemas.click import Session
 from streamer.accounts import Accounts
 from streamer.core.sessionizer import Outcome, Sessionizer
 from streamer.dead_letter import REASON_HEADER, Header, dead_letter_headers, late_headers
+from streamer.dead_letter_limit import DeadLetterLimit, DeadLetterTally, TooManyDeadLetters
 from streamer.decode import Arrived, Rejected
+from streamer.erasures import Erasures
 
 MAX_TAKE = 2000
 """Closed sessions, and likewise side outputs, that one take may hold: a transaction stays short."""
@@ -23,11 +25,20 @@ MAX_TAKE = 2000
 class Record(Protocol):
     """A record of the source topic, as clients and files give it. `timestamp` is arrival time in ms."""
 
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[Header]
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def timestamp(self) -> int: ...
+
+    @property
+    def key(self) -> bytes | None: ...
+
+    @property
+    def value(self) -> bytes | None: ...
+
+    @property
+    def headers(self) -> Sequence[Header]: ...
 
 
 class Forwarded(NamedTuple):
@@ -49,6 +60,8 @@ class Taken(NamedTuple):
     sessions: list[Session]
     late: list[Forwarded]
     dead: list[Forwarded]
+    erased: list[str]
+    """Visitors whose latest intents have to go, before the sessions come."""
 
 
 _JOINED = Outcome.JOINED
@@ -67,6 +80,9 @@ class Partition:
         *,
         position: int = 0,
         accounts: Accounts | None = None,
+        erasures: Erasures | None = None,
+        limit: DeadLetterLimit | None = None,
+        dead_letters: DeadLetterTally | None = None,
     ) -> None:
         self.topic = topic
         self.number = number
@@ -74,10 +90,16 @@ class Partition:
         self.position = position
         """Offset of the next record."""
         self.accounts = accounts or Accounts()
+        self.erasures = erasures or Erasures()
+        self.dead_letters = dead_letters or DeadLetterTally()
+        self._erased_until = self.erasures.until
+        self._limit = limit
+        """None: dead letters without end, as a replay needs it."""
+        self._refused: TooManyDeadLetters | None = None
         self._decode = decode
         self._id_prefix = f"{topic}-{number}-"
         self._ticked_to = 0
-        self._pending = Taken([], [], [])
+        self._pending = Taken([], [], [], [])
         self._draining: Iterator[Session] | None = None
 
     @property
@@ -87,14 +109,18 @@ class Partition:
         return (
             self.sessionizer.has_due
             or len(pending.sessions) >= MAX_TAKE
-            or len(pending.late) + len(pending.dead) >= MAX_TAKE
+            or len(pending.late) + len(pending.dead) + len(pending.erased) >= MAX_TAKE
         )
 
     def process(self, records: Sequence[Record], start: int = 0) -> int:
         """Take in records from index `start` on; returns the index of the first one not taken in.
 
         Stops early when it `is_full`. Records below `position` were taken in before and are skipped.
+        Raises TooManyDeadLetters at a record that exceeds the limit, and from then on: that record and those
+        after it are not taken in.
         """
+        if self._refused is not None:
+            raise self._refused
         clock, position = self.sessionizer.clock, self.position
         if self.is_full:
             return start
@@ -110,6 +136,32 @@ class Partition:
             if self._take_in(record) and self.is_full:
                 return index + 1
         return len(records)
+
+    def erase(self, visitor_id: str, until_ms: int, offset: int) -> None:
+        """Take in the erasure at `offset` of its topic: what arrived of the visitor up to `until_ms` goes.
+
+        A session with any such click goes whole. What has been taken before is out of reach. Every click
+        that goes is counted as filtered. Doing it again changes nothing.
+        """
+        self.erasures.note(visitor_id, until_ms, offset)
+        accounts, pending = self.accounts, self._pending
+        accounts.filtered += self.sessionizer.forget(visitor_id, until_ms)
+        for session in [s for s in pending.sessions if s.visitor_id == visitor_id]:
+            pending.sessions.remove(session)
+            accounts.sessions -= 1
+            accounts.closed -= session.event_count
+            accounts.filtered += session.event_count
+        accounts.late -= self._withdrawn(pending.late, visitor_id)
+        accounts.dead_lettered -= self._withdrawn(pending.dead, visitor_id)
+        pending.erased.append(visitor_id)
+
+    def _withdrawn(self, forwarded: list[Forwarded], visitor_id: str) -> int:
+        """How many records with the visitor as key were taken out again; they count as filtered."""
+        kept = [each for each in forwarded if each.key != visitor_id.encode()]
+        count = len(forwarded) - len(kept)
+        forwarded[:] = kept
+        self.accounts.filtered += count
+        return count
 
     def tick(self, now_ms: int) -> None:
         """Silence up to `now_ms` on the arrival clock: no record arrived before it that isn't taken in."""
@@ -136,7 +188,7 @@ class Partition:
 
     def take(self) -> Taken:
         """Everything that has piled up; it is gone from here."""
-        taken, self._pending = self._pending, Taken([], [], [])
+        taken, self._pending = self._pending, Taken([], [], [], [])
         return taken
 
     @property
@@ -168,6 +220,13 @@ class Partition:
         if arrived is None:
             accounts.filtered += 1
             return False
+        if self._erased_until and self.erasures.covers(arrived.visitor_id, sessionizer.clock.now):
+            accounts.filtered += 1
+            # Time goes on as it did before the erasure was known: a replay closes others' sessions alike.
+            sessionizer.pass_over(arrived.click.timestamp)
+            if sessionizer.has_due:
+                self._close_due()
+            return True
         outcome = sessionizer.add(
             arrived.visitor_id, arrived.click, record.offset, arrived.user_id, arrived.crawler
         )
@@ -189,9 +248,34 @@ class Partition:
         return True
 
     def _dead_letter(self, record: Record, stage: str, reason: str) -> None:
-        self.accounts.dead_lettered += 1
+        accounts = self.accounts
+        if self._erased_until and self._is_erased(record.key):
+            accounts.filtered += 1
+            return
+        if self._limit is not None:
+            self._count_dead_letter(record, self._limit, f"{stage}: {reason}")
+        accounts.dead_lettered += 1
         headers = dead_letter_headers(self.topic, self.number, record, stage, reason)
         self._pending.dead.append(Forwarded(record.key, record.value, headers))
+
+    def _is_erased(self, key: bytes | None) -> bool:
+        """Whether a record that can't be read is an erased visitor's, by its key."""
+        visitor_id = (key or b"").decode(errors="replace")
+        return self.erasures.covers(visitor_id, self.sessionizer.clock.now)
+
+    def _count_dead_letter(self, record: Record, limit: DeadLetterLimit, why: str) -> None:
+        """Count it, or, if that is one too many, leave the record as if it had not been read."""
+        tally = self.dead_letters.plus(self.accounts.received, limit)
+        excess = tally.excess(limit)
+        if excess is None:
+            self.dead_letters = tally
+            return
+        self.accounts.received -= 1
+        self.position = record.offset
+        self._refused = TooManyDeadLetters(
+            record.offset, f"{self.topic} partition {self.number} offset {record.offset} ({why}): {excess}"
+        )
+        raise self._refused
 
     def _close_due(self) -> None:
         room = MAX_TAKE - len(self._pending.sessions)

@@ -28,6 +28,7 @@ COMMANDS = (
     LazyCommand(
         "subscribe", "streamer.cli.subscribe", "Read intents, embeddings, late clicks or dead letters."
     ),
+    LazyCommand("replay", "streamer.cli.replay", "Run a stretch of the log, or a file, once more."),
     LazyCommand("model", "streamer.cli.model", "Train, look at and compare model bundles."),
 )
 """In the order of `streamer --help`."""

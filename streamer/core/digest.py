@@ -15,9 +15,10 @@ _MODULUS = 1 << (8 * _BYTES)
 class MultisetDigest:
     """Running digest and count of byte strings."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self._sum = 0
+    def __init__(self, count: int = 0, hexdigest: str = "") -> None:
+        """Of nothing; or going on from a digest that was stored."""
+        self.count = count
+        self._sum = int(hexdigest or "0", 16)
 
     def add(self, record: bytes) -> None:
         """Take one record in."""

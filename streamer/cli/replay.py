@@ -1,0 +1,141 @@
+"""`streamer replay`: a stretch of the log, or a file, once more through the worker's own pipeline."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from streamer.cli.lazy import new_app
+from streamer.cli.output import say
+
+app = new_app()
+
+Show = Callable[[int, int], None]
+_LINE_EVERY_S = 10.0
+
+
+@app.command()
+def replay(
+    ctx: typer.Context,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", metavar="TIME", help="Sessions closed at this arrival time or later."),
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option("--to", metavar="TIME", help="Sessions closed before; none: all."),
+    ] = None,
+    source: Annotated[
+        str, typer.Option("--source", metavar="topic|FILE", help="The clicks topic, JSONL(.gz) or parquet.")
+    ] = "topic",
+    bundle: Annotated[
+        list[Path] | None, typer.Option("--bundle", metavar="DIR", help="Score with it; repeatable.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="FILE.parquet|topic:NAME|-", help="Where sessions go.")
+    ] = None,
+    speed: Annotated[
+        float, typer.Option("--speed", min=0, metavar="0|1|N", help="0: at once; N: N times as it arrived.")
+    ] = 0,
+    processes: Annotated[
+        int, typer.Option("--processes", min=1, metavar="N", help="Processes on this machine.")
+    ] = 1,
+    json: Annotated[bool, typer.Option("--json", help="Print accounts and digests as JSON.")] = False,
+) -> None:
+    """Run a bounded stretch of the log again, without touching what is live.
+
+    TIME is arrival time and selects sessions by closed_at, half-open. Stopped half-way, the same command
+    goes on where it was.
+    """
+    from streamer.replay.options import ReplayOptions, bundles_of, stretch_of
+    from streamer.replay.run import replay as run
+
+    stretch = stretch_of(start, end, int(time.time() * 1000))
+    settings = ctx.obj.settings()
+    options = ReplayOptions(stretch, source, bundles_of(bundle or [], settings), out, speed, processes)
+    with _progress() as show:
+        summary = run(settings, options, show).as_dict()
+    told = orjson.dumps(summary).decode() if json else _told(summary)
+    if out == "-":
+        say(told)  # standard output has the sessions
+    else:
+        print(told, flush=True)
+
+
+@contextmanager
+def _progress() -> Iterator[Show]:
+    """A bar with rate and time left, where somebody looks at it; else a line now and then."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.completed:,} of {task.total:,} clicks"),
+        BarColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=0, rate="")
+
+        def show(done: int, total: int) -> None:
+            rate = progress.tasks[0].speed
+            told = f"{rate:,.0f} a second" if rate else ""
+            progress.update(task, completed=done, total=total, rate=told)
+
+        yield show
+
+
+def _lines() -> Show:
+    started = last = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _LINE_EVERY_S and done:
+            last = now
+            left_s = (total - done) * (now - started) / done
+            rate = done / (now - started)
+            say(f"{done:,} of {total:,} clicks, {rate:,.0f} a second, about {left_s:,.0f} s left")
+
+    return show
+
+
+def _told(summary: dict[str, Any]) -> str:
+    clicks, sessions = summary["clicks"], summary["sessions"]
+    parts = " + ".join(
+        f"{count:,} {name.replace('_', ' ')}" for name, count in clicks.items() if name != "read" and count
+    )
+    lines = [
+        f"{clicks['read']:,} clicks = {parts or 0}",
+        f"{sessions['selected']:,} sessions ({_counts(summary['closed_by'])})",
+    ]
+    if sessions["undetermined"]:
+        lines.append(
+            f"{sessions['undetermined']:,} more are undetermined: they may have begun before the first click "
+            "that was read. An earlier --from reads more"
+        )
+    if summary["dead_letters"]:
+        lines.append(f"dead letters: {_counts(summary['dead_letters'])}")
+    for bundle in summary["bundles"]:
+        for kind, digests in bundle["digests"].items():
+            lines.append(
+                f"{bundle['model_version']} {kind}: record {digests['record']} content {digests['content']}"
+            )
+    rate = f", {summary['clicks_per_s']:,} clicks a second" if summary["clicks_per_s"] else ""
+    target = f" -> {summary['out']}" if summary["out"] else ""
+    lines.append(f"{summary['seconds']:.1f} s{rate}{target}")
+    return "\n".join(lines)
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "none"

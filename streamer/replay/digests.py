@@ -1,0 +1,58 @@
+"""Digests of what a replay or a live worker publishes: equal if and only if the sets of records are.
+
+Two of each kind of output: `record`, over Avro bodies without the schema prefix, for the same log;
+`content`, the same without `closed_at`, for the same clicks in another order within the bound. Neither
+depends on the order of records.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from schemas import codec
+from schemas.spans import without
+from streamer.core.digest import MultisetDigest
+
+Kind = Literal["embeddings", "intents"]
+SCHEMA_OF: dict[Kind, codec.SchemaName] = {"embeddings": "session_embedding", "intents": "session_intent"}
+
+
+def canonical_body(kind: Kind, message: bytes) -> bytes:
+    """The Avro body in the current schema, whichever landed version the message was written with."""
+    name = SCHEMA_OF[kind]
+    if message.startswith(codec.prefix(name)):
+        return codec.body(message)
+    return codec.encode_body(name, codec.decode(message)[1])
+
+
+class OutputDigests:
+    """Both digests of both kinds, of the records of one bundle."""
+
+    def __init__(self, stored: dict[str, Any] | None = None) -> None:
+        """`stored`: what `as_dict` gave, to go on from there."""
+        self._by_kind: dict[Kind, tuple[MultisetDigest, MultisetDigest]] = {}
+        for kind in SCHEMA_OF:
+            of_kind = (stored or {}).get(kind, {})
+            count = of_kind.get("count", 0)
+            self._by_kind[kind] = (
+                MultisetDigest(count, of_kind.get("record", "")),
+                MultisetDigest(count, of_kind.get("content", "")),
+            )
+
+    def add(self, kind: Kind, body: bytes) -> None:
+        """Take in one record's Avro body."""
+        record, content = self._by_kind[kind]
+        record.add(body)
+        content.add(without(SCHEMA_OF[kind], body, "closed_at"))
+
+    def merge(self, other: OutputDigests) -> None:
+        for kind, pair in self._by_kind.items():
+            for mine, others in zip(pair, other._by_kind[kind], strict=True):
+                mine.merge(others)
+
+    def as_dict(self) -> dict[str, Any]:
+        """kind -> {count, record, content}, digests as 32 hex digits."""
+        return {
+            kind: {"count": record.count, "record": record.hexdigest(), "content": content.hexdigest()}
+            for kind, (record, content) in self._by_kind.items()
+        }

@@ -1,0 +1,178 @@
+"""A file as the source of a replay: JSON lines (plain or gzipped) or parquet, clicks or a dumped log.
+
+- A line or row with `arrival` and `value` is a record of a dumped log: `partition`, `offset`, `arrival` (ms
+  UTC), `key`, and `value` as text, or `value_base64` where it is no text. It is replayed as the topic is.
+- Any other line or row is a click. Then the file is one partition, arrival is the running maximum of event
+  time, and silence closes nothing. `sent_at` can't correct a clock without an arrival, so it is left aside.
+- Offsets of a dump must rise within a partition; those of clicks are their places, from 0.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import zlib
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+from typing import IO, Any, cast
+
+import msgspec
+import orjson
+
+from streamer.decode import Arrived, ClickDecoder, Rejected
+from streamer.errors import UsageError
+from streamer.replay.plan import Lane
+from streamer.replay.source import LogRecord, Portion
+from streamer.settings import Settings
+
+PORTION = 1000
+_GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
+
+
+class _Dumped(msgspec.Struct):
+    """A record of a dumped log."""
+
+    partition: int
+    offset: int
+    arrival: int
+    key: str | None = None
+    value: str | None = None
+    value_base64: str | None = None
+
+
+_read_dumped = msgspec.json.Decoder(_Dumped).decode
+
+
+class FileSource:
+    """Reads the file anew for each pass; holds one portion at a time."""
+
+    def __init__(self, path: Path, settings: Settings, clock_ms: int = 0) -> None:
+        """`clock_ms`: of the running maximum where a replay that is resumed goes on."""
+        self.path = path
+        self._clock_ms = clock_ms
+        self._decoder = ClickDecoder(settings.clicks.format, settings.clicks.max_bytes)
+        self.is_dump = self._is_dump()
+        self._plain = ClickDecoder("json", settings.clicks.max_bytes)
+
+    def digest(self) -> str:
+        """sha256 of the file's bytes."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def lanes(self) -> list[Lane]:
+        """One per partition, by a first pass over the file. Raises UsageError."""
+        if not self.is_dump:
+            return [Lane(0, 0, sum(1 for _ in self._values()))]
+        first: dict[int, LogRecord] = {}
+        last: dict[int, int] = {}
+        for number, record in self._dumped():
+            first.setdefault(number, record)
+            if record.offset <= last.get(number, -1):
+                raise UsageError(
+                    f"{self.path}: offset {record.offset} of partition {number} follows {last[number]}; "
+                    "expected offsets that rise within a partition"
+                )
+            last[number] = record.offset
+        return [
+            Lane(n, r.offset, last[n] + 1, None if r.offset == 0 else r.timestamp)
+            for n, r in sorted(first.items())
+        ]
+
+    def decode(self, value: bytes | None, arrival: int, fallback_id: str) -> Arrived | None:
+        if self.is_dump:
+            return self._decoder.decode(value, arrival, fallback_id)
+        return self._plain.decode(value, None, fallback_id)
+
+    async def portions(self, positions: dict[int, int]) -> AsyncGenerator[Portion]:
+        waiting: dict[int, list[LogRecord]] = {number: [] for number in positions}
+        for number, record in self._dumped() if self.is_dump else self._by_event_time(positions[0]):
+            if number in waiting and record.offset >= positions[number]:
+                waiting[number].append(record)
+                if len(waiting[number]) >= PORTION:
+                    yield Portion(number, waiting[number])
+                    waiting[number] = []
+        for number, records in waiting.items():
+            if records:
+                yield Portion(number, records)
+            yield Portion(number, (), is_last=True)
+
+    def _by_event_time(self, position: int) -> Iterator[tuple[int, LogRecord]]:
+        latest = self._clock_ms
+        for offset, value in enumerate(self._values()):
+            if offset >= position:
+                latest = max(latest, self._event_time(value))
+                yield 0, LogRecord(offset, latest, None, value)
+
+    def _event_time(self, value: bytes) -> int:
+        """0 for what is no click: it moves no clock."""
+        try:
+            arrived = self._plain.decode(value, None, "-")
+        except Rejected:
+            return 0
+        return arrived.click.timestamp if arrived else 0
+
+    def _dumped(self) -> Iterator[tuple[int, LogRecord]]:
+        for place, line in enumerate(self._values(), start=1):
+            try:
+                found = _read_dumped(line)
+                value = found.value.encode() if found.value is not None else None
+                if found.value_base64 is not None:
+                    value = base64.b64decode(found.value_base64, validate=True)
+            except (msgspec.DecodeError, ValueError):
+                raise UsageError(
+                    f"{self.path}: record {place} is none of a dumped log; expected partition, offset, "
+                    "arrival, key and value in each"
+                ) from None
+            key = found.key.encode() if found.key is not None else None
+            yield found.partition, LogRecord(found.offset, found.arrival, key, value)
+
+    def _is_dump(self) -> bool:
+        for value in self._values():
+            try:
+                fields = orjson.loads(value)
+            except orjson.JSONDecodeError:
+                return False
+            return (
+                isinstance(fields, dict)
+                and "arrival" in fields
+                and bool(fields.keys() & {"value", "value_base64"})
+            )
+        return False
+
+    def _values(self) -> Iterator[bytes]:
+        """Each line that isn't blank, or each row as JSON."""
+        try:
+            with self.path.open("rb") as raw:
+                start = raw.read(4)
+                raw.seek(0)
+                if start == _PARQUET:
+                    yield from _rows(self.path)
+                    return
+                packed = start[:2] == _GZIP
+                with cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw as stream:
+                    for line in stream:
+                        if not line.isspace():
+                            yield line
+        except (OSError, EOFError, zlib.error) as error:
+            reason = (isinstance(error, OSError) and error.strerror) or "damaged gzip file"
+            raise UsageError(
+                f"{self.path}: cannot be read ({reason}); expected clicks as JSON lines or parquet"
+            ) from None
+
+
+def _rows(path: Path) -> Iterator[bytes]:
+    from streamer.replay.rows import opened
+
+    with opened(path) as file:
+        for batch in file.iter_batches(PORTION):
+            for row in batch.to_pylist():
+                fields = {name: v for name, v in row.items() if v is not None}
+                if isinstance(fields.get("value"), bytes):
+                    fields["value_base64"] = base64.b64encode(fields.pop("value")).decode()
+                yield orjson.dumps(fields, default=_as_json, option=orjson.OPT_NAIVE_UTC)
+
+
+def _as_json(value: Any) -> str:
+    """Bytes as text; other types of parquet (decimals, ...) as text too, for the decoder to judge."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,125 @@
+"""The folder in which a replay keeps what is done, so that it can be killed at any moment and go on.
+
+`plan.json` says what was begun, `lane-N.state` where partition N is, `lane-N-K.parquet` are its rows so far.
+A state names how many row files count; each file is written beside its place and renamed into it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from streamer.errors import StreamerError
+from streamer.replay.partition_replay import Snapshot
+from streamer.replay.plan import Plan
+
+_STATE_VERSION = 1
+
+
+class JournalError(StreamerError):
+    """The folder of a replay can't be used."""
+
+
+class LaneState(msgspec.Struct):
+    """Where the replay of one partition is. Everything in it belongs to the same moment."""
+
+    version: int
+    snapshot: Snapshot
+    done: bool
+    sealed: int
+    """Row files, or records in the output topic, that are a part of it."""
+    digests: list[dict[str, Any]]
+    """By bundle, as `OutputDigests.as_dict` gives them."""
+
+
+class Journal:
+    """The folder; `exclusively` holds it against a second replay."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Make the folder and keep others out of it. Raises JournalError."""
+        import fcntl
+
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = (self.folder / "lock").open("a")
+        except OSError as error:
+            raise JournalError(f"{self.folder}: can't be written ({error.strerror})") from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise JournalError(f"{self.folder}: another replay is at work in it") from None
+            yield
+
+    def begun(self) -> Plan | None:
+        """The plan that was begun here; None if there is none."""
+        path = self.folder / "plan.json"
+        if not path.exists():
+            return None
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Plan)
+        except (OSError, msgspec.MsgspecError):
+            raise JournalError(f"{path}: not the plan of a replay; delete the folder to start over") from None
+
+    def begin(self, plan: Plan) -> None:
+        write_atomically(self.folder / "plan.json", msgspec.json.encode(plan))
+
+    def state(self, number: int) -> LaneState | None:
+        """Where this partition is; None if nothing of it is done."""
+        path = self._state_path(number)
+        if not path.exists():
+            return None
+        try:
+            state = msgspec.msgpack.decode(path.read_bytes(), type=LaneState)
+        except (OSError, msgspec.MsgspecError):
+            state = None
+        if state is None or state.version != _STATE_VERSION:
+            raise JournalError(
+                f"{path}: not this version's state of a replay; delete the folder to start over"
+            )
+        return state
+
+    def save(self, number: int, snapshot: Snapshot, done: bool, sealed: int, digests: list[Any]) -> None:
+        state = LaneState(_STATE_VERSION, snapshot, done, sealed, digests)
+        write_atomically(self._state_path(number), msgspec.msgpack.encode(state))
+
+    def rows_path(self, number: int, place: int) -> Path:
+        """The file of a partition's rows, numbered from 0."""
+        return self.folder / f"lane-{number}-{place}.parquet"
+
+    def rows(self, number: int, count: int) -> list[Path]:
+        return [self.rows_path(number, place) for place in range(count)]
+
+    def drop_rows_from(self, number: int, count: int) -> None:
+        """Delete row files that no state names: what was written after the last one was saved."""
+        for path in self.folder.glob(f"lane-{number}-*.parquet*"):
+            if path.suffix != ".parquet" or int(path.stem.rpartition("-")[2]) >= count:
+                path.unlink()
+
+    def remove(self) -> None:
+        """Delete everything: the replay is done."""
+        for path in self.folder.iterdir():
+            path.unlink()
+        self.folder.rmdir()
+
+    def _state_path(self, number: int) -> Path:
+        return self.folder / f"lane-{number}.state"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """The file has either its old content or all of the new, whenever the machine stops."""
+    beside = path.with_name(path.name + ".new")
+    with beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)

@@ -1,0 +1,70 @@
+"""What somebody asked a replay to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.bundle import default_bundle
+from streamer.errors import UsageError
+from streamer.kafka.start import parse_start
+from streamer.replay.sinks import STDOUT, out_file, out_topic
+from streamer.replay.stretch import Stretch
+from streamer.settings import Settings
+
+FROM_TOPIC = "topic"
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """`source`: `topic` or a file. `out`: a parquet file, `topic:NAME`, `-` or None. `speed` 0: no pace."""
+
+    stretch: Stretch
+    source: str
+    bundles: tuple[Path, ...]
+    out: str | None
+    speed: float
+    processes: int
+
+    def __post_init__(self) -> None:
+        file = out_file(self.out)
+        if file is not None and file.suffix != ".parquet":
+            raise UsageError(f"--out {self.out}: expected FILE.parquet, topic:NAME or - for standard output")
+        if self.processes > 1 and self.out == STDOUT:
+            raise UsageError("--processes: several can't share standard output; expected --out FILE or topic")
+        if self.processes > 1 and self.speed:
+            raise UsageError("--processes: expected --speed 0, for at a given pace one process is enough")
+
+    @property
+    def journal_folder(self) -> Path | None:
+        """Where what is done is kept; None if there is nothing to resume."""
+        file, topic = out_file(self.out), out_topic(self.out)
+        if topic is not None:
+            return Path(f"replay-{topic}.part")
+        return None if file is None else file.with_name(file.name + ".part")
+
+
+def stretch_of(start: str | None, end: str | None, now_ms: int) -> Stretch:
+    """`--from` and `--to` as given. Raises UsageError."""
+    from_ms, to_ms = _time(start, "--from"), _time(end, "--to")
+    if to_ms is not None and to_ms > now_ms:
+        raise UsageError(
+            f"--to {end}: lies in the future, expected a time that has passed; without it all is read"
+        )
+    return Stretch(from_ms, to_ms)
+
+
+def bundles_of(given: list[Path], settings: Settings) -> tuple[Path, ...]:
+    """The bundles to score with: as given, or else the live one."""
+    return tuple(given) or (settings.model.bundle or default_bundle(),)
+
+
+def _time(text: str | None, name: str) -> int | None:
+    if text is None:
+        return None
+    start = parse_start(text, name)
+    if start == "latest":
+        raise UsageError(f"{name} latest: expected a time such as 2025-01-31T12:00:00Z, or earliest")
+    if start == "earliest" and name == "--to":
+        raise UsageError(f"{name} earliest: expected a time such as 2025-01-31T12:00:00Z")
+    return None if start == "earliest" else start

@@ -1,0 +1,179 @@
+"""One partition of a replay: records, silence and the end of input in, sessions of the stretch out. Pure.
+
+It drives the worker's own `Partition`. A result doesn't depend on how records are split into batches, on
+when silence is told, or on where it is stopped and goes on from a snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import msgspec
+
+from schemas.click import Session
+from streamer.accounts import Accounts
+from streamer.core.clock import PartitionClock
+from streamer.core.rules import SessionRules
+from streamer.core.sessionizer import Sessionizer
+from streamer.core.window import OpenSession
+from streamer.dead_letter import STAGE_HEADER
+from streamer.partition import Decode, Partition, Record
+from streamer.replay.stretch import Chains, Stretch
+from streamer.replay.tally import Tally
+
+
+class Snapshot(msgspec.Struct):
+    """All that a partition's replay has to know to go on."""
+
+    position: int
+    clock: PartitionClock
+    sessions: list[OpenSession]
+    accounts: Accounts
+    tally: Tally
+    reaches: dict[str, int]
+
+
+class PartitionReplay:
+    """Hand it records in order; take what it yields before the next call."""
+
+    def __init__(
+        self,
+        topic: str,
+        number: int,
+        stretch: Stretch,
+        rules: SessionRules,
+        decode: Decode,
+        *,
+        start: int = 0,
+        unread_until_ms: int | None = None,
+        idle_closing: bool = True,
+        drains_ms: Sequence[int] = (),
+        snapshot: Snapshot | None = None,
+    ) -> None:
+        """`start`: offset of the first record to read. `drains_ms`: arrival times at which everything open
+        was closed, in order: what a drained worker did is not in the log."""
+        self.stretch = stretch
+        self.tally = snapshot.tally if snapshot else Tally()
+        self._chains = Chains(unread_until_ms, rules, snapshot.reaches if snapshot else None)
+        self._partition = Partition(
+            topic,
+            number,
+            Sessionizer(
+                rules,
+                idle_closing=idle_closing,
+                clock=snapshot.clock if snapshot else None,
+                sessions=snapshot.sessions if snapshot else (),
+            ),
+            decode,
+            position=snapshot.position if snapshot else start,
+            accounts=snapshot.accounts if snapshot else None,
+        )
+        self._drains_ms = [at for at in drains_ms if at >= self.clock_ms]
+
+    @property
+    def number(self) -> int:
+        return self._partition.number
+
+    @property
+    def position(self) -> int:
+        """Offset of the next record."""
+        return self._partition.position
+
+    @property
+    def clock_ms(self) -> int:
+        return self._partition.sessionizer.clock.now
+
+    @property
+    def accounts(self) -> Accounts:
+        return self._partition.accounts
+
+    def process(self, records: Sequence[Record]) -> Iterator[Session]:
+        """Take in records."""
+        while self._drains_ms:
+            at = self._drains_ms[0]
+            before = next((i for i, record in enumerate(records) if record.timestamp > at), None)
+            if before is None:
+                break
+            yield from self._process(records[:before])
+            yield from self._drain_at(self._drains_ms.pop(0))
+            records = records[before:]
+        yield from self._process(records)
+
+    def silence(self, until_ms: int) -> Iterator[Session]:
+        """Say that every record which arrived before `until_ms` has been handed in."""
+        while self._drains_ms and self._drains_ms[0] <= until_ms:
+            yield from self._drain_at(self._drains_ms.pop(0))
+        self._partition.tick(until_ms)
+        yield from self._taken()
+
+    def drain(self) -> Iterator[Session]:
+        """The end of input: close what is open."""
+        while self._drains_ms:
+            yield from self._drain_at(self._drains_ms.pop(0))
+        yield from self._drain()
+
+    def unscored(self, session: Session) -> None:
+        """Count a session that was yielded as one that nothing could score."""
+        self.tally.sessions -= 1
+        self.tally.clicks -= session.event_count
+        self.tally.closed_by[session.close_reason] -= 1
+        self.tally.unscored_sessions += 1
+        self.tally.unscored_clicks += session.event_count
+
+    def snapshot(self) -> Snapshot:
+        """The state between two calls; it shares nothing that changes only if it is encoded at once."""
+        sessionizer = self._partition.sessionizer
+        windows = [w for visitor in sessionizer.visitors() for w in sessionizer.open_sessions(visitor)]
+        return Snapshot(
+            self.position, sessionizer.clock, windows, self.accounts, self.tally, self._chains.reaches
+        )
+
+    def _process(self, records: Sequence[Record]) -> Iterator[Session]:
+        index = 0
+        while index < len(records):
+            index = self._partition.process(records, index)
+            yield from self._taken()
+
+    def _drain_at(self, at_ms: int) -> Iterator[Session]:
+        self._partition.tick(at_ms)
+        yield from self._taken()
+        yield from self._drain()
+
+    def _drain(self) -> Iterator[Session]:
+        done = False
+        while not done:
+            done = self._partition.drain()
+            yield from self._taken()
+
+    def _taken(self) -> Iterator[Session]:
+        """Everything that has piled up, until nothing is due."""
+        partition = self._partition
+        while True:
+            taken = partition.take()
+            for forwarded in taken.dead:
+                stage = dict(forwarded.headers)[STAGE_HEADER].decode()
+                self.tally.count_dead(stage, forwarded.reason)
+            for session in taken.sessions:
+                if self._is_selected(session):
+                    yield session
+            if not partition.sessionizer.has_due:
+                break
+            partition.resume_closing()
+        partition.sessionizer.changed.clear()
+
+    def _is_selected(self, session: Session) -> bool:
+        tally = self.tally
+        is_torn = self._chains.is_torn(session)
+        if not self.stretch.holds(session.closed_at):
+            tally.outside_sessions += 1
+            tally.outside_clicks += session.event_count
+        elif is_torn:
+            tally.torn_sessions += 1
+            tally.torn_clicks += session.event_count
+        else:
+            tally.sessions += 1
+            tally.clicks += session.event_count
+            reason = cast(str, session.close_reason)
+            tally.closed_by[reason] = tally.closed_by.get(reason, 0) + 1
+        return not is_torn and self.stretch.holds(session.closed_at)

@@ -1,0 +1,69 @@
+"""Scores the sessions of a replay with one bundle or several side by side, and writes their records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from models.bundle import Bundle, load_bundle
+from models.scorer import Scored, ScoreError, Scorer
+from schemas.click import Session
+from streamer.outputs import RecordWriter, SessionRecords
+
+
+class Result(NamedTuple):
+    """What one bundle made of a session."""
+
+    scored: Scored
+    records: SessionRecords
+
+
+class ScoredSession(NamedTuple):
+    session: Session
+    results: tuple[Result | None, ...]
+    """By bundle; None where it could not score the session."""
+    errors: tuple[str, ...]
+    """Reasons of those that could not."""
+
+
+class Bench:
+    """The bundles of a replay."""
+
+    def __init__(self, bundles: Iterable[Bundle], rules_version: str) -> None:
+        self.bundles = list(bundles)
+        self.rules_version = rules_version
+        self._scorers = [Scorer(bundle) for bundle in self.bundles]
+        self._writers = [RecordWriter(bundle, rules_version) for bundle in self.bundles]
+
+    @classmethod
+    def load(cls, paths: Iterable[Path], rules_version: str) -> Bench:
+        """Raises BundleError."""
+        return cls([load_bundle(path) for path in paths], rules_version)
+
+    @property
+    def model_versions(self) -> list[str]:
+        return [bundle.model_version for bundle in self.bundles]
+
+    def score(self, sessions: Sequence[Session]) -> list[ScoredSession]:
+        """One entry per session, in order."""
+        by_bundle = [
+            [self._result(writer, each, result) for each, result in zip(sessions, scores, strict=True)]
+            for writer, scores in zip(
+                self._writers, [scorer.score(sessions) for scorer in self._scorers], strict=True
+            )
+        ]
+        return [
+            ScoredSession(
+                session,
+                tuple(r if isinstance(r, Result) else None for r in results),
+                tuple(r for r in results if isinstance(r, str)),
+            )
+            for session, *results in zip(sessions, *by_bundle, strict=True)
+        ]
+
+    @staticmethod
+    def _result(writer: RecordWriter, session: Session, scored: Scored | ScoreError) -> Result | str:
+        if isinstance(scored, ScoreError):
+            return scored.reason
+        return Result(scored, writer.write(session, scored))

@@ -1,0 +1,156 @@
+"""The clicks topic as the source of a replay: offsets by time, read with a consumer that joins no group."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from streamer.core.rules import SessionRules
+from streamer.decode import Arrived, ClickDecoder
+from streamer.errors import StreamerError
+from streamer.kafka.client import client_arguments
+from streamer.kafka.start import is_found
+from streamer.kafka.topics import find_topic
+from streamer.replay.plan import Lane
+from streamer.replay.source import Portion
+from streamer.replay.stretch import Stretch
+from streamer.settings import Settings
+
+LOG_APPEND_TIME = 1
+PORTION = 2000
+_POLL_MS = 200
+
+
+class TopicSourceError(StreamerError):
+    """The topic can't be read, or its timestamps aren't what the settings say."""
+
+
+@asynccontextmanager
+async def reading(settings: Settings, portion: int = PORTION) -> AsyncIterator[Any]:
+    """A started consumer of whole partitions; sees committed records only."""
+    consumer = AIOKafkaConsumer(
+        **client_arguments(settings.kafka),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level="read_committed",
+        max_poll_records=portion,
+        max_partition_fetch_bytes=4 * 1024 * 1024,
+        fetch_max_wait_ms=100,
+    )
+    try:
+        await consumer.start()
+        yield consumer
+    except KafkaError as error:
+        where = f"{settings.topics.clicks} at {settings.kafka.bootstrap_servers}"
+        raise TopicSourceError(f"can't read {where}: {type(error).__name__}") from None
+    finally:
+        await consumer.stop()
+
+
+async def topic_lanes(settings: Settings, stretch: Stretch, rules: SessionRules) -> list[Lane]:
+    """Where to begin and to end in every partition. Raises BrokerError, TopicError, TopicSourceError."""
+    topic = settings.topics.clicks
+    found = await find_topic(settings.kafka, topic)
+    tps = [TopicPartition(topic, number) for number in range(found.partitions)]
+    async with reading(settings) as consumer:
+        begins = await consumer.beginning_offsets(tps)
+        ends = await consumer.end_offsets(tps)
+        read_from_ms = stretch.read_from_ms(rules)
+        starts = begins if read_from_ms is None else await _offsets(consumer, tps, read_from_ms, ends)
+        if stretch.to_ms is not None:
+            ends = await _offsets(consumer, tps, stretch.to_ms, ends)
+        return [
+            Lane(
+                tp.partition,
+                starts[tp],
+                ends[tp],
+                await _unread_until_ms(consumer, tp, starts[tp], ends[tp]),
+            )
+            for tp in tps
+        ]
+
+
+class TopicSource:
+    """Reads the lanes of a plan."""
+
+    def __init__(self, settings: Settings, lanes: dict[int, Lane], portion: int = PORTION) -> None:
+        self._settings = settings
+        self._lanes = lanes
+        self._portion = portion
+        self._decoder = ClickDecoder(settings.clicks.format, settings.clicks.max_bytes)
+
+    def decode(self, value: bytes | None, arrival: int, fallback_id: str) -> Arrived | None:
+        return self._decoder.decode(value, arrival, fallback_id)
+
+    async def portions(self, positions: dict[int, int]) -> AsyncGenerator[Portion]:
+        topic = self._settings.topics.clicks
+        async with reading(self._settings, self._portion) as consumer:
+            left = {number: at for number, at in positions.items() if at < self._lanes[number].end}
+            for number in positions.keys() - left.keys():
+                yield Portion(number, (), is_last=True)
+            consumer.assign([TopicPartition(topic, number) for number in left])
+            for number, at in left.items():
+                consumer.seek(TopicPartition(topic, number), at)
+            running = set(left)
+            while running:
+                for portion in await self._fetched(consumer, running):
+                    yield portion
+                for number in sorted(running):
+                    tp = TopicPartition(topic, number)
+                    # By position, not by the last record: transactions end with offsets that hold none.
+                    if await consumer.position(tp) >= self._lanes[number].end:
+                        running.discard(number)
+                        consumer.pause(tp)
+                        yield Portion(number, (), is_last=True)
+
+    async def _fetched(self, consumer: Any, running: set[int]) -> list[Portion]:
+        try:
+            fetched = await consumer.getmany(timeout_ms=_POLL_MS)
+        except OffsetOutOfRangeError as error:
+            gone = ", ".join(f"{tp.partition} at offset {at}" for tp, at in error.args[0].items())
+            raise TopicSourceError(
+                f"{self._settings.topics.clicks}, partition {gone}: the records to read next were deleted "
+                "meanwhile (retention). Start over, or with a later --from"
+            ) from None
+        portions = []
+        for tp, records in fetched.items():
+            if tp.partition in running:
+                self._check_arrival(records[0])
+                end = self._lanes[tp.partition].end
+                kept = records if records[-1].offset < end else [r for r in records if r.offset < end]
+                portions.append(Portion(tp.partition, kept))
+        return portions
+
+    def _check_arrival(self, record: Any) -> None:
+        expected = self._settings.clicks.arrival
+        if expected == "log_append_time" and record.timestamp_type != LOG_APPEND_TIME:
+            raise TopicSourceError(
+                f"topic {self._settings.topics.clicks} has message.timestamp.type=CreateTime, expected "
+                "LogAppendTime: set clicks.arrival=create_time to replay it (no closing by silence then)"
+            )
+
+
+async def _offsets(consumer: Any, tps: list[Any], at_ms: int, ends: dict[Any, int]) -> dict[Any, int]:
+    """Offset of the first record that arrived at that time or later; the end where there is none."""
+    found = await consumer.offsets_for_times(dict.fromkeys(tps, max(at_ms, 0)))
+    return {tp: min(found[tp].offset, ends[tp]) if is_found(found[tp]) else ends[tp] for tp in tps}
+
+
+async def _unread_until_ms(consumer: Any, tp: Any, start: int, end: int) -> int | None:
+    """The arrival of the first record that is read: none before it arrived later. None if it is the
+    first that ever was."""
+    if start == 0 or start >= end:
+        return None
+    consumer.assign([tp])
+    consumer.seek(tp, start)
+    while True:
+        fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=1)
+        for records in fetched.values():
+            return int(records[0].timestamp)
+        if await consumer.position(tp) >= end:  # nothing but the ends of transactions
+            return None
