@@ -65,7 +65,9 @@ def resample(
 
 def relative_change(contender: Resampled, baseline: Resampled) -> Estimate:
     """contender / baseline - 1: -0.1 is ten percent lower."""
-    return interval(contender.value / baseline.value - 1.0, contender.draws / baseline.draws - 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = np.float64(contender.value) / np.float64(baseline.value) - 1.0
+        return interval(float(value), contender.draws / baseline.draws - 1.0)
 
 
 def gap_closed(contender: Resampled, without: Resampled, oracle: Resampled) -> Estimate:
@@ -78,6 +80,10 @@ def gap_closed(contender: Resampled, without: Resampled, oracle: Resampled) -> E
 
 
 def interval(value: float, draws: Floats) -> Estimate:
+    """Over the draws that have the metric at all: where nobody drawn had an outcome, there is none."""
+    draws = draws[np.isfinite(draws)]
+    if not len(draws):
+        return Estimate(value, float("nan"), float("nan"))
     tail = (1.0 - CONFIDENCE) / 2.0
     low, high = np.quantile(draws, [tail, 1.0 - tail])
     return Estimate(value, float(low), float(high))

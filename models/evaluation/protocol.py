@@ -28,7 +28,7 @@ from models.evaluation.features import FeatureTable, join_tables
 from models.evaluation.heads import NOTHING_SETTLED, LabelHead, Settled, fit_label_head, fit_tile_head
 from models.evaluation.metrics import Measured
 from models.evaluation.rows import ConversionRows, Decisions, TileRows
-from models.evaluation.splits import Split
+from models.evaluation.splits import Ints, Split
 
 FLOOR, ORACLE = "app_only", "oracle"
 
@@ -52,6 +52,13 @@ def evaluate_tiles(
     draws: int = DRAWS,
 ) -> Report:
     """Log loss and macro Recall@1 of the floor and of every contender on the test rows."""
+    found = measure_tiles(rows, tiles, floor, contenders, split)
+    return report_of(resample_rows(found, rows.decisions, split, rng, draws), rows.decisions, split)
+
+
+def measure_tiles(
+    rows: TileRows, tiles: int, floor: FeatureTable, contenders: Contenders, split: Split
+) -> ByMetric:
     _check(split)
     found: ByMetric = {"log_loss": {}, "macro_recall_at_1": {}}
     shown, clicked = rows.shown[split.test], rows.clicked[split.test]
@@ -65,7 +72,7 @@ def evaluate_tiles(
         logs = head.log_probabilities(features[split.test], shown)
         found["log_loss"][name] = metrics.log_loss(logs, clicked)
         found["macro_recall_at_1"][name] = metrics.macro_recall_at_1(logs, shown, clicked, tiles)
-    return _report(found, rows.decisions, split, rng, draws)
+    return found
 
 
 def evaluate_conversions(
@@ -81,6 +88,19 @@ def evaluate_conversions(
 
     The contenders named in `boosted` have trees for a head, which see everything unscaled.
     """
+    seed = int(rng.integers(2**31))
+    found = measure_conversions(rows, floor, contenders, split, boosted, seed)
+    return report_of(resample_rows(found, rows.decisions, split, rng, draws), rows.decisions, split)
+
+
+def measure_conversions(
+    rows: ConversionRows,
+    floor: FeatureTable,
+    contenders: Contenders,
+    split: Split,
+    boosted: Collection[str] = (),
+    seed: int = 0,
+) -> ByMetric:
     _check(split)
     found: ByMetric = {"micro_f1": {}}
     settled = NOTHING_SETTLED
@@ -89,14 +109,14 @@ def evaluate_conversions(
         train, validation = fitting_parts(split, features, rows.bought)
         head: LabelHead | BoostedHead
         if name in boosted:
-            head = fit_boosted_head(train, validation, seed=int(rng.integers(2**31)))
+            head = fit_boosted_head(train, validation, seed)
         else:
             head = fit_label_head(train, validation, settled)
         if name == FLOOR and isinstance(head, LabelHead):
             settled = Settled(features.shape[1], head.penalty)
         given = (head.probabilities(features[split.test]) >= head.threshold).astype(np.float64)
         found["micro_f1"][name] = metrics.micro_f1(given, rows.bought[split.test])
-    return _report(found, rows.decisions, split, rng, draws)
+    return found
 
 
 def fitting_parts(split: Split, *arrays: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
@@ -119,27 +139,40 @@ def _check(split: Split) -> None:
             raise SplitError(f"split: no {name} rows, expected at least one: more visitors or a longer time")
 
 
-def _report(
-    found: ByMetric, decisions: Decisions, split: Split, rng: np.random.Generator, draws: int
-) -> Report:
-    clusters = cluster_numbers([decisions.visitor_ids[row] for row in split.test.tolist()])
+def resample_rows(
+    found: ByMetric, decisions: Decisions, split: Split, rng: np.random.Generator, draws: int = DRAWS
+) -> dict[str, Resampled]:
+    """Every metric of every contender by "metric/contender", all on the same draws of visitors."""
     flat = {f"{metric}/{name}": m for metric, by_name in found.items() for name, m in by_name.items()}
-    resampled = resample(flat, clusters, rng, draws)
+    return resample(flat, _clusters(decisions, split), rng, draws)
+
+
+def report_of(resampled: Mapping[str, Resampled], decisions: Decisions, split: Split) -> Report:
+    return {
+        "rows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+        "test_visitors": int(_clusters(decisions, split).max()) + 1,
+        "metrics": compared(resampled),
+    }
+
+
+def compared(resampled: Mapping[str, Resampled]) -> Report:
+    """Values with intervals; against the floor with Holm's correction; share of the way to the oracle."""
     corrected = holm(
         {
             key: p_value(resampled[key], resampled[f"{key.split('/')[0]}/{FLOOR}"])
-            for key in flat
+            for key in resampled
             if not key.endswith(f"/{FLOOR}")
         }
     )
-    return {
-        "rows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
-        "test_visitors": int(clusters.max()) + 1,
-        "metrics": {
-            metric: {name: _entry(metric, name, resampled, corrected) for name in by_name}
-            for metric, by_name in found.items()
-        },
-    }
+    by_metric: Report = {}
+    for key in resampled:
+        metric, name = key.split("/")
+        by_metric.setdefault(metric, {})[name] = _entry(metric, name, resampled, corrected)
+    return by_metric
+
+
+def _clusters(decisions: Decisions, split: Split) -> Ints:
+    return cluster_numbers([decisions.visitor_ids[row] for row in split.test.tolist()])
 
 
 def _entry(

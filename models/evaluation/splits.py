@@ -56,3 +56,18 @@ def split_by_time(decided_at: Ints, outcome_ms: int = 0) -> Split:
         np.flatnonzero((decided_at >= begins_validation) & (known_at < begins_test)),
         np.flatnonzero(decided_at >= begins_test),
     )
+
+
+def split_forward(decided_at: Ints, visitor_ids: Sequence[str], outcome_ms: int) -> Split:
+    """Tests on the last quarter by time; validates on every fifth visitor of what was known by then.
+
+    For outcomes that take longer than a validation stretch between the two would last.
+    """
+    begins_test = np.quantile(decided_at, VALIDATION_BELOW / 100)
+    known = decided_at + outcome_ms < begins_test
+    fifth = np.array([percent_of(visitor_id) % 5 == 0 for visitor_id in visitor_ids], dtype=np.bool_)
+    return Split(
+        np.flatnonzero(known & ~fifth),
+        np.flatnonzero(known & fifth),
+        np.flatnonzero(decided_at >= begins_test),
+    )

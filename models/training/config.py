@@ -26,7 +26,9 @@ class TrainConfig:
 
     # pretraining
     epochs: int = 8
-    batch: int = 256
+    batch: int = 64
+    """Small: four times the steps of 256 are worth more than their time (share of the gap closed, tile log
+    loss: 71 % with 256, 72 % with 128, 75 % with 64; conversions: 80, 81, 83 %)."""
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     warmup_share: float = 0.1

@@ -1,0 +1,92 @@
+"""Results of steps as JSON files, so that a run that was stopped goes on where it was.
+
+Rules: a file's name has a hash of the step's config, and the file has the config itself: another config never
+finds it. A file is there whole or not at all. Arrays too large for JSON are kept apart, in the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Config = Mapping[str, Any]
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+RULES = 1
+"""Part of every key; raised when the protocol changes what a step finds."""
+
+
+def say_nothing(_line: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Ledger:
+    results: Path
+    cache: Path
+    say: Callable[[str], None] = say_nothing
+
+    def result(self, step: str, config: Config, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What `compute` finds, or found earlier under the same step and config."""
+        path = self.results / f"{step}-{key_of(step, config)}.json"
+        if path.is_file():
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["result"]
+            return found
+        begun, cpu = time.monotonic(), time.process_time()
+        result = json.loads(json.dumps(rounded(compute())))
+        spent = {
+            "seconds": round(time.monotonic() - begun, 1),
+            "cpu_seconds": round(time.process_time() - cpu, 1),
+        }
+        document = {"step": step, "config": dict(config), **spent, "result": result}
+        _write(path, (json.dumps(document, indent=1) + "\n").encode())
+        self.say(f"{step}: {spent['seconds']} s")
+        kept: dict[str, Any] = result
+        return kept
+
+    def arrays(self, step: str, config: Config, compute: Callable[[], Arrays]) -> Arrays:
+        """As `result`, of arrays in the cache."""
+        path = self.cache / f"{step}-{key_of(step, config)}.npz"
+        if not path.is_file():
+            begun = time.monotonic()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            half = path.with_suffix(".half")
+            with half.open("wb") as file:
+                np.savez(file, allow_pickle=False, **compute())
+            half.replace(path)
+            self.say(f"{step}: {time.monotonic() - begun:.1f} s")
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+
+
+def key_of(step: str, config: Config) -> str:
+    canonical = json.dumps([RULES, step, dict(config)], sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+def rounded(value: Any) -> Any:
+    """Floats to six significant digits, numpy's numbers as Python's, what is no number as null."""
+    if isinstance(value, Mapping):
+        return {str(name): rounded(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(each) for each in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_suffix(".half")
+    half.write_bytes(data)
+    half.replace(path)

@@ -1,0 +1,90 @@
+"""Simulated teachers: how well labels serve, as a function of how often their teacher is right.
+
+Rules: a teacher sees what the session shows and nothing else. The best reading of a session comes from a
+reader that learnt the site on other simulated people; a teacher of accuracy a gives that reading with chance
+a, and otherwise an intent that the session could be taken for. No latent intent of the evaluated world
+reaches any label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+
+from models.evaluation.bag import Bag
+from models.evaluation.features import Floats
+from models.evaluation.splits import Ints
+from models.evaluation.world import World
+from schemas.click import Session
+
+VOTES = 5
+"""Answers a session: their shares are its soft label."""
+AGREEMENT = 0.8
+"""Chance that a further answer repeats the first."""
+TEMPER = 0.5
+"""Power of the reader's chances from which wrong answers are drawn: what is alike is confused, not only that."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Chances of each intent, from counts of pages and words."""
+
+    bag: Bag
+    model: LogisticRegression
+
+    @classmethod
+    def fit(cls, world: World) -> Reader:
+        bag = Bag.fit(world.sessions)
+        # One thread: the same sums everywhere.
+        with threadpool_limits(1):
+            model = LogisticRegression(C=0.3, max_iter=300, tol=1e-3).fit(
+                bag.encode(world.sessions), world.intent
+            )
+        return cls(bag, model)
+
+    def read(self, sessions: Sequence[Session]) -> Floats:
+        """[S, I], rows add up to 1."""
+        with threadpool_limits(1):
+            chances: Floats = self.model.predict_proba(self.bag.encode(sessions))
+        return chances
+
+
+@dataclass(frozen=True)
+class TeacherLabels:
+    """Of S sessions and I intents."""
+
+    hard: Ints
+    """[S]: the first answer"""
+    soft: Floats
+    """[S, I]: shares of all answers"""
+
+
+def teach(chances: Floats, accuracy: float, rng: np.random.Generator) -> TeacherLabels:
+    """`chances` [S, I] are the reader's; `accuracy` is that of the first answer against its best reading."""
+    best = chances.argmax(axis=1)
+    right = rng.random(len(best)) < accuracy
+    hard = np.where(right, best, _drawn(_wrong(chances, best), rng))
+    soft = np.eye(chances.shape[1])[hard]
+    for _ in range(VOTES - 1):
+        repeated = rng.random(len(hard)) < AGREEMENT
+        soft = soft + np.eye(chances.shape[1])[np.where(repeated, hard, _drawn(chances, rng))]
+    return TeacherLabels(hard, soft / VOTES)
+
+
+def _wrong(chances: Floats, best: Ints) -> Floats:
+    tempered = chances**TEMPER
+    tempered[np.arange(len(best)), best] = 0.0
+    wrong: Floats = tempered / np.maximum(tempered.sum(axis=1, keepdims=True), 1e-12)
+    return wrong
+
+
+def _drawn(chances: Floats, rng: np.random.Generator) -> Ints:
+    """[S]: one intent a row, by its chance."""
+    sums = chances.cumsum(axis=1)
+    draws = rng.random(len(chances))[:, None] * sums[:, -1:]
+    drawn: Ints = (draws >= sums).sum(axis=1).clip(max=chances.shape[1] - 1)
+    return drawn

@@ -1,0 +1,115 @@
+"""What training makes of a world, for the evaluation: embeddings, and labels distilled from a teacher.
+
+Rules: tokenizer, encoder and heads learn from training visitors, temperatures from validation visitors; the
+test visitors are only embedded. S sessions, D numbers, I intents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.evaluation.features import Floats
+from models.evaluation.splits import TRAIN_BELOW, VALIDATION_BELOW, Ints, percent_of
+from models.evaluation.world import Bools
+from models.tokenizer import Tokenizer
+from models.training.config import TrainConfig
+from models.training.corpus import Corpus, embed
+from models.training.determinism import deterministic
+from models.training.distill import distil, outputs
+from models.training.keyless import KeylessTeacher
+from models.training.pretrain import pretrain
+from models.training.teacher import Lesson, SoftLabels
+from schemas.click import Session
+
+
+@dataclass(frozen=True)
+class Parts:
+    """[S] each: whose visitors train, validate and test, by the same hash as everywhere."""
+
+    train: Bools
+    validation: Bools
+    test: Bools
+
+    @classmethod
+    def of(cls, sessions: Sequence[Session]) -> Parts:
+        percents = np.array([percent_of(session.visitor_id) for session in sessions])
+        validation = (percents >= TRAIN_BELOW) & (percents < VALIDATION_BELOW)
+        return cls(percents < TRAIN_BELOW, validation, percents >= VALIDATION_BELOW)
+
+
+_NOT_OF_THE_ENCODER = {"name", "seed", "threads"}
+_AFTER_THE_ENCODER = "max_intents"
+"""The first field of what comes after pretraining."""
+
+
+def train_config(overrides: Mapping[str, Any]) -> TrainConfig:
+    return TrainConfig(**overrides)
+
+
+def encoder_facts(config: TrainConfig) -> dict[str, Any]:
+    """All that an encoder depends on besides its sessions and seed."""
+    names = [field.name for field in fields(config)]
+    of_encoder = names[: names.index(_AFTER_THE_ENCODER)]
+    return {name: getattr(config, name) for name in of_encoder if name not in _NOT_OF_THE_ENCODER}
+
+
+def embeddings(sessions: Sequence[Session], learn_from: Bools, config: TrainConfig) -> Floats:
+    """[S, D] of an encoder pretrained on the sessions where `learn_from` [S]."""
+    chosen = [session for session, learnt in zip(sessions, learn_from, strict=True) if learnt]
+    tokenizer = Tokenizer.fit(chosen, config.min_count, config.max_vocabulary)
+    generator = torch.Generator().manual_seed(config.seed)
+    with deterministic(config.threads):
+        trained = pretrain(Corpus.of(chosen, tokenizer), tokenizer, config, generator, lambda *_: None)
+        return embed(trained.encoder, Corpus.of(sessions, tokenizer)).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Student:
+    """A head distilled from labels, asked about all sessions."""
+
+    probabilities: Floats
+    """[S, I], calibrated on validation"""
+    novelty: Floats
+    """[S]"""
+
+
+def student(
+    embedded: Floats, soft: Floats, parts: Parts, labelled: int, config: TrainConfig, seed: int
+) -> Student:
+    """Learns from labels `soft` [S, I]: of at most `labelled` training sessions, a quarter for validation."""
+    rng = np.random.default_rng(seed)
+    x = embedded.astype(np.float32)
+    train, validation = np.flatnonzero(parts.train), np.flatnonzero(parts.validation)
+    generator = torch.Generator().manual_seed(seed)
+    with deterministic(config.threads):
+        distilled = distil(
+            x[train], _some(soft[train], labelled, rng),
+            x[validation], _some(soft[validation], labelled // 4, rng),
+            config, generator,
+        )  # fmt: skip
+        logits, novelty = outputs(distilled.head, x)
+    return Student(distilled.calibration.probabilities(logits).astype(np.float64), novelty.astype(np.float64))
+
+
+def keyless_labels(
+    embedded: Floats, sessions: Sequence[Session], parts: Parts, config: TrainConfig
+) -> Floats:
+    """[S, K]: what the keyless teacher says of every session, its clusters found on training sessions."""
+    x = embedded.astype(np.float32)
+    train = np.flatnonzero(parts.train)
+    lesson = Lesson([sessions[row] for row in train.tolist()], x[train])
+    with deterministic(config.threads):
+        taught = KeylessTeacher(config, config.seed).teach(lesson, Lesson(sessions, x), None)
+    soft = np.zeros((len(sessions), taught.validation.probabilities.shape[1]))
+    soft[taught.validation.rows] = taught.validation.probabilities
+    return soft
+
+
+def _some(soft: Floats, most: int, rng: np.random.Generator) -> SoftLabels:
+    rows: Ints = np.sort(rng.permutation(len(soft))[:most])
+    return SoftLabels(rows, soft[rows].astype(np.float32))

@@ -1,0 +1,140 @@
+"""A simulated bank as the evaluation sees it: sessions, rows of both tasks, what the app knows, the truth.
+
+Rules: sessions are cut by the product itself; whoever calls gives the cutter, for models import nothing of
+streamer. Knobs of the app alone leave clicks and sessions as they are, so these are cut once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from models.evaluation.app_only import app_only
+from models.evaluation.features import FeatureTable, Floats
+from models.evaluation.rows import (
+    ConversionRows,
+    Decisions,
+    Outcomes,
+    Record,
+    SessionTable,
+    TileRows,
+    conversion_rows,
+    session_features,
+    tile_rows,
+)
+from models.evaluation.splits import Ints
+from models.simulator import SimulatorConfig, simulate
+from models.simulator.files import write_table
+from schemas.click import Session
+
+Cutter = Callable[[Path], list[Session]]
+"""A file of clicks to its closed sessions."""
+Bools = npt.NDArray[np.bool_]
+FADING_DAYS = 4.0
+"""Tile rows have every session feature twice: as it is, and fading with the time since."""
+
+
+@dataclass(frozen=True)
+class World:
+    """S sessions of people; features of sessions are arrays [S, F] in their order."""
+
+    sessions: Sequence[Session]
+    outcomes: Outcomes
+    names: tuple[str, ...]
+    """Of the latent intents, sorted."""
+    intent: Ints
+    """[S]: the first latent intent; what the oracle knows and nobody else."""
+    intents: Bools
+    """[S, I]: all latent intents of a session, one or two."""
+    never_login: Bools
+    """[S]: whether the visitor never logs in on the web."""
+    table: SessionTable = field(repr=False)
+
+    @cached_property
+    def tiles(self) -> TileRows:
+        return tile_rows(self.outcomes, self.table)
+
+    @cached_property
+    def conversions(self) -> ConversionRows:
+        return conversion_rows(self.outcomes, self.table)
+
+    @cached_property
+    def tile_floor(self) -> FeatureTable:
+        return app_only(self.outcomes, self.tiles.decisions)
+
+    @cached_property
+    def conversion_floor(self) -> FeatureTable:
+        return app_only(self.outcomes, self.conversions.decisions)
+
+    @property
+    def oracle(self) -> Floats:
+        """[S, I]: the first latent intent, one-hot."""
+        return np.eye(len(self.names))[self.intent]
+
+    def tile_features(self, name: str, values: Floats) -> FeatureTable:
+        return session_features(name, values, self.table, self.tiles.decisions, FADING_DAYS)
+
+    def conversion_features(self, name: str, values: Floats) -> FeatureTable:
+        return session_features(name, values, self.table, self.conversions.decisions)
+
+    def with_app(self, config: SimulatorConfig) -> World:
+        """The same clicks, another app; `config` may differ in knobs of the app alone."""
+        simulated = simulate(config)
+        return replace(self, outcomes=_outcomes(simulated))
+
+
+def simulated_world(config: SimulatorConfig, cut: Cutter, folder: Path) -> World:
+    """`folder` holds the clicks while they are cut."""
+    simulated = simulate(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    clicks = folder / f"clicks-{config.seed}.jsonl.gz"
+    write_table(simulated.clicks(), clicks, level=1)
+    sessions = people(cut(clicks))
+    clicks.unlink()
+    return _world(sessions, _outcomes(simulated), list(simulated.sessions()), list(simulated.visitors()))
+
+
+def people(sessions: Sequence[Session]) -> list[Session]:
+    """Without bots, in order of (start, id)."""
+    kept = [session for session in sessions if session.clicks and not session.is_bot]
+    return sorted(kept, key=lambda session: (session.started_at, session.session_id))
+
+
+def decisions_where(decisions: Decisions, sessions: Bools) -> Bools:
+    """[N]: whether the row's session is one of those."""
+    chosen: Bools = sessions[decisions.session]
+    return chosen
+
+
+def _outcomes(simulated: object) -> Outcomes:
+    tables = (list(getattr(simulated, name)()) for name in ("users", "impressions", "conversions"))
+    return Outcomes(*tables)
+
+
+def _world(
+    sessions: Sequence[Session], outcomes: Outcomes, truth: Sequence[Record], visitors: Sequence[Record]
+) -> World:
+    known = {(row["visitor_id"], row["start"]): row["intents"] for row in truth if row["intents"]}
+    # A session that the product cut otherwise than the simulator began it has no truth; it is left out.
+    sessions = [s for s in sessions if (s.visitor_id, s.started_at) in known]
+    latent = [known[s.visitor_id, s.started_at] for s in sessions]
+    names = tuple(sorted({name for intents in known.values() for name in intents}))
+    place = {name: index for index, name in enumerate(names)}
+    every = np.zeros((len(sessions), len(names)), dtype=np.bool_)
+    for row, intents in enumerate(latent):
+        every[row, [place[name] for name in intents]] = True
+    anonymous = {row["visitor_id"]: row["never_login"] for row in visitors}
+    return World(
+        sessions=sessions,
+        outcomes=outcomes,
+        names=names,
+        intent=np.array([place[intents[0]] for intents in latent], dtype=np.int64),
+        intents=every,
+        never_login=np.array([anonymous[s.visitor_id] for s in sessions], dtype=np.bool_),
+        table=SessionTable.of(sessions),
+    )
