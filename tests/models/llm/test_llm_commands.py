@@ -1,0 +1,62 @@
+"""`streamer model ... --teacher llm`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from streamer.cli import command_line
+from streamer.cli.invocation import Invocation
+from tests.conftest import RunStreamer
+from tests.models.llm.rule_endpoint import serving
+from tests.models.test_model_commands import write_clicks
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "said"),
+    [
+        (["train", "c.jsonl", "--out", "b", "--teacher", "llm"], {}, "needs the setting llm.base_url"),
+        (
+            ["train", "c.jsonl", "--out", "b", "--teacher", "llm"],
+            {"STREAMER_LLM__BASE_URL": "http://127.0.0.1:9/v1"},
+            "needs the setting llm.model",
+        ),
+        (["taxonomy", "--use", "t.json"], {}, "--use labels with a given taxonomy: it needs --teacher llm"),
+        (["taxonomy", "--teacher", "llm"], {"STREAMER_LLM__BASE_URL": "models.example"}, "llm.base_url"),
+    ],
+)
+def test_a_wrong_call_is_exit_2_before_any_training(
+    run_streamer: RunStreamer, tmp_path: Path, arguments: list[str], environ: dict[str, str], said: str
+) -> None:
+    write_clicks(tmp_path / "c.jsonl", 4)
+    work = tmp_path / "runs" / "model"
+    work.mkdir(parents=True)
+    (work / "recipe.json").write_text(
+        json.dumps({"file": str(tmp_path / "c.jsonl"), "source": {}, "seed": 1, "epochs": 1, "name": "x"})
+    )
+    result = run_streamer("model", *arguments, environ=environ)
+    assert (result.returncode, said in result.stderr) == (2, True), result.stderr
+
+
+def test_training_with_a_language_model_says_so_in_the_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    clicks = write_clicks(tmp_path / "clicks.jsonl", 120)
+    out, work = tmp_path / "bundle", tmp_path / "work"
+    with serving() as server:
+        for key, value in {"BASE_URL": server.base_url, "MODEL": "rules", "API_KEY": "hunter2"}.items():
+            monkeypatch.setenv(f"STREAMER_LLM__{key}", value)
+        command_line().main(
+            ["model", "train", str(clicks), "--out", str(out), "--work", str(work), "--epochs", "1",
+             "--teacher", "llm", "--json"],
+            obj=Invocation(), standalone_mode=False,
+        )  # fmt: skip
+        assert server.headers[0]["authorization"] == "Bearer hunter2"
+    found = json.loads(capsysbinary.readouterr().out)["metrics"]["taxonomy"]
+    assert found["teacher"] == "llm:rules"
+    assert found["requests"] == len(server.bodies)
+    assert (work / "audit.md").is_file()
+    assert json.loads((out / "manifest.json").read_text())["teacher"] == "llm:rules"
+    assert not any(b"hunter2" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
