@@ -60,7 +60,7 @@ def replay(
     stretch = stretch_of(start, end, int(time.time() * 1000))
     settings = ctx.obj.settings()
     options = ReplayOptions(stretch, source, bundles_of(bundle or [], settings), out, speed, processes)
-    with _progress() as show:
+    with progress() as show:
         summary = run(settings, options, show).as_dict()
     told = orjson.dumps(summary).decode() if json else _told(summary)
     if out == "-":
@@ -70,7 +70,7 @@ def replay(
 
 
 @contextmanager
-def _progress() -> Iterator[Show]:
+def progress() -> Iterator[Show]:
     """A bar with rate and time left, where somebody looks at it; else a line now and then."""
     if not sys.stderr.isatty():
         yield _lines()

@@ -12,6 +12,11 @@ _BYTES = 16
 _MODULUS = 1 << (8 * _BYTES)
 
 
+def record_hash(record: bytes) -> bytes:
+    """The 16 bytes that a record adds to a digest."""
+    return hashlib.blake2b(record, digest_size=_BYTES).digest()
+
+
 class MultisetDigest:
     """Running digest and count of byte strings."""
 
@@ -22,8 +27,11 @@ class MultisetDigest:
 
     def add(self, record: bytes) -> None:
         """Take one record in."""
+        self.add_hash(record_hash(record))
+
+    def add_hash(self, hashed: bytes) -> None:
+        """Take in the record that `record_hash` gave this for."""
         self.count += 1
-        hashed = hashlib.blake2b(record, digest_size=_BYTES).digest()
         self._sum = (self._sum + int.from_bytes(hashed, "big")) % _MODULUS
 
     def merge(self, other: MultisetDigest) -> None:

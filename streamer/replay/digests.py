@@ -7,11 +7,11 @@ depends on the order of records.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from schemas import codec
 from schemas.spans import without
-from streamer.core.digest import MultisetDigest
+from streamer.core.digest import MultisetDigest, record_hash
 
 Kind = Literal["embeddings", "intents"]
 SCHEMA_OF: dict[Kind, codec.SchemaName] = {"embeddings": "session_embedding", "intents": "session_intent"}
@@ -23,6 +23,18 @@ def canonical_body(kind: Kind, message: bytes) -> bytes:
     if message.startswith(codec.prefix(name)):
         return codec.body(message)
     return codec.encode_body(name, codec.decode(message)[1])
+
+
+class Print(NamedTuple):
+    """The hashes that stand for one record."""
+
+    record: bytes
+    content: bytes
+
+
+def print_of(kind: Kind, body: bytes) -> Print:
+    """Of an Avro body without prefix."""
+    return Print(record_hash(body), record_hash(without(SCHEMA_OF[kind], body, "closed_at")))
 
 
 class OutputDigests:
@@ -41,9 +53,13 @@ class OutputDigests:
 
     def add(self, kind: Kind, body: bytes) -> None:
         """Take in one record's Avro body."""
+        self.add_print(kind, print_of(kind, body))
+
+    def add_print(self, kind: Kind, found: Print) -> None:
+        """Take in the record that `print_of` gave this for."""
         record, content = self._by_kind[kind]
-        record.add(body)
-        content.add(without(SCHEMA_OF[kind], body, "closed_at"))
+        record.add_hash(found.record)
+        content.add_hash(found.content)
 
     def merge(self, other: OutputDigests) -> None:
         for kind, pair in self._by_kind.items():

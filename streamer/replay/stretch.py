@@ -8,8 +8,8 @@ was read is undetermined: nobody can say what live made of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from schemas.click import Session
 from streamer.core.rules import SessionRules
 from streamer.errors import UsageError
 
@@ -43,6 +43,19 @@ def read_back_ms(rules: SessionRules) -> int:
     return rules.max_duration_ms + rules.gap_ms + rules.out_of_orderness_ms + rules.max_future_ms
 
 
+class Span(Protocol):
+    """What is looked at of a session."""
+
+    @property
+    def visitor_id(self) -> str: ...
+
+    @property
+    def started_at(self) -> int: ...
+
+    @property
+    def ended_at(self) -> int: ...
+
+
 class Chains:
     """Tells sessions that may have begun before reading began.
 
@@ -63,7 +76,7 @@ class Chains:
             None if unread_until_ms is None else unread_until_ms + rules.max_future_ms + rules.gap_ms
         )
 
-    def is_torn(self, session: Session) -> bool:
+    def is_torn(self, session: Span) -> bool:
         """Whether it is undetermined. Ask in order of closing."""
         certain_after = self._certain_after_ms
         if certain_after is None:

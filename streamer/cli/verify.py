@@ -1,0 +1,70 @@
+"""`streamer verify`: whether the log, run again, gives what live has published."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from streamer.cli.lazy import new_app
+from streamer.cli.output import print_json
+from streamer.cli.replay import progress
+
+app = new_app()
+
+
+@app.command()
+def verify(
+    ctx: typer.Context,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", metavar="TIME", help="Sessions closed at this arrival time or later."),
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option("--to", metavar="TIME", help="Sessions closed before; none: all that live has read."),
+    ] = None,
+    bundle: Annotated[
+        list[Path] | None,
+        typer.Option("--bundle", metavar="DIR", help="A bundle that live has used; repeatable."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Replay what live has read and compare digests of all records, per partition and overall.
+
+    Exit code 0 only if all is equal; 1 if records differ, or if something can't be compared.
+    """
+    from streamer.replay.options import bundles_of, stretch_of
+    from streamer.replay.verify import verify as run
+
+    stretch = stretch_of(start, end, int(time.time() * 1000))
+    settings = ctx.obj.settings()
+    with progress() as show:
+        report = asyncio.run(run(settings, stretch, bundles_of(bundle or [], settings), show)).as_dict()
+    if json:
+        print_json(report)
+    else:
+        print(_told(report), flush=True)
+    if report["result"] != "equal":
+        raise typer.Exit(1)
+
+
+def _told(report: dict[str, Any]) -> str:
+    lines = []
+    for each in report["partitions"]:
+        lines.append(f"partition {each['partition']}: {each['state']}, {each['sessions']:,} sessions")
+        lines += [f"  {count:,} sessions left out: {why}" for why, count in each["undetermined"].items()]
+        lines += [
+            f"  {count:,} {how}, such as {', '.join(each['session_ids'][how])}"
+            for how, count in each["differences"].items()
+        ]
+        lines += [f"  {text}" for text in each["because"] + each["notes"]]
+    for kind in ("embeddings", "intents"):
+        for side in ("live", "replay"):
+            found = report[side][kind]
+            lines.append(f"{kind:<11}{side:<7} record {found['record']} content {found['content']}")
+    lines.append(f"{report['result']}: {report['sessions']:,} sessions")
+    return "\n".join(lines)
