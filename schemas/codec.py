@@ -22,8 +22,14 @@ from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 from fastavro.validation import validate
 
-SchemaName = Literal["click", "session_embedding", "session_intent", "visitor_intent"]
-SCHEMA_NAMES: tuple[SchemaName, ...] = ("click", "session_embedding", "session_intent", "visitor_intent")
+SchemaName = Literal["click", "session_embedding", "session_intent", "visitor_intent", "erasure"]
+SCHEMA_NAMES: tuple[SchemaName, ...] = (
+    "click",
+    "session_embedding",
+    "session_intent",
+    "visitor_intent",
+    "erasure",
+)
 
 MAGIC = 0
 PREFIX_BYTES = 5

@@ -35,7 +35,7 @@ def bootstrap(kafka: EmbeddedKafka) -> str:
 def own_names() -> dict[str, str]:
     """Overrides that give a test an app.id and topics which no other test has."""
     suffix = uuid.uuid4().hex[:8]
-    topics = ("clicks", "intents", "embeddings", "visitors", "late", "dlq")
+    topics = ("clicks", "intents", "embeddings", "visitors", "late", "dlq", "erasures")
     return {"app.id": f"app-{suffix}", **{f"topics.{topic}": f"{topic}-{suffix}" for topic in topics}}
 
 

@@ -41,6 +41,7 @@ def test_defaults_are_the_documented_ones() -> None:
         "visitors": "web.visitor-intents.v1",
         "late": "web.clicks-late.v1",
         "dlq": "web.clicks-dlq.v1",
+        "erasures": "web.erasures.v1",
         "partitions": 4,
         "replication": 1,
     }

@@ -160,6 +160,28 @@ class Sessionizer:
             self._find_due()
         return _JOINED
 
+    def pass_over(self, timestamp: int) -> None:
+        """Move the watermark as a click of this event time would that is not taken in."""
+        clock, rules = self.clock, self.rules
+        if not rules.min_timestamp_ms <= timestamp <= clock.now + rules.max_future_ms:
+            return
+        risen = min(timestamp, clock.now) - rules.out_of_orderness_ms
+        if risen > clock.watermark:
+            clock.watermark = risen
+            clock.raised_at = clock.now
+            self._find_due()
+
+    def forget(self, visitor_id: str, until_ms: int) -> int:
+        """Drop a visitor's sessions that have a click which arrived by `until_ms`; returns their clicks."""
+        gone = [w for w in self._open.of(visitor_id) if w.opened_at <= until_ms]
+        gone += [w for w, _ in self._closing if w.visitor_id == visitor_id and w.opened_at <= until_ms]
+        self._due = [w for w in self._due if w not in gone]
+        self._closing = [(w, reason) for w, reason in self._closing if w not in gone]
+        for window in self._open.of(visitor_id):
+            if window in gone:
+                self._detach(window)
+        return sum(window.event_count for window in gone)
+
     def close_due(self, limit: int) -> list[Session]:
         """Sessions that the last record, or silence, has closed, in closing order.
 

@@ -57,7 +57,7 @@ class Drift:
 
 
 def declared_topics(settings: Settings) -> list[Topic]:
-    """The six public topics and the changelog of open sessions."""
+    """The seven public topics and the changelog of open sessions."""
     names = settings.topics
     create_time = settings.clicks.arrival == "create_time"
     clicks_bytes = max(_MIB, 2 * settings.clicks.max_bytes)
@@ -75,6 +75,8 @@ def declared_topics(settings: Settings) -> list[Topic]:
         },
         names.late: large,
         names.dlq: large,
+        # Kept for ever: a replay has to know an erasure as long as the clicks that it covers are somewhere.
+        names.erasures: {"cleanup.policy": "compact"},
         settings.changelog: {
             "cleanup.policy": "delete",
             "retention.ms": "-1",

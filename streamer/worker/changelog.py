@@ -13,9 +13,13 @@ import msgspec
 from streamer.accounts import Accounts
 from streamer.core.clock import PartitionClock
 from streamer.core.window import OpenSession
+from streamer.dead_letter_limit import DeadLetterTally
 
-STATE_VERSION = 1
-"""Raise it when an older worker could not read what this one writes."""
+STATE_VERSION = 2
+"""Raise it when an older worker must not go on from what this one writes: version 1 knew no erasures, and
+would keep clicks that this one has to drop."""
+_READABLE = (1, 2)
+"""Version 1 lacks the fields at the end of the marker, whose defaults are right for it."""
 CHUNK_BYTES = 512 * 1024
 
 
@@ -44,6 +48,9 @@ class Marker(msgspec.Struct, array_like=True, tag="marker"):
     accounts: Accounts
     gone: list[str]
     """Visitors whose last open session has closed."""
+    erasures: int = 0
+    """Offset in the erasures topic from which on erasures may still count."""
+    dead_letters: DeadLetterTally = DeadLetterTally()
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -68,7 +75,7 @@ def decode(value: bytes) -> Images | Marker:
         version = entry.state_version
     except (msgspec.MsgspecError, UnicodeDecodeError):
         entry, version = None, _written_version(value)
-    if version != STATE_VERSION:
+    if version not in _READABLE:
         raise ChangelogError(f"its state version is {version}, this worker reads version {STATE_VERSION}")
     if entry is None:
         raise ChangelogError("a record in it is damaged")

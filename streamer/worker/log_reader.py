@@ -68,6 +68,26 @@ class LogReader:
         tps = [TopicPartition(topic, partition) for partition in partitions]
         return {tp.partition: at for tp, at in (await offsets_at(self._consumer, tps, start)).items()}
 
+    async def rest(self, topic: str, starts: Mapping[int, int]) -> dict[int, list[Any]]:
+        """Records of each partition from an offset on, up to its end at this moment.
+
+        From its beginning where the offset is beyond the end: the topic was made anew.
+        """
+        bounds = await self.bounds(topic, starts)
+        found: dict[int, list[Any]] = {number: [] for number in starts}
+        self._consumer.assign([TopicPartition(topic, number) for number in starts])
+        behind = set()
+        for number, (first, end) in bounds.items():
+            start = starts[number] if first <= starts[number] <= end else first
+            self._consumer.seek(TopicPartition(topic, number), start)
+            if start < end:
+                behind.add(TopicPartition(topic, number))
+        while behind:
+            for tp, records in (await self._consumer.getmany(timeout_ms=200)).items():
+                found[tp.partition] += records
+            behind = {tp for tp in behind if await self._consumer.position(tp) < bounds[tp.partition][1]}
+        return found
+
     async def recover(
         self, topic: str, partitions: Iterable[int], on_progress: Callable[[], None]
     ) -> dict[int, Recovery]:

@@ -186,6 +186,8 @@ class Shard:
             clock=sessionizer.clock,
             accounts=partition.accounts,
             gone=gone,
+            erasures=partition.erasures.settle(sessionizer.clock.now),
+            dead_letters=partition.dead_letters,
         )
 
     async def _send_outputs(
@@ -200,6 +202,7 @@ class Shard:
         return [
             *await self._send(topics.embeddings, ((r.key, r.embedding, []) for r in records)),
             *await self._send(topics.intents, ((r.key, r.intent, []) for r in records)),
+            *await self._send(topics.visitors, ((v.encode(), None, []) for v in taken.erased)),
             *await self._send(topics.visitors, ((r.key, r.visitor, []) for r in records)),
             *await self._send(topics.late, taken.late),
             *await self._send(topics.dlq, taken.dead),

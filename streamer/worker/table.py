@@ -62,6 +62,8 @@ class SessionTable(Service):
         """Whether the group has said which partitions are this worker's."""
         self.batches = 0
         """Batches finished so far."""
+        self.records = 0
+        """Records processed so far, those included that a failed commit has undone."""
         self._parts = parts
         self._topic = parts.settings.topics.clicks
         self._metrics = metrics
@@ -107,6 +109,7 @@ class SessionTable(Service):
             return
         self._check_arrival(batch)
         records = self._until_drain(batch)
+        received = shard.partition.accounts.received
         shard.saw_broker_time(batch.records[-1].timestamp, batch.received_at)
         index = 0
         while index < len(records) and self.shards.get(shard.number) is shard:
@@ -116,6 +119,7 @@ class SessionTable(Service):
                 await self._commit(shard)
                 shard.partition.resume_closing()
         self.batches += 1
+        self.records += shard.partition.accounts.received - received
 
     async def _take_in(self, shard: Shard, records: list[ConsumerRecord], index: int) -> int:
         """`Partition.process`. A shard that it fails in is left as its last commit was."""
@@ -123,7 +127,7 @@ class SessionTable(Service):
             return shard.partition.process(records, index)
         except TooManyDeadLetters as limit:
             raise DeadLetterLimitError(
-                f"{limit}. What came before is committed, this record is not read yet. 'streamer dlq ls' shows "
+                f"{limit}. What came before is committed, this record isn't read yet. 'streamer dlq ls' shows "
                 "what is wrong: mend the producer or the settings, or raise the limit to go on"
             ) from None
         except Exception:

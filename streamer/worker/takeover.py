@@ -16,6 +16,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
+from streamer.dead_letter_limit import DeadLetterLimit
+from streamer.erasures import Erasures
 from streamer.errors import StreamerError
 from streamer.kafka.client import ClientArguments
 from streamer.kafka.start import Start
@@ -23,6 +25,7 @@ from streamer.outputs import RecordWriter
 from streamer.partition import Decode, Partition
 from streamer.settings import Settings
 from streamer.worker.changelog import ChangelogError, Marker
+from streamer.worker.erasure_feed import take_in_erasures
 from streamer.worker.kill_points import KillPoint, Reach
 from streamer.worker.log_reader import LogReader, group_offsets, partition_counts
 from streamer.worker.recovery import Recovery
@@ -78,10 +81,14 @@ async def take_over(
             fresh = [number for number in producers if recoveries[number].marker is None]
             _refuse_forgotten(settings, fresh, group)
             starts = await reader.starts(settings.topics.clicks, fresh, parts.start)
+            unsettled = {n: m.erasures if (m := recoveries[n].marker) else 0 for n in producers}
+            erasures = await reader.rest(settings.topics.erasures, unsettled)
         shards = [
             _shard(parts, producer, recoveries[number], number, partitions, bounds[number], starts)
             for number, producer in producers.items()
         ]
+        for shard in shards:
+            take_in_erasures(shard.partition, erasures[shard.number])
         await asyncio.gather(*(shard.commit(force=True) for shard in shards))
     except BaseException:
         await asyncio.gather(*(producer.stop() for producer in producers.values()), return_exceptions=True)
@@ -95,7 +102,10 @@ async def _source_partitions(parts: ShardParts, admin: AIOKafkaAdminClient) -> i
     """Partitions of the source. Raises RefusedError if another topic has fewer."""
     settings = parts.settings
     topics = settings.topics
-    others = (topics.intents, topics.embeddings, topics.visitors, topics.late, topics.dlq, settings.changelog)
+    others = (
+        *(topics.intents, topics.embeddings, topics.visitors, topics.late, topics.dlq, topics.erasures),
+        settings.changelog,
+    )
     counts = await partition_counts(admin, (topics.clicks, *others))
     for topic in others:
         if counts[topic] < counts[topics.clicks]:
@@ -165,6 +175,9 @@ def _shard(
         parts.decode,
         position=marker.position if marker else starts[number],
         accounts=marker.accounts if marker else None,
+        erasures=Erasures(marker.erasures if marker else 0),
+        limit=DeadLetterLimit(**settings.dead_letters.model_dump()),
+        dead_letters=marker.dead_letters if marker else None,
     )
     if marker is not None:
         _check_source(settings, partition, marker, partitions, bounds)

@@ -16,6 +16,7 @@ IDS = {
     "session_embedding": 183273580,
     "session_intent": 475093659,
     "visitor_intent": 933635840,
+    "erasure": 94014128,
 }
 """Ids of the first landed versions: they are in topics, so they never change."""
 

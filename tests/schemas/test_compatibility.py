@@ -95,7 +95,7 @@ def reword(fields: list[Record]) -> None:
 
 
 @pytest.mark.parametrize("change", [add_optional, remove_optional, reword])
-@pytest.mark.parametrize("name", codec.SCHEMA_NAMES)
+@pytest.mark.parametrize("name", ["click", "session_embedding", "session_intent", "visitor_intent"])
 def test_a_change_that_breaks_nobody_may_land(name: codec.SchemaName, change: Change) -> None:
     assert compatibility.breaks(changed(name, change), codec.landed(name)) == []
 
