@@ -11,14 +11,17 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from streamer.replay.digests import SCHEMA_OF, Kind, OutputDigests, Print
-from streamer.replay.live import Published
-from streamer.replay.stretch import Chains, Stretch
+from schemas.click import Session
+from streamer.replay.digests import Kind, OutputDigests, Print
+from streamer.replay.live import Key, Published
+from streamer.replay.stretch import Chains, Stretch, TornSpans
 
 NAMED = 5
 """How many session_ids of each kind of difference are named."""
 State = Literal["equal", "different", "undetermined"]
 Difference = Literal["missing", "extra", "different", "twice"]
+"""Live lacks it; live alone has it; other contents or closed at another time; published more often."""
+TORN = "may have begun before what was read"
 
 
 @dataclass
@@ -42,11 +45,11 @@ class Compared:
             return "undetermined"
         return "different" if self.counts else "equal"
 
-    def differ(self, how: Difference, session_id: str) -> None:
-        self.counts[how] = self.counts.get(how, 0) + 1
-        names = self.named.setdefault(how, [])
-        if len(names) < NAMED:
-            names.append(session_id)
+    def differ(self, how: Difference, session_ids: Collection[str]) -> None:
+        """Note differences; the first few are named."""
+        if session_ids:
+            self.counts[how] = len(session_ids)
+            self.named[how] = sorted(session_ids)[:NAMED]
 
     def leave_out(self, reason: str, sessions: int = 1) -> None:
         if sessions:
@@ -66,69 +69,99 @@ class Compared:
 
 
 class Comparison:
-    """Hand it each session of the replay, then `finish`."""
+    """Hand it each session of the replay, the torn ones too, then `finish`."""
 
     def __init__(
         self,
-        live: Mapping[str, Published],
+        live: Mapping[Key, Published],
         stretch: Stretch,
         chains: Chains,
+        torn: TornSpans,
         rules_version: str,
         model_versions: Collection[str],
         unpublished: Collection[str] = (),
     ) -> None:
-        """`live` in order of publishing; `chains` is used up. `unpublished`: ids that live hasn't got to."""
+        """`live` in order of publishing; `chains` and `torn` are this comparison's own. `unpublished`: ids
+        that live hasn't got to."""
         self._unpublished = unpublished
+        self._torn = torn
         self._compared = Compared()
-        self._live: dict[str, Published] = {}
-        self._left_out: set[str] = set()
+        self._live: dict[Key, Published] = {}
+        self._by_others: set[str] = set()
+        """Ids of sessions that another bundle made."""
+        self._matched: set[Key] = set()
+        self._different: set[str] = set()
+        self._missing: list[Session] = []
         other_rules: list[Published] = []
-        for session in live.values():
+        for key, session in live.items():
             # Asked of every session, for one before the stretch may reach into it.
             is_torn = chains.is_torn(session)
+            if is_torn:
+                torn.add(session)
             if not stretch.holds(session.closed_at):
                 continue
             if session.rules_version != rules_version:
                 other_rules.append(session)
             elif is_torn:
-                self._compared.leave_out("published by live, may have begun before what was read")
-                self._left_out.add(session.session_id)
+                self._compared.leave_out(f"published, {TORN}")
             elif session.model_version not in model_versions:
                 self._compared.leave_out(f"made by bundle {session.model_version}")
-                self._left_out.add(session.session_id)
+                self._by_others.add(session.session_id)
             else:
-                self._live[session.session_id] = session
+                self._live[key] = session
         self._block(other_rules, rules_version)
 
-    def add(self, session_id: str, prints: Mapping[str, Mapping[Kind, Print]]) -> None:
+    def add(self, session: Session, prints: Mapping[str, Mapping[Kind, Print]]) -> None:
         """A session of the replay; `prints` by model_version."""
-        if session_id in self._left_out:
-            return
         compared = self._compared
-        published = self._live.pop(session_id, None)
-        if published is None:
-            if session_id in self._unpublished:
+        key = session.session_id, session.closed_at
+        published = self._live.get(key)
+        if published is None or not any(published.prints.values()):
+            if session.session_id in self._by_others:
+                return
+            if session.session_id in self._unpublished:
                 compared.leave_out("not published yet")
+            elif self._torn.touch(session):
+                compared.leave_out(f"replayed, {TORN}")
             else:
                 compared.sessions += 1
-                compared.differ("missing", session_id)
-                self._add_all(compared.replayed, next(iter(prints.values()), {}))
+                self._missing.append(session)
+                self._add_all(compared.replayed, next(iter(prints.values())))
             return
         compared.sessions += 1
+        self._matched.add(key)
         mine = prints.get(published.model_version, {})
         self._add_all(compared.replayed, mine)
-        self._add_all(compared.live, published.prints)
-        if published.twice:
-            compared.differ("twice", session_id)
-        elif mine != published.prints:
-            compared.differ("different", session_id)
+        for kind, of_live in published.prints.items():
+            found = mine.get(kind)
+            if found is None or found not in of_live:
+                self._different.add(session.session_id)
+                continue
+            of_live.remove(found)
+            compared.live.add_print(kind, found)
 
     def finish(self) -> Compared:
-        """What is left of live has no session in the replay."""
-        for session_id, published in self._live.items():
-            self._compared.differ("extra", session_id)
-            self._add_all(self._compared.live, published.prints)
-        return self._compared
+        """What is left of live has no session in the replay, or not so often."""
+        compared = self._compared
+        extra: set[str] = set()
+        twice: set[str] = set()
+        for key, session in self._live.items():
+            left = [(kind, each) for kind, prints in session.prints.items() for each in prints]
+            if not left:
+                continue
+            if key not in self._matched and self._torn.touch(session):
+                compared.leave_out(f"published, {TORN}")
+                continue
+            for kind, each in left:
+                compared.live.add_print(kind, each)
+            (twice if key in self._matched else extra).add(session.session_id)
+        missing = {session.session_id for session in self._missing}
+        different = self._different | (missing & extra)
+        compared.differ("missing", missing - different)
+        compared.differ("extra", extra - different)
+        compared.differ("different", different)
+        compared.differ("twice", twice - different)
+        return compared
 
     def _block(self, other_rules: list[Published], rules_version: str) -> None:
         if other_rules:
@@ -148,6 +181,5 @@ class Comparison:
 
     @staticmethod
     def _add_all(digests: OutputDigests, prints: Mapping[Kind, Print]) -> None:
-        for kind in SCHEMA_OF:
-            if kind in prints:
-                digests.add_print(kind, prints[kind])
+        for kind, found in prints.items():
+            digests.add_print(kind, found)

@@ -73,32 +73,33 @@ class Published:
     close_reason: str
     model_version: str
     rules_version: str
-    prints: dict[Kind, Print] = field(default_factory=dict)
-    twice: bool = False
-    """One of its records is there more than once."""
+    prints: dict[Kind, list[Print]] = field(default_factory=lambda: {kind: [] for kind in SCHEMA_OF})
+    """Usually one of each. A click that is sent again after an end event has closed its session makes another
+    one of the same id."""
 
 
-async def published(settings: Settings, number: int, from_ms: int | None) -> dict[str, Published]:
-    """Final sessions of a partition by id, in order of publishing: those published after `from_ms`, and
-    some before. Committed records only."""
-    found: dict[str, Published] = {}
+Key = tuple[str, int]
+"""session_id and closed_at."""
+
+
+async def published(settings: Settings, number: int, from_ms: int | None) -> dict[Key, Published]:
+    """Final sessions of a partition, in order of publishing: those published after `from_ms`, and some
+    before. Committed records only."""
+    found: dict[Key, Published] = {}
     for kind in SCHEMA_OF:
         async for message in _messages(settings, getattr(settings.topics, kind), number, from_ms):
             _note(found, kind, message)
     return found
 
 
-def _note(found: dict[str, Published], kind: Kind, message: bytes) -> None:
+def _note(found: dict[Key, Published], kind: Kind, message: bytes) -> None:
     name, record = codec.decode(message)
     if name != SCHEMA_OF[kind] or not record["is_final"]:
         return
-    session_id = record["session_id"]
-    session = found.get(session_id)
-    if session is None:
-        fields = [f for f in Published.__dataclass_fields__ if f not in ("prints", "twice")]
-        session = found[session_id] = Published(**{f: record[f] for f in fields})
-    session.twice |= kind in session.prints
-    session.prints[kind] = print_of(kind, canonical_body(kind, message))
+    key = record["session_id"], record["closed_at"]
+    if key not in found:
+        found[key] = Published(**{f: record[f] for f in Published.__dataclass_fields__ if f != "prints"})
+    found[key].prints[kind].append(print_of(kind, canonical_body(kind, message)))
 
 
 async def _messages(settings: Settings, topic: str, number: int, from_ms: int | None) -> AsyncIterator[bytes]:

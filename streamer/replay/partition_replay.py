@@ -6,7 +6,7 @@ when silence is told, or on where it is stopped and goes on from a snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import msgspec
@@ -49,11 +49,14 @@ class PartitionReplay:
         unread_until_ms: int | None = None,
         idle_closing: bool = True,
         drains_ms: Sequence[int] = (),
+        on_torn: Callable[[Session], None] = lambda _: None,
         snapshot: Snapshot | None = None,
     ) -> None:
         """`start`: offset of the first record to read. `drains_ms`: arrival times at which everything open
-        was closed, in order: what a drained worker did is not in the log."""
+        was closed, in order: what a drained worker did is not in the log. `on_torn` is told of sessions that
+        are undetermined, within the stretch or not."""
         self.stretch = stretch
+        self._on_torn = on_torn
         self.tally = snapshot.tally if snapshot else Tally()
         self._chains = Chains(unread_until_ms, rules, snapshot.reaches if snapshot else None)
         self._partition = Partition(
@@ -165,6 +168,8 @@ class PartitionReplay:
     def _is_selected(self, session: Session) -> bool:
         tally = self.tally
         is_torn = self._chains.is_torn(session)
+        if is_torn:
+            self._on_torn(session)
         if not self.stretch.holds(session.closed_at):
             tally.outside_sessions += 1
             tally.outside_clicks += session.event_count

@@ -87,3 +87,22 @@ class Chains:
             return False
         self.reaches[session.visitor_id] = session.ended_at + self._gap_ms
         return True
+
+
+class TornSpans:
+    """Event times that undetermined sessions cover, by visitor."""
+
+    def __init__(self, gap_ms: int) -> None:
+        self._gap_ms = gap_ms
+        self._spans: dict[str, list[tuple[int, int]]] = {}
+
+    def add(self, session: Span) -> None:
+        self._spans.setdefault(session.visitor_id, []).append((session.started_at, session.ended_at))
+
+    def touch(self, session: Span) -> bool:
+        """Whether the session lies within a gap of one of them, and so may be a part of it."""
+        gap = self._gap_ms
+        return any(
+            session.started_at <= end + gap and session.ended_at >= start - gap
+            for start, end in self._spans.get(session.visitor_id, ())
+        )

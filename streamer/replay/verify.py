@@ -17,13 +17,13 @@ import msgspec
 from schemas import codec
 from schemas.click import Session
 from streamer.core.rules import SessionRules
-from streamer.replay.comparison import Compared, Comparison, State
+from streamer.replay.comparison import TORN, Compared, Comparison, State
 from streamer.replay.digests import Kind, OutputDigests, Print, print_of
 from streamer.replay.live import LiveState, live_states, published
 from streamer.replay.partition_replay import PartitionReplay
 from streamer.replay.plan import Lane
 from streamer.replay.scoring import Bench, Result
-from streamer.replay.stretch import Chains, Stretch
+from streamer.replay.stretch import Chains, Stretch, TornSpans
 from streamer.replay.topic_source import PORTION, TopicSource, topic_lanes
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
@@ -145,18 +145,24 @@ async def _partition(job: _Job, lane: Lane, state: LiveState | None) -> Partitio
     drains = tuple(sorted(at for at in drained if at <= to_ms))
     lane = msgspec.structs.replace(lane, end=min(lane.end, state.position), drains_ms=drains)
     stretch = Stretch(asked.from_ms, to_ms)
-    chains = Chains(lane.unread_until_ms, job.rules)
+    torn = TornSpans(job.rules.gap_ms)
     comparison = Comparison(
-        live, stretch, chains, job.rules.version, job.bench.model_versions, state.open_ids
+        live,
+        stretch,
+        Chains(lane.unread_until_ms, job.rules),
+        torn,
+        job.rules.version,
+        job.bench.model_versions,
+        state.open_ids,
     )
-    replay = await _replayed(job, lane, stretch, state.clock_ms, comparison)
+    replay = await _replayed(job, lane, stretch, state.clock_ms, comparison, torn)
     report = PartitionReport(lane.number, lane, stretch, comparison.finish())
     _explain(report, job, state, replay)
     return report
 
 
 async def _replayed(
-    job: _Job, lane: Lane, stretch: Stretch, clock_ms: int, comparison: Comparison
+    job: _Job, lane: Lane, stretch: Stretch, clock_ms: int, comparison: Comparison, torn: TornSpans
 ) -> PartitionReplay:
     settings = job.settings
     source = TopicSource(settings, {lane.number: lane}, job.portion)
@@ -170,6 +176,7 @@ async def _replayed(
         unread_until_ms=lane.unread_until_ms,
         idle_closing=settings.clicks.arrival == "log_append_time",
         drains_ms=lane.drains_ms,
+        on_torn=torn.add,
     )
     waiting: list[Session] = []
     async for each in source.portions({lane.number: lane.start}):
@@ -191,7 +198,7 @@ def _compare(bench: Bench, sessions: Sequence[Session], comparison: Comparison) 
             if result is not None
         }
         if prints:
-            comparison.add(scored.session.session_id, prints)
+            comparison.add(scored.session, prints)
 
 
 def _prints(result: Result) -> dict[Kind, Print]:
@@ -204,7 +211,7 @@ def _prints(result: Result) -> dict[Kind, Print]:
 def _explain(report: PartitionReport, job: _Job, state: LiveState, replay: PartitionReplay) -> None:
     """Notes on what the log didn't tell, and blockers where it makes differences meaningless."""
     compared, accounts, asked = report.compared, state.accounts, job.asked
-    compared.leave_out("replayed, may have begun before what was read", replay.tally.torn_sessions)
+    compared.leave_out(f"replayed, {TORN}", replay.tally.torn_sessions)
     compared.leave_out("not scored by the replay", replay.tally.unscored_sessions)
     report.notes += _notes(report.lane, asked, state, replay.accounts.received)
     if not compared.counts:

@@ -1,0 +1,169 @@
+"""A log of one partition for tests of the replay: records with simulated arrival times, as plain values.
+
+`live` runs it as a worker does: in batches, with ticks while it is silent, stopped and restored from bytes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import orjson
+
+from schemas.click import Session
+from streamer.core.clock import PartitionClock
+from streamer.core.rules import SessionRules
+from streamer.core.sessionizer import Sessionizer
+from streamer.core.window import OpenSession
+from streamer.decode import ClickDecoder
+from streamer.partition import Partition
+from streamer.replay.digests import OutputDigests
+from streamer.replay.partition_replay import PartitionReplay, Snapshot
+from streamer.replay.source import LogRecord
+from streamer.replay.stretch import Stretch
+
+TOPIC = "clicks"
+BEGIN_MS = 1_795_046_400_000
+
+
+def hours_of_clicks(seed: int, visitors: int = 40, hours: float = 10.0) -> list[LogRecord]:
+    """Visitors who come and go, with delays, duplicates, garbage, logouts and long silences."""
+    dice = random.Random(seed)
+    span_ms = int(hours * 3_600_000)
+    sent: list[tuple[int, bytes | None]] = []
+    for visitor in range(visitors):
+        at = BEGIN_MS + dice.randrange(span_ms)
+        for _ in range(dice.randint(1, 3)):
+            for _ in range(1 + int(dice.expovariate(0.25))):
+                event = "logout" if dice.random() < 0.03 else "page_view"
+                value = _click(f"v{visitor}", at, f"e{len(sent)}", event, dice)
+                delay = dice.choice((50, 200, 1000, 30_000, 119_000, 119_000, 9_000_000))
+                sent.append((at + dice.randrange(delay), value))
+                if dice.random() < 0.05:
+                    sent.append((at + dice.randrange(delay), value))
+                at += int(dice.expovariate(1 / 120_000))
+            at += 1_700_000 + dice.randrange(2_000_000)
+    sent += [(BEGIN_MS + dice.randrange(span_ms), dice.choice((b"{", None, b'{"a":1}'))) for _ in range(9)]
+    last_ms = max(arrival for arrival, _ in sent)
+    sent += [(last_ms + n, _click(f"last{n}", last_ms, f"last{n}", "page_view", dice)) for n in range(5)]
+    return as_log(sent)
+
+
+def _click(visitor: str, at: int, event_id: str, event_type: str, dice: random.Random) -> bytes:
+    page = dice.choice(("home", "loans", "cards", "savings"))
+    click: dict[str, Any] = {
+        "visitor_id": visitor,
+        "timestamp": at,
+        "event_id": event_id,
+        "event_type": event_type,
+        "page_type": page,
+        "page_url": f"https://bank.example/{page}",
+        "user_id": dice.choice((None, None, None, "u1")),
+    }
+    return orjson.dumps(click)
+
+
+def as_log(sent: Iterable[tuple[int, bytes | None]]) -> list[LogRecord]:
+    """Records of (arrival, value), in order of arrival."""
+    ordered = sorted(sent, key=lambda each: each[0])
+    return [LogRecord(offset, at, b"k", value) for offset, (at, value) in enumerate(ordered)]
+
+
+class Live:
+    """A worker's side of one partition, without Kafka. `dice` decides on batches, ticks and restarts."""
+
+    def __init__(self, rules: SessionRules, dice: random.Random) -> None:
+        self.rules = rules
+        self.dice = dice
+        self.sessions: list[Session] = []
+        self._decode = ClickDecoder().decode
+        self.partition = Partition(TOPIC, 0, Sessionizer(rules), self._decode)
+
+    def run(self, log: Sequence[LogRecord], largest: int) -> Live:
+        """Everything in the log; `largest` batch."""
+        place = 0
+        while place < len(log):
+            batch = log[place : place + self.dice.randint(1, largest)]
+            place += len(batch)
+            index = 0
+            while index < len(batch):
+                index = self.partition.process(batch, index)
+                self.take()
+            following = log[place].timestamp if place < len(log) else batch[-1].timestamp
+            if self.dice.random() < 0.3 and following > batch[-1].timestamp:
+                self.tick(self.dice.randint(batch[-1].timestamp, following))
+            if self.dice.random() < 0.1:
+                self.restart()
+        return self
+
+    def tick(self, now_ms: int) -> None:
+        self.partition.tick(now_ms)
+        self.take()
+
+    def drain(self) -> None:
+        while not self.partition.drain():
+            self.take()
+        self.take()
+
+    def restart(self) -> None:
+        """As after a kill: from what a commit has written."""
+        old = self.partition
+        windows = [w for v in old.sessionizer.visitors() for w in old.sessionizer.open_sessions(v)]
+        stored = msgspec.msgpack.encode((windows, old.sessionizer.clock, old.accounts))
+        kinds = tuple[list[OpenSession], PartitionClock, type(old.accounts)]
+        sessions, clock, accounts = msgspec.msgpack.decode(stored, type=kinds)
+        self.partition = Partition(
+            TOPIC,
+            0,
+            Sessionizer(self.rules, clock=clock, sessions=sessions),
+            self._decode,
+            position=old.position,
+            accounts=accounts,
+        )
+
+    def take(self) -> None:
+        self.sessions += self.partition.take().sessions
+        while self.partition.sessionizer.has_due:
+            self.partition.resume_closing()
+            self.sessions += self.partition.take().sessions
+
+
+def new_replay(rules: SessionRules, stretch: Stretch, **options: Any) -> PartitionReplay:
+    return PartitionReplay(TOPIC, 0, stretch, rules, ClickDecoder().decode, **options)
+
+
+def replayed(
+    log: Sequence[LogRecord],
+    rules: SessionRules,
+    stretch: Stretch,
+    dice: random.Random | None = None,
+    **options: Any,
+) -> tuple[list[Session], PartitionReplay]:
+    """A replay to its end; with `dice`, in random portions and stopped and restored in between."""
+    replay = new_replay(rules, stretch, **options)
+    sessions: list[Session] = []
+    place = 0
+    while place < len(log):
+        portion = log[place : place + (dice.randint(1, 50) if dice else len(log))]
+        place += len(portion)
+        sessions += replay.process(portion)
+        if dice and dice.random() < 0.2:
+            stored = msgspec.msgpack.encode(replay.snapshot())
+            snapshot = msgspec.msgpack.decode(stored, type=Snapshot)
+            replay = new_replay(rules, stretch, **options, snapshot=snapshot)
+    sessions += replay.drain() if stretch.to_ms is None else replay.silence(stretch.to_ms)
+    return sessions, replay
+
+
+def as_set(sessions: Iterable[Session]) -> list[bytes]:
+    """Sessions as bytes, to the last field, in no order."""
+    return sorted(msgspec.json.encode(session) for session in sessions)
+
+
+def digests_of(bodies: Iterable[bytes]) -> OutputDigests:
+    digests = OutputDigests()
+    for body in bodies:
+        digests.add("embeddings", body)
+    return digests
