@@ -15,11 +15,13 @@ LEAVES = (4, 15)
 STEPS = 150
 LEARNING_RATE = 0.08
 MIN_LEAF = 40
+MIN_OF_EACH = 5
+"""Of a label with fewer rows of either value nothing is learnt but how frequent it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoostedHead:
-    """One ensemble a label; a number where training rows had but one value. Threshold as in LabelHead."""
+    """One ensemble a label; a number where training rows had hardly any. Threshold as in LabelHead."""
 
     labels: tuple[HistGradientBoostingClassifier | float, ...]
     threshold: float
@@ -46,8 +48,8 @@ def _head(train: tuple[Floats, Floats], leaves: int, seed: int) -> BoostedHead:
 
 
 def _label(features: Floats, label: Floats, leaves: int, seed: int) -> HistGradientBoostingClassifier | float:
-    if label.min() == label.max():
-        return float(label[0])
+    if min(label.sum(), len(label) - label.sum()) < MIN_OF_EACH:
+        return float(label.mean())
     trees = HistGradientBoostingClassifier(
         learning_rate=LEARNING_RATE,
         max_iter=STEPS,

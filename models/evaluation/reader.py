@@ -26,7 +26,7 @@ VOTES = 5
 AGREEMENT = 0.8
 """Chance that a further answer repeats the first."""
 TEMPER = 0.5
-"""Power of the reader's chances from which wrong answers are drawn: what is alike is confused, not only that."""
+"""Power of the reader's chances from which wrong answers are drawn: the alike is confused, not only that."""
 
 
 @dataclass(frozen=True)

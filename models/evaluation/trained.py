@@ -7,7 +7,7 @@ test visitors are only embedded. S sessions, D numbers, I intents.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,13 @@ import torch
 from models.evaluation.features import Floats
 from models.evaluation.splits import TRAIN_BELOW, VALIDATION_BELOW, Ints, percent_of
 from models.evaluation.world import Bools
+from models.fields import EVENT_FIELDS, SESSION_FIELDS
 from models.tokenizer import Tokenizer
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus, embed
 from models.training.determinism import deterministic
 from models.training.distill import distil, outputs
+from models.training.encoder import Tokens
 from models.training.keyless import KeylessTeacher
 from models.training.pretrain import pretrain
 from models.training.teacher import Lesson, SoftLabels
@@ -58,14 +60,39 @@ def encoder_facts(config: TrainConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in of_encoder if name not in _NOT_OF_THE_ENCODER}
 
 
-def embeddings(sessions: Sequence[Session], learn_from: Bools, config: TrainConfig) -> Floats:
-    """[S, D] of an encoder pretrained on the sessions where `learn_from` [S]."""
+def embeddings(
+    sessions: Sequence[Session], learn_from: Bools, config: TrainConfig, hidden: Sequence[str] = ()
+) -> Floats:
+    """[S, D] of an encoder pretrained where `learn_from` [S] is true; it never sees `hidden` fields."""
     chosen = [session for session, learnt in zip(sessions, learn_from, strict=True) if learnt]
     tokenizer = Tokenizer.fit(chosen, config.min_count, config.max_vocabulary)
     generator = torch.Generator().manual_seed(config.seed)
     with deterministic(config.threads):
-        trained = pretrain(Corpus.of(chosen, tokenizer), tokenizer, config, generator, lambda *_: None)
-        return embed(trained.encoder, Corpus.of(sessions, tokenizer)).astype(np.float64)
+        corpus = without(Corpus.of(chosen, tokenizer), hidden)
+        trained = pretrain(corpus, tokenizer, config, generator, lambda *_: None)
+        return embed(trained.encoder, without(Corpus.of(sessions, tokenizer), hidden)).astype(np.float64)
+
+
+def without(corpus: Corpus, hidden: Sequence[str]) -> Corpus:
+    """The fields named are missing everywhere, as on a site that doesn't have them."""
+    shelves = tuple(replace(shelf, tokens=_blanked(shelf.tokens, hidden)) for shelf in corpus.shelves)
+    return replace(corpus, shelves=shelves)
+
+
+def _blanked(tokens: Tokens, hidden: Sequence[str]) -> Tokens:
+    event_ids, session_ids = tokens.event_ids.clone(), tokens.session_ids.clone()
+    for name in hidden:
+        if name in EVENT_FIELDS:
+            event_ids[:, :, EVENT_FIELDS.index(name)] = 0
+        if name in SESSION_FIELDS:
+            session_ids[:, SESSION_FIELDS.index(name)] = 0
+    dwell, query = float("dwell" not in hidden), int("query" not in hidden)
+    return tokens._replace(
+        event_ids=event_ids,
+        session_ids=session_ids,
+        dwell_z=tokens.dwell_z * dwell,
+        query_slot=tokens.query_slot * query,
+    )
 
 
 @dataclass(frozen=True)

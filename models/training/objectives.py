@@ -53,14 +53,21 @@ class Objectives(nn.Module):
     def losses(
         self, encoder: Encoder, tokens: Tokens, visitors: Tensor, generator: torch.Generator
     ) -> Losses:
-        masked = self._masked(encoder, tokens, generator)
-        halves = _halves(tokens, generator)
+        # Objectives of weight 0 aren't computed; the zero hangs on a parameter, so that it has a slope.
+        nothing = encoder.class_token.sum() * 0.0
+        masked = self._masked(encoder, tokens, generator) if self.config.weight_masked else nothing
+        cuts = self.config.weight_rest or self.config.weight_contrast
+        halves = _halves(tokens, generator) if cuts else None
         if halves is None:
-            return Losses(masked, masked.new_zeros(()), masked.new_zeros(()))
+            return Losses(masked, nothing, nothing)
         first, second, rows = halves
         of_first, of_second = encoder(*first), encoder(*second)
-        rest = (self._rest(encoder, of_first, second) + self._rest(encoder, of_second, first)) / 2
-        return Losses(masked, rest, self._contrast(of_first, of_second, visitors[rows]))
+        rest, contrast = nothing, nothing
+        if self.config.weight_rest:
+            rest = (self._rest(encoder, of_first, second) + self._rest(encoder, of_second, first)) / 2
+        if self.config.weight_contrast:
+            contrast = self._contrast(of_first, of_second, visitors[rows])
+        return Losses(masked, rest, contrast)
 
     def _masked(self, encoder: Encoder, tokens: Tokens, generator: torch.Generator) -> Tensor:
         """Cross-entropy of the fields hidden, averaged over the fields that a batch has."""

@@ -58,7 +58,7 @@ def pretrain(
         seen: list[Losses] = []
         for shelf, rows in corpus.batches(config.batch, generator):
             for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * _warm_then_cosine(step, steps, config.warmup_share)
+                group["lr"] = config.learning_rate * warm_then_cosine(step, steps, config.warmup_share)
             losses = objectives.losses(encoder, pick(shelf.tokens, rows), shelf.visitors[rows], generator)
             _step(optimizer, _total(losses, config), [*encoder.parameters(), *objectives.parameters()])
             seen.append(losses)
@@ -97,7 +97,7 @@ def _total(losses: Losses, config: TrainConfig) -> torch.Tensor:
     )
 
 
-def _warm_then_cosine(step: int, steps: int, warmup_share: float) -> float:
+def warm_then_cosine(step: int, steps: int, warmup_share: float) -> float:
     """Linear up over the first share of the steps, then half a cosine down to 0."""
     warm = max(1, int(steps * warmup_share))
     if step < warm:

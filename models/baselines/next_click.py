@@ -1,0 +1,95 @@
+"""Next-click models: a recurrent one after GRU4Rec, a causal Transformer after SASRec.
+
+B. Hidasi et al., Session-based recommendations with recurrent neural networks, ICLR 2016.
+W. Kang, J. McAuley, Self-attentive sequential recommendation, ICDM 2018. Both predict items; here a click is
+predicted by its fields, as the encoder's own objectives do. B sessions, T clicks, D wide.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.baselines.fitting import draw_linear, fit
+from models.baselines.interface import Assignment, embed_all
+from models.evaluation.features import Floats
+from models.fields import LEARNT_FIELDS
+from models.training.corpus import Corpus
+from models.training.determinism import deterministic
+from models.training.encoder import Encoder, Tokens
+from models.training.pretrain import shape_of
+
+Kind = Literal["recurrent", "causal"]
+_NEVER = -1e9
+
+
+class NextClick(nn.Module):
+    """State t has read the session's context and clicks 1 to t, and predicts click t + 1."""
+
+    def __init__(self, encoder: Encoder, kind: Kind) -> None:
+        super().__init__()
+        d = encoder.shape.dim
+        self.encoder = encoder
+        self.recurrent = nn.GRU(d, d, batch_first=True) if kind == "recurrent" else None
+        self.to_field = nn.ModuleList(nn.Linear(d, d) for _ in LEARNT_FIELDS)
+
+    def states(self, tokens: Tokens) -> Tensor:
+        """[B, T+1, D]"""
+        e = self.encoder
+        clicks = e.embed_clicks(tokens)
+        clicks = clicks + e.narrow_event(F.relu(e.widen_event(e.norm_event(clicks))))
+        # No position from the end: it would tell how many clicks are still to come.
+        clicks = clicks + e.from_start[: clicks.shape[1]]
+        context = (e.session(tokens.session_ids) + e.class_token).unsqueeze(1)
+        x = torch.cat([context, clicks], dim=1)
+        if self.recurrent is not None:
+            read: Tensor = self.recurrent(x)[0]
+            return read
+        later = torch.full((x.shape[1], x.shape[1]), _NEVER).triu(1)
+        for block in e.blocks:
+            x = block(x, later)
+        normed: Tensor = e.norm_out(x)
+        return normed
+
+    def loss(self, tokens: Tokens, _generator: torch.Generator) -> Tensor:
+        states = self.states(tokens)[:, :-1]
+        terms = []
+        for field, to_field in enumerate(self.to_field):
+            ids = tokens.event_ids[:, :, field].long()
+            at = ids > 0
+            if at.any():
+                logits = to_field(states[at]) @ self.encoder.events.of_field(field).T
+                logits = torch.cat([torch.full_like(logits[:, :1], _NEVER), logits[:, 1:]], dim=1)
+                terms.append(F.cross_entropy(logits, ids[at]))
+        return torch.stack(terms).mean()
+
+    def embed(self, tokens: Tokens) -> Tensor:
+        """[B, 2D]: the last state, and the mean of all."""
+        states = self.states(tokens)
+        weights = Encoder.mask(tokens.lengths, states.shape[1]).unsqueeze(-1)
+        mean = (states * weights).sum(1) / weights.sum(1)
+        last = states[torch.arange(len(states)), tokens.lengths.long()]
+        return torch.cat([last, mean], dim=1)
+
+
+def gru4rec(assignment: Assignment) -> Floats:
+    return _next_click(assignment, "recurrent")
+
+
+def sasrec(assignment: Assignment) -> Floats:
+    return _next_click(assignment, "causal")
+
+
+def _next_click(assignment: Assignment, kind: Kind) -> Floats:
+    """[S, 2D]"""
+    config, generator, tokenizer = assignment.config, assignment.generator(), assignment.tokenizer()
+    with deterministic(config.threads):
+        encoder = Encoder(shape_of(tokenizer, config))
+        model = NextClick(encoder, kind)
+        draw_linear(model, generator)
+        encoder.initialize(generator)
+        fit(model, model.loss, Corpus.of(assignment.learnable(), tokenizer), config, generator)
+        return embed_all(model.embed, Corpus.of(assignment.sessions, tokenizer), 2 * config.dim)
