@@ -22,6 +22,7 @@ from models import taxonomy as taxonomies
 from models.calibration import Calibration
 from models.encoded import LENGTH_BUCKETS
 from models.graph_check import GraphRefused, check_graph
+from models.profile import Profile, check_profile
 from models.runtime import Runtime
 from models.taxonomy import Taxonomy
 from models.tokenizer import Tokenizer
@@ -66,6 +67,8 @@ class Manifest(msgspec.Struct, frozen=True):
     files: dict[str, str]
     """sha256 of every other file."""
     metrics: dict[str, Any]
+    profile: Profile | None = None
+    """What drift is measured from; bundles made before there were profiles have none."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,8 @@ def _check_fit(bundle: Bundle) -> None:
         raise ValueError(
             f"the classifier tells {intents} intents apart, the taxonomy has {len(bundle.taxonomy.intents)}"
         )
+    if bundle.manifest.profile:
+        check_profile(bundle.manifest.profile, bundle.taxonomy)
 
 
 def _verified(path: Path, sha256: str, most: int) -> bytes:

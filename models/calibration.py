@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Literal
 
 import msgspec
 import numpy as np
 
 from models.encoded import Float32
+from schemas.click import Session
+
+AbstainReason = Literal["ambiguous", "novel", "too_short"]
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,6 +35,14 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         weight = np.exp(scaled)
         result: Float32 = (weight / weight.sum(1, keepdims=True)).astype(np.float32)
         return result
+
+    def reason_to_abstain(self, session: Session, novelty: float, probability: float) -> AbstainReason | None:
+        """`probability` is that of the likeliest intent."""
+        if session.event_count < self.min_clicks and not any(c.search_query for c in session.clicks):
+            return "too_short"
+        if not novelty <= self.max_novelty:
+            return "novel"
+        return "ambiguous" if probability < self.min_probability else None
 
 
 def to_json(calibration: Calibration) -> str:

@@ -6,21 +6,20 @@ call at a time: caches are shared.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import Lock
-from typing import Literal
 
 import msgspec
 import numpy as np
 
 from models.bundle import Bundle
-from models.encoded import Encoded, Float32
+from models.calibration import AbstainReason
+from models.encoded import Encoded, Float32, Int64
 from models.runtime import Outputs
 from schemas.click import Session
 
 BEST = 5
-AbstainReason = Literal["ambiguous", "novel", "too_short"]
 
 
 class ScoredIntent(msgspec.Struct, frozen=True):
@@ -49,9 +48,14 @@ class ScoreError(msgspec.Struct, frozen=True):
     reason: str
 
 
+Seen = Callable[[Encoded, Int64, Float32, Sequence[AbstainReason | None]], None]
+"""Told of the sessions of one length bucket: tokens, likeliest intents, novelty, reasons to abstain."""
+
+
 class Scorer:
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, seen: Seen | None = None) -> None:
         self.bundle = bundle
+        self._seen = seen
         self._intents = [(i.id, i.label, i.parent) for i in bundle.taxonomy.intents]
         self._lock = Lock()
 
@@ -103,15 +107,23 @@ class Scorer:
         sessions: Sequence[Session],
         results: list[Scored | ScoreError | None],
     ) -> None:
-        probabilities = self.bundle.calibration.probabilities(outputs.logits)
+        calibration = self.bundle.calibration
+        probabilities = calibration.probabilities(outputs.logits)
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :BEST]
         finite = np.isfinite(np.c_[outputs.embeddings, probabilities]).all(1).tolist()
         ranked = np.take_along_axis(probabilities, best, 1).tolist()
-        for row, i in enumerate(encoded.rows.tolist()):
+        places = encoded.rows.tolist()
+        reasons = [
+            calibration.reason_to_abstain(sessions[i], float(outputs.novelty[row]), ranked[row][0])
+            for row, i in enumerate(places)
+        ]
+        if self._seen:
+            self._seen(encoded, best[:, 0], outputs.novelty, reasons)
+        for row, i in enumerate(places):
             if not finite[row]:
                 results[i] = _failed(sessions[i], "its embedding is not finite")
                 continue
-            reason = self._abstention(sessions[i], float(outputs.novelty[row]), ranked[row][0])
+            reason = reasons[row]
             intents = [
                 ScoredIntent(*self._intents[int(k)], p)
                 for k, p in zip(best[row].tolist(), ranked[row], strict=True)
@@ -123,14 +135,6 @@ class Scorer:
                 abstained=reason is not None,
                 abstain_reason=reason,
             )
-
-    def _abstention(self, session: Session, novelty: float, probability: float) -> AbstainReason | None:
-        limits = self.bundle.calibration
-        if session.event_count < limits.min_clicks and not any(c.search_query for c in session.clicks):
-            return "too_short"
-        if not novelty <= limits.max_novelty:
-            return "novel"
-        return "ambiguous" if probability < limits.min_probability else None
 
 
 def _failed(session: Session, reason: str) -> ScoreError:

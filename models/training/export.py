@@ -20,6 +20,7 @@ from models import taxonomy as taxonomies
 from models.bundle import FORMAT, MANIFEST, Manifest
 from models.calibration import Calibration
 from models.encoded import LENGTH_BUCKETS
+from models.profile import Profile
 from models.runtime import Runtime
 from models.taxonomy import Taxonomy
 from models.tokenizer import Tokenizer
@@ -80,6 +81,7 @@ def write(
     data: dict[str, Any],
     metrics: dict[str, Any],
     out: Path,
+    profile: Profile,
 ) -> Manifest:
     """Writes the bundle into the folder `out`; the manifest comes last, so that half a bundle never loads."""
     manifest = Manifest(
@@ -95,6 +97,7 @@ def write(
         ids=parts.tokenizer.sizes,
         files={name: hashlib.sha256(data).hexdigest() for name, data in exported.files.items()},
         metrics=metrics,
+        profile=profile,
     )
     out.mkdir(parents=True, exist_ok=True)
     (out / MANIFEST).unlink(missing_ok=True)

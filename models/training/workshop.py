@@ -19,6 +19,7 @@ import torch
 from models import calibration as calibrations
 from models import taxonomy as taxonomies
 from models.bundle import Manifest
+from models.profile import Profile
 from models.runtime import Outputs
 from models.taxonomy import Taxonomy
 from models.tokenizer import Tokenizer
@@ -31,6 +32,7 @@ from models.training.encoder import Encoder
 from models.training.guards import collapse_guards
 from models.training.keyless import KeylessTeacher
 from models.training.pretrain import new_encoder, pretrain, shape_of
+from models.training.reference import reference_profile
 from models.training.relabel import EditError, aligned
 from models.training.teacher import Lesson, SoftLabels, Teacher
 from models.training.weights import load_weights, save_weights
@@ -154,7 +156,9 @@ class Workshop:
             outputs = self._test_outputs(exported)
             metrics["test"] = self._test_metrics(parts, outputs, judge)
         data = {**source, "sessions": {split: len(some) for split, some in self.sessions.items()}}
-        manifest = exporting.write(exported, parts, self.config, data, metrics, out)
+        manifest = exporting.write(
+            exported, parts, self.config, data, metrics, out, self._profile(exported, parts)
+        )
         self.progress("export", 1, 1, f"{sum(map(len, exported.files.values())) / 1e6:.1f} MB")
         return manifest
 
@@ -201,6 +205,12 @@ class Workshop:
             return taxonomies.from_json(self._read(name, "taxonomy"))
         except ValueError as error:
             raise TrainingError(f"{self.folder / name}: {error}") from None
+
+    def _profile(self, exported: exporting.Exported, parts: exporting.Parts) -> Profile:
+        split: Split = "test" if self.sessions["test"] else "validation"
+        return reference_profile(
+            parts.tokenizer, exported.runtime, parts.calibration, parts.taxonomy, self.sessions[split], split
+        )
 
     def _test_outputs(self, exported: exporting.Exported) -> Outputs:
         """Of the test sessions in their order, by the runtime that will serve."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import structlog
 
 from models.bundle import default_bundle, load_bundle
+from models.drift import DriftMonitor
 from models.scorer import Scored, ScoreError, Scorer
 from schemas.click import Session
 from streamer.decode import ClickDecoder
@@ -22,6 +23,7 @@ from streamer.outputs import RecordWriter
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
 from streamer.worker.app import WorkerApp, create_app
+from streamer.worker.drift import DriftCollector
 from streamer.worker.http import HealthServer
 from streamer.worker.kill_points import Reach, pass_by
 from streamer.worker.metrics import Metrics
@@ -47,9 +49,15 @@ async def run_worker(
     _refuse_unbuilt(settings)
     # Sessions are packed bytes that hold no cycles: looking for some costs more than it finds.
     gc.set_threshold(100_000, 50, 1000)
-    scorer = Scorer(load_bundle(settings.model.bundle or default_bundle()))
+    bundle = load_bundle(settings.model.bundle or default_bundle())
+    drift = DriftMonitor.of(bundle)
+    scorer = Scorer(bundle, drift.see if drift else None)
     await check_brokers(settings.kafka)
     metrics = Metrics()
+    if drift:
+        metrics.registry.register(DriftCollector(drift))
+    else:
+        log.info("no_drift_metrics", reason="the bundle was made without a profile to compare with")
     table = SessionTable(_parts(settings, scorer, start, reach), metrics, drain=drain)
     watch = Watch(settings, table)
     metrics.watch(watch.states)
@@ -70,6 +78,7 @@ async def run_worker(
         looking.cancel()
         await _shut_down(app, table)
         await health.stop()
+        log.info("worker_stopped", records=table.records)
 
 
 def _refuse_unbuilt(settings: Settings) -> None:

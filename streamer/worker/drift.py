@@ -1,0 +1,31 @@
+"""Metrics of drift, computed when somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from models.drift import DriftMonitor
+
+_PSI = "Distance of the last sessions from the bundle's reference: above 0.1 moved, above 0.25 moved a lot"
+_UNKNOWN = "Share of the last sessions' values that the bundle's vocabulary lacks"
+
+
+class DriftCollector(Collector):
+    """Gauges of one monitor."""
+
+    def __init__(self, monitor: DriftMonitor) -> None:
+        self._monitor = monitor
+
+    def collect(self) -> Iterable[Metric]:
+        sessions = GaugeMetricFamily("streamer_drift_sessions", "Sessions that drift is measured on")
+        sessions.add_metric([], self._monitor.sessions)
+        distance = GaugeMetricFamily("streamer_drift_psi", _PSI, labels=["part"])
+        for part, value in self._monitor.psi().items():
+            distance.add_metric([part], value)
+        unknown = GaugeMetricFamily("streamer_unknown_value_share", _UNKNOWN, labels=["field"])
+        for field, share in self._monitor.unknown_shares().items():
+            unknown.add_metric([field], share)
+        return [sessions, distance, unknown]

@@ -1,0 +1,128 @@
+"""The profile in a bundle, and the last sessions beside it."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from models.bundle import Bundle, BundleError, load_bundle
+from models.drift import DriftMonitor
+from models.profile import Layout, jensen_shannon, psi
+from models.scorer import Scorer
+from schemas.click import Session
+from streamer.worker.drift import DriftCollector
+from tests.models.hand_made import a_click, a_session, bank_sessions
+
+
+def watched(bundle: Bundle, sessions: list[Session], block: int = 10_000) -> DriftMonitor:
+    monitor = DriftMonitor.of(bundle, block)
+    assert monitor is not None
+    scorer = Scorer(bundle, monitor.see)
+    for at in range(0, len(sessions), 50):
+        scorer.score(sessions[at : at + 50])
+    return monitor
+
+
+def strangers(count: int) -> list[Session]:
+    """A site that was rebuilt: pages that nobody has learnt."""
+    return [
+        a_session(*(a_click(j * 900, path=f"/new{i % 7}/x{j}", page_type="redesign") for j in range(12)))
+        for i in range(count)
+    ]
+
+
+def test_a_trained_bundle_has_a_profile_of_what_it_never_learnt_from(small_bundle: Bundle) -> None:
+    profile = small_bundle.manifest.profile
+    assert profile is not None
+    assert profile.split == "test"
+    assert profile.sessions == small_bundle.manifest.data["sessions"]["test"]
+    assert sum(profile.parts["intent"].values()) == profile.sessions
+    assert sum(profile.parts["page_type"].values()) == sum(profile.parts["path_1"].values())
+    assert profile.parts["product_id"]["missing"] == sum(profile.parts["product_id"].values())
+
+
+def test_the_same_traffic_does_not_drift_and_a_rebuilt_site_does(small_bundle: Bundle) -> None:
+    same = watched(small_bundle, bank_sessions(600, seed=9))
+    assert same.sessions == 600
+    assert max(same.psi().values()) < 0.15
+    other = watched(small_bundle, strangers(300))
+    assert other.psi()["novelty"] > 0.25
+    assert other.psi()["page_type"] > 0.25
+    assert other.unknown_shares()["page_type"] == 1.0
+    assert other.unknown_shares()["event_type"] == 0.0
+
+
+def test_old_sessions_leave_the_window_by_blocks(small_bundle: Bundle) -> None:
+    monitor = watched(small_bundle, bank_sessions(200, seed=9) + strangers(250), block=100)
+    assert 100 <= monitor.sessions < 200 + 50
+    assert monitor.unknown_shares()["page_type"] == 1.0
+
+
+def test_before_the_first_session_there_is_nothing_to_tell(small_bundle: Bundle) -> None:
+    monitor = DriftMonitor.of(small_bundle)
+    assert monitor is not None
+    assert (monitor.sessions, monitor.psi()) == (0, {})
+
+
+def test_the_worker_shows_it_as_metrics(small_bundle: Bundle) -> None:
+    registry = CollectorRegistry()
+    registry.register(DriftCollector(watched(small_bundle, strangers(60))))
+    text = generate_latest(registry).decode()
+    assert "streamer_drift_sessions 60.0" in text
+    assert 'streamer_unknown_value_share{field="page_type"} 1.0' in text
+    assert 'streamer_drift_psi{part="intent"}' in text
+
+
+def rewritten(source: Path, to: Path, change: dict[str, object]) -> Path:
+    """A copy of a bundle with another manifest; files and hashes stay as they are."""
+    to.mkdir()
+    for path in source.iterdir():
+        (to / path.name).write_bytes(path.read_bytes())
+    manifest = json.loads((to / "manifest.json").read_text())
+    manifest = {k: v for k, v in (manifest | change).items() if v is not ...}
+    (to / "manifest.json").write_text(json.dumps(manifest))
+    return to
+
+
+def test_a_bundle_without_a_profile_loads_and_has_no_monitor(small_bundle_path: Path, tmp_path: Path) -> None:
+    bundle = load_bundle(rewritten(small_bundle_path, tmp_path / "old", {"profile": ...}))
+    assert bundle.manifest.profile is None
+    assert DriftMonitor.of(bundle) is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"novelty_deciles": [1.0]},
+        {"novelty_deciles": [9.0, 8, 7, 6, 5, 4, 3, 2, 1]},
+        {"parts": {}},
+        {"parts": "none"},
+    ],
+)
+def test_a_profile_that_does_not_fit_is_refused(
+    small_bundle_path: Path, tmp_path: Path, wrong: dict[str, object]
+) -> None:
+    profile = json.loads((small_bundle_path / "manifest.json").read_text())["profile"]
+    with pytest.raises(BundleError):
+        load_bundle(rewritten(small_bundle_path, tmp_path / "bad", {"profile": profile | wrong}))
+
+
+def test_a_negative_count_is_refused(small_bundle: Bundle) -> None:
+    assert small_bundle.manifest.profile is not None
+    profile = deepcopy(small_bundle.manifest.profile)
+    profile.parts["abstention"]["none"] = -1
+    with pytest.raises(ValueError, match="'abstention' doesn't fit"):
+        Layout(small_bundle.taxonomy, profile.novelty_deciles).total(profile)
+
+
+def test_distances_are_0_between_equals_and_grow() -> None:
+    a, b, c = np.array([50.0, 50]), np.array([40.0, 60]), np.array([0.0, 100])
+    assert psi(a, a) == jensen_shannon(a, a) == 0
+    assert 0 < psi(a, b) < psi(a, c)
+    assert 0 < jensen_shannon(a, b) < jensen_shannon(a, c) < 1
+    assert psi(a, 100 * a) < 1e-6  # only shares count
