@@ -20,24 +20,28 @@ def broker_properties(
     log_dir: Path,
     ports: Ports,
     host: str = LOOPBACK,
-    advertised_host: str | None = None,
+    advertised: str | None = None,
     protocol: str = "PLAINTEXT",
     extra: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """server.properties of a single node; `extra` wins over everything."""
+    """server.properties of a single node.
+
+    `advertised` is the host:port that clients are sent to, if it isn't where CLIENT listens; `extra` wins
+    over everything.
+    """
     listeners = {
         "CLIENT": f"{host}:{ports.client}",
         "INTERNAL": ports.internal_address,
         "CONTROLLER": f"{LOOPBACK}:{ports.controller}",
     }
-    advertised = listeners | {"CLIENT": f"{advertised_host or host}:{ports.client}"}
-    del advertised["CONTROLLER"]
+    for_clients = listeners | {"CLIENT": advertised or listeners["CLIENT"]}
+    del for_clients["CONTROLLER"]
     return {
         "process.roles": "broker,controller",
         "node.id": str(_NODE_ID),
         "controller.quorum.voters": f"{_NODE_ID}@{listeners['CONTROLLER']}",
         "listeners": _joined(listeners),
-        "advertised.listeners": _joined(advertised),
+        "advertised.listeners": _joined(for_clients),
         "listener.security.protocol.map": f"CLIENT:{protocol},INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "inter.broker.listener.name": "INTERNAL",
         "controller.listener.names": "CONTROLLER",

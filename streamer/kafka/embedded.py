@@ -51,10 +51,10 @@ class _PortTakenError(EmbeddedKafkaError):
 class EmbeddedKafka:
     """One broker on one data directory.
 
-    `port` 0 takes any free one. `protocol`, `properties` (they win over the defaults) and
-    `format_options` (arguments of Kafka's storage tool, such as `--add-scram`) serve brokers that ask
-    for credentials; `internal` is the address that never does. In a `with` statement the broker stops
-    at its end, and also when this process is killed.
+    `port` 0 takes any free one. Clients are sent to the advertised host and port. `protocol`,
+    `properties` (they win over the defaults) and `format_options` (arguments of Kafka's storage tool,
+    such as `--add-scram`) serve brokers that ask for credentials; `internal` is the address that never
+    does. In a `with` statement the broker stops at its end, and also when this process is killed.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class EmbeddedKafka:
         *,
         host: str = LOOPBACK,
         advertised_host: str | None = None,
+        advertised_port: int | None = None,
         protocol: str = "PLAINTEXT",
         properties: Mapping[str, str] | None = None,
         format_options: Sequence[str] = (),
@@ -74,6 +75,7 @@ class EmbeddedKafka:
         self._wanted_port = port
         self._host = host
         self._advertised_host = advertised_host
+        self._advertised_port = advertised_port
         self._protocol = protocol
         self._properties = dict(properties or {})
         self._format_options = tuple(format_options)
@@ -93,7 +95,7 @@ class EmbeddedKafka:
     @property
     def bootstrap(self) -> str:
         """Address for clients, host:port."""
-        return f"{self._advertised_host or self._host}:{self._ports().client}"
+        return self._advertised(self._ports())
 
     @property
     def internal(self) -> str:
@@ -186,7 +188,7 @@ class EmbeddedKafka:
     def _spawn(self, java: Path, jars: str, ports: Ports) -> None:
         log_dir, config = self.data_dir / "log", self.data_dir / "server.properties"
         properties = broker_properties(
-            log_dir, ports, self._host, self._advertised_host, self._protocol, self._properties
+            log_dir, ports, self._host, self._advertised(ports), self._protocol, self._properties
         )
         config.write_text(as_text(properties))
         config.chmod(0o600)  # it may hold passwords
@@ -272,6 +274,9 @@ class EmbeddedKafka:
         except (OSError, ValueError):
             raise EmbeddedKafkaError(f"no Kafka was started in {self.data_dir}") from None
         return state
+
+    def _advertised(self, ports: Ports) -> str:
+        return f"{self._advertised_host or self._host}:{self._advertised_port or ports.client}"
 
     def _ports(self) -> Ports:
         return Ports(**self._state()["ports"])  # type: ignore[arg-type]

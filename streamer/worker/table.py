@@ -127,7 +127,7 @@ class SessionTable(Service):
             return shard.partition.process(records, index)
         except TooManyDeadLetters as limit:
             raise DeadLetterLimitError(
-                f"{limit}. What came before is committed, this record isn't read yet. 'streamer dlq ls' shows "
+                f"{limit}. What came before is committed, this record isn't read yet. 'streamer dlq ls' tells "
                 "what is wrong: mend the producer or the settings, or raise the limit to go on"
             ) from None
         except Exception:

@@ -11,7 +11,7 @@ PORTS = Ports(client=1, internal=2, controller=3)
 
 
 def test_clients_are_sent_to_the_advertised_host_and_the_broker_itself_to_loopback() -> None:
-    properties = broker_properties(Path("/data"), PORTS, "0.0.0.0", "kafka.example", "SASL_SSL")
+    properties = broker_properties(Path("/data"), PORTS, "0.0.0.0", "kafka.example:1", "SASL_SSL")
     assert properties["listeners"] == "CLIENT://0.0.0.0:1,INTERNAL://127.0.0.1:2,CONTROLLER://127.0.0.1:3"
     assert properties["advertised.listeners"] == "CLIENT://kafka.example:1,INTERNAL://127.0.0.1:2"
     assert properties["listener.security.protocol.map"].startswith("CLIENT:SASL_SSL,INTERNAL:PLAINTEXT")

@@ -1,6 +1,7 @@
 """A worker that kills itself, with SIGKILL, the n-th time it passes a kill point. For the fault tests.
 
-Usage: python armed_worker.py POINT:N [--drain]; settings come from the environment as always.
+Usage: python armed_worker.py POINT:N [--drain] [--wall-clock SECONDS]; settings come from the environment as
+always. The last option makes the machine's clock appear to be off.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 
 from streamer.logs import configure_logging
 from streamer.settings import load_settings
@@ -31,8 +33,17 @@ def armed(point: KillPoint, count: int):
     return reach
 
 
+def turn_wall_clock(seconds: float) -> None:
+    """The one thing that a test can't reach otherwise: what this process takes for the time of day."""
+    honest, honest_ns = time.time, time.time_ns
+    time.time = lambda: honest() + seconds
+    time.time_ns = lambda: honest_ns() + int(seconds * 1e9)
+
+
 def main() -> None:
     name, _, count = sys.argv[1].partition(":")
+    if "--wall-clock" in sys.argv:
+        turn_wall_clock(float(sys.argv[sys.argv.index("--wall-clock") + 1]))
     settings = load_settings()
     configure_logging(settings.log)
     asyncio.run(

@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -139,6 +140,8 @@ def oracle(clicks: Sequence[dict[str, Any]]) -> list[tuple[str, int, int, int]]:
     return sorted(session[:4] for session in sessions)
 
 
+_EVENT = re.compile(r'"event": ?"(\w+)"')
+
 STARTED: list[Worker] = []
 """Every worker of the running test, so that none outlives it."""
 
@@ -153,6 +156,8 @@ class Worker:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("STREAMER_")}
         root = str(Path(__file__).parents[2])
         self.log = ""
+        self.started_at = time.monotonic()
+        self._first_seen: dict[str, float] = {}
         self.process = subprocess.Popen(
             [*program, *arguments],
             env=clean | as_environment(settings) | {"PYTHONPATH": root},
@@ -168,6 +173,8 @@ class Worker:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.log += line
+            for event in _EVENT.findall(line):
+                self._first_seen.setdefault(event, time.monotonic())
         self.process.stderr.close()
 
     def wait_for(self, text: str, timeout_s: float = 60) -> None:
@@ -183,6 +190,17 @@ class Worker:
         code = self.process.wait(timeout_s)
         self._reader.join()
         return code
+
+    def seconds_to(self, event: str) -> float:
+        """From the start of the process to the first log line of this event."""
+        return self._first_seen[event] - self.started_at
+
+    def logged(self, event: str, key: str) -> int:
+        """A number that the first log line of this event has."""
+        for line in self.log.splitlines():
+            if line.startswith("{") and orjson.loads(line).get("event") == event:
+                return int(orjson.loads(line)[key])
+        raise AssertionError(f"no {event!r} in the worker's log:\n{self.log}")
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)

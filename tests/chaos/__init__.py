@@ -1,0 +1,1 @@
+"""Faults against the real worker and the real broker; `python -m tests.chaos --help`."""

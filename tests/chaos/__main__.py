@@ -1,0 +1,67 @@
+"""Runs faults and prints what happened: `python -m tests.chaos [FAULT]... [--seed N] [--json FILE]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.chaos.faults import FAULTS, Ground
+from tests.chaos.stage import Outcome
+
+
+def main() -> int:
+    options = _options()
+    console = Console(width=150)
+    console.print(f"seed {options.seed}")
+    outcomes: dict[str, Outcome] = {}
+    with tempfile.TemporaryDirectory() as folder, Ground(Path(folder)) as ground:
+        for name in options.faults or FAULTS:
+            begin = time.monotonic()
+            try:
+                outcomes[name] = FAULTS[name].play(ground, options.seed, options.dose)
+            except AssertionError as error:
+                outcomes[name] = Outcome(broken=[f"could not be played: {error}"])
+            ground.end_workers()
+            outcomes[name].notes["took, s"] = round(time.monotonic() - begin)
+            console.print(f"{name}: {'kept' if outcomes[name].kept else outcomes[name].broken}")
+    console.print(_table(outcomes))
+    if options.json:
+        options.json.write_text(json.dumps({name: asdict(each) for name, each in outcomes.items()}, indent=1))
+    return 0 if all(outcome.kept for outcome in outcomes.values()) else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("faults", nargs="*", metavar="FAULT", help=f"some of: {', '.join(FAULTS)}; none: all")
+    parser.add_argument("--seed", type=int, default=random.randrange(2**31))
+    parser.add_argument("--dose", choices=("full", "short"), default="full")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the outcomes there")
+    options = parser.parse_args()
+    unknown = set(options.faults) - FAULTS.keys()
+    if unknown:
+        parser.error(f"no fault {sorted(unknown)[0]!r}; there are {', '.join(FAULTS)}")
+    return options
+
+
+def _table(outcomes: dict[str, Outcome]) -> Table:
+    table = Table("fault", "injected", "expected", "lost", "twice", "wrong", "longest", "")
+    for name, outcome in outcomes.items():
+        injected = ", ".join(f"{count} {kind}" for kind, count in outcome.faults.items())
+        longest = ", ".join(f"{what} {max(times):g}" for what, times in outcome.times.items())
+        notes = "; ".join(outcome.broken) or ", ".join(f"{k} {v}" for k, v in outcome.notes.items())
+        numbers = (outcome.expected, outcome.lost, outcome.doubled, outcome.wrong)
+        table.add_row(name, injected, *map(str, numbers), longest, notes, style="" if outcome.kept else "red")
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

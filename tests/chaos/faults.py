@@ -1,0 +1,192 @@
+"""Every fault with its two doses: `full` for `make chaos`, `short` for the test suite."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from streamer.kafka.embedded import EmbeddedKafka
+from streamer.kafka.ports import free_ports
+from streamer.settings import Settings, load_settings
+from tests.chaos import brokers, logs, processes, silences
+from tests.chaos.proxy import FaultProxy
+from tests.chaos.stage import Outcome, Stage
+from tests.worker.live import STARTED
+
+
+class Ground:
+    """Brokers and folders to play on; use it as a context manager. A `shared` broker may be given."""
+
+    def __init__(self, folder: Path, shared: EmbeddedKafka | None = None) -> None:
+        self._folder = folder
+        self._shared = shared
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end_workers()
+        self._open.close()
+
+    @property
+    def shared(self) -> EmbeddedKafka:
+        """The broker that no fault touches."""
+        if self._shared is None:
+            self._shared = self._open.enter_context(EmbeddedKafka(self._folder / "shared"))
+        return self._shared
+
+    @contextmanager
+    def own_broker(self, **options: Any) -> Iterator[EmbeddedKafka]:
+        """A broker that may be mistreated."""
+        with EmbeddedKafka(self.new_folder(), **options) as broker:
+            yield broker
+
+    def new_folder(self) -> Path:
+        folder = self._folder / uuid.uuid4().hex[:8]
+        folder.mkdir(parents=True)
+        return folder
+
+    def settings(self, bootstrap: str, overrides: Mapping[str, object] | None = None) -> Settings:
+        """Names of their own on this broker; otherwise the defaults."""
+        suffix = uuid.uuid4().hex[:8]
+        topics = ("clicks", "intents", "embeddings", "visitors", "late", "dlq", "erasures")
+        names = {"app.id": f"app-{suffix}", **{f"topics.{t}": f"{t}-{suffix}" for t in topics}}
+        return load_settings(
+            overrides={"kafka.bootstrap_servers": bootstrap, **names, **(overrides or {})}, environ={}
+        )
+
+    def end_workers(self) -> None:
+        """Kill whatever still runs."""
+        while STARTED:
+            worker = STARTED.pop()
+            worker.process.kill()
+            worker.end()
+
+
+Play = Callable[[Ground, int, dict[str, Any]], Outcome]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """How a fault is played, and how much of it: keyword arguments of its function."""
+
+    on: Play
+    full: dict[str, Any]
+    short: dict[str, Any] | None
+    """None: it takes too long for the suite."""
+
+    def play(self, ground: Ground, seed: int, dose: str) -> Outcome:
+        amount = self.full if dose == "full" else self.short
+        return self.on(ground, seed, amount if amount is not None else self.full)
+
+
+def _plain(play: Callable[..., Outcome], **overrides: object) -> Play:
+    def on(ground: Ground, seed: int, dose: dict[str, Any]) -> Outcome:
+        settings = ground.settings(ground.shared.bootstrap, overrides and _dotted(overrides))
+        return play(Stage(settings, seed), **dose)
+
+    return on
+
+
+def _with_folder(play: Callable[..., Outcome]) -> Play:
+    def on(ground: Ground, seed: int, dose: dict[str, Any]) -> Outcome:
+        stage = Stage(ground.settings(ground.shared.bootstrap), seed)
+        return play(stage, folder=ground.new_folder(), **dose)
+
+    return on
+
+
+def _with_broker(play: Callable[..., Outcome]) -> Play:
+    def on(ground: Ground, seed: int, dose: dict[str, Any]) -> Outcome:
+        (port,) = free_ports(1)
+        with ground.own_broker() as broker:
+            settings = ground.settings(broker.bootstrap, {"worker.metrics_port": port})
+            return play(Stage(settings, seed), broker, **dose)
+
+    return on
+
+
+def _with_proxy(play: Callable[..., Outcome]) -> Play:
+    def on(ground: Ground, seed: int, dose: dict[str, Any]) -> Outcome:
+        metrics, outside, inside = free_ports(3)
+        with (
+            FaultProxy(outside, inside) as proxy,
+            ground.own_broker(port=inside, advertised_port=outside) as broker,
+        ):
+            bad = {"worker.metrics_port": metrics, "worker.ready_max_lag": 5000}
+            settings = ground.settings(broker.bootstrap, bad)
+            kafka = settings.kafka.model_copy(update={"bootstrap_servers": broker.internal})
+            direct = settings.model_copy(update={"kafka": kafka})
+            return play(Stage(settings, seed, direct), proxy, **dose)
+
+    return on
+
+
+def _dotted(overrides: Mapping[str, object]) -> dict[str, object]:
+    return {name.replace("__", "."): value for name, value in overrides.items()}
+
+
+FAULTS: dict[str, Fault] = {
+    "kill": Fault(
+        _plain(processes.killed),
+        full={"kills": 20, "clicks": 200_000, "per_s": 1500},
+        short={"kills": 8, "clicks": 12_000, "per_s": 500},
+    ),
+    "sigterm": Fault(
+        _plain(processes.terminated),
+        full={"times": 20, "clicks": 100_000, "per_s": 1500},
+        short={"times": 2, "clicks": 6_000, "per_s": 700},
+    ),
+    "rebalance": Fault(
+        _plain(processes.rebalanced),
+        full={"cycles": 10, "clicks": 150_000, "per_s": 1500},
+        short={"cycles": 1, "clicks": 6_000, "per_s": 400},
+    ),
+    "zombie": Fault(
+        _plain(processes.stopped),
+        full={"times": 5, "seconds": 30, "clicks": 200_000, "per_s": 800},
+        short={"times": 1, "seconds": 14, "clicks": 10_000, "per_s": 400},
+    ),
+    "wall-clock": Fault(
+        _plain(processes.clocked),
+        full={"offsets": [3600.0, -3600.0, 3600.0], "clicks": 30_000, "per_s": 1500},
+        short=None,
+    ),
+    "rollout": Fault(
+        _with_folder(processes.rolled_out),
+        full={"times": 3, "clicks": 60_000, "per_s": 1500},
+        short=None,
+    ),
+    "broker": Fault(
+        _with_broker(brokers.restarted),
+        full={"times": 5, "clicks": 100_000, "per_s": 1000},
+        short=None,
+    ),
+    "disk-full": Fault(_with_broker(brokers.disk_filled), full={"clicks": 30_000, "per_s": 500}, short=None),
+    "network": Fault(
+        _with_proxy(brokers.cut_off),
+        full={"kinds": tuple(brokers.NETWORK), "seconds": 20, "clicks": 150_000, "per_s": 600},
+        short={"kinds": ("resets",), "seconds": 3, "clicks": 5_000, "per_s": 400},
+    ),
+    "network-cut": Fault(
+        _with_proxy(silences.cut_while_browsing), full={"seconds": 20}, short={"seconds": 6}
+    ),
+    "changelog": Fault(_plain(logs.changelog_damaged), full={}, short={}),
+    "source": Fault(_plain(logs.source_changed), full={}, short={}),
+    "newer-state": Fault(_plain(logs.newer_state), full={}, short={}),
+    "idle-producer": Fault(logs.idle_producer_expired, full={}, short=None),
+    "silence": Fault(_plain(silences.three_of_four_silent, **silences.QUICK), full={}, short={}),
+    "lag": Fault(
+        _plain(silences.lag_is_no_silence, **silences.QUICK),
+        full={"clicks": 50_000},
+        short={"clicks": 5_000},
+    ),
+    "duplicates": Fault(
+        _plain(silences.duplicated_and_shuffled), full={"visitors": 2000}, short={"visitors": 150}
+    ),
+}

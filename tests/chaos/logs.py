@@ -1,0 +1,161 @@
+"""Faults of the logs themselves: each has a defined answer, and none is a silent reset."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
+from aiokafka.structs import TopicPartition
+
+from streamer.kafka.topics import create_topics, declared_topics
+from streamer.worker.changelog import STATE_VERSION
+from tests.chaos.stage import Outcome, Stage, arguments, changed, end_all
+from tests.worker.live import Worker, as_messages, committed, published, send, some_clicks
+
+HALF = 40
+"""Visitors whose clicks come before the fault."""
+
+
+def changelog_damaged(stage: Stage) -> Outcome:
+    """The changelog is torn, then deleted: refused both times, with the way out."""
+    _some_state(stage)
+    recovery = next(each for each in stage.markers().values() if each.state_log.trim_offset is not None)
+    assert recovery.marker is not None
+    _on_admin(stage, lambda admin: admin.delete_records(_middles(stage)))
+    _refused(stage, "changelog torn", "is torn", "another app.id")
+    _on_admin(stage, lambda admin: admin.delete_topics([stage.settings.changelog]))
+    time.sleep(1)
+    asyncio.run(create_topics(stage.settings.kafka, declared_topics(stage.settings)))
+    _refused(stage, "changelog deleted", "has no state of partition", "another app.id")
+    return stage.outcome
+
+
+def source_changed(stage: Stage) -> Outcome:
+    """Clicks are trimmed beyond the marker; partitions are added; the topic is made anew."""
+    outcome, topic = stage.outcome, stage.settings.topics.clicks
+    _some_state(stage)
+    positions = {n: each.marker.position for n, each in stage.markers().items() if each.marker}
+    send(stage.settings, as_messages(some_clicks(HALF, seed=78)))
+    lost = {n: RecordsToDelete(before_offset=at + 3) for n, at in positions.items()}
+    _on_admin(
+        stage, lambda admin: admin.delete_records({TopicPartition(topic, n): d for n, d in lost.items()})
+    )
+    worker = Worker(stage.settings, "--drain")
+    outcome.check(worker.end() == 0, f"trimmed clicks ended the worker: {worker.log[-1000:]}")
+    outcome.check(worker.log.count('"clicks_lost"') == len(positions), "trimmed clicks were not told")
+    counted = sum(each.marker.accounts.lost for each in stage.markers().values() if each.marker)
+    outcome.check(counted == 3 * len(positions), f"{counted} counted as lost, expected {3 * len(positions)}")
+    outcome.faults["clicks trimmed beyond the marker"] += 1
+
+    _on_admin(stage, lambda admin: admin.delete_topics([topic]))
+    time.sleep(1)
+    asyncio.run(create_topics(stage.settings.kafka, declared_topics(stage.settings)))
+    _refused(stage, "position beyond the end", "the topic was made anew", "another app.id")
+    names = [each.name for each in declared_topics(stage.settings)]
+    _on_admin(stage, lambda admin: admin.create_partitions({name: NewPartitions(6) for name in names}))
+    time.sleep(1)
+    _refused(stage, "partition count changed", "has 6 partitions", "drain into a new app.id")
+    return outcome
+
+
+def newer_state(stage: Stage) -> Outcome:
+    """A state that a newer version of the worker has written."""
+    _some_state(stage)
+    record = msgspec.msgpack.encode(["marker", STATE_VERSION + 1, {"of": "another shape"}])
+    _send(stage, stage.settings.changelog, record)
+    _refused(
+        stage,
+        "newer state",
+        f"its state version is {STATE_VERSION + 1}, this worker reads",
+        "Use the version of the worker that wrote it",
+    )
+    return stage.outcome
+
+
+def idle_producer_expired(ground: Any, seed: int, _: dict[str, Any]) -> Outcome:
+    """The broker forgets the transactional ids of a shard that had nothing to commit for long."""
+    properties = {
+        "transactional.id.expiration.ms": "3000",
+        "transaction.remove.expired.transaction.cleanup.interval.ms": "500",
+    }
+    with ground.own_broker(properties=properties) as broker:
+        stage = Stage(ground.settings(broker.bootstrap), seed)
+        clicks = some_clicks(2 * HALF, seed=seed)
+        stage.clicks = clicks
+        worker = stage.worker()
+        worker.wait_for("shards_open")
+        send(stage.settings, as_messages(clicks[: len(clicks) // 2]))
+        stage.until_published_more()
+        time.sleep(8)
+        send(stage.settings, as_messages(clicks[len(clicks) // 2 :]))
+        stage.outcome.took("going again, s", stage.until_published_more(), at_most=30)
+        stage.outcome.faults["transactional ids expired"] += 1
+        stage.outcome.notes["failed commits"] = worker.log.count('"commit_failed"')
+        end_all(stage.outcome, [worker])
+        return stage.settle()
+
+
+def _some_state(stage: Stage) -> None:
+    """Clicks, and a worker that has seen them and left their sessions open."""
+    stage.clicks = some_clicks(HALF, seed=77)
+    send(stage.settings, as_messages(stage.clicks))
+    worker = stage.worker(commit__interval_ms=20)
+    wait = time.monotonic() + 60
+    while sum(each.marker.accounts.received for each in stage.markers().values() if each.marker) < len(
+        stage.clicks
+    ):
+        assert time.monotonic() < wait, worker.log
+        time.sleep(0.2)
+    end_all(stage.outcome, [worker])
+
+
+def _middles(stage: Stage) -> dict[TopicPartition, RecordsToDelete]:
+    """Right behind the first image chunk of each partition's changelog: its marker stays."""
+    records = committed(stage.settings, stage.settings.changelog).records
+    images = {
+        r.partition: r.offset for r in reversed(records) if msgspec.msgpack.decode(r.value)[0] == "images"
+    }
+    return {
+        TopicPartition(stage.settings.changelog, number): RecordsToDelete(before_offset=offset + 1)
+        for number, offset in images.items()
+    }
+
+
+def _refused(stage: Stage, fault: str, *said: str) -> None:
+    """A worker has to end with 1, say these words, and leave everything as it is."""
+    outcome, before = stage.outcome, len(published(stage.settings))
+    worker = Worker(changed(stage.settings, {}))
+    code = worker.end()
+    outcome.check(code == 1, f"{fault}: exit {code}, expected 1")
+    missing = [words for words in said if words not in worker.log]
+    outcome.check(not missing, f"{fault}: {missing} not said in {worker.log[-1000:]}")
+    outcome.check("Traceback" not in worker.log, f"{fault}: a traceback")
+    outcome.check(len(published(stage.settings)) == before, f"{fault}: something was published")
+    outcome.faults[f"{fault}, refused"] += 1
+
+
+def _on_admin(stage: Stage, act: Callable[[AIOKafkaAdminClient], Coroutine[Any, Any, Any]]) -> None:
+    async def run() -> None:
+        admin = AIOKafkaAdminClient(**arguments(stage.settings))
+        await admin.start()
+        try:
+            await act(admin)
+        finally:
+            await admin.close()
+
+    asyncio.run(run())
+
+
+def _send(stage: Stage, topic: str, value: bytes) -> None:
+    async def run() -> None:
+        producer = AIOKafkaProducer(**arguments(stage.settings))
+        await producer.start()
+        await producer.send_and_wait(topic, value, partition=0)
+        await producer.stop()
+
+    asyncio.run(run())

@@ -1,0 +1,198 @@
+"""Faults of worker processes: killed, ended, many and few, stopped for a while, wrong clock, new model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+from pathlib import Path
+
+from models.bundle import default_bundle
+from streamer.worker.kill_points import KillPoint
+from tests.chaos.stage import Outcome, Stage, end_all
+from tests.worker.live import Worker, committed, wait_until
+
+CLICKS_PER_VISITOR = 11
+EARLY = (KillPoint.AFTER_FENCING, KillPoint.DURING_RECOVERY, KillPoint.BEFORE_SEEK)
+"""Points that a worker passes once per take-over; the others it passes with each commit."""
+NEVER = f"{KillPoint.BEFORE_OUTPUTS}:1000000"
+
+
+def killed(stage: Stage, kills: int, clicks: int, per_s: float) -> Outcome:
+    """SIGKILL at every kill point in turn; each death is followed by a restart of the same member.
+
+    Every fifth time the other member has to take over first.
+    """
+    outcome, chance = stage.outcome, stage.chance
+    feed = stage.feed(clicks // CLICKS_PER_VISITOR, per_s)
+    steady = stage.worker(app__instance_id="steady", worker__trim_every_s=1, commit__interval_ms=50)
+    steady.wait_for("shards_open")
+    points = list(KillPoint)
+    for number in range(kills):
+        point = points[number % len(points)]
+        passes = chance.randint(1, 2) if point in EARLY else chance.randint(3, 40)
+        begin = time.monotonic()
+        victim = stage.worker(
+            armed=f"{point}:{1 if point is KillPoint.WHILE_TRIMMING else passes}",
+            app__instance_id="victim",
+            worker__trim_every_s=1,
+            commit__interval_ms=50,
+        )
+        code = victim.end(60)
+        outcome.check(code == -signal.SIGKILL, f"armed at {point}, ended with {code}: {victim.log[-1500:]}")
+        outcome.faults[f"SIGKILL {point}"] += f"killed at {point}" in victim.log
+        if "shards_open" in victim.log and number:
+            outcome.took("restart of the same member, s", victim.seconds_to("shards_open"), at_most=5)
+        if number % 5 == 4:
+            taken = steady.log.count("shards_open")
+            wait_until(lambda taken=taken: steady.log.count("shards_open") > taken, timeout_s=60)
+            outcome.took("take-over by the other, s", time.monotonic() - begin, at_most=30 + 10)
+    missed = [point for point in points if kills >= len(points) and not outcome.faults[f"SIGKILL {point}"]]
+    outcome.check(not missed, f"never killed at {missed}")
+    feed.finish()
+    end_all(outcome, [steady])
+    return stage.settle()
+
+
+def terminated(stage: Stage, times: int, clicks: int, per_s: float) -> Outcome:
+    """SIGTERM in mid-stream, then a new process; nothing is processed twice and nothing drained."""
+    outcome = stage.outcome
+    feed = stage.feed(clicks // CLICKS_PER_VISITOR, per_s)
+    ended: list[Worker] = []
+    for _ in range(times):
+        worker = stage.worker(app__instance_id="w")
+        worker.wait_for("shards_open")
+        time.sleep(stage.chance.uniform(0.2, 2))
+        end_all(outcome, [worker])
+        ended.append(worker)
+        outcome.faults["SIGTERM"] += 1
+    drained = [r for r in _intents(stage) if r["close_reason"] == "drain"]
+    outcome.check(not drained, f"{len(drained)} sessions were drained at SIGTERM")
+    feed.finish()
+    last = Worker(stage.direct, "--drain")
+    last.end(120)
+    processed = sum(worker.logged("worker_stopped", "records") for worker in [*ended, last])
+    outcome.check(processed == feed.sent, f"{processed} records processed for {feed.sent} clicks")
+    return stage.judge()
+
+
+def rebalanced(stage: Stage, cycles: int, clicks: int, per_s: float) -> Outcome:
+    """One worker, three, one again; each of the three is the one that stays in turn."""
+    outcome = stage.outcome
+    feed = stage.feed(clicks // CLICKS_PER_VISITOR, per_s)
+    staying = stage.worker()
+    staying.wait_for("shards_open")
+    crew = [staying]
+    for _ in range(cycles):
+        joining = [stage.worker(), stage.worker()]
+        for worker in joining:
+            worker.wait_for("shards_open")
+        time.sleep(stage.chance.uniform(0, 1))
+        crew += joining
+        running = [worker for worker in crew if worker.process.poll() is None]
+        staying = stage.chance.choice(running)
+        end_all(outcome, [worker for worker in running if worker is not staying])
+        outcome.faults["rebalance 1 to 3 to 1"] += 1
+        outcome.took("published again, s", stage.until_published_more(), at_most=30)
+    feed.finish()
+    end_all(outcome, [staying])
+    last = Worker(stage.direct, "--drain")
+    last.end(120)
+    processed = sum(worker.logged("worker_stopped", "records") for worker in [*crew, last])
+    outcome.notes["records processed more than once"] = processed - feed.sent
+    return stage.judge()
+
+
+def stopped(stage: Stage, times: int, seconds: float, clicks: int, per_s: float) -> Outcome:
+    """SIGSTOP, long enough that the group gives its partitions away, then SIGCONT: a zombie."""
+    outcome = stage.outcome
+    feed = stage.feed(clicks // CLICKS_PER_VISITOR, per_s)
+    crew = [stage.worker(app__instance_id=name) for name in ("a", "b")]
+    for worker in crew:
+        worker.wait_for("shards_open")
+    for number in range(times):
+        zombie, other = crew[number % 2], crew[1 - number % 2]
+        taken = other.log.count("shards_open")
+        zombie.signal(signal.SIGSTOP)
+        begin = time.monotonic()
+        wait_until(lambda o=other, taken=taken: o.log.count("shards_open") > taken, timeout_s=60)
+        outcome.took("take-over from a zombie, s", time.monotonic() - begin, at_most=30)
+        time.sleep(max(0.0, seconds - (time.monotonic() - begin)))
+        back = zombie.log.count("shards_open")
+        zombie.signal(signal.SIGCONT)
+        outcome.faults["SIGSTOP"] += 1
+        begin = time.monotonic()
+        wait_until(
+            lambda z=zombie, back=back: z.log.count("shards_open") > back or z.process.poll() is not None
+        )
+        outcome.took("zombie back at work, s", time.monotonic() - begin, at_most=30)
+        outcome.check(zombie.process.poll() is None, f"the zombie ended: {zombie.log[-1500:]}")
+    feed.finish()
+    end_all(outcome, crew)
+    stage.settle()
+    outcome.check(
+        outcome.notes["takeovers"] <= 4 * (4 * times + 4),
+        f"{outcome.notes['takeovers']} take-overs: two owners fenced each other",
+    )
+    return outcome
+
+
+def clocked(stage: Stage, offsets: list[float], clicks: int, per_s: float) -> Outcome:
+    """Workers whose wall clock is an hour off; the broker's time is the only one that counts."""
+    outcome = stage.outcome
+    feed = stage.feed(clicks // CLICKS_PER_VISITOR, per_s)
+    for offset in offsets:
+        worker = stage.worker("--wall-clock", str(offset), armed=NEVER, app__instance_id="w")
+        worker.wait_for("shards_open")
+        stage.until_published_more()
+        end_all(outcome, [worker])
+        outcome.faults[f"wall clock {offset:+.0f} s"] += 1
+    idle = [r for r in _intents(stage) if r["close_reason"] == "idle"]
+    outcome.check(not idle, f"{len(idle)} sessions closed by a silence that wasn't there")
+    feed.finish()
+    return stage.settle()
+
+
+def rolled_out(stage: Stage, times: int, clicks: int, per_s: float, folder: Path) -> Outcome:
+    """A new bundle, worker by worker, while sessions are open."""
+    outcome = stage.outcome
+    feed = stage.feed(clicks // CLICKS_PER_VISITOR, per_s)
+    bundles = [_renamed_bundle(folder, f"rollout-{number}") for number in range(times + 1)]
+    crew = [stage.worker(model__bundle=bundles[0], app__instance_id=name) for name in ("a", "b")]
+    for bundle in bundles[1:]:
+        for place, name in enumerate(("a", "b")):
+            crew[place].wait_for("shards_open")
+            stage.until_published_more()
+            end_all(outcome, [crew[place]])
+            crew[place] = stage.worker(model__bundle=bundle, app__instance_id=name)
+        outcome.faults["new bundle"] += 1
+    for worker in crew:
+        worker.wait_for("shards_open")
+    stage.until_published_more()
+    feed.finish()
+    end_all(outcome, crew)
+    stage.settle()
+    versions = {r["session_id"]: r["model_version"] for r in _intents(stage)}
+    known = {json.loads((b / "manifest.json").read_text())["name"] for b in bundles} | {"default"}
+    outcome.notes["sessions by model"] = {
+        name: sum(v.startswith(f"{name}@") for v in versions.values()) for name in sorted(known)
+    }
+    outcome.check({v.partition("@")[0] for v in versions.values()} <= known, "a record of an unknown model")
+    for record in committed(stage.direct, stage.direct.topics.embeddings).decoded():
+        same = versions[record["session_id"]] == record["model_version"]
+        outcome.check(same, f"session {record['session_id']} names two models")
+    return outcome
+
+
+def _intents(stage: Stage) -> list[dict[str, object]]:
+    return committed(stage.direct, stage.direct.topics.intents).decoded()
+
+
+def _renamed_bundle(folder: Path, name: str) -> Path:
+    """The shipped bundle under another name: another model version, the same figures."""
+    bundle = folder / name
+    shutil.copytree(default_bundle(), bundle)
+    manifest = bundle / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"name": name}))
+    return bundle
