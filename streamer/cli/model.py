@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from streamer.cli.drift import drift
 from streamer.cli.lazy import new_app
 from streamer.cli.output import print_json, say
 from streamer.errors import UsageError
@@ -203,6 +204,9 @@ def inspect(
                 typer.echo(f"    {intent.label} ({intent.id})")
     for step, found in manifest.metrics.items():
         typer.echo(f"{step:<13} {_flat(found)}")
+
+
+app.command()(drift)
 
 
 def _flat(found: dict[str, Any], prefix: str = "") -> str:

@@ -1,0 +1,121 @@
+"""`streamer model drift`: has the traffic moved away from what a bundle was made for?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streamer.cli.output import print_json, say
+from streamer.errors import StreamerError, UsageError
+
+if TYPE_CHECKING:
+    from models.bundle import Bundle
+    from schemas.click import Session
+    from streamer.settings import Settings
+
+_SEED = 0
+
+
+class NothingToCompareError(StreamerError):
+    """A stretch without sessions, or a bundle without a profile."""
+
+
+def drift(
+    ctx: typer.Context,
+    first: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Clicks as JSON lines, or sessions of `streamer replay`.")
+    ],
+    second: Annotated[
+        Path | None,
+        typer.Argument(metavar="[LATER]", help="What FILE is compared with. None: the bundle's profile."),
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", metavar="DIR", help="Default: that of the settings.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Compare two stretches of clicks, or one with the profile in the bundle."""
+    from models.bundle import default_bundle, load_bundle
+
+    settings = ctx.obj.settings()
+    loaded = load_bundle(bundle or settings.model.bundle or default_bundle())
+    if second is None:
+        found = _against_profile(loaded, _sessions(first, settings), first)
+    else:
+        found = _against_each_other(loaded, _sessions(first, settings), _sessions(second, settings))
+    found = {"model_version": loaded.model_version, **found}
+    if json:
+        print_json(found)
+    else:
+        _show(found)
+
+
+def _against_profile(bundle: Bundle, sessions: list[Session], file: Path) -> dict[str, Any]:
+    import numpy as np
+
+    from models.profile import Layout
+    from models.stretches import compare, report, stretch_of
+
+    profile = bundle.manifest.profile
+    if profile is None:
+        raise NothingToCompareError(
+            f"{bundle.model_version} was made without a profile: expected a second file to compare"
+            f" {file} with, or a bundle trained anew"
+        )
+    layout = Layout(bundle.taxonomy, profile.novelty_deciles)
+    stretch = stretch_of(bundle, sessions)
+    rng = np.random.default_rng(_SEED)
+    moved = compare(layout, layout.total(profile)[None, :], stretch.by_visitor(layout), rng)
+    return report(moved, profile.sessions, stretch.sessions)
+
+
+def _against_each_other(bundle: Bundle, before: list[Session], after: list[Session]) -> dict[str, Any]:
+    import numpy as np
+
+    from models.profile import Layout
+    from models.stretches import compare, report, stretch_of
+
+    a, b = stretch_of(bundle, before), stretch_of(bundle, after)
+    layout = Layout(bundle.taxonomy, a.deciles())
+    moved = compare(layout, a.by_visitor(layout), b.by_visitor(layout), np.random.default_rng(_SEED))
+    return report(moved, a.sessions, b.sessions)
+
+
+def _sessions(file: Path, settings: Settings) -> list[Session]:
+    """Of people, from clicks or from the sessions that a replay wrote."""
+    if _is_parquet(file):
+        from streamer.replay.rows import sessions_of_rows
+
+        found = list(sessions_of_rows(file))
+    else:
+        from streamer.accounts import Accounts
+        from streamer.clickfile import sessions_of_file
+        from streamer.session_rules import session_rules
+
+        found = sessions_of_file(file, session_rules(settings), Accounts())
+    people = [session for session in found if not session.is_bot and session.clicks]
+    if not people:
+        raise NothingToCompareError(f"{file}: has no session of a person among {len(found)} sessions")
+    say(f"{file}: {len(people):,} sessions of people, {len(found) - len(people):,} of bots")
+    return people
+
+
+def _is_parquet(file: Path) -> bool:
+    try:
+        with file.open("rb") as start:
+            return start.read(4) == b"PAR1"
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read ({error.strerror}); expected clicks or sessions") from None
+
+
+def _show(found: dict[str, Any]) -> None:
+    sessions = found["sessions"]
+    typer.echo(f"{found['verdict']}: {sessions['before']:,} sessions before, {sessions['after']:,} after")
+    for each in found["parts"]:
+        low, high = each["psi_interval"]
+        typer.echo(f"{each['part']:<11} PSI {each['psi']:.3f} ({low:.3f} to {high:.3f})  {each['verdict']}")
+        if each["verdict"] != "alike":
+            for name, before, after in each["changes"]:
+                typer.echo(f"              {name}: {before:.1%} to {after:.1%}")
