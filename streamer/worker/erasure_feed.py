@@ -56,10 +56,27 @@ class ErasureFeed:
         self._topic = topic
         self._shards = shards
         self._commit = commit
-        self._followed: dict[int, Shard] = {}
 
     async def follow(self) -> None:
         """Runs until cancelled. Raises NotPermittedError."""
+        while True:
+            shards = dict(self._shards)
+            try:
+                await self._follow(shards)
+            except KafkaError as error:
+                if refused := refusal(error, f"read topic {self._topic}"):
+                    raise refused from None
+                log.warning("erasures_unread", topic=self._topic, error=type(error).__name__)
+                await asyncio.sleep(RETRY_S)
+
+    async def _follow(self, shards: dict[int, Shard]) -> None:
+        """Read for these shards until there are others.
+
+        With a consumer of their own: aiokafka's may hang when it is stopped after it was given others.
+        """
+        if not shards:
+            await asyncio.sleep(POLL_MS / 1000)
+            return
         consumer = AIOKafkaConsumer(
             **self._arguments,
             enable_auto_commit=False,
@@ -68,32 +85,17 @@ class ErasureFeed:
         )
         try:
             await consumer.start()
-            while True:
-                try:
-                    await self._poll(consumer)
-                except KafkaError as error:
-                    if refused := refusal(error, f"read topic {self._topic}"):
-                        raise refused from None
-                    log.warning("erasures_unread", topic=self._topic, error=type(error).__name__)
-                    await asyncio.sleep(RETRY_S)
+            consumer.assign([TopicPartition(self._topic, number) for number in shards])
+            for number, shard in shards.items():
+                consumer.seek(TopicPartition(self._topic, number), shard.partition.erasures.position)
+            while shards == self._shards:
+                for tp, records in (await consumer.getmany(timeout_ms=POLL_MS)).items():
+                    await self._take_in(shards[tp.partition], records)
         finally:
             await consumer.stop()
 
-    async def _poll(self, consumer: AIOKafkaConsumer) -> None:
-        if self._followed != self._shards:
-            self._reassign(consumer)
-        if not self._followed:
-            await asyncio.sleep(POLL_MS / 1000)
-            return
-        for tp, records in (await consumer.getmany(timeout_ms=POLL_MS)).items():
-            shard = self._followed[tp.partition]
-            take_in_erasures(shard.partition, records)
-            while shard.partition.is_full and self._shards.get(shard.number) is shard:
-                await self._commit(shard)
-                shard.partition.resume_closing()
-
-    def _reassign(self, consumer: AIOKafkaConsumer) -> None:
-        self._followed = dict(self._shards)
-        consumer.assign([TopicPartition(self._topic, number) for number in self._followed])
-        for number, shard in self._followed.items():
-            consumer.seek(TopicPartition(self._topic, number), shard.partition.erasures.position)
+    async def _take_in(self, shard: Shard, records: list[Any]) -> None:
+        take_in_erasures(shard.partition, records)
+        while shard.partition.is_full and self._shards.get(shard.number) is shard:
+            await self._commit(shard)
+            shard.partition.resume_closing()

@@ -37,7 +37,10 @@ async def group_offsets(admin: AIOKafkaAdminClient, group: str, topic: str) -> d
 
 
 class LogReader:
-    """A consumer without a group that reads whole partitions; use it as a context manager."""
+    """A consumer without a group that reads whole partitions; use it as a context manager.
+
+    One for each reading: aiokafka's may hang when it is stopped soon after it was given other partitions.
+    """
 
     def __init__(self, arguments: ClientArguments) -> None:
         self._consumer = AIOKafkaConsumer(

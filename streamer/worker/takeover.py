@@ -81,7 +81,8 @@ async def take_over(
             fresh = [number for number in producers if recoveries[number].marker is None]
             _refuse_forgotten(settings, fresh, group)
             starts = await reader.starts(settings.topics.clicks, fresh, parts.start)
-            unsettled = {n: m.erasures if (m := recoveries[n].marker) else 0 for n in producers}
+        unsettled = {n: m.erasures if (m := recoveries[n].marker) else 0 for n in producers}
+        async with LogReader(parts.arguments) as reader:
             erasures = await reader.rest(settings.topics.erasures, unsettled)
         shards = [
             _shard(parts, producer, recoveries[number], number, partitions, bounds[number], starts)
