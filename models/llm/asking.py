@@ -39,9 +39,18 @@ class Question:
 class Asker:
     """One model of one endpoint. Safe for threads."""
 
-    def __init__(self, config: LlmConfig, endpoint: Endpoint, folder: Path, budget: Budget) -> None:
+    def __init__(
+        self,
+        config: LlmConfig,
+        endpoint: Endpoint,
+        folder: Path,
+        budget: Budget,
+        told: Callable[[Budget], None] = lambda _: None,
+    ) -> None:
+        """`told` hears of every answer, also of stored ones, from any thread."""
         self.config, self.model, self.budget = config, config.model, budget
         self._endpoint = endpoint
+        self._told = told
         self._store = AnswerStore(folder)
         self._ladder = Ladder(folder / "endpoints.json", f"{config.base_url} {config.model}")
         self._lock = Lock()
@@ -109,6 +118,7 @@ class Asker:
         stored = self._store.get(key)
         if stored is not None:
             self.budget.paid(stored.tokens)
+            self._told(self.budget)
             return None, stored
         # The last attempts go down the ladder: what a server ignores, another format may bring about.
         rung = self.rung if attempt < 2 else self._ladder.below(self.rung)
@@ -117,6 +127,7 @@ class Asker:
             if answer.finish != "unreadable":
                 self._store.put(key, answer)
             self.budget.paid(answer.tokens)
+        self._told(self.budget)
         return answered_on, answer
 
     def _sent(

@@ -8,6 +8,7 @@ validation.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 
 from models.calibration import Calibration
 from models.training.config import TrainConfig
-from models.training.teacher import Float32, SoftLabels
+from models.training.teacher import Float32, Int64, SoftLabels
 
 _BINS = 15
 _LEAST_VARIANCE = 1e-6
@@ -51,7 +52,7 @@ class Head(nn.Module):
 class Distilled:
     head: Head
     calibration: Calibration
-    metrics: dict[str, float]
+    metrics: dict[str, Any]
 
 
 def distil(
@@ -133,12 +134,20 @@ def _temperature(logits: Float32, soft: Float32) -> float:
     return float(np.exp(minimize_scalar(cross_entropy, bounds=(-3.0, 3.0), method="bounded").x))
 
 
-def _metrics(probabilities: Float32, soft: Float32) -> dict[str, float]:
+def _metrics(probabilities: Float32, soft: Float32) -> dict[str, Any]:
     best = probabilities.argmax(1)
     return {
         "accuracy_against_teacher": round(float((best == soft.argmax(1)).mean()), 4),
         "ece": round(expected_calibration_error(probabilities, soft), 4),
+        "reliability": reliability(probabilities, soft),
     }
+
+
+def hardened(labels: SoftLabels) -> SoftLabels:
+    """All mass on the most probable intent: what a teacher gives that says one word a session."""
+    hard = np.zeros_like(labels.probabilities)
+    hard[np.arange(len(hard)), labels.probabilities.argmax(1)] = 1
+    return SoftLabels(labels.rows, hard)
 
 
 def expected_calibration_error(probabilities: Float32, soft: Float32) -> float:
@@ -146,9 +155,27 @@ def expected_calibration_error(probabilities: Float32, soft: Float32) -> float:
 
     Given is what the teacher's soft label gives to that intent; with hard labels that is the usual ECE.
     """
+    claimed, given, bins = _binned(probabilities, soft)
+    gaps = [abs(float(claimed[bins == b].sum() - given[bins == b].sum())) for b in range(_BINS)]
+    return sum(gaps) / max(1, len(claimed))
+
+
+def reliability(probabilities: Float32, soft: Float32) -> list[dict[str, float]]:
+    """One point per bin in use: mean probability claimed and given, and how many sessions."""
+    claimed, given, bins = _binned(probabilities, soft)
+    return [
+        {
+            "claimed": round(float(claimed[bins == b].mean()), 4),
+            "given": round(float(given[bins == b].mean()), 4),
+            "sessions": int((bins == b).sum()),
+        }
+        for b in np.unique(bins).tolist()
+    ]
+
+
+def _binned(probabilities: Float32, soft: Float32) -> tuple[Float32, Float32, Int64]:
+    """Of the best intent: claimed and given probability, and the bin of the claimed one."""
     best = probabilities.argmax(1)
     rows = np.arange(len(best))
     claimed, given = probabilities[rows, best], soft[rows, best]
-    bins = np.minimum((claimed * _BINS).astype(int), _BINS - 1)
-    gaps = [abs(float(claimed[bins == b].sum() - given[bins == b].sum())) for b in range(_BINS)]
-    return sum(gaps) / max(1, len(best))
+    return claimed, given, np.minimum((claimed * _BINS).astype(np.int64), _BINS - 1)

@@ -26,8 +26,9 @@ from models.tokenizer import Tokenizer
 from models.training import export as exporting
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus, Split, by_split, embed
+from models.training.curve import learning_curve
 from models.training.determinism import deterministic
-from models.training.distill import Head, distil
+from models.training.distill import Head, distil, hardened
 from models.training.encoder import Encoder
 from models.training.guards import collapse_guards
 from models.training.keyless import KeylessTeacher
@@ -129,21 +130,24 @@ class Workshop:
         self._note("taxonomy", {"teacher": teacher.name, **taught.notes})
         self.progress("taxonomy", 1, 1, f"{len(taught.taxonomy.intents)} intents")
 
-    def distil(self) -> None:
-        """Distils the labels into the head and calibrates it."""
+    def distil(self, hard: bool = False) -> None:
+        """Distils the labels into the head and calibrates it; `hard` keeps only the best intent of each."""
         self.progress("distil", 0, 1, "")
-        taxonomy, train, validation = self._labels()
+        taxonomy, soft, validation = self._labels()
+        train = hardened(soft) if hard else soft
+        embedded = self._embeddings("train"), self._embeddings("validation")
         with deterministic(self.config.threads):
             distilled = distil(
-                self._embeddings("train"), train, self._embeddings("validation"), validation,
-                self.config, self._generator("distil"),
-            )  # fmt: skip
+                embedded[0], train, embedded[1], validation, self.config, self._generator("distil")
+            )
+            curve = learning_curve(embedded[0], train, embedded[1], validation, self.config, self._generator)
         save_weights(distilled.head, self.folder / "head.npz")
         (self.folder / "calibration.json").write_text(
             calibrations.to_json(distilled.calibration), encoding="utf-8"
         )
         (self.folder / _INTENTS).write_text(json.dumps(_ids(taxonomy)) + "\n", encoding="utf-8")
-        self._note("distillation", distilled.metrics)
+        facts = {"labels": "hard" if hard else "soft", "labelled": len(train.rows)}
+        self._note("distillation", {**facts, **distilled.metrics, "learning_curve": curve})
         self.progress("distil", 1, 1, f"ECE {distilled.metrics['ece']:.3f}")
 
     def export(self, out: Path, source: dict[str, Any], judge: Judge | None = None) -> Manifest:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from streamer.cli.output import say
 from streamer.errors import UsageError
 from streamer.scrub import scrub
 from streamer.settings import LlmSettings
 
 if TYPE_CHECKING:
+    from models.llm.budget import Budget
     from models.llm.config import LlmConfig
     from models.llm.teacher import LlmTeacher
     from models.taxonomy import Taxonomy
+
+
+_SAID_EVERY = 100
 
 
 @contextmanager
@@ -29,8 +35,11 @@ def llm_teacher(settings: LlmSettings, work: Path, seed: int, fixed: Taxonomy | 
 
     budget = Budget(config.budget_requests, config.budget_tokens)
     endpoint = Endpoint(config)
+    # The client library would say every request, and there are thousands.
+    for library in ("httpx", "httpx2", "openai"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     askers = [
-        Asker(replace(config, model=model), endpoint, work / "llm", budget)
+        Asker(replace(config, model=model), endpoint, work / "llm", budget, _say_sometimes)
         for model in (config.model, config.second_model)
         if model
     ]
@@ -38,6 +47,11 @@ def llm_teacher(settings: LlmSettings, work: Path, seed: int, fixed: Taxonomy | 
         yield LlmTeacher(config, askers[0], scrub, work, seed, second=(*askers, None)[1], fixed=fixed)
     finally:
         endpoint.close()
+
+
+def _say_sometimes(budget: Budget) -> None:
+    if budget.requests % _SAID_EVERY == 0:
+        say(f"{budget.requests:,} answers, {budget.tokens:,} tokens")
 
 
 def _config(settings: LlmSettings) -> LlmConfig:

@@ -163,9 +163,13 @@ def taxonomy(
 
 
 @app.command()
-def distill(ctx: typer.Context, work: Work = WORK) -> None:
+def distill(
+    ctx: typer.Context,
+    work: Work = WORK,
+    hard: Annotated[bool, typer.Option("--hard", help="Learn from each label's best intent only.")] = False,
+) -> None:
     """Step 4: distil the labels into a small head and calibrate it."""
-    _step(ctx, work, lambda shop: shop.distil())
+    _step(ctx, work, lambda shop: shop.distil(hard))
 
 
 @app.command()

@@ -5,7 +5,15 @@ import pytest
 import torch
 
 from models.training.config import TrainConfig
-from models.training.distill import Distilled, distil, expected_calibration_error, outputs
+from models.training.curve import learning_curve
+from models.training.distill import (
+    Distilled,
+    distil,
+    expected_calibration_error,
+    hardened,
+    outputs,
+    reliability,
+)
 from models.training.teacher import Float32, SoftLabels
 
 CONFIG = TrainConfig(head_hidden=32, head_epochs=30, head_batch=64)
@@ -59,3 +67,36 @@ def test_calibration_error_is_the_gap_between_claimed_and_given() -> None:
     given = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
     assert expected_calibration_error(claimed, given) == pytest.approx(0.4)
     assert expected_calibration_error(given, given) == 0.0
+
+
+def test_hard_labels_have_all_mass_on_the_best_intent() -> None:
+    labels = SoftLabels(np.array([3, 5]), np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], np.float32))
+    hard = hardened(labels)
+    assert hard.rows.tolist() == [3, 5]
+    assert hard.probabilities.tolist() == [[1, 0, 0], [0, 0, 1]]
+
+
+def test_reliability_is_where_the_calibration_error_comes_from() -> None:
+    claimed = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6]], np.float32)
+    given = np.array([[1.0, 0.0], [0.0, 1.0], [0.4, 0.6]], np.float32)
+    points = reliability(claimed, given)
+    assert points == [
+        {"claimed": 0.6, "given": 0.6, "sessions": 1},
+        {"claimed": 0.9, "given": 0.5, "sessions": 2},
+    ]
+    error = sum(abs(p["claimed"] - p["given"]) * p["sessions"] for p in points) / 3
+    assert expected_calibration_error(claimed, given) == pytest.approx(error, abs=1e-4)
+
+
+def test_students_of_few_labels_are_judged_beside_the_one_of_all() -> None:
+    train, validation = three_groups(600, 0), three_groups(300, 1)
+    points = learning_curve(
+        *train,
+        *validation,
+        CONFIG,
+        lambda step: torch.Generator().manual_seed(len(step)),
+        sizes=(50, 200, 900),
+    )
+    assert [point["labels"] for point in points] == [50, 200, 600]
+    assert all(point["accuracy_against_teacher"] > 0.8 for point in points)
+    assert points[-1]["ece"] < 0.1
