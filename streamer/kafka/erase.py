@@ -1,0 +1,67 @@
+"""Writes erasures: for each visitor one record to every partition of the erasures topic.
+
+So a worker that owns partition N of the clicks needs to read only partition N here, whatever partitioner the
+producer of the clicks has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from schemas import codec
+from streamer.decode import MAX_ID_BYTES
+from streamer.errors import StreamerError, UsageError
+from streamer.kafka.client import client_arguments
+from streamer.kafka.permissions import refusal
+from streamer.kafka.topics import find_topic
+from streamer.settings import Settings
+
+_AT_ONCE = 5000
+
+
+class EraseError(StreamerError):
+    """The cluster did not take the erasures."""
+
+
+def checked_visitors(visitors: Iterable[str]) -> list[str]:
+    """Each once, in order. Raises UsageError if there is none, or one that no click can have."""
+    unique = list(dict.fromkeys(visitors))
+    if not unique:
+        raise UsageError("nobody to erase: give --visitor, or --file with one visitor_id a line")
+    for number, visitor in enumerate(unique, start=1):
+        size = len(visitor.encode(errors="replace"))
+        if not 0 < size <= MAX_ID_BYTES:
+            raise UsageError(f"visitor {number} has {size} bytes, expected 1 to {MAX_ID_BYTES}")
+    return unique
+
+
+async def erase(settings: Settings, visitors: Sequence[str], requested_at: int) -> int:
+    """Returns the moment up to which clicks go: the broker's time of the last record, ms UTC.
+
+    `requested_at`: ms UTC, for people. Raises `BrokerError`, `TopicError`, `EraseError`, NotPermittedError.
+    """
+    from aiokafka import AIOKafkaProducer
+    from aiokafka.errors import KafkaError
+
+    topic = await find_topic(settings.kafka, settings.topics.erasures)
+    producer = AIOKafkaProducer(**client_arguments(settings.kafka), enable_idempotence=True)
+    last = 0
+    try:
+        await producer.start()
+        for start in range(0, len(visitors), _AT_ONCE):
+            sent = [
+                await producer.send(topic.name, value, key=visitor.encode(), partition=partition)
+                for visitor in visitors[start : start + _AT_ONCE]
+                for value in [codec.encode("erasure", {"visitor_id": visitor, "requested_at": requested_at})]
+                for partition in range(topic.partitions)
+            ]
+            done = await asyncio.gather(*sent)
+            last = max(last, *(metadata.timestamp for metadata in done))
+    except KafkaError as error:
+        raise refusal(error, f"write to topic {topic.name}") or EraseError(
+            f"the cluster did not take all erasures ({type(error).__name__}): once more does no harm"
+        ) from None
+    finally:
+        await producer.stop()
+    return last
