@@ -134,8 +134,8 @@ def _dotted(overrides: Mapping[str, object]) -> dict[str, object]:
 FAULTS: dict[str, Fault] = {
     "kill": Fault(
         _plain(processes.killed),
-        full={"kills": 20, "clicks": 200_000, "per_s": 1500},
-        short={"kills": 8, "clicks": 12_000, "per_s": 500},
+        full={"kills": 20, "clicks": 200_000, "per_s": 1200},
+        short={"kills": 8, "clicks": 12_000, "per_s": 250},
     ),
     "sigterm": Fault(
         _plain(processes.terminated),

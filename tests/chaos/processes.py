@@ -31,7 +31,7 @@ def killed(stage: Stage, kills: int, clicks: int, per_s: float) -> Outcome:
     points = list(KillPoint)
     for number in range(kills):
         point = points[number % len(points)]
-        passes = chance.randint(1, 2) if point in EARLY else chance.randint(3, 40)
+        passes = chance.randint(1, 2) if point in EARLY else chance.randint(2, 12)
         begin = time.monotonic()
         victim = stage.worker(
             armed=f"{point}:{1 if point is KillPoint.WHILE_TRIMMING else passes}",

@@ -69,6 +69,7 @@ class Feed(threading.Thread):
         self._servers, self._topic = bootstrap, topic
         self._messages, self._per_s = messages, per_s
         self.sent = 0
+        self._hurry = False
         self.error: BaseException | None = None
 
     def run(self) -> None:
@@ -88,7 +89,9 @@ class Feed(threading.Thread):
         begin = time.monotonic()
         try:
             while self.sent < len(self._messages):
-                due = min(len(self._messages), int((time.monotonic() - begin) * self._per_s) + 1)
+                due = len(self._messages)
+                if not self._hurry:
+                    due = min(due, int((time.monotonic() - begin) * self._per_s) + 1)
                 for key, value in self._messages[self.sent : due]:
                     await producer.send(self._topic, value, key=key)
                     self.sent += 1
@@ -97,7 +100,8 @@ class Feed(threading.Thread):
             await producer.stop()
 
     def finish(self, timeout_s: float = 300) -> None:
-        """Wait until all is sent."""
+        """Send what is left as fast as it goes, and wait until it is sent."""
+        self._hurry = True
         self.join(timeout_s)
         if self.error is not None or self.is_alive():
             raise AssertionError(f"only {self.sent} of {len(self._messages)} were sent: {self.error!r}")
