@@ -29,6 +29,8 @@ from models.tokenizer import Tokenizer
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
+FLOAT32: Final = "float32"
+INT8: Final = "int8"
 MAX_BYTES: Final = {
     "tokenizer.json": 64 << 20,
     "encoder.onnx": 512 << 20,
@@ -67,6 +69,8 @@ class Manifest(msgspec.Struct, frozen=True):
     files: dict[str, str]
     """sha256 of every other file."""
     metrics: dict[str, Any]
+    precision: str = FLOAT32
+    """`int8`: a session's result depends on who else is scored with it, so live = replay is not promised."""
     profile: Profile | None = None
     """What drift is measured from; bundles made before there were profiles have none."""
 
@@ -128,6 +132,8 @@ def _check_manifest(manifest: Manifest) -> None:
         raise ValueError(f"{MANIFEST} has format {manifest.format}, expected {FORMAT}")
     if not NAME.fullmatch(manifest.name):
         raise ValueError(f"{MANIFEST}: name must be 1 to 64 of a-z, 0-9, dot, dash and underscore")
+    if manifest.precision not in (FLOAT32, INT8):
+        raise ValueError(f"{MANIFEST}: precision must be {FLOAT32} or {INT8}")
     if set(manifest.files) != set(MAX_BYTES):
         raise ValueError(f"{MANIFEST} must name exactly the files {', '.join(sorted(MAX_BYTES))}")
     if set(manifest.batch_of_length) != {str(length) for length in LENGTH_BUCKETS}:
@@ -141,7 +147,7 @@ def _load(path: Path) -> Bundle:
     files = {name: _verified(path / name, manifest.files[name], MAX_BYTES[name]) for name in MAX_BYTES}
     for name in ("encoder.onnx", "classifier.onnx"):
         try:
-            check_graph(files[name], manifest.opset)
+            check_graph(files[name], manifest.opset, int8=manifest.precision == INT8)
         except GraphRefused as error:
             raise ValueError(f"{name}: {error}") from None
     batches = {int(length): batch for length, batch in manifest.batch_of_length.items()}

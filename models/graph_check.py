@@ -7,7 +7,7 @@ subgraphs and weights that aren't finite numbers. Field numbers are those of onn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from typing import Any, Final
 
@@ -20,11 +20,14 @@ OPERATORS: Final = frozenset(
     ReduceSum Relu Reshape Shape Slice Softmax Split Sqrt Sub Transpose Unsqueeze Where
     """.split()  # noqa: SIM905, a list of 26 lines tells no more
 )
+INT8_OPERATORS: Final = frozenset({"DynamicQuantizeLinear", "MatMulInteger"})
+"""Only in bundles whose manifest says int8."""
 _TENSOR_TYPES: Final[dict[int | memoryview, np.dtype[Any]]] = {
     1: np.dtype("<f4"),
     6: np.dtype("<i4"),
     7: np.dtype("<i8"),
 }
+_INT8_TYPES: Final[dict[int | memoryview, np.dtype[Any]]] = {3: np.dtype("i1")}
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _STANDARD_DOMAINS = (b"", b"ai.onnx")
 
@@ -41,8 +44,10 @@ class GraphRefused(Exception):  # noqa: N818, an outcome rather than a mistake o
     """Why a graph isn't let through, in a few words."""
 
 
-def check_graph(data: bytes, opset: int) -> None:
+def check_graph(data: bytes, opset: int, int8: bool = False) -> None:
     """Raises GraphRefused unless `data` is a model of this opset made only of what is allowed."""
+    operators = OPERATORS | INT8_OPERATORS if int8 else OPERATORS
+    types = _TENSOR_TYPES | _INT8_TYPES if int8 else _TENSOR_TYPES
     model = _message(memoryview(data), _MODEL, "model")
     opsets = model.get("opset_import", [])
     if len(opsets) != 1 or len(model.get("graph", [])) != 1:
@@ -53,9 +58,9 @@ def check_graph(data: bytes, opset: int) -> None:
     if len(nodes) > MAX_NODES:
         raise GraphRefused(f"it has {len(nodes)} operators, expected at most {MAX_NODES}")
     for node in nodes:
-        _check_node(_bytes(node))
+        _check_node(_bytes(node), operators)
     for tensor in graph.get("initializer", []):
-        _check_tensor(_bytes(tensor))
+        _check_tensor(_bytes(tensor), types)
 
 
 def _check_opset(data: memoryview, expected: int) -> None:
@@ -67,23 +72,23 @@ def _check_opset(data: memoryview, expected: int) -> None:
         raise GraphRefused(f"the operator set is not version {expected}")
 
 
-def _check_node(data: memoryview) -> None:
+def _check_node(data: memoryview, operators: frozenset[str]) -> None:
     node = _message(data, _NODE, "operator")
     kind, domain = _text(node, "op_type"), _text(node, "domain")
     if domain not in _STANDARD_DOMAINS:
         raise GraphRefused(f"an operator of the domain {_shown(domain)} is not a standard one")
-    if kind.decode("ascii", "replace") not in OPERATORS:
+    if kind.decode("ascii", "replace") not in operators:
         raise GraphRefused(f"the operator {_shown(kind)} is not one that bundles use")
     for attribute in node.get("attribute", []):
         _message(_bytes(attribute), _ATTRIBUTE, f"operator {_shown(kind)}'s attribute")
 
 
-def _check_tensor(data: memoryview) -> None:
+def _check_tensor(data: memoryview, types: Mapping[int | memoryview, np.dtype[Any]]) -> None:
     tensor = _message(data, _TENSOR, "weight")
     kind = tensor.get("data_type", [0])
-    if len(kind) != 1 or kind[0] not in _TENSOR_TYPES or len(tensor.get("raw_data", [])) > 1:
+    if len(kind) != 1 or kind[0] not in types or len(tensor.get("raw_data", [])) > 1:
         raise GraphRefused("a weight is not one array of float32, int32 or int64")
-    dtype = _TENSOR_TYPES[kind[0]]
+    dtype = types[kind[0]]
     shape = [int(n) for part in tensor.get("dims", []) for n in _integers(part)]
     raw = _bytes(tensor.get("raw_data", [memoryview(b"")])[0])
     if any(n < 0 or n > len(data) for n in shape) or prod(shape) * dtype.itemsize != len(raw):

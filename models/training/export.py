@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +18,7 @@ import msgspec
 from models import calibration as calibrations
 from models import selftest
 from models import taxonomy as taxonomies
-from models.bundle import FORMAT, MANIFEST, Manifest
+from models.bundle import FLOAT32, FORMAT, INT8, MANIFEST, Manifest
 from models.calibration import Calibration
 from models.encoded import LENGTH_BUCKETS
 from models.profile import Profile
@@ -28,7 +29,9 @@ from models.training.config import TrainConfig
 from models.training.distill import Head
 from models.training.encoder import Encoder
 from models.training.graphs import OPSET, encoder_graph, head_graph
+from models.training.int8 import int8_cost
 from models.training.parity import check_neighbours, parity_error
+from schemas.click import Session
 
 BATCH_OF_LENGTH = dict(zip(LENGTH_BUCKETS, (8, 8, 4, 4), strict=True))
 """Measured on one core: more sessions at once gain under a tenth, fewer cost a lone session less."""
@@ -53,6 +56,7 @@ class Exported:
     files: dict[str, bytes]
     runtime: Runtime
     checks: dict[str, float | int]
+    precision: str = FLOAT32
 
 
 def build(parts: Parts) -> Exported:
@@ -72,6 +76,16 @@ def build(parts: Parts) -> Exported:
         "selftest.json": selftest.make(parts.tokenizer, runtime),
     }
     return Exported(files, runtime, checks)
+
+
+def build_int8(parts: Parts, exact: Exported, sessions: Sequence[Session]) -> Exported:
+    """The same bundle with linear layers in 8 bits; `checks` say what that costs on these sessions."""
+    files = {**exact.files, "encoder.onnx": encoder_graph(parts.encoder, int8=True)}
+    runtime = Runtime(files["encoder.onnx"], files["classifier.onnx"], BATCH_OF_LENGTH)
+    files["selftest.json"] = selftest.make(parts.tokenizer, runtime)
+    cost = int8_cost(parts.tokenizer, parts.encoder.shape, exact.runtime, runtime, sessions)
+    sizes = {"encoder_bytes": len(files["encoder.onnx"]), "float32_bytes": len(exact.files["encoder.onnx"])}
+    return Exported(files, runtime, {**cost, **sizes}, INT8)
 
 
 def write(
@@ -97,6 +111,7 @@ def write(
         ids=parts.tokenizer.sizes,
         files={name: hashlib.sha256(data).hexdigest() for name, data in exported.files.items()},
         metrics=metrics,
+        precision=exported.precision,
         profile=profile,
     )
     out.mkdir(parents=True, exist_ok=True)

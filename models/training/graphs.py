@@ -24,6 +24,7 @@ from models.training.encoder import MAX_CLICKS, Block, Encoder, FieldTable
 OPSET = 18
 _IR_VERSION = 9
 _PADDING_BIAS = -1e9
+_MOST_7_BITS = 63
 
 
 class Graph:
@@ -71,9 +72,27 @@ class Graph:
         return bytes(model.SerializeToString(deterministic=True))
 
 
-def encoder_graph(encoder: Encoder) -> bytes:
+class Int8Graph(Graph):
+    """Linear layers multiply 8-bit integers, whose range is that of the whole batch.
+
+    Weights have one scale per output and 7 bits: with 8 a CPU without VNNI saturates, and CPUs would differ.
+    """
+
+    def linear(self, x: str, layer: nn.Linear) -> str:
+        weight = layer.weight.detach().numpy().T
+        scale = np.maximum(np.abs(weight).max(0), 1e-12) / _MOST_7_BITS
+        rounded = np.round(weight / scale).astype(np.int8)
+        names = [f"t{len(self._nodes)}_{part}" for part in ("x", "scale", "zero")]
+        self._nodes.append(helper.make_node("DynamicQuantizeLinear", [x], names))
+        summed = self.op("MatMulInteger", names[0], self.weight(rounded), names[2])
+        scales = self.op("Mul", names[1], self.weight(scale.astype(np.float32)))
+        product = self.op("Mul", self.op("Cast", summed, to=TensorProto.FLOAT), scales)
+        return self.op("Add", product, self.weight(layer.bias))
+
+
+def encoder_graph(encoder: Encoder, int8: bool = False) -> bytes:
     """Inputs as `Tokens`, with free dimensions `batch` and `clicks`; output `embedding` [batch, D]."""
-    g = Graph()
+    g = Int8Graph() if int8 else Graph()
     dim = encoder.shape.dim
     clicks_wide = _click_embeddings(g, encoder)
     batch = g.op("Shape", "dwell_z", start=0, end=1)

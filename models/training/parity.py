@@ -6,6 +6,8 @@ pinned shapes a session's result is the same bit for bit, whoever and however ma
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
@@ -69,8 +71,17 @@ def parity_error(encoder: Encoder, head: Head, graphs: tuple[bytes, bytes], runt
 
 def check_neighbours(shape: EncoderShape, runtime: Runtime) -> int:
     """Number of neighbour sets tried over all shapes; raises ExportError at the first differing bit."""
-    rng = np.random.default_rng(1)
     tried = 0
+    for count, clicks, differs in neighbour_sets(shape, runtime):
+        if differs:
+            raise ExportError(f"a session's result changes with its neighbours: {count} of {clicks} clicks")
+        tried += 1
+    return tried
+
+
+def neighbour_sets(shape: EncoderShape, runtime: Runtime) -> Iterator[tuple[int, int, bool]]:
+    """(sessions, clicks, whether a bit of one session's result differs from when it is alone)"""
+    rng = np.random.default_rng(1)
     for clicks, batch in runtime.batch_of_length.items():
         session = random_tokens(shape, 1, clicks, rng)
         alone = _bits(runtime.run(session), 0)
@@ -80,12 +91,7 @@ def check_neighbours(shape: EncoderShape, runtime: Runtime) -> int:
             place = int(rng.integers(count))
             for name in Tokens._fields:
                 getattr(neighbours, name)[place] = getattr(session, name)[0]
-            if _bits(runtime.run(neighbours), place) != alone:
-                raise ExportError(
-                    f"a session's result changes with its neighbours: {count} of {clicks} clicks"
-                )
-            tried += 1
-    return tried
+            yield count, clicks, _bits(runtime.run(neighbours), place) != alone
 
 
 def _bits(outputs: Outputs, row: int) -> tuple[bytes, ...]:

@@ -150,11 +150,15 @@ class Workshop:
         self._note("distillation", {**facts, **distilled.metrics, "learning_curve": curve})
         self.progress("distil", 1, 1, f"ECE {distilled.metrics['ece']:.3f}")
 
-    def export(self, out: Path, source: dict[str, Any], judge: Judge | None = None) -> Manifest:
+    def export(
+        self, out: Path, source: dict[str, Any], judge: Judge | None = None, int8: bool = False
+    ) -> Manifest:
         """Exports, checks and writes the bundle; `source` says what the sessions are."""
         self.progress("export", 0, 1, "")
         parts = self._parts()
         exported = exporting.build(parts)
+        if int8:
+            exported = exporting.build_int8(parts, exported, self._held_out()[1])
         metrics = {**self._notes(), "export": exported.checks}
         if self.sessions["test"]:
             outputs = self._test_outputs(exported)
@@ -211,10 +215,14 @@ class Workshop:
             raise TrainingError(f"{self.folder / name}: {error}") from None
 
     def _profile(self, exported: exporting.Exported, parts: exporting.Parts) -> Profile:
-        split: Split = "test" if self.sessions["test"] else "validation"
+        split, sessions = self._held_out()
         return reference_profile(
-            parts.tokenizer, exported.runtime, parts.calibration, parts.taxonomy, self.sessions[split], split
+            parts.tokenizer, exported.runtime, parts.calibration, parts.taxonomy, sessions, split
         )
+
+    def _held_out(self) -> tuple[Split, list[Session]]:
+        split: Split = "test" if self.sessions["test"] else "validation"
+        return split, self.sessions[split]
 
     def _test_outputs(self, exported: exporting.Exported) -> Outputs:
         """Of the test sessions in their order, by the runtime that will serve."""

@@ -173,12 +173,21 @@ def distill(
 
 
 @app.command()
-def export(ctx: typer.Context, out: Out, work: Work = WORK, truth: Truth = None, json: Json = False) -> None:
+def export(
+    ctx: typer.Context,
+    out: Out,
+    work: Work = WORK,
+    truth: Truth = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Linear layers in 8 bits: no promise that live = replay.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Step 5: export, check and write the bundle."""
     from streamer.cli.recipe import Recipe, judge_by
 
     source = Recipe.load(work).source
-    manifest = _step(ctx, work, lambda shop: shop.export(out, source, judge_by(truth)))
+    manifest = _step(ctx, work, lambda shop: shop.export(out, source, judge_by(truth), int8))
     _report(out, manifest.metrics, json)
 
 
@@ -188,7 +197,7 @@ def inspect(
     json: Json = False,
 ) -> None:
     """Verify a bundle as the worker does, and show what it is."""
-    from models.bundle import default_bundle, load_bundle
+    from models.bundle import FLOAT32, default_bundle, load_bundle
 
     bundle = load_bundle(folder or default_bundle())
     manifest = bundle.manifest
@@ -201,6 +210,10 @@ def inspect(
     typer.echo(f"{bundle.model_version}, verified: hashes, graphs and self-test")
     typer.echo(f"embedding     {bundle.embedding_dim} numbers, space {bundle.embedding_space}")
     typer.echo(f"taxonomy      version {bundle.taxonomy.version}, made by {manifest.teacher}")
+    if manifest.precision != FLOAT32:
+        typer.echo(f"precision     {manifest.precision}: not promised that a replay gives what live gave")
+    if manifest.profile is None:
+        typer.echo("profile       none: the worker can't tell drift; train anew for one")
     for parent in bundle.taxonomy.parents:
         typer.echo(f"  {parent.label} ({parent.id})")
         for intent in bundle.taxonomy.intents:

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from models.graph_check import GraphRefused, check_graph
 from models.runtime import Outputs, Runtime
 from models.training import parity
 from models.training.distill import Head
 from models.training.encoder import Encoder, EncoderShape
 from models.training.export import BATCH_OF_LENGTH
-from models.training.graphs import encoder_graph, head_graph
+from models.training.graphs import OPSET, encoder_graph, head_graph
 
 SHAPE = EncoderShape((40, 40, 40, 40, 40, 40, 40, 40, 17, 17), (35, 35, 25), dim=16, heads=2, hidden=32)
 
@@ -62,3 +63,20 @@ def test_a_result_that_changes_with_its_neighbours_is_noticed(graphs: Graphs) ->
 
 def test_the_same_weights_give_the_same_bytes(modules: Modules, graphs: Graphs) -> None:
     assert (encoder_graph(modules[0]), head_graph(modules[1])) == graphs
+
+
+def test_eight_bits_are_close_and_change_with_their_neighbours(modules: Modules, graphs: Graphs) -> None:
+    small = encoder_graph(modules[0], int8=True)
+    runtime = Runtime(small, graphs[1], BATCH_OF_LENGTH)
+    tokens = parity.random_tokens(SHAPE, 40, 16, np.random.default_rng(0))
+    exact, rounded = Runtime(*graphs, BATCH_OF_LENGTH).run(tokens), runtime.run(tokens)
+    off = np.abs(exact.embeddings - rounded.embeddings).max()
+    assert 1e-5 < off < 0.2
+    assert any(differs for *_, differs in parity.neighbour_sets(SHAPE, runtime))
+
+
+def test_a_graph_in_eight_bits_is_let_through_only_as_such(modules: Modules) -> None:
+    small = encoder_graph(modules[0], int8=True)
+    check_graph(small, OPSET, int8=True)
+    with pytest.raises(GraphRefused, match="DynamicQuantizeLinear"):
+        check_graph(small, OPSET)

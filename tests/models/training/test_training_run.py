@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,15 @@ def test_one_intent_is_a_taxonomy_too(tmp_path: Path) -> None:
     train(Workshop.of(sessions, CONFIG, tmp_path / "work"), tmp_path / "bundle", {"source": "hand"})
     assert json.loads((tmp_path / "bundle" / "taxonomy.json").read_text())["intents"]
     load_bundle(tmp_path / "bundle")
+
+
+def test_a_bundle_in_eight_bits_says_so_and_what_it_costs(small_bundle_path: Path, tmp_path: Path) -> None:
+    work = shutil.copytree(small_bundle_path.parent / "work", tmp_path / "work")
+    manifest = Workshop.of(bank_sessions(400), CONFIG, work).export(tmp_path / "int8", {}, int8=True)
+    bundle = load_bundle(tmp_path / "int8")
+    assert bundle.manifest.precision == "int8"
+    cost = manifest.metrics["export"]
+    assert cost["int8_min_cosine"] > 0.98
+    assert 0 < cost["int8_changed_by_neighbours"] <= 1
+    assert cost["encoder_bytes"] < cost["float32_bytes"]
+    assert bundle.embedding_space != load_bundle(small_bundle_path).embedding_space
