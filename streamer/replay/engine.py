@@ -85,6 +85,8 @@ class Engine:
             else:
                 runs[number] = run
             self._on_progress(run.replay.position - self._lane_start(number) if state else 0)
+        if not runs:
+            return results
         positions = {number: run.replay.position for number, run in runs.items()}
         async with aclosing(self._source.portions(positions)) as portions:
             async for portion in portions:

@@ -101,3 +101,7 @@ def _work(
     except StreamerError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except Exception as error:
+        # Its text may hold what a customer typed.
+        print(f"Error: unexpected {type(error).__name__} in a process of the replay", file=sys.stderr)
+        sys.exit(1)

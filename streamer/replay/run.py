@@ -152,8 +152,11 @@ def _run_all(
 
     if options.processes > 1 and len(numbers) > 1:
         run_lanes(settings, options, journal.folder, plan, save_every, count)
-        # Every lane is done now: this reads the results back.
+        # Every lane is done now: this reads the results back, and writes nothing.
         options = replaced(options, out=None)
+        return asyncio.run(
+            run_here(settings, options, plan, bench, journal, numbers, lambda _: None, save_every)
+        )
     return asyncio.run(run_here(settings, options, plan, bench, journal, numbers, count, save_every))
 
 

@@ -89,10 +89,12 @@ class TopicSource:
 
     async def portions(self, positions: dict[int, int]) -> AsyncGenerator[Portion]:
         topic = self._settings.topics.clicks
+        left = {number: at for number, at in positions.items() if at < self._lanes[number].end}
+        for number in sorted(positions.keys() - left.keys()):
+            yield Portion(number, is_last=True)
+        if not left:
+            return
         async with reading(self._settings, self._portion) as consumer:
-            left = {number: at for number, at in positions.items() if at < self._lanes[number].end}
-            for number in positions.keys() - left.keys():
-                yield Portion(number, (), is_last=True)
             consumer.assign([TopicPartition(topic, number) for number in left])
             for number, at in left.items():
                 consumer.seek(TopicPartition(topic, number), at)
@@ -106,7 +108,7 @@ class TopicSource:
                     if await consumer.position(tp) >= self._lanes[number].end:
                         running.discard(number)
                         consumer.pause(tp)
-                        yield Portion(number, (), is_last=True)
+                        yield Portion(number, is_last=True)
 
     async def _fetched(self, consumer: Any, running: set[int]) -> list[Portion]:
         try:
