@@ -95,6 +95,11 @@ def search_query(text: str) -> str | None:
     return cut(scrub(_tidy(text).casefold()), MAX_QUERY_BYTES) or None
 
 
+def readable(text: str) -> str:
+    """A text for people's eyes: decoded, at most MAX_SCANNED characters, words one space apart, scrubbed."""
+    return scrub(_tidy(_decoded(text)))
+
+
 def path_of(url: str) -> str | None:
     """`https://host/Loans/mortgage/rates/2024?x=1` -> `/loans/mortgage/rates`; None if it has no path.
 

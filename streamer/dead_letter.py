@@ -22,6 +22,10 @@ STAGE_HEADER = "x-streamer-stage"
 REASON_HEADER = "x-streamer-reason"
 WATERMARK_HEADER = "x-streamer-watermark"
 """Late records: the watermark that the record was behind, in ms UTC."""
+REPLAYED_HEADER = "x-streamer-replayed"
+"""Clicks that were dead letters: how often they have been put back. It stays if they become one again."""
+REPLAYED_FROM_HEADER = "x-streamer-replayed-from"
+"""Which dead letter was put back last: its partition/offset in the dead letter topic."""
 
 _OURS = frozenset(
     (
@@ -57,6 +61,12 @@ def late_headers(topic: str, partition: int, record: Source, watermark_ms: int) 
     """For a click that came after its session was over."""
     headers = _headers(topic, partition, record, "Late", "sessionize", "late")
     return [*headers, (WATERMARK_HEADER, str(watermark_ms).encode())]
+
+
+def original_headers(headers: Sequence[Header]) -> list[Header]:
+    """The headers that a record had before it was put aside or put back."""
+    ours = _OURS | {REPLAYED_HEADER, REPLAYED_FROM_HEADER}
+    return [header for header in headers if header[0] not in ours]
 
 
 def _headers(

@@ -28,6 +28,7 @@ COMMANDS = (
     LazyCommand(
         "subscribe", "streamer.cli.subscribe", "Read intents, embeddings, late clicks or dead letters."
     ),
+    LazyCommand("dlq", "streamer.cli.dlq", "List, show and replay dead letters."),
     LazyCommand("replay", "streamer.cli.replay", "Run a stretch of the log, or a file, once more."),
     LazyCommand("verify", "streamer.cli.verify", "Check that the log, run again, gives what live published."),
     LazyCommand("model", "streamer.cli.model", "Train, look at and compare model bundles."),

@@ -36,7 +36,7 @@ def as_json(record: Any, decoded: bool, raw: bool) -> Json:
         if raw or name.startswith(_OUR_HEADERS)
     }
     size = None if record.value is None else len(record.value)
-    return where | {"headers": headers, "bytes": size} | (_payload(record.value) if raw else {})
+    return where | {"headers": headers, "bytes": size} | (as_payload(record.value) if raw else {})
 
 
 def _decoded(value: bytes | None) -> Json:
@@ -48,7 +48,8 @@ def _decoded(value: bytes | None) -> Json:
         return {"value": None, "error": str(error)}
 
 
-def _payload(value: bytes | None) -> Json:
+def as_payload(value: bytes | None) -> Json:
+    """Bytes as text, or in base64 where they are none."""
     if value is None:
         return {"payload": None}
     try:
@@ -59,7 +60,7 @@ def _payload(value: bytes | None) -> Json:
 
 def as_line(item: Json) -> str:
     """One line for people of what `as_json` made."""
-    return f"{_time(item['timestamp'])}  {visible(str(item['key']))}  {_told(item)}"
+    return f"{as_time(item['timestamp'])}  {visible(str(item['key']))}  {_told(item)}"
 
 
 def _told(item: Json) -> str:
@@ -98,5 +99,6 @@ def _told_headers(item: Json) -> str:
     return "  ".join([f"{item['bytes']} bytes", *parts])
 
 
-def _time(timestamp_ms: int) -> str:
+def as_time(timestamp_ms: int) -> str:
+    """2026-11-19T00:00:00.000Z"""
     return dt.datetime.fromtimestamp(timestamp_ms / 1000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

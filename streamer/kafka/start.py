@@ -31,6 +31,14 @@ def parse_start(text: str, name: str = "--from") -> Start:
     return round(aware.timestamp() * 1000)
 
 
+def parse_time(text: str, name: str) -> int:
+    """A time as `parse_start` takes it, and nothing else; ms UTC."""
+    start = parse_start(text, name)
+    if isinstance(start, str):
+        raise UsageError(f"{name} {text!r}: expected a time such as 2025-01-31T12:00:00Z, or ms UTC")
+    return start
+
+
 async def offsets_at(consumer: Any, partitions: Iterable[Any], start: Start) -> dict[Any, int]:
     """The offset of each partition to start reading at; its end where there is nothing from `start` on."""
     partitions = list(partitions)

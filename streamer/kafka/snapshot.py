@@ -1,0 +1,53 @@
+"""All committed records that a topic holds at this moment, and nothing that comes after."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from streamer.kafka.client import client_arguments
+from streamer.kafka.permissions import refusal
+from streamer.kafka.start import Start, seek
+from streamer.kafka.subscribe import SubscribeError
+from streamer.kafka.topics import find_topic
+from streamer.settings import KafkaSettings
+
+_FETCH_BYTES = 4 * 1024 * 1024
+
+
+async def snapshot(kafka: KafkaSettings, topic: str, start: Start = "earliest") -> AsyncIterator[Any]:
+    """aiokafka's ConsumerRecords, in order within each partition.
+
+    Raises `BrokerError`, `TopicError`, `SubscribeError`, NotPermittedError.
+    """
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+    from aiokafka.errors import KafkaError
+
+    found = await find_topic(kafka, topic)
+    consumer = AIOKafkaConsumer(
+        **client_arguments(kafka),
+        group_id=None,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=_FETCH_BYTES,
+    )
+    try:
+        await consumer.start()
+        tps = [TopicPartition(topic, number) for number in range(found.partitions)]
+        consumer.assign(tps)
+        ends = await consumer.end_offsets(tps)
+        await seek(consumer, tps, start)
+        behind = {tp for tp in tps if await consumer.position(tp) < ends[tp]}
+        while behind:
+            for tp, records in (await consumer.getmany(*behind, timeout_ms=200)).items():
+                for record in records:
+                    if record.offset < ends[tp]:
+                        yield record
+            behind = {tp for tp in behind if await consumer.position(tp) < ends[tp]}
+    except KafkaError as error:
+        raise refusal(error, f"read topic {topic}") or SubscribeError(
+            f"can't read {topic} at {kafka.bootstrap_servers}: {type(error).__name__}"
+        ) from None
+    finally:
+        await consumer.stop()
