@@ -33,6 +33,8 @@ class Scale:
     seeds: tuple[int, ...] = (11, 12, 13)
     """Of simulator and training, paired. None of them is that of the shipped bundle."""
     epochs: int = 8
+    short_epochs: int = 4
+    """Of ablations and whatever else is compared only within itself."""
     small_sessions: int = 15_000
     """For ablations and baselines the encoders learn from the training part of so many sessions."""
     reader_visitors: int = 6_000
@@ -75,6 +77,7 @@ class Laboratory:
     def small_embedding(self, seed: int, overrides: Mapping[str, Any] = NO_KNOBS, **knobs: float) -> Floats:
         """[S, D]: pretrained on the training part of `small_sessions` sessions."""
         facts = {"small_sessions": self.scale.small_sessions}
+        overrides = {"epochs": self.scale.short_epochs, **overrides}
         return self.pretrained("small", seed, lambda: self.small(seed, **knobs), overrides, facts, knobs)
 
     def pretrained(

@@ -31,8 +31,8 @@ from models.evaluation.world import Bools, World, decisions_where
 SIGNALS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Around 1, the middle, at which everything else is measured."""
 SHIFTS = (0.0, 0.3, 0.6)
-WRONG_LINKS = (0.0, 0.03, 0.15, 0.3)
-MISSING_LINKS = (0.1, 0.3, 0.6)
+WRONG_LINKS = (0.0, 0.03, 0.15)
+MISSING_LINKS = (0.1, 0.5)
 _DEFAULT_WRONG, _DEFAULT_MISSING = 0.03, 0.1
 
 
@@ -62,7 +62,11 @@ def time_forward(lab: Laboratory) -> Json:
             world.conversions.decisions.at[conversion_split.test].min(),
         )
         embedding = lab.pretrained(
-            "forward", seed, lambda: world.table.closed_at < begins, facts={"closed": "before testing"}
+            "forward",
+            seed,
+            lambda: world.table.closed_at < begins,
+            {"epochs": lab.scale.short_epochs},
+            {"closed": "before testing"},
         )
         rng = np.random.default_rng(seed)
         of_tiles = _contenders(world, {"embedding": embedding}, "tiles")
