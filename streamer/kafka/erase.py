@@ -30,14 +30,17 @@ def checked_visitors(visitors: Iterable[str]) -> list[str]:
     if not unique:
         raise UsageError("nobody to erase: give --visitor, or --file with one visitor_id a line")
     for number, visitor in enumerate(unique, start=1):
-        size = len(visitor.encode(errors="replace"))
+        try:
+            size = len(visitor.encode())
+        except UnicodeEncodeError:
+            raise UsageError(f"visitor {number} is not UTF-8, as every visitor_id is") from None
         if not 0 < size <= MAX_ID_BYTES:
             raise UsageError(f"visitor {number} has {size} bytes, expected 1 to {MAX_ID_BYTES}")
     return unique
 
 
-async def erase(settings: Settings, visitors: Sequence[str], requested_at: int) -> int:
-    """Returns the moment up to which clicks go: the broker's time of the last record, ms UTC.
+async def erase(settings: Settings, visitors: Sequence[str], requested_at: int) -> tuple[int, int]:
+    """Returns the broker's time of the first and of the last record, ms UTC: clicks go up to these.
 
     `requested_at`: ms UTC, for people. Raises `BrokerError`, `TopicError`, `EraseError`, NotPermittedError.
     """
@@ -46,7 +49,7 @@ async def erase(settings: Settings, visitors: Sequence[str], requested_at: int) 
 
     topic = await find_topic(settings.kafka, settings.topics.erasures)
     producer = AIOKafkaProducer(**client_arguments(settings.kafka), enable_idempotence=True)
-    last = 0
+    times: list[int] = []
     try:
         await producer.start()
         for start in range(0, len(visitors), _AT_ONCE):
@@ -57,11 +60,11 @@ async def erase(settings: Settings, visitors: Sequence[str], requested_at: int) 
                 for partition in range(topic.partitions)
             ]
             done = await asyncio.gather(*sent)
-            last = max(last, *(metadata.timestamp for metadata in done))
+            times += [metadata.timestamp for metadata in done]
     except KafkaError as error:
         raise refusal(error, f"write to topic {topic.name}") or EraseError(
             f"the cluster did not take all erasures ({type(error).__name__}): once more does no harm"
         ) from None
     finally:
         await producer.stop()
-    return last
+    return min(times), max(times)

@@ -136,11 +136,13 @@ class FoundTopic:
     name: str
     partitions: int
     max_message_bytes: int
+    retention_ms: int
+    """-1: for ever."""
 
 
 async def find_topic(kafka: KafkaSettings, name: str) -> FoundTopic:
     """What the cluster says of a topic. Raises `BrokerError`; `TopicError` if there is no such topic."""
-    wanted = Topic(name, 0, 0, {"max.message.bytes": ""})
+    wanted = Topic(name, 0, 0, {"max.message.bytes": "", "retention.ms": ""})
     async with admin_client(kafka) as admin:
         described = await _described(admin, [wanted])
         if name not in described:
@@ -149,7 +151,8 @@ async def find_topic(kafka: KafkaSettings, name: str) -> FoundTopic:
                 "create it with 'streamer topics create', or check the topics settings"
             )
         configs = await _configs(admin, [wanted])
-    return FoundTopic(name, len(described[name]), int(configs[name]["max.message.bytes"]))
+    found = configs[name]
+    return FoundTopic(name, len(described[name]), int(found["max.message.bytes"]), int(found["retention.ms"]))
 
 
 @asynccontextmanager

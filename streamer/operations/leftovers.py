@@ -1,0 +1,129 @@
+"""What is left of erased visitors, found by reading all topics to their end.
+
+Only the topic that is compacted by visitor forgets by a tombstone, and the state when the worker drops it.
+Every other topic keeps what it has until its retention is over, and this says until when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from schemas import codec
+from streamer.kafka.client import client_arguments
+from streamer.kafka.produce import visitor_key
+from streamer.kafka.snapshot import snapshot
+from streamer.kafka.topics import find_topic
+from streamer.settings import Settings
+from streamer.worker.changelog import ChangelogError, Images, decode
+from streamer.worker.log_reader import LogReader
+
+_POLL_S = 0.5
+
+
+@dataclass
+class Leftover:
+    """Of one topic."""
+
+    topic: str
+    records: int = 0
+    """Records of these visitors that are still there; tombstones don't count."""
+    newest: int | None = None
+    """Time of the newest, ms UTC."""
+    kept_until: int | None = None
+    """When retention lets go of the last of them, ms UTC; None: nothing is left, or nobody can say."""
+
+
+@dataclass
+class Left:
+    open_sessions: int
+    """In the worker's state."""
+    latest_intents: int
+    """Visitors whom a look-up by key in the visitors topic still finds."""
+    topics: list[Leftover]
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether all is gone but what waits for retention."""
+        return not self.open_sessions and not self.latest_intents
+
+
+async def wait_for_tombstones(
+    settings: Settings, visitors: Collection[str], moment: int, timeout_s: float
+) -> bool:
+    """Whether the workers of all partitions have taken the erasures of `moment` in, within the time."""
+    topic = settings.topics.visitors
+    partitions = (await find_topic(settings.kafka, topic)).partitions
+    wanted = {(visitor.encode(), number) for visitor in visitors for number in range(partitions)}
+    deadline = time.monotonic() + timeout_s
+    while True:
+        async for record in snapshot(settings.kafka, topic, moment):
+            if record.value is None:
+                wanted.discard((record.key, record.partition))
+        if not wanted or time.monotonic() > deadline:
+            return not wanted
+        await asyncio.sleep(_POLL_S)
+
+
+async def what_is_left(settings: Settings, visitors: Collection[str]) -> Left:
+    """Raises what `snapshot` raises, and ChangelogError."""
+    wanted = {visitor.encode() for visitor in visitors}
+    names = settings.topics
+    found, latest = [], 0
+    for topic in (names.clicks, names.late, names.dlq, names.embeddings, names.intents, names.visitors):
+        left, by_key = await _left_in(settings, topic, wanted)
+        found.append(left)
+        if topic == names.visitors:
+            latest = sum(by_key.values())
+    found.append(await _left_in_changelog(settings, set(visitors)))
+    return Left(await _open_sessions(settings, set(visitors)), latest, found)
+
+
+async def _left_in(settings: Settings, topic: str, wanted: set[bytes]) -> tuple[Leftover, dict[Any, bool]]:
+    """What is left, and by (key, partition) whether the last record there is more than a tombstone."""
+    left = Leftover(topic)
+    latest: dict[Any, bool] = {}
+    async for record in snapshot(settings.kafka, topic):
+        if not _visitors_of(record) & wanted:
+            continue
+        latest[record.key, record.partition] = record.value is not None
+        if record.value is not None:
+            left.records += 1
+            left.newest = max(left.newest or 0, record.timestamp)
+    retention_ms = (await find_topic(settings.kafka, topic)).retention_ms
+    if left.newest is not None and retention_ms >= 0:
+        left.kept_until = left.newest + retention_ms
+    return left, latest
+
+
+def _visitors_of(record: Any) -> set[bytes]:
+    """By its key, and by what it says: a producer may have keyed by something else."""
+    value = record.value or b""
+    named = {record.key, visitor_key(value)}
+    if value[:1] == b"\0":
+        with contextlib.suppress(codec.CodecError):
+            named.add(codec.decode(value)[1]["visitor_id"].encode())
+    return named - {None}
+
+
+async def _left_in_changelog(settings: Settings, visitors: set[str]) -> Leftover:
+    """Old images, which count no more and are trimmed as the sessions beside them close."""
+    left = Leftover(settings.changelog)
+    async for record in snapshot(settings.kafka, settings.changelog):
+        with contextlib.suppress(ChangelogError):
+            entry = decode(record.value or b"")
+            if isinstance(entry, Images) and any(w.visitor_id in visitors for w in entry.sessions):
+                left.records += 1
+                left.newest = max(left.newest or 0, record.timestamp)
+    return left
+
+
+async def _open_sessions(settings: Settings, visitors: set[str]) -> int:
+    partitions = (await find_topic(settings.kafka, settings.changelog)).partitions
+    async with LogReader(client_arguments(settings.kafka)) as reader:
+        states = await reader.recover(settings.changelog, range(partitions), lambda: None)
+    return sum(window.visitor_id in visitors for state in states.values() for window in state.sessions)
