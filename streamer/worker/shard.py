@@ -8,11 +8,13 @@ After any failure a shard is dropped and read back from the changelog; it is nev
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
 from models.scorer import Scored, ScoreError
@@ -110,7 +112,8 @@ class Shard:
 
     async def close(self) -> None:
         """Stop the producer; an open transaction is aborted by the next owner."""
-        await self.producer.stop()
+        with contextlib.suppress(KafkaError):  # one that was fenced says so again
+            await self.producer.stop()
 
     async def _commit(self) -> Committed:
         partition = self.partition

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +22,7 @@ from tests.chaos.stage import Outcome
 
 def main() -> int:
     options = _options()
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
     console = Console(width=150)
     console.print(f"seed {options.seed}")
     outcomes: dict[str, Outcome] = {}
@@ -28,9 +31,9 @@ def main() -> int:
             begin = time.monotonic()
             try:
                 outcomes[name] = FAULTS[name].play(ground, options.seed, options.dose)
-            except AssertionError as error:
+            except (AssertionError, subprocess.TimeoutExpired) as error:
                 outcomes[name] = Outcome(broken=[f"could not be played: {error}"])
-            ground.end_workers()
+            ground.end_workers(options.logs and options.logs / name)
             outcomes[name].notes["took, s"] = round(time.monotonic() - begin)
             console.print(f"{name}: {'kept' if outcomes[name].kept else outcomes[name].broken}")
     console.print(_table(outcomes))
@@ -45,6 +48,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.randrange(2**31))
     parser.add_argument("--dose", choices=("full", "short"), default="full")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the outcomes there")
+    parser.add_argument("--logs", type=Path, metavar="DIR", help="write the workers' logs there")
     options = parser.parse_args()
     unknown = set(options.faults) - FAULTS.keys()
     if unknown:

@@ -52,7 +52,7 @@ def disk_filled(stage: Stage, broker: EmbeddedKafka, clicks: int, per_s: float) 
     outcome.took("not ready, s", unready, at_most=30)
     broker.start()
     outcome.took("published again, s", stage.until_published_more(120), at_most=60)
-    outcome.check(worker.process.poll() is None, f"the worker ended: {worker.log[-1500:]}")
+    outcome.check(worker.process.poll() is None, f"the worker ended: {worker.last_words}")
     feed.finish()
     end_all(outcome, [worker])
     return stage.settle()
@@ -94,7 +94,7 @@ def cut_off(
         outcome.took(
             f"ready again after {kind}, s", seconds_until(lambda: ask(port, "/readyz")[0] == 200), at_most=60
         )
-        outcome.check(worker.process.poll() is None, f"the worker ended: {worker.log[-1500:]}")
+        outcome.check(worker.process.poll() is None, f"the worker ended: {worker.last_words}")
     outcome.notes["memory, MB"] = memory = memory_mb(worker)
     outcome.check(memory < MEMORY_BOUND_MB, f"{memory} MB of memory, expected below {MEMORY_BOUND_MB}")
     feed.finish()

@@ -60,12 +60,15 @@ class Ground:
             overrides={"kafka.bootstrap_servers": bootstrap, **names, **(overrides or {})}, environ={}
         )
 
-    def end_workers(self) -> None:
-        """Kill whatever still runs."""
+    def end_workers(self, logs: Path | None = None) -> None:
+        """Kill whatever still runs; what the workers logged goes to this folder, a file each."""
         while STARTED:
             worker = STARTED.pop()
             worker.process.kill()
             worker.end()
+            if logs is not None:
+                logs.mkdir(parents=True, exist_ok=True)
+                (logs / f"{worker.started_at:.0f}-{worker.process.pid}.log").write_text(worker.log)
 
 
 Play = Callable[[Ground, int, dict[str, Any]], Outcome]
@@ -144,8 +147,8 @@ FAULTS: dict[str, Fault] = {
     ),
     "rebalance": Fault(
         _plain(processes.rebalanced),
-        full={"cycles": 10, "clicks": 150_000, "per_s": 1500},
-        short={"cycles": 1, "clicks": 6_000, "per_s": 400},
+        full={"cycles": 10, "clicks": 200_000, "per_s": 900},
+        short={"cycles": 1, "clicks": 8_000, "per_s": 250},
     ),
     "zombie": Fault(
         _plain(processes.stopped),

@@ -40,7 +40,7 @@ def killed(stage: Stage, kills: int, clicks: int, per_s: float) -> Outcome:
             commit__interval_ms=50,
         )
         code = victim.end(60)
-        outcome.check(code == -signal.SIGKILL, f"armed at {point}, ended with {code}: {victim.log[-1500:]}")
+        outcome.check(code == -signal.SIGKILL, f"armed at {point}, ended with {code}: {victim.last_words}")
         outcome.faults[f"SIGKILL {point}"] += f"killed at {point}" in victim.log
         if "shards_open" in victim.log and number:
             outcome.took("restart of the same member, s", victim.seconds_to("shards_open"), at_most=5)
@@ -127,7 +127,7 @@ def stopped(stage: Stage, times: int, seconds: float, clicks: int, per_s: float)
             lambda z=zombie, back=back: z.log.count("shards_open") > back or z.process.poll() is not None
         )
         outcome.took("zombie back at work, s", time.monotonic() - begin, at_most=30)
-        outcome.check(zombie.process.poll() is None, f"the zombie ended: {zombie.log[-1500:]}")
+        outcome.check(zombie.process.poll() is None, f"the zombie ended: {zombie.last_words}")
     feed.finish()
     end_all(outcome, crew)
     stage.settle()

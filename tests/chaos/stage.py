@@ -163,7 +163,7 @@ class Stage:
         """Drain what is open, then hold everything that was published against the oracle."""
         worker = Worker(self.direct, "--drain")
         code = worker.end(timeout_s)
-        self.outcome.check(code == 0, f"the draining worker ended with {code}: {worker.log[-2000:]}")
+        self.outcome.check(code == 0, f"the draining worker ended with {code}: {worker.last_words}")
         return self.judge()
 
     def judge(self) -> Outcome:
@@ -212,7 +212,7 @@ def end_all(outcome: Outcome, workers: Sequence[Worker]) -> None:
         begin = time.monotonic()
         code = worker.end(30)
         outcome.took("SIGTERM to exit, s", time.monotonic() - begin, at_most=10)
-        outcome.check(code == 0, f"a worker ended with {code} after SIGTERM: {worker.log[-1500:]}")
+        outcome.check(code == 0, f"a worker ended with {code} after SIGTERM: {worker.last_words}")
 
 
 def seconds_until(condition: Callable[[], bool], timeout_s: float = 60) -> float:

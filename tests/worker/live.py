@@ -191,6 +191,12 @@ class Worker:
         self._reader.join()
         return code
 
+    @property
+    def last_words(self) -> str:
+        """The last line of the log, or its beginning and end where that is long."""
+        line = (self.log.splitlines() or ["nothing"])[-1]
+        return line if len(line) < 400 else f"{line[:200]} ... {line[-200:]}"
+
     def seconds_to(self, event: str) -> float:
         """From the start of the process to the first log line of this event."""
         return self._first_seen[event] - self.started_at
