@@ -21,6 +21,7 @@ NAMED = 5
 State = Literal["equal", "different", "undetermined"]
 Difference = Literal["missing", "extra", "different", "twice"]
 """Live lacks it; live alone has it; other contents or closed at another time; published more often."""
+ERASED = "of visitors who were erased"
 TORN = "may have begun before what was read"
 
 
@@ -80,10 +81,12 @@ class Comparison:
         rules_version: str,
         model_versions: Collection[str],
         unpublished: Collection[str] = (),
+        erased: Collection[str] = (),
     ) -> None:
         """`live` in order of publishing; `chains` and `torn` are this comparison's own. `unpublished`: ids
-        that live hasn't got to."""
+        that live hasn't got to; `erased`: visitors whose clicks live has dropped at some moment."""
         self._unpublished = unpublished
+        self._erased = erased
         self._torn = torn
         self._compared = Compared()
         self._live: dict[Key, Published] = {}
@@ -100,7 +103,9 @@ class Comparison:
                 torn.add(session)
             if not stretch.holds(session.closed_at):
                 continue
-            if session.rules_version != rules_version:
+            if session.visitor_id in erased:
+                self._compared.leave_out(f"published, {ERASED}")
+            elif session.rules_version != rules_version:
                 other_rules.append(session)
             elif is_torn:
                 self._compared.leave_out(f"published, {TORN}")
@@ -114,6 +119,9 @@ class Comparison:
     def add(self, session: Session, prints: Mapping[str, Mapping[Kind, Print]]) -> None:
         """A session of the replay; `prints` by model_version."""
         compared = self._compared
+        if session.visitor_id in self._erased:
+            compared.leave_out(f"replayed, {ERASED}")
+            return
         key = session.session_id, session.closed_at
         published = self._live.get(key)
         if published is None or not any(published.prints.values()):

@@ -108,6 +108,7 @@ class Engine:
             unread_until_ms=lane.unread_until_ms,
             idle_closing=self._plan.idle_closing,
             drains_ms=lane.drains_ms,
+            erased=self._plan.erased,
             snapshot=state.snapshot if state else None,
         )
         stored = state.digests if state else [None] * len(self._bench.bundles)

@@ -6,7 +6,7 @@ when silence is told, or on where it is stopped and goes on from a snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import cast
 
 import msgspec
@@ -18,6 +18,7 @@ from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
 from streamer.core.window import OpenSession
 from streamer.dead_letter import STAGE_HEADER
+from streamer.erasures import Erasures
 from streamer.partition import Decode, Partition, Record
 from streamer.replay.stretch import Chains, Stretch
 from streamer.replay.tally import Tally
@@ -49,15 +50,20 @@ class PartitionReplay:
         unread_until_ms: int | None = None,
         idle_closing: bool = True,
         drains_ms: Sequence[int] = (),
+        erased: Mapping[str, int] | None = None,
         on_torn: Callable[[Session], None] = lambda _: None,
         snapshot: Snapshot | None = None,
     ) -> None:
         """`start`: offset of the first record to read. `drains_ms`: arrival times at which everything open
-        was closed, in order: what a drained worker did is not in the log. `on_torn` is told of sessions that
+        was closed, in order: what a drained worker did is not in the log. `erased`: visitor -> arrival time
+        up to which their clicks are dropped, and counted as filtered. `on_torn` is told of sessions that
         are undetermined, within the stretch or not."""
         self.stretch = stretch
         self._on_torn = on_torn
         self.tally = snapshot.tally if snapshot else Tally()
+        erasures = Erasures()
+        for visitor_id, until_ms in (erased or {}).items():
+            erasures.note(visitor_id, until_ms, 0)
         self._chains = Chains(unread_until_ms, rules, snapshot.reaches if snapshot else None)
         self._partition = Partition(
             topic,
@@ -71,6 +77,7 @@ class PartitionReplay:
             decode,
             position=snapshot.position if snapshot else start,
             accounts=snapshot.accounts if snapshot else None,
+            erasures=erasures,
         )
         self._drains_ms = [at for at in drains_ms if at >= self.clock_ms]
 

@@ -46,6 +46,8 @@ class Plan(msgspec.Struct, frozen=True):
     model_versions: tuple[str, ...]
     idle_closing: bool
     lanes: tuple[Lane, ...]
+    erased: dict[str, int] = {}
+    """Visitor -> arrival time up to which their clicks are dropped, as they asked for."""
 
     @property
     def stretch(self) -> Stretch:
@@ -59,8 +61,8 @@ class Plan(msgspec.Struct, frozen=True):
     def require_same(self, stored: Plan, folder: Path) -> None:
         """Raises UsageError if what was begun in the folder is something else."""
         for field in self.__struct_fields__:
-            if field == "lanes":
-                continue
+            if field in ("lanes", "erased"):
+                continue  # looked up when it was begun, and valid to its end
             mine, begun = getattr(self, field), getattr(stored, field)
             if mine != begun:
                 raise UsageError(

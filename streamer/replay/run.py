@@ -111,19 +111,25 @@ def _planned(
     if begun is not None:
         plan.require_same(begun, journal.folder)
         return begun
-    lanes = file.lanes() if file else asyncio.run(_topic_lanes(settings, options, rules))
+    erased: dict[str, int] = {}
+    if file is not None:
+        lanes = file.lanes()
+    else:
+        lanes, erased = asyncio.run(_looked_up(settings, options, rules))
     name = out_topic(options.out)
     if name is not None:
         lanes = asyncio.run(_with_out_starts(settings, name, lanes))
-    plan = msgspec.structs.replace(plan, lanes=tuple(lanes))
+    plan = msgspec.structs.replace(plan, lanes=tuple(lanes), erased=erased)
     journal.begin(plan)
     return plan
 
 
-async def _topic_lanes(settings: Settings, options: ReplayOptions, rules: SessionRules) -> list[Lane]:
-    from streamer.replay.topic_source import topic_lanes
+async def _looked_up(
+    settings: Settings, options: ReplayOptions, rules: SessionRules
+) -> tuple[list[Lane], dict[str, int]]:
+    from streamer.replay.topic_source import erased_visitors, topic_lanes
 
-    return await topic_lanes(settings, options.stretch, rules)
+    return await topic_lanes(settings, options.stretch, rules), await erased_visitors(settings)
 
 
 async def _with_out_starts(settings: Settings, name: str, lanes: list[Lane]) -> list[Lane]:

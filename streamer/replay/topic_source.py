@@ -11,10 +11,11 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from streamer.core.rules import SessionRules
 from streamer.decode import Arrived, ClickDecoder
+from streamer.erasures import erased_visitor
 from streamer.errors import StreamerError
 from streamer.kafka.client import client_arguments
 from streamer.kafka.start import is_found
-from streamer.kafka.topics import find_topic
+from streamer.kafka.topics import TopicError, find_topic
 from streamer.replay.plan import Lane
 from streamer.replay.source import Portion
 from streamer.replay.stretch import Stretch
@@ -64,15 +65,38 @@ async def topic_lanes(settings: Settings, stretch: Stretch, rules: SessionRules)
         starts = begins if read_from_ms is None else await _offsets(consumer, tps, read_from_ms, ends)
         if stretch.to_ms is not None:
             ends = await _offsets(consumer, tps, stretch.to_ms, ends)
-        return [
-            Lane(
-                tp.partition,
-                starts[tp],
-                ends[tp],
-                await _unread_until_ms(consumer, tp, starts[tp], ends[tp]),
-            )
-            for tp in tps
-        ]
+    return [
+        Lane(
+            tp.partition,
+            starts[tp],
+            ends[tp],
+            await _unread_until_ms(settings, tp, starts[tp], ends[tp]),
+        )
+        for tp in tps
+    ]
+
+
+async def erased_visitors(settings: Settings) -> dict[str, int]:
+    """Visitor -> arrival time up to which their clicks have to go; all partitions of the topic have all."""
+    topic = settings.topics.erasures
+    try:
+        await find_topic(settings.kafka, topic)
+    except TopicError:
+        return {}
+    tp = TopicPartition(topic, 0)
+    until: dict[str, int] = {}
+    async with reading(settings) as consumer:
+        at = (await consumer.beginning_offsets([tp]))[tp]
+        end = (await consumer.end_offsets([tp]))[tp]
+        consumer.assign([tp])
+        consumer.seek(tp, at)
+        while await consumer.position(tp) < end:
+            for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
+                for record in records:
+                    visitor_id = erased_visitor(record.value)
+                    if visitor_id is not None:
+                        until[visitor_id] = max(record.timestamp, until.get(visitor_id, 0))
+    return until
 
 
 class TopicSource:
@@ -143,16 +167,17 @@ async def _offsets(consumer: Any, tps: list[Any], at_ms: int, ends: dict[Any, in
     return {tp: min(found[tp].offset, ends[tp]) if is_found(found[tp]) else ends[tp] for tp in tps}
 
 
-async def _unread_until_ms(consumer: Any, tp: Any, start: int, end: int) -> int | None:
+async def _unread_until_ms(settings: Settings, tp: Any, start: int, end: int) -> int | None:
     """The arrival of the first record that is read: none before it arrived later. None if it is the
     first that ever was."""
     if start == 0 or start >= end:
         return None
-    consumer.assign([tp])
-    consumer.seek(tp, start)
-    while True:
-        fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=1)
-        for records in fetched.values():
-            return int(records[0].timestamp)
-        if await consumer.position(tp) >= end:  # nothing but the ends of transactions
-            return None
+    # With a consumer of its own: aiokafka's may hang when it is stopped after it was given other partitions.
+    async with reading(settings) as consumer:
+        consumer.assign([tp])
+        consumer.seek(tp, start)
+        while await consumer.position(tp) < end:
+            fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=1)
+            for records in fetched.values():
+                return int(records[0].timestamp)
+    return None  # nothing but the ends of transactions

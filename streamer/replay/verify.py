@@ -7,7 +7,7 @@ hashes, some 500 bytes each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from streamer.replay.partition_replay import PartitionReplay
 from streamer.replay.plan import Lane
 from streamer.replay.scoring import Bench, Result
 from streamer.replay.stretch import Chains, Stretch, TornSpans
-from streamer.replay.topic_source import PORTION, TopicSource, topic_lanes
+from streamer.replay.topic_source import PORTION, TopicSource, erased_visitors, topic_lanes
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
 
@@ -39,6 +39,7 @@ class _Job:
     rules: SessionRules
     bench: Bench
     asked: Stretch
+    erased: Mapping[str, int]
     count: Callable[[int], None]
     portion: int
 
@@ -115,7 +116,7 @@ async def verify(
         done += records
         on_progress(done, total)
 
-    job = _Job(settings, rules, bench, stretch, count, portion)
+    job = _Job(settings, rules, bench, stretch, await erased_visitors(settings), count, portion)
     reports = [await _partition(job, lane, before.get(lane.number)) for lane in lanes]
     return Report(reports, rules.version, bench.model_versions)
 
@@ -154,6 +155,7 @@ async def _partition(job: _Job, lane: Lane, state: LiveState | None) -> Partitio
         job.rules.version,
         job.bench.model_versions,
         state.open_ids,
+        job.erased,
     )
     replay = await _replayed(job, lane, stretch, state.clock_ms, comparison, torn)
     report = PartitionReport(lane.number, lane, stretch, comparison.finish())

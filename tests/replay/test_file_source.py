@@ -1,0 +1,187 @@
+"""Files as the source: clicks or a dumped log, JSON lines or parquet; the same sessions from each."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import random
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from schemas.click import Session
+from streamer.core.rules import SessionRules
+from streamer.errors import UsageError
+from streamer.replay.file_source import FileSource
+from streamer.replay.options import ReplayOptions, bundles_of, stretch_of
+from streamer.replay.rows import sessions_of_rows
+from streamer.replay.run import replay
+from streamer.replay.source import LogRecord
+from streamer.replay.stretch import Stretch
+from streamer.settings import load_settings
+from tests.oracle import expected_sessions
+from tests.replay.log import BEGIN_MS, Live, as_set, hours_of_clicks, new_replay
+from tests.worker.live import some_clicks
+
+SETTINGS = load_settings(environ={})
+RULES = SessionRules()
+
+
+def options(source: Path, out: Path | None = None, stretch: Stretch = Stretch()) -> ReplayOptions:  # noqa: B008
+    return ReplayOptions(stretch, str(source), bundles_of([], SETTINGS), out and str(out), 0, 1)
+
+
+def run(source: Path, out: Path | None = None, stretch: Stretch = Stretch()) -> dict[str, Any]:  # noqa: B008
+    return replay(SETTINGS, options(source, out, stretch), lambda _, __: None).as_dict()
+
+
+def written(path: Path, clicks: list[dict[str, Any]]) -> Path:
+    path.write_bytes(b"\n".join(map(orjson.dumps, clicks)))
+    return path
+
+
+def dumped(path: Path, log: list[LogRecord], number: int = 0) -> Path:
+    """As a tool would dump a partition; values that are no text in base64."""
+    lines = []
+    for record in log:
+        fields: dict[str, Any] = {"partition": number, "offset": record.offset, "arrival": record.timestamp}
+        value = record.value
+        if value is not None and record.offset % 2:
+            fields["value_base64"] = base64.b64encode(value).decode()
+        else:
+            fields["value"] = None if value is None else value.decode()
+        lines.append(orjson.dumps(fields | {"key": "k"}))
+    path.write_bytes(b"\n".join(lines))
+    return path
+
+
+def test_a_file_of_clicks_gives_the_sessions_of_the_oracle(tmp_path: Path) -> None:
+    clicks = some_clicks(60, seed=1)
+    out = tmp_path / "s.parquet"
+    summary = run(written(tmp_path / "c.jsonl", clicks), out)
+    sessions = list(sessions_of_rows(out))
+    found = sorted((s.visitor_id, s.started_at, s.ended_at, s.event_count) for s in sessions)
+    assert found == sorted(each[:4] for each in expected_sessions(clicks))
+    assert summary["adds_up"]
+    assert summary["rows"] == len(sessions) == summary["sessions"]["selected"]
+    assert "idle" not in summary["closed_by"]
+
+
+def test_json_lines_gzip_and_parquet_of_the_same_clicks_have_the_same_digests(tmp_path: Path) -> None:
+    clicks = some_clicks(40, seed=2)
+    plain = written(tmp_path / "c.jsonl", clicks)
+    packed, table = tmp_path / "c.gz", tmp_path / "c.parquet"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    columns = pa.Table.from_pylist(clicks)
+    moments = pa.array([click["timestamp"] for click in clicks], pa.timestamp("ms"))
+    pq.write_table(columns.set_column(1, "timestamp", moments), table)
+    digests = [run(path)["bundles"] for path in (plain, packed, table)]
+    assert digests[0] == digests[1] == digests[2]
+
+
+def test_a_dumped_log_is_replayed_as_the_topic_is(tmp_path: Path) -> None:
+    """Ten hours of arrivals under default settings: silence closes here as it did live."""
+    log = hours_of_clicks(5)
+    live = Live(RULES, random.Random(5)).run(log, 100)
+    live.drain()
+    out = tmp_path / "s.parquet"
+    summary = run(dumped(tmp_path / "log.jsonl", log), out)
+    assert as_set(sessions_of_rows(out)) == as_set(live.sessions)
+    assert summary["closed_by"]["idle"] > 0
+    assert summary["adds_up"]
+    assert sum(summary["dead_letters"].values()) == summary["clicks"]["dead_lettered"] > 0
+
+
+def test_a_stretch_of_a_dumped_log_has_what_closed_in_it(tmp_path: Path) -> None:
+    log = hours_of_clicks(6)
+    live = Live(RULES, random.Random(6)).run(log, 100)
+    live.drain()
+    stretch = Stretch(BEGIN_MS + 3 * 3_600_000, BEGIN_MS + 6 * 3_600_000)
+    out = tmp_path / "s.parquet"
+    summary = run(dumped(tmp_path / "log.jsonl", log), out, stretch)
+    expected = [s for s in live.sessions if stretch.holds(s.closed_at)]
+    assert as_set(sessions_of_rows(out)) == as_set(expected)
+    assert summary["adds_up"]
+
+
+def test_a_dump_that_begins_in_mid_log_tells_what_it_cannot_know(tmp_path: Path) -> None:
+    log = hours_of_clicks(7)[100:]
+    summary = run(dumped(tmp_path / "log.jsonl", log))
+    assert summary["sessions"]["undetermined"] > 0
+    assert summary["adds_up"]
+
+
+def test_partitions_of_a_dump_may_be_mixed(tmp_path: Path) -> None:
+    logs = [hours_of_clicks(seed) for seed in (8, 9)]
+    parts = [dumped(tmp_path / f"{n}.jsonl", log, n).read_bytes().splitlines() for n, log in enumerate(logs)]
+    mixed = tmp_path / "mixed.jsonl"
+    mixed.write_bytes(b"\n".join(sorted(parts[0] + parts[1], key=lambda line: orjson.loads(line)["arrival"])))
+    summary = run(mixed)
+    assert [each["read"] for each in summary["partitions"]] == [len(log) for log in logs]
+    alone = run(dumped(tmp_path / "alone.jsonl", logs[1], 1))
+    assert summary["partitions"][1]["digests"] == alone["partitions"][0]["digests"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b'{"arrival":1,"value":"x","partition":0,"offset":0}\n{"x":1}', "record 2 is none of a dumped log"),
+        (b'{"arrival":1,"value":"x","partition":0,"offset":5}\n' * 2, "expected offsets that rise"),
+        (b"\x1f\x8bnothing", "cannot be read"),
+        (b"PAR1nothing", "cannot be read as parquet"),
+    ],
+)
+def test_a_broken_file_is_refused_with_its_reason(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "broken"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=reason):
+        FileSource(path, SETTINGS).lanes()
+
+
+def test_a_file_that_is_no_clicks_is_dead_letters(tmp_path: Path) -> None:
+    path = tmp_path / "c.jsonl"
+    path.write_bytes(b'nothing\n\n{"visitor_id":"v"}\n')
+    summary = run(path)
+    assert summary["dead_letters"] == {"decode: invalid_json": 1, "validate: missing_field:timestamp": 1}
+    assert summary["clicks"]["read"] == 2
+    assert summary["adds_up"]
+
+
+def test_the_clock_of_plain_clicks_is_the_running_maximum_of_event_time(tmp_path: Path) -> None:
+    clicks = some_clicks(20, seed=3)
+    source = FileSource(written(tmp_path / "c.jsonl", clicks), SETTINGS)
+
+    async def arrivals() -> list[int]:
+        return [r.timestamp async for p in source.portions({0: 0}) for r in p.records]
+
+    times = [click["timestamp"] for click in clicks]
+    assert asyncio.run(arrivals()) == [max(times[: n + 1]) for n in range(len(times))]
+
+
+def test_times_that_make_no_sense_are_wrong_calls() -> None:
+    with pytest.raises(UsageError, match="in the future"):
+        stretch_of(None, "2025-01-02", 1_000)
+    with pytest.raises(UsageError, match="before --to"):
+        stretch_of("2025-01-02", "2025-01-01", 10**15)
+    with pytest.raises(UsageError, match="--from latest"):
+        stretch_of("latest", None, 10**15)
+    assert stretch_of("earliest", "2025-01-01", 10**15) == Stretch(None, 1_735_689_600_000)
+
+
+def test_a_session_on_the_bound_belongs_to_the_stretch_that_begins_there() -> None:
+    stretch = Stretch(10, 20)
+    assert [stretch.holds(at) for at in (9, 10, 19, 20)] == [False, True, True, False]
+
+
+def test_erased_visitors_are_left_out_and_counted() -> None:
+    log = hours_of_clicks(10)
+    replay_of = new_replay(RULES, Stretch(), erased={"v1": BEGIN_MS + 10**9})
+    sessions: list[Session] = [*replay_of.process(log), *replay_of.drain()]
+    assert "v1" not in {session.visitor_id for session in sessions}
+    assert replay_of.accounts.filtered > 0
+    assert replay_of.accounts.open() == 0
