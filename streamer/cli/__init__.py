@@ -30,6 +30,7 @@ COMMANDS = (
     ),
     LazyCommand("dlq", "streamer.cli.dlq", "List, show and replay dead letters."),
     LazyCommand("erase", "streamer.cli.erase", "Erase visitors who asked to be forgotten."),
+    LazyCommand("acls", "streamer.cli.acls", "Print the permissions that each kind of client needs."),
     LazyCommand("replay", "streamer.cli.replay", "Run a stretch of the log, or a file, once more."),
     LazyCommand("verify", "streamer.cli.verify", "Check that the log, run again, gives what live published."),
     LazyCommand("model", "streamer.cli.model", "Train, look at and compare model bundles."),

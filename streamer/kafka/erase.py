@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from schemas import codec
 from streamer.decode import MAX_ID_BYTES
 from streamer.errors import StreamerError, UsageError
+from streamer.kafka.acls import Acl
 from streamer.kafka.client import client_arguments
-from streamer.kafka.permissions import refusal
+from streamer.kafka.permissions import check_permissions, refusal
 from streamer.kafka.topics import find_topic
 from streamer.settings import Settings
 
@@ -47,6 +48,7 @@ async def erase(settings: Settings, visitors: Sequence[str], requested_at: int) 
     from aiokafka import AIOKafkaProducer
     from aiokafka.errors import KafkaError
 
+    await check_permissions(settings.kafka, [Acl("topic", settings.topics.erasures, "Write")])
     topic = await find_topic(settings.kafka, settings.topics.erasures)
     producer = AIOKafkaProducer(**client_arguments(settings.kafka), enable_idempotence=True)
     times: list[int] = []

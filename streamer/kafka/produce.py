@@ -18,8 +18,10 @@ from typing import Any
 import msgspec
 
 from streamer.errors import StreamerError
+from streamer.kafka.acls import Acl
 from streamer.kafka.client import client_arguments
 from streamer.kafka.partitions import PartitionChooser
+from streamer.kafka.permissions import check_permissions
 from streamer.kafka.topics import FoundTopic, find_topic
 from streamer.settings import Settings
 
@@ -76,6 +78,7 @@ async def produce(
     from aiokafka import AIOKafkaProducer
 
     produced = Produced() if produced is None else produced
+    await check_permissions(settings.kafka, [Acl("topic", settings.topics.clicks, "Write")])
     topic = await find_topic(settings.kafka, settings.topics.clicks)
     producer = AIOKafkaProducer(
         **client_arguments(settings.kafka), enable_idempotence=True, max_batch_size=_BATCH_BYTES
@@ -136,7 +139,8 @@ class _Sender:
         if key is None and (not line or line.isspace()):
             self._produced.blank += 1
             return True
-        if len(line) + len(key or b"") + _RECORD_OVERHEAD_BYTES > self._topic.max_message_bytes:
+        most = self._topic.max_message_bytes
+        if most is not None and len(line) + len(key or b"") + _RECORD_OVERHEAD_BYTES > most:
             # Checked here: a refusal by the broker would end an idempotent producer.
             self._produced.too_large += 1
             return True

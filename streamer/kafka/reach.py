@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any
 
 from streamer.errors import StreamerError
@@ -41,6 +43,29 @@ async def check_brokers(kafka: KafkaSettings) -> None:
             if time.monotonic() + _RETRY_S > deadline:
                 raise
         await asyncio.sleep(_RETRY_S)
+
+
+@asynccontextmanager
+async def connection(kafka: KafkaSettings) -> AsyncIterator[Any]:
+    """A connection to the first of the bootstrap servers that lets us in. Raises `BrokerError`."""
+    from aiokafka.conn import create_conn
+
+    arguments = client_arguments(kafka)
+    error: BrokerError | None = None
+    for address in arguments.pop("bootstrap_servers").split(","):
+        host, _, port = address.rpartition(":")
+        try:
+            link = await create_conn(host.strip("[]"), int(port), **arguments)
+        except Exception as failure:
+            error = error or _explained(failure, address, arguments)
+            continue
+        try:
+            yield link
+        finally:
+            link.close()
+        return
+    assert error is not None
+    raise error
 
 
 async def _first_that_answers(addresses: list[str], arguments: dict[str, Any]) -> None:

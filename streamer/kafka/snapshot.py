@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+from streamer.kafka.acls import Acl
 from streamer.kafka.client import client_arguments
-from streamer.kafka.permissions import refusal
+from streamer.kafka.permissions import check_permissions, refusal
 from streamer.kafka.start import Start, seek
 from streamer.kafka.subscribe import SubscribeError
 from streamer.kafka.topics import find_topic
@@ -23,6 +24,7 @@ async def snapshot(kafka: KafkaSettings, topic: str, start: Start = "earliest") 
     from aiokafka import AIOKafkaConsumer, TopicPartition
     from aiokafka.errors import KafkaError
 
+    await check_permissions(kafka, [Acl("topic", topic, "Read")])
     found = await find_topic(kafka, topic)
     consumer = AIOKafkaConsumer(
         **client_arguments(kafka),

@@ -12,7 +12,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from streamer.errors import StreamerError
+from streamer.kafka.acls import Acl
 from streamer.kafka.client import client_arguments
+from streamer.kafka.permissions import check_permissions
 from streamer.kafka.start import Start, seek
 from streamer.kafka.topics import find_topic
 from streamer.settings import KafkaSettings
@@ -38,6 +40,7 @@ async def records(
     from aiokafka import AIOKafkaConsumer
     from aiokafka.errors import KafkaError
 
+    await check_permissions(kafka, [Acl("topic", topic, "Read")])
     found = await find_topic(kafka, topic)
     consumer = AIOKafkaConsumer(
         **client_arguments(kafka),

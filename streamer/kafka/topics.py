@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from streamer.errors import StreamerError
+from streamer.kafka.acls import Acl
 from streamer.kafka.client import client_arguments
+from streamer.kafka.permissions import NotPermittedError, check_permissions
 from streamer.kafka.reach import check_brokers
 from streamer.settings import KafkaSettings, Settings
 
@@ -28,7 +30,7 @@ _LARGE_BYTES = 8 * _MIB
 _CHANGELOG_SEGMENT_BYTES = 64 * _MIB
 """Trimming frees whole segments only."""
 _VISIBLE_WITHIN_S = 15
-_NO_ERROR, _EXISTS = 0, 36
+_NO_ERROR, _NOT_PERMITTED, _EXISTS = 0, 29, 36
 
 
 class TopicError(StreamerError):
@@ -97,7 +99,7 @@ def declared_topics(settings: Settings) -> list[Topic]:
 async def create_topics(kafka: KafkaSettings, topics: list[Topic]) -> list[str]:
     """Creates what is missing and returns its names once the cluster shows them; leaves the rest alone.
 
-    Raises `BrokerError`, `TopicError`.
+    Raises `BrokerError`, `TopicError`, NotPermittedError.
     """
     from aiokafka.admin import NewTopic
 
@@ -106,6 +108,7 @@ async def create_topics(kafka: KafkaSettings, topics: list[Topic]) -> list[str]:
         missing = [topic for topic in topics if topic.name not in existing]
         if not missing:
             return []
+        await check_permissions(kafka, [Acl("topic", topic.name, "Create") for topic in missing])
         wanted = [
             NewTopic(topic.name, topic.partitions, topic.replication, topic_configs=dict(topic.config))
             for topic in missing
@@ -117,8 +120,12 @@ async def create_topics(kafka: KafkaSettings, topics: list[Topic]) -> list[str]:
 
 
 async def find_drift(kafka: KafkaSettings, topics: list[Topic]) -> list[Drift]:
-    """Missing topics and declared properties that differ. Raises `BrokerError`, `TopicError`."""
+    """Missing topics and declared properties that differ.
+
+    Raises `BrokerError`, `TopicError`, NotPermittedError.
+    """
     async with admin_client(kafka) as admin:
+        await check_permissions(kafka, [Acl("topic", topic.name, "DescribeConfigs") for topic in topics])
         described = await _described(admin, topics)
         there = [topic for topic in topics if topic.name in described]
         configs = await _configs(admin, there) if there else {}
@@ -135,9 +142,9 @@ async def find_drift(kafka: KafkaSettings, topics: list[Topic]) -> list[Drift]:
 class FoundTopic:
     name: str
     partitions: int
-    max_message_bytes: int
-    retention_ms: int
-    """-1: for ever."""
+    max_message_bytes: int | None
+    retention_ms: int | None
+    """-1: for ever. These two are None for who may not read the topic's configuration."""
 
 
 async def find_topic(kafka: KafkaSettings, name: str) -> FoundTopic:
@@ -150,8 +157,10 @@ async def find_topic(kafka: KafkaSettings, name: str) -> FoundTopic:
                 f"there is no topic {name} at {kafka.bootstrap_servers}: "
                 "create it with 'streamer topics create', or check the topics settings"
             )
-        configs = await _configs(admin, [wanted])
-    found = configs[name]
+        try:
+            found = (await _configs(admin, [wanted]))[name]
+        except NotPermittedError:
+            return FoundTopic(name, len(described[name]), None, None)
     return FoundTopic(name, len(described[name]), int(found["max.message.bytes"]), int(found["retention.ms"]))
 
 
@@ -203,7 +212,8 @@ async def _configs(admin: Any, topics: list[Topic]) -> dict[str, dict[str, str]]
     configs = {}
     for code, text, _, name, entries in response.resources:
         if code != _NO_ERROR:
-            raise TopicError(f"can't read the configuration of {name}: {text or _error_name(code)}")
+            kind = NotPermittedError if code == _NOT_PERMITTED else TopicError
+            raise kind(f"can't read the configuration of {name}: {text or _error_name(code)}")
         configs[name] = {entry[0]: str(entry[1]) for entry in entries}
     return configs
 

@@ -95,7 +95,7 @@ async def _left_in(settings: Settings, topic: str, wanted: set[bytes]) -> tuple[
             left.records += 1
             left.newest = max(left.newest or 0, record.timestamp)
     retention_ms = (await find_topic(settings.kafka, topic)).retention_ms
-    if left.newest is not None and retention_ms >= 0:
+    if left.newest is not None and retention_ms is not None and retention_ms >= 0:
         left.kept_until = left.newest + retention_ms
     return left, latest
 

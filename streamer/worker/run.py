@@ -16,7 +16,9 @@ from models.scorer import Scored, ScoreError, Scorer
 from schemas.click import Session
 from streamer.decode import ClickDecoder
 from streamer.errors import UsageError
+from streamer.kafka.acls import acls_of
 from streamer.kafka.client import client_arguments
+from streamer.kafka.permissions import check_permissions
 from streamer.kafka.reach import check_brokers
 from streamer.kafka.start import Start
 from streamer.outputs import RecordWriter
@@ -53,6 +55,7 @@ async def run_worker(
     drift = DriftMonitor.of(bundle)
     scorer = Scorer(bundle, drift.see if drift else None)
     await check_brokers(settings.kafka)
+    await check_permissions(settings.kafka, acls_of("worker", settings))
     metrics = Metrics()
     if drift:
         metrics.registry.register(DriftCollector(drift))

@@ -18,6 +18,7 @@ from mode import Service
 
 from streamer.dead_letter_limit import TooManyDeadLetters
 from streamer.errors import StreamerError
+from streamer.kafka.permissions import refusal
 from streamer.worker.erasure_feed import ErasureFeed
 from streamer.worker.kill_points import KillPoint
 from streamer.worker.log_reader import LogReader
@@ -89,6 +90,7 @@ class SessionTable(Service):
                     self._seek(number, shard)
                 self._check_drained()
             except KafkaError as error:
+                self._fail_if_refused(error)
                 log.warning("takeover_failed", error=type(error).__name__)
                 self._retry(self.assigned() - self.shards.keys())
             except Exception as error:
@@ -127,7 +129,7 @@ class SessionTable(Service):
             return shard.partition.process(records, index)
         except TooManyDeadLetters as limit:
             raise DeadLetterLimitError(
-                f"{limit}. What came before is committed, this record isn't read yet. 'streamer dlq ls' tells "
+                f"{limit}. What came before is committed, this record isn't read yet. 'streamer dlq ls' says "
                 "what is wrong: mend the producer or the settings, or raise the limit to go on"
             ) from None
         except Exception:
@@ -178,6 +180,7 @@ class SessionTable(Service):
             committed = await shard.commit()
         except KafkaError as error:
             self._metrics.failed_commits.inc()
+            self._fail_if_refused(error)
             if self.shards.get(shard.number) is shard:
                 log.warning("commit_failed", partition=shard.number, error=type(error).__name__)
                 await self._drop(shard.number)
@@ -202,6 +205,7 @@ class SessionTable(Service):
                 try:
                     await self._open(missing)
                 except KafkaError as error:
+                    self._fail_if_refused(error)
                     log.warning("takeover_failed", partitions=sorted(missing), error=type(error).__name__)
                     failed_at = time.monotonic()
                     continue
@@ -310,6 +314,11 @@ class SessionTable(Service):
                 f"topic {self._topic} has message.timestamp.type=CreateTime, expected LogAppendTime: change "
                 "the topic, or set clicks.arrival=create_time (no closing by silence then)"
             )
+
+    def _fail_if_refused(self, error: KafkaError) -> None:
+        refused = refusal(error, f"work for {self._parts.settings.app.id}")
+        if refused is not None:
+            self.fail(refused)
 
     def fail(self, error: BaseException) -> None:
         """Say that the worker has to end with this error."""

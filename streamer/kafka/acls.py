@@ -1,0 +1,106 @@
+"""The permissions that each kind of client needs and no more: as data, and as commands for Kafka's own tool.
+
+`worker`, `producer` and `consumer` run the product; `replay` reads the log again; `admin` is whoever makes
+the topics, looks after dead letters and erases visitors. Read and Write include Describe.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from streamer.settings import Settings
+
+Role = Literal["worker", "producer", "consumer", "replay", "admin"]
+ROLES: tuple[Role, ...] = ("worker", "producer", "consumer", "replay", "admin")
+Resource = Literal["topic", "group", "transactional-id"]
+
+
+@dataclass(frozen=True)
+class Acl:
+    """One permission; `pattern` says whether `name` is the whole name or how it begins."""
+
+    resource: Resource
+    name: str
+    operation: str
+    """As Kafka's tool spells it: Read, Write, Create, Delete, Describe, DescribeConfigs."""
+    pattern: Literal["literal", "prefixed"] = "literal"
+
+    def __str__(self) -> str:
+        return f"{self.operation} on {self.resource} {self.name}{'*' if self.pattern == 'prefixed' else ''}"
+
+
+def acls_of(role: Role, settings: Settings) -> list[Acl]:
+    """Everything that a client of this role needs with these settings."""
+    return list(_OF_ROLE[role](settings))
+
+
+def _worker(settings: Settings) -> Iterator[Acl]:
+    topics = settings.topics
+    yield from _topics("Read", topics.clicks, topics.erasures)
+    outputs = (topics.embeddings, topics.intents, topics.visitors, topics.late, topics.dlq)
+    yield from _topics("Write", *outputs, settings.changelog)
+    yield Acl("topic", settings.changelog, "Read")
+    yield Acl("topic", settings.changelog, "Delete")  # of records: the changelog is trimmed
+    yield Acl("group", settings.app.id, "Read")
+    yield Acl("transactional-id", f"{settings.app.id}-", "Write", "prefixed")
+
+
+def _producer(settings: Settings) -> Iterator[Acl]:
+    yield Acl("topic", settings.topics.clicks, "Write")
+    yield Acl("topic", settings.topics.clicks, "DescribeConfigs")  # how large a click may be
+
+
+def _consumer(settings: Settings) -> Iterator[Acl]:
+    topics = settings.topics
+    yield from _topics("Read", topics.intents, topics.embeddings, topics.visitors, topics.late, topics.dlq)
+
+
+def _replay(settings: Settings) -> Iterator[Acl]:
+    topics = settings.topics
+    outputs = (topics.intents, topics.embeddings, topics.visitors, topics.late, topics.dlq)
+    yield from _topics("Read", topics.clicks, topics.erasures, *outputs, settings.changelog)
+
+
+def _admin(settings: Settings) -> Iterator[Acl]:
+    topics = settings.topics
+    outputs = (topics.intents, topics.embeddings, topics.visitors, topics.late, topics.dlq)
+    everything = (topics.clicks, *outputs, topics.erasures, settings.changelog)
+    for operation in ("Create", "DescribeConfigs", "Read"):
+        yield from _topics(operation, *everything)
+    yield from _topics("Write", topics.erasures, topics.clicks, topics.dlq)
+    yield Acl("transactional-id", f"{settings.app.id}-dlq-replay", "Write")
+    yield Acl("group", settings.app.id, "Describe")
+
+
+def _topics(operation: str, *names: str) -> Iterator[Acl]:
+    return (Acl("topic", name, operation) for name in names)
+
+
+_OF_ROLE = {
+    "worker": _worker,
+    "producer": _producer,
+    "consumer": _consumer,
+    "replay": _replay,
+    "admin": _admin,
+}
+
+
+def as_commands(acls: Iterable[Acl], principal: str, bootstrap: str) -> list[str]:
+    """One `kafka-acls.sh` command for each resource."""
+    by_resource: dict[tuple[str, str, str], list[str]] = {}
+    for acl in acls:
+        by_resource.setdefault((acl.resource, acl.name, acl.pattern), []).append(acl.operation)
+    return [
+        shlex.join(
+            [
+                *("kafka-acls.sh", "--bootstrap-server", bootstrap, "--command-config", "admin.properties"),
+                *("--add", "--allow-principal", principal),
+                *(word for operation in operations for word in ("--operation", operation)),
+                *(f"--{resource}", name, "--resource-pattern-type", pattern),
+            ]
+        )
+        for (resource, name, pattern), operations in by_resource.items()
+    ]
