@@ -33,6 +33,7 @@ RATES = (4e-3,)
 """Learning rates tried besides the encoder's own; the best on validation visitors is taken."""
 VALIDATION_SHARE = 0.2
 
+FULL = "full"
 OBJECTIVES = ("masked", "rest", "contrast")
 MODALITIES: Mapping[str, tuple[str, ...]] = {
     "pages": ("page_type", "path_1", "path_2", "path_3"),
@@ -93,27 +94,42 @@ def learning_curve(lab: Laboratory) -> Json:
 def ablations(lab: Laboratory) -> Json:
     """Each objective and each modality alone and left out: both tasks with all labels."""
     seed = lab.scale.seeds[0]
-    rows = {}
-    for name, (overrides, hidden) in _variants().items():
-        config = {**_config(lab), "variant": name, "short_epochs": lab.scale.short_epochs}
 
-        def compute(overrides: Json = overrides, hidden: tuple[str, ...] = hidden) -> Json:
-            world = lab.world(seed)
-            chosen = trained.train_config({"seed": seed, "epochs": lab.scale.short_epochs, **overrides})
-            begun = time.process_time()
-            values = trained.embeddings(world.sessions, lab.small(seed), chosen, hidden)
-            spent = time.process_time() - begun
-            found = measure_tasks(world, {"embedding": values}, {"embedding": values})
-            tiles, bought = resample_tasks(world, found, seed, lab.scale.draws)
-            return {
-                "cpu_seconds": spent,
-                "log_loss": compared(tiles)["log_loss"]["embedding"],
-                "macro_recall_at_1": compared(tiles)["macro_recall_at_1"]["embedding"],
-                "micro_f1": compared(bought)["micro_f1"]["embedding"],
-            }
+    def compute() -> Json:
+        variants = {name: _variant(lab, name, *variant) for name, variant in _variants().items()}
+        world = lab.world(seed)
+        tiles, bought = resample_tasks(world, measure_tasks(world, variants, variants), seed, lab.scale.draws)
+        of_tiles, of_conversions = compared(tiles), compared(bought)
+        return {
+            "rows": {
+                name: {
+                    "log_loss": of_tiles["log_loss"][name],
+                    "macro_recall_at_1": of_tiles["macro_recall_at_1"][name],
+                    "micro_f1": of_conversions["micro_f1"][name],
+                }
+                for name in variants
+            },
+            "full_versus": {
+                "log_loss": versus(tiles, "log_loss", FULL, [n for n in variants if n != FULL]),
+                "micro_f1": versus(bought, "micro_f1", FULL, [n for n in variants if n != FULL]),
+            },
+        }
 
-        rows[name] = lab.ledger.result("ablation", config, compute)
-    return {"rows": rows}
+    config = {**_config(lab), "variants": [[name, *each] for name, each in _variants().items()]}
+    return lab.ledger.result("ablations", config, compute)
+
+
+def _variant(lab: Laboratory, name: str, overrides: Json, hidden: tuple[str, ...]) -> Floats:
+    seed = lab.scale.seeds[0]
+
+    def compute() -> dict[str, Any]:
+        chosen = trained.train_config({"seed": seed, "epochs": lab.scale.short_epochs, **overrides})
+        values = trained.embeddings(lab.world(seed).sessions, lab.small(seed), chosen, hidden)
+        return {"embedding": values.astype(np.float32)}
+
+    found = lab.ledger.arrays("ablation", {**_config(lab), "variant": name}, compute)
+    values: Floats = found["embedding"].astype(np.float64)
+    return values
 
 
 def few_labels(world: World, count: int, number: int) -> Split:
@@ -151,7 +167,11 @@ def _rows_of_some(rows: Ints, visitors: Sequence[str], count: int, rng: np.rando
 
 
 def _config(lab: Laboratory) -> Json:
-    facts = {"small_sessions": lab.scale.small_sessions, "draws": lab.scale.draws}
+    facts = {
+        "small_sessions": lab.scale.small_sessions,
+        "short_epochs": lab.scale.short_epochs,
+        "draws": lab.scale.draws,
+    }
     return {**lab.of_features(lab.scale.seeds[0]), **facts}
 
 
@@ -202,7 +222,7 @@ def _tuned(
     rates = (own, *RATES) if contender.tuned else (own,)
     tried = []
     for rate in rates:
-        epochs = round(lab.scale.epochs * contender.passes)
+        epochs = round(lab.scale.short_epochs * contender.passes)
         chosen = trained.train_config({"seed": seed, "epochs": epochs, "learning_rate": rate})
         assignment = Assignment(world.sessions, lab.small(seed), chosen, labelled)
         values, seconds = _embedded(lab, name, assignment)
@@ -242,7 +262,7 @@ def _validation_f1(world: World, values: Floats) -> float:
 def _variants() -> dict[str, tuple[Json, tuple[str, ...]]]:
     """(overrides of the training config, fields that are hidden from the encoder)"""
     every = [field for fields in MODALITIES.values() for field in fields]
-    variants: dict[str, tuple[Json, tuple[str, ...]]] = {"full": ({}, ())}
+    variants: dict[str, tuple[Json, tuple[str, ...]]] = {FULL: ({}, ())}
     for objective in OBJECTIVES:
         others = {f"weight_{other}": 0.0 for other in OBJECTIVES if other != objective}
         variants[f"objective {objective} alone"] = ({**others, f"weight_{objective}": 1.0}, ())

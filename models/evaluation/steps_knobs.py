@@ -32,7 +32,7 @@ SIGNALS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Around 1, the middle, at which everything else is measured."""
 SHIFTS = (0.0, 0.3, 0.6)
 WRONG_LINKS = (0.0, 0.03, 0.15)
-MISSING_LINKS = (0.1, 0.5)
+MISSING_LINKS = (0.5,)
 _DEFAULT_WRONG, _DEFAULT_MISSING = 0.03, 0.1
 
 
@@ -105,7 +105,7 @@ def links(lab: Laboratory) -> Json:
     """Wrong and missing links between web and app, in what is learnt from and in what is tested."""
     seed = lab.scale.seeds[0]
     settings = [(wrong, _DEFAULT_MISSING) for wrong in WRONG_LINKS]
-    settings += [(_DEFAULT_WRONG, missing) for missing in MISSING_LINKS if missing != _DEFAULT_MISSING]
+    settings += [(_DEFAULT_WRONG, missing) for missing in MISSING_LINKS]
 
     def compute() -> Json:
         embedding, rows = lab.embedding(seed), []

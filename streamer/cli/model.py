@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from streamer.cli.drift import drift
+from streamer.cli.evaluate import evaluate
 from streamer.cli.lazy import new_app
 from streamer.cli.output import print_json, say
 from streamer.errors import UsageError
@@ -30,7 +31,12 @@ class TeacherName(StrEnum):
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Clicks = Annotated[
-    Path | None, typer.Argument(metavar="[FILE]", help="Clicks as JSON lines, may be gzipped.")
+    Path | None,
+    typer.Argument(metavar="[FILE]", help="Clicks as JSON lines, may be gzipped; or a replay's parquet."),
+]
+MostSessions = Annotated[
+    int | None,
+    typer.Option("--max-sessions", min=100, help="Of a replay's file, whole visitors by hash."),
 ]
 Work = Annotated[Path, typer.Option("--work", metavar="DIR", help="Where the steps leave their results.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write the bundle to.")]
@@ -57,6 +63,9 @@ TeacherOption = Annotated[
 WORK = Path("runs/model")
 SIMULATED_VISITORS = 8_000
 SIMULATED_SEED = 1
+
+
+app.command("evaluate")(evaluate)
 
 
 @app.callback(no_args_is_help=True)
@@ -91,6 +100,7 @@ def train(
     truth: Truth = None,
     previous: Previous = None,
     teacher: TeacherOption = TeacherName.KEYLESS,
+    most: MostSessions = None,
     json: Json = False,
 ) -> None:
     """All steps at once: fit, pretrain, taxonomy, distill, export."""
@@ -104,7 +114,7 @@ def train(
         knobs = {"visitors": visitors, "seed": SIMULATED_SEED}
         tables = _simulate(work / "simulated", visitors, SIMULATED_SEED)
         file, truth = tables["clicks"], tables["sessions"]
-    recipe = Recipe.of(file, seed=seed, epochs=epochs, name=name, simulated=knobs)
+    recipe = Recipe.of(file, seed=seed, epochs=epochs, name=name, simulated=knobs, most=most)
     recipe.save(work)
     settings = ctx.obj.settings()
     with explained(), _teacher(teacher, settings, work, seed) as own, _bars() as show:
@@ -123,11 +133,12 @@ def fit(
     epochs: Epochs = None,
     name: Name = "default",
     work: Work = WORK,
+    most: MostSessions = None,
 ) -> None:
     """Step 1: learn the tokenizer. The other steps take clicks and settings from here."""
     from streamer.cli.recipe import Recipe
 
-    recipe = Recipe.of(file, seed=seed, epochs=epochs, name=name)
+    recipe = Recipe.of(file, seed=seed, epochs=epochs, name=name, most=most)
     recipe.save(work)
     _step(ctx, work, lambda shop: shop.fit())
 

@@ -1,0 +1,253 @@
+"""The tables of the report: a step's result in, rows of text out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def number(estimate: Json | None, form: str = ".4f") -> str:
+    """`value [low, high]`; a dash where there is nothing to tell."""
+    if estimate is None or estimate.get("value") is None:
+        return "-"
+    value = format(estimate["value"], form)
+    if estimate.get("low") is None:
+        return value
+    return f"{value} [{estimate['low']:{form}}, {estimate['high']:{form}}]"
+
+
+def _main(result: Json) -> list[Table]:
+    tiles, conversions = result["tiles"], result["conversions"]
+    return [
+        _contenders("Tile ranking: log loss", tiles["log_loss"]),
+        _contenders("Tile ranking: macro Recall@1", tiles["macro_recall_at_1"]),
+        _contenders("Conversion: micro F1 over products", conversions["micro_f1"]),
+        _teachers(result),
+        Table(
+            "The embedding beside each contender (conversion micro F1, relative)",
+            ("contender", "embedding is above by", "p (Holm)"),
+            tuple(
+                (name, number(each, "+.1%"), f"{each['p_holm']:.4f}")
+                for name, each in result["embedding_versus"]["micro_f1"].items()
+            ),
+        ),
+    ]
+
+
+def _contenders(title: str, by_name: Json) -> Table:
+    rows = []
+    for name, entry in by_name.items():
+        change = entry.get("vs_app_only")
+        rows.append(
+            (
+                name,
+                number(entry),
+                number(change, "+.1%"),
+                f"{change['p_holm']:.4f}" if change else "-",
+                number(entry.get("gap_closed"), ".0%"),
+            )
+        )
+    return Table(
+        title, ("features added", "value", "against app only", "p (Holm)", "gap closed"), tuple(rows)
+    )
+
+
+def _teachers(result: Json) -> Table:
+    kinds = ("teacher", "distilled_hard", "distilled_soft", "both")
+    rows = [
+        (
+            f"{point['accuracy']:.0%}",
+            *(number(point[kind], ".3f") for kind in kinds),
+            number(point["embedding_above"]["teacher"], "+.1%"),
+            number(point["embedding_above"]["distilled_soft"], "+.1%"),
+        )
+        for point in result["teacher_curve"]
+    ]
+    return Table(
+        "Teachers of different accuracy (conversion micro F1)",
+        ("teacher right", *kinds, "embedding above teacher", "embedding above distilled"),
+        tuple(rows),
+        "A teacher is right when it gives the session's best reading; no reading knows latent intents.",
+    )
+
+
+def _costs(result: Json) -> list[Table]:
+    tokenizer, encoder, head = (result[f"{part}_us"] for part in ("tokenizer", "encoder", "head"))
+    teacher = result["teacher"]
+    money = f"{teacher['usd_per_thousand_sessions']:.2f}"
+    asked = f"{teacher['seconds_per_request']:.1f} s a request"
+    rows = (
+        ("full teacher labels", asked, money, "teacher"),
+        ("embedding only", f"{tokenizer + encoder:.0f} µs", "0", "embedding"),
+        ("distilled, hard labels", f"{tokenizer + encoder + head:.0f} µs", "0", "distilled_hard"),
+        ("distilled, soft labels", f"{tokenizer + encoder + head:.0f} µs", "0", "distilled_soft"),
+        ("embedding and distilled", f"{tokenizer + encoder + head:.0f} µs", "0", "both"),
+    )
+    assumed = teacher["assumed"]
+    return [
+        Table(
+            "Latency and cost (their quality is in the tables of the two tasks, by the last column)",
+            ("way", "time a session", "USD per 1,000 sessions", "contender"),
+            rows,
+            "Times are CPU time of one core, measured. A teacher's price and latency are assumptions:"
+            f" {assumed['usd_per_million_tokens']['in']} USD a million tokens read,"
+            f" {assumed['usd_per_million_tokens']['out']} written,"
+            f" {teacher['tokens_in']:.0f} and {teacher['tokens_out']:.0f} tokens a session with all votes.",
+        )
+    ]
+
+
+def _time(result: Json) -> list[Table]:
+    tiles, bought = result["tiles"]["metrics"], result["conversions"]["metrics"]
+    return [
+        _contenders("By time, the last quarter tested: tile log loss", tiles["log_loss"]),
+        _contenders("By time: tile macro Recall@1", tiles["macro_recall_at_1"]),
+        _contenders("By time: conversion micro F1", bought["micro_f1"]),
+    ]
+
+
+def _signal(result: Json) -> list[Table]:
+    rows = [
+        (
+            f"{point['signal_strength']:g}",
+            number(point["tiles"]["log_loss"]["embedding"]["vs_app_only"], "+.1%"),
+            number(point["tiles"]["log_loss"]["embedding"]["gap_closed"], ".0%"),
+            number(point["conversions"]["micro_f1"]["embedding"]["vs_app_only"], "+.1%"),
+            number(point["conversions"]["micro_f1"]["embedding"]["gap_closed"], ".0%"),
+        )
+        for point in result["points"]
+    ]
+    columns = ("signal", "tile log loss", "gap closed", "conversion micro F1", "gap closed")
+    return [Table("Signal strength: the embedding against app only", columns, tuple(rows))]
+
+
+def _transfer(result: Json) -> list[Table]:
+    rows = [
+        (
+            f"{row['concept_shift']:g}",
+            f"{row['fitted_on']} to {row['tested_on']}",
+            number(row["tile_log_loss"]["vs_app_only"], "+.1%"),
+            number(row["conversion_micro_f1"]["embedding"], ".3f"),
+            number(row["conversion_micro_f1"]["gap_closed"], ".0%"),
+        )
+        for row in result["rows"]
+    ]
+    columns = ("concept shift", "fitted on, tested on", "tile log loss", "conversion micro F1", "gap closed")
+    note = "Heads are fitted on one kind of visitor; 0.3 is the shift of all other tables."
+    return [Table("Transfer between visitors who log in and who never do", columns, tuple(rows), note)]
+
+
+def _links(result: Json) -> list[Table]:
+    rows = [
+        (
+            f"{row['wrong_links']:.0%}",
+            f"{row['missing_links']:.0%}",
+            f"{row['coverage']:.0%}",
+            number(row["tiles"]["log_loss"]["embedding"]["vs_app_only"], "+.1%"),
+            number(row["conversions"]["micro_f1"]["embedding"]),
+            number(row["conversions"]["micro_f1"]["embedding"]["gap_closed"], ".0%"),
+        )
+        for row in result["rows"]
+    ]
+    columns = ("wrong links", "missing", "covered", "tile log loss", "conversion micro F1", "gap closed")
+    note = "Covered: clicked impressions whose visitor had a linked session in the seven days before."
+    return [Table("Links between web and app", columns, tuple(rows), note)]
+
+
+def _baselines(result: Json) -> list[Table]:
+    rows = []
+    for name, entry in result["micro_f1"].items():
+        against, cost = result["ours_versus"].get(name), result["costs"].get(name)
+        rows.append(
+            (
+                name,
+                number(entry),
+                number(against, "+.1%"),
+                f"{against['p_holm']:.4f}" if against else "-",
+                f"{cost['cpu_seconds']:.0f} s" if cost else "-",
+                f"{cost['learning_rate']:g} of {cost['tried']}" if cost else "-",
+            )
+        )
+    columns = ("representation", "micro F1", "ours is above by", "p (Holm)", "CPU", "learning rate")
+    return [Table("Baselines with 2,000 conversion labels", columns, tuple(rows))]
+
+
+def _ablations(result: Json) -> list[Table]:
+    rows = [
+        (
+            name,
+            number(row["log_loss"]["gap_closed"], ".0%"),
+            number(row["macro_recall_at_1"]["gap_closed"], ".0%"),
+            number(row["micro_f1"]["gap_closed"], ".0%"),
+        )
+        for name, row in result["rows"].items()
+    ]
+    columns = ("encoder", "tile log loss", "tile Recall@1", "conversion micro F1")
+    return [Table("Ablations: share of the gap closed, 15,000 sessions, one seed", columns, tuple(rows))]
+
+
+def _student(result: Json) -> list[Table]:
+    rows = (
+        ("ECE against the teacher", number(result["ece"]["teacher"])),
+        ("ECE against latent first intents", number(result["ece"]["truth"])),
+        ("student agrees with teacher", f"{result['accuracy_against_teacher']:.3f}"),
+        ("student finds the latent first intent", f"{result['accuracy_against_truth']:.3f}"),
+        ("teacher finds the latent first intent", f"{result['teacher_against_truth']:.3f}"),
+    )
+    return [Table("The student (soft labels, teacher of 85 %)", ("figure", "value"), rows)]
+
+
+def _novelty(result: Json) -> list[Table]:
+    rows = [("mean", number(result["auroc"]["novelty"], ".3f"), number(result["auroc"]["doubt"], ".3f"), "")]
+    rows += [
+        (name, f"{each['novelty']:.3f}", f"{each['doubt']:.3f}", str(each["sessions"]))
+        for name, each in result["by_intent"].items()
+    ]
+    columns = ("held-out intent", "AUROC, distance", "AUROC, 1 - best probability", "sessions")
+    return [Table("Novelty: intents that nothing was learnt of", columns, tuple(rows))]
+
+
+def _real(title: str, metric: str, versus: str, changed: str) -> Callable[[Json], list[Table]]:
+    def tables(result: Json) -> list[Table]:
+        rows = []
+        for name, entry in result[metric].items():
+            against = result[versus].get(name)
+            change = "-" if against is None else _change(against)
+            rows.append((name, number(entry, ".3f"), change))
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in result["rows"].items())
+        return [Table(title, ("contender", "value", changed), tuple(rows), f"Rows: {counts}.")]
+
+    return tables
+
+
+def _change(against: Json) -> str:
+    shown = f"{against['difference']:+.3f}" if "difference" in against else number(against, "+.1%")
+    return f"{shown} (p {against.get('p_holm', against.get('p')):.4f})"
+
+
+TABLES: dict[str, Callable[[Json], list[Table]]] = {
+    "main": _main,
+    "costs": _costs,
+    "time": _time,
+    "signal": _signal,
+    "transfer": _transfer,
+    "links": _links,
+    "baselines": _baselines,
+    "ablations": _ablations,
+    "student": _student,
+    "novelty": _novelty,
+    "trivago": _real("trivago: MRR, second half by time", "mrr", "chosen_versus", "ours is above by"),
+    "shop1999": _real("shop1999: AUC of payment after six events", "auc", "ours_versus", "ours is above by"),
+    "eshop2008": _real("eshop2008: next category, accuracy", "accuracy", "ours_versus", "ours is above by"),
+}

@@ -1,0 +1,141 @@
+"""`streamer model evaluate`: the protocol, step by step, as one report; what is there isn't run again."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streamer.cli.output import print_json, say
+from streamer.errors import StreamerError, UsageError
+
+if TYPE_CHECKING:
+    from models.evaluation.laboratory import Scale
+    from models.evaluation.run import Context
+    from schemas.click import Session
+    from streamer.settings import Settings
+
+CLICKS_DATA = "CLICKS_DATA"
+RESULTS, CACHE = Path("docs/results"), Path("runs/evaluate")
+
+_QUICK = {
+    "visitors": 600,
+    "seeds": (11,),
+    "epochs": 1,
+    "short_epochs": 1,
+    "small_sessions": 1_000,
+    "reader_visitors": 600,
+    "labelled": 800,
+    "draws": 200,
+}
+
+
+class EvaluationFailedError(StreamerError):
+    """The data can't be evaluated on."""
+
+
+def evaluate(
+    ctx: typer.Context,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Results and report.")] = RESULTS,
+    work: Annotated[Path, typer.Option("--work", metavar="DIR", help="Embeddings and draws.")] = CACHE,
+    steps: Annotated[
+        str | None, typer.Option("--steps", metavar="A,B", help="Only these steps; default: all.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR", help=f"Public clickstreams; default: ${CLICKS_DATA}."),
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option("--bundle", metavar="DIR", help="Whose cost is measured; default: the shipped one."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Tiny: to see that it runs, not what it finds.")
+    ] = False,
+    into_manifest: Annotated[
+        bool, typer.Option("--into-manifest", help="Write the figures into the bundle's manifest.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object.")] = False,
+) -> None:
+    """Measure the training recipe against baselines and labels, and write one report (HTML and JSON)."""
+    from models.bundle import default_bundle, load_bundle
+    from models.evaluation.report_page import write_report
+    from models.evaluation.run import Context
+    from models.evaluation.summary import figures
+
+    folder = bundle or default_bundle()
+    context = Context(
+        _laboratory(ctx.obj.settings(), _scale(quick), out, work), load_bundle(folder), _data(data)
+    )
+    results = _run(context, _chosen(steps))
+    write_report(out, results, context.lab.scale)
+    found = figures(results)
+    if into_manifest:
+        _write_figures(folder, found, context.lab.scale)
+    if json:
+        print_json({"report": str(out / "report.html"), "metrics": found})
+    else:
+        say(f"report written to {out / 'report.html'}")
+
+
+def _scale(quick: bool) -> Scale:
+    from models.evaluation.laboratory import Scale
+
+    return Scale(**_QUICK) if quick else Scale()  # type: ignore[arg-type]
+
+
+def _laboratory(settings: Settings, scale: Scale, out: Path, work: Path) -> Any:
+    from models.evaluation.laboratory import Laboratory
+    from models.evaluation.ledger import Ledger
+    from streamer.accounts import Accounts
+    from streamer.clickfile import sessions_of_file
+    from streamer.session_rules import session_rules
+
+    rules = session_rules(settings)
+
+    def cut(path: Path) -> list[Session]:
+        return sessions_of_file(path, rules, Accounts())
+
+    return Laboratory(Ledger(out / "steps", work, say), cut, scale)
+
+
+def _chosen(steps: str | None) -> list[str]:
+    from models.evaluation.run import STEPS
+
+    chosen = list(STEPS) if steps is None else steps.split(",")
+    unknown = sorted(set(chosen) - set(STEPS))
+    if unknown:
+        raise UsageError(f"--steps {','.join(unknown)}: expected some of {', '.join(STEPS)}")
+    return chosen
+
+
+def _data(given: Path | None) -> Path | None:
+    folder = given or (Path(os.environ[CLICKS_DATA]) if os.environ.get(CLICKS_DATA) else None)
+    if folder is None:
+        say(f"no public clickstreams: neither --data nor {CLICKS_DATA}; their steps are left out")
+    return folder
+
+
+def _run(context: Context, steps: list[str]) -> dict[str, Any]:
+    from models.evaluation.protocol import SplitError
+    from models.evaluation.real.clickstreams import MissingDataError
+    from models.evaluation.run import evaluate as run_steps
+
+    try:
+        return run_steps(context, steps)
+    except (SplitError, MissingDataError) as error:
+        raise EvaluationFailedError(str(error)) from error
+
+
+def _write_figures(folder: Path, found: dict[str, Any], scale: Scale) -> None:
+    from models.evaluation.summary import NOTE
+
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    about = {"note": NOTE, **scale.as_dict()}
+    manifest["metrics"] = {**manifest["metrics"], **found, "evaluation": about}
+    path.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    say(f"figures written into {path}: the bundle has another model_version now")
