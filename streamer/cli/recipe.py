@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,10 +39,19 @@ class Recipe:
     seed: int
     epochs: int | None
     name: str
+    most: int | None = None
+    """Of a replay's file no more sessions than this; None: what fits into usual memory."""
 
     @classmethod
     def of(
-        cls, file: Path, *, seed: int, epochs: int | None, name: str, simulated: dict[str, Any] | None = None
+        cls,
+        file: Path,
+        *,
+        seed: int,
+        epochs: int | None,
+        name: str,
+        simulated: dict[str, Any] | None = None,
+        most: int | None = None,
     ) -> Self:
         """`simulated`: the simulator's settings that differ from its defaults, if it made the file."""
         from models.bundle import NAME
@@ -57,7 +66,7 @@ class Recipe:
                 f"{file}: cannot be read ({error.strerror}); expected a file of clicks"
             ) from None
         source = {"source": "clicks"} if simulated is None else {"source": "simulator", **simulated}
-        return cls(str(file.absolute()), {**source, "sha256": digest}, seed, epochs, name)
+        return cls(str(file.absolute()), {**source, "sha256": digest}, seed, epochs, name, most)
 
     def save(self, work: Path) -> None:
         work.mkdir(parents=True, exist_ok=True)
@@ -77,16 +86,28 @@ def workshop_of(recipe: Recipe, work: Path, settings: Settings, show: Show) -> W
     from models.training.config import TrainConfig
     from models.training.workshop import Workshop
 
+    sessions = _sessions(Path(recipe.file), recipe.most, settings)
+    chosen = {} if recipe.epochs is None else {"epochs": recipe.epochs}
+    config = TrainConfig(name=recipe.name, seed=recipe.seed, **chosen)
+    return Workshop.of(sessions, config, work, show)
+
+
+def _sessions(file: Path, most: int | None, settings: Settings) -> Iterable[Session]:
+    """Of a file of clicks, cut by the settings' rules; or as a replay has cut them and written them down."""
+    with file.open("rb") as start:
+        is_replay = start.read(4) == b"PAR1"
+    if is_replay:
+        from streamer.replay.training_set import MOST_SESSIONS, training_sessions
+
+        return training_sessions(file, most or MOST_SESSIONS)
     accounts = Accounts()
-    sessions = sessions_of_file(Path(recipe.file), session_rules(settings), accounts)
+    sessions = sessions_of_file(file, session_rules(settings), accounts)
     say(
         f"{accounts.received:,} clicks: {accounts.closed:,} in {accounts.sessions:,} sessions,"
         f" {accounts.late:,} late, {accounts.dead_lettered:,} refused,"
         f" {accounts.duplicates:,} duplicates, {accounts.filtered:,} filtered"
     )
-    chosen = {} if recipe.epochs is None else {"epochs": recipe.epochs}
-    config = TrainConfig(name=recipe.name, seed=recipe.seed, **chosen)
-    return Workshop.of(sessions, config, work, show)
+    return sessions
 
 
 @contextmanager

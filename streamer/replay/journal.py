@@ -58,7 +58,11 @@ class Journal:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise JournalError(f"{self.folder}: another replay is at work in it") from None
-            yield
+            try:
+                yield
+            finally:
+                if self.folder.exists() and self.begun() is None:
+                    self.remove()  # nothing was begun: the call was wrong
 
     def begun(self) -> Plan | None:
         """The plan that was begun here; None if there is none."""

@@ -1,0 +1,66 @@
+"""`streamer model train` reads what `streamer replay` writes, however large it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from schemas.click import Session
+from streamer import sample
+from streamer.accounts import Accounts
+from streamer.cli.recipe import Recipe, workshop_of
+from streamer.clickfile import sessions_of_file
+from streamer.core.rules import SessionRules
+from streamer.errors import UsageError
+from streamer.replay.options import ReplayOptions, bundles_of
+from streamer.replay.run import replay
+from streamer.replay.stretch import Stretch
+from streamer.replay.training_set import training_sessions
+from streamer.settings import load_settings
+from tests.replay.log import as_set
+
+SETTINGS = load_settings(environ={})
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the sample, scored by two bundles: every session twice in the file."""
+    out = tmp_path_factory.mktemp("rows") / "sessions.parquet"
+    bundles = bundles_of([], SETTINGS) * 2
+    options = ReplayOptions(Stretch(), str(sample.path()), bundles, str(out), 0, 1)
+    replay(SETTINGS, options, lambda _, __: None)
+    return out
+
+
+def test_the_sessions_are_those_of_the_clicks_without_bots(rows: Path) -> None:
+    expected = [s for s in sessions_of_file(sample.path(), SessionRules(), Accounts()) if not s.is_bot]
+    found = list(training_sessions(rows))
+    assert len(found) == 2 * len(expected)  # the same bundle twice can't be told apart
+    assert set(as_set(found)) == set(as_set(expected))
+
+
+def test_too_many_sessions_are_cut_down_to_whole_visitors_always_the_same(rows: Path) -> None:
+    everything = list(training_sessions(rows))
+    some = list(training_sessions(rows, most=200))
+    assert 100 < len(some) <= 200
+    assert some == list(training_sessions(rows, most=200))
+    chosen = {session.visitor_id for session in some}
+    assert some == [session for session in everything if session.visitor_id in chosen]
+
+
+def test_a_training_run_takes_a_replays_file(rows: Path, tmp_path: Path) -> None:
+    recipe = Recipe.of(rows, seed=1, epochs=1, name="x")
+    shop = workshop_of(recipe, tmp_path, SETTINGS, lambda *_: None)
+    taken: list[Session] = [session for split in shop.sessions.values() for session in split]
+    assert as_set(taken) == as_set(training_sessions(rows))
+
+
+def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "other.parquet"
+    pq.write_table(pa.table({"visitor_id": ["a"]}), path)
+    with pytest.raises(UsageError, match="expected what `streamer replay` writes"):
+        list(training_sessions(path))
