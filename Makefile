@@ -2,6 +2,7 @@
 #   make demo    a real Kafka, a worker and sample clicks; intents arrive in the terminal
 #   make test    the whole test suite, the real Kafka included
 #   make lint    formatting, types and the direction of imports
+#   make chaos   the fault suite in full doses: half an hour; ARGS='kill zombie --seed 1' plays some of it
 #   make bench   the benchmarks
 # Another Python: make demo PYTHON=python3.12     Arguments: make demo ARGS=--headless
 
@@ -14,7 +15,7 @@ INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-
   --constraint constraints.txt
 PACKAGES := pyproject.toml constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint chaos bench clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo.stamp
@@ -28,6 +29,9 @@ lint: .venv/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+chaos: .venv/test.stamp
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: .venv/test.stamp
 	$(BIN)/python -m benchmarks $(ARGS)

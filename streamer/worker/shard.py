@@ -150,9 +150,8 @@ class Shard:
         self._reach(KillPoint.BEFORE_OUTPUTS)
         outputs = await self._send_outputs(taken, scored)
         self._reach(KillPoint.BETWEEN_OUTPUTS_AND_MARKER)
-        delivered = await asyncio.gather(
-            *await self._send(self._changelog, ((None, value, []) for value in state)), *outputs
-        )
+        images = await self._send(self._changelog, ((None, value, []) for value in state))
+        delivered = await _all_of([*images, *outputs])
         self._reach(KillPoint.BEFORE_COMMIT)
         await self.producer.commit_transaction()
         self._reach(KillPoint.AFTER_COMMIT)
@@ -225,3 +224,12 @@ class Shard:
         if batch.record_count():
             futures.append(await producer.send_batch(batch, topic, partition=number))
         return futures
+
+
+async def _all_of(futures: list[asyncio.Future[RecordMetadata]]) -> list[RecordMetadata]:
+    """Results of all; raises the first failure once each has ended, so that none goes unheard."""
+    results = await asyncio.gather(*futures, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]

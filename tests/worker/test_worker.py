@@ -9,13 +9,10 @@ import time
 from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 
 from models.bundle import default_bundle
 from streamer.kafka.embedded import EmbeddedKafka
-from streamer.kafka.topics import create_topics, declared_topics
 from streamer.settings import load_settings
-from streamer.worker.kill_points import KillPoint
 from tests.bad_clicks import BAD_CLICKS
 from tests.conftest import FreshSettings
 from tests.worker.live import (
@@ -70,54 +67,6 @@ def test_outputs_are_in_the_partition_of_their_source_with_the_visitor_as_key(
 
 
 TOPIC_MAX_BYTES = 1024 * 1024
-KILLS = (
-    # Four shards claim their partitions with a commit each: the fifth is the first with clicks.
-    (KillPoint.AFTER_COMMIT, 5),
-    (KillPoint.AFTER_FENCING, 2),
-    (KillPoint.DURING_RECOVERY, 2),
-    (KillPoint.BEFORE_SEEK, 2),
-    (KillPoint.BEFORE_OUTPUTS, 5),
-    (KillPoint.BETWEEN_OUTPUTS_AND_MARKER, 5),
-    (KillPoint.BEFORE_COMMIT, 5),
-)
-
-
-def test_killed_again_and_again_in_mid_stream_loses_and_doubles_nothing(
-    fresh_settings: FreshSettings,
-) -> None:
-    settings = fresh_settings({"app.instance_id": "w", "commit.interval_ms": 20})
-    clicks = some_clicks(700, seed=3)
-    messages = as_messages(clicks)
-    set_up(settings)
-    share = len(messages) // (len(KILLS) + 1)
-    for point, passes in KILLS:
-        send(settings, messages[:share])
-        messages = messages[share:]
-        worker = Worker(settings, armed=f"{point}:{passes}")
-        assert worker.end() == -signal.SIGKILL, worker.log
-        assert f"killed at {point}" in worker.log
-    send(settings, messages)
-    worker = Worker(settings, "--drain")
-    assert worker.end() == 0, worker.log
-    assert published(settings) == oracle(clicks)
-
-
-def test_sigterm_commits_and_drains_nothing(fresh_settings: FreshSettings) -> None:
-    settings = fresh_settings({"app.instance_id": "w"})
-    clicks = some_clicks(200, seed=4)
-    set_up(settings)
-    send(settings, as_messages(clicks[: len(clicks) // 2]))
-    worker = Worker(settings)
-    wait_until(lambda: len(published(settings)) > 20)
-    begin = time.monotonic()
-    worker.signal(signal.SIGTERM)
-    assert worker.end() == 0, worker.log
-    assert time.monotonic() - begin < 10
-    reasons = {r["close_reason"] for r in committed(settings, settings.topics.intents).decoded()}
-    assert "drain" not in reasons
-    send(settings, as_messages(clicks[len(clicks) // 2 :]))
-    assert Worker(settings, "--drain").end() == 0
-    assert published(settings) == oracle(clicks)
 
 
 def test_silence_closes_a_session_of_a_live_worker(fresh_settings: FreshSettings) -> None:
@@ -167,27 +116,6 @@ def test_a_topic_with_create_time_is_refused(fresh_settings: FreshSettings) -> N
     assert worker.end() == 1
     assert "message.timestamp.type=CreateTime, expected LogAppendTime" in worker.log
     assert Worker(settings, "--drain").end() == 0
-
-
-def test_state_that_was_deleted_is_refused_by_name(fresh_settings: FreshSettings) -> None:
-    settings = fresh_settings()
-    set_up(settings)
-    send(settings, as_messages(some_clicks(10, seed=7)))
-    assert Worker(settings, "--drain").end() == 0
-
-    async def forget() -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka.bootstrap_servers)
-        await admin.start()
-        await admin.delete_topics([settings.changelog])
-        await admin.close()
-
-    asyncio.run(forget())
-    time.sleep(1)
-    asyncio.run(create_topics(settings.kafka, declared_topics(settings)))
-    worker = Worker(settings)
-    assert worker.end() == 1
-    assert "has no state of partition" in worker.log
-    assert "another app.id" in worker.log
 
 
 def test_records_of_an_aborted_transaction_are_not_clicks(fresh_settings: FreshSettings) -> None:
