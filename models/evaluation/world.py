@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
@@ -92,10 +93,11 @@ def simulated_world(config: SimulatorConfig, cut: Cutter, folder: Path) -> World
     """`folder` holds the clicks while they are cut."""
     simulated = simulate(config)
     folder.mkdir(parents=True, exist_ok=True)
-    clicks = folder / f"clicks-{config.seed}.jsonl.gz"
-    write_table(simulated.clicks(), clicks, level=1)
-    sessions = people(cut(clicks))
-    clicks.unlink()
+    # A folder of its own: several steps may run at once.
+    with TemporaryDirectory(dir=folder) as own:
+        clicks = Path(own) / "clicks.jsonl.gz"
+        write_table(simulated.clicks(), clicks, level=1)
+        sessions = people(cut(clicks))
     return _world(sessions, _outcomes(simulated), list(simulated.sessions()), list(simulated.visitors()))
 
 
