@@ -23,6 +23,15 @@ def stable_hash(text: str) -> int:
     return crc32(text.encode("utf-8", "surrogatepass"))
 
 
+def _is_text(value: str) -> bool:
+    """Whether UTF-8 can hold it: a value with lone surrogates is hashed, never learnt."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class Vocabulary:
     """Values learnt in training, in id order; immutable."""
 
@@ -38,7 +47,7 @@ class Vocabulary:
     def learn(cls, counts: Mapping[str, int], min_count: int, max_size: int) -> Self:
         """The values counted at least `min_count` times, at most `max_size` of them; ties by value."""
         ranked = sorted(Counter(counts).items(), key=lambda item: (-item[1], item[0]))
-        kept = [v for v, n in ranked if n >= min_count and len(v) <= MAX_VALUE_CHARS]
+        kept = [v for v, n in ranked if n >= min_count and len(v) <= MAX_VALUE_CHARS and _is_text(v)]
         return cls(kept[:max_size])
 
     @property

@@ -22,7 +22,8 @@ from models.training.config import TrainConfig
 from models.training.teacher import Float32, Int64, SoftLabels
 
 _BINS = 15
-_LEAST_VARIANCE = 1e-6
+_LEAST_VARIANCE, _LEAST_STD = 1e-4, 0.05
+"""Sessions that are all alike have no spread; without these floors rounding errors would be blown up."""
 
 
 class Head(nn.Module):
@@ -95,11 +96,10 @@ def _set_statistics(head: Head, embeddings: Float32, soft: Float32) -> None:
         [embeddings[labels == k].mean(0) if (labels == k).any() else mean for k in range(soft.shape[1])]
     )
     covariance = LedoitWolf().fit(embeddings - centres[labels]).covariance_
-    # Sessions that are all alike have no spread: the floor keeps the inverse finite.
     precision = np.linalg.inv(covariance + _LEAST_VARIANCE * np.eye(len(mean)))
     whiten = np.linalg.cholesky(precision)
     head.mean.copy_(torch.from_numpy(mean))
-    head.scale.copy_(torch.from_numpy(1 / np.maximum(std, 1e-6)))
+    head.scale.copy_(torch.from_numpy(1 / np.maximum(std, _LEAST_STD)))
     head.whiten.copy_(torch.from_numpy(whiten))
     head.centres.copy_(torch.from_numpy((centres - mean) @ whiten))
 

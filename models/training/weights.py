@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 
@@ -15,5 +18,18 @@ def save_weights(module: torch.nn.Module, path: Path) -> None:
 
 
 def load_weights(module: torch.nn.Module, path: Path) -> None:
-    with np.load(path, allow_pickle=False) as stored:
-        module.load_state_dict({name: torch.from_numpy(stored[name]) for name in stored.files})
+    """Raises ValueError if the file isn't one of this module's weights."""
+    arrays = load_arrays(path)
+    try:
+        module.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    except (RuntimeError, TypeError):
+        raise ValueError(f"{path.name} can't be read: its weights are of another shape") from None
+
+
+def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Raises ValueError if the file isn't one of arrays."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, BadZipFile, AttributeError) as error:
+        raise ValueError(f"{path.name} can't be read ({type(error).__name__})") from None

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from models.training.pretrain import new_encoder, pretrain, shape_of
 from models.training.reference import reference_profile
 from models.training.relabel import EditError, aligned
 from models.training.teacher import Lesson, SoftLabels, Teacher
-from models.training.weights import load_weights, save_weights
+from models.training.weights import load_arrays, load_weights, save_weights
 from schemas.click import Session
 
 Progress = Callable[[str, int, int, str], None]
@@ -57,6 +58,15 @@ _INTENTS = "intents.json"
 
 def _ids(taxonomy: Taxonomy) -> list[str]:
     return [intent.id for intent in taxonomy.intents]
+
+
+@contextmanager
+def _readable(path: Path, step: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError) as error:
+        reason = error if isinstance(error, ValueError) else f"{path.name} can't be read: no {error}"
+        raise TrainingError(f"{path.parent}: {reason}; run the step {step!r} again") from None
 
 
 def silent(_step: str, _done: int, _total: int, _note: str) -> None:
@@ -175,8 +185,8 @@ class Workshop:
 
     def encoder(self) -> Encoder:
         encoder = Encoder(shape_of(self.tokenizer(), self.config))
-        self._require("encoder.npz", "pretrain")
-        load_weights(encoder, self.folder / "encoder.npz")
+        with _readable(path := self._require("encoder.npz", "pretrain"), "pretrain"):
+            load_weights(encoder, path)
         return encoder.eval()
 
     def _parts(self) -> exporting.Parts:
@@ -184,8 +194,8 @@ class Workshop:
         if json.loads(self._read(_INTENTS, "distill")) != _ids(taxonomy):
             raise TrainingError("taxonomy.json has other intents than the head: run the step 'distill' again")
         head = Head(self.config.dim, self.config.head_hidden, len(taxonomy.intents))
-        self._require("head.npz", "distill")
-        load_weights(head, self.folder / "head.npz")
+        with _readable(path := self._require("head.npz", "distill"), "distill"):
+            load_weights(head, path)
         calibration = calibrations.from_json(self._read("calibration.json", "distill"))
         return exporting.Parts(self.tokenizer(), self.encoder(), head.eval(), taxonomy, calibration)
 
@@ -195,7 +205,9 @@ class Workshop:
         made = self._taxonomy(_AS_MADE)
         if taxonomy != made:
             self._note("taxonomy", {**self._notes()["taxonomy"], "edited": "after the teacher, by people"})
-        with np.load(self._require("labels.npz", "taxonomy"), allow_pickle=False) as stored:
+        path = self._require("labels.npz", "taxonomy")
+        with _readable(path, "taxonomy"):
+            stored = load_arrays(path)
             train, validation = (
                 SoftLabels(stored[f"{split}_rows"], stored[split]) for split in ("train", "validation")
             )
