@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -97,3 +99,23 @@ def test_a_bag_counts_its_ids_and_empty_bags_do_not_count() -> None:
     logits = torch.log(torch.tensor([[1e-9, 0.5, 0.25, 0.25], [1e-9, 0.1, 0.1, 0.8]]))
     loss = _bag_loss(logits, torch.tensor([[1, 2, 0], [0, 0, 0]]))
     assert loss.item() == pytest.approx(-(torch.tensor([0.5, 0.25]).log().mean().item()), abs=1e-5)
+
+
+def test_sessions_of_one_click_train_too_even_alone_in_a_batch() -> None:
+    """Where nothing is hidden and nothing can be cut there is nothing to learn, and that is no error."""
+    sessions = [of_length(1)]
+    tokenizer = Tokenizer.fit(sessions, min_count=1)
+    alone = TrainConfig(dim=16, heads=2, hidden=32, epochs=8, batch=1, mask_events=0.1, min_count=1)
+    with deterministic(threads=1):
+        losses = pretrain(Corpus.of(sessions, tokenizer), tokenizer, alone, seeded(0), lambda *_: None).losses
+    assert all(loss["rest"] == 0 for loss in losses)
+
+
+@pytest.mark.parametrize("name", ["masked", "rest", "contrast"])
+def test_an_objective_of_weight_zero_is_not_computed(name: str) -> None:
+    tokenizer, corpus = a_corpus()
+    without = replace(CONFIG, epochs=1, **{f"weight_{name}": 0.0})  # type: ignore[arg-type]
+    with deterministic(threads=1):
+        (losses,) = pretrain(corpus, tokenizer, without, seeded(0), lambda *_: None).losses
+    assert losses[name] == 0.0
+    assert all(loss > 0 for other, loss in losses.items() if other != name)
