@@ -36,6 +36,10 @@ class Permission(Protocol):
     def name(self) -> str: ...
 
     @property
+    def pattern(self) -> str:
+        """`prefixed`: `name` is how names begin."""
+
+    @property
     def operation(self) -> str: ...
 
 
@@ -100,7 +104,8 @@ async def _missing_on_transactional_ids(link: Any, needed: list[Permission]) -> 
 
     missing = []
     for permission in needed:
-        response = await link.send(FindCoordinatorRequest(f"{permission.name}0", _TRANSACTION_COORDINATOR))
+        name = f"{permission.name}0" if permission.pattern == "prefixed" else permission.name
+        response = await link.send(FindCoordinatorRequest(name, _TRANSACTION_COORDINATOR))
         if response.error_code == _TRANSACTIONAL_ID_REFUSED:
             missing.append(permission)
     return missing

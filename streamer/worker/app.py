@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import faust
+from faust.app import BootStrategy
 from faust.transport.drivers import TRANSPORTS
 
 from streamer.kafka.client import ClientArguments
@@ -20,8 +21,16 @@ BUFFERED_BATCHES = 8
 TRANSPORTS.aliases["clickbatch"] = "streamer.worker.transport:BatchTransport"
 
 
+class _Boot(BootStrategy):
+    """Without Faust's own producer: it has no use here, and knows nothing of passwords and certificates."""
+
+    enable_kafka_producer = False
+
+
 class WorkerApp(faust.App):
     """A Faust app that knows how to reach the brokers and which table its clicks go to."""
+
+    BootStrategy = _Boot
 
     client_arguments: ClientArguments
     session_table: SessionTable
