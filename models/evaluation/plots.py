@@ -64,7 +64,8 @@ def learning(result: Json) -> bytes:
     figure, (axes,) = _figure(6.2, 4.0)
     labels = [point["labels"] for point in result["points"]]
     for name in result["points"][0]["micro_f1"]:
-        _band(axes, labels, [point["micro_f1"][name] for point in result["points"]], name)
+        points = [point for point in result["points"] if name in point["micro_f1"]]
+        _band(axes, [p["labels"] for p in points], [p["micro_f1"][name] for p in points], name)
     axes.set_xscale("log")
     axes.set_xticks(labels, [f"{count:,}" for count in labels], fontsize=7)
     axes.minorticks_off()

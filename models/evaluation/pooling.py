@@ -25,7 +25,7 @@ def pooled(by_seed: Sequence[Mapping[str, Resampled]], rng: np.random.Generator)
     picked = rng.integers(len(by_seed), size=(draws, len(by_seed)))
     at = (np.arange(draws)[:, None] + _STRIDE * np.arange(len(by_seed))) % draws
     found = {}
-    for name in by_seed[0]:
+    for name in [each for each in by_seed[0] if all(each in seed for seed in by_seed)]:
         every = np.stack([seed[name].draws for seed in by_seed])
         value = float(np.mean([seed[name].value for seed in by_seed]))
         found[name] = Resampled(value, every[picked, at].mean(axis=1))

@@ -22,10 +22,12 @@ from models.evaluation.laboratory import Json, Laboratory
 from models.evaluation.pooling import versus
 from models.evaluation.protocol import ORACLE, compared, measure_conversions, resample_rows
 from models.evaluation.splits import Ints, Split, split_by_visitor
-from models.evaluation.steps_main import TREES, measure_tasks, resample_tasks, session_features
+from models.evaluation.steps_main import measure_tasks, resample_tasks, session_features
 from models.evaluation.world import World
 
+TREES = "bag_trees"
 FEW_LABELS = 2_000
+"""Trees are fitted on up to so many; with more they cost minutes, and no longer differ much."""
 LABEL_COUNTS = (250, 500, 1_000, 2_000, 5_000, 10_000)
 LABEL_DRAWS = 2
 """Each with other labelled visitors; figures are means over them."""
@@ -33,6 +35,8 @@ RATES = (4e-3,)
 """Learning rates tried besides the encoder's own; the best on validation visitors is taken."""
 VALIDATION_SHARE = 0.2
 
+ABLATION_EPOCHS = 2
+"""Of nineteen encoders, compared with each other alone."""
 FULL = "full"
 OBJECTIVES = ("masked", "rest", "contrast")
 MODALITIES: Mapping[str, tuple[str, ...]] = {
@@ -115,7 +119,8 @@ def ablations(lab: Laboratory) -> Json:
             },
         }
 
-    config = {**_config(lab), "variants": [[name, *each] for name, each in _variants().items()]}
+    variants = [[name, *each] for name, each in _variants().items()]
+    config = {**_config(lab), "variants": variants, "epochs": ABLATION_EPOCHS}
     return lab.ledger.result("ablations", config, compute)
 
 
@@ -123,11 +128,13 @@ def _variant(lab: Laboratory, name: str, overrides: Json, hidden: tuple[str, ...
     seed = lab.scale.seeds[0]
 
     def compute() -> dict[str, Any]:
-        chosen = trained.train_config({"seed": seed, "epochs": lab.scale.short_epochs, **overrides})
+        chosen = trained.train_config({"seed": seed, "epochs": ABLATION_EPOCHS, **overrides})
         values = trained.embeddings(lab.world(seed).sessions, lab.small(seed), chosen, hidden)
         return {"embedding": values.astype(np.float32)}
 
-    found = lab.ledger.arrays("ablation", {**_config(lab), "variant": name}, compute)
+    found = lab.ledger.arrays(
+        "ablation", {**_config(lab), "variant": name, "epochs": ABLATION_EPOCHS}, compute
+    )
     values: Floats = found["embedding"].astype(np.float64)
     return values
 
@@ -178,9 +185,10 @@ def _config(lab: Laboratory) -> Json:
 def _conversions(
     lab: Laboratory, world: World, features: Mapping[str, Floats], split: Split
 ) -> dict[str, Resampled]:
-    """The bag with trees besides, the floor and the oracle; always on the same draws of visitors."""
+    """The floor, the oracle and with few labels the bag with trees; always on the same draws of visitors."""
     tables = {name: [world.conversion_features(name, values)] for name, values in features.items()}
-    tables[TREES] = [world.conversion_features(TREES, features["bag"])]
+    if len(split.train) <= FEW_LABELS:
+        tables[TREES] = [world.conversion_features(TREES, features["bag"])]
     tables[ORACLE] = [world.conversion_features(ORACLE, world.oracle)]
     found = measure_conversions(world.conversions, world.conversion_floor, tables, split, (TREES,))
     rng = np.random.default_rng(0)

@@ -44,7 +44,6 @@ BOTH_TASKS = (
     "embedding_and_keyless",
     "bag",
 )
-TREES = "bag_trees"
 
 
 def main_table(lab: Laboratory) -> Json:
@@ -65,9 +64,7 @@ def main_table(lab: Laboratory) -> Json:
             },
             "embedding_versus": {
                 "log_loss": versus(tiles, "log_loss", "embedding", BOTH_TASKS[1:]),
-                "micro_f1": versus(
-                    conversions, "micro_f1", "embedding", [*BOTH_TASKS[1:], TREES, *_curve_names()]
-                ),
+                "micro_f1": versus(conversions, "micro_f1", "embedding", [*BOTH_TASKS[1:], *_curve_names()]),
             },
             "teacher_curve": _teacher_curve(conversions),
         }
@@ -140,10 +137,7 @@ def session_features(lab: Laboratory, seed: int) -> dict[str, Floats]:
 
 
 def measure_tasks(
-    world: World,
-    tiles: Mapping[str, Floats],
-    conversions: Mapping[str, Floats],
-    boosted: tuple[str, ...] = (),
+    world: World, tiles: Mapping[str, Floats], conversions: Mapping[str, Floats]
 ) -> tuple[ByMetric, ByMetric]:
     """Both tasks by visitors; the oracle is added to the contenders of each."""
     of_tiles = {name: [world.tile_features(name, values)] for name, values in tiles.items()}
@@ -154,9 +148,7 @@ def measure_tasks(
     conversion_split = split_by_visitor(world.conversions.decisions.visitor_ids)
     return (
         measure_tiles(world.tiles, len(world.outcomes.tiles()), world.tile_floor, of_tiles, tile_split),
-        measure_conversions(
-            world.conversions, world.conversion_floor, of_conversions, conversion_split, boosted
-        ),
+        measure_conversions(world.conversions, world.conversion_floor, of_conversions, conversion_split),
     )
 
 
@@ -176,8 +168,7 @@ def _draws_of(lab: Laboratory, seed: int) -> tuple[dict[str, Resampled], dict[st
         world, features = lab.world(seed), session_features(lab, seed)
         for_tiles = {name: features[name] for name in BOTH_TASKS}
         for_conversions = {name: features[name] for name in (*BOTH_TASKS, *_curve_names())}
-        for_conversions[TREES] = features["bag"]
-        found = measure_tasks(world, for_tiles, for_conversions, (TREES,))
+        found = measure_tasks(world, for_tiles, for_conversions)
         tiles, conversions = resample_tasks(world, found, seed, lab.scale.draws)
         return {
             **{f"tiles/{name}": each for name, each in as_arrays(tiles).items()},

@@ -86,7 +86,9 @@ def _scores(
     place = ranking.features[:, :, FEATURES.index("place")]
     last = ranking.features[:, :, FEATURES.index("is_last")]
     popularity = ranking.features[:, :, FEATURES.index("popularity")]
-    scores = {"popularity": popularity, "order_shown": -place, BASELINE: last * SHOWN - place}
+    # Where two are as popular, the one shown first.
+    by_popularity = popularity - place / (1_000.0 * SHOWN)
+    scores = {"popularity": by_popularity, "order_shown": -place, BASELINE: last * SHOWN - place}
     settings: dict[str, Any] = {}
     inputs = {
         TREES: ranking.features,
