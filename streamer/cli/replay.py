@@ -14,6 +14,7 @@ import typer
 
 from streamer.cli.lazy import new_app
 from streamer.cli.output import say
+from streamer.errors import UsageError
 
 app = new_app()
 
@@ -41,6 +42,14 @@ def replay(
     out: Annotated[
         str | None, typer.Option("--out", metavar="FILE.parquet|topic:NAME|-", help="Where sessions go.")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE.html", help="Compare the bundles; JSON beside the page."),
+    ] = None,
+    outcomes: Annotated[
+        Path | None,
+        typer.Option("--outcomes", metavar="FILE", help="With --report: what visitors did, as JSON lines."),
+    ] = None,
     speed: Annotated[
         float, typer.Option("--speed", min=0, metavar="0|1|N", help="0: at once; N: N times as it arrived.")
     ] = 0,
@@ -59,14 +68,38 @@ def replay(
 
     stretch = stretch_of(start, end, int(time.time() * 1000))
     settings = ctx.obj.settings()
+    if report is not None:
+        out = _rows_for(report, out, bundle or [])
+    elif outcomes is not None:
+        raise UsageError("--outcomes: expected with --report FILE.html")
     options = ReplayOptions(stretch, source, bundles_of(bundle or [], settings), out, speed, processes)
     with progress() as show:
         summary = run(settings, options, show).as_dict()
+    if report is not None:
+        _write_report(report, str(out), summary, outcomes)
     told = orjson.dumps(summary).decode() if json else _told(summary)
     if out == "-":
         say(told)  # standard output has the sessions
     else:
         print(told, flush=True)
+
+
+def _rows_for(report: Path, out: str | None, bundles: list[Path]) -> str:
+    """The file that a report is made of; beside it unless another was asked for."""
+    if report.suffix != ".html":
+        raise UsageError(f"--report {report}: expected FILE.html")
+    if len(bundles) < 2:
+        raise UsageError("--report: expected at least two --bundle to compare")
+    if out is not None and not out.endswith(".parquet"):
+        raise UsageError(f"--report with --out {out}: expected --out FILE.parquet, of which it is made")
+    return out or str(report.with_suffix(".parquet"))
+
+
+def _write_report(report: Path, rows: str, summary: dict[str, Any], outcomes: Path | None) -> None:
+    from streamer.backtest.report import backtest, write_report
+
+    beside = write_report(backtest(Path(rows), summary, outcomes), report)
+    say(f"report written to {report} and {beside}")
 
 
 @contextmanager

@@ -34,6 +34,8 @@ _INTENT_FIELDS = [
     pa.field("label", _TEXT),
     pa.field("parent", _TEXT),
     pa.field("probability", pa.float32()),
+    pa.field("parent_probability", pa.float32()),
+    pa.field("presence", pa.float32()),
 ]
 _SESSION_TYPES = {
     "started_at": _MS,

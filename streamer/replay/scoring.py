@@ -9,6 +9,7 @@ from typing import NamedTuple
 from models.bundle import Bundle, load_bundle
 from models.scorer import Scored, ScoreError, Scorer
 from schemas.click import Session
+from streamer.errors import UsageError
 from streamer.outputs import RecordWriter, SessionRecords
 
 
@@ -38,8 +39,13 @@ class Bench:
 
     @classmethod
     def load(cls, paths: Iterable[Path], rules_version: str) -> Bench:
-        """Raises BundleError."""
-        return cls([load_bundle(path) for path in paths], rules_version)
+        """Raises BundleError, and UsageError for a bundle that is named twice."""
+        bundles = [load_bundle(path) for path in paths]
+        versions = [bundle.model_version for bundle in bundles]
+        for version in versions:
+            if versions.count(version) > 1:
+                raise UsageError(f"--bundle: {version} is named twice; expected different bundles")
+        return cls(bundles, rules_version)
 
     @property
     def model_versions(self) -> list[str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import orjson
 import pytest
 
+from models.bundle import default_bundle
 from schemas.click import Session
 from streamer import sample
 from streamer.accounts import Accounts
@@ -13,7 +16,7 @@ from streamer.cli.recipe import Recipe, workshop_of
 from streamer.clickfile import sessions_of_file
 from streamer.core.rules import SessionRules
 from streamer.errors import UsageError
-from streamer.replay.options import ReplayOptions, bundles_of
+from streamer.replay.options import ReplayOptions
 from streamer.replay.run import replay
 from streamer.replay.stretch import Stretch
 from streamer.replay.training_set import training_sessions
@@ -23,12 +26,21 @@ from tests.replay.log import as_set
 SETTINGS = load_settings(environ={})
 
 
+def renamed_bundle(folder: Path) -> Path:
+    """The default bundle under another name: the same results, another model_version."""
+    shutil.copytree(default_bundle(), folder)
+    manifest = orjson.loads((folder / "manifest.json").read_bytes())
+    (folder / "manifest.json").write_bytes(orjson.dumps(manifest | {"name": "other"}))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the sample, scored by two bundles: every session twice in the file."""
-    out = tmp_path_factory.mktemp("rows") / "sessions.parquet"
-    bundles = bundles_of([], SETTINGS) * 2
-    options = ReplayOptions(Stretch(), str(sample.path()), bundles, str(out), 0, 1)
+    folder = tmp_path_factory.mktemp("rows")
+    out = folder / "sessions.parquet"
+    bundles = [default_bundle(), renamed_bundle(folder / "other")]
+    options = ReplayOptions(Stretch(), str(sample.path()), tuple(bundles), str(out), 0, 1)
     replay(SETTINGS, options, lambda _, __: None)
     return out
 
@@ -36,8 +48,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_sessions_are_those_of_the_clicks_without_bots(rows: Path) -> None:
     expected = [s for s in sessions_of_file(sample.path(), SessionRules(), Accounts()) if not s.is_bot]
     found = list(training_sessions(rows))
-    assert len(found) == 2 * len(expected)  # the same bundle twice can't be told apart
-    assert set(as_set(found)) == set(as_set(expected))
+    assert as_set(found) == as_set(expected)
 
 
 def test_too_many_sessions_are_cut_down_to_whole_visitors_always_the_same(rows: Path) -> None:
@@ -64,3 +75,9 @@ def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"visitor_id": ["a"]}), path)
     with pytest.raises(UsageError, match="expected what `streamer replay` writes"):
         list(training_sessions(path))
+
+
+def test_a_bundle_that_is_named_twice_is_a_wrong_call(tmp_path: Path) -> None:
+    options = ReplayOptions(Stretch(), str(sample.path()), (default_bundle(), default_bundle()), None, 0, 1)
+    with pytest.raises(UsageError, match="named twice"):
+        replay(SETTINGS, options, lambda _, __: None)

@@ -1,0 +1,113 @@
+"""Which bundle serves better, from outcomes; nothing that was not known yet may help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from models.evaluation.features import LeakError, join_tables
+from models.evaluation.rows import Outcomes, SessionTable, session_features, tile_rows
+from streamer.backtest.outcomes import read_outcomes
+from streamer.backtest.page import page
+from streamer.backtest.report import backtest
+from streamer.backtest.tasks import measure
+from streamer.errors import UsageError
+from tests.backtest.made import HOUR_MS, a_row, a_summary, write
+
+TILES = ["cards", "loans", "homes", "funds"]
+
+
+def written(path: Path, lines: list[dict[str, Any]]) -> Path:
+    path.write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    return path
+
+
+def a_world(tmp_path: Path, visitors: int = 900) -> tuple[Path, Path]:
+    """Each visitor wants one thing, and acts on it an hour after the session closed; bundle `good` knows
+    what it is four times in five, bundle `bad` knows nothing."""
+    chance = np.random.default_rng(5)
+    rows, lines = [], []
+    for n in range(visitors):
+        wanted = int(chance.integers(len(TILES)))
+        seen = wanted if chance.random() < 0.8 else int(chance.integers(len(TILES)))
+        good = np.eye(len(TILES))[seen] + chance.normal(size=len(TILES)) * 0.1
+        for model, vector in (("good", good), ("bad", chance.normal(size=len(TILES)))):
+            label = TILES[int(np.argmax(vector))]
+            rows.append(a_row(f"s{n}", model, label, visitor_id=f"v{n}", embedding=vector.tolist()))
+        at = 11 * HOUR_MS + n
+        shown = chance.permutation(TILES).tolist()
+        lines.append({"visitor_id": f"v{n}", "time": at, "tiles": shown, "clicked": TILES[wanted]})
+        if chance.random() < 0.5:
+            lines.append({"visitor_id": f"v{n}", "time": at + 5, "outcome": TILES[wanted]})
+    return write(tmp_path / "rows.parquet", rows), written(tmp_path / "outcomes.jsonl", lines)
+
+
+def test_a_good_bundle_is_told_from_a_bad_one_with_intervals(tmp_path: Path) -> None:
+    rows, outcomes = a_world(tmp_path)
+    document = backtest(rows, a_summary("bad", "good"), outcomes)
+    found = document["outcomes"]
+    for task, metric in (("tiles", "macro_recall_at_1"), ("conversions", "micro_f1")):
+        for kind in ("embedding", "intents"):
+            change = found[task]["metrics"][metric][f"good {kind}"]["against_first"]
+            assert change["low"] > 0.1, (task, kind, change)
+            assert change["p_holm"] < 0.01
+    assert found["tiles"]["metrics"]["log_loss"]["good embedding"]["against_first"]["high"] < 0
+    assert "against_first" not in found["tiles"]["metrics"]["log_loss"]["bad embedding"]
+    assert "good embedding" in page(document)
+
+
+def test_too_few_rows_are_said_and_not_measured(tmp_path: Path) -> None:
+    rows, outcomes = a_world(tmp_path, visitors=30)
+    found = measure(rows, ["bad", "good"], read_outcomes(outcomes), seed=1)
+    assert "expected at least" in found["tiles"]["skipped"]
+
+
+def outcomes_at(time: int) -> Outcomes:
+    user = {
+        "user_id": "v",
+        "linked_visitor_id": "v",
+        "age": 0,
+        "tenure_months": 0,
+        "device": "",
+        "holdings": [],
+    }
+    return Outcomes([user], [{"user_id": "v", "time": time, "tiles": ["a", "b"], "clicked": "a"}], [])
+
+
+@pytest.mark.parametrize(
+    ("at", "rows"), [(9 * HOUR_MS + 60_001, 0), (10 * HOUR_MS, 0), (10 * HOUR_MS + 1, 1)]
+)
+def test_a_session_that_ended_but_had_not_closed_helps_nobody(at: int, rows: int) -> None:
+    table = SessionTable(("v",), np.array([9 * HOUR_MS]), np.array([10 * HOUR_MS]))
+    assert len(tile_rows(outcomes_at(at), table).decisions.at) == rows
+
+
+def test_a_join_on_the_sessions_end_would_be_caught_as_a_leak() -> None:
+    """The mistake that this product's users would make first: `ended_at` in place of `closed_at`."""
+    closed = SessionTable(("v",), np.array([9 * HOUR_MS]), np.array([10 * HOUR_MS]))
+    ended = SessionTable(("v",), np.array([9 * HOUR_MS]), np.array([9 * HOUR_MS + 60_000]))
+    decisions = tile_rows(outcomes_at(9 * HOUR_MS + 120_000), ended).decisions
+    features = session_features("embedding", np.ones((1, 2)), closed, decisions)
+    with pytest.raises(LeakError, match="expected known before decided"):
+        join_tables([features], decisions.at)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"visitor_id": "v", "time": 1},
+        {"visitor_id": "v", "time": 1, "tiles": ["a"], "clicked": "b"},
+        {"visitor_id": "v", "time": "soon", "outcome": "a"},
+        {"time": 1, "outcome": "a"},
+        {"visitor_id": "v", "time": 1, "tiles": ["a", "b", "c"], "clicked": None},
+    ],
+)
+def test_a_broken_outcome_is_refused_by_its_line(tmp_path: Path, line: dict[str, Any]) -> None:
+    sound = {"visitor_id": "v", "time": "2025-01-01T00:00:00Z", "tiles": ["a", "b"], "clicked": None}
+    path = written(tmp_path / "o.jsonl", [sound, line])
+    with pytest.raises(UsageError, match="line 2"):
+        read_outcomes(path)
