@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import signal
 from collections.abc import Sequence
@@ -76,7 +75,7 @@ async def run_worker(
     log.info("worker_started", app_id=settings.app.id, model_version=scorer.bundle.model_version)
     looking = asyncio.create_task(watch.look_regularly())
     try:
-        await _until_done(app, table, stop)
+        await _until_done(app, table, watch, stop)
     finally:
         looking.cancel()
         await _shut_down(app, table)
@@ -92,7 +91,7 @@ def _refuse_unbuilt(settings: Settings) -> None:
         raise UsageError("model.shadow_bundle is set, but shadow scoring is not built yet: unset it")
 
 
-async def _until_done(app: WorkerApp, table: SessionTable, stop: asyncio.Event) -> None:
+async def _until_done(app: WorkerApp, table: SessionTable, watch: Watch, stop: asyncio.Event) -> None:
     waits = [
         asyncio.ensure_future(waited)
         for waited in (stop.wait(), table.drained.wait(), app.wait_until_stopped(), table.failed)
@@ -105,16 +104,16 @@ async def _until_done(app: WorkerApp, table: SessionTable, stop: asyncio.Event) 
     if table.failed.done():
         table.failed.result()
     if app.crashed:
+        watch.check_not_replaced()  # which the client takes for an error that it doesn't know
         raise app.crash_reason or RuntimeError("the Faust app ended by itself")
 
 
 async def _shut_down(app: WorkerApp, table: SessionTable) -> None:
     app.consumer.stop_flow()
     app.flow_control.suspend()
-    with contextlib.suppress(Exception):
-        await asyncio.wait_for(table.shutdown(), 5)
-    with contextlib.suppress(Exception):
-        await asyncio.wait_for(app.stop(), 4)
+    for stopping, seconds in ((table.shutdown(), 5), (app.stop(), 4)):
+        # Not wait_for: it would wait on for ever where a client swallows its cancellation.
+        await asyncio.wait({asyncio.ensure_future(stopping)}, timeout=seconds)
 
 
 def _parts(settings: Settings, scorer: Scorer, start: Start, reach: Reach) -> ShardParts:

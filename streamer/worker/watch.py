@@ -56,19 +56,19 @@ class Watch:
         return not_ready(self.standing(), self._limits)
 
     async def look_regularly(self) -> None:
-        """Until cancelled. Ends the worker when another has taken its place in the group."""
+        """Until cancelled; a stall is seen only by looking."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             self.standing()
-            consumer = self._table.consumer
-            if consumer is not None and consumer.membership.replaced:
-                instance = self._settings.app.instance_id
-                self._table.fail(
-                    ReplacedError(
-                        f"another worker has joined group {self._settings.app.id} as app.instance_id="
-                        f"{instance}: give each worker a name of its own"
-                    )
-                )
+
+    def check_not_replaced(self) -> None:
+        """Raises ReplacedError if another worker has taken this one's place in the group."""
+        consumer, app = self._table.consumer, self._settings.app
+        if consumer is not None and consumer.membership.replaced:
+            raise ReplacedError(
+                f"another worker has joined group {app.id} as app.instance_id={app.instance_id}: give each "
+                "worker a name of its own"
+            )
 
     def _lag(self, number: int, position: int) -> int:
         consumer = self._table.consumer

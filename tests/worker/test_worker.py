@@ -187,3 +187,18 @@ def test_a_setting_that_would_do_nothing_is_refused(fresh_settings: FreshSetting
     worker = Worker(fresh_settings({"emit.early_every_s": 5}))
     assert worker.end(30) == 2
     assert "emit.early_every_s" in worker.log
+
+
+def test_of_two_workers_with_one_instance_id_the_newer_stays(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings({"app.instance_id": "twin"})
+    set_up(settings)
+    older = Worker(settings)
+    older.wait_for("shards_open")
+    newer = Worker(settings)
+    assert older.end() == 1
+    assert "another worker has joined group" in older.log
+    newer.wait_for("shards_open")
+    send(settings, as_messages(some_clicks(30, seed=10)))
+    wait_until(lambda: published(settings))
+    newer.signal(signal.SIGTERM)
+    assert newer.end() == 0, newer.log
