@@ -10,7 +10,7 @@ from streamer.decode import Arrived
 from streamer.partition import Record
 from streamer.replay.source import Portion, Source
 
-STEP_S = 0.1
+STEP_S = 0.125
 """How often it is looked at what is due."""
 
 

@@ -1,0 +1,182 @@
+"""What verify calls equal, what it names as a difference, and what it leaves out with a reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from schemas.click import Session
+from streamer.core.rules import SessionRules
+from streamer.replay.comparison import Compared, Comparison
+from streamer.replay.digests import OutputDigests, Print, print_of
+from streamer.replay.live import Key, Published
+from streamer.replay.stretch import Chains, Stretch, TornSpans
+
+RULES = SessionRules()
+GAP = RULES.gap_ms
+START = 10**12
+PRINT = Print(b"1" * 16, b"2" * 16)
+OTHER = Print(b"3" * 16, b"2" * 16)
+
+
+def a_session(name: str, start: int = START, closed_at: int = START + GAP) -> Session:
+    return Session(name, f"v-{name}", None, start, start, closed_at, 1, "gap", False, [])
+
+
+def live(*sessions: Session, found: Print = PRINT, **fields: Any) -> dict[Key, Published]:
+    return {
+        (s.session_id, s.closed_at): Published(
+            **{
+                "session_id": s.session_id,
+                "visitor_id": s.visitor_id,
+                "started_at": s.started_at,
+                "ended_at": s.ended_at,
+                "closed_at": s.closed_at,
+                "close_reason": "gap",
+                "model_version": "m",
+                "rules_version": "r",
+                "prints": {"embeddings": [found], "intents": [found]},
+                **fields,
+            }
+        )
+        for s in sessions
+    }
+
+
+def compared(
+    published: dict[Key, Published],
+    *replayed: Session,
+    unread_until_ms: int | None = None,
+    torn: tuple[Session, ...] = (),
+    **options: Any,
+) -> Compared:
+    spans = TornSpans(GAP)
+    for session in torn:
+        spans.add(session)
+    comparison = Comparison(
+        published, Stretch(), Chains(unread_until_ms, RULES), spans, "r", ["m"], **options
+    )
+    for session in replayed:
+        comparison.add(session, {"m": {"embeddings": PRINT, "intents": PRINT}})
+    return comparison.finish()
+
+
+ONE, TWO = a_session("one"), a_session("two")
+
+
+def test_the_same_records_are_equal_and_so_are_their_digests() -> None:
+    found = compared(live(ONE, TWO), TWO, ONE)
+    assert (found.state, found.sessions, found.counts) == ("equal", 2, {})
+    assert found.live.as_dict() == found.replayed.as_dict()
+    assert found.live.as_dict()["intents"]["count"] == 2
+
+
+def test_a_session_that_live_lacks_is_missing() -> None:
+    found = compared(live(ONE), ONE, TWO)
+    assert (found.state, found.named) == ("different", {"missing": ["two"]})
+    assert found.live.as_dict() != found.replayed.as_dict()
+
+
+def test_a_session_that_only_live_has_is_extra() -> None:
+    found = compared(live(ONE, TWO), ONE)
+    assert (found.state, found.named) == ("different", {"extra": ["two"]})
+
+
+def test_a_session_of_other_contents_is_different() -> None:
+    found = compared(live(ONE, found=OTHER), ONE)
+    assert found.named == {"different": ["one"]}
+    live_side, replay_side = found.live.as_dict()["intents"], found.replayed.as_dict()["intents"]
+    assert live_side["record"] != replay_side["record"]
+    assert live_side["content"] == replay_side["content"]
+
+
+def test_a_session_that_closed_at_another_time_is_different() -> None:
+    found = compared(live(a_session("one", closed_at=START + GAP + 1)), ONE)
+    assert found.named == {"different": ["one"]}
+
+
+def test_a_session_that_live_published_twice_is_told() -> None:
+    published = live(ONE)
+    for prints in published["one", ONE.closed_at].prints.values():
+        prints.append(PRINT)
+    assert compared(published, ONE).named == {"twice": ["one"]}
+    # A click sent again after an end event gives two sessions of the same id, live and in the replay.
+    published = live(ONE)
+    for prints in published["one", ONE.closed_at].prints.values():
+        prints.append(PRINT)
+    assert compared(published, ONE, ONE).state == "equal"
+
+
+def test_a_session_that_lacks_one_of_its_records_is_different() -> None:
+    published = live(ONE)
+    published["one", ONE.closed_at].prints["intents"].clear()
+    assert compared(published, ONE).named == {"different": ["one"]}
+
+
+def test_what_live_has_still_to_publish_is_left_out() -> None:
+    found = compared(live(ONE), ONE, TWO, unpublished=["two"])
+    assert (found.state, found.undetermined) == ("equal", {"not published yet": 1})
+
+
+def test_visitors_who_were_erased_are_left_out_on_both_sides() -> None:
+    found = compared(live(ONE), TWO, erased=["v-one", "v-two"])
+    assert found.state == "equal"
+    assert sum(found.undetermined.values()) == 2
+
+
+def test_other_rules_make_a_partition_incomparable() -> None:
+    found = compared(live(ONE, rules_version="old"), TWO)
+    assert found.state == "undetermined"
+    assert "were cut by rules old" in found.blockers[0]
+
+
+def test_a_bundle_that_is_not_at_hand_is_named_and_its_sessions_left_out() -> None:
+    found = compared(live(ONE, model_version="old@1") | live(TWO), ONE, TWO)
+    assert (found.state, found.counts, found.sessions) == ("undetermined", {}, 1)
+    assert "made by bundle old@1" in found.blockers[0]
+
+
+@pytest.mark.parametrize("side", ["live", "replay"])
+def test_sessions_that_may_have_begun_before_are_no_difference(side: str) -> None:
+    published = live(ONE) if side == "live" else {}
+    replayed = () if side == "live" else (ONE,)
+    found = compared(published, *replayed, torn=(a_session("torn", START - GAP),))
+    assert found.state == "different"  # another visitor's session says nothing about this one
+    mine = Session(**{**{f: getattr(ONE, f) for f in ONE.__struct_fields__}, "started_at": START - GAP})
+    found = compared(published, *replayed, torn=(mine,))
+    assert found.state == "equal"
+    assert sum(found.undetermined.values()) == 1
+
+
+def test_live_sessions_near_the_first_record_that_was_read_are_undetermined() -> None:
+    certain_after = START - GAP - RULES.max_future_ms - 1
+    assert compared(live(ONE), unread_until_ms=certain_after).state == "different"
+    found = compared(live(ONE), unread_until_ms=certain_after + 1)
+    assert (found.state, sum(found.undetermined.values())) == ("equal", 1)
+
+
+def test_digests_go_on_from_what_was_stored() -> None:
+    whole, begun = OutputDigests(), OutputDigests()
+    bodies = [bytes([n]) * 40 for n in range(2, 12, 2)]
+    for body in bodies:
+        whole.add_print("intents", Print(body[:16], body[:16]))
+    for body in bodies[:2]:
+        begun.add_print("intents", Print(body[:16], body[:16]))
+    resumed = OutputDigests(begun.as_dict())
+    for body in bodies[2:]:
+        resumed.add_print("intents", Print(body[:16], body[:16]))
+    assert resumed.as_dict() == whole.as_dict()
+
+
+def test_the_content_digest_knows_no_closing_time() -> None:
+    from schemas import codec
+
+    fields = codec.schema("session_intent")["fields"]
+    record: dict[str, Any] = {
+        f["name"]: {"string": "x", "long": 1, "int": 1, "boolean": True}.get(str(f["type"])) for f in fields
+    }
+    record["intents"] = []
+    one, other = (codec.encode_body("session_intent", record | {"closed_at": at}) for at in (1, 2))
+    assert print_of("intents", one).content == print_of("intents", other).content
+    assert print_of("intents", one).record != print_of("intents", other).record
