@@ -1,6 +1,6 @@
 """trivago: ranking of the hotels shown, tested on the second half of the time.
 
-Baselines: popularity, the order shown, the hotel touched last and then the order shown. Ours: boosted trees
+Baselines: popularity (ties count half), the order shown, the hotel touched last and then the order shown. Ours: boosted trees
 over what is known of each hotel, with and without what the encoder, pretrained on the first half, adds.
 """
 
@@ -86,9 +86,7 @@ def _scores(
     place = ranking.features[:, :, FEATURES.index("place")]
     last = ranking.features[:, :, FEATURES.index("is_last")]
     popularity = ranking.features[:, :, FEATURES.index("popularity")]
-    # Where two are as popular, the one shown first.
-    by_popularity = popularity - place / (1_000.0 * SHOWN)
-    scores = {"popularity": by_popularity, "order_shown": -place, BASELINE: last * SHOWN - place}
+    scores = {"popularity": popularity, "order_shown": -place, BASELINE: last * SHOWN - place}
     settings: dict[str, Any] = {}
     inputs = {
         TREES: ranking.features,
