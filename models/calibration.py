@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from models.encoded import Float32
 from schemas.click import Session
@@ -27,6 +28,9 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_novelty: float
     """Squared Mahalanobis distance to the nearest intent's sessions."""
     min_clicks: int
+    presence_slope: float | None = None
+    """With the offset: log odds of an intent's probability to log odds that the session shows it at all."""
+    presence_offset: float | None = None
 
     def probabilities(self, logits: Float32) -> Float32:
         """[N, K] softmax, row by row: a row's result doesn't depend on the others."""
@@ -36,6 +40,14 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         result: Float32 = (weight / weight.sum(1, keepdims=True)).astype(np.float32)
         return result
 
+    def presence(self, probabilities: Float32) -> Float32 | None:
+        """[N, K]: how likely each intent is among those that a session shows; None if never fitted."""
+        if self.presence_slope is None or self.presence_offset is None:
+            return None
+        odds = self.presence_slope * log_odds(probabilities) + self.presence_offset
+        result: Float32 = (1 / (1 + np.exp(-odds))).astype(np.float32)
+        return result
+
     def reason_to_abstain(self, session: Session, novelty: float, probability: float) -> AbstainReason | None:
         """`probability` is that of the likeliest intent."""
         if session.event_count < self.min_clicks and not any(c.search_query for c in session.clicks):
@@ -43,6 +55,13 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not novelty <= self.max_novelty:
             return "novel"
         return "ambiguous" if probability < self.min_probability else None
+
+
+def log_odds(probabilities: Float32) -> npt.NDArray[np.float64]:
+    """Of probabilities no nearer to 0 and 1 than a millionth."""
+    p = np.clip(probabilities.astype(np.float64), 1e-6, 1 - 1e-6)
+    found: npt.NDArray[np.float64] = np.log(p) - np.log1p(-p)
+    return found
 
 
 def to_json(calibration: Calibration) -> str:
@@ -65,4 +84,7 @@ def from_json(text: str | bytes) -> Calibration:
         value = getattr(calibration, name)
         if not lowest <= value <= highest:
             raise ValueError(f"calibration: {name} is {value}, expected {lowest} to {highest}")
+    presence = calibration.presence_slope, calibration.presence_offset
+    if presence != (None, None) and not all(each is not None and abs(each) <= 100 for each in presence):
+        raise ValueError(f"calibration: presence is {presence}, expected two numbers of -100 to 100 or none")
     return calibration

@@ -28,6 +28,9 @@ class ScoredIntent(msgspec.Struct, frozen=True):
     parent: str
     """Id of the parent intent."""
     probability: float
+    parent_probability: float | None = None
+    presence: float | None = None
+    """How likely the session shows this intent at all, beside others or not; None: the bundle can't tell."""
 
 
 class Scored(msgspec.Struct, frozen=True):
@@ -57,6 +60,8 @@ class Scorer:
         self.bundle = bundle
         self._seen = seen
         self._intents = [(i.id, i.label, i.parent) for i in bundle.taxonomy.intents]
+        parents = [parent.id for parent in bundle.taxonomy.parents]
+        self._parent_of = [parents.index(i.parent) for i in bundle.taxonomy.intents]
         self._lock = Lock()
 
     def score(self, sessions: Sequence[Session]) -> list[Scored | ScoreError]:
@@ -112,6 +117,11 @@ class Scorer:
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :BEST]
         finite = np.isfinite(np.c_[outputs.embeddings, probabilities]).all(1).tolist()
         ranked = np.take_along_axis(probabilities, best, 1).tolist()
+        of_parents = np.take_along_axis(self._of_parents(probabilities), best, 1).tolist()
+        shown = calibration.presence(probabilities)
+        presence = [[None] * best.shape[1]] * len(best)
+        if shown is not None:
+            presence = np.take_along_axis(shown, best, 1).tolist()
         places = encoded.rows.tolist()
         reasons = [
             calibration.reason_to_abstain(sessions[i], float(outputs.novelty[row]), ranked[row][0])
@@ -124,10 +134,8 @@ class Scorer:
                 results[i] = _failed(sessions[i], "its embedding is not finite")
                 continue
             reason = reasons[row]
-            intents = [
-                ScoredIntent(*self._intents[int(k)], p)
-                for k, p in zip(best[row].tolist(), ranked[row], strict=True)
-            ]
+            of_row = zip(best[row].tolist(), ranked[row], of_parents[row], presence[row], strict=True)
+            intents = [ScoredIntent(*self._intents[k], *numbers) for k, *numbers in of_row]
             results[i] = Scored(
                 embedding=outputs.embeddings[row],
                 intents=intents,
@@ -135,6 +143,14 @@ class Scorer:
                 abstained=reason is not None,
                 abstain_reason=reason,
             )
+
+    def _of_parents(self, probabilities: Float32) -> Float32:
+        """[N, K]: of each intent's parent. Added one by one, so that a row's sums don't depend on others."""
+        of_parent = np.zeros((len(probabilities), 1 + max(self._parent_of)))
+        for intent, parent in enumerate(self._parent_of):
+            of_parent[:, parent] += probabilities[:, intent]
+        found: Float32 = of_parent[:, self._parent_of].astype(np.float32)
+        return found
 
 
 def _failed(session: Session, reason: str) -> ScoreError:

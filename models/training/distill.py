@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from models.calibration import Calibration
 from models.training.config import TrainConfig
+from models.training.presence import presence_metrics, with_presence
 from models.training.teacher import Float32, Int64, SoftLabels
 
 _BINS = 15
@@ -71,14 +72,18 @@ def distil(
     _fit(head, torch.from_numpy(embeddings), torch.from_numpy(soft), config, generator)
     logits, novelty = outputs(head, validation)
     labelled = logits[validation_labels.rows]
+    temperature = round(_temperature(labelled, validation_labels.probabilities), 4)
     calibration = Calibration(
-        temperature=round(_temperature(labelled, validation_labels.probabilities), 4),
+        temperature=temperature,
         min_probability=config.min_probability,
         max_novelty=round(float(np.quantile(novelty, config.novelty_quantile)), 4),
         min_clicks=config.min_clicks,
     )
     probabilities = calibration.probabilities(labelled)
-    return Distilled(head, calibration, _metrics(probabilities, validation_labels.probabilities))
+    calibration = with_presence(calibration, probabilities, validation_labels.probabilities)
+    metrics = _metrics(probabilities, validation_labels.probabilities)
+    shown = presence_metrics(calibration, probabilities, validation_labels.probabilities)
+    return Distilled(head, calibration, metrics | ({"presence": shown} if shown else {}))
 
 
 @torch.no_grad()

@@ -113,3 +113,27 @@ def test_one_click_with_a_query_is_not_too_short(small_bundle: Bundle) -> None:
     scorer = with_limits(small_bundle, min_clicks=2)
     short, asked = scored(scorer, of_length(1), of_length(1, search_query="gold card"))
     assert (short.abstain_reason, asked.abstain_reason) == ("too_short", None)
+
+
+def test_a_parents_probability_is_the_sum_over_all_of_its_intents(small_scorer: Scorer) -> None:
+    intents = small_scorer.bundle.taxonomy.intents
+    sessions = bank_sessions(30, seed=4)
+    for result in small_scorer.score(sessions):
+        assert isinstance(result, Scored)
+        if len(intents) <= 5:  # all of them are told
+            for parent in {intent.parent for intent in result.intents}:
+                told = [each for each in result.intents if each.parent == parent]
+                total = sum(each.probability for each in told)
+                assert all(each.parent_probability == pytest.approx(total, abs=1e-6) for each in told)
+        assert all(0 <= (each.presence or 0) <= 1 for each in result.intents)
+        assert all((each.parent_probability or 0) >= each.probability - 1e-6 for each in result.intents)
+
+
+def test_parents_and_presence_do_not_depend_on_the_neighbours(small_scorer: Scorer) -> None:
+    sessions = bank_sessions(60, seed=4)
+    together = small_scorer.score(sessions)
+    alone = [small_scorer.score([session])[0] for session in sessions]
+    for a, b in zip(together, alone, strict=True):
+        assert isinstance(a, Scored)
+        assert isinstance(b, Scored)
+        assert a.intents == b.intents
