@@ -35,7 +35,8 @@ class Contrast:
         self._examples: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
         self._cosines = array("f")
         self._spaces: set[tuple[str, str]] = set()
-        self._taxonomies: set[tuple[str, str]] = set()
+        self._labels: tuple[dict[str, str], dict[str, str]] = ({}, {})
+        """What each bundle's taxonomy calls an intent, by id."""
         self._sample: list[tuple[int, str, list[float], list[float]]] = []
 
     def add(self, sides: Sides) -> None:
@@ -45,7 +46,8 @@ class Contrast:
             return
         self._sessions["both"] += 1
         self._spaces.add((one["embedding_space"], other["embedding_space"]))
-        self._taxonomies.add((one["taxonomy_version"], other["taxonomy_version"]))
+        for known, row in zip(self._labels, (one, other), strict=True):
+            known.update((intent["intent_id"], intent["label"]) for intent in row["intents"])
         self._note_labels(one, other)
         self._note_vectors(one, other)
 
@@ -56,7 +58,7 @@ class Contrast:
             "a": self.a,
             "b": self.b,
             "sessions": {name: self._sessions[name] for name in ("both", "only_a", "only_b")},
-            "same_taxonomy": all(one == other for one, other in self._taxonomies),
+            "same_taxonomy": self._have_same_taxonomy(),
             "flips": {
                 "sessions": flipped,
                 "share": flipped / both if both else None,
@@ -64,6 +66,12 @@ class Contrast:
             },
             "vectors": self._vectors(),
         }
+
+    def _have_same_taxonomy(self) -> bool:
+        """Whether no intent has an id in one that means something else in the other, and some are in both."""
+        one, other = self._labels
+        shared = one.keys() & other.keys()
+        return bool(shared) and all(one[intent_id] == other[intent_id] for intent_id in shared)
 
     def _note_labels(self, one: Row, other: Row) -> None:
         labels = label_of(one), label_of(other)

@@ -29,13 +29,10 @@ ROW_GROUP = 4096
 _TEXT, _MS = pa.string(), pa.int64()
 _CLICK_TYPES = {"timestamp": _MS, "dwell_ms": _MS, "price": pa.float64()}
 _CLICK_FIELDS = [pa.field(name, _CLICK_TYPES.get(name, _TEXT)) for name in Click.__struct_fields__]
+_INTENT_TEXTS = ("intent_id", "label", "parent")
 _INTENT_FIELDS = [
-    pa.field("intent_id", _TEXT),
-    pa.field("label", _TEXT),
-    pa.field("parent", _TEXT),
-    pa.field("probability", pa.float32()),
-    pa.field("parent_probability", pa.float32()),
-    pa.field("presence", pa.float32()),
+    pa.field(name, _TEXT if name in _INTENT_TEXTS else pa.float32())
+    for name in ScoredIntent.__struct_fields__
 ]
 _SESSION_TYPES = {
     "started_at": _MS,

@@ -65,6 +65,13 @@ def test_vectors_of_two_spaces_are_never_compared_but_their_neighbourhoods_are(t
     assert vectors["neighbour_overlap"]["by_chance"] == pytest.approx(10 / 59)
 
 
+def test_the_same_id_with_another_name_means_another_taxonomy(tmp_path: Path) -> None:
+    rows = [a_row("s0", "a"), a_row("s0", "b")]
+    assert contrast(tmp_path, rows)["same_taxonomy"]
+    rows[1]["intents"][0]["label"] = "loans"
+    assert not contrast(tmp_path, rows)["same_taxonomy"]
+
+
 def test_label_shares_are_told_by_hour_of_closing_or_by_day(tmp_path: Path) -> None:
     rows = [a_row("s0", "a"), a_row("s1", "a", "loans", closed_at=11 * HOUR_MS + 5)]
     shares = backtest(write(tmp_path / "r.parquet", rows), SIDES, None)["label_shares"]
