@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -149,7 +149,13 @@ STARTED: list[Worker] = []
 class Worker:
     """A worker as a process of its own; its log is watched."""
 
-    def __init__(self, settings: Settings, *arguments: str, armed: str | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *arguments: str,
+        armed: str | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         program = [sys.executable, "-c", "from streamer.cli import main; main()", "worker"]
         if armed is not None:
             program = [sys.executable, str(Path(__file__).with_name("armed_worker.py")), armed]
@@ -160,7 +166,7 @@ class Worker:
         self._first_seen: dict[str, float] = {}
         self.process = subprocess.Popen(
             [*program, *arguments],
-            env=clean | as_environment(settings) | {"PYTHONPATH": root},
+            env=clean | as_environment(settings) | {"PYTHONPATH": root} | dict(environ or {}),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
