@@ -28,11 +28,17 @@ def say_nothing(_line: str) -> None:
     pass
 
 
+class NotThereError(Exception):
+    """A result that wasn't made yet, asked of a ledger that makes none."""
+
+
 @dataclass(frozen=True)
 class Ledger:
     results: Path
     cache: Path
     say: Callable[[str], None] = say_nothing
+    known_only: bool = False
+    """Raises NotThereError instead of computing."""
 
     def result(self, step: str, config: Config, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What `compute` finds, or found earlier under the same step and config."""
@@ -40,6 +46,8 @@ class Ledger:
         if path.is_file():
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["result"]
             return found
+        if self.known_only:
+            raise NotThereError(step)
         begun, cpu = time.monotonic(), time.process_time()
         result = json.loads(json.dumps(rounded(compute())))
         spent = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.bundle import Bundle
@@ -17,6 +17,7 @@ from models.evaluation import (
     steps_real,
 )
 from models.evaluation.laboratory import Json, Laboratory
+from models.evaluation.ledger import NotThereError
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,20 @@ STEPS: dict[str, Step] = {
 
 
 def evaluate(context: Context, steps: Collection[str]) -> dict[str, Json]:
-    """Results by step; those on public clickstreams are left out where there are none."""
-    chosen = [name for name in STEPS if name in steps and (name not in REAL or context.data is not None)]
-    return {name: STEPS[name](context) for name in chosen}
+    """Results by step: of the steps given, and of all others whose result is there already.
+
+    Steps on public clickstreams are left out where neither those nor their results are there.
+    """
+    results = {}
+    for name, step in STEPS.items():
+        runs = name in steps and (name not in REAL or context.data is not None)
+        try:
+            results[name] = step(context if runs else _known(context))
+        except NotThereError:
+            continue
+    return results
+
+
+def _known(context: Context) -> Context:
+    ledger = replace(context.lab.ledger, known_only=True)
+    return replace(context, lab=replace(context.lab, ledger=ledger), data=context.data or Path())

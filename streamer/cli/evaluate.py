@@ -66,11 +66,12 @@ def evaluate(
     from models.evaluation.run import Context
     from models.evaluation.summary import figures
 
+    chosen = _chosen(steps)
     folder = bundle or default_bundle()
     context = Context(
         _laboratory(ctx.obj.settings(), _scale(quick), out, work), load_bundle(folder), _data(data)
     )
-    results = _run(context, _chosen(steps))
+    results = _run(context, chosen)
     write_report(out, results, context.lab.scale)
     found = figures(results)
     if into_manifest:

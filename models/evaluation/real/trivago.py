@@ -1,7 +1,8 @@
 """trivago: ranking of the hotels shown, tested on the second half of the time.
 
-Baselines: popularity (ties count half), the order shown, the hotel touched last and then the order shown. Ours: boosted trees
-over what is known of each hotel, with and without what the encoder, pretrained on the first half, adds.
+Baselines: popularity (ties count half), the order shown, the hotel touched last and then the order shown.
+Ours: boosted trees over what is known of each hotel, with and without what the encoder, pretrained on the
+first half, adds.
 """
 
 from __future__ import annotations

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from models.evaluation.ledger import Ledger, rounded
+from models.evaluation.ledger import Ledger, NotThereError, rounded
 
 
 @pytest.fixture
@@ -63,3 +64,11 @@ def test_arrays_are_kept_as_they_are(ledger: Ledger) -> None:
 def test_what_is_no_number_becomes_null() -> None:
     found = rounded({"a": float("nan"), "b": [np.float64(np.inf), np.int64(3)], "c": 123.4567891})
     assert found == {"a": None, "b": [None, 3], "c": 123.457}
+
+
+def test_a_ledger_that_makes_nothing_gives_what_is_there(ledger: Ledger) -> None:
+    known = replace(ledger, known_only=True)
+    with pytest.raises(NotThereError):
+        known.result("s", {}, lambda: {"x": 1})
+    ledger.result("s", {}, lambda: {"x": 1})
+    assert known.result("s", {}, lambda: {"x": 2}) == {"x": 1}

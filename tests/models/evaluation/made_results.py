@@ -1,0 +1,117 @@
+"""Results of all steps as they come out of a ledger, with made-up numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def estimate(value: float, **more: Any) -> Json:
+    return {"value": value, "low": value - 0.01, "high": value + 0.01, **more}
+
+
+def contenders(*names: str, floor: float = 0.1, oracle: float = 0.3) -> Json:
+    found: Json = {"app_only": estimate(floor)}
+    for place, name in enumerate(names):
+        change = estimate(0.5 + 0.01 * place, p_holm=0.001)
+        found[name] = estimate(0.25 - 0.002 * place, vs_app_only=change, gap_closed=estimate(0.75))
+    return {**found, "oracle": estimate(oracle, vs_app_only=estimate(2.0, p_holm=0.001))}
+
+
+LABELLERS = ("embedding", "teacher", "distilled_hard", "distilled_soft", "both")
+
+
+def tasks(*names: str) -> Json:
+    return {
+        "tiles": {"log_loss": contenders(*names), "macro_recall_at_1": contenders(*names)},
+        "conversions": {"micro_f1": contenders(*names)},
+    }
+
+
+def main() -> Json:
+    above = {name: estimate(0.05, p_holm=0.01) for name in LABELLERS[1:]}
+    point = {name: estimate(0.2) for name in LABELLERS} | {"embedding_above": above}
+    return {
+        **tasks(*LABELLERS),
+        "by_seed": {"11": tasks(*LABELLERS)},
+        "embedding_versus": {"log_loss": above, "micro_f1": above},
+        "teacher_curve": [{"accuracy": accuracy, **point} for accuracy in (0.7, 0.85, 0.95)],
+    }
+
+
+def student() -> Json:
+    curve = [{"answered": 0.5, "accuracy": 0.9}, {"answered": 1.0, "accuracy": 0.8}]
+    return {
+        "ece": {"teacher": estimate(0.02), "truth": estimate(0.04)},
+        "accuracy_against_teacher": 0.8,
+        "accuracy_against_truth": 0.7,
+        "teacher_against_truth": 0.7,
+        "reliability": [{"claimed": 0.5, "right": 0.48, "rows": 10}],
+        "abstention": {"against_teacher": curve, "against_truth": curve},
+        "confusion": {"names": ["cards <new>", "loans"], "counts": [[9, 1], [2, 8]]},
+    }
+
+
+def transfer_row(metric: Json) -> Json:
+    return {
+        "concept_shift": 0.3,
+        "fitted_on": "logged_in",
+        "tested_on": "never_login",
+        "tile_log_loss": metric,
+        "conversion_micro_f1": metric,
+    }
+
+
+def every_step() -> dict[str, Json]:
+    told = {
+        "app_only": estimate(0.1),
+        "embedding": estimate(0.2),
+        "vs_app_only": estimate(0.5),
+        "gap_closed": estimate(0.7),
+    }
+    by_name = contenders("ours", "bag")["bag"]
+    link = {"wrong_links": 0.03, "missing_links": 0.1, "coverage": 0.6, **tasks("embedding")}
+    against = {"bag": estimate(0.1, p_holm=0.01)}
+    real = {"rows": {"train": 10, "test": 5}, "chosen_on_validation": "ours"}
+    values = {"ours": estimate(0.85), "bag": estimate(0.8)}
+    return {
+        "main": main(),
+        "student": student(),
+        "signal": {"points": [{"signal_strength": s, **tasks("embedding")} for s in (0.5, 1.0, 2.0)]},
+        "time": {
+            "tiles": {"metrics": tasks("embedding")["tiles"]},
+            "conversions": {"metrics": tasks("embedding")["conversions"]},
+        },
+        "links": {"rows": [link]},
+        "transfer": {"rows": [transfer_row(told)]},
+        "learning": {"points": [{"labels": n, "micro_f1": contenders("embedding")} for n in (250, 500)]},
+        "map": {"names": ["a", "b"], "points": [[0.0, 1.0, 0], [2.0, 3.0, 1]]},
+        "costs": {
+            "tokenizer_us": 10.0,
+            "encoder_us": 100.0,
+            "head_us": 5.0,
+            "teacher": {
+                "tokens_in": 1_000.0,
+                "tokens_out": 200.0,
+                "usd_per_thousand_sessions": 0.3,
+                "seconds_per_request": 1.5,
+                "assumed": {"usd_per_million_tokens": {"in": 0.15, "out": 0.6}},
+            },
+        },
+        "baselines": {
+            "micro_f1": contenders("ours", "bag"),
+            "ours_versus": against,
+            "costs": {"ours": {"cpu_seconds": 60.0, "learning_rate": 0.002, "tried": 1}},
+        },
+        "ablations": {
+            "rows": {"full": dict.fromkeys(("log_loss", "macro_recall_at_1", "micro_f1"), by_name)},
+        },
+        "novelty": {
+            "auroc": {"novelty": estimate(0.9), "doubt": estimate(0.8)},
+            "by_intent": {"a": {"novelty": 0.9, "doubt": 0.8, "sessions": 12}},
+        },
+        "trivago": {**real, "mrr": values, "chosen_versus": {"bag": estimate(0.1, p=0.01)}},
+        "shop1999": {**real, "auc": values, "ours_versus": {"bag": {"difference": 0.05, "p": 0.1}}},
+        "eshop2008": {**real, "accuracy": values, "ours_versus": against},
+    }
