@@ -3,11 +3,14 @@
 #   make test    the whole test suite, the real Kafka included
 #   make lint    formatting, types and the direction of imports
 #   make chaos   the fault suite in full doses: half an hour; ARGS='kill zombie --seed 1' plays some of it
+#   make mutants breaks each mechanism on purpose and shows that a test goes red: half an hour
 #   make bench   the benchmarks
+#   make fuzz    damaged inputs for every parser: make fuzz CASES=1000000
 # Another Python: make demo PYTHON=python3.12     Arguments: make demo ARGS=--headless
 
 PYTHON ?= python3
 ARGS ?=
+CASES ?= 100000
 
 BIN := .venv/bin
 # No byte code ahead of time: most of it is never imported, and the rest is compiled on its first use.
@@ -15,7 +18,7 @@ INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-
   --constraint constraints.txt
 PACKAGES := pyproject.toml constraints.txt
 
-.PHONY: demo test lint chaos bench clean
+.PHONY: demo test lint chaos mutants bench fuzz clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo.stamp
@@ -33,8 +36,14 @@ lint: .venv/test.stamp
 chaos: .venv/test.stamp
 	$(BIN)/python -m tests.chaos $(ARGS)
 
+mutants: .venv/test.stamp
+	$(BIN)/python -m tests.mutants $(ARGS)
+
 bench: .venv/test.stamp
 	$(BIN)/python -m benchmarks $(ARGS)
+
+fuzz: .venv/test.stamp
+	$(BIN)/python -m tests.fuzz $(CASES) $(ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -20,6 +20,7 @@ from streamer.erasures import erased_visitor
 from streamer.kafka.client import ClientArguments
 from streamer.kafka.permissions import refusal
 from streamer.partition import Partition
+from streamer.worker.cancellation import only_ours
 from streamer.worker.shard import Shard
 
 POLL_MS = 500
@@ -62,7 +63,8 @@ class ErasureFeed:
         while True:
             shards = dict(self._shards)
             try:
-                await self._follow(shards)
+                with only_ours():
+                    await self._follow(shards)
             except KafkaError as error:
                 if refused := refusal(error, f"read topic {self._topic}"):
                     raise refused from None

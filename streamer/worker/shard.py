@@ -24,6 +24,7 @@ from streamer.dead_letter import Header
 from streamer.outputs import RecordWriter, unscored
 from streamer.partition import Partition, Taken
 from streamer.settings import TopicSettings
+from streamer.worker.cancellation import only_ours
 from streamer.worker.changelog import STATE_VERSION, Marker, chunked, encode
 from streamer.worker.kill_points import KillPoint, Reach
 from streamer.worker.state_log import StateLog
@@ -80,6 +81,7 @@ class Shard:
         self._score = score
         self._reach = reach
         self._busy = asyncio.Lock()
+        self._failed = False
 
     @property
     def number(self) -> int:
@@ -98,12 +100,17 @@ class Shard:
     async def commit(self, *, force: bool = False) -> Committed | None:
         """Make everything up to the partition's position durable; None if there was nothing to do.
 
-        Raises KafkaError if the transaction failed, also when another owner has fenced this one.
+        After a commit that failed there never is: the shard is of no use any more. Raises KafkaError if the
+        transaction failed, also when another owner has fenced this one.
         """
         async with self._busy:
-            if not (force or self.is_dirty):
+            if self._failed or not (force or self.is_dirty):
                 return None
-            return await self._commit()
+            self._failed = True  # until it hasn't: whatever happens on the way, the producer may be done for
+            with only_ours():
+                committed = await self._commit()
+            self._failed = False
+            return committed
 
     def saw_broker_time(self, broker_ms: int, monotonic_s: float) -> None:
         """Note that the broker's clock showed `broker_ms`, or more, at this moment."""

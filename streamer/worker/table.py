@@ -19,6 +19,7 @@ from mode import Service
 from streamer.dead_letter_limit import TooManyDeadLetters
 from streamer.errors import StreamerError
 from streamer.kafka.permissions import refusal
+from streamer.worker.cancellation import only_ours
 from streamer.worker.erasure_feed import ErasureFeed
 from streamer.worker.kill_points import KillPoint
 from streamer.worker.log_reader import LogReader
@@ -152,7 +153,7 @@ class SessionTable(Service):
         wanted = sorted(numbers)
         if not wanted:
             return
-        with self._metrics.recovery.time():
+        with self._metrics.recovery.time(), only_ours():
             shards = await take_over(self._parts, wanted, lambda number: number in self.assigned())
         for shard in shards:
             self.shards[shard.number] = shard
@@ -185,6 +186,10 @@ class SessionTable(Service):
                 log.warning("commit_failed", partition=shard.number, error=type(error).__name__)
                 await self._drop(shard.number)
                 self._retry({shard.number})
+        except Exception:
+            if self.shards.get(shard.number) is shard:
+                await self._drop(shard.number)
+            raise
         else:
             if committed is not None:
                 self._metrics.committed(committed)

@@ -13,7 +13,7 @@ from streamer.kafka.embedded import EmbeddedKafka
 from tests.chaos.faults import FAULTS, Ground
 
 SEED = int(os.environ.get("CHAOS_SEED") or random.randrange(2**31))
-SHORT = [name for name, fault in FAULTS.items() if fault.short is not None]
+SHORT = [name for name, fault in FAULTS.items() if fault.in_suite]
 
 
 @pytest.fixture

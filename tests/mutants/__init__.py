@@ -1,0 +1,1 @@
+"""Each mechanism broken on purpose; `python -m tests.mutants` shows that a test goes red for it."""

@@ -1,0 +1,83 @@
+"""Breaks each mechanism in a copy of the repository and runs the test that has to notice."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.mutants.catalogue import MUTANTS, Mutant
+
+ROOT = Path(__file__).parents[2]
+COPIED = ("streamer", "models", "schemas", "tests", "docs", "pyproject.toml", "README.md")
+TIMEOUT_S = 300
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument(
+        "words", nargs="*", metavar="WORD", help="only mutants with one of these in their names"
+    )
+    words = parser.parse_args().words
+    chosen = [m for m in MUTANTS if not words or any(word in m.name for word in words)]
+    console, table, survived = Console(width=130), Table("broken", "noticed by", ""), 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = _copied(Path(folder) / "repository")
+        for checks in sorted({mutant.caught_by for mutant in chosen}):
+            if not _passes(copy, checks):
+                console.print(f"{checks} fails without any mutant: nothing can be told")
+                return 1
+        for mutant in chosen:
+            noticed = not _passes_with(copy, mutant)
+            survived += not noticed
+            console.print(f"{mutant.name}: {'noticed' if noticed else 'NOT noticed'}")
+            table.add_row(mutant.name, mutant.caught_by, "red" if noticed else "[red]still green[/]")
+    console.print(table)
+    console.print(f"{len(chosen) - survived} of {len(chosen)} noticed")
+    return 1 if survived else 0
+
+
+def _copied(copy: Path) -> Path:
+    copy.mkdir()
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, copy / name)
+    return copy
+
+
+def _passes_with(copy: Path, mutant: Mutant) -> bool:
+    file = copy / mutant.file
+    sound = file.read_text()
+    file.write_text(sound.replace(mutant.old, mutant.new))
+    try:
+        return _passes(copy, mutant.caught_by)
+    finally:
+        file.write_text(sound)
+
+
+def _passes(copy: Path, checks: str) -> bool:
+    kind, _, fault = checks.partition(":")
+    if kind == "chaos":
+        command = ["-m", "tests.chaos", fault, "--dose", "short", "--seed", "1"]
+    else:
+        command = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *checks.split()]
+    try:
+        done = subprocess.run(
+            [sys.executable, *command], cwd=copy, capture_output=True, timeout=TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

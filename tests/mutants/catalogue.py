@@ -1,0 +1,221 @@
+"""What is broken, how, and which test has to notice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`old`, found exactly once in `file`, becomes `new`."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    caught_by: str
+    """Arguments of pytest, or `chaos:FAULT`."""
+
+
+CORE = "streamer/core/sessionizer.py"
+SHARD = "streamer/worker/shard.py"
+TABLE = "streamer/worker/table.py"
+TAKEOVER = "streamer/worker/takeover.py"
+TRANSPORT = "streamer/worker/transport.py"
+
+MUTANTS = (
+    # -- transactions and state
+    Mutant(
+        "marker in a transaction after the outputs'",
+        SHARD,
+        "        images = await self._send(self._changelog,",
+        "        await _all_of(outputs)\n"
+        "        await self.producer.commit_transaction()\n"
+        "        self._reach(KillPoint.BEFORE_COMMIT)\n"
+        "        await self.producer.begin_transaction()\n"
+        "        images = await self._send(self._changelog,",
+        "chaos:kill",
+    ),
+    Mutant(
+        "marker's position read after the wait for the scorer",
+        SHARD,
+        "        scored_at = time.monotonic()\n",
+        "        scored_at = time.monotonic()\n"
+        "        state[-1] = encode(self._marker(len(chunks), gone))\n"
+        "        await asyncio.sleep(0.05)\n",
+        "chaos:kill",
+    ),
+    Mutant(
+        "no transaction: a producer without transactional id",
+        TAKEOVER,
+        'transactional_id=f"{parts.settings.app.id}-{number}"',
+        "transactional_id=f\"{parts.settings.app.id}-{number}-{id(parts)}-{__import__('os').getpid()}\"",
+        "chaos:zombie",
+    ),
+    Mutant(
+        "changelog read before the last owner is fenced",
+        TAKEOVER,
+        "    await producer.begin_transaction()\n    await producer.abort_transaction()\n    return producer",
+        "    return producer",
+        "chaos:zombie",
+    ),
+    Mutant(
+        "seek skipped",
+        TRANSPORT,
+        "            await self.seek_wait(seeks)\n",
+        "            pass\n",
+        "tests/worker/test_worker.py -k drained_worker --timeout 40",
+    ),
+    Mutant(
+        "group offset instead of the marker's position",
+        TABLE,
+        "self.consumer.request_seek(TP(self._topic, number), shard.partition.position)",
+        "self.consumer.request_seek(TP(self._topic, number), 0)",
+        "chaos:sigterm",
+    ),
+    Mutant(
+        "accounts forgotten at a take-over",
+        TAKEOVER,
+        "accounts=marker.accounts if marker else None",
+        "accounts=None",
+        "chaos:sigterm",
+    ),
+    Mutant(
+        "torn groups taken for whole ones",
+        "streamer/worker/recovery.py",
+        "            self._check(entry, offset)\n",
+        "",
+        "tests/worker/test_recovery.py",
+    ),
+    Mutant(
+        "changelog trimmed up to its newest group",
+        "streamer/worker/state_log.py",
+        "        return self._groups[0].offset if self._groups else None",
+        "        return self._groups[-1].offset if self._groups else None",
+        "tests/worker/test_state_log.py",
+    ),
+    Mutant(
+        "old images never rewritten",
+        "streamer/worker/state_log.py",
+        "        room = min(excess, REWRITE_STEP + changed)\n",
+        "        room = 0\n",
+        "tests/worker/test_state_log.py",
+    ),
+    Mutant(
+        "state of a newer version read all the same",
+        "streamer/worker/changelog.py",
+        "    if version not in _READABLE:",
+        "    if False:",
+        "tests/worker/test_recovery.py",
+    ),
+    Mutant(
+        "another number of partitions not noticed",
+        TAKEOVER,
+        "    if marker.partitions != partitions:",
+        "    if False:",
+        "chaos:source",
+    ),
+    Mutant(
+        "lost clicks not counted",
+        TAKEOVER,
+        "        partition.accounts.lost += lost\n",
+        "",
+        "chaos:source",
+    ),
+    Mutant(
+        "state that is gone taken for a fresh start",
+        TAKEOVER,
+        "        if number in group:",
+        "        if False:",
+        "chaos:changelog",
+    ),
+    Mutant(
+        "SIGTERM drains",
+        TABLE,
+        "        await self.on_revoked()\n        for number in list(self.shards):",
+        "        for shard in self.shards.values():\n"
+        "            shard.partition.drain()\n"
+        "        await self.on_revoked()\n        for number in list(self.shards):",
+        "chaos:sigterm",
+    ),
+    Mutant(
+        "nothing committed at the end",
+        TABLE,
+        "        await self.on_revoked()\n        for number in list(self.shards):",
+        "        for number in list(self.shards):",
+        "chaos:sigterm",
+    ),
+    # -- silence
+    Mutant(
+        "a fetch that nobody answered proves silence",
+        TRANSPORT,
+        "            if state.timestamp is None or not state.has_valid_position:",
+        "            if not state.has_valid_position:",
+        "chaos:network-cut",
+    ),
+    Mutant(
+        "silence while lagging",
+        "streamer/worker/silence.py",
+        "    if empty is None or position < empty.records_end or seen_ms <= 0:",
+        "    if empty is None or seen_ms <= 0:",
+        "tests/worker/test_silence.py",
+    ),
+    Mutant(
+        "silence moves the watermark",
+        CORE,
+        "            clock.now = now = arrival_ms\n",
+        "            clock.now = now = arrival_ms\n"
+        "            clock.watermark = max(clock.watermark, arrival_ms - self._out_of_orderness_ms)\n",
+        "tests/core/test_silence.py",
+    ),
+    Mutant(
+        "closed at the timer's tick",
+        CORE,
+        "        return max(closes_at, window.opened_at)",
+        "        return self.clock.now",
+        "tests/core/test_silence.py",
+    ),
+    # -- sessions
+    Mutant(
+        "duplicates counted as clicks",
+        CORE,
+        "            and log.find(id_hash) < 0\n",
+        "",
+        "tests/core",
+    ),
+    Mutant(
+        "watermark raised by a clock that runs ahead",
+        CORE,
+        "            seen = now\n            if timestamp > now + self._max_future_ms:",
+        "            if timestamp > now + self._max_future_ms:",
+        "tests/core/test_watermark.py",
+    ),
+    Mutant(
+        "closed at the watermark, not behind it",
+        CORE,
+        "self._ending_by(clock.watermark - 1)",
+        "self._ending_by(clock.watermark)",
+        "tests/core",
+    ),
+    Mutant(
+        "gap exclusive",
+        CORE,
+        "            if window.started_at - gap <= timestamp <= window.ended_at + gap",
+        "            if window.started_at - gap < timestamp < window.ended_at + gap",
+        "tests/core",
+    ),
+    Mutant(
+        "late clicks start sessions",
+        CORE,
+        "        if timestamp + gap < self.clock.watermark and (cap or not touched):",
+        "        if False:",
+        "tests/core",
+    ),
+    Mutant(
+        "bounds of a merged session forgotten",
+        CORE,
+        "        self.merged_duplicates += later.absorb(earlier)\n",
+        "",
+        "tests/core",
+    ),
+)
