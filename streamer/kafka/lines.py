@@ -10,6 +10,7 @@ import asyncio
 import gzip
 import select
 import sys
+import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO, Self, cast
@@ -69,7 +70,7 @@ class Lines:
             pass
         try:
             return await asyncio.to_thread(self._stream.read1, _CHUNK_BYTES)  # type: ignore[attr-defined]
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise LinesError(f"{self._name}: cannot be read on ({type(error).__name__}: damaged?)") from None
 
 

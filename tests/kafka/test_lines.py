@@ -63,6 +63,15 @@ def test_a_packed_file_that_is_cut_off_is_an_error(tmp_path: Path) -> None:
         read(path)
 
 
+def test_a_packed_file_with_damage_inside_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.gz"
+    packed = bytearray(gzip.compress(b"\n".join(MANY)))
+    packed[40:60] = bytes(20)
+    path.write_bytes(packed)
+    with pytest.raises(LinesError, match=r"damaged.gz: cannot be read on"):
+        read(path)
+
+
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LinesError, match=r"none: cannot be read \(No such file or directory\)"):
         Lines(str(tmp_path / "none"))
