@@ -1,0 +1,161 @@
+"""A local view of the visitors topic, kept up to date by a thread of its own; look-ups never leave memory.
+
+Reads the compacted topic from its beginning, committed records only, without joining a consumer group: each
+process has all visitors. While brokers can't be reached it serves what it has, and says how old that is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+import structlog
+
+from streamer.client.table import VisitorState, VisitorTable
+from streamer.errors import StreamerError
+from streamer.kafka.topics import VISITOR_DAYS
+from streamer.settings import Settings, load_settings
+
+_POLL_MS = 200
+_RETRY_S = 1.0
+_EXPIRE_EVERY_S = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class ViewError(StreamerError):
+    """The view can't be read."""
+
+
+class VisitorView:
+    """Use it as a context manager: inside, everything that was in the topic is in the view.
+
+    >>> with VisitorView() as view:  # doctest: +SKIP
+    ...     state = view.get("9f3c")
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        ttl_s: float = VISITOR_DAYS * 86_400,
+        on_new_space: Callable[[str], None] = lambda _: None,
+        ready_within_s: float = 60.0,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`settings`: of brokers and topics; none: as the command line finds them. `ttl_s`: how long after a
+        session closed it is told. `on_new_space` is called, in the view's thread, with every embedding space
+        when its first vector comes. `now`: seconds since 1970."""
+        self._settings = settings or load_settings()
+        self._table = VisitorTable(round(ttl_s * 1000), on_new_space)
+        self._ready_within_s = ready_within_s
+        self._now = now
+        self._ready = threading.Event()
+        self._stop = threading.Event()
+        self._failed: BaseException | None = None
+        self._read_at = 0.0
+        self._thread = threading.Thread(target=self._run, name="visitor-view", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Raises ViewError if the view can't be read to its end in time, BrokerError and TopicError."""
+        self._thread.start()
+        if not self._ready.wait(self._ready_within_s) and self._failed is None:
+            self._stop.set()
+            raise ViewError(
+                f"topic {self._settings.topics.visitors} could not be read to its end within"
+                f" {self._ready_within_s:g} s"
+            )
+        self._raise_failure()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def __len__(self) -> int:
+        """Visitors in memory."""
+        return len(self._table)
+
+    def get(self, visitor_id: str) -> VisitorState | None:
+        """The visitor's latest session; None if unknown, erased, or too long ago. Takes microseconds."""
+        return self._table.get(visitor_id, int(self._now() * 1000))
+
+    @property
+    def spaces(self) -> dict[str, int]:
+        """Embedding space -> records that came of it. More than one: the model was changed."""
+        return dict(self._table.spaces)
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since a broker last answered: how old what is told may be. Raises what ended the view."""
+        self._raise_failure()
+        return self._now() - self._read_at
+
+    def _raise_failure(self) -> None:
+        if self._failed is not None:
+            raise self._failed
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._follow())
+        except BaseException as error:
+            self._failed = error
+        finally:
+            self._ready.set()
+
+    async def _follow(self) -> None:
+        from aiokafka.errors import KafkaError
+
+        from streamer.kafka.topics import find_topic
+
+        found = await find_topic(self._settings.kafka, self._settings.topics.visitors)
+        while not self._stop.is_set():
+            try:
+                await self._read(found.partitions)
+            except KafkaError as error:
+                # From the beginning again: that changes nothing for what is in the view already.
+                log.warning("visitor_view_interrupted", error=type(error).__name__)
+                await asyncio.sleep(_RETRY_S)
+
+    async def _read(self, partitions: int) -> None:
+        from aiokafka import AIOKafkaConsumer, TopicPartition
+
+        from streamer.kafka.client import client_arguments
+
+        consumer = AIOKafkaConsumer(
+            **client_arguments(self._settings.kafka),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+        )
+        try:
+            await consumer.start()
+            tps = [TopicPartition(self._settings.topics.visitors, number) for number in range(partitions)]
+            consumer.assign(tps)
+            begins = await consumer.beginning_offsets(tps)
+            for tp in tps:
+                consumer.seek(tp, begins[tp])
+            await self._poll(consumer, await consumer.end_offsets(tps))
+        finally:
+            await consumer.stop()
+
+    async def _poll(self, consumer: Any, ends: dict[Any, int]) -> None:
+        expired_at = 0.0
+        while not self._stop.is_set():
+            fetched = await consumer.getmany(timeout_ms=_POLL_MS)
+            self._read_at = self._now()
+            for records in fetched.values():
+                for record in records:
+                    self._table.apply(record.key, record.value)
+            if ends:
+                ends = {tp: end for tp, end in ends.items() if await consumer.position(tp) < end}
+            if not ends:
+                self._ready.set()
+            if self._read_at - expired_at >= _EXPIRE_EVERY_S:
+                expired_at = self._read_at
+                self._table.expire(int(expired_at * 1000))

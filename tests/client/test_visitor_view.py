@@ -1,0 +1,109 @@
+"""The view on a real broker, and the examples that use it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from streamer.client import VisitorState, VisitorTable, VisitorView
+from streamer.errors import StreamerError
+from streamer.kafka.topics import create_topics, declared_topics
+from streamer.settings import Settings
+from tests.client.records import NOW_MS, a_message
+from tests.conftest import FreshSettings, as_environment
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "examples"))
+
+
+def publish(settings: Settings, *messages: tuple[bytes, bytes | None]) -> None:
+    async def run() -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=settings.kafka.bootstrap_servers)
+        await producer.start()
+        for key, value in messages:
+            await producer.send(settings.topics.visitors, value, key=key)
+        await producer.stop()
+
+    asyncio.run(run())
+
+
+def wait_for(condition: object, timeout_s: float = 20) -> None:
+    assert callable(condition)
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_view_has_what_was_there_and_follows_what_comes(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings({"topics.partitions": 2})
+    asyncio.run(create_topics(settings.kafka, declared_topics(settings)))
+    closed_at = int(time.time() * 1000)
+    publish(settings, *(a_message(f"v{n}", closed_at) for n in range(50)))
+    spaces: list[str] = []
+    with VisitorView(settings, on_new_space=spaces.append) as view:
+        assert len(view) == 50
+        assert view.age_s < 20
+        publish(settings, (b"v1", None), a_message("v2", closed_at + 1, embedding_space="next"))
+        wait_for(lambda: view.get("v1") is None)
+        wait_for(lambda: (state := view.get("v2")) and state.embedding_space == "next")
+        assert spaces == ["space", "next"]
+        assert view.get("v3") is not None
+        environ = as_environment(settings) | {"PYTHONPATH": str(ROOT), "PATH": ""}
+        for example, told in (("rank_tiles", "by default: accounts"), ("score_conversion", "v3: 0.")):
+            done = subprocess.run(
+                [sys.executable, str(ROOT / "examples" / f"{example}.py"), "v3"],
+                env=environ,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+            assert done.returncode == 0, done.stderr
+            assert told in done.stdout or "by intents" in done.stdout
+    with VisitorView(settings, ttl_s=1, now=lambda: time.time() + 60) as view:
+        assert view.get("v3") is None
+
+
+def test_a_view_of_no_topic_says_so(fresh_settings: FreshSettings) -> None:
+    with pytest.raises(StreamerError, match="there is no topic"), VisitorView(fresh_settings()):
+        pass
+
+
+def state_of(**fields: object) -> VisitorState:
+    table = VisitorTable(10**15)
+    table.apply(*a_message("v", **fields))
+    state = table.get("v", NOW_MS)
+    assert state is not None
+    return state
+
+
+def test_the_tile_ranker_uses_the_vector_of_its_space_else_the_intents_else_nothing() -> None:
+    from rank_tiles import DEFAULT_ORDER, TileRanker
+
+    by_vector = {"loans": np.array([2.0, 0.0]), "cards": np.array([0.0, 1.0])}
+    ranker = TileRanker({"savings": ["cards"]}, "space", by_vector)
+    assert ranker.rank(state_of())[0][:2] == ["loans", "cards"]
+    tiles, why = ranker.rank(state_of(embedding_space="next"))
+    assert (tiles[0], why) == ("savings", "intents")
+    nothing = (list(DEFAULT_ORDER), "default")
+    assert ranker.rank(None) == nothing
+    assert ranker.rank(state_of(is_bot=True)) == nothing
+    assert ranker.rank(state_of(embedding_space="next", top_intent=None)) == nothing
+
+
+def test_the_conversion_scorer_forgets_with_time_and_knows_its_taxonomy() -> None:
+    from score_conversion import DAY_MS, ConversionScorer
+
+    scorer = ConversionScorer("1", {"cards": 4.0})
+    stranger = scorer.score(None, NOW_MS)
+    fresh, later = scorer.score(state_of(), NOW_MS), scorer.score(state_of(), NOW_MS + 4 * DAY_MS)
+    assert fresh > later > stranger
+    assert scorer.score(state_of(taxonomy_version="2"), NOW_MS) == stranger
