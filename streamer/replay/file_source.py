@@ -47,10 +47,8 @@ _read_dumped = msgspec.json.Decoder(_Dumped).decode
 class FileSource:
     """Reads the file anew for each pass; holds one portion at a time."""
 
-    def __init__(self, path: Path, settings: Settings, clock_ms: int = 0) -> None:
-        """`clock_ms`: of the running maximum where a replay that is resumed goes on."""
+    def __init__(self, path: Path, settings: Settings) -> None:
         self.path = path
-        self._clock_ms = clock_ms
         self._decoder = ClickDecoder(settings.clicks.format, settings.clicks.max_bytes)
         self.is_dump = self._is_dump()
         self._plain = ClickDecoder("json", settings.clicks.max_bytes)
@@ -98,7 +96,7 @@ class FileSource:
             yield Portion(number, (), is_last=True)
 
     def _by_event_time(self, position: int) -> Iterator[tuple[int, LogRecord]]:
-        latest = self._clock_ms
+        latest = 0  # where a replay is resumed its own clock is ahead, and never goes back
         for offset, value in enumerate(self._values()):
             if offset >= position:
                 latest = max(latest, self._event_time(value))

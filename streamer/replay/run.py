@@ -15,7 +15,7 @@ import msgspec
 from streamer.core.rules import SessionRules
 from streamer.replay.engine import SAVE_EVERY, Engine, LaneResult
 from streamer.replay.file_source import FileSource
-from streamer.replay.journal import Journal, LaneState
+from streamer.replay.journal import Journal
 from streamer.replay.options import FROM_TOPIC, ReplayOptions
 from streamer.replay.pace import PacedSource
 from streamer.replay.plan import PLAN_VERSION, Lane, Plan
@@ -71,7 +71,7 @@ async def run_here(
     lanes = {lane.number: lane for lane in plan.lanes if lane.number in numbers}
     sealed = {number: states[number].sealed if number in states else 0 for number in numbers}
     sink = _sink(settings, options.out, bench, journal, lanes, sealed)
-    source = _source(settings, options, lanes, states)
+    source = _source(settings, options, lanes)
     engine = Engine(
         plan,
         session_rules(settings),
@@ -184,17 +184,14 @@ def _sink(
     return NoSink() if out is None else RowsSink(journal, bench, sealed)
 
 
-def _source(
-    settings: Settings, options: ReplayOptions, lanes: dict[int, Lane], states: dict[int, LaneState]
-) -> Source:
+def _source(settings: Settings, options: ReplayOptions, lanes: dict[int, Lane]) -> Source:
     source: Source
     if options.source == FROM_TOPIC:
         from streamer.replay.topic_source import TopicSource
 
         source = TopicSource(settings, lanes)
     else:
-        clocks = [state.snapshot.clock.now for state in states.values()]
-        source = FileSource(Path(options.source), settings, clocks[0] if clocks else 0)
+        source = FileSource(Path(options.source), settings)
     if not options.speed:
         return source
     return PacedSource(source, options.speed, options.stretch.from_ms, time.monotonic, asyncio.sleep)
