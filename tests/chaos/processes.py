@@ -172,6 +172,7 @@ def rolled_out(stage: Stage, times: int, clicks: int, per_s: float, folder: Path
     stage.until_published_more()
     feed.finish()
     end_all(outcome, crew)
+    stage.bundles = [*bundles, default_bundle()]
     stage.settle()
     versions = {r["session_id"]: r["model_version"] for r in _intents(stage)}
     known = {json.loads((b / "manifest.json").read_text())["name"] for b in bundles} | {"default"}

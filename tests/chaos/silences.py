@@ -43,6 +43,7 @@ def three_of_four_silent(stage: Stage) -> Outcome:
         outcome.check(record["closed_at"] == at, f"closed_at {record['closed_at']}, expected {at}")
     outcome.faults["silent partition"], outcome.faults["garbage only"] = 3, 1
     outcome.check(len(closed) == len(clicks), f"{len(closed)} sessions of {len(clicks)} clicks")
+    stage.verify()
     return outcome
 
 
@@ -68,6 +69,7 @@ def lag_is_no_silence(stage: Stage, clicks: int) -> Outcome:
     outcome.faults["lag"] += 2
     behind = sum(int(each.marker.accounts.clock_behind) for each in stage.markers().values() if each.marker)
     outcome.check(behind == 0, f"{behind} records came behind the clock")
+    stage.verify()
     return outcome
 
 

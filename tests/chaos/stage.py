@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -21,6 +24,7 @@ from tests.worker.live import (
     Worker,
     as_messages,
     committed,
+    environment,
     oracle,
     published,
     set_up,
@@ -116,6 +120,8 @@ class Stage:
         self.chance = random.Random(seed)
         self.outcome = Outcome()
         self.clicks: list[dict[str, Any]] = []
+        self.bundles: list[Path] = []
+        """Those that workers have used, if not the shipped one alone."""
         set_up(self.direct)
 
     def feed(self, visitors: int, per_s: float) -> Feed:
@@ -180,7 +186,22 @@ class Stage:
         received = sum(each.marker.accounts.received for each in markers.values() if each.marker)
         outcome.check(received == len(self.clicks), f"{received} clicks counted of {len(self.clicks)}")
         outcome.notes["takeovers"] = sum(each.marker.epoch for each in markers.values() if each.marker)
+        self.verify()
         return outcome
+
+    def verify(self) -> None:
+        """`streamer verify`: a replay of what was read has to give the very records that were published."""
+        told = [argument for bundle in self.bundles for argument in ("--bundle", str(bundle))]
+        done = subprocess.run(
+            [sys.executable, "-c", "from streamer.cli import main; main()", "verify", *told],
+            env=environment(self.direct),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        said = done.stdout[-600:] + done.stderr[-300:]
+        self.outcome.check(done.returncode == 0, f"live is not replay: {said}")
 
 
 def arguments(settings: Settings) -> Any:

@@ -146,6 +146,12 @@ STARTED: list[Worker] = []
 """Every worker of the running test, so that none outlives it."""
 
 
+def environment(settings: Settings) -> dict[str, str]:
+    """For a process of this repository with these settings and no others."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("STREAMER_")}
+    return clean | as_environment(settings) | {"PYTHONPATH": str(Path(__file__).parents[2])}
+
+
 class Worker:
     """A worker as a process of its own; its log is watched."""
 
@@ -159,14 +165,12 @@ class Worker:
         program = [sys.executable, "-c", "from streamer.cli import main; main()", "worker"]
         if armed is not None:
             program = [sys.executable, str(Path(__file__).with_name("armed_worker.py")), armed]
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("STREAMER_")}
-        root = str(Path(__file__).parents[2])
         self.log = ""
         self.started_at = time.monotonic()
         self._first_seen: dict[str, float] = {}
         self.process = subprocess.Popen(
             [*program, *arguments],
-            env=clean | as_environment(settings) | {"PYTHONPATH": root} | dict(environ or {}),
+            env=environment(settings) | dict(environ or {}),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
