@@ -22,6 +22,7 @@ from models import taxonomy as taxonomies
 from models.calibration import Calibration
 from models.encoded import LENGTH_BUCKETS
 from models.graph_check import GraphRefused, check_graph
+from models.memory import memory_bounded
 from models.profile import Profile, check_profile
 from models.runtime import Runtime
 from models.taxonomy import Taxonomy
@@ -42,6 +43,10 @@ MAX_BYTES: Final = {
 """The files of a bundle besides its manifest, and how large each may be."""
 _MAX_MANIFEST_BYTES = 4 << 20
 _MAX_BATCH = 1024
+_MORE_BYTES = 2 << 30
+"""Memory that a bundle may need beside copies of its files; the shipped one takes a tenth."""
+_COPIES = 8
+"""One for each length bucket and batch size, and room."""
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -106,8 +111,10 @@ def load_bundle(path: Path) -> Bundle:
     """Raises BundleError with a clear reason; takes about a second."""
     try:
         return _load(path)
-    except (ValueError, GraphRefused, OSError) as error:
+    except (ValueError, GraphRefused, OSError, MemoryError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if isinstance(error, MemoryError):
+            reason = f"it needs more than {_MORE_BYTES >> 30} GiB of memory beyond its files"
         raise BundleError(
             f"the model bundle {path} can't be used: {reason}; make one with `streamer model train`"
             " or name another with the setting model.bundle"
@@ -150,6 +157,12 @@ def _load(path: Path) -> Bundle:
             check_graph(files[name], manifest.opset, int8=manifest.precision == INT8)
         except GraphRefused as error:
             raise ValueError(f"{name}: {error}") from None
+    with memory_bounded(_MORE_BYTES + _COPIES * sum(map(len, files.values()))):
+        return _tried(path, manifest, raw, files)
+
+
+def _tried(path: Path, manifest: Manifest, raw: bytes, files: dict[str, bytes]) -> Bundle:
+    """The bundle, after its parts were put together and its self-test was run."""
     batches = {int(length): batch for length, batch in manifest.batch_of_length.items()}
     runtime = Runtime(files["encoder.onnx"], files["classifier.onnx"], batches)
     bundle = Bundle(

@@ -53,7 +53,10 @@ def check(data: bytes, tokenizer: Tokenizer, runtime: Runtime) -> None:
         raise ValueError(f"selftest.json can't be read: {error}") from None
     if not stored.sessions or len(stored.sessions) != len(stored.expected):
         raise ValueError("selftest.json needs a result for each of its sessions, and at least one")
-    results = _run(stored.sessions, tokenizer, runtime)
+    try:
+        results = _run(stored.sessions, tokenizer, runtime)
+    except Exception as error:  # onnxruntime raises classes of its own, without a common base
+        raise ValueError(f"the self-test can't be run ({type(error).__name__})") from None
     for i, expected in enumerate(stored.expected):
         _compare(f"embedding of session {i}", results.embeddings[i], expected.embedding, TOLERANCE)
         _compare(f"logits of session {i}", results.logits[i], expected.logits, 10 * TOLERANCE)

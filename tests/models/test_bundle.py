@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from models import bundle as bundles
 from models.bundle import Bundle, BundleError, load_bundle
+from models.memory import memory_bounded
 from models.scorer import Scorer
 from tests.models.hand_made import of_length
 
@@ -173,6 +178,34 @@ def test_a_calibration_out_of_bounds_is_refused(bundle: Path) -> None:
     calibration = json.loads((bundle / "calibration.json").read_text())
     _replace(bundle, "calibration.json", json.dumps(calibration | {"temperature": 0}).encode())
     refused(bundle, "temperature is 0")
+
+
+@pytest.mark.parametrize("start", ["embedding", "constant"])
+def test_a_small_graph_that_asks_for_endless_memory_is_refused(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, start: str
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    monkeypatch.setattr(bundles, "_MORE_BYTES", 256 << 20)
+    model = onnx.load(str(bundle / "classifier.onnx"))
+    constant = onnx.numpy_helper.from_array(np.ones((1, 1024), np.float32), "constant")
+    model.graph.initializer.append(constant)
+    names = [start, *(f"joined-{i}" for i in range(40))]
+    for i, (before, after) in enumerate(itertools.pairwise(names)):
+        model.graph.node.insert(i, onnx.helper.make_node("Concat", [before, before], [after], axis=0))
+    (last,) = [node for node in model.graph.node if "logits" in node.output]
+    last.output[list(last.output).index("logits")] = "true-logits"
+    model.graph.node.append(onnx.helper.make_node("ReduceSum", [names[-1]], ["sum"], keepdims=0))
+    model.graph.node.append(onnx.helper.make_node("Add", ["true-logits", "sum"], ["logits"]))
+    _replace(bundle, "classifier.onnx", model.SerializeToString())
+    refused(bundle, r"onnxruntime refuses the graph|self-test can't be run|more than")
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+def test_a_bound_on_memory_holds_inside_and_not_after() -> None:
+    with pytest.raises(MemoryError), memory_bounded(64 << 20):
+        bytearray(1 << 30)
+    assert len(bytearray(128 << 20)) == 128 << 20
 
 
 def test_serving_imports_no_torch() -> None:
