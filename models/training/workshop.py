@@ -6,10 +6,8 @@ seed gives the same bundle, byte for byte, on the same machine.
 
 from __future__ import annotations
 
-import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from models import calibration as calibrations
-from models import taxonomy as taxonomies
 from models.bundle import Manifest
 from models.profile import Profile
 from models.runtime import Outputs
@@ -29,44 +25,19 @@ from models.training.config import TrainConfig
 from models.training.corpus import Corpus, Split, by_split, embed
 from models.training.curve import learning_curve
 from models.training.determinism import deterministic
-from models.training.distill import Head, distil, hardened
-from models.training.encoder import Encoder
+from models.training.distill import distil, hardened
 from models.training.guards import collapse_guards
 from models.training.keyless import KeylessTeacher
-from models.training.pretrain import new_encoder, pretrain, shape_of
+from models.training.pretrain import new_encoder, pretrain
 from models.training.reference import reference_profile
-from models.training.relabel import EditError, aligned
-from models.training.teacher import Lesson, SoftLabels, Teacher
-from models.training.weights import load_arrays, load_weights, save_weights
+from models.training.teacher import Lesson, Teacher
+from models.training.work_folder import TrainingError, WorkFolder
 from schemas.click import Session
 
 Progress = Callable[[str, int, int, str], None]
 """(step, done, of how many, what is to be said about it)"""
 Judge = Callable[[Sequence[Session], Sequence[str], Sequence[str]], dict[str, Any]]
 """Test sessions, their most probable intents and those's parents to metrics. Called after all fitting."""
-
-
-class TrainingError(Exception):
-    """The sessions can't train a model; the text says what is missing."""
-
-
-_AS_MADE = "taxonomy.made.json"
-"""What the teacher made, and labelled with; `taxonomy.json` beside it is for people to edit."""
-_INTENTS = "intents.json"
-"""Ids in the order of the head's outputs."""
-
-
-def _ids(taxonomy: Taxonomy) -> list[str]:
-    return [intent.id for intent in taxonomy.intents]
-
-
-@contextmanager
-def _readable(path: Path, step: str) -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, KeyError) as error:
-        reason = error if isinstance(error, ValueError) else f"{path.name} can't be read: no {error}"
-        raise TrainingError(f"{path.parent}: {reason}; run the step {step!r} again") from None
 
 
 def silent(_step: str, _done: int, _total: int, _note: str) -> None:
@@ -79,7 +50,7 @@ class Workshop:
 
     sessions: dict[Split, list[Session]]
     config: TrainConfig
-    folder: Path
+    folder: WorkFolder
     progress: Progress = silent
 
     @classmethod
@@ -95,19 +66,18 @@ class Workshop:
                     f"the {split} split has too few sessions of people: {found}; expected at least 2,"
                     " and some hundred visitors to learn anything from"
                 )
-        folder.mkdir(parents=True, exist_ok=True)
-        return cls(splits, config, folder, progress)
+        return cls(splits, config, WorkFolder(folder), progress)
 
     def fit(self) -> None:
         """Learns the tokenizer from the training split."""
         self.progress("fit", 0, 1, "")
         tokenizer = Tokenizer.fit(self.sessions["train"], self.config.min_count, self.config.max_vocabulary)
-        (self.folder / "tokenizer.json").write_text(tokenizer.to_json(), encoding="utf-8")
+        self.folder.put_tokenizer(tokenizer)
         self.progress("fit", 1, 1, f"{sum(tokenizer.event_sizes)} ids")
 
     def pretrain(self) -> None:
         """Pretrains the encoder and checks that it hasn't collapsed."""
-        tokenizer = self.tokenizer()
+        tokenizer = self.folder.tokenizer()
         train, validation = self._corpus("train"), self._corpus("validation")
         with deterministic(self.config.threads):
             result = pretrain(
@@ -116,8 +86,8 @@ class Workshop:
             )  # fmt: skip
             untrained = new_encoder(tokenizer, self.config, self._generator("untrained"))
             guards = collapse_guards(result.encoder, untrained, train, validation)
-        save_weights(result.encoder, self.folder / "encoder.npz")
-        self._note("pretraining", {"losses": result.losses, "guards": guards.as_dict()})
+        self.folder.put_encoder(result.encoder)
+        self.folder.note("pretraining", {"losses": result.losses, "guards": guards.as_dict()})
 
     def teach(self, teacher: Teacher | None = None, previous: Taxonomy | None = None) -> None:
         """Has the teacher make the taxonomy and label sessions with it; keyless by default."""
@@ -127,23 +97,14 @@ class Workshop:
             Lesson(self.sessions[split], self._embeddings(split)) for split in ("train", "validation")
         )
         taught = teacher.teach(train, validation, previous)
-        for name in ("taxonomy.json", _AS_MADE):
-            (self.folder / name).write_text(taxonomies.to_json(taught.taxonomy), encoding="utf-8")
-        with (self.folder / "labels.npz").open("wb") as file:
-            np.savez(
-                file,
-                train_rows=taught.train.rows,
-                train=taught.train.probabilities,
-                validation_rows=taught.validation.rows,
-                validation=taught.validation.probabilities,
-            )
-        self._note("taxonomy", {"teacher": teacher.name, **taught.notes})
+        self.folder.put_taught(taught)
+        self.folder.note("taxonomy", {"teacher": teacher.name, **taught.notes})
         self.progress("taxonomy", 1, 1, f"{len(taught.taxonomy.intents)} intents")
 
     def distil(self, hard: bool = False) -> None:
         """Distils the labels into the head and calibrates it; `hard` keeps only the best intent of each."""
         self.progress("distil", 0, 1, "")
-        taxonomy, soft, validation = self._labels()
+        taxonomy, soft, validation = self.folder.labels()
         train = hardened(soft) if hard else soft
         embedded = self._embeddings("train"), self._embeddings("validation")
         with deterministic(self.config.threads):
@@ -151,13 +112,9 @@ class Workshop:
                 embedded[0], train, embedded[1], validation, self.config, self._generator("distil")
             )
             curve = learning_curve(embedded[0], train, embedded[1], validation, self.config, self._generator)
-        save_weights(distilled.head, self.folder / "head.npz")
-        (self.folder / "calibration.json").write_text(
-            calibrations.to_json(distilled.calibration), encoding="utf-8"
-        )
-        (self.folder / _INTENTS).write_text(json.dumps(_ids(taxonomy)) + "\n", encoding="utf-8")
+        self.folder.put_distilled(distilled, taxonomy)
         facts = {"labels": "hard" if hard else "soft", "labelled": len(train.rows)}
-        self._note("distillation", {**facts, **distilled.metrics, "learning_curve": curve})
+        self.folder.note("distillation", {**facts, **distilled.metrics, "learning_curve": curve})
         self.progress("distil", 1, 1, f"ECE {distilled.metrics['ece']:.3f}")
 
     def export(
@@ -165,11 +122,11 @@ class Workshop:
     ) -> Manifest:
         """Exports, checks and writes the bundle; `source` says what the sessions are."""
         self.progress("export", 0, 1, "")
-        parts = self._parts()
+        parts = self.folder.parts(self.config)
         exported = exporting.build(parts)
         if int8:
             exported = exporting.build_int8(parts, exported, self._held_out()[1])
-        metrics = {**self._notes(), "export": exported.checks}
+        metrics = {**self.folder.notes(), "export": exported.checks}
         if self.sessions["test"]:
             outputs = self._test_outputs(exported)
             metrics["test"] = self._test_metrics(parts, outputs, judge)
@@ -179,52 +136,6 @@ class Workshop:
         )
         self.progress("export", 1, 1, f"{sum(map(len, exported.files.values())) / 1e6:.1f} MB")
         return manifest
-
-    def tokenizer(self) -> Tokenizer:
-        return Tokenizer.from_json(self._read("tokenizer.json", "fit"))
-
-    def encoder(self) -> Encoder:
-        encoder = Encoder(shape_of(self.tokenizer(), self.config))
-        with _readable(path := self._require("encoder.npz", "pretrain"), "pretrain"):
-            load_weights(encoder, path)
-        return encoder.eval()
-
-    def _parts(self) -> exporting.Parts:
-        taxonomy = self._taxonomy("taxonomy.json")
-        if json.loads(self._read(_INTENTS, "distill")) != _ids(taxonomy):
-            raise TrainingError("taxonomy.json has other intents than the head: run the step 'distill' again")
-        head = Head(self.config.dim, self.config.head_hidden, len(taxonomy.intents))
-        with _readable(path := self._require("head.npz", "distill"), "distill"):
-            load_weights(head, path)
-        calibration = calibrations.from_json(self._read("calibration.json", "distill"))
-        return exporting.Parts(self.tokenizer(), self.encoder(), head.eval(), taxonomy, calibration)
-
-    def _labels(self) -> tuple[Taxonomy, SoftLabels, SoftLabels]:
-        """The taxonomy, as people may have edited it since, and the teacher's labels over its intents."""
-        taxonomy = self._taxonomy("taxonomy.json")
-        made = self._taxonomy(_AS_MADE)
-        if taxonomy != made:
-            self._note("taxonomy", {**self._notes()["taxonomy"], "edited": "after the teacher, by people"})
-        path = self._require("labels.npz", "taxonomy")
-        with _readable(path, "taxonomy"):
-            stored = load_arrays(path)
-            train, validation = (
-                SoftLabels(stored[f"{split}_rows"], stored[split]) for split in ("train", "validation")
-            )
-        try:
-            return (
-                taxonomy,
-                aligned(train, _ids(made), taxonomy, made.version),
-                aligned(validation, _ids(made), taxonomy, made.version),
-            )
-        except EditError as error:
-            raise TrainingError(f"{self.folder}: {error}") from None
-
-    def _taxonomy(self, name: str) -> Taxonomy:
-        try:
-            return taxonomies.from_json(self._read(name, "taxonomy"))
-        except ValueError as error:
-            raise TrainingError(f"{self.folder / name}: {error}") from None
 
     def _profile(self, exported: exporting.Exported, parts: exporting.Parts) -> Profile:
         split, sessions = self._held_out()
@@ -238,7 +149,7 @@ class Workshop:
 
     def _test_outputs(self, exported: exporting.Exported) -> Outputs:
         """Of the test sessions in their order, by the runtime that will serve."""
-        encoded = self.tokenizer().encode(self.sessions["test"])
+        encoded = self.folder.tokenizer().encode(self.sessions["test"])
         parts = [exported.runtime.run(each) for each in encoded]
         order = np.argsort(np.concatenate([each.rows for each in encoded]))
         return Outputs(*(np.concatenate(arrays)[order] for arrays in zip(*parts, strict=True)))
@@ -258,34 +169,17 @@ class Workshop:
         return {**metrics, **(judge(self.sessions["test"], labels, parents) if judge else {})}
 
     def _corpus(self, split: Split) -> Corpus:
-        return Corpus.of(self.sessions[split], self.tokenizer())
+        return Corpus.of(self.sessions[split], self.folder.tokenizer())
 
     def _embeddings(self, split: Split) -> np.ndarray[Any, np.dtype[np.float32]]:
         with deterministic(self.config.threads):
-            return embed(self.encoder(), self._corpus(split))
+            return embed(self.folder.encoder(self.config), self._corpus(split))
 
     def _seed(self, step: str) -> int:
         return zlib.crc32(f"{self.config.seed}/{step}".encode())
 
     def _generator(self, step: str) -> torch.Generator:
         return torch.Generator().manual_seed(self._seed(step))
-
-    def _require(self, name: str, step: str) -> Path:
-        path = self.folder / name
-        if not path.is_file():
-            raise TrainingError(f"{path} is missing: run the step {step!r} first")
-        return path
-
-    def _read(self, name: str, step: str) -> str:
-        return self._require(name, step).read_text(encoding="utf-8")
-
-    def _notes(self) -> dict[str, Any]:
-        path = self.folder / "notes.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-    def _note(self, step: str, found: dict[str, Any]) -> None:
-        notes = {**self._notes(), step: found}
-        (self.folder / "notes.json").write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
 
 
 def train(

@@ -115,7 +115,7 @@ def explained() -> Iterator[None]:
     """Failures of training in words for the person at the terminal."""
     from models.llm.errors import LlmError
     from models.training.parity import ExportError
-    from models.training.workshop import TrainingError
+    from models.training.work_folder import TrainingError
 
     try:
         yield

@@ -21,7 +21,8 @@ from models.taxonomy import Intent, Mapped, Parent, Taxonomy, from_json, to_json
 from models.training.agreement import agreement
 from models.training.config import TrainConfig
 from models.training.teacher import Lesson
-from models.training.workshop import TrainingError, Workshop
+from models.training.work_folder import TrainingError
+from models.training.workshop import Workshop
 from streamer.scrub import scrub
 from tests.models.conftest import SMALL
 from tests.models.hand_made import a_click, a_session, bank_sessions

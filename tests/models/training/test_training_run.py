@@ -14,7 +14,8 @@ from models.scorer import Scored, Scorer
 from models.taxonomy import from_json
 from models.training.agreement import agreement
 from models.training.config import TrainConfig
-from models.training.workshop import TrainingError, Workshop, train
+from models.training.work_folder import TrainingError
+from models.training.workshop import Workshop, train
 from tests.models.conftest import SMALL
 from tests.models.hand_made import TOPICS, a_click, a_session, bank_sessions, of_length
 

@@ -1,0 +1,140 @@
+"""The folder where steps leave their results for the next: what is in it, by which step, and in what order.
+
+Nothing is unpickled. A file that is missing or damaged is named with the step that makes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models import calibration as calibrations
+from models import taxonomy as taxonomies
+from models.taxonomy import Taxonomy
+from models.tokenizer import Tokenizer
+from models.training.config import TrainConfig
+from models.training.distill import Distilled, Head
+from models.training.encoder import Encoder
+from models.training.export import Parts
+from models.training.pretrain import shape_of
+from models.training.relabel import EditError, aligned
+from models.training.teacher import SoftLabels, Taught
+from models.training.weights import load_arrays, load_weights, save_weights
+
+_AS_MADE = "taxonomy.made.json"
+"""What the teacher made, and labelled with; `taxonomy.json` beside it is for people to edit."""
+_INTENTS = "intents.json"
+"""Ids in the order of the head's outputs."""
+
+
+class TrainingError(Exception):
+    """The sessions can't train a model, or a step's result is missing; the text says what to do."""
+
+
+class WorkFolder:
+    """Raises TrainingError wherever something is missing or can't be read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+
+    def put_tokenizer(self, tokenizer: Tokenizer) -> None:
+        self._write("tokenizer.json", tokenizer.to_json())
+
+    def tokenizer(self) -> Tokenizer:
+        return Tokenizer.from_json(self._read("tokenizer.json", "fit"))
+
+    def put_encoder(self, encoder: Encoder) -> None:
+        save_weights(encoder, self.path / "encoder.npz")
+
+    def encoder(self, config: TrainConfig) -> Encoder:
+        encoder = Encoder(shape_of(self.tokenizer(), config))
+        with _readable(path := self._require("encoder.npz", "pretrain"), "pretrain"):
+            load_weights(encoder, path)
+        return encoder.eval()
+
+    def put_taught(self, taught: Taught) -> None:
+        for name in ("taxonomy.json", _AS_MADE):
+            self._write(name, taxonomies.to_json(taught.taxonomy))
+        with (self.path / "labels.npz").open("wb") as file:
+            np.savez(
+                file,
+                train_rows=taught.train.rows,
+                train=taught.train.probabilities,
+                validation_rows=taught.validation.rows,
+                validation=taught.validation.probabilities,
+            )
+
+    def labels(self) -> tuple[Taxonomy, SoftLabels, SoftLabels]:
+        """The taxonomy, as people may have edited it since, and the teacher's labels over its intents."""
+        taxonomy, made = self._taxonomy("taxonomy.json"), self._taxonomy(_AS_MADE)
+        with _readable(path := self._require("labels.npz", "taxonomy"), "taxonomy"):
+            stored = load_arrays(path)
+            given = [SoftLabels(stored[f"{split}_rows"], stored[split]) for split in ("train", "validation")]
+        try:
+            train, validation = (aligned(each, _ids(made), taxonomy, made.version) for each in given)
+        except EditError as error:
+            raise TrainingError(f"{self.path}: {error}") from None
+        if taxonomy != made:
+            self.note("taxonomy", {**self.notes()["taxonomy"], "edited": "after the teacher, by people"})
+        return taxonomy, train, validation
+
+    def put_distilled(self, distilled: Distilled, taxonomy: Taxonomy) -> None:
+        save_weights(distilled.head, self.path / "head.npz")
+        self._write("calibration.json", calibrations.to_json(distilled.calibration))
+        self._write(_INTENTS, json.dumps(_ids(taxonomy)) + "\n")
+
+    def parts(self, config: TrainConfig) -> Parts:
+        """All that export needs."""
+        taxonomy = self._taxonomy("taxonomy.json")
+        if json.loads(self._read(_INTENTS, "distill")) != _ids(taxonomy):
+            raise TrainingError("taxonomy.json has other intents than the head: run the step 'distill' again")
+        head = Head(config.dim, config.head_hidden, len(taxonomy.intents))
+        with _readable(path := self._require("head.npz", "distill"), "distill"):
+            load_weights(head, path)
+        calibration = calibrations.from_json(self._read("calibration.json", "distill"))
+        return Parts(self.tokenizer(), self.encoder(config), head.eval(), taxonomy, calibration)
+
+    def notes(self) -> dict[str, Any]:
+        """What each step found out."""
+        path = self.path / "notes.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def note(self, step: str, found: dict[str, Any]) -> None:
+        self._write("notes.json", json.dumps({**self.notes(), step: found}, indent=2) + "\n")
+
+    def _taxonomy(self, name: str) -> Taxonomy:
+        try:
+            return taxonomies.from_json(self._read(name, "taxonomy"))
+        except ValueError as error:
+            raise TrainingError(f"{self.path / name}: {error}") from None
+
+    def _require(self, name: str, step: str) -> Path:
+        path = self.path / name
+        if not path.is_file():
+            raise TrainingError(f"{path} is missing: run the step {step!r} first")
+        return path
+
+    def _read(self, name: str, step: str) -> str:
+        return self._require(name, step).read_text(encoding="utf-8")
+
+    def _write(self, name: str, text: str) -> None:
+        (self.path / name).write_text(text, encoding="utf-8")
+
+
+def _ids(taxonomy: Taxonomy) -> list[str]:
+    return [intent.id for intent in taxonomy.intents]
+
+
+@contextmanager
+def _readable(path: Path, step: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError) as error:
+        reason = error if isinstance(error, ValueError) else f"{path.name} can't be read: no {error}"
+        raise TrainingError(f"{path.parent}: {reason}; run the step {step!r} again") from None
