@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -27,7 +26,7 @@ def main() -> int:
     console.print(f"seed {options.seed}")
     outcomes: dict[str, Outcome] = {}
     with tempfile.TemporaryDirectory() as folder, Ground(Path(folder)) as ground:
-        for name in options.faults or FAULTS:
+        for name in options.faults or [name for name in FAULTS if not FAULTS[name].only_by_name]:
             begin = time.monotonic()
             try:
                 outcomes[name] = FAULTS[name].play(ground, options.seed, options.dose)
@@ -38,7 +37,7 @@ def main() -> int:
             console.print(f"{name}: {'kept' if outcomes[name].kept else outcomes[name].broken}")
     console.print(_table(outcomes))
     if options.json:
-        options.json.write_text(json.dumps({name: asdict(each) for name, each in outcomes.items()}, indent=1))
+        options.json.write_text(json.dumps({name: vars(each) for name, each in outcomes.items()}, indent=1))
     return 0 if all(outcome.kept for outcome in outcomes.values()) else 1
 
 

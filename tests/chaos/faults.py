@@ -12,7 +12,7 @@ from typing import Any, Self
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.kafka.ports import free_ports
 from streamer.settings import Settings, load_settings
-from tests.chaos import brokers, logs, processes, silences
+from tests.chaos import brokers, loads, logs, processes, silences
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.stage import Outcome, Stage
 from tests.worker.live import STARTED
@@ -83,6 +83,8 @@ class Fault:
     short: dict[str, Any]
     in_suite: bool = True
     """Whether the short dose is short enough for every run of the tests."""
+    only_by_name: bool = False
+    """Whether it is left out unless asked for."""
 
     def play(self, ground: Ground, seed: int, dose: str) -> Outcome:
         return self.on(ground, seed, self.full if dose == "full" else self.short)
@@ -203,5 +205,22 @@ FAULTS: dict[str, Fault] = {
     ),
     "duplicates": Fault(
         _plain(silences.duplicated_and_shuffled), full={"visitors": 2000}, short={"visitors": 150}
+    ),
+    "backlog": Fault(
+        _with_proxy(loads.backlog),
+        full={"clicks": 5_000_000, "seconds": 60},
+        short={"clicks": 200_000, "seconds": 10},
+        in_suite=False,
+    ),
+    "one-visitor": Fault(
+        _plain(loads.one_visitor), full={"clicks": 1_000_000}, short={"clicks": 20_000}, in_suite=False
+    ),
+    "same-moment": Fault(_plain(loads.same_moment), full={"clicks": 10_000}, short={"clicks": 10_000}),
+    "soak": Fault(
+        _plain(loads.soak),
+        full={"minutes": 15, "per_s": 4000},
+        short={"minutes": 2, "per_s": 2000},
+        in_suite=False,
+        only_by_name=True,
     ),
 }
