@@ -21,7 +21,7 @@ from tests.chaos.stage import Outcome
 
 def main() -> int:
     options = _options()
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     console = Console(width=150)
     console.print(f"seed {options.seed}")
     outcomes: dict[str, Outcome] = {}
