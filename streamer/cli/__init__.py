@@ -28,6 +28,7 @@ COMMANDS = (
     LazyCommand(
         "subscribe", "streamer.cli.subscribe", "Read intents, embeddings, late clicks or dead letters."
     ),
+    LazyCommand("doctor", "streamer.cli.doctor", "Check that all is well, and say what to do if not."),
     LazyCommand("dlq", "streamer.cli.dlq", "List, show and replay dead letters."),
     LazyCommand("erase", "streamer.cli.erase", "Erase visitors who asked to be forgotten."),
     LazyCommand("acls", "streamer.cli.acls", "Print the permissions that each kind of client needs."),

@@ -1,0 +1,287 @@
+"""Is all well: each check says what it found and, if that is not well, what to do.
+
+Checks ask in the order of dependence: without brokers nothing about topics can be known, so the rest is left
+out then. Nothing is changed and nothing that a customer typed is shown.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+from streamer import __version__
+from streamer.errors import StreamerError
+from streamer.kafka.client import client_arguments
+from streamer.kafka.reach import check_brokers
+from streamer.kafka.topics import Drift, declared_topics, find_drift
+from streamer.settings import Settings
+
+TAIL_RECORDS = 100_000
+"""The last clicks, over all partitions, in which a visitor in two partitions is looked for."""
+CLOCK_WARN_MS, CLOCK_FAIL_MS = 1000, 60_000
+LAG_WARN = 100_000
+_PACKAGES = ("aiokafka", "faust-streaming", "msgspec", "fastavro", "onnxruntime", "numpy")
+_RANK = {"ok": 0, "warn": 1, "fail": 2}
+
+State = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    check: str
+    state: State
+    found: str
+    todo: str = ""
+    """What to do about it; empty if all is well."""
+
+
+def worst(findings: list[Finding]) -> State:
+    """The worst of their states."""
+    return max((finding.state for finding in findings), key=_RANK.__getitem__, default="ok")
+
+
+async def examine(settings: Settings, now_ms: Callable[[], int]) -> list[Finding]:
+    """All checks. `now_ms`: this machine's clock, ms UTC."""
+    findings = [_versions(), *_configuration(settings), _bundle(settings)]
+    try:
+        await check_brokers(settings.kafka)
+    except StreamerError as error:
+        return [*findings, Finding("brokers", "fail", str(error), "mend this first: the rest needs a broker")]
+    findings.append(Finding("brokers", "ok", f"{settings.kafka.bootstrap_servers} let us in"))
+    for name, check in (
+        ("topics", lambda: _topics(settings)),
+        ("clock", lambda: _clock(settings, now_ms)),
+        ("keys", lambda: _keys(settings)),
+        ("lag", lambda: _lag(settings)),
+    ):
+        findings += await _safely(name, check)
+    return findings
+
+
+async def _safely(name: str, check: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:
+    """A check that can't be made is a finding too."""
+    from aiokafka.errors import KafkaError
+
+    try:
+        return await check()
+    except StreamerError as error:
+        return [Finding(name, "fail", str(error), "see 'streamer topics check' and 'streamer acls --print'")]
+    except KafkaError as error:
+        return [Finding(name, "fail", f"the cluster answered {type(error).__name__}", "try once more")]
+
+
+def _versions() -> Finding:
+    found = [f"streamer {__version__}", f"Python {platform.python_version()}"]
+    for package in _PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            return Finding("versions", "fail", f"{package} is not installed", "install clicks-to-intent anew")
+    return Finding("versions", "ok", ", ".join(found))
+
+
+def _configuration(settings: Settings) -> Iterator[Finding]:
+    kafka, warned = settings.kafka, False
+    local = all(part.startswith(("127.", "localhost")) for part in kafka.bootstrap_servers.split(","))
+    for is_odd, found, todo in (
+        (
+            kafka.security_protocol in ("PLAINTEXT", "SASL_PLAINTEXT") and not local,
+            f"{kafka.security_protocol} to brokers that are not on this machine",
+            "set kafka.security_protocol to SASL_SSL or SSL",
+        ),
+        (
+            kafka.ssl_endpoint_identification_algorithm == "none",
+            "the broker's host name is not checked",
+            "set kafka.ssl_endpoint_identification_algorithm to https",
+        ),
+        (
+            settings.clicks.arrival == "create_time",
+            "clicks.arrival is create_time: silence closes nothing, and a replay may differ from live",
+            "use LogAppendTime on the clicks topic",
+        ),
+        (
+            not settings.dead_letters.max_run and settings.dead_letters.max_ratio == 1,
+            "dead letters are not limited",
+            "set dead_letters.max_run again once the bad records are passed",
+        ),
+        (
+            settings.topics.replication < 3 and not local,
+            f"topics.replication is {settings.topics.replication}: a broker that dies stops the worker",
+            "use 3 where there are three brokers",
+        ),
+    ):
+        if is_odd:
+            warned = True
+            yield Finding("configuration", "warn", found, todo)
+    if not warned:
+        yield Finding("configuration", "ok", f"app {settings.app.id}, rules as set")
+
+
+def _bundle(settings: Settings) -> Finding:
+    from models.bundle import BundleError, default_bundle, load_bundle
+
+    try:
+        bundle = load_bundle(settings.model.bundle or default_bundle())
+    except BundleError as error:
+        return Finding("bundle", "fail", str(error), "use another bundle, or train one")
+    return Finding("bundle", "ok", f"{bundle.model_version}, {len(bundle.taxonomy.intents)} intents")
+
+
+async def _topics(settings: Settings) -> list[Finding]:
+    wanted = declared_topics(settings)
+    drift = await find_drift(settings.kafka, wanted)
+    if not drift:
+        return [Finding("topics", "ok", f"{len(wanted)} topics are as declared")]
+    return [_of_drift(each) for each in drift]
+
+
+def _of_drift(drift: Drift) -> Finding:
+    """What stops the worker fails, what is merely otherwise warns."""
+    stops = drift.what in ("topic", "number of partitions", "message.timestamp.type", "cleanup.policy")
+    todo = (
+        "create it with 'streamer topics create'" if drift.what == "topic" else "alter the topic or settings"
+    )
+    return Finding("topics", "fail" if stops else "warn", str(drift), todo)
+
+
+async def _clock(settings: Settings, now_ms: Callable[[], int]) -> list[Finding]:
+    """The broker's clock, as its newest record has it, can't be ahead of this machine's if both are right."""
+    newest = max((tail.newest_ms for tail in await _tails(settings, records=1)), default=0)
+    if not newest:
+        return [Finding("clock", "ok", "no click yet to compare clocks with")]
+    ahead = newest - now_ms()
+    if ahead <= CLOCK_WARN_MS:
+        return [
+            Finding("clock", "ok", f"the newest click came {-ahead / 1000:.1f} s ago by this machine's clock")
+        ]
+    return [
+        Finding(
+            "clock",
+            "fail" if ahead > CLOCK_FAIL_MS else "warn",
+            f"the newest click came {ahead / 1000:.1f} s in the future of this machine's clock",
+            "set the clocks of brokers and machines by NTP",
+        )
+    ]
+
+
+@dataclass
+class _Tail:
+    partition: int
+    records: list[Any]
+
+    @property
+    def newest_ms(self) -> int:
+        return max((record.timestamp for record in self.records), default=0)
+
+
+async def _tails(settings: Settings, records: int) -> list[_Tail]:
+    """The last records of every partition of the clicks topic: that many in all, at least one of each."""
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+
+    from streamer.kafka.topics import find_topic
+
+    topic = settings.topics.clicks
+    partitions = (await find_topic(settings.kafka, topic)).partitions
+    consumer = AIOKafkaConsumer(
+        **client_arguments(settings.kafka), enable_auto_commit=False, isolation_level="read_committed"
+    )
+    tails = {number: _Tail(number, []) for number in range(partitions)}
+    await consumer.start()
+    try:
+        tps = [TopicPartition(topic, number) for number in range(partitions)]
+        consumer.assign(tps)
+        first, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        for tp in tps:
+            consumer.seek(tp, max(first[tp], ends[tp] - max(1, records // partitions)))
+        behind = {tp for tp in tps if first[tp] < ends[tp]}
+        while behind:
+            for tp, found in (await consumer.getmany(*behind, timeout_ms=200)).items():
+                tails[tp.partition].records += found
+            behind = {tp for tp in behind if await consumer.position(tp) < ends[tp]}
+    finally:
+        await consumer.stop()
+    return list(tails.values())
+
+
+async def _keys(settings: Settings) -> list[Finding]:
+    """A visitor's clicks have to be in one partition, or sessions fall apart."""
+    where: dict[bytes, int] = {}
+    split: set[bytes] = set()
+    without = total = 0
+    for tail in await _tails(settings, TAIL_RECORDS):
+        for record in tail.records:
+            total += 1
+            without += record.key is None
+            visitor = _visitor_of(record)
+            if visitor and where.setdefault(visitor, tail.partition) != tail.partition:
+                split.add(visitor)
+    findings = []
+    if split:
+        findings.append(
+            Finding(
+                "keys",
+                "fail",
+                f"{len(split):,} of {len(where):,} visitors have clicks in several partitions",
+                "key the clicks by visitor_id with one partitioner, in all producers",
+            )
+        )
+    if without:
+        findings.append(
+            Finding("keys", "warn", f"{without:,} of {total:,} clicks have no key", "key them by visitor_id")
+        )
+    return findings or [
+        Finding("keys", "ok", f"{len(where):,} visitors in the last {total:,} clicks, each in one place")
+    ]
+
+
+def _visitor_of(record: Any) -> bytes | None:
+    from schemas import codec
+    from streamer.kafka.produce import visitor_key
+
+    value = record.value or b""
+    if value[:1] == b"\0":
+        try:
+            return str(codec.decode(value)[1]["visitor_id"]).encode()
+        except codec.CodecError:
+            return None
+    return visitor_key(value)
+
+
+async def _lag(settings: Settings) -> list[Finding]:
+    from aiokafka.admin import AIOKafkaAdminClient
+    from aiokafka.errors import GroupCoordinatorNotAvailableError
+
+    from streamer.worker.log_reader import LogReader, group_offsets
+
+    topic = settings.topics.clicks
+    admin = AIOKafkaAdminClient(**client_arguments(settings.kafka))
+    await admin.start()
+    try:
+        group = await group_offsets(admin, settings.app.id, topic)
+    except GroupCoordinatorNotAvailableError:  # a cluster that never had a group
+        group = {}
+    finally:
+        await admin.close()
+    if not group:
+        return [Finding("lag", "warn", f"group {settings.app.id} has read nothing yet", "start a worker")]
+    async with LogReader(client_arguments(settings.kafka)) as reader:
+        bounds = await reader.bounds(topic, group)
+    lag = sum(max(0, bounds[number][1] - max(offset, bounds[number][0])) for number, offset in group.items())
+    lost = sum(max(0, bounds[number][0] - offset) for number, offset in group.items())
+    findings = [
+        Finding(
+            "lag", "warn", f"group {settings.app.id} is {lag:,} records behind", "add workers, or start one"
+        )
+        if lag > LAG_WARN
+        else Finding("lag", "ok", f"group {settings.app.id} is {lag:,} records behind")
+    ]
+    if lost:
+        findings.append(
+            Finding(
+                "lag", "fail", f"{lost:,} records were deleted unread", "lengthen the retention of the clicks"
+            )
+        )
+    return findings

@@ -1,0 +1,109 @@
+"""`streamer doctor` finds what is wrong and says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from streamer.operations.doctor import Finding, examine, worst
+from streamer.settings import Settings, load_settings
+from tests.conftest import FreshSettings, RunStreamer
+from tests.worker.live import Worker, as_messages, send, set_up, some_clicks
+
+
+def findings_of(settings: Settings, ahead_ms: int = 0) -> dict[str, list[tuple[str, str]]]:
+    """State and text by check, by a clock that is so far ahead."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for finding in asyncio.run(examine(settings, lambda: int(time.time() * 1000) + ahead_ms)):
+        found.setdefault(finding.check, []).append((finding.state, finding.found))
+        assert bool(finding.todo) == (finding.state != "ok")
+    return found
+
+
+def test_the_worst_finding_counts() -> None:
+    ok, warn, fail = (Finding("x", state, "") for state in ("ok", "warn", "fail"))  # type: ignore[arg-type]
+    assert (worst([ok]), worst([ok, warn]), worst([warn, fail, ok]), worst([])) == (
+        "ok",
+        "warn",
+        "fail",
+        "ok",
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "found"),
+    [
+        ("kafka.bootstrap_servers", "broker.invalid:9", "PLAINTEXT to brokers that are not on this machine"),
+        ("clicks.arrival", "create_time", "silence closes nothing"),
+        ("dead_letters.max_run", 0, "dead letters are not limited"),
+    ],
+)
+def test_an_odd_configuration_is_a_warning_also_without_a_broker(
+    setting: str, value: object, found: str
+) -> None:
+    nowhere = {"kafka.bootstrap_servers": "127.0.0.1:9", "kafka.connect_timeout_s": 0.5}
+    settings = load_settings(overrides=nowhere | {setting: value}, environ={})
+    findings = findings_of(settings)
+    assert any(state == "warn" and found in text for state, text in findings["configuration"])
+    assert findings["brokers"][0][0] == "fail"
+    assert "topics" not in findings
+
+
+def test_a_bundle_that_is_none_fails(tmp_path: Any) -> None:
+    overrides = {
+        "model.bundle": tmp_path,
+        "kafka.bootstrap_servers": "127.0.0.1:9",
+        "kafka.connect_timeout_s": 0.5,
+    }
+    assert findings_of(load_settings(overrides=overrides, environ={}))["bundle"][0][0] == "fail"
+
+
+def test_all_is_well_after_a_drain(fresh_settings: FreshSettings, run_streamer: RunStreamer) -> None:
+    settings = fresh_settings()
+    set_up(settings)
+    send(settings, as_messages(some_clicks(5, seed=51)))
+    assert findings_of(settings)["lag"][0][0] == "warn"
+    assert Worker(settings, "--drain").end() == 0
+    done = run_streamer("doctor", "--json", settings=settings)
+    assert done.returncode == 0, done.stdout
+    report = json.loads(done.stdout)
+    assert {finding["state"] for finding in report["findings"]} == {"ok"}, report
+    assert [f["check"] for f in report["findings"]] == [
+        *("versions", "configuration", "bundle", "brokers", "topics", "clock", "keys", "lag")
+    ]
+    assert findings_of(settings, ahead_ms=-200_000)["clock"][0][0] == "fail"
+    assert findings_of(settings, ahead_ms=-50_000)["clock"][0][0] == "warn"
+
+
+def test_what_is_wrong_with_topics_and_keys_is_found(
+    fresh_settings: FreshSettings, run_streamer: RunStreamer
+) -> None:
+    settings = fresh_settings()
+    set_up(settings)
+
+    async def spoil() -> None:
+        async with AIOKafkaProducer(bootstrap_servers=settings.kafka.bootstrap_servers) as producer:
+            for partition, key in ((0, b"v"), (1, b"v"), (2, None)):
+                click = b'{"visitor_id": "v", "timestamp": 1}'
+                await producer.send_and_wait(settings.topics.clicks, click, key=key, partition=partition)
+        admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka.bootstrap_servers)
+        await admin.start()
+        changed = {"message.timestamp.type": "CreateTime"}
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, settings.topics.clicks, changed)])
+        await admin.delete_topics([settings.topics.erasures])
+        await admin.close()
+
+    asyncio.run(spoil())
+    done = run_streamer("doctor", settings=settings)
+    assert done.returncode == 1
+    assert f"FAIL  topics: {settings.topics.erasures}: topic is missing" in done.stdout
+    assert "message.timestamp.type is CreateTime, expected LogAppendTime" in done.stdout
+    assert "FAIL  keys: 1 of 1 visitors have clicks in several partitions" in done.stdout
+    assert "warn  keys: 1 of 3 clicks have no key" in done.stdout
