@@ -54,7 +54,7 @@ class TileRanker:
 
 def main() -> None:
     ranker = TileRanker(
-        {"cards": ["credit-cards"], "loans": ["loans-borrowing"], "savings": ["deposit-save"]}
+        {"cards": ["credit-gold"], "loans": ["loans-borrowing"], "savings": ["deposit-save"]}
     )
     with VisitorView() as view:
         tiles, why = ranker.rank(view.get(sys.argv[1]))

@@ -72,6 +72,13 @@ def test_it_says_what_it_was_made_of_and_who_labelled(bundle: Bundle) -> None:
     assert manifest.metrics["pretraining"]["guards"]["passed"]
 
 
+def test_it_has_a_profile_to_tell_drift_by_and_tells_what_is_shown(bundle: Bundle) -> None:
+    profile = bundle.manifest.profile
+    assert profile is not None
+    assert profile.sessions == bundle.manifest.data["sessions"]["test"]
+    assert bundle.calibration.presence_slope is not None
+
+
 def test_its_intents_agree_with_latent_intents_far_beyond_chance(judged: Judged) -> None:
     _, results, intents, _ = judged
     labels = [result.intents[0].intent_id for result in results]
