@@ -65,15 +65,16 @@ async def topic_lanes(settings: Settings, stretch: Stretch, rules: SessionRules)
         starts = begins if read_from_ms is None else await _offsets(consumer, tps, read_from_ms, ends)
         if stretch.to_ms is not None:
             ends = await _offsets(consumer, tps, stretch.to_ms, ends)
-    return [
-        Lane(
-            tp.partition,
-            starts[tp],
-            ends[tp],
-            await _unread_until_ms(settings, tp, starts[tp], ends[tp]),
-        )
-        for tp in tps
-    ]
+    lanes = []
+    for tp in tps:
+        start, end = starts[tp], ends[tp]
+        unread_until_ms = None
+        if start > begins[tp] and read_from_ms is not None:
+            unread_until_ms = read_from_ms - 1  # else the search by time had found an earlier record
+        elif 0 < start < end:
+            unread_until_ms = await _first_arrival_ms(settings, tp, start, end)
+        lanes.append(Lane(tp.partition, start, end, unread_until_ms))
+    return lanes
 
 
 async def erased_visitors(settings: Settings) -> dict[str, int]:
@@ -167,11 +168,8 @@ async def _offsets(consumer: Any, tps: list[Any], at_ms: int, ends: dict[Any, in
     return {tp: min(found[tp].offset, ends[tp]) if is_found(found[tp]) else ends[tp] for tp in tps}
 
 
-async def _unread_until_ms(settings: Settings, tp: Any, start: int, end: int) -> int | None:
-    """The arrival of the first record that is read: none before it arrived later. None if it is the
-    first that ever was."""
-    if start == 0 or start >= end:
-        return None
+async def _first_arrival_ms(settings: Settings, tp: Any, start: int, end: int) -> int | None:
+    """The arrival of the first record that is still there: none that was deleted arrived later."""
     # With a consumer of its own: aiokafka's may hang when it is stopped after it was given other partitions.
     async with reading(settings) as consumer:
         consumer.assign([tp])

@@ -1,0 +1,58 @@
+"""A file of rows has the same bytes however its parts were cut, and gives the sessions back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.bundle import default_bundle
+from streamer import sample
+from streamer.accounts import Accounts
+from streamer.clickfile import sessions_of_file
+from streamer.core.rules import SessionRules
+from streamer.replay import rows as rows_module
+from streamer.replay.rows import join_rows, sessions_of_rows, table_of, write_rows
+from streamer.replay.scoring import Bench, ScoredSession
+
+
+@pytest.fixture(scope="module")
+def bench() -> Bench:
+    return Bench.load([default_bundle()], "r")
+
+
+@pytest.fixture(scope="module")
+def scored(bench: Bench) -> list[ScoredSession]:
+    return bench.score(sessions_of_file(sample.path(), SessionRules(), Accounts())[:100])
+
+
+def joined(folder: Path, name: str, bench: Bench, scored: list[ScoredSession], cuts: list[int]) -> Path:
+    parts = []
+    for number, (begin, end) in enumerate(zip([0, *cuts], [*cuts, len(scored)], strict=True)):
+        parts.append(folder / f"{name}-{number}.parquet")
+        write_rows(parts[-1], table_of(scored[begin:end], bench.bundles, "r"))
+    out = folder / f"{name}.parquet"
+    assert join_rows(parts, out) == len(scored)
+    return out
+
+
+@pytest.mark.parametrize("group", [7, 10, 1000])
+def test_the_bytes_do_not_depend_on_where_parts_were_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bench: Bench, scored: list[ScoredSession], group: int
+) -> None:
+    monkeypatch.setattr(rows_module, "ROW_GROUP", group)
+    whole = joined(tmp_path, "whole", bench, scored, [])
+    for cuts in ([50], [1, 2, 3, 99], [7, 14, 70], [33, 33]):
+        assert joined(tmp_path, "cut", bench, scored, cuts).read_bytes() == whole.read_bytes()
+
+
+def test_sessions_come_back_to_the_last_field(
+    tmp_path: Path, bench: Bench, scored: list[ScoredSession]
+) -> None:
+    out = joined(tmp_path, "all", bench, scored, [40])
+    assert list(sessions_of_rows(out)) == [each.session for each in scored]
+
+
+def test_no_session_at_all_is_a_file_without_rows(tmp_path: Path) -> None:
+    assert join_rows([], tmp_path / "none.parquet") == 0
+    assert list(sessions_of_rows(tmp_path / "none.parquet")) == []
