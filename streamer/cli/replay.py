@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,12 +68,14 @@ def replay(
     from streamer.replay.run import replay as run
 
     stretch = stretch_of(start, end, int(time.time() * 1000))
-    settings = ctx.obj.settings()
+    bundles = bundle or []
     if report is not None:
-        out = _rows_for(report, out, bundle or [])
+        out = _rows_for(report, out, bundles)
     elif outcomes is not None:
         raise UsageError("--outcomes: expected with --report FILE.html")
-    options = ReplayOptions(stretch, source, bundles_of(bundle or [], settings), out, speed, processes)
+    options = ReplayOptions(stretch, source, tuple(bundles), out, speed, processes)
+    settings = ctx.obj.settings()
+    options = replace(options, bundles=bundles_of(bundles, settings))
     with progress() as show:
         summary = run(settings, options, show).as_dict()
     if report is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from streamer.replay.stretch import Stretch
 from streamer.settings import Settings
 
 FROM_TOPIC = "topic"
+_TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ class ReplayOptions:
         file = out_file(self.out)
         if file is not None and file.suffix != ".parquet":
             raise UsageError(f"--out {self.out}: expected FILE.parquet, topic:NAME or - for standard output")
+        name = out_topic(self.out)
+        if name is not None and _TOPIC_NAME.fullmatch(name) is None:
+            raise UsageError(f"--out {self.out}: expected topic:NAME of letters, digits, dots, _ and -")
         if self.processes > 1 and self.out == STDOUT:
             raise UsageError("--processes: several can't share standard output; expected --out FILE or topic")
         if self.processes > 1 and self.speed:

@@ -39,6 +39,8 @@ def replay(
     Raises StreamerError and BundleError for what the user can mend.
     """
     started = time.monotonic()
+    if out_file(options.out) is not None:
+        import streamer.replay.rows  # noqa: F401, to know at once if a package is missing
     rules = session_rules(settings)
     bench = Bench.load(options.bundles, rules.version)
     with ExitStack() as stack:

@@ -143,6 +143,12 @@ def test_a_broken_file_is_refused_with_its_reason(tmp_path: Path, content: bytes
         FileSource(path, SETTINGS).lanes()
 
 
+def test_a_file_that_is_not_there_is_a_wrong_call_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file"):
+        run(tmp_path / "none.jsonl", tmp_path / "s.parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_that_is_no_clicks_is_dead_letters(tmp_path: Path) -> None:
     path = tmp_path / "c.jsonl"
     path.write_bytes(b'nothing\n\n{"visitor_id":"v"}\n')
