@@ -194,6 +194,13 @@ class SessionTable(Service):
             if committed is not None:
                 self._metrics.committed(committed)
 
+    async def _reopen_if_out_of_range(self, shard: Shard) -> None:
+        """A take-over decides what to do where the source no longer has the shard's position."""
+        assert self.consumer is not None
+        if TP(self._topic, shard.number) in self.consumer.out_of_range:
+            await self._drop(shard.number)
+            self._retry({shard.number})
+
     def _retry(self, numbers: set[int]) -> None:
         if numbers and not self.should_stop:
             self.add_future(self._reopen(numbers))
@@ -235,6 +242,7 @@ class SessionTable(Service):
             try:
                 self._tick(shard)
                 await self._commit(shard)
+                await self._reopen_if_out_of_range(shard)
                 shard.partition.resume_closing()
                 await self._drain_if_at_end(shard)
             except Exception as error:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol
 import aiokafka
 import structlog
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import KafkaError, NoOffsetForPartitionError
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 from faust.serializers.schemas import Schema
 from faust.transport.drivers import aiokafka as driver
@@ -134,6 +134,10 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         except NoOffsetForPartitionError:
             # Fetched before the session table could say where to start; its seek comes next.
             return {}
+        except OffsetOutOfRangeError as error:
+            # Retention was faster, or the topic was made anew: a take-over finds out and says so.
+            self.consumer.out_of_range.update(TP(tp.topic, tp.partition) for tp in error.args[0])
+            return {}
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         try:
@@ -162,6 +166,8 @@ class BatchConsumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.empty_fetches: dict[TP, EmptyFetch] = {}
+        self.out_of_range: set[TP] = set()
+        """Partitions whose position the source no longer has, or not yet."""
         self.ends: dict[TP, int] = {}
         """Offset behind the last record of each partition, as of the last answered fetch."""
         self.answered_at = time.monotonic()
@@ -184,6 +190,7 @@ class BatchConsumer(driver.Consumer):
     def request_seek(self, tp: TP, offset: int) -> int:
         """Go on at `offset` from the next fetch; returns the seek count of the batches that follow."""
         self._seeks[tp] = offset
+        self.out_of_range.discard(tp)
         self._seek_counts[tp] = self._seek_counts.get(tp, 0) + 1
         self.empty_fetches.pop(tp, None)
         return self._seek_counts[tp]

@@ -194,6 +194,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "changelog": Fault(_plain(logs.changelog_damaged), full={}, short={}),
     "source": Fault(_plain(logs.source_changed), full={}, short={}),
+    "trimmed-while-running": Fault(_plain(logs.trimmed_while_running), full={}, short={}, in_suite=False),
     "newer-state": Fault(_plain(logs.newer_state), full={}, short={}),
     "idle-producer": Fault(logs.idle_producer_expired, full={}, short={}, in_suite=False),
     "silence": Fault(_plain(silences.three_of_four_silent, **silences.QUICK), full={}, short={}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -14,8 +15,9 @@ from aiokafka.structs import TopicPartition
 
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.worker.changelog import STATE_VERSION
-from tests.chaos.stage import Outcome, Stage, arguments, changed, end_all
-from tests.worker.live import Worker, as_messages, committed, published, send, some_clicks
+from streamer.worker.log_reader import LogReader
+from tests.chaos.stage import Outcome, Stage, arguments, changed, end_all, seconds_until
+from tests.worker.live import Worker, as_messages, committed, published, send, some_clicks, wait_until
 
 HALF = 40
 """Visitors whose clicks come before the fault."""
@@ -47,8 +49,7 @@ def source_changed(stage: Stage) -> Outcome:
     worker = Worker(stage.settings, "--drain")
     outcome.check(worker.end() == 0, f"trimmed clicks ended the worker: {worker.last_words}")
     outcome.check(worker.log.count('"clicks_lost"') == len(positions), "trimmed clicks were not told")
-    counted = sum(each.marker.accounts.lost for each in stage.markers().values() if each.marker)
-    outcome.check(counted == 3 * len(positions), f"{counted} counted as lost, expected {3 * len(positions)}")
+    outcome.check(_lost(stage) == 3 * len(positions), f"{_lost(stage)} lost, expected {3 * len(positions)}")
     outcome.faults["clicks trimmed beyond the marker"] += 1
 
     _on_admin(stage, lambda admin: admin.delete_topics([topic]))
@@ -59,6 +60,33 @@ def source_changed(stage: Stage) -> Outcome:
     _on_admin(stage, lambda admin: admin.create_partitions({name: NewPartitions(6) for name in names}))
     time.sleep(1)
     _refused(stage, "partition count changed", "has 6 partitions", "drain into a new app.id")
+    return outcome
+
+
+def trimmed_while_running(stage: Stage) -> Outcome:
+    """Retention removes clicks that a running worker has not fetched: it goes on behind them and counts."""
+    outcome, topic = stage.outcome, stage.settings.topics.clicks
+    worker = stage.worker(app__instance_id="w")
+    worker.wait_for("shards_open")
+    first = as_messages(some_clicks(HALF, seed=79))
+    send(stage.settings, first)
+    wait_until(lambda: _received(stage) == len(first))
+    worker.signal(signal.SIGSTOP)
+    # Two portions: the fetch that is under way takes the first along, and may have it in its socket.
+    more = [as_messages(some_clicks(HALF, seed=seed)) for seed in (80, 81)]
+    for portion in more:
+        send(stage.settings, portion)
+        time.sleep(0.5)
+    beyond = {tp: RecordsToDelete(before_offset=end - 1) for tp, end in _ends(stage, topic).items()}
+    _on_admin(stage, lambda admin: admin.delete_records(beyond))
+    worker.signal(signal.SIGCONT)
+    outcome.faults["clicks trimmed under a running worker"] += 1
+    sent = len(first) + sum(map(len, more))
+    outcome.took("going on, s", seconds_until(lambda: _received(stage) + _lost(stage) == sent), at_most=30)
+    outcome.notes["lost"] = _lost(stage)
+    outcome.check(_lost(stage) > 0, "nothing was lost: nothing was shown")
+    outcome.check(worker.process.poll() is None, f"the worker ended: {worker.last_words}")
+    end_all(outcome, [worker])
     return outcome
 
 
@@ -99,17 +127,28 @@ def idle_producer_expired(ground: Any, seed: int, _: dict[str, Any]) -> Outcome:
         return stage.settle()
 
 
+def _received(stage: Stage) -> int:
+    return sum(each.marker.accounts.received for each in stage.markers().values() if each.marker)
+
+
+def _lost(stage: Stage) -> int:
+    return sum(each.marker.accounts.lost for each in stage.markers().values() if each.marker)
+
+
+def _ends(stage: Stage, topic: str) -> dict[TopicPartition, int]:
+    async def run() -> dict[int, tuple[int, int]]:
+        async with LogReader(arguments(stage.settings)) as reader:
+            return await reader.bounds(topic, range(stage.settings.topics.partitions))
+
+    return {TopicPartition(topic, number): end for number, (_, end) in asyncio.run(run()).items()}
+
+
 def _some_state(stage: Stage) -> None:
     """Clicks, and a worker that has seen them and left their sessions open."""
     stage.clicks = some_clicks(HALF, seed=77)
     send(stage.settings, as_messages(stage.clicks))
     worker = stage.worker(commit__interval_ms=20)
-    wait = time.monotonic() + 60
-    while sum(each.marker.accounts.received for each in stage.markers().values() if each.marker) < len(
-        stage.clicks
-    ):
-        assert time.monotonic() < wait, worker.log
-        time.sleep(0.2)
+    wait_until(lambda: _received(stage) == len(stage.clicks))
     end_all(stage.outcome, [worker])
 
 
