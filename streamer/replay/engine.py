@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -20,7 +21,9 @@ from streamer.replay.source import Portion, Source
 from streamer.replay.tally import Tally
 
 SAVE_EVERY = 100_000
-"""Records of a partition between two states on disk: a few seconds of work."""
+"""Records of a partition between two states on disk, ..."""
+SAVE_EVERY_S = 10.0
+"""... or seconds, on a machine that has other things to do."""
 SCORE_AT_ONCE = 512
 """Sessions that are scored together: full batches for every length bucket."""
 
@@ -47,6 +50,8 @@ class _Run:
     digests: list[OutputDigests]
     waiting: list[Session] = field(default_factory=list)
     since_saved: int = 0
+    saved_at: float = 0.0
+    """Monotonic seconds."""
 
 
 class Engine:
@@ -63,7 +68,9 @@ class Engine:
         *,
         save_every: int = SAVE_EVERY,
         on_progress: OnProgress = lambda _: None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`now`, in monotonic seconds, decides on when a state is saved and on nothing else."""
         self._plan = plan
         self._rules = rules
         self._bench = bench
@@ -72,6 +79,7 @@ class Engine:
         self._journal = journal
         self._save_every = save_every
         self._on_progress = on_progress
+        self._now = now
 
     async def run(self, numbers: Iterable[int], states: Mapping[int, LaneState]) -> dict[int, LaneResult]:
         """Do these lanes to their end, each from its state on if it has one."""
@@ -112,7 +120,7 @@ class Engine:
             snapshot=state.snapshot if state else None,
         )
         stored = state.digests if state else [None] * len(self._bench.bundles)
-        return _Run(replay, [OutputDigests(each) for each in stored])
+        return _Run(replay, [OutputDigests(each) for each in stored], saved_at=self._now())
 
     async def _take(self, run: _Run, portion: Portion) -> None:
         replay = run.replay
@@ -131,7 +139,7 @@ class Engine:
         done = replay.accounts.received - before
         run.since_saved += done
         self._on_progress(done)
-        if run.since_saved >= self._save_every:
+        if run.since_saved >= self._save_every or self._now() - run.saved_at >= SAVE_EVERY_S:
             await self._save(run, done=False)
 
     async def _score(self, run: _Run, count: int) -> None:
@@ -158,7 +166,7 @@ class Engine:
         if self._journal is not None:
             digests = [each.as_dict() for each in run.digests]
             self._journal.save(number, run.replay.snapshot(), done, sealed, digests)
-        run.since_saved = 0
+        run.since_saved, run.saved_at = 0, self._now()
         return sealed
 
     def _within(self, at_ms: int) -> int:
