@@ -8,6 +8,7 @@ sound after all ("ok"), or carry no consent ("filtered"). Event times out of ran
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any, NamedTuple
 
@@ -69,11 +70,14 @@ BAD_CLICKS: list[BadClick] = [
     BadClick("one byte over the limit", _GOOD_JSON.ljust(MAX_BYTES + 1), "decode", "too_large"),
     BadClick("exactly at the limit", _GOOD_JSON.ljust(MAX_BYTES), "ok"),
     BadClick("five megabytes", b"{" * 5_000_000, "decode", "too_large"),
+    BadClick("a million keys", b"{" + b'"":1,' * 1_000_000 + b'"":1}', "decode", "too_large"),
     # Neither JSON nor Avro
     BadClick("text", b"page_view", "decode", "unknown_format"),
     BadClick("byte order mark", b"\xef\xbb\xbf" + _GOOD_JSON, "decode", "unknown_format"),
     BadClick("UTF-16", _GOOD_JSON.decode().encode("utf-16"), "decode", "unknown_format"),
     BadClick("gzip", b"\x1f\x8b\x08\x00" + bytes(60), "decode", "unknown_format"),
+    BadClick("gzip of a hundred megabytes", gzip.compress(bytes(1 << 20)) * 100, "decode", "unknown_format"),
+    BadClick("zstandard", b"\x28\xb5\x2f\xfd" + bytes(60), "decode", "unknown_format"),
     BadClick("JSON list", b"[" + _GOOD_JSON + b"]", "decode", "unknown_format"),
     BadClick("JSON null", b"null", "decode", "unknown_format"),
     BadClick("magic byte 1", b"\x01" + bytes(16) + _GOOD_AVRO[5:], "decode", "unsupported_magic_byte"),
@@ -165,6 +169,9 @@ BAD_CLICKS: list[BadClick] = [
     BadClick("time in seconds", at(ARRIVAL_MS // 1000), "validate", "event_time_before_min"),
     BadClick("time in the year 1", at("0001-01-01T00:00:00+14:00"), "validate", "event_time_before_min"),
     BadClick("time in microseconds", at(ARRIVAL_MS * 1000), "validate", "event_time_in_future"),
+    BadClick("time in nanoseconds", at(ARRIVAL_MS * 1_000_000), "validate", "event_time_in_future"),
+    BadClick("time true", at(True), "validate", "wrong_type:timestamp"),
+    BadClick("time with an exponent", raw(b"timestamp", b"1.7950464e12"), "ok"),
     BadClick("time in the year 9999", at("9999-12-31T23:59:59-14:00"), "validate", "event_time_in_future"),
     BadClick("time at the upper end of 64 bits", at(2**63 - 1), "validate", "event_time_in_future"),
     BadClick("sent_at 0", click(sent_at=0), "validate", "event_time_in_future"),
@@ -201,6 +208,13 @@ BAD_CLICKS: list[BadClick] = [
         "decode",
         "truncated_avro",
     ),
+    BadClick(
+        "Avro map block of negative count and huge size",
+        _GOOD_AVRO[:-1] + b"\2\x01" + _HUGE_COUNT,
+        "decode",
+        "truncated_avro",
+    ),
+    BadClick("schema id 2^31 - 1", b"\0\x7f\xff\xff\xff" + _GOOD_AVRO[5:], "decode", "unknown_schema_id"),
     BadClick("Avro number without an end", _PREFIX + b"\2v" + _OVERLONG_VARINT, "decode", "invalid_avro"),
     BadClick("Avro text not UTF-8", _GOOD_AVRO.replace(b"bad-1", b"bad\xff1"), "decode", "invalid_utf8"),
     BadClick("Avro price not a number", avro(price=float("nan")), "ok"),

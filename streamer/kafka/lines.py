@@ -18,6 +18,8 @@ from typing import IO, Self, cast
 from streamer.errors import StreamerError
 
 _CHUNK_BYTES = 1024 * 1024
+MAX_LINE_BYTES = 32 * 1024 * 1024
+"""Beyond any topic's limit: of a longer line only so much is kept, however much a packed file unpacks to."""
 _GZIP_MAGIC = b"\x1f\x8b"
 _POLL_S = 0.2
 
@@ -56,7 +58,8 @@ class Lines:
         rest: list[bytes] = []  # pieces of a line that has not ended yet
         while chunk := await self._read():
             head, *lines = chunk.split(b"\n")
-            rest.append(head)
+            if sum(map(len, rest)) < MAX_LINE_BYTES:
+                rest.append(head)
             if lines:
                 complete = [b"".join(rest), *lines]
                 rest = [complete.pop()]

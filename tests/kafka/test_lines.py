@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streamer.kafka.lines import Lines, LinesError
+from streamer.kafka.lines import MAX_LINE_BYTES, Lines, LinesError
 
 MANY = [b'{"n": %d, "pad": "%s"}' % (n, b"x" * (n % 700)) for n in range(10_000)]
 
@@ -70,6 +70,17 @@ def test_a_packed_file_with_damage_inside_is_an_error(tmp_path: Path) -> None:
     path.write_bytes(packed)
     with pytest.raises(LinesError, match=r"damaged.gz: cannot be read on"):
         read(path)
+
+
+def test_a_line_without_an_end_is_kept_up_to_a_bound(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.gz"
+    with gzip.open(path, "wb", compresslevel=1) as packed:
+        for _ in range(80):
+            packed.write(bytes(1024 * 1024))
+        packed.write(b"\nnext")
+    first, last = read(path)
+    assert MAX_LINE_BYTES <= len(first) < MAX_LINE_BYTES + 2 * 1024 * 1024
+    assert last == b"next"
 
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
