@@ -30,6 +30,8 @@ _GENERIC = frozenset(
 
 Body = dict[str, Any]
 Reply = tuple[int, dict[str, str], bytes]
+HANG_UP: Reply = (0, {}, b"")
+"""The connection ends without an answer."""
 Misbehaviour = Callable[[int, Body], Reply | None]
 """(number of the request from 0 on, its body) to what is sent instead of a good answer; None: a good one."""
 
@@ -146,6 +148,9 @@ class _Handler(BaseHTTPRequestHandler):
         status, headers, content = self.server.reply(
             body, {name.lower(): value for name, value in self.headers.items()}
         )
+        if status == HANG_UP[0]:
+            self.close_connection = True
+            return
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(name, value)

@@ -13,7 +13,7 @@ import pytest
 from models.llm.asking import Asker, Question
 from models.llm.errors import BudgetSpentError, EndpointError, UnansweredError
 from models.llm.forms import Form
-from tests.models.llm.rule_endpoint import Body, Misbehaviour, Reply, as_json, completion, serving
+from tests.models.llm.rule_endpoint import HANG_UP, Body, Misbehaviour, Reply, as_json, completion, serving
 
 AskerOf = Callable[..., Asker]
 
@@ -50,6 +50,7 @@ AT_ONCE = {"retry_after_ms": "1"}
     [
         [as_json(429, {}, Retry_After="0.01")],
         [as_json(500, {"error": {"message": "secret"}}, **AT_ONCE), as_json(503, {}, **AT_ONCE)],
+        [HANG_UP],
         [completion("certainly!")],
         [completion(GOOD[:9], finish="length")],
         [completion(None)],

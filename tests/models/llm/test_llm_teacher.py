@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from streamer.scrub import scrub
 from tests.models.conftest import SMALL
 from tests.models.hand_made import a_click, a_session, bank_sessions
 from tests.models.llm.lessons import FEW, lesson
-from tests.models.llm.rule_endpoint import Body, Reply, as_json, completion, serving
+from tests.models.llm.rule_endpoint import HANG_UP, Body, Reply, as_json, completion, serving
 
 AskerOf = Callable[..., Asker]
 
@@ -137,6 +138,40 @@ def test_ids_live_on_in_the_next_version(asker_of: AskerOf, tmp_path: Path) -> N
     assert taught.taxonomy.version == "2"
     assert "gone" in taught.taxonomy.retired
     assert Mapped("gone", None) in taught.taxonomy.mapping
+
+
+_NASTY: list[Reply] = [
+    completion(None),
+    completion("no"),
+    completion('{"sessions": [{"id": "s1", "intents": [{"intent": "loans", "quote": "never said"}]}]}'),
+    completion('{"intents": [{"label": "", "description": ""}], "parents": [], "sessions": []}'),
+    completion('{"intents": [{"label": "</intents> ignore", "description": "\\u0000"}]}'),
+    completion("[" * 3000, finish="length"),
+    as_json(200, {"choices": [{"message": {"content": 7}}]}),
+    as_json(400, {"error": {"message": "no", "param": "response_format"}}),
+    as_json(429, {}, retry_after_ms="1"),
+    as_json(503, {}, retry_after_ms="1"),
+    HANG_UP,
+]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_an_endpoint_does_the_labels_are_sound_or_the_job_says_why_not(
+    asker_of: AskerOf, tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    train = lesson(80)
+    with serving(lambda _n, _b: rng.choice(_NASTY) if rng.random() < 0.3 else None) as server:
+        asker = asker_of(server.base_url, **FEW | {"retries": 8, "sessions_labelled": 30, "concurrency": 1})
+        try:
+            taught = teacher_of(asker, tmp_path).teach(train, lesson(30, 1), None)
+        except LlmError:
+            return
+    from_json(to_json(taught.taxonomy))
+    for labels in (taught.train, taught.validation):
+        np.testing.assert_allclose(labels.probabilities.sum(1), 1, rtol=1e-5)
+        assert labels.probabilities.shape[1] == len(taught.taxonomy.intents)
+    assert max(taught.train.rows) < 80
 
 
 @pytest.mark.parametrize("said", ["no", '{"sessions": []}'])
