@@ -34,11 +34,13 @@ def main() -> int:
                 outcomes[name] = Outcome(broken=[f"could not be played: {error}"])
             ground.end_workers(options.logs and options.logs / name)
             outcomes[name].notes["took, s"] = round(time.monotonic() - begin)
-            console.print(f"{name}: {'kept' if outcomes[name].kept else outcomes[name].broken}")
+            said = outcomes[name].broken + outcomes[name].slow
+            console.print(f"{name}: {'; '.join(said) if said else 'kept'}")
     console.print(_table(outcomes))
     if options.json:
         options.json.write_text(json.dumps({name: vars(each) for name, each in outcomes.items()}, indent=1))
-    return 0 if all(outcome.kept for outcome in outcomes.values()) else 1
+    judged_by_time = options.dose == "full"
+    return 0 if all(o.kept and not (judged_by_time and o.slow) for o in outcomes.values()) else 1
 
 
 def _options() -> argparse.Namespace:
@@ -60,7 +62,9 @@ def _table(outcomes: dict[str, Outcome]) -> Table:
     for name, outcome in outcomes.items():
         injected = ", ".join(f"{count} {kind}" for kind, count in outcome.faults.items())
         longest = ", ".join(f"{what} {max(times):g}" for what, times in outcome.times.items())
-        notes = "; ".join(outcome.broken) or ", ".join(f"{k} {v}" for k, v in outcome.notes.items())
+        notes = "; ".join(outcome.broken + outcome.slow) or ", ".join(
+            f"{k} {v}" for k, v in outcome.notes.items()
+        )
         numbers = (outcome.expected, outcome.lost, outcome.doubled, outcome.wrong)
         table.add_row(name, injected, *map(str, numbers), longest, notes, style="" if outcome.kept else "red")
     return table
