@@ -83,10 +83,11 @@ def learning_curve(lab: Laboratory) -> Json:
         chosen = {name: features[name] for name in names}
         every = split_by_visitor(world.conversions.decisions.visitor_ids)
         points = []
-        for count in [*LABEL_COUNTS, len(every.train) + len(every.validation)]:
-            if count > len(every.train) + len(every.validation):
-                continue
-            splits = [few_labels(world, count, number) for number in range(LABEL_DRAWS)]
+        most = len(every.train) + len(every.validation)
+        for count in [*(count for count in LABEL_COUNTS if count < most), most]:
+            # All labels are the same labels however often they are drawn.
+            times = LABEL_DRAWS if count in LABEL_COUNTS else 1
+            splits = [few_labels(world, count, number) for number in range(times)]
             draws = [_conversions(lab, world, chosen, split) for split in splits]
             points.append({"labels": count, "micro_f1": compared(mean_of(draws))["micro_f1"]})
         return {"points": points}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,6 +53,9 @@ def evaluate(
         Path | None,
         typer.Option("--bundle", metavar="DIR", help="Whose cost is measured; default: the shipped one."),
     ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, max=3, help="Of the main table; default: 3.")
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Tiny: to see that it runs, not what it finds.")
     ] = False,
@@ -69,7 +73,7 @@ def evaluate(
     chosen = _chosen(steps)
     folder = bundle or default_bundle()
     context = Context(
-        _laboratory(ctx.obj.settings(), _scale(quick), out, work), load_bundle(folder), _data(data)
+        _laboratory(ctx.obj.settings(), _scale(quick, seeds), out, work), load_bundle(folder), _data(data)
     )
     results = _run(context, chosen)
     write_report(out, results, context.lab.scale)
@@ -82,10 +86,11 @@ def evaluate(
         say(f"report written to {out / 'report.html'}")
 
 
-def _scale(quick: bool) -> Scale:
+def _scale(quick: bool, seeds: int | None) -> Scale:
     from models.evaluation.laboratory import Scale
 
-    return Scale(**_QUICK) if quick else Scale()  # type: ignore[arg-type]
+    scale = Scale(**_QUICK) if quick else Scale()  # type: ignore[arg-type]
+    return replace(scale, seeds=scale.seeds[:seeds])
 
 
 def _laboratory(settings: Settings, scale: Scale, out: Path, work: Path) -> Any:
