@@ -108,7 +108,7 @@ def _tiles(
     floor = app_only(outcomes, rows.decisions)
     found: dict[str, ByContender] = {"log_loss": {}, "macro_recall_at_1": {}}
     settled = Settled()
-    for name, features in _contenders(floor, scored, rows.decisions, FADING_DAYS).items():
+    for name, features in contenders(floor, scored, rows.decisions, FADING_DAYS).items():
         train, validation = fitting_parts(split, features, rows.shown, rows.clicked)
         head = fit_tile_head(train, validation, tiles, settled)
         if name == HISTORY:
@@ -133,7 +133,7 @@ def _conversions(
     floor = app_only(outcomes, rows.decisions)
     found: dict[str, ByContender] = {"micro_f1": {}}
     settled = Settled()
-    for name, features in _contenders(floor, scored, rows.decisions, None).items():
+    for name, features in contenders(floor, scored, rows.decisions, None).items():
         train, validation = fitting_parts(split, features, rows.bought)
         head = fit_label_head(train, validation, settled)
         if name == HISTORY:
@@ -143,10 +143,11 @@ def _conversions(
     return _judged(found, rows.decisions, split, models, rng)
 
 
-def _contenders(
+def contenders(
     floor: FeatureTable, scored: Scored, decisions: Decisions, fading_days: float | None
 ) -> dict[str, Floats]:
-    """Features by contender, each checked for leaks: the floor first, then floor and session."""
+    """Features by contender: the floor first, then floor and session. Raises LeakError if any of them was
+    not known strictly before its row was decided."""
     found = {HISTORY: join_tables([floor], decisions.at)}
     for name, values in scored.values.items():
         table = session_features(name, values, scored.sessions, decisions, fading_days)

@@ -9,12 +9,12 @@ import numpy as np
 import orjson
 import pytest
 
-from models.evaluation.features import LeakError, join_tables
-from models.evaluation.rows import Outcomes, SessionTable, session_features, tile_rows
+from models.evaluation.features import NEVER, FeatureTable, LeakError
+from models.evaluation.rows import Outcomes, SessionTable, tile_rows
 from streamer.backtest.outcomes import read_outcomes
 from streamer.backtest.page import page
 from streamer.backtest.report import backtest
-from streamer.backtest.tasks import measure
+from streamer.backtest.tasks import Scored, contenders, measure
 from streamer.errors import UsageError
 from tests.backtest.made import HOUR_MS, a_row, a_summary, write
 
@@ -91,9 +91,10 @@ def test_a_join_on_the_sessions_end_would_be_caught_as_a_leak() -> None:
     closed = SessionTable(("v",), np.array([9 * HOUR_MS]), np.array([10 * HOUR_MS]))
     ended = SessionTable(("v",), np.array([9 * HOUR_MS]), np.array([9 * HOUR_MS + 60_000]))
     decisions = tile_rows(outcomes_at(9 * HOUR_MS + 120_000), ended).decisions
-    features = session_features("embedding", np.ones((1, 2)), closed, decisions)
+    floor = FeatureTable("history", np.zeros((1, 1)), np.array([NEVER]))
+    scored = Scored(closed, {"m embedding": np.ones((1, 2))})
     with pytest.raises(LeakError, match="expected known before decided"):
-        join_tables([features], decisions.at)
+        contenders(floor, scored, decisions, None)
 
 
 @pytest.mark.parametrize(
