@@ -147,17 +147,18 @@ class TopicSettings(_Section):
     late: TopicName = "web.clicks-late.v1"
     dlq: TopicName = "web.clicks-dlq.v1"
     erasures: TopicName = "web.erasures.v1"
+    shadow_intents: TopicName = "web.session-intents-shadow.v1"
+    """Where `model.shadow_bundle` publishes, and only there."""
+    shadow_embeddings: TopicName = "web.session-embeddings-shadow.v1"
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
     replication: Annotated[int, Field(ge=1, le=100)] = 1
 
     @model_validator(mode="after")
     def _names_differ(self) -> TopicSettings:
-        names = [
-            *(self.clicks, self.intents, self.embeddings, self.visitors, self.late, self.dlq, self.erasures)
-        ]
+        names = [value for key, value in self if key not in ("partitions", "replication")]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"two topics are called {name!r}; expected seven different names")
+                raise ValueError(f"two topics are called {name!r}; expected {len(names)} different names")
         return self
 
 
@@ -231,6 +232,7 @@ class ModelSettings(_Section):
     bundle: Path | None = None
     """Folder of the model bundle; none: the one that is shipped."""
     shadow_bundle: Path | None = None
+    """Folder of a bundle that scores along, without publishing to the live topics."""
 
 
 class LlmSettings(_Section):
@@ -257,7 +259,7 @@ class LlmSettings(_Section):
 
 class WorkerSettings(_Section):
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """Port of /livez, /readyz and /metrics (Prometheus); 0: none. The second process takes the next port, ..."""
+    """Port of /livez, /readyz and /metrics; 0: none. With several processes each takes the next one."""
     ready_max_lag: Annotated[int, Field(ge=0)] = 100_000
     """Not ready while a partition is more records behind."""
     stalled_after_s: PositiveSeconds = 60
@@ -288,6 +290,13 @@ class Settings(_Section):
     llm: LlmSettings = LlmSettings()
     worker: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The topics that a worker publishes to."""
+        topics = self.topics
+        shadow = (topics.shadow_intents, topics.shadow_embeddings) if self.model.shadow_bundle else ()
+        return (topics.embeddings, topics.intents, topics.visitors, topics.late, topics.dlq, *shadow)
 
     @property
     def changelog(self) -> str:

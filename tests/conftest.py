@@ -35,7 +35,17 @@ def bootstrap(kafka: EmbeddedKafka) -> str:
 def own_names() -> dict[str, str]:
     """Overrides that give a test an app.id and topics which no other test has."""
     suffix = uuid.uuid4().hex[:8]
-    topics = ("clicks", "intents", "embeddings", "visitors", "late", "dlq", "erasures")
+    topics = (
+        "clicks",
+        "intents",
+        "embeddings",
+        "visitors",
+        "late",
+        "dlq",
+        "erasures",
+        "shadow_intents",
+        "shadow_embeddings",
+    )
     return {"app.id": f"app-{suffix}", **{f"topics.{topic}": f"{topic}-{suffix}" for topic in topics}}
 
 

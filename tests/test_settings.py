@@ -42,6 +42,8 @@ def test_defaults_are_the_documented_ones() -> None:
         "late": "web.clicks-late.v1",
         "dlq": "web.clicks-dlq.v1",
         "erasures": "web.erasures.v1",
+        "shadow_intents": "web.session-intents-shadow.v1",
+        "shadow_embeddings": "web.session-embeddings-shadow.v1",
         "partitions": 4,
         "replication": 1,
     }

@@ -23,6 +23,8 @@ class Feed(StrEnum):
     visitors = "visitors"
     late = "late"
     dlq = "dlq"
+    shadow_intents = "shadow_intents"
+    shadow_embeddings = "shadow_embeddings"
 
     @property
     def is_decoded(self) -> bool:

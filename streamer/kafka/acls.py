@@ -40,8 +40,7 @@ def acls_of(role: Role, settings: Settings) -> list[Acl]:
 def _worker(settings: Settings) -> Iterator[Acl]:
     topics = settings.topics
     yield from _topics("Read", topics.clicks, topics.erasures)
-    outputs = (topics.embeddings, topics.intents, topics.visitors, topics.late, topics.dlq)
-    yield from _topics("Write", *outputs, settings.changelog)
+    yield from _topics("Write", *settings.outputs, settings.changelog)
     yield Acl("topic", settings.changelog, "Read")
     yield Acl("topic", settings.changelog, "Delete")  # of records: the changelog is trimmed
     yield Acl("group", settings.app.id, "Read")
@@ -54,20 +53,17 @@ def _producer(settings: Settings) -> Iterator[Acl]:
 
 
 def _consumer(settings: Settings) -> Iterator[Acl]:
-    topics = settings.topics
-    yield from _topics("Read", topics.intents, topics.embeddings, topics.visitors, topics.late, topics.dlq)
+    yield from _topics("Read", *settings.outputs)
 
 
 def _replay(settings: Settings) -> Iterator[Acl]:
     topics = settings.topics
-    outputs = (topics.intents, topics.embeddings, topics.visitors, topics.late, topics.dlq)
-    yield from _topics("Read", topics.clicks, topics.erasures, *outputs, settings.changelog)
+    yield from _topics("Read", topics.clicks, topics.erasures, *settings.outputs, settings.changelog)
 
 
 def _admin(settings: Settings) -> Iterator[Acl]:
     topics = settings.topics
-    outputs = (topics.intents, topics.embeddings, topics.visitors, topics.late, topics.dlq)
-    everything = (topics.clicks, *outputs, topics.erasures, settings.changelog)
+    everything = (topics.clicks, *settings.outputs, topics.erasures, settings.changelog)
     for operation in ("Create", "DescribeConfigs", "Read"):
         yield from _topics(operation, *everything)
     yield from _topics("Write", topics.erasures, topics.clicks, topics.dlq)

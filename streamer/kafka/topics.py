@@ -59,7 +59,7 @@ class Drift:
 
 
 def declared_topics(settings: Settings) -> list[Topic]:
-    """The seven public topics and the changelog of open sessions."""
+    """The public topics, those of a shadow bundle if there is one, and the changelog of open sessions."""
     names = settings.topics
     create_time = settings.clicks.arrival == "create_time"
     clicks_bytes = max(_MIB, 2 * settings.clicks.max_bytes)
@@ -77,6 +77,7 @@ def declared_topics(settings: Settings) -> list[Topic]:
         },
         names.late: large,
         names.dlq: large,
+        **({names.shadow_intents: {}, names.shadow_embeddings: {}} if settings.model.shadow_bundle else {}),
         # Kept for ever: a replay has to know an erasure as long as the clicks that it covers are somewhere.
         names.erasures: {"cleanup.policy": "compact"},
         settings.changelog: {

@@ -99,6 +99,7 @@ class Metrics:
         self.sessions = self._counter("sessions_closed", "Closed and published sessions", "reason")
         self.dead = self._counter("dead_letters", "Dead letters", "reason")
         self.failed_commits = self._counter("commits_failed", "Failed transactions; the shard is read back")
+        self.shadow_failed = self._counter("shadow_failures", "Sessions the shadow bundle couldn't score")
         self.score = self._histogram("score_seconds", "Scoring of the sessions of one commit")
         self.commit = self._histogram("commit_seconds", "One transaction, from its begin to its commit")
         self.recovery = self._histogram("recovery_seconds", "Taking over shards, from fencing to claim")

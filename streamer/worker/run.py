@@ -28,6 +28,7 @@ from streamer.worker.drift import DriftCollector
 from streamer.worker.http import HealthServer
 from streamer.worker.kill_points import Reach, pass_by
 from streamer.worker.metrics import Metrics
+from streamer.worker.shadow import Shadow
 from streamer.worker.table import SessionTable
 from streamer.worker.takeover import ShardParts
 from streamer.worker.watch import Watch
@@ -60,7 +61,8 @@ async def run_worker(
         metrics.registry.register(DriftCollector(drift))
     else:
         log.info("no_drift_metrics", reason="the bundle was made without a profile to compare with")
-    table = SessionTable(_parts(settings, scorer, start, reach), metrics, drain=drain)
+    shadow = _shadow(settings, metrics)
+    table = SessionTable(_parts(settings, scorer, shadow, start, reach), metrics, drain=drain)
     watch = Watch(settings, table)
     metrics.watch(watch.states)
     app = create_app(settings, client_arguments(settings.kafka), table, instance_id)
@@ -87,8 +89,6 @@ def _refuse_unbuilt(settings: Settings) -> None:
     """Settings that are agreed on but do nothing yet: better no worker than one that ignores them."""
     if settings.emit.early_every_s:
         raise UsageError("emit.early_every_s is set, but intents in mid-session are not built yet: unset it")
-    if settings.model.shadow_bundle:
-        raise UsageError("model.shadow_bundle is set, but shadow scoring is not built yet: unset it")
 
 
 async def _until_done(app: WorkerApp, table: SessionTable, watch: Watch, stop: asyncio.Event) -> None:
@@ -116,7 +116,17 @@ async def _shut_down(app: WorkerApp, table: SessionTable) -> None:
         await asyncio.wait({asyncio.ensure_future(stopping)}, timeout=seconds)
 
 
-def _parts(settings: Settings, scorer: Scorer, start: Start, reach: Reach) -> ShardParts:
+def _shadow(settings: Settings, metrics: Metrics) -> Shadow | None:
+    if settings.model.shadow_bundle is None:
+        return None
+    scorer = Scorer(load_bundle(settings.model.shadow_bundle))
+    version = session_rules(settings).version
+    return Shadow(scorer, version, settings.topics, metrics.shadow_failed.inc)
+
+
+def _parts(
+    settings: Settings, scorer: Scorer, shadow: Shadow | None, start: Start, reach: Reach
+) -> ShardParts:
     rules = session_rules(settings)
 
     async def score(sessions: Sequence[Session]) -> list[Scored | ScoreError]:
@@ -129,6 +139,7 @@ def _parts(settings: Settings, scorer: Scorer, start: Start, reach: Reach) -> Sh
         decode=ClickDecoder(settings.clicks.format, settings.clicks.max_bytes).decode,
         writer=RecordWriter(scorer.bundle, rules.version),
         score=score,
+        shadow=shadow,
         start=start,
         reach=reach,
     )

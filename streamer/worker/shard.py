@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
@@ -20,20 +20,19 @@ from aiokafka.structs import RecordMetadata
 from models.scorer import Scored, ScoreError
 from schemas.click import Session
 from streamer.core.window import OpenSession
-from streamer.dead_letter import Header
 from streamer.outputs import RecordWriter, unscored
 from streamer.partition import Partition, Taken
 from streamer.settings import TopicSettings
 from streamer.worker.cancellation import only_ours
 from streamer.worker.changelog import STATE_VERSION, Marker, chunked, encode
 from streamer.worker.kill_points import KillPoint, Reach
+from streamer.worker.shadow import Message, Shadow
 from streamer.worker.state_log import StateLog
 
 LOG_APPEND_TIME = 1
 """Timestamp type of a record whose broker wrote the time."""
 
 Score = Callable[[Sequence[Session]], Awaitable[list[Scored | ScoreError]]]
-Message = tuple[bytes | None, bytes | None, list[Header]]
 
 
 class Committed(NamedTuple):
@@ -62,6 +61,7 @@ class Shard:
         partitions: int,
         writer: RecordWriter,
         score: Score,
+        shadow: Shadow | None,
         reach: Reach,
     ) -> None:
         self.partition = partition
@@ -79,6 +79,7 @@ class Shard:
         self._partitions = partitions
         self._writer = writer
         self._score = score
+        self._shadow = shadow
         self._reach = reach
         self._busy = asyncio.Lock()
         self._failed = False
@@ -132,13 +133,14 @@ class Shard:
         position = partition.position
         started = time.monotonic()
         scored = await self._score(taken.sessions) if taken.sessions else []
+        shadow = await self._shadow.messages(taken.sessions) if self._shadow and taken.sessions else {}
         scored_at = time.monotonic()
         dead = taken.dead + [
             unscored(session, result.reason)
             for session, result in zip(taken.sessions, scored, strict=True)
             if isinstance(result, ScoreError)
         ]
-        first, last = await self._transact(taken._replace(dead=dead), scored, state)
+        first, last = await self._transact(taken._replace(dead=dead), scored, shadow, state)
         self.state_log.committed(
             self._commit_number, first.offset, [name for _, names in chunks for name in names], gone
         )
@@ -150,12 +152,18 @@ class Shard:
         return Committed(taken.sessions, len(taken.late), reasons, scored_at - started, ended - scored_at)
 
     async def _transact(
-        self, taken: Taken, scored: list[Scored | ScoreError], state: list[bytes]
+        self,
+        taken: Taken,
+        scored: list[Scored | ScoreError],
+        shadow: Mapping[str, list[Message]],
+        state: list[bytes],
     ) -> tuple[RecordMetadata, RecordMetadata]:
         """Outputs and state in one transaction; returns where the state's first and last record went."""
         await self.producer.begin_transaction()
         self._reach(KillPoint.BEFORE_OUTPUTS)
         outputs = await self._send_outputs(taken, scored)
+        for topic, messages in shadow.items():
+            outputs += await self._send(topic, messages)
         self._reach(KillPoint.BETWEEN_OUTPUTS_AND_MARKER)
         images = await self._send(self._changelog, ((None, value, []) for value in state))
         delivered = await _all_of([*images, *outputs])

@@ -29,6 +29,7 @@ from streamer.worker.erasure_feed import take_in_erasures
 from streamer.worker.kill_points import KillPoint, Reach
 from streamer.worker.log_reader import LogReader, group_offsets, partition_counts
 from streamer.worker.recovery import Recovery
+from streamer.worker.shadow import Shadow
 from streamer.worker.shard import Score, Shard
 
 PRODUCER_BATCH_BYTES = 1024 * 1024
@@ -51,6 +52,7 @@ class ShardParts:
     decode: Decode
     writer: RecordWriter
     score: Score
+    shadow: Shadow | None
     start: Start
     """Where a partition begins that nobody has read before."""
     reach: Reach
@@ -103,10 +105,7 @@ async def _source_partitions(parts: ShardParts, admin: AIOKafkaAdminClient) -> i
     """Partitions of the source. Raises RefusedError if another topic has fewer."""
     settings = parts.settings
     topics = settings.topics
-    others = (
-        *(topics.intents, topics.embeddings, topics.visitors, topics.late, topics.dlq, topics.erasures),
-        settings.changelog,
-    )
+    others = (*settings.outputs, topics.erasures, settings.changelog)
     counts = await partition_counts(admin, (topics.clicks, *others))
     for topic in others:
         if counts[topic] < counts[topics.clicks]:
@@ -193,6 +192,7 @@ def _shard(
         partitions=partitions,
         writer=parts.writer,
         score=parts.score,
+        shadow=parts.shadow,
         reach=parts.reach,
     )
 

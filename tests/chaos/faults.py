@@ -54,7 +54,17 @@ class Ground:
     def settings(self, bootstrap: str, overrides: Mapping[str, object] | None = None) -> Settings:
         """Names of their own on this broker; otherwise the defaults."""
         suffix = uuid.uuid4().hex[:8]
-        topics = ("clicks", "intents", "embeddings", "visitors", "late", "dlq", "erasures")
+        topics = (
+            "clicks",
+            "intents",
+            "embeddings",
+            "visitors",
+            "late",
+            "dlq",
+            "erasures",
+            "shadow_intents",
+            "shadow_embeddings",
+        )
         names = {"app.id": f"app-{suffix}", **{f"topics.{t}": f"{t}-{suffix}" for t in topics}}
         return load_settings(
             overrides={"kafka.bootstrap_servers": bootstrap, **names, **(overrides or {})}, environ={}

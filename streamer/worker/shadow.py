@@ -1,0 +1,52 @@
+"""A second bundle that scores along, before it goes live: same sessions, topics of its own.
+
+It can't harm what is live: what it can't score is left out and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from models.scorer import ScoreError, Scorer
+from schemas.click import Session
+from streamer.dead_letter import Header
+from streamer.outputs import RecordWriter
+from streamer.settings import TopicSettings
+
+Message = tuple[bytes | None, bytes | None, list[Header]]
+
+log = structlog.get_logger(__name__)
+
+
+class Shadow:
+    """Scores with one bundle and says which messages go to which topic. `failed` is told how many did."""
+
+    def __init__(
+        self, scorer: Scorer, rules_version: str, topics: TopicSettings, failed: Callable[[int], None]
+    ) -> None:
+        self._scorer = scorer
+        self._writer = RecordWriter(scorer.bundle, rules_version)
+        self._topics = topics
+        self._failed = failed
+
+    async def messages(self, sessions: Sequence[Session]) -> dict[str, list[Message]]:
+        """Messages by topic for the sessions that could be scored."""
+        try:
+            scored = await asyncio.to_thread(self._scorer.score, sessions)
+        except Exception as error:
+            log.warning("shadow_failed", sessions=len(sessions), error=type(error).__name__)
+            self._failed(len(sessions))
+            return {}
+        records = [
+            self._writer.write(session, result)
+            for session, result in zip(sessions, scored, strict=True)
+            if not isinstance(result, ScoreError)
+        ]
+        self._failed(len(sessions) - len(records))
+        return {
+            self._topics.shadow_embeddings: [(record.key, record.embedding, []) for record in records],
+            self._topics.shadow_intents: [(record.key, record.intent, []) for record in records],
+        }
