@@ -1,0 +1,160 @@
+"""Batches of records that a hostile producer may send: bombs, and what can't be taken apart.
+
+A broker checks the size of a batch as it is packed; a megabyte may unpack to gigabytes, and a header may have
+a name that is no text. aiokafka would take all memory, or raise at the same place for ever. Here unpacking is
+bounded, and a batch that can't be read, or the rest of one, comes as a single record whose value says so:
+it ends as a dead letter, and reading goes on.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import cramjam
+import structlog
+
+MAX_UNPACKED_BYTES = 128 * 1024 * 1024
+"""Of one batch. Clicks pack to a tenth: a batch of eight megabytes, the most that topics here take, fits."""
+_FIRST_GUESS = 16
+"""How much larger than packed a batch usually is, at most."""
+_GZIP = 31
+"""zlib's window bits for gzip."""
+_XERIAL = b"\x82SNAPPY\x00"
+_XERIAL_HEADER_BYTES = 16
+
+log = structlog.get_logger(__name__)
+
+
+class BatchTooLargeError(Exception):
+    """A batch unpacks to more than MAX_UNPACKED_BYTES."""
+
+
+def gzip_decode(payload: Any) -> bytes:
+    """All members of a gzip stream."""
+    unpacked, left = io.BytesIO(), bytes(payload)
+    while left:
+        stream = zlib.decompressobj(_GZIP)
+        unpacked.write(stream.decompress(left, MAX_UNPACKED_BYTES + 1 - unpacked.tell()))
+        if stream.unconsumed_tail or unpacked.tell() > MAX_UNPACKED_BYTES:
+            raise BatchTooLargeError
+        left = stream.unused_data
+    return unpacked.getvalue()
+
+
+def lz4_decode(payload: Any) -> bytes:
+    """An LZ4 frame."""
+    return _into_room(cramjam.lz4.decompress_into, bytes(payload))
+
+
+def zstd_decode(payload: Any) -> bytes:
+    """Zstandard frames."""
+    return _into_room(cramjam.zstd.decompress_into, bytes(payload))
+
+
+def snappy_decode(payload: Any) -> bytes:
+    """Raw snappy, or blocks of it as Java clients write them."""
+    data = bytes(payload)
+    if not data.startswith(_XERIAL):
+        return _unsnapped(data, 0)
+    unpacked, at = io.BytesIO(), _XERIAL_HEADER_BYTES
+    while at < len(data):
+        (size,) = struct.unpack_from("!I", data, at)
+        unpacked.write(_unsnapped(data[at + 4 : at + 4 + size], unpacked.tell()))
+        at += 4 + size
+    return unpacked.getvalue()
+
+
+def _unsnapped(block: bytes, before: int) -> bytes:
+    """A block says how large it is."""
+    if before + int(cramjam.snappy.decompress_raw_len(block)) > MAX_UNPACKED_BYTES:
+        raise BatchTooLargeError
+    return bytes(cramjam.snappy.decompress_raw(block))
+
+
+def _into_room(unpack_into: Any, data: bytes) -> bytes:
+    for size in (_FIRST_GUESS * len(data) + 1024, MAX_UNPACKED_BYTES):
+        room = bytearray(min(size, MAX_UNPACKED_BYTES))
+        try:
+            return bytes(memoryview(room)[: unpack_into(data, room)])
+        except cramjam.DecompressionError:
+            continue
+    raise BatchTooLargeError
+
+
+class _Unreadable(NamedTuple):
+    """In place of the records of a batch from some one on; what aiokafka reads of a record."""
+
+    offset: int
+    timestamp: int
+    timestamp_type: int
+    value: bytes
+    key: None = None
+    checksum: None = None
+    headers: tuple[()] = ()
+
+
+class _Batch:
+    """aiokafka's batch, whose iteration never raises."""
+
+    def __init__(self, batch: Any) -> None:
+        self._batch = batch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def __next__(self) -> Any:
+        return next(self._batch)
+
+    def __iter__(self) -> Iterator[Any]:
+        batch, count = self._batch, 0
+        try:
+            for record in batch:
+                count += 1
+                yield record
+        except Exception as error:
+            name = type(error).__name__
+            log.error("batch_unreadable", error=name, last_offset=batch.next_offset - 1, records_before=count)
+            told = f"(a batch that can't be read after {count} of its records: {name})".encode()
+            yield _Unreadable(batch.next_offset - 1, batch.max_timestamp, batch.timestamp_type, told)
+
+
+class _Records:
+    """aiokafka's records of one fetch, batch by batch."""
+
+    def __init__(self, records: Any) -> None:
+        self._records = records
+
+    def has_next(self) -> bool:
+        return bool(self._records.has_next())
+
+    def next_batch(self) -> _Batch:
+        return _Batch(self._records.next_batch())
+
+
+class _SafeMark:
+    """Tells that `read_safely` was here."""
+
+
+def read_safely() -> None:
+    """Make every aiokafka consumer of this process read so. Doing it again changes nothing."""
+    from aiokafka.consumer import fetcher
+    from aiokafka.record import default_records, legacy_records
+    from aiokafka.record._crecords import default_records as fast
+    from aiokafka.record._crecords import legacy_records as fast_legacy
+
+    if issubclass(fetcher.PartitionRecords, _SafeMark):
+        return
+    for module in (default_records, legacy_records, fast, fast_legacy):
+        for decode in (gzip_decode, lz4_decode, snappy_decode, zstd_decode):
+            if hasattr(module, decode.__name__):
+                setattr(module, decode.__name__, decode)
+
+    class SafePartitionRecords(fetcher.PartitionRecords, _SafeMark):  # type: ignore[misc]
+        def __init__(self, tp: Any, records: Any, *rest: Any) -> None:
+            super().__init__(tp, _Records(records), *rest)
+
+    fetcher.PartitionRecords = SafePartitionRecords
