@@ -87,10 +87,10 @@ class Endpoint:
                     **extra,
                 )
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                refused = error.param if error.param in parameters else None
+                refused = _refused_parameter(error, parameters)
                 if refused is None:
                     raise RefusedError(_described(error)) from None
-                self._without.add(str(refused))
+                self._without.add(refused)
             except openai.OpenAIError as error:
                 raise EndpointError(self._explained(error)) from None
             else:
@@ -115,6 +115,14 @@ class Endpoint:
         if isinstance(error, openai.APIStatusError):
             return f"{at} fails after all retries ({_described(error)}); {kept}"
         return f"{at} can't be reached ({type(error).__name__}); see llm.base_url; {kept}"
+
+
+def _refused_parameter(error: openai.APIStatusError, parameters: dict[str, Any]) -> str | None:
+    """Servers name it in `param`, or only in their words."""
+    param = getattr(error, "param", None)
+    if param in parameters:
+        return str(param)
+    return next((name for name in parameters if re.search(rf"\b{name}\b", str(error.message))), None)
 
 
 def _described(error: openai.OpenAIError) -> str:

@@ -146,11 +146,14 @@ def test_formats_that_are_refused_are_not_tried_again(asker_of: AskerOf, lowest:
         assert [rung_of(body) for body in server.bodies[len(tried) :]] == [lowest]
 
 
-def test_a_refused_parameter_is_left_out_or_renamed(asker_of: AskerOf) -> None:
+@pytest.mark.parametrize(
+    "error", [{"message": "unsupported", "param": "{}"}, {"message": "Unsupported parameter: '{}'."}]
+)
+def test_a_refused_parameter_is_left_out_or_renamed(asker_of: AskerOf, error: dict[str, str]) -> None:
     def choosy(_number: int, body: Body) -> Reply:
         for name in ("max_tokens", "temperature"):
             if name in body:
-                return as_json(400, {"error": {"message": "unsupported", "param": name}})
+                return as_json(400, {"error": {key: text.format(name) for key, text in error.items()}})
         return good(body)
 
     with serving(choosy) as server:

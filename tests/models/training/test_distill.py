@@ -95,8 +95,9 @@ def test_students_of_few_labels_are_judged_beside_the_one_of_all() -> None:
         *validation,
         CONFIG,
         lambda step: torch.Generator().manual_seed(len(step)),
-        sizes=(50, 200, 900),
+        sizes=(2, 200, 900),
     )
-    assert [point["labels"] for point in points] == [50, 200, 600]
-    assert all(point["accuracy_against_teacher"] > 0.8 for point in points)
+    assert [point["labels"] for point in points] == [2, 200, 600]
+    accuracies = [point["accuracy_against_teacher"] for point in points]
+    assert accuracies[0] < 0.8 < accuracies[1]
     assert points[-1]["ece"] < 0.1
