@@ -27,6 +27,9 @@ REPLAYED_HEADER = "x-streamer-replayed"
 REPLAYED_FROM_HEADER = "x-streamer-replayed-from"
 """Which dead letter was put back last: its partition/offset in the dead letter topic."""
 
+TRUNCATED_HEADER = "x-streamer-truncated"
+"""Records too large to be put aside whole: how many bytes they had. Only their beginning is here."""
+
 _OURS = frozenset(
     (
         EXCEPTION_HEADER,
@@ -37,6 +40,7 @@ _OURS = frozenset(
         STAGE_HEADER,
         REASON_HEADER,
         WATERMARK_HEADER,
+        TRUNCATED_HEADER,
         "__streams.errors.stacktrace",
     )
 )
@@ -67,6 +71,27 @@ def original_headers(headers: Sequence[Header]) -> list[Header]:
     """The headers that a record had before it was put aside or put back."""
     ours = _OURS | {REPLAYED_HEADER, REPLAYED_FROM_HEADER}
     return [header for header in headers if header[0] not in ours]
+
+
+def cut_to_size(
+    key: bytes | None, value: bytes | None, headers: list[Header], max_bytes: int
+) -> tuple[bytes | None, bytes | None, list[Header]]:
+    """Key, value and headers, which `_headers` made, as they are if they have at most `max_bytes`.
+
+    Else our headers and the beginnings of key and value: a packed batch may hold a record larger than any
+    topic takes, and it must not stop the ones behind it.
+    """
+    foreign = sum(len(name) + len(text or b"") for name, text in headers)
+    size = len(key or b"") + len(value or b"") + foreign
+    if size <= max_bytes:
+        return key, value, headers
+    ours = [header for header in headers if header[0] in _OURS]
+    left = max_bytes // 2
+    return (
+        key and key[: left // 2],
+        value and value[: left // 2],
+        [*ours, (TRUNCATED_HEADER, str(size).encode())],
+    )
 
 
 def _headers(

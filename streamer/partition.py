@@ -13,13 +13,17 @@ from typing import NamedTuple, Protocol
 from schemas.click import Session
 from streamer.accounts import Accounts
 from streamer.core.sessionizer import Outcome, Sessionizer
-from streamer.dead_letter import REASON_HEADER, Header, dead_letter_headers, late_headers
+from streamer.dead_letter import REASON_HEADER, Header, cut_to_size, dead_letter_headers, late_headers
 from streamer.dead_letter_limit import DeadLetterLimit, DeadLetterTally, TooManyDeadLetters
 from streamer.decode import Arrived, Rejected
 from streamer.erasures import Erasures
 
 MAX_TAKE = 2000
 """Closed sessions, and likewise side outputs, that one take may hold: a transaction stays short."""
+
+
+MAX_FORWARDED_BYTES = 4 * 1024 * 1024
+"""Of a record on its way to a side output; of a larger one the beginning goes."""
 
 
 class Record(Protocol):
@@ -58,6 +62,7 @@ class Taken(NamedTuple):
     """What has piled up since the last take, in order."""
 
     sessions: list[Session]
+    """Closed ones, and provisional records of open ones."""
     late: list[Forwarded]
     dead: list[Forwarded]
     erased: list[str]
@@ -83,6 +88,7 @@ class Partition:
         erasures: Erasures | None = None,
         limit: DeadLetterLimit | None = None,
         dead_letters: DeadLetterTally | None = None,
+        max_forwarded_bytes: int = MAX_FORWARDED_BYTES,
     ) -> None:
         self.topic = topic
         self.number = number
@@ -93,6 +99,7 @@ class Partition:
         self.erasures = erasures or Erasures()
         self.dead_letters = dead_letters or DeadLetterTally()
         self._erased_until = self.erasures.until
+        self._max_forwarded_bytes = max_forwarded_bytes
         self._limit = limit
         """None: dead letters without end, as a replay needs it."""
         self._refused: TooManyDeadLetters | None = None
@@ -129,8 +136,7 @@ class Partition:
             if record.offset < position:
                 continue
             if record.timestamp > clock.now or record.timestamp < self._ticked_to:
-                self._arrive(record.timestamp)
-                if self.sessionizer.has_due:  # more closed by silence than one take may hold
+                if not self._arrive(record.timestamp):
                     return index
             self.position = record.offset + 1
             if self._take_in(record) and self.is_full:
@@ -148,6 +154,8 @@ class Partition:
         accounts.filtered += self.sessionizer.forget(visitor_id, until_ms)
         for session in [s for s in pending.sessions if s.visitor_id == visitor_id]:
             pending.sessions.remove(session)
+            if not session.is_final:
+                continue
             accounts.sessions -= 1
             accounts.closed -= session.event_count
             accounts.filtered += session.event_count
@@ -165,9 +173,10 @@ class Partition:
 
     def tick(self, now_ms: int) -> None:
         """Silence up to `now_ms` on the arrival clock: no record arrived before it that isn't taken in."""
-        if not self.is_full and now_ms > self.sessionizer.clock.now:
-            self._ticked_to = now_ms
+        clock = self.sessionizer.clock
+        if not self.is_full and now_ms > clock.now:
             self._arrive(now_ms)
+            self._ticked_to = clock.now
 
     def resume_closing(self) -> None:
         """Go on with what an earlier take left to close."""
@@ -200,13 +209,23 @@ class Partition:
         """Records that arrived before a moment that `tick` had already declared silent."""
         return self.accounts.clock_behind
 
-    def _arrive(self, timestamp: int) -> None:
+    def _arrive(self, timestamp: int) -> bool:
+        """Move the arrival clock; False if more comes of that than one take may hold: do it again then."""
+        sessionizer = self.sessionizer
         if timestamp < self._ticked_to:
             self.accounts.clock_behind += 1
             self.accounts.behind_at = timestamp
+        while sessionizer.next_early <= timestamp:
+            if not self._move_clock(sessionizer.next_early) or self.is_full:
+                return False
+            self._pending.sessions.extend(sessionizer.take_early())
+        return self._move_clock(timestamp)
+
+    def _move_clock(self, timestamp: int) -> bool:
         self.sessionizer.arrive(timestamp)
         if self.sessionizer.has_due:
             self._close_due()
+        return not self.sessionizer.has_due
 
     def _take_in(self, record: Record) -> bool:
         """One record to its end; returns whether anything may have piled up."""
@@ -238,7 +257,7 @@ class Partition:
         elif outcome is Outcome.LATE:
             accounts.late += 1
             headers = late_headers(self.topic, self.number, record, sessionizer.clock.watermark)
-            self._pending.late.append(Forwarded(record.key, record.value, headers))
+            self._pending.late.append(self._forwarded(record, headers))
         else:
             self._dead_letter(record, "validate", outcome.value)
         accounts.duplicates += sessionizer.merged_duplicates
@@ -256,7 +275,10 @@ class Partition:
             self._count_dead_letter(record, self._limit, f"{stage}: {reason}")
         accounts.dead_lettered += 1
         headers = dead_letter_headers(self.topic, self.number, record, stage, reason)
-        self._pending.dead.append(Forwarded(record.key, record.value, headers))
+        self._pending.dead.append(self._forwarded(record, headers))
+
+    def _forwarded(self, record: Record, headers: list[Header]) -> Forwarded:
+        return Forwarded(*cut_to_size(record.key, record.value, headers, self._max_forwarded_bytes))
 
     def _is_erased(self, key: bytes | None) -> bool:
         """Whether a record that can't be read is an erased visitor's, by its key."""

@@ -2,7 +2,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from streamer.dead_letter import Header, dead_letter_headers, late_headers
+import pytest
+
+from streamer.dead_letter import (
+    REASON_HEADER,
+    TRUNCATED_HEADER,
+    Header,
+    cut_to_size,
+    dead_letter_headers,
+    late_headers,
+)
 
 
 class Record(NamedTuple):
@@ -60,3 +69,31 @@ def test_there_is_no_stack_trace_nor_anything_of_the_record() -> None:
     headers = late_headers("t", 0, Record(headers=forged), 5)
     assert "__streams.errors.stacktrace" not in dict(headers)
     assert b"secret" not in b"".join(value for _, value in headers)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "its_headers"),
+    [
+        (b"k" * 2000, b"v", ()),
+        (b"k", b"v" * 2000, ()),
+        (b"k", b"v", (("h", b"x" * 2000),)),
+        (None, b"v" * 2000, ()),
+    ],
+)
+def test_a_record_too_large_for_any_topic_is_put_aside_in_part(
+    key: bytes | None, value: bytes, its_headers: tuple[tuple[str, bytes], ...]
+) -> None:
+    headers = dead_letter_headers("clicks", 3, Record(7, its_headers), "decode", "too_large")
+    cut_key, cut_value, kept = cut_to_size(key, value, headers, 1000)
+    size = len(key or b"") + len(value) + sum(len(name) + len(text) for name, text in headers)
+    assert dict(kept)[TRUNCATED_HEADER] == str(size).encode()
+    assert dict(kept)[REASON_HEADER] == b"too_large"
+    assert "h" not in dict(kept)
+    assert (cut_key or b"").startswith(b"k"[: len(key or b"")])
+    assert cut_value
+    assert len(cut_key or b"") + len(cut_value) <= 500
+
+
+def test_a_record_that_fits_is_put_aside_whole() -> None:
+    headers = dead_letter_headers("clicks", 3, Record(7, (("h", b"x"),)), "decode", "r")
+    assert cut_to_size(b"k", None, headers, 1000) == (b"k", None, headers)

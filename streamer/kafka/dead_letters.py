@@ -22,6 +22,7 @@ from streamer.dead_letter import (
     REPLAYED_HEADER,
     STAGE_HEADER,
     TOPIC_HEADER,
+    TRUNCATED_HEADER,
     Header,
     original_headers,
 )
@@ -146,6 +147,8 @@ def why_not(letter: DeadLetter, settings: Settings, partitions: int, again: bool
         return "it holds nothing, neither key nor value"
     if letter.source is None:
         return "its headers do not say where it came from"
+    if TRUNCATED_HEADER in dict(letter.headers):
+        return "it was too large to be kept whole"
     topic, partition, _ = letter.source
     if topic != settings.topics.clicks:
         return f"it came from another topic than {settings.topics.clicks}"

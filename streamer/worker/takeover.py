@@ -22,7 +22,7 @@ from streamer.errors import StreamerError
 from streamer.kafka.client import ClientArguments
 from streamer.kafka.start import Start
 from streamer.outputs import RecordWriter
-from streamer.partition import Decode, Partition
+from streamer.partition import MAX_FORWARDED_BYTES, Decode, Partition
 from streamer.settings import Settings
 from streamer.worker.changelog import ChangelogError, Marker
 from streamer.worker.erasure_feed import take_in_erasures
@@ -122,7 +122,7 @@ async def _fence(parts: ShardParts, number: int) -> AIOKafkaProducer:
         transactional_id=f"{parts.settings.app.id}-{number}",
         transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
         max_batch_size=PRODUCER_BATCH_BYTES,
-        max_request_size=8 * PRODUCER_BATCH_BYTES,
+        max_request_size=max(8 * PRODUCER_BATCH_BYTES, 4 * parts.settings.clicks.max_bytes),
     )
     await producer.start()
     # The client asks for its producer id, which is what fences, only when a transaction begins.
@@ -178,6 +178,7 @@ def _shard(
         erasures=Erasures(marker.erasures if marker else 0),
         limit=DeadLetterLimit(**settings.dead_letters.model_dump()),
         dead_letters=marker.dead_letters if marker else None,
+        max_forwarded_bytes=max(MAX_FORWARDED_BYTES, 2 * settings.clicks.max_bytes),
     )
     if marker is not None:
         _check_source(settings, partition, marker, partitions, bounds)
