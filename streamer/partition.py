@@ -22,8 +22,8 @@ MAX_TAKE = 2000
 """Closed sessions, and likewise side outputs, that one take may hold: a transaction stays short."""
 
 
-MAX_FORWARDED_BYTES = 4 * 1024 * 1024
-"""Of a record on its way to a side output; of a larger one the beginning goes."""
+MAX_FORWARDED_BYTES = 6 * 1024 * 1024
+"""Of a record on its way to a side output, whose topics take 8 MiB; of a larger one the beginning goes."""
 
 
 class Record(Protocol):
@@ -135,9 +135,9 @@ class Partition:
             record = records[index]
             if record.offset < position:
                 continue
-            if record.timestamp > clock.now or record.timestamp < self._ticked_to:
-                if not self._arrive(record.timestamp):
-                    return index
+            moves = record.timestamp > clock.now or record.timestamp < self._ticked_to
+            if moves and not self._arrive(record.timestamp):
+                return index
             self.position = record.offset + 1
             if self._take_in(record) and self.is_full:
                 return index + 1
