@@ -14,8 +14,11 @@ from models.evaluation.world import Bools
 BINS = 15
 
 
-def calibration_error(claimed: Floats, right: Bools) -> Measured:
-    """Expected calibration error of chances [B] against what came true [B], in bins of equal width."""
+def calibration_error(claimed: Floats, right: Floats | Bools) -> Measured:
+    """Expected calibration error of chances [B] against what came true [B], in bins of equal width.
+
+    `right` may be a share: that of a teacher's answers which say so.
+    """
     inside = np.eye(BINS)[_bin(claimed)]
     numbers = np.concatenate(
         [inside * claimed[:, None], inside * right[:, None], np.ones((len(claimed), 1))], axis=1
@@ -29,7 +32,7 @@ def calibration_error(claimed: Floats, right: Bools) -> Measured:
     return Measured(numbers, formula, "lower")
 
 
-def reliability(claimed: Floats, right: Bools) -> list[dict[str, float]]:
+def reliability(claimed: Floats, right: Floats | Bools) -> list[dict[str, float]]:
     """One point per bin in use: mean chance claimed, share that came true, rows."""
     of = _bin(claimed)
     return [

@@ -39,7 +39,7 @@ def reliability(student: Json) -> bytes:
     claimed = [point["claimed"] for point in points]
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
     axes.plot(claimed, [point["right"] for point in points], color=BLUE, marker="o", markersize=4)
-    axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that the teacher confirms")
+    axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of the teacher's answers")
     axes.set_title(f"ECE {student['ece']['teacher']['value']:.3f}", loc="left", fontsize=10)
     below.bar(claimed, [point["rows"] for point in points], width=0.05, color=BLUE, alpha=0.5)
     below.set(xlim=(0, 1), xlabel="probability claimed", ylabel="sessions")

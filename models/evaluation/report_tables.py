@@ -199,7 +199,9 @@ def _ablations(result: Json) -> list[Table]:
 
 def _student(result: Json) -> list[Table]:
     rows = (
-        ("ECE against the teacher", number(result["ece"]["teacher"])),
+        ("ECE against the teacher's answers, which it learnt from", number(result["ece"]["teacher"])),
+        ("ECE against the first of them alone", number(result["ece"]["first_answer"])),
+        ("ECE of the student of hard labels against the first answer", number(result["ece"]["hard_student"])),
         ("ECE against latent first intents", number(result["ece"]["truth"])),
         ("student agrees with teacher", f"{result['accuracy_against_teacher']:.3f}"),
         ("student finds the latent first intent", f"{result['accuracy_against_truth']:.3f}"),

@@ -26,7 +26,7 @@ from models.evaluation.protocol import (
     measure_tiles,
     resample_rows,
 )
-from models.evaluation.reader import teach
+from models.evaluation.reader import TeacherLabels, teach
 from models.evaluation.splits import split_by_visitor
 from models.evaluation.trained import Parts
 from models.evaluation.world import World
@@ -87,7 +87,7 @@ def student_table(lab: Laboratory) -> Json:
         ece = {name.split("/")[1]: each.estimate().as_dict() for name, each in pooled(errors, rng).items()}
         return {"ece": ece, **shown}
 
-    return lab.ledger.result("student", config, compute)
+    return lab.ledger.result("student", {**config, "calibrated_against": "all answers"}, compute)
 
 
 def _config(lab: Laboratory) -> Json:
@@ -215,12 +215,18 @@ def _side_by_side(features: Mapping[str, Floats], *names: str) -> Floats:
 class _Student:
     """The soft student of one world's test visitors, beside its teacher and the truth."""
 
-    def __init__(self, world: World, chances: Floats, hard: Any) -> None:
+    def __init__(
+        self, world: World, soft_student: Floats, hard_student: Floats, labels: TeacherLabels
+    ) -> None:
         test = Parts.of(world.sessions).test
+        rows = np.arange(int(test.sum()))
         self.world = world
-        self.claimed = chances[test].max(axis=1)
-        self.best = chances[test].argmax(axis=1)
-        self.teacher = hard[test]
+        self.claimed, self.best = soft_student[test].max(axis=1), soft_student[test].argmax(axis=1)
+        self.answers = labels.soft[test][rows, self.best]
+        """Share of the teacher's answers that say the student's best."""
+        self.teacher = labels.hard[test]
+        self.hard_claimed = hard_student[test].max(axis=1)
+        self.hard_right = hard_student[test].argmax(axis=1) == self.teacher
         self.truth = world.intent[test]
         self.visitors = [
             v for v, chosen in zip(world.table.visitor_ids, test.tolist(), strict=True) if chosen
@@ -229,11 +235,14 @@ class _Student:
     @classmethod
     def of(cls, lab: Laboratory, seed: int) -> _Student:
         features = session_features(lab, seed)
-        return cls(lab.world(seed), features["distilled_soft"], features["teacher"].argmax(axis=1))
+        labels = teach(lab.reading(seed), MIDDLE, np.random.default_rng(seed))
+        return cls(lab.world(seed), features["distilled_soft"], features["distilled_hard"], labels)
 
     def errors(self, rng: np.random.Generator, draws: int) -> dict[str, Resampled]:
         against: dict[str, Measured] = {
-            "ece/teacher": calibration_error(self.claimed, self.best == self.teacher),
+            "ece/teacher": calibration_error(self.claimed, self.answers),
+            "ece/first_answer": calibration_error(self.claimed, self.best == self.teacher),
+            "ece/hard_student": calibration_error(self.hard_claimed, self.hard_right),
             "ece/truth": calibration_error(self.claimed, self.best == self.truth),
         }
         return resample(against, cluster_numbers(self.visitors), rng, draws)
@@ -246,7 +255,7 @@ class _Student:
             "accuracy_against_teacher": float((self.best == self.teacher).mean()),
             "accuracy_against_truth": float((self.best == self.truth).mean()),
             "teacher_against_truth": float((self.teacher == self.truth).mean()),
-            "reliability": reliability(self.claimed, self.best == self.teacher),
+            "reliability": reliability(self.claimed, self.answers),
             "abstention": {
                 "against_teacher": abstention_curve(self.claimed, self.best == self.teacher),
                 "against_truth": abstention_curve(self.claimed, self.best == self.truth),

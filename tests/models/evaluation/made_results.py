@@ -43,7 +43,7 @@ def main() -> Json:
 def student() -> Json:
     curve = [{"answered": 0.5, "accuracy": 0.9}, {"answered": 1.0, "accuracy": 0.8}]
     return {
-        "ece": {"teacher": estimate(0.02), "truth": estimate(0.04)},
+        "ece": {name: estimate(0.02) for name in ("teacher", "first_answer", "hard_student", "truth")},
         "accuracy_against_teacher": 0.8,
         "accuracy_against_truth": 0.7,
         "teacher_against_truth": 0.7,
