@@ -32,7 +32,7 @@ SCORE_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
     """What every partition is verified with."""
 
     settings: Settings
@@ -116,7 +116,7 @@ async def verify(
         done += records
         on_progress(done, total)
 
-    job = _Job(settings, rules, bench, stretch, await erased_visitors(settings), count, portion)
+    job = Job(settings, rules, bench, stretch, await erased_visitors(settings), count, portion)
     reports = [await _partition(job, lane, before.get(lane.number)) for lane in lanes]
     return Report(reports, rules.version, bench.model_versions)
 
@@ -128,7 +128,7 @@ def _unread(lane: Lane, stretch: Stretch) -> PartitionReport:
     return PartitionReport(lane.number, lane, stretch, compared)
 
 
-async def _partition(job: _Job, lane: Lane, state: LiveState | None) -> PartitionReport:
+async def _partition(job: Job, lane: Lane, state: LiveState | None) -> PartitionReport:
     asked = job.asked
     if state is None:
         return _unread(lane, asked)
@@ -157,7 +157,7 @@ async def _partition(job: _Job, lane: Lane, state: LiveState | None) -> Partitio
     )
     replay = await _replayed(job, lane, stretch, state.clock_ms, comparison, torn)
     report = PartitionReport(lane.number, lane, stretch, comparison.finish())
-    _explain(report, job, state, replay)
+    explain(report, job, state, replay)
     return report
 
 
@@ -172,7 +172,7 @@ def _before_the_stretch(lane: Lane, asked: Stretch, state: LiveState) -> Partiti
 
 
 async def _replayed(
-    job: _Job, lane: Lane, stretch: Stretch, clock_ms: int, comparison: Comparison, torn: TornSpans
+    job: Job, lane: Lane, stretch: Stretch, clock_ms: int, comparison: Comparison, torn: TornSpans
 ) -> PartitionReplay:
     settings = job.settings
     source = TopicSource(settings, {lane.number: lane}, job.portion)
@@ -218,7 +218,7 @@ def _prints(result: Result) -> dict[Kind, Print]:
     }
 
 
-def _explain(report: PartitionReport, job: _Job, state: LiveState, replay: PartitionReplay) -> None:
+def explain(report: PartitionReport, job: Job, state: LiveState, replay: PartitionReplay) -> None:
     """Notes on what the log didn't tell, and blockers where it makes differences meaningless."""
     compared, accounts, asked = report.compared, state.accounts, job.asked
     compared.leave_out(f"replayed, {TORN}", replay.tally.torn_sessions)
