@@ -7,7 +7,6 @@ the batch, the machine or Python's hash seed. Vocabularies are learnt on the tra
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
@@ -222,4 +221,5 @@ def _checked(text: str | bytes) -> dict[str, Any]:
 
 
 def _finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Compared, not converted: JSON's whole numbers may be too large for a float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300

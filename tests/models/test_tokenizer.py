@@ -189,6 +189,7 @@ def _changed(**fields: Any) -> str:
         (_changed(vocabularies=json.loads(_FITTED)["vocabularies"] | {"device": ["a", "a"]}), "twice"),
         (_changed(dwell_log_seconds={"mean": 0, "std": 0}), "std above 0"),
         (_changed(dwell_log_seconds={"mean": float("nan"), "std": 1}), "finite"),
+        (_changed(dwell_log_seconds={"mean": 0, "std": 10**400}), "finite"),
     ],
 )
 def test_what_is_no_tokenizer_is_refused_with_a_reason(text: str, reason: str) -> None:
