@@ -19,6 +19,7 @@ from streamer.settings import load_settings
 from tests.replay.log import hours_of_clicks, replayed
 
 RULES = SessionRules()
+WHOLE = Stretch()
 LOG = hours_of_clicks(1)
 ARRIVED = LOG[-1].timestamp
 
@@ -34,8 +35,8 @@ def explained(
     accounts: Accounts,
     *,
     differs: bool,
-    asked: Stretch = Stretch(),
-    rules: str = RULES.version,  # noqa: B008
+    asked: Stretch = WHOLE,
+    rules: str = RULES.version,
 ) -> PartitionReport:
     compared = Compared()
     if differs:
