@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -140,5 +141,6 @@ def _expected(found: str, choices: Mapping[str, Any]) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    """For messages. What stands before an @, as in addresses of other systems, may be a password."""
+    text = re.sub(r"[^\s,/'\"]+@", "***@", repr(value))
     return text if len(text) <= 80 else f"{text[:77]}..."

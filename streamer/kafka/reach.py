@@ -131,6 +131,10 @@ def _explained(error: Exception, address: str, arguments: dict[str, Any]) -> Bro
                 f"the broker at {address} refuses user {user!r} with this password: "
                 "check kafka.sasl_username and kafka.sasl_password"
             )
+        case errors.IllegalSaslStateError():
+            return BrokerError(
+                f"the broker at {address} wants no password there: check kafka.security_protocol ({protocol})"
+            )
         case TimeoutError() | errors.KafkaTimeoutError():
             return _TryAgainError(
                 f"no Kafka broker answers at {address} (no reply in time): "
