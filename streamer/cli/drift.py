@@ -84,11 +84,11 @@ def _against_each_other(bundle: Bundle, before: list[Session], after: list[Sessi
 
 
 def _sessions(file: Path, settings: Settings) -> list[Session]:
-    """Of people, from clicks or from the sessions that a replay wrote."""
+    """Of people, from clicks or from the sessions that a replay wrote; of too many, whole visitors."""
     if _is_parquet(file):
-        from streamer.replay.rows import sessions_of_rows
+        from streamer.replay.training_set import training_sessions
 
-        found = list(sessions_of_rows(file))
+        found = list(training_sessions(file))
     else:
         from streamer.accounts import Accounts
         from streamer.clickfile import sessions_of_file
@@ -98,7 +98,7 @@ def _sessions(file: Path, settings: Settings) -> list[Session]:
     people = [session for session in found if not session.is_bot and session.clicks]
     if not people:
         raise NothingToCompareError(f"{file}: has no session of a person among {len(found)} sessions")
-    say(f"{file}: {len(people):,} sessions of people, {len(found) - len(people):,} of bots")
+    say(f"{file}: {len(people):,} sessions of people")
     return people
 
 

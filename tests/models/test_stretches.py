@@ -74,8 +74,12 @@ def test_the_command_compares_files_and_profiles(
     found = json.loads(with_profile.stdout)
     assert found["sessions"]["after"] > 100
     assert {"intent", "abstention", "novelty", "page_type"} <= {part["part"] for part in found["parts"]}
-    shown = run_streamer("model", "drift", clicks, clicks, "--bundle", str(small_bundle_path))
-    assert shown.stdout.startswith("alike: ")
+    replayed = run_streamer("replay", "--source", clicks, "--out", "sessions.parquet")
+    assert replayed.returncode == 0, replayed.stderr
+    shown = run_streamer("model", "drift", clicks, "sessions.parquet", "--bundle", str(small_bundle_path))
+    assert shown.stdout.startswith("alike: "), shown.stderr
+    before, after = shown.stdout.split(": ")[1].splitlines()[0].split(", ")
+    assert before.removesuffix(" sessions before") == after.removesuffix(" after")
 
 
 @pytest.mark.parametrize(
