@@ -31,14 +31,21 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     presence_slope: float | None = None
     """With the offset: log odds of an intent's probability to log odds that the session shows it at all."""
     presence_offset: float | None = None
+    blunt_share: float | None = None
+    """With the temperature: how much of the chances comes from a second, blunter softmax; None: nothing."""
+    blunt_temperature: float | None = None
 
     def probabilities(self, logits: Float32) -> Float32:
-        """[N, K] softmax, row by row: a row's result doesn't depend on the others."""
-        scaled = logits.astype(np.float64) / self.temperature
-        scaled -= scaled.max(1, keepdims=True)
-        weight = np.exp(scaled)
-        result: Float32 = (weight / weight.sum(1, keepdims=True)).astype(np.float32)
-        return result
+        """[N, K], row by row: a row's result doesn't depend on the others.
+
+        One temperature can't be sure of clear sessions and doubt a teacher who errs now and then; a mixture
+        of two can. J. Zhang et al., Mix-n-Match, ICML 2020.
+        """
+        sharp = _softmax(logits, self.temperature)
+        if self.blunt_share is None or self.blunt_temperature is None:
+            return sharp.astype(np.float32)
+        blunt = _softmax(logits, self.blunt_temperature)
+        return ((1.0 - self.blunt_share) * sharp + self.blunt_share * blunt).astype(np.float32)
 
     def presence(self, probabilities: Float32) -> Float32 | None:
         """[N, K]: how likely each intent is among those that a session shows; None if never fitted."""
@@ -55,6 +62,14 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not novelty <= self.max_novelty:
             return "novel"
         return "ambiguous" if probability < self.min_probability else None
+
+
+def _softmax(logits: Float32, temperature: float) -> npt.NDArray[np.float64]:
+    scaled = logits.astype(np.float64) / temperature
+    scaled -= scaled.max(1, keepdims=True)
+    weight = np.exp(scaled)
+    result: npt.NDArray[np.float64] = weight / weight.sum(1, keepdims=True)
+    return result
 
 
 def log_odds(probabilities: Float32) -> npt.NDArray[np.float64]:
@@ -87,4 +102,16 @@ def from_json(text: str | bytes) -> Calibration:
     presence = calibration.presence_slope, calibration.presence_offset
     if presence != (None, None) and not all(each is not None and abs(each) <= 100 for each in presence):
         raise ValueError(f"calibration: presence is {presence}, expected two numbers of -100 to 100 or none")
+    _check_blunt(calibration)
     return calibration
+
+
+def _check_blunt(calibration: Calibration) -> None:
+    share, temperature = calibration.blunt_share, calibration.blunt_temperature
+    if share is None and temperature is None:
+        return
+    if share is None or temperature is None or not (0.0 <= share <= 1.0 and 1e-3 <= temperature <= 1e3):
+        raise ValueError(
+            f"calibration: blunt_share is {share} and blunt_temperature {temperature},"
+            " expected 0 to 1 and 0.001 to 1000, or neither"
+        )

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
 from sklearn.covariance import LedoitWolf
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,6 +19,7 @@ from torch.nn import functional as F
 from models.calibration import Calibration
 from models.training.config import TrainConfig
 from models.training.presence import presence_metrics, with_presence
+from models.training.scaling import fit_scaling
 from models.training.teacher import Float32, Int64, SoftLabels
 
 _BINS = 15
@@ -72,9 +72,11 @@ def distil(
     _fit(head, torch.from_numpy(embeddings), torch.from_numpy(soft), config, generator)
     logits, novelty = outputs(head, validation)
     labelled = logits[validation_labels.rows]
-    temperature = round(_temperature(labelled, validation_labels.probabilities), 4)
+    scaling = fit_scaling(labelled, validation_labels.probabilities)
     calibration = Calibration(
-        temperature=temperature,
+        temperature=scaling.temperature,
+        blunt_share=scaling.blunt_share,
+        blunt_temperature=scaling.blunt_temperature,
         min_probability=config.min_probability,
         max_novelty=round(float(np.quantile(novelty, config.novelty_quantile)), 4),
         min_clicks=config.min_clicks,
@@ -125,18 +127,6 @@ def _fit(head: Head, x: Tensor, soft: Tensor, config: TrainConfig, generator: to
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             falling.step()
-
-
-def _temperature(logits: Float32, soft: Float32) -> float:
-    """The temperature at which the teacher's labels are the most likely."""
-
-    def cross_entropy(log_temperature: float) -> float:
-        scaled = logits.astype(np.float64) / np.exp(log_temperature)
-        scaled -= scaled.max(1, keepdims=True)
-        log_probability = scaled - np.log(np.exp(scaled).sum(1, keepdims=True))
-        return float(-(soft * log_probability).sum(1).mean())
-
-    return float(np.exp(minimize_scalar(cross_entropy, bounds=(-3.0, 3.0), method="bounded").x))
 
 
 def _metrics(probabilities: Float32, soft: Float32) -> dict[str, Any]:
