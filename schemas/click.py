@@ -16,7 +16,8 @@ TAIL_CLICKS = 48
 """How many of a session's last clicks are kept."""
 KEPT_CLICKS = HEAD_CLICKS + TAIL_CLICKS
 
-CloseReason = Literal["gap", "idle", "max_duration", "max_events", "explicit", "drain"]
+CloseReason = Literal["gap", "idle", "max_duration", "max_events", "explicit", "drain", "open"]
+"""`open`: it has not closed, this is a provisional record of it."""
 
 
 class Click(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -42,7 +43,7 @@ class Click(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """A closed session, as the sessionizer emits it and as the models read it.
+    """A closed session, as the sessionizer emits it and as the models read it; or an open one so far.
 
     `started_at` and `ended_at` are inclusive event times, `closed_at` is arrival time; all ms UTC.
     """
@@ -60,5 +61,6 @@ class Session(msgspec.Struct, frozen=True):
     clicks: list[Click]
     """The first HEAD_CLICKS and last TAIL_CLICKS clicks (all of them up to KEPT_CLICKS), in order."""
     is_final: bool = True
+    """False: provisional, as it was at arrival time `closed_at`."""
     revision: int = 0
     supersedes: str | None = None

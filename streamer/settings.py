@@ -33,7 +33,7 @@ from streamer.settings_layers import Layered, SettingsError, read_layers
 __all__ = ["Settings", "SettingsError", "load_settings"]
 
 _TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
-_HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:,\[\]]+):(\d{1,5})")
+_HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:,@/\[\]]+):(\d{1,5})")
 
 
 def _ms(seconds: float) -> int:
@@ -225,7 +225,11 @@ class CommitSettings(_Section):
 
 class EmitSettings(_Section):
     early_every_s: Seconds = 0
-    """0: a session is published once, when it closes."""
+    """How often an open session that goes on is published provisionally; 0: only once, when it closes."""
+
+    @cached_property
+    def early_every_ms(self) -> int:
+        return _ms(self.early_every_s)
 
 
 class ModelSettings(_Section):

@@ -43,13 +43,18 @@ _NEVER_IDLE = 1 << 62
 
 
 class Sessionizer:
-    """State and step of one partition. `idle_closing` is off where arrival time is not the broker's."""
+    """State and step of one partition. `idle_closing` is off where arrival time is not the broker's.
+
+    `early_every_ms`: how often after its first arrival an open session that has got a click since is given
+    out provisionally; 0: never. It has no influence on the sessions themselves.
+    """
 
     def __init__(
         self,
         rules: SessionRules,
         *,
         idle_closing: bool = True,
+        early_every_ms: int = 0,
         clock: PartitionClock | None = None,
         sessions: Iterable[OpenSession] = (),
     ) -> None:
@@ -74,8 +79,12 @@ class Sessionizer:
         self._open = OpenWindows(sessions)
         self._single = self._open.single
         self._deadlines = Deadlines(self._first_window_end)
+        self._early_every_ms = early_every_ms
+        self._early = Deadlines(self._first_early_at)
         for window in self._open:
             self._deadlines.note(window.visitor_id, self._window_end(window))
+            if window.early_at:
+                self._early.note(window.visitor_id, window.early_at)
         self._closing: list[tuple[OpenSession, CloseReason]] = []
         self._due: list[OpenSession] = []
         self._due_reason: CloseReason = "gap"
@@ -142,6 +151,8 @@ class Sessionizer:
             if isinstance(placed, Outcome):
                 return placed
             window = placed
+        if self._early_every_ms and not window.early_at:
+            self._early.note(visitor_id, window.schedule_early(now, self._early_every_ms))
         if user_id is not None:
             window.note_user(click, user_id)
         if crawler:
@@ -159,6 +170,29 @@ class Sessionizer:
             # Silence may have passed a window before the click that opens it came.
             self._find_due()
         return _JOINED
+
+    @property
+    def next_early(self) -> int:
+        """Arrival time before which no provisional record is due. Stop the arrival clock there, if it gets
+        so far: close what is due by then, and call `take_early`."""
+        return self._early.first
+
+    def take_early(self) -> list[Session]:
+        """Provisional records due by the arrival clock, in order of (when due, session_id)."""
+        due = [
+            window
+            for visitor_id in self._early.take(self.clock.now)
+            for window in self._open.of(visitor_id)
+            if 0 < window.early_at <= self.clock.now
+        ]
+        for window in due:
+            self.changed.add(window.visitor_id)
+        records = [window.provisional(self._rules_version) for window in due]
+        for visitor_id in {window.visitor_id for window in due}:
+            later = self._first_early_at(visitor_id)
+            if later is not None:
+                self._early.note(visitor_id, later)
+        return sorted(records, key=lambda record: (record.closed_at, record.session_id))
 
     def pass_over(self, timestamp: int) -> None:
         """Move the watermark as a click of this event time would that is not taken in."""
@@ -252,6 +286,7 @@ class Sessionizer:
         later.add(click, id_hash, offset)
         self._detach(earlier)
         self.merged_duplicates += later.absorb(earlier)
+        later.early_at = 0  # it counts from another first arrival now
         # The earlier one's deadline stands for both. A dropped duplicate may bring the end forward, but not
         # to before the click, which comes after that deadline's window.
         return later
@@ -312,6 +347,9 @@ class Sessionizer:
     def _first_window_end(self, visitor_id: str) -> int | None:
         ended_at = self._open.first_ended_at(visitor_id)
         return None if ended_at is None else ended_at + self._gap_ms
+
+    def _first_early_at(self, visitor_id: str) -> int | None:
+        return min((w.early_at for w in self._open.of(visitor_id) if w.early_at), default=None)
 
     def _closing_time(self, window: OpenSession) -> int:
         """Arrival time at which the window closed: computed, so that no timer's tick is in it."""

@@ -63,6 +63,12 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
     """How many clicks are in the log and no longer in `kept`."""
     crawler: bool = False
     last_user: LastUser | None = None
+    early_at: int = 0
+    """Arrival time at which a provisional record of it is due; 0: none, for no click came since the last."""
+    revision: int = 0
+    """Provisional records of it so far."""
+    published: tuple[str, ...] = ()
+    """session_ids of these, as far as no record has superseded them yet."""
 
     @property
     def event_count(self) -> int:
@@ -133,6 +139,8 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
         ]
         self.started_at, self.ended_at = min(time_of.values()), max(time_of.values())
         self.opened_at = min(self.opened_at, other.opened_at)
+        self.revision = max(self.revision, other.revision)
+        self.published = (*self.published, *other.published)
         self.log = log
         self.crawler |= other.crawler
         users = [user for user in (self.last_user, other.last_user) if user is not None]
@@ -153,12 +161,30 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
         """The id it has if it closes as it is; see `session_id`."""
         return session_id(self.visitor_id, self.clicks()[0], rules_version)
 
-    def close(self, reason: CloseReason, closed_at: int, rules_version: str) -> Session:
+    def schedule_early(self, now: int, every_ms: int) -> int:
+        """Make a provisional record due at the next multiple of `every_ms` after the first arrival."""
+        self.early_at = self.opened_at + ((now - self.opened_at) // every_ms + 1) * every_ms
+        return self.early_at
+
+    def provisional(self, rules_version: str) -> Session:
+        """What it is at `early_at`, while it goes on. The next record of it will be another revision."""
+        session = self.close("open", self.early_at, rules_version, is_final=False)
+        superseded = session.supersedes
+        others = [each for each in self.published if each not in (superseded, session.session_id)]
+        self.published = (session.session_id, *others)
+        self.revision += 1
+        self.early_at = 0
+        return session
+
+    def close(
+        self, reason: CloseReason, closed_at: int, rules_version: str, *, is_final: bool = True
+    ) -> Session:
         """What this window becomes when it closes."""
         clicks = self.clicks()
         user = self.last_user
+        own_id = session_id(self.visitor_id, clicks[0], rules_version)
         return Session(
-            session_id=session_id(self.visitor_id, clicks[0], rules_version),
+            session_id=own_id,
             visitor_id=self.visitor_id,
             user_id=user.user_id if user else None,
             started_at=self.started_at,
@@ -168,6 +194,9 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
             close_reason=reason,
             is_bot=self.crawler or self.clicks_at_bot_speed(),
             clicks=clicks,
+            is_final=is_final,
+            revision=self.revision,
+            supersedes=next((each for each in self.published if each != own_id), None),
         )
 
     def _keep(self, clicks: list[Click]) -> None:

@@ -115,6 +115,7 @@ class Engine:
             start=lane.start,
             unread_until_ms=lane.unread_until_ms,
             idle_closing=self._plan.idle_closing,
+            early_every_ms=self._plan.early_every_ms,
             drains_ms=lane.drains_ms,
             erased=self._plan.erased,
             snapshot=state.snapshot if state else None,

@@ -49,15 +49,17 @@ class PartitionReplay:
         start: int = 0,
         unread_until_ms: int | None = None,
         idle_closing: bool = True,
+        early_every_ms: int = 0,
         drains_ms: Sequence[int] = (),
         erased: Mapping[str, int] | None = None,
         on_torn: Callable[[Session], None] = lambda _: None,
         snapshot: Snapshot | None = None,
     ) -> None:
-        """`start`: offset of the first record to read. `drains_ms`: arrival times at which everything open
-        was closed, in order: what a drained worker did is not in the log. `erased`: visitor -> arrival time
-        up to which their clicks are dropped, and counted as filtered. `on_torn` is told of sessions that
-        are undetermined, within the stretch or not."""
+        """`start`: offset of the first record to read. `early_every_ms`: what live has; provisional records
+        are not yielded, but count in the final ones' `revision`. `drains_ms`: arrival times at which
+        everything open was closed, in order: what a drained worker did is not in the log. `erased`: visitor
+        -> arrival time up to which their clicks are dropped, and counted as filtered. `on_torn` is told of
+        sessions that are undetermined, within the stretch or not."""
         self.stretch = stretch
         self._on_torn = on_torn
         self.tally = snapshot.tally if snapshot else Tally()
@@ -71,6 +73,7 @@ class PartitionReplay:
             Sessionizer(
                 rules,
                 idle_closing=idle_closing,
+                early_every_ms=early_every_ms,
                 clock=snapshot.clock if snapshot else None,
                 sessions=snapshot.sessions if snapshot else (),
             ),
@@ -114,8 +117,7 @@ class PartitionReplay:
         """Say that every record which arrived before `until_ms` has been handed in."""
         while self._drains_ms and self._drains_ms[0] <= until_ms:
             yield from self._drain_at(self._drains_ms.pop(0))
-        self._partition.tick(until_ms)
-        yield from self._taken()
+        yield from self._tick(until_ms)
 
     def drain(self) -> Iterator[Session]:
         """The end of input: close what is open."""
@@ -146,9 +148,13 @@ class PartitionReplay:
             yield from self._taken()
 
     def _drain_at(self, at_ms: int) -> Iterator[Session]:
-        self._partition.tick(at_ms)
-        yield from self._taken()
+        yield from self._tick(at_ms)
         yield from self._drain()
+
+    def _tick(self, until_ms: int) -> Iterator[Session]:
+        while self.clock_ms < until_ms:
+            self._partition.tick(until_ms)
+            yield from self._taken()
 
     def _drain(self) -> Iterator[Session]:
         done = False
@@ -165,7 +171,7 @@ class PartitionReplay:
                 stage = dict(forwarded.headers)[STAGE_HEADER].decode()
                 self.tally.count_dead(stage, forwarded.reason)
             for session in taken.sessions:
-                if self._is_selected(session):
+                if session.is_final and self._is_selected(session):
                     yield session
             if not partition.sessionizer.has_due:
                 break

@@ -48,6 +48,8 @@ class Plan(msgspec.Struct, frozen=True):
     lanes: tuple[Lane, ...]
     erased: dict[str, int] = {}
     """Visitor -> arrival time up to which their clicks are dropped, as they asked for."""
+    early_every_ms: int = 0
+    """How often live published an open session provisionally; 0: never."""
 
     @property
     def stretch(self) -> Stretch:

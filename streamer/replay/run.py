@@ -97,17 +97,19 @@ def _planned(
     begun = journal.begun()
     is_topic = options.source == FROM_TOPIC
     file = None if is_topic else FileSource(Path(options.source), settings)
+    has_arrivals = file is None or file.is_dump
     log_append = settings.clicks.arrival == "log_append_time"
     plan = Plan(
         version=PLAN_VERSION,
         source=f"topic:{settings.topics.clicks}" if file is None else f"file:{file.digest()}",
-        topic=settings.topics.clicks if file is None or file.is_dump else "file",
+        topic=settings.topics.clicks if has_arrivals else "file",
         out=options.out or "",
         from_ms=options.stretch.from_ms,
         to_ms=options.stretch.to_ms,
         rules_version=rules.version,
         model_versions=tuple(bench.model_versions),
-        idle_closing=log_append and (file is None or file.is_dump),
+        idle_closing=log_append and has_arrivals,
+        early_every_ms=settings.emit.early_every_ms if has_arrivals else 0,
         lanes=(),
     )
     if begun is not None:

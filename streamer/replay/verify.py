@@ -185,6 +185,7 @@ async def _replayed(
         start=lane.start,
         unread_until_ms=lane.unread_until_ms,
         idle_closing=settings.clicks.arrival == "log_append_time",
+        early_every_ms=settings.emit.early_every_ms,
         drains_ms=lane.drains_ms,
         on_torn=torn.add,
     )

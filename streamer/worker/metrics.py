@@ -97,6 +97,7 @@ class Metrics:
         self.registry.register(self._partitions)
         ProcessCollector(registry=self.registry)
         self.sessions = self._counter("sessions_closed", "Closed and published sessions", "reason")
+        self.early = self._counter("provisional_records", "Records of sessions that were still open")
         self.dead = self._counter("dead_letters", "Dead letters", "reason")
         self.failed_commits = self._counter("commits_failed", "Failed transactions; the shard is read back")
         self.shadow_failed = self._counter("shadow_failures", "Sessions the shadow bundle couldn't score")
@@ -123,7 +124,10 @@ class Metrics:
     def committed(self, committed: Committed) -> None:
         """Note what a commit made durable."""
         for session in committed.sessions:
-            self.sessions.labels(session.close_reason).inc()
+            if session.is_final:
+                self.sessions.labels(session.close_reason).inc()
+            else:
+                self.early.inc()
         for reason in committed.dead:
             self.dead.labels(reason).inc()
         if committed.sessions:

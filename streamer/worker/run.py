@@ -14,7 +14,6 @@ from models.drift import DriftMonitor
 from models.scorer import Scored, ScoreError, Scorer
 from schemas.click import Session
 from streamer.decode import ClickDecoder
-from streamer.errors import UsageError
 from streamer.kafka.acls import acls_of
 from streamer.kafka.client import client_arguments
 from streamer.kafka.permissions import check_permissions
@@ -48,7 +47,6 @@ async def run_worker(
 
     Raises StreamerError for what the user can mend, anything else for what nobody foresaw.
     """
-    _refuse_unbuilt(settings)
     # Sessions are packed bytes that hold no cycles: looking for some costs more than it finds.
     gc.set_threshold(100_000, 50, 1000)
     bundle = load_bundle(settings.model.bundle or default_bundle())
@@ -83,12 +81,6 @@ async def run_worker(
         await _shut_down(app, table)
         await health.stop()
         log.info("worker_stopped", records=table.records)
-
-
-def _refuse_unbuilt(settings: Settings) -> None:
-    """Settings that are agreed on but do nothing yet: better no worker than one that ignores them."""
-    if settings.emit.early_every_s:
-        raise UsageError("emit.early_every_s is set, but intents in mid-session are not built yet: unset it")
 
 
 async def _until_done(app: WorkerApp, table: SessionTable, watch: Watch, stop: asyncio.Event) -> None:

@@ -138,7 +138,7 @@ class Shard:
         dead = taken.dead + [
             unscored(session, result.reason)
             for session, result in zip(taken.sessions, scored, strict=True)
-            if isinstance(result, ScoreError)
+            if isinstance(result, ScoreError) and session.is_final
         ]
         first, last = await self._transact(taken._replace(dead=dead), scored, shadow, state)
         self.state_log.committed(

@@ -169,6 +169,7 @@ def _shard(
         Sessionizer(
             parts.rules,
             idle_closing=settings.clicks.arrival == "log_append_time",
+            early_every_ms=settings.emit.early_every_ms,
             clock=marker.clock if marker else None,
             sessions=recovery.sessions,
         ),

@@ -152,6 +152,12 @@ FAULTS: dict[str, Fault] = {
         full={"kills": 20, "clicks": 200_000, "per_s": 1200},
         short={"kills": 8, "clicks": 12_000, "per_s": 250},
     ),
+    "kill-early": Fault(
+        _plain(processes.killed, emit__early_every_s=2),
+        full={"kills": 10, "clicks": 60_000, "per_s": 600},
+        short={"kills": 3, "clicks": 6_000, "per_s": 250},
+        in_suite=False,
+    ),
     "sigterm": Fault(
         _plain(processes.terminated),
         full={"times": 20, "clicks": 100_000, "per_s": 1500},

@@ -30,11 +30,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         copy = _copied(Path(folder) / "repository")
         for checks in sorted({mutant.caught_by for mutant in chosen}):
-            if not _passes(copy, checks):
-                console.print(f"{checks} fails without any mutant: nothing can be told")
+            said = _failure(copy, checks)
+            if said:
+                console.print(f"{checks} fails without any mutant, so nothing can be told:\n{said}")
                 return 1
         for mutant in chosen:
-            noticed = not _passes_with(copy, mutant)
+            noticed = bool(_failure_with(copy, mutant))
             survived += not noticed
             console.print(f"{mutant.name}: {'noticed' if noticed else 'NOT noticed'}")
             table.add_row(mutant.name, mutant.caught_by, "red" if noticed else "[red]still green[/]")
@@ -54,17 +55,18 @@ def _copied(copy: Path) -> Path:
     return copy
 
 
-def _passes_with(copy: Path, mutant: Mutant) -> bool:
+def _failure_with(copy: Path, mutant: Mutant) -> str:
     file = copy / mutant.file
     sound = file.read_text()
     file.write_text(sound.replace(mutant.old, mutant.new))
     try:
-        return _passes(copy, mutant.caught_by)
+        return _failure(copy, mutant.caught_by)
     finally:
         file.write_text(sound)
 
 
-def _passes(copy: Path, checks: str) -> bool:
+def _failure(copy: Path, checks: str) -> str:
+    """The end of what was printed if the checks fail; empty if they pass."""
     kind, _, fault = checks.partition(":")
     if kind == "chaos":
         command = ["-m", "tests.chaos", fault, "--dose", "short", "--seed", "1"]
@@ -75,8 +77,8 @@ def _passes(copy: Path, checks: str) -> bool:
             [sys.executable, *command], cwd=copy, capture_output=True, timeout=TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0
+        return f"not done after {TIMEOUT_S} s"
+    return (done.stdout + done.stderr).decode()[-2000:] if done.returncode else ""
 
 
 if __name__ == "__main__":

@@ -127,10 +127,11 @@ def committed(settings: Settings, topic: str) -> Output:
 
 
 def published(settings: Settings) -> list[tuple[str, int, int, int]]:
-    """Visitor, start, end and count of every published session, sorted."""
+    """Visitor, start, end and count of every session that was published for good, sorted."""
     return sorted(
         (record["visitor_id"], record["started_at"], record["ended_at"], record["event_count"])
         for record in committed(settings, settings.topics.intents).decoded()
+        if record["is_final"]
     )
 
 

@@ -183,12 +183,6 @@ def test_a_damaged_bundle_is_refused_before_anything_is_read(
     assert "Traceback" not in worker.log
 
 
-def test_a_setting_that_would_do_nothing_is_refused(fresh_settings: FreshSettings) -> None:
-    worker = Worker(fresh_settings({"emit.early_every_s": 5}))
-    assert worker.end(30) == 2
-    assert "emit.early_every_s" in worker.log
-
-
 def test_of_two_workers_with_one_instance_id_the_newer_stays(fresh_settings: FreshSettings) -> None:
     settings = fresh_settings({"app.instance_id": "twin"})
     set_up(settings)

@@ -1,0 +1,49 @@
+"""A worker that publishes while visitors are still browsing."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from tests.chaos.stage import Stage
+from tests.conftest import FreshSettings
+from tests.worker.live import as_messages, committed, send, wait_until
+
+QUICK = {
+    "emit.early_every_s": 1,
+    "session.gap_s": 4,
+    "watermark.out_of_orderness_s": 0,
+    "watermark.idle_after_s": 1,
+    "watermark.idle_margin_s": 0.2,
+    "topics.partitions": 1,
+}
+
+
+def test_intents_come_while_the_visitor_browses_and_a_replay_agrees(fresh_settings: FreshSettings) -> None:
+    stage = Stage(fresh_settings(QUICK), seed=0)
+    settings, topics = stage.settings, stage.settings.topics
+    worker = stage.worker()
+    worker.wait_for("shards_open")
+    for number in range(7):
+        now_ms = int(time.time() * 1000)
+        fields = {"visitor_id": "v", "timestamp": now_ms, "event_id": f"e{number}", "event_type": "page_view"}
+        send(settings, as_messages([fields]))
+        time.sleep(0.5)
+    wait_until(lambda: any(r["is_final"] for r in committed(settings, topics.intents).decoded()))
+    worker.signal(signal.SIGTERM)
+    assert worker.end() == 0, worker.log
+    records = committed(settings, topics.intents).decoded()
+    *early, final = records
+    assert len(early) >= 2
+    assert [r["revision"] for r in records] == list(range(len(records)))
+    assert [r["is_final"] for r in records] == [False] * len(early) + [True]
+    assert {r["close_reason"] for r in early} == {"open"}
+    first_arrival = committed(settings, topics.clicks).records[0].timestamp
+    assert all((r["closed_at"] - first_arrival) % 1000 == 0 for r in early)
+    assert [r["event_count"] for r in records] == sorted(r["event_count"] for r in records)
+    assert len({r["session_id"] for r in records}) == 1
+    visitors = committed(settings, topics.visitors).decoded()
+    assert [r["revision"] for r in visitors] == [r["revision"] for r in records]
+    stage.verify()
+    assert stage.outcome.kept, stage.outcome
+    assert final["event_count"] == 7
