@@ -10,6 +10,9 @@ from collections import deque
 
 from schemas import codec
 
+MAX_ID_BYTES = 256
+"""Clicks with a longer visitor_id are refused, so nobody has one."""
+
 
 def erased_visitor(value: bytes | None) -> str | None:
     """The visitor of a record of the erasures topic; None for a tombstone and for what is no erasure."""
@@ -17,7 +20,9 @@ def erased_visitor(value: bytes | None) -> str | None:
         name, record = codec.decode(value or b"")
     except codec.CodecError:
         return None
-    return record["visitor_id"] or None if name == "erasure" else None
+    if name != "erasure" or not 0 < len(record["visitor_id"].encode()) <= MAX_ID_BYTES:
+        return None
+    return str(record["visitor_id"])
 
 
 class Erasures:

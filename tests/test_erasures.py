@@ -120,7 +120,8 @@ def test_only_an_erasure_in_wire_format_is_one() -> None:
     assert erased_visitor(good) == "v"
     empty = codec.encode("erasure", {"visitor_id": ""})
     click_bytes = codec.encode("click", {"visitor_id": "v", "timestamp": 1, "event_type": "x"})
-    for value in (None, b"", b"v", good[:-1], good + b"\0", empty, click_bytes):
+    longer = codec.encode("erasure", {"visitor_id": "v" * 257})
+    for value in (None, b"", b"v", good[:-1], good + b"\0", empty, longer, click_bytes):
         assert erased_visitor(value) is None
 
 

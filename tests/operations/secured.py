@@ -66,7 +66,7 @@ class Secured:
         async with connection(KafkaSettings(bootstrap_servers=self.broker.internal)) as link:
             for request in requests:
                 await link.send(request)
-        await asyncio.sleep(0.2)  # the broker applies them from its own log
+        await asyncio.sleep(0.1)  # the broker applies them from its own log
 
 
 def _spelt(role: str, acl: Acl) -> tuple[object, ...]:
