@@ -87,7 +87,7 @@ def student_table(lab: Laboratory) -> Json:
         ece = {name.split("/")[1]: each.estimate().as_dict() for name, each in pooled(errors, rng).items()}
         return {"ece": ece, **shown}
 
-    return lab.ledger.result("student", {**config, "calibrated_against": "all answers"}, compute)
+    return lab.ledger.result("student", {**config, "calibrated": "two temperatures, all answers"}, compute)
 
 
 def _config(lab: Laboratory) -> Json:
@@ -234,9 +234,14 @@ class _Student:
 
     @classmethod
     def of(cls, lab: Laboratory, seed: int) -> _Student:
-        features = session_features(lab, seed)
+        world, embedding = lab.world(seed), lab.embedding(seed)
         labels = teach(lab.reading(seed), MIDDLE, np.random.default_rng(seed))
-        return cls(lab.world(seed), features["distilled_soft"], features["distilled_hard"], labels)
+        parts, settings = Parts.of(world.sessions), trained.train_config({"seed": seed})
+        soft, hard = (
+            trained.student(embedding, given, parts, lab.scale.labelled, settings, seed).probabilities
+            for given in (labels.soft, np.eye(labels.soft.shape[1])[labels.hard])
+        )
+        return cls(world, soft, hard, labels)
 
     def errors(self, rng: np.random.Generator, draws: int) -> dict[str, Resampled]:
         against: dict[str, Measured] = {
