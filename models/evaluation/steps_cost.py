@@ -33,7 +33,8 @@ TEACHER_SECONDS = 1.5
 
 def costs(lab: Laboratory, bundle: Bundle) -> Json:
     """Per session: CPU time of tokenizer, encoder and head; a teacher's requests, tokens and money."""
-    config = {**lab.of_seed(lab.scale.seeds[0]), "sessions": SESSIONS, "bundle": bundle.model_version}
+    # Not by the model's version: that changes with whatever is written into its manifest.
+    config = {**lab.of_seed(lab.scale.seeds[0]), "sessions": SESSIONS, "bundle": bundle.embedding_space}
 
     def compute() -> Json:
         sessions = lab.world(lab.scale.seeds[0]).sessions[:SESSIONS]
