@@ -138,6 +138,13 @@ def test_bootstrap_servers_are_host_and_port(written: str) -> None:
     )
 
 
+def test_a_password_in_an_address_is_refused_unseen() -> None:
+    for written in ("user:hunter2@broker:9092", "SASL_SSL://user:hunter2@broker:9092", "hunter2@broker:9092"):
+        message = refused(environ={"STREAMER_KAFKA__BOOTSTRAP_SERVERS": written})
+        assert "hunter2" not in message
+        assert "expected host:port" in message
+
+
 @pytest.mark.parametrize("written", ["broker", "broker:0", "broker:65536", "a:1,,b:1", "http://a:1", "a b:1"])
 def test_bootstrap_servers_without_a_port_are_refused(written: str) -> None:
     message = refused(environ={"STREAMER_KAFKA__BOOTSTRAP_SERVERS": written})
