@@ -17,8 +17,8 @@ from models.llm.asking import Asker, Question, answered
 from models.llm.drafting import DATA_RULE, exactly, marked
 from models.llm.forms import Form
 from models.llm.rendering import quotes
+from models.llm.vote import OTHER, Vote
 
-OTHER = "other"
 MOST_INTENTS = 2
 _FIRST, _SECOND = 2 / 3, 1 / 3
 """Mass of a vote's first and second intent."""
@@ -52,10 +52,6 @@ class Choices:
         items = list(self.described.items())
         lines = [f"- {items[i][0]}: {items[i][1]}" for i in order]
         return "<intents>\n" + "\n".join([*lines, f"- {OTHER}: none of these"]) + "\n</intents>\n"
-
-
-Vote = tuple[str, ...]
-"""Intents of one session by one vote: one or two ids, or `(OTHER,)`."""
 
 
 def votes(

@@ -6,12 +6,15 @@ give (Fleiss 1971). None of it says that labels are right: only people who read 
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
-from models.llm.assigning import OTHER, Vote
+from models.llm.store import write_atomically
+from models.llm.vote import OTHER, Vote
 from models.taxonomy import Taxonomy
 
 EXAMPLES = 3
@@ -91,6 +94,12 @@ def _of_intent(
     }
 
 
+def write_report(report: dict[str, Any], folder: Path) -> None:
+    """`audit.json` for programs, `audit.md` for people."""
+    write_atomically(folder / "audit.json", json.dumps(report, indent=2).encode() + b"\n")
+    write_atomically(folder / "audit.md", as_text(report).encode())
+
+
 def as_text(report: dict[str, Any]) -> str:
     """The report as Markdown, for the people who decide whether the taxonomy may be used."""
     retest, two = report["test_retest"], report["two_models"]
@@ -105,12 +114,7 @@ def as_text(report: dict[str, Any]) -> str:
         f"- Test-retest: {_said(retest)}",
         f"- Two models: {_said(two)}",
         "",
-        "| intent | sessions | all votes agree |",
-        "|---|---|---|",
-        *(
-            f"| {each['label']} (`{each['id']}`) | {each['sessions']} | {each['all_votes_agree']:.0%} |"
-            for each in report["intents"]
-        ),
+        *_table(report["intents"], voted=retest["pairs"] > 0),
         "",
         "## Taken for each other",
         "",
@@ -127,6 +131,16 @@ def as_text(report: dict[str, Any]) -> str:
         for example in each["examples"]:
             lines += ["", *(f"    {line}" for line in example.splitlines())]
     return "\n".join(lines) + "\n"
+
+
+def _table(intents: Sequence[dict[str, Any]], voted: bool) -> list[str]:
+    """With how often all votes agree, where there were several."""
+    heads = ["intent", "sessions", *(["all votes agree"] if voted else [])]
+    rows = [heads, ["---"] * len(heads)]
+    for each in intents:
+        row = [f"{each['label']} (`{each['id']}`)", str(each["sessions"])]
+        rows.append([*row, *([f"{each['all_votes_agree']:.0%}"] if voted else [])])
+    return [f"| {' | '.join(row)} |" for row in rows]
 
 
 def _said(found: dict[str, Any]) -> str:

@@ -6,7 +6,6 @@ one as it is.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from models.llm.asking import Asker, answered
-from models.llm.assigning import OTHER, Choices, Vote, soft_label, votes
-from models.llm.audit import as_text, audit
+from models.llm.assigning import Choices, soft_label, votes
+from models.llm.audit import audit, write_report
 from models.llm.config import LlmConfig
 from models.llm.drafting import Draft, DraftIntent, drafted, grouped, scrubbed, summarized
 from models.llm.errors import LlmError
 from models.llm.rendering import Scrub, rendering
 from models.llm.sampling import stratified
-from models.llm.store import write_atomically
+from models.llm.vote import OTHER, Vote
 from models.taxonomy import FORMAT, Intent, Parent, Taxonomy, carried_over
 from models.training import naming
 from models.training.successors import successors
@@ -155,8 +154,7 @@ class LlmTeacher:
     ) -> dict[str, float | int | str]:
         about = {"teacher": self.name, "taxonomy_version": taxonomy.version}
         report: dict[str, Any] = {**about, **audit(taxonomy, renderings, cast, seconded), **self._cost()}
-        write_atomically(self.folder / "audit.json", json.dumps(report, indent=2).encode() + b"\n")
-        write_atomically(self.folder / "audit.md", as_text(report).encode())
+        write_report(report, self.folder)
         notes: dict[str, float | int | str] = {
             "sessions": report["sessions"],
             "votes": self.config.votes,

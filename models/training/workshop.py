@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from models.bundle import Manifest
+from models.llm.audit import write_report
 from models.profile import Profile
 from models.runtime import Outputs
 from models.taxonomy import Taxonomy
@@ -30,6 +31,7 @@ from models.training.guards import collapse_guards
 from models.training.keyless import KeylessTeacher
 from models.training.pretrain import new_encoder, pretrain
 from models.training.reference import reference_profile
+from models.training.review import review
 from models.training.teacher import Lesson, Teacher
 from models.training.work_folder import TrainingError, WorkFolder
 from schemas.click import Session
@@ -98,6 +100,8 @@ class Workshop:
         )
         taught = teacher.teach(train, validation, previous)
         self.folder.put_taught(taught)
+        if isinstance(teacher, KeylessTeacher):
+            write_report(review(taught, self.sessions["train"]), self.folder.path)
         self.folder.note("taxonomy", {"teacher": teacher.name, **taught.notes})
         self.progress("taxonomy", 1, 1, f"{len(taught.taxonomy.intents)} intents")
 

@@ -170,8 +170,7 @@ def taxonomy(
     seed = Recipe.load(work).seed
     with _teacher(teacher, ctx.obj.settings(), work, seed, fixed) as own:
         _step(ctx, work, lambda shop: shop.teach(own, carried_over))
-    if teacher is TeacherName.LLM:
-        say(f"read {work / 'audit.md'}, edit {work / 'taxonomy.json'}, then `streamer model distill`")
+    say(f"read {work / 'audit.md'}, edit {work / 'taxonomy.json'}, then `streamer model distill`")
 
 
 @app.command()

@@ -67,6 +67,15 @@ def test_the_manifest_tells_what_the_bundle_was_made_of(small_bundle_path: Path)
     assert manifest.metrics["distillation"]["accuracy_against_teacher"] > 0.5
 
 
+def test_people_can_read_what_the_clusters_are(small_bundle_path: Path) -> None:
+    text = (small_bundle_path.parent / "work" / "audit.md").read_text()
+    for intent in from_json((small_bundle_path / "taxonomy.json").read_bytes()).intents:
+        assert f"| {intent.label} (`{intent.id}`) |" in text
+        assert f"### {intent.label}\n\n    " in text
+    assert "Test-retest: not measured" in text
+    assert "    page_view " in text
+
+
 def test_nothing_of_the_machine_gets_into_a_bundle(small_bundle_path: Path, tmp_path: Path) -> None:
     for path in small_bundle_path.iterdir():
         content = path.read_bytes()
