@@ -28,8 +28,8 @@ _LOCAL = r"-\w.+'!#$*^{|}~"
 _RUN = _LOCAL + "%@＠﹫"
 _EMAIL = re.compile(rf"(?<![{_RUN}])[{_RUN}]*?[{_LOCAL}](?:@|＠|﹫|%40)\w[{_RUN}]*+")
 """The whole run of such characters goes. It is tried from its first one only, so the time stays linear."""
-_TORN_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]++ ?@ ?(?:[\w-]++\.)++[A-Za-z]{2,}+")
-"""With the space that a phone's keyboard adds."""
+_TORN_EMAIL = re.compile(r"(?<![\w.+-])(?!(?<=:)email )[\w.+-]++ ?@ ?(?:[\w-]++\.)++[A-Za-z]{2,}+")
+"""With the space that a phone's keyboard adds; a placeholder is nobody's."""
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}+")
 """What may begin with an IBAN. ISO 13616: 15 (Norway) to 34 characters."""
 _LETTER_VALUES = {ord(letter): str(value) for value, letter in enumerate(ascii_lowercase, start=10)}

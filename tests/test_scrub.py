@@ -266,6 +266,12 @@ def test_what_benchmarks_make_up_is_found_and_harmless_texts_stay() -> None:
     assert measured["precision"] == 1
 
 
+def test_a_placeholder_is_not_taken_for_an_address_itself() -> None:
+    once = scrub("jo @mail.example @mail.example")
+    assert once == ":email @mail.example"
+    assert scrub(once) is once
+
+
 NASTY = st.text(st.sampled_from("0145 9-./()+_@%4aDEz:,\u200b٤ ＠é\n"), max_size=80)
 
 
