@@ -130,15 +130,21 @@ def replay(
 
 
 async def _replay(settings: Settings, chosen: Filter, again: bool, dry_run: bool) -> tuple[int, Counter[str]]:
-    from streamer.kafka.dead_letters import clicks_partitions, read_dead_letters, replay, why_not
+    from streamer.kafka.dead_letters import (
+        clicks_partitions,
+        read_dead_letters,
+        read_erasures,
+        replay,
+        why_not,
+    )
 
-    partitions = await clicks_partitions(settings)
+    partitions, erased = await clicks_partitions(settings), await read_erasures(settings)
     left_out: Counter[str] = Counter()
 
     async def choose() -> list[DeadLetter]:
         letters = []
         for letter in await read_dead_letters(settings, chosen):
-            why = why_not(letter, settings, partitions, again)
+            why = why_not(letter, settings, partitions, again, erased)
             if why is None:
                 letters.append(letter)
             else:

@@ -7,7 +7,7 @@ thus replays nothing twice, and one that runs beside another is fenced.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +26,11 @@ from streamer.dead_letter import (
     Header,
     original_headers,
 )
+from streamer.erasures import erased_visitor
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.client import client_arguments
 from streamer.kafka.permissions import refusal
-from streamer.kafka.snapshot import snapshot
+from streamer.kafka.snapshot import snapshot, visitors_of
 from streamer.kafka.topics import find_topic
 from streamer.settings import Settings
 
@@ -139,8 +140,25 @@ def _receipt(value: bytes | None) -> list[int]:
         return []
 
 
-def why_not(letter: DeadLetter, settings: Settings, partitions: int, again: bool) -> str | None:
-    """Why a dead letter can't or should not be replayed; None if it may be."""
+async def read_erasures(settings: Settings) -> dict[str, int]:
+    """Who was erased, and the moment of the last time, ms UTC."""
+    erased: dict[str, int] = {}
+    async for record in snapshot(settings.kafka, settings.topics.erasures):
+        visitor = erased_visitor(record.value)
+        if visitor is not None:
+            erased[visitor] = max(record.timestamp, erased.get(visitor, 0))
+    return erased
+
+
+def why_not(
+    letter: DeadLetter, settings: Settings, partitions: int, again: bool, erased: Mapping[str, int]
+) -> str | None:
+    """Why a dead letter can't or should not be replayed; None if it may be.
+
+    `erased`: visitor -> moment. A replayed click arrives anew, and would come back after the erasure.
+    """
+    if any(erased.get(visitor, -1) >= letter.timestamp for visitor in visitors_of(letter.key, letter.value)):
+        return "its visitor was erased since"
     if letter.stage == "score":
         return "a session, no click: its clicks are in the clicks topic, 'streamer replay' makes it anew"
     if letter.key is None and letter.value is None:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+from schemas import codec
 from streamer.kafka.acls import Acl
 from streamer.kafka.client import client_arguments
 from streamer.kafka.permissions import check_permissions, refusal
+from streamer.kafka.produce import visitor_key
 from streamer.kafka.start import Start, seek
 from streamer.kafka.subscribe import SubscribeError
 from streamer.kafka.topics import find_topic
 from streamer.settings import KafkaSettings
 
 _FETCH_BYTES = 4 * 1024 * 1024
+
+
+def visitors_of(key: bytes | None, value: bytes | None) -> set[str]:
+    """Whose a record is: by its key, and by what it says, for a producer may key by other things."""
+    named = {key, visitor_key(value or b"")}
+    if value and value[0] == codec.MAGIC:
+        with contextlib.suppress(codec.CodecError):
+            named.add(codec.decode(value)[1]["visitor_id"].encode())
+    return {name.decode(errors="replace") for name in named if name is not None}
 
 
 async def snapshot(kafka: KafkaSettings, topic: str, start: Start = "earliest") -> AsyncIterator[Any]:

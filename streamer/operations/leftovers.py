@@ -13,10 +13,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from schemas import codec
 from streamer.kafka.client import client_arguments
-from streamer.kafka.produce import visitor_key
-from streamer.kafka.snapshot import snapshot
+from streamer.kafka.snapshot import snapshot, visitors_of
 from streamer.kafka.topics import find_topic
 from streamer.settings import Settings
 from streamer.worker.changelog import ChangelogError, Images, decode
@@ -71,7 +69,7 @@ async def wait_for_tombstones(
 
 async def what_is_left(settings: Settings, visitors: Collection[str]) -> Left:
     """Raises what `snapshot` raises, and ChangelogError."""
-    wanted = {visitor.encode() for visitor in visitors}
+    wanted = set(visitors)
     names = settings.topics
     found, latest = [], 0
     for topic in (names.clicks, names.late, names.dlq, names.embeddings, names.intents, names.visitors):
@@ -83,12 +81,12 @@ async def what_is_left(settings: Settings, visitors: Collection[str]) -> Left:
     return Left(await _open_sessions(settings, set(visitors)), latest, found)
 
 
-async def _left_in(settings: Settings, topic: str, wanted: set[bytes]) -> tuple[Leftover, dict[Any, bool]]:
+async def _left_in(settings: Settings, topic: str, wanted: set[str]) -> tuple[Leftover, dict[Any, bool]]:
     """What is left, and by (key, partition) whether the last record there is more than a tombstone."""
     left = Leftover(topic)
     latest: dict[Any, bool] = {}
     async for record in snapshot(settings.kafka, topic):
-        if not _visitors_of(record) & wanted:
+        if not visitors_of(record.key, record.value) & wanted:
             continue
         latest[record.key, record.partition] = record.value is not None
         if record.value is not None:
@@ -98,16 +96,6 @@ async def _left_in(settings: Settings, topic: str, wanted: set[bytes]) -> tuple[
     if left.newest is not None and retention_ms is not None and retention_ms >= 0:
         left.kept_until = left.newest + retention_ms
     return left, latest
-
-
-def _visitors_of(record: Any) -> set[bytes]:
-    """By its key, and by what it says: a producer may have keyed by something else."""
-    value = record.value or b""
-    named = {record.key, visitor_key(value)}
-    if value[:1] == b"\0":
-        with contextlib.suppress(codec.CodecError):
-            named.add(codec.decode(value)[1]["visitor_id"].encode())
-    return named - {None}
 
 
 async def _left_in_changelog(settings: Settings, visitors: set[str]) -> Leftover:

@@ -86,15 +86,29 @@ def test_a_place_is_partition_and_offset(text: str) -> None:
 def test_a_record_of_somebody_else_has_no_source_and_is_not_put_back(fresh_settings: FreshSettings) -> None:
     strange = letter((STAGE_HEADER, b"\xff"), ("__streams.errors.partition", b"9" * 30))
     assert strange.source is None
-    assert dead_letters.why_not(strange, fresh_settings(), 4, again=True) is not None
+    assert dead_letters.why_not(strange, fresh_settings(), 4, again=True, erased={}) is not None
 
 
 def test_an_empty_record_is_not_put_back(fresh_settings: FreshSettings) -> None:
     empty = letter(*dead_letter_headers(fresh_settings().topics.clicks, 0, Record(1), "decode", "null_value"))
     empty.key = empty.value = None
-    assert dead_letters.why_not(empty, fresh_settings(), 4, again=True) == (
+    assert dead_letters.why_not(empty, fresh_settings(), 4, again=True, erased={}) == (
         "it holds nothing, neither key nor value"
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(b"gone", b"{broken"), (b"other", b'{"visitor_id": "gone", "timestamp": 1}'), (b"gone", None)],
+)
+def test_what_an_erased_visitor_left_does_not_come_back(
+    fresh_settings: FreshSettings, key: bytes, value: bytes | None
+) -> None:
+    settings = fresh_settings()
+    left = letter(*dead_letter_headers(settings.topics.clicks, 0, Record(1), "decode", "r"), timestamp=5)
+    left.key, left.value = key, value
+    for moment, why in ((5, "its visitor was erased since"), (4, None)):
+        assert dead_letters.why_not(left, settings, 4, again=True, erased={"gone": moment}) == why
 
 
 def test_headers_of_a_replay_are_the_original_ones_and_how_often() -> None:
