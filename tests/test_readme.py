@@ -43,3 +43,23 @@ def test_the_figures_of_the_shipped_model_are_those_of_its_manifest() -> None:
         f"{intents['sessions']:,} sessions",
     ):
         assert value in README, value
+
+
+def test_the_evaluation_in_the_readme_is_that_of_the_manifest_and_of_the_report() -> None:
+    metrics = json.loads((ROOT / "models/default/manifest.json").read_text())["metrics"]
+    figures = json.loads((ROOT / "docs/results/report.json").read_text())["figures"]
+    assert {name: metrics[name] for name in figures} == figures
+    f1, tile, gap = (figures[name] for name in ("conversion_micro_f1", "tile", "gap_closed"))
+    for found, name, form in (
+        (gap, "tile_log_loss", ".0%"),
+        (gap, "conversion_micro_f1", ".0%"),
+        (tile, "log_loss_vs_app_only", "+.1%"),
+        (tile, "macro_recall_at_1_vs_app_only", "+.0%"),
+        *((f1, name, ".3f") for name in f1 if not name.endswith("_interval")),
+        (figures, "ece", ".3f"),
+        (figures, "novelty_auroc", ".3f"),
+        (figures, "trivago_mrr", ".3f"),
+        (figures, "shop1999_auc", ".3f"),
+    ):
+        low, high = found[f"{name}_interval"]
+        assert f"| {found[name]:{form}} [{low:{form}}, {high:{form}}] |" in README, name
