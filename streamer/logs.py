@@ -19,7 +19,9 @@ _CHATTY = ("aiokafka", "faust", "mode", "asyncio")
 """Libraries that are heard one level later than our own code."""
 
 
-def configure_logging(settings: LogSettings, stream: TextIO = sys.stderr) -> None:
+def configure_logging(settings: LogSettings, stream: TextIO | None = None) -> None:
+    """Write the log to this stream; none: standard error."""
+    stream = stream or sys.stderr
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     readable = settings.format == "console" or (settings.format == "auto" and stream.isatty())
     shared: list[Processor] = [

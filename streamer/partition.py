@@ -105,7 +105,6 @@ class Partition:
         self._refused: TooManyDeadLetters | None = None
         self._decode = decode
         self._id_prefix = f"{topic}-{number}-"
-        self._ticked_to = 0
         self._pending = Taken([], [], [], [])
         self._draining: Iterator[Session] | None = None
 
@@ -135,7 +134,7 @@ class Partition:
             record = records[index]
             if record.offset < position:
                 continue
-            moves = record.timestamp > clock.now or record.timestamp < self._ticked_to
+            moves = record.timestamp > clock.now or record.timestamp < clock.silent_to
             if moves and not self._arrive(record.timestamp):
                 return index
             self.position = record.offset + 1
@@ -176,7 +175,7 @@ class Partition:
         clock = self.sessionizer.clock
         if not self.is_full and now_ms > clock.now:
             self._arrive(now_ms)
-            self._ticked_to = clock.now
+            clock.silent_to = clock.now
 
     def resume_closing(self) -> None:
         """Go on with what an earlier take left to close."""
@@ -212,7 +211,7 @@ class Partition:
     def _arrive(self, timestamp: int) -> bool:
         """Move the arrival clock; False if more comes of that than one take may hold: do it again then."""
         sessionizer = self.sessionizer
-        if timestamp < self._ticked_to:
+        if timestamp < sessionizer.clock.silent_to:
             self.accounts.clock_behind += 1
             self.accounts.behind_at = timestamp
         while sessionizer.next_early <= timestamp:

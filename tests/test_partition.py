@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer import partition as partition_module
+from streamer.core.clock import PartitionClock
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
 from streamer.decode import ClickDecoder
@@ -31,8 +32,9 @@ class Arrived:
     headers: list[tuple[str, bytes]] = field(default_factory=list)
 
 
-def new_partition() -> Partition:
-    return Partition("clicks", 0, Sessionizer(SessionRules()), ClickDecoder("auto", 262_144).decode)
+def new_partition(clock: PartitionClock | None = None) -> Partition:
+    sessionizer = Sessionizer(SessionRules(), clock=clock)
+    return Partition("clicks", 0, sessionizer, ClickDecoder("auto", 262_144).decode)
 
 
 def click(visitor: str, at: int, event_id: str | None = None, **fields: object) -> bytes:
@@ -96,6 +98,14 @@ def test_a_tick_before_a_record_that_arrived_earlier_is_counted() -> None:
     partition.tick(ARRIVAL_MS + 1)
     run(partition, [Arrived(0, click("a", ARRIVAL_MS))])
     assert partition.clock_behind == 1
+
+
+def test_a_silence_before_a_restart_still_counts_what_came_in_it() -> None:
+    before = new_partition()
+    before.tick(ARRIVAL_MS + 1)
+    after = new_partition(before.sessionizer.clock)
+    run(after, [Arrived(0, click("a", ARRIVAL_MS))])
+    assert after.clock_behind == 1
 
 
 def test_a_take_never_holds_more_than_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
