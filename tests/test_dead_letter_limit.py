@@ -104,6 +104,8 @@ def test_the_record_beyond_the_limit_and_those_after_it_are_not_taken_in() -> No
     for _ in range(2):
         with pytest.raises(TooManyDeadLetters, match=r"offset 3 \(decode: unknown_format\): more than 2"):
             partition.process(records)
+    with pytest.raises(TooManyDeadLetters):  # a batch that was fetched already
+        partition.process(records[4:])
     assert partition.position == 3
     assert (partition.accounts.received, partition.accounts.dead_lettered) == (3, 2)
     assert len(partition.take().dead) == 2

@@ -115,6 +115,13 @@ def test_an_erasure_is_forgotten_when_the_arrival_clock_is_beyond_it() -> None:
     assert (erasures.settle(301), erasures.until) == (3, {})
 
 
+def test_the_later_of_two_moments_counts_in_whichever_order_they_come() -> None:
+    erasures = Erasures()
+    erasures.note("a", 300, 0)
+    erasures.note("a", 200, 1)
+    assert erasures.covers("a", 250)
+
+
 def test_only_an_erasure_in_wire_format_is_one() -> None:
     good = codec.encode("erasure", {"visitor_id": "v"})
     assert erased_visitor(good) == "v"

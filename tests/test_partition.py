@@ -170,3 +170,11 @@ def test_shuffled_batches_give_the_same_sessions() -> None:
         pieces += run(partition, arrivals[index : index + step])[0]
         index += step
     assert pieces == whole
+
+
+def test_a_record_larger_than_side_outputs_take_is_put_aside_in_part() -> None:
+    partition = new_partition()
+    partition.process([Arrived(0, b"x" * (partition_module.MAX_FORWARDED_BYTES + 1))])
+    (dead,) = partition.take().dead
+    assert len(dead.value or b"") < partition_module.MAX_FORWARDED_BYTES
+    assert "x-streamer-truncated" in dict(dead.headers)
