@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from streamer.kafka.embedded import EmbeddedKafka
-from streamer.settings import Settings, load_settings
+from streamer.settings import Settings, TopicSettings, load_settings
 
 RunStreamer = Callable[..., subprocess.CompletedProcess[str]]
 FreshSettings = Callable[..., Settings]
@@ -31,22 +31,17 @@ def bootstrap(kafka: EmbeddedKafka) -> str:
     return kafka.bootstrap
 
 
+def names_of_its_own() -> dict[str, str]:
+    """Overrides with an app.id and topics that nobody else has."""
+    suffix = uuid.uuid4().hex[:8]
+    topics = [key for key in TopicSettings.model_fields if key not in ("partitions", "replication")]
+    return {"app.id": f"app-{suffix}", **{f"topics.{topic}": f"{topic}-{suffix}" for topic in topics}}
+
+
 @pytest.fixture
 def own_names() -> dict[str, str]:
     """Overrides that give a test an app.id and topics which no other test has."""
-    suffix = uuid.uuid4().hex[:8]
-    topics = (
-        "clicks",
-        "intents",
-        "embeddings",
-        "visitors",
-        "late",
-        "dlq",
-        "erasures",
-        "shadow_intents",
-        "shadow_embeddings",
-    )
-    return {"app.id": f"app-{suffix}", **{f"topics.{topic}": f"{topic}-{suffix}" for topic in topics}}
+    return names_of_its_own()
 
 
 @pytest.fixture

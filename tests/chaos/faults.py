@@ -15,6 +15,7 @@ from streamer.settings import Settings, load_settings
 from tests.chaos import brokers, loads, logs, processes, silences
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.stage import Outcome, Stage
+from tests.conftest import names_of_its_own
 from tests.worker.live import STARTED
 
 
@@ -53,19 +54,7 @@ class Ground:
 
     def settings(self, bootstrap: str, overrides: Mapping[str, object] | None = None) -> Settings:
         """Names of their own on this broker; otherwise the defaults."""
-        suffix = uuid.uuid4().hex[:8]
-        topics = (
-            "clicks",
-            "intents",
-            "embeddings",
-            "visitors",
-            "late",
-            "dlq",
-            "erasures",
-            "shadow_intents",
-            "shadow_embeddings",
-        )
-        names = {"app.id": f"app-{suffix}", **{f"topics.{t}": f"{t}-{suffix}" for t in topics}}
+        names = names_of_its_own()
         return load_settings(
             overrides={"kafka.bootstrap_servers": bootstrap, **names, **(overrides or {})}, environ={}
         )

@@ -6,10 +6,8 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import pytest
 
 from schemas import codec
 from streamer.replay.digests import OutputDigests
@@ -18,7 +16,7 @@ from streamer.replay.stretch import Stretch
 from streamer.replay.verify import verify
 from streamer.settings import Settings
 from tests.conftest import FreshSettings, RunStreamer
-from tests.worker import live
+from tests.worker.conftest import _stop_workers  # noqa: F401, a fixture that works by being there
 from tests.worker.live import (
     Worker,
     as_messages,
@@ -39,16 +37,6 @@ FAST = {
     "watermark.max_future_s": 0.5,
     "app.instance_id": "w",
 }
-
-
-@pytest.fixture(autouse=True)
-def _stop_workers() -> Iterator[None]:
-    yield
-    for worker in live.STARTED:
-        if worker.process.poll() is None:
-            worker.process.kill()
-            worker.end()
-    live.STARTED.clear()
 
 
 def digests_of_topics(settings: Settings) -> dict[str, Any]:
