@@ -41,8 +41,10 @@ def inspect(
         typer.echo(f"{step:<13} {in_one_line(found)}")
 
 
-def in_one_line(found: dict[str, Any], prefix: str = "") -> str:
+def in_one_line(found: Any, prefix: str = "") -> str:
     """Numbers and words of a step's metrics in one line; lists and shares per label are left to --json."""
+    if not isinstance(found, dict):
+        return " to ".join(map(str, found)) if isinstance(found, list) else str(found)
     parts = []
     for name, value in found.items():
         if isinstance(value, dict) and name != "label_shares":
