@@ -6,6 +6,8 @@ import asyncio
 import signal
 import time
 
+import pytest
+
 from streamer.kafka.erase import erase
 from streamer.kafka.partitions import hash_of
 from streamer.settings import Settings
@@ -54,12 +56,17 @@ def test_an_erased_visitor_goes_from_state_and_from_the_latest_intents(fresh_set
     assert [session for session in published(settings) if session[0] in gone] == before
 
 
-def test_a_worker_that_was_away_drops_what_came_before_the_erasure(fresh_settings: FreshSettings) -> None:
+@pytest.mark.parametrize("killed_at", [None, "before_commit:6"])
+def test_a_worker_that_was_away_drops_what_came_before_the_erasure_also_when_it_is_killed(
+    fresh_settings: FreshSettings, killed_at: str | None
+) -> None:
     settings = fresh_settings()
     clicks = some_clicks(20, seed=22)
     set_up(settings)
     send(settings, as_messages(clicks))
     erase_now(settings, "v1", "v2")
+    if killed_at:
+        assert Worker(settings, "--drain", armed=killed_at).end() == -signal.SIGKILL
     assert Worker(settings, "--drain").end() == 0
     assert published(settings) == oracle([c for c in clicks if c["visitor_id"] not in ("v1", "v2")])
     assert latest(settings)["v1"] is None
