@@ -15,12 +15,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import cramjam
+import numpy as np
 import structlog
 
 MAX_UNPACKED_BYTES = 128 * 1024 * 1024
 """Of one batch. Clicks pack to a tenth: a batch of eight megabytes, the most that topics here take, fits."""
-_FIRST_GUESS = 16
-"""How much larger than packed a batch usually is, at most."""
 _GZIP = 31
 """zlib's window bits for gzip."""
 _XERIAL = b"\x82SNAPPY\x00"
@@ -30,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 class BatchTooLargeError(Exception):
-    """A batch unpacks to more than MAX_UNPACKED_BYTES."""
+    """A batch unpacks to more than MAX_UNPACKED_BYTES, or is damaged."""
 
 
 def gzip_decode(payload: Any) -> bytes:
@@ -76,13 +75,12 @@ def _unsnapped(block: bytes, before: int) -> bytes:
 
 
 def _into_room(unpack_into: Any, data: bytes) -> bytes:
-    for size in (_FIRST_GUESS * len(data) + 1024, MAX_UNPACKED_BYTES):
-        room = bytearray(min(size, MAX_UNPACKED_BYTES))
-        try:
-            return bytes(memoryview(room)[: unpack_into(data, room)])
-        except cramjam.DecompressionError:
-            continue
-    raise BatchTooLargeError
+    """Room for the most that is allowed: the system gives memory only to what is written."""
+    room = np.empty(MAX_UNPACKED_BYTES, np.uint8)
+    try:
+        return room[: unpack_into(data, room)].tobytes()
+    except cramjam.DecompressionError:
+        raise BatchTooLargeError from None
 
 
 class _Unreadable(NamedTuple):
