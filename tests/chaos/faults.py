@@ -139,12 +139,12 @@ FAULTS: dict[str, Fault] = {
     "kill": Fault(
         _plain(processes.killed),
         full={"kills": 20, "clicks": 200_000, "per_s": 1200},
-        short={"kills": 8, "clicks": 12_000, "per_s": 250},
+        short={"kills": 8, "clicks": 12_000, "per_s": 120},
     ),
     "kill-early": Fault(
         _plain(processes.killed, emit__early_every_s=2),
         full={"kills": 10, "clicks": 60_000, "per_s": 600},
-        short={"kills": 3, "clicks": 6_000, "per_s": 250},
+        short={"kills": 3, "clicks": 6_000, "per_s": 100},
         in_suite=False,
     ),
     "sigterm": Fault(
@@ -155,43 +155,43 @@ FAULTS: dict[str, Fault] = {
     "rebalance": Fault(
         _plain(processes.rebalanced),
         full={"cycles": 10, "clicks": 200_000, "per_s": 900},
-        short={"cycles": 1, "clicks": 8_000, "per_s": 250},
+        short={"cycles": 1, "clicks": 8_000, "per_s": 100},
         in_suite=False,
     ),
     "zombie": Fault(
         _plain(processes.stopped),
         full={"times": 5, "seconds": 30, "clicks": 200_000, "per_s": 800},
-        short={"times": 1, "seconds": 14, "clicks": 10_000, "per_s": 200},
+        short={"times": 1, "seconds": 14, "clicks": 10_000, "per_s": 100},
         in_suite=False,
     ),
     "wall-clock": Fault(
         _plain(processes.clocked),
         full={"offsets": [3600.0, -3600.0, 3600.0], "clicks": 30_000, "per_s": 1500},
-        short={"offsets": [3600.0], "clicks": 6_000, "per_s": 300},
+        short={"offsets": [3600.0], "clicks": 6_000, "per_s": 100},
         in_suite=False,
     ),
     "rollout": Fault(
         _with_folder(processes.rolled_out),
         full={"times": 3, "clicks": 60_000, "per_s": 1500},
-        short={"times": 1, "clicks": 12_000, "per_s": 300},
+        short={"times": 1, "clicks": 12_000, "per_s": 150},
         in_suite=False,
     ),
     "broker": Fault(
         _with_broker(brokers.restarted),
         full={"times": 5, "clicks": 100_000, "per_s": 1000},
-        short={"times": 2, "clicks": 12_000, "per_s": 300},
+        short={"times": 2, "clicks": 12_000, "per_s": 150},
         in_suite=False,
     ),
     "disk-full": Fault(
         _with_broker(brokers.disk_filled),
         full={"clicks": 30_000, "per_s": 500},
-        short={"clicks": 10_000, "per_s": 200},
+        short={"clicks": 10_000, "per_s": 100},
         in_suite=False,
     ),
     "network": Fault(
         _with_proxy(brokers.cut_off),
         full={"kinds": tuple(brokers.NETWORK), "seconds": 20, "clicks": 150_000, "per_s": 600},
-        short={"kinds": ("resets",), "seconds": 3, "clicks": 8_000, "per_s": 250},
+        short={"kinds": ("resets",), "seconds": 3, "clicks": 8_000, "per_s": 100},
         in_suite=False,
     ),
     "network-cut": Fault(

@@ -15,7 +15,6 @@ from aiokafka.structs import TopicPartition
 
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.worker.changelog import STATE_VERSION
-from streamer.worker.log_reader import LogReader
 from tests.chaos.stage import Outcome, Stage, arguments, changed, end_all, seconds_until
 from tests.worker.live import Worker, as_messages, committed, published, send, some_clicks, wait_until
 
@@ -77,7 +76,10 @@ def trimmed_while_running(stage: Stage) -> Outcome:
     for portion in more:
         send(stage.settings, portion)
         time.sleep(0.5)
-    beyond = {tp: RecordsToDelete(before_offset=end - 1) for tp, end in _ends(stage, topic).items()}
+    beyond = {
+        TopicPartition(topic, number): RecordsToDelete(before_offset=end - 1)
+        for number, (_, end) in stage.bounds(topic).items()
+    }
     _on_admin(stage, lambda admin: admin.delete_records(beyond))
     worker.signal(signal.SIGCONT)
     outcome.faults["clicks trimmed under a running worker"] += 1
@@ -133,14 +135,6 @@ def _received(stage: Stage) -> int:
 
 def _lost(stage: Stage) -> int:
     return sum(each.marker.accounts.lost for each in stage.markers().values() if each.marker)
-
-
-def _ends(stage: Stage, topic: str) -> dict[TopicPartition, int]:
-    async def run() -> dict[int, tuple[int, int]]:
-        async with LogReader(arguments(stage.settings)) as reader:
-            return await reader.bounds(topic, range(stage.settings.topics.partitions))
-
-    return {TopicPartition(topic, number): end for number, (_, end) in asyncio.run(run()).items()}
 
 
 def _some_state(stage: Stage) -> None:

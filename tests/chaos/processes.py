@@ -52,6 +52,8 @@ def killed(stage: Stage, kills: int, clicks: int, per_s: float) -> Outcome:
     outcome.check(not missed, f"never killed at {missed}")
     feed.finish()
     end_all(outcome, [steady])
+    trimmed = {number: first for number, (first, _) in stage.bounds(stage.direct.changelog).items()}
+    outcome.check(all(trimmed.values()), f"changelog never trimmed: it begins at {trimmed}")
     return stage.settle()
 
 

@@ -149,11 +149,14 @@ class Stage:
 
     def ends(self) -> int:
         """Sum of the end offsets of the intents topic."""
+        return sum(end for _, end in self.bounds(self.direct.topics.intents).values())
 
-        async def run() -> int:
+    def bounds(self, topic: str) -> dict[int, tuple[int, int]]:
+        """First and next offset of each partition."""
+
+        async def run() -> dict[int, tuple[int, int]]:
             async with LogReader(arguments(self.direct)) as reader:
-                bounds = await reader.bounds(self.direct.topics.intents, range(self.direct.topics.partitions))
-            return sum(end for _, end in bounds.values())
+                return await reader.bounds(topic, range(self.direct.topics.partitions))
 
         return asyncio.run(run())
 
