@@ -6,6 +6,7 @@
 #   make mutants breaks each mechanism on purpose and shows that a test goes red: half an hour
 #   make bench   the benchmarks
 #   make fuzz    damaged inputs for every parser: make fuzz CASES=1000000
+#   make consumers   libraries of the example consumers, so that the tests run those whose runtime is there
 # Another Python: make demo PYTHON=python3.12     Arguments: make demo ARGS=--headless
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-
   --constraint constraints.txt
 PACKAGES := pyproject.toml constraints.txt
 
-.PHONY: demo test lint chaos mutants bench fuzz clean
+.PHONY: demo test lint chaos mutants bench fuzz consumers clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo.stamp
@@ -44,6 +45,12 @@ bench: .venv/test.stamp
 
 fuzz: .venv/test.stamp
 	$(BIN)/python -m tests.fuzz $(CASES) $(ARGS)
+
+consumers: .venv/test.stamp
+	$(INSTALL) --editable '.[kafka,train,test,registry]'
+	! command -v npm || npm install --prefix examples/consumers/node --no-package-lock
+	! command -v mvn || mvn --quiet --file examples/consumers/java/pom.xml dependency:copy-dependencies
+	! command -v go || go build -C examples/consumers/go -o build/consume .
 
 clean:
 	rm -rf .venv build dist *.egg-info
