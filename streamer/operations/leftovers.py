@@ -72,7 +72,7 @@ async def what_is_left(settings: Settings, visitors: Collection[str]) -> Left:
     wanted = set(visitors)
     names = settings.topics
     found, latest = [], 0
-    for topic in (names.clicks, names.late, names.dlq, names.embeddings, names.intents, names.visitors):
+    for topic in (names.clicks, *settings.outputs):
         left, by_key = await _left_in(settings, topic, wanted)
         found.append(left)
         if topic == names.visitors:
