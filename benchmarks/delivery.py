@@ -1,6 +1,6 @@
 """Clicks of a topic read and parsed, and nothing else: by bare aiokafka, or through Faust in batches.
 
-Run as a program: `python -m benchmarks.delivery bare|faust BOOTSTRAP TOPIC`; prints CPU seconds and clicks.
+Run as a program: `python -m benchmarks.delivery bare|faust BOOTSTRAP TOPIC`; prints what it took.
 """
 
 from __future__ import annotations
@@ -16,30 +16,29 @@ from aiokafka.structs import TopicPartition
 from faust.types import TP
 from mode import Service
 
+from benchmarks.spent import Spent
 from streamer.settings import load_settings
 from streamer.worker.app import create_app
 from streamer.worker.transport import RecordBatch
 
 
-async def bare(bootstrap: str, topic: str) -> tuple[float, int]:
+async def bare(bootstrap: str, topic: str) -> None:
     """A loop over getmany."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
     )
     await consumer.start()
     ends = await _assign(consumer, topic)
-    begin, count = time.process_time(), 0
+    count = 0
     while count < sum(ends.values()):
         for records in (await consumer.getmany(timeout_ms=500, max_records=2000)).values():
             for record in records:
                 orjson.loads(record.value)
             count += len(records)
-    spent = time.process_time() - begin
     await consumer.stop()
-    return spent, count
 
 
-async def faust(bootstrap: str, topic: str) -> tuple[float, int]:
+async def faust(bootstrap: str, topic: str) -> None:
     """The worker's transport and agent, with a table that only parses."""
     reader = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
     await reader.start()
@@ -57,9 +56,7 @@ async def faust(bootstrap: str, topic: str) -> tuple[float, int]:
     app = create_app(settings, {"bootstrap_servers": bootstrap}, table)  # type: ignore[arg-type]
     await app.start()
     await table.done.wait()
-    spent = time.process_time() - table.begin
     await app.stop()
-    return spent, table.count
 
 
 class _ParsingTable(Service):
@@ -71,7 +68,6 @@ class _ParsingTable(Service):
     def __init__(self, topic: str, expected: int) -> None:
         super().__init__()
         self.done = asyncio.Event()
-        self.begin = 0.0
         self.count = 0
         self._topic = topic
         self._expected = expected
@@ -79,7 +75,7 @@ class _ParsingTable(Service):
     async def on_assigned(self) -> None:
         for tp in self.consumer.assignment():
             self.consumer.request_seek(tp, 0)
-        self.begin = time.process_time()
+        self._check_done()
 
     async def on_revoked(self) -> None:
         pass
@@ -88,6 +84,9 @@ class _ParsingTable(Service):
         for record in batch.records:
             orjson.loads(record.value)
         self.count += len(batch.records)
+        self._check_done()
+
+    def _check_done(self) -> None:
         if self.count >= self._expected:
             self.done.set()
 
@@ -107,5 +106,6 @@ async def _assign(consumer: AIOKafkaConsumer, topic: str) -> dict[TopicPartition
 
 
 if __name__ == "__main__":
-    spent_s, clicks = asyncio.run({"bare": bare, "faust": faust}[sys.argv[1]](*sys.argv[2:4]))
-    print(orjson.dumps({"cpu_s": spent_s, "clicks": clicks}).decode())
+    spent = Spent()
+    asyncio.run({"bare": bare, "faust": faust}[sys.argv[1]](*sys.argv[2:4]))
+    spent.show()

@@ -1,0 +1,78 @@
+"""Ratios of runs made in turn, A B A B, so that a busy machine slows both alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+
+@dataclass(frozen=True)
+class Run:
+    """What reading a backlog took, start-up taken off."""
+
+    cpu_s: float
+    wall_s: float
+    broker_cpu_s: float
+    clicks: int
+
+    @property
+    def cpu_us(self) -> float:
+        """Microseconds of CPU a click."""
+        return self.cpu_s / self.clicks * 1e6
+
+    @property
+    def broker_us(self) -> float:
+        return self.broker_cpu_s / self.clicks * 1e6
+
+    def less(self, start_up: Run) -> Run:
+        """Without what a run on an empty topic took."""
+        cpu_s, wall_s = self.cpu_s - start_up.cpu_s, self.wall_s - start_up.wall_s
+        if cpu_s <= 0 or wall_s <= 0:
+            raise ValueError(f"{self.clicks} clicks took no longer than none: measure more of them")
+        return Run(cpu_s, wall_s, self.broker_cpu_s - start_up.broker_cpu_s, self.clicks)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Of one program with its yardstick over all rounds: medians, and the lowest and highest CPU ratio."""
+
+    cpu_ratio: float
+    lowest: float
+    highest: float
+    rate_ratio: float
+    """Clicks a second of wall time, relative to the yardstick's."""
+    cpu_us: float
+    yardstick_us: float
+    broker_us: float
+    yardstick_broker_us: float
+
+
+def compare(pairs: Sequence[tuple[Run, Run]]) -> Comparison:
+    """`pairs`: (yardstick, program) of each round. Each is its own pair: a median of ratios, no ratio of
+    medians."""
+    ratios = [program.cpu_us / yardstick.cpu_us for yardstick, program in pairs]
+    rates = [
+        yardstick.wall_s / yardstick.clicks / (program.wall_s / program.clicks)
+        for yardstick, program in pairs
+    ]
+    return Comparison(
+        cpu_ratio=median(ratios),
+        lowest=min(ratios),
+        highest=max(ratios),
+        rate_ratio=median(rates),
+        cpu_us=median(program.cpu_us for _, program in pairs),
+        yardstick_us=median(yardstick.cpu_us for yardstick, _ in pairs),
+        broker_us=median(program.broker_us for _, program in pairs),
+        yardstick_broker_us=median(yardstick.broker_us for yardstick, _ in pairs),
+    )
+
+
+def table(compared: Mapping[str, Comparison]) -> str:
+    """A line a program; ratios first, for they are what holds on another machine."""
+    lines = [f"{'':18} {'CPU ratio':>9} {'[low, high]':>15} {'rate':>6} {'us/click':>9} {'broker':>7}"]
+    for name, of in compared.items():
+        spread = f"[{of.lowest:.2f}, {of.highest:.2f}]"
+        numbers = f"{of.rate_ratio:6.2f} {of.cpu_us:9.2f} {of.broker_us:7.2f}"
+        lines.append(f"{name:18} {of.cpu_ratio:9.2f} {spread:>15} {numbers}")
+    return "\n".join(lines)

@@ -1,0 +1,157 @@
+"""The worker with parts of it left out, so that each part's cost shows.
+
+All stages run the product's own `run_worker`, exactly once, with transport, session table, dedup, changelog
+and transactions. Left out, by stand-ins for what `run_worker` is built from:
+
+- `with_model`: nothing.
+- `sessionize`: scoring. Instead of three records a session gets one, the summary that the yardstick writes.
+- `core`: scoring; validation, scrubbing and shortening of fields, which are taken as they come; metrics.
+
+Run as a program: `python -m benchmarks.stages STAGE SETTINGS`, settings as a JSON object of dotted keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+import orjson
+
+from benchmarks.spent import Spent
+from schemas.click import Click, Session
+from streamer.decode import Arrived
+from streamer.logs import configure_logging
+from streamer.partition import Taken
+from streamer.settings import Settings, load_settings
+from streamer.worker import run, takeover
+from streamer.worker.app import create_app
+from streamer.worker.metrics import Metrics
+from streamer.worker.shard import Shard
+
+
+class UnscoredShard(Shard):
+    """Publishes one summary a session, as JSON, in the same transaction."""
+
+    async def _send_outputs(self, taken: Taken, scored: list[Any]) -> list[Any]:  # noqa: ARG002
+        topics = self._topics
+        summaries = ((session.visitor_id.encode(), _summary(session), []) for session in taken.sessions)
+        return [
+            *await self._send(topics.intents, summaries),
+            *await self._send(topics.late, taken.late),
+            *await self._send(topics.dlq, taken.dead),
+        ]
+
+
+def _summary(session: Session) -> bytes:
+    return orjson.dumps(
+        {
+            "visitor_id": session.visitor_id,
+            "start": session.started_at,
+            "end": session.ended_at,
+            "n_events": session.event_count,
+            "pages": [click.page_type for click in session.clicks],
+        }
+    )
+
+
+class NoScorer:
+    """Stands where the scorer stands; the bundle is loaded and not asked."""
+
+    def __init__(self, bundle: Any, _seen: Any = None) -> None:
+        self.bundle = bundle
+
+    def score(self, sessions: Sequence[Session]) -> list[None]:
+        return [None] * len(sessions)
+
+
+class NoMetrics(Metrics):
+    """Counts no commits."""
+
+    def committed(self, _committed: Any) -> None:
+        """Nothing."""
+
+
+class _Wire(msgspec.Struct, gc=False):
+    """The fields that a session keeps."""
+
+    visitor_id: str
+    timestamp: int
+    event_type: str
+    event_id: str
+    page_type: str | None = None
+    page_url: str | None = None
+    search_query: str | None = None
+    element: str | None = None
+    referrer: str | None = None
+    dwell_ms: int | None = None
+    product_id: str | None = None
+    category: str | None = None
+    price: float | None = None
+    device: str | None = None
+    user_id: str | None = None
+
+
+class PlainDecoder:
+    """Typed decoding of JSON clicks, every field as it comes, the URL without its query."""
+
+    def __init__(self, *_: Any) -> None:
+        self._parse = msgspec.json.Decoder(_Wire).decode
+
+    def decode(self, value: bytes, _arrival: int | None, _fallback_id: str) -> Arrived:
+        wire = self._parse(value)
+        url = wire.page_url
+        click = Click(
+            wire.timestamp,
+            wire.event_id,
+            wire.event_type,
+            wire.page_type,
+            url.partition("?")[0] if url else None,
+            wire.dwell_ms,
+            wire.search_query,
+            wire.element,
+            wire.category,
+            wire.product_id,
+            wire.price,
+            wire.device,
+            wire.referrer,
+        )
+        return Arrived(wire.visitor_id, wire.user_id, False, click)
+
+
+_NO_MODEL = [(run, "Scorer", NoScorer), (takeover, "Shard", UnscoredShard)]
+STAGES: dict[str, list[tuple[Any, str, type]]] = {
+    "with_model": [],
+    "sessionize": _NO_MODEL,
+    "core": [*_NO_MODEL, (run, "ClickDecoder", PlainDecoder), (run, "Metrics", NoMetrics)],
+}
+
+
+def work(stage: str, settings: Settings) -> None:
+    """Drain the clicks topic; prints what it took from when the bundle was loaded."""
+    spent = Spent()
+
+    def begin(*arguments: Any) -> Any:
+        spent.begin()
+        return create_app(*arguments)
+
+    with ExitStack() as stack:
+        for module, name, stand_in in [*STAGES[stage], (run, "create_app", begin)]:
+            stack.enter_context(patch.object(module, name, stand_in))
+        asyncio.run(run.run_worker(settings, drain=True))
+    spent.show()
+
+
+def main() -> None:
+    """Parse the arguments, work."""
+    settings = load_settings(overrides=orjson.loads(sys.argv[2]), environ={})
+    configure_logging(settings.log)
+    work(sys.argv[1], settings)
+
+
+if __name__ == "__main__":
+    main()
