@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from models.evaluation import steps_knobs
 from models.evaluation.bootstrap import resample
 from models.evaluation.laboratory import Laboratory, Scale
 from models.evaluation.ledger import Ledger
@@ -104,6 +105,18 @@ def test_the_split_by_time_runs(lab: Laboratory) -> None:
     found = time_forward(lab)
     assert found["pretraining_sessions"] < len(lab.world(11).sessions)
     assert "embedding" in found["tiles"]["metrics"]["log_loss"]
+
+
+def test_transfer_tests_each_kind_of_visitor_with_heads_of_each(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps_knobs, "SHIFTS", (0.3,))
+    rows = steps_knobs.transfer(lab)["rows"]
+    kinds = ("logged_in", "never_login")
+    assert {(row["fitted_on"], row["tested_on"]) for row in rows} == {(a, b) for a in kinds for b in kinds}
+    monkeypatch.setattr(steps_knobs, "SHIFTS", (0.3, 0.9))
+    known = replace(lab, ledger=replace(lab.ledger, known_only=True))
+    assert steps_knobs.transfer(known)["rows"] == rows
 
 
 def test_with_permuted_outcomes_even_the_oracle_gains_nothing(world: World) -> None:
