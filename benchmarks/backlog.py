@@ -12,7 +12,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
-from benchmarks.clicks import day, records, sentinels
+from benchmarks.clicks import SENTINELS, day, records, sentinels
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.settings import load_settings
@@ -23,31 +23,35 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Backlog:
-    """Topic `clicks` with a day's first clicks and the sentinels that close their sessions, and `empty`."""
+    """A topic of a day's first clicks and of the sentinels that close their sessions; and an empty one.
 
-    def __init__(self, kafka: EmbeddedKafka, clicks: int) -> None:
+    `prefix` begins the names of all its topics and workers.
+    """
+
+    def __init__(self, kafka: EmbeddedKafka, clicks: int, visitors: int = 50_000, prefix: str = "") -> None:
         self.bootstrap = kafka.bootstrap
-        self.clicks = clicks + 3 * PARTITIONS
+        self.clicks = clicks + SENTINELS * PARTITIONS
         """Records in the topic."""
         self._pid = kafka.pid
-        whole = day(clicks)
-        self.sessions = whole.sessions
+        self._prefix = prefix
+        self.full, self.empty = f"{prefix}clicks", f"{prefix}empty"
+        some = day(clicks, visitors)
+        self.sessions = some.sessions
         """Sessions of the clicks, without those of the sentinels."""
-        for topic in ("clicks", "empty"):
-            self.create(self.overrides(topic, "prepare"))
-        asyncio.run(_fill(self.bootstrap, "clicks", records(whole)))
+        for topic in (self.full, self.empty):
+            self.worker(topic, "prepare")
+        asyncio.run(_fill(self.bootstrap, self.full, records(some)))
 
-    def overrides(self, topic: str, app_id: str) -> dict[str, object]:
-        """Settings of a worker of its own, as dotted keys."""
+    def worker(self, topic: str, name: str) -> dict[str, object]:
+        """Settings of a worker with topics of its own, which it creates, as dotted keys."""
+        app_id = f"{self._prefix}{name}"
         outputs = ("intents", "embeddings", "visitors", "late", "dlq", "erasures")
-        own = {f"topics.{name}": f"{app_id}.{name}" for name in outputs}
+        own = {f"topics.{output}": f"{app_id}.{output}" for output in outputs}
         kafka = {"kafka.bootstrap_servers": self.bootstrap, "topics.partitions": PARTITIONS}
-        return own | kafka | {"topics.clicks": topic, "app.id": app_id, "log.level": "error"}
-
-    def create(self, overrides: dict[str, object]) -> None:
-        """The topics of a worker."""
+        overrides = own | kafka | {"topics.clicks": topic, "app.id": app_id, "log.level": "error"}
         settings = load_settings(overrides=overrides, environ={})
         asyncio.run(create_topics(settings.kafka, declared_topics(settings)))
+        return overrides
 
     def broker_cpu_s(self) -> float:
         """CPU seconds that the broker has spent so far."""

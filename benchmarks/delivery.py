@@ -1,6 +1,6 @@
 """Clicks of a topic read and parsed, and nothing else: by bare aiokafka, or through Faust in batches.
 
-Run as a program: `python -m benchmarks.delivery bare|faust BOOTSTRAP TOPIC`; prints what it took.
+Run as a program: `python -m benchmarks.delivery bare|delivery BOOTSTRAP TOPIC`; prints what it took.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ async def bare(bootstrap: str, topic: str) -> None:
     await consumer.stop()
 
 
-async def faust(bootstrap: str, topic: str) -> None:
+async def delivery(bootstrap: str, topic: str) -> None:
     """The worker's transport and agent, with a table that only parses."""
     reader = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
     await reader.start()
@@ -107,5 +107,5 @@ async def _assign(consumer: AIOKafkaConsumer, topic: str) -> dict[TopicPartition
 
 if __name__ == "__main__":
     spent = Spent()
-    asyncio.run({"bare": bare, "faust": faust}[sys.argv[1]](*sys.argv[2:4]))
+    asyncio.run({"bare": bare, "delivery": delivery}[sys.argv[1]](*sys.argv[2:4]))
     spent.show()

@@ -35,13 +35,13 @@ def measure(clicks: int, rounds: int, programs: Iterable[str]) -> dict[str, Comp
     """Each program beside its yardstick, `rounds` times in turn."""
     chosen = list(programs)
     with tempfile.TemporaryDirectory() as folder, EmbeddedKafka(Path(folder)) as kafka:
-        bench = _Bench(Backlog(kafka, clicks))
+        bench = Bench(Backlog(kafka, clicks))
         names = [*chosen, *dict.fromkeys(YARDSTICKS[name] for name in chosen)]
-        start_up = {name: bench.run(name, "empty") for name in names}
+        start_up = {name: bench.run(name, bench.backlog.empty) for name in names}
         pairs: dict[str, list[tuple[Run, Run]]] = {name: [] for name in chosen}
         for number, name in itertools.product(range(rounds), chosen):
             yardstick, program = (
-                bench.run(each, "clicks").less(start_up[each]) for each in (YARDSTICKS[name], name)
+                bench.run(each, bench.backlog.full).less(start_up[each]) for each in (YARDSTICKS[name], name)
             )
             pairs[name].append((yardstick, program))
             says = f"{name} {program.cpu_us:.2f} us, {YARDSTICKS[name]} {yardstick.cpu_us:.2f} us a click"
@@ -49,33 +49,40 @@ def measure(clicks: int, rounds: int, programs: Iterable[str]) -> dict[str, Comp
     return {name: compare(pairs[name]) for name in chosen}
 
 
-class _Bench:
+class Bench:
+    """Runs programs over one backlog."""
+
     def __init__(self, backlog: Backlog) -> None:
-        self._backlog = backlog
+        self.backlog = backlog
         self._numbers = itertools.count()
 
     def run(self, program: str, topic: str) -> Run:
-        """One run, under a name of its own."""
-        backlog, own = self._backlog, f"{program}-{next(self._numbers)}"
-        overrides = backlog.overrides(topic, own)
-        backlog.create(overrides)
-        command = {
-            LOOP: ["benchmarks.yardstick", backlog.bootstrap, topic, f"{own}.intents", own],
-            BARE: ["benchmarks.delivery", "bare", backlog.bootstrap, topic],
-            DELIVERY: ["benchmarks.delivery", "faust", backlog.bootstrap, topic],
-        }.get(program) or ["benchmarks.stages", program, orjson.dumps(overrides).decode()]
+        """One run over the backlog's full or empty topic, in a process of its own."""
+        backlog = self.backlog
+        overrides = backlog.worker(topic, f"{program}-{next(self._numbers)}")
+        command = _command(program, backlog.bootstrap, overrides)
         before_s = backlog.broker_cpu_s()
         printed = subprocess.run([sys.executable, "-m", *command], stdout=subprocess.PIPE, check=True).stdout
         broker_s = backlog.broker_cpu_s() - before_s
-        if topic == "clicks" and program not in (BARE, DELIVERY):
-            self._check(program, f"{own}.intents")
+        if topic == backlog.full and program not in (BARE, DELIVERY):
+            self.check(program, str(overrides["topics.intents"]))
         spent = orjson.loads(printed.splitlines()[-1])
         return Run(spent["cpu_s"], spent["wall_s"], broker_s, backlog.clicks)
 
-    def _check(self, program: str, topic: str) -> None:
+    def check(self, program: str, topic: str) -> None:
         """Every session once. The worker, which drains, closes the last sentinel of each partition too."""
         closed = SENTINELS - (program == LOOP)
-        expected = self._backlog.sessions + closed * PARTITIONS
-        found = self._backlog.published(topic)
+        expected = self.backlog.sessions + closed * PARTITIONS
+        found = self.backlog.published(topic)
         if found != expected:
             raise WrongSessions(f"{program} gave {found} sessions of {expected}")
+
+
+def _command(program: str, bootstrap: str, overrides: dict[str, object]) -> list[str]:
+    """Module and arguments."""
+    topic, output, group = (str(overrides[key]) for key in ("topics.clicks", "topics.intents", "app.id"))
+    if program == LOOP:
+        return ["benchmarks.yardstick", bootstrap, topic, output, group]
+    if program in (BARE, DELIVERY):
+        return ["benchmarks.delivery", program, bootstrap, topic]
+    return ["benchmarks.stages", program, orjson.dumps(overrides).decode()]
