@@ -74,7 +74,8 @@ class Shard:
         """Which seek of the source this state belongs to; batches from before it are not for it."""
         self._topics = topics
         self._changelog = changelog
-        self._epoch = epoch
+        self.epoch = epoch
+        """Number of take-overs of this shard so far."""
         self._commit_number = commit_number
         self._partitions = partitions
         self._writer = writer
@@ -194,7 +195,7 @@ class Shard:
         sessionizer, partition = self.partition.sessionizer, self.partition
         return Marker(
             state_version=STATE_VERSION,
-            epoch=self._epoch,
+            epoch=self.epoch,
             commit_number=self._commit_number,
             chunks=chunks,
             position=partition.position,

@@ -195,7 +195,7 @@ FAULTS: dict[str, Fault] = {
         in_suite=False,
     ),
     "network-cut": Fault(
-        _with_proxy(silences.cut_while_browsing), full={"seconds": 20}, short={"seconds": 6}
+        _with_proxy(silences.cut_while_browsing), full={"seconds": 20}, short={"seconds": 10}
     ),
     "changelog": Fault(_plain(logs.changelog_damaged), full={}, short={}),
     "source": Fault(_plain(logs.source_changed), full={}, short={}),

@@ -76,7 +76,8 @@ def lag_is_no_silence(stage: Stage, clicks: int) -> Outcome:
 def cut_while_browsing(stage: Stage, proxy: FaultProxy, seconds: float) -> Outcome:
     """The worker hears nothing while visitors go on browsing: no silence, their sessions stay whole."""
     outcome = stage.outcome
-    quick = {**QUICK, "session__gap_s": 4}
+    # A fetch that isn't answered fails within the cut: that must not look like one that found nothing.
+    quick = {**QUICK, "session__gap_s": 4, "kafka__request_timeout_ms": 2000}
     worker = stage.worker(**quick, app__instance_id="w")
     worker.wait_for("shards_open")
     visitors = [f"v{number}" for number in range(20)]

@@ -8,7 +8,8 @@ import signal
 import time
 from pathlib import Path
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.structs import TopicPartition
 
 from models.bundle import default_bundle
 from streamer.kafka.embedded import EmbeddedKafka
@@ -196,3 +197,32 @@ def test_of_two_workers_with_one_instance_id_the_newer_stays(fresh_settings: Fre
     wait_until(lambda: published(settings))
     newer.signal(signal.SIGTERM)
     assert newer.end() == 0, newer.log
+
+
+def test_group_offsets_decide_nothing(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings()
+    clicks = some_clicks(60, seed=11)
+    messages = as_messages(clicks)
+    set_up(settings)
+    send(settings, messages[:100])
+    worker = Worker(settings)
+    worker.wait_for("shards_open")
+    worker.signal(signal.SIGTERM)
+    assert worker.end() == 0, worker.log
+    send(settings, messages[100:])
+
+    async def commit_the_ends() -> None:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=settings.kafka.bootstrap_servers,
+            group_id=settings.app.id,
+            enable_auto_commit=False,
+        )
+        await consumer.start()
+        tps = [TopicPartition(settings.topics.clicks, number) for number in range(settings.topics.partitions)]
+        consumer.assign(tps)
+        await consumer.commit(await consumer.end_offsets(tps))
+        await consumer.stop()
+
+    asyncio.run(commit_the_ends())
+    assert Worker(settings, "--drain").end() == 0
+    assert published(settings) == oracle(clicks)
