@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import textwrap
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -105,8 +106,8 @@ EXPECTED = [
 ]
 
 
-def publish(settings: Settings) -> None:
-    """A transaction that is committed, and one that isn't."""
+def publish(settings: Settings, committed: Mapping[str, Sequence[Message]]) -> None:
+    """These by topic in a transaction that is committed, and others in one that isn't."""
     topics = settings.topics
 
     async def run() -> None:
@@ -116,7 +117,7 @@ def publish(settings: Settings) -> None:
         await producer.start()
         try:
             async with producer.transaction():
-                for topic, messages in ((topics.intents, INTENTS), (topics.visitors, VISITORS)):
+                for topic, messages in committed.items():
                     for key, value in messages:
                         await producer.send(topic, value, key=key)
             await producer.begin_transaction()
@@ -130,37 +131,48 @@ def publish(settings: Settings) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize(
+each_installed = pytest.mark.parametrize(
     "language",
     [
-        pytest.param(
-            name, marks=pytest.mark.skipif(not there, reason=f"examples/consumers/{name} is not installed")
-        )
+        pytest.param(name, marks=pytest.mark.skipif(not there, reason=f"not installed: consumer in {name}"))
         for name, there in INSTALLED.items()
     ],
 )
-def test_a_consumer_tells_each_committed_revision_once(language: str, fresh_settings: FreshSettings) -> None:
-    settings = fresh_settings({"topics.partitions": 2})
-    publish(settings)
-    topics = settings.topics
-    done = subprocess.run(
-        [
-            *COMMANDS[language],
-            settings.kafka.bootstrap_servers,
-            str(ROOT / "schemas/landed"),
-            topics.intents,
-            topics.visitors,
-            "3",
-        ],
+
+
+def consume(language: str, settings: Settings) -> subprocess.CompletedProcess[str]:
+    """Until three seconds without a record."""
+    brokers, topics = settings.kafka.bootstrap_servers, settings.topics
+    return subprocess.run(
+        [*COMMANDS[language], brokers, str(ROOT / "schemas/landed"), topics.intents, topics.visitors, "3"],
         cwd=FOLDER / language,
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
     )
+
+
+@each_installed
+def test_a_consumer_tells_each_committed_revision_once(language: str, fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings({"topics.partitions": 2})
+    publish(settings, {settings.topics.intents: INTENTS, settings.topics.visitors: VISITORS})
+    done = consume(language, settings)
     assert done.returncode == 0, done.stderr
     told = [json.loads(line) for line in done.stdout.splitlines()]
     assert sorted(told, key=_in_order) == sorted(EXPECTED, key=_in_order)
+
+
+@each_installed
+def test_a_consumer_stops_at_a_schema_that_it_does_not_know(
+    language: str, fresh_settings: FreshSettings
+) -> None:
+    settings = fresh_settings({"topics.partitions": 1})
+    publish(settings, {settings.topics.intents: [INTENTS[0], (b"ann", struct.pack(">BI", 0, 7) + b"body")]})
+    done = consume(language, settings)
+    assert done.returncode != 0
+    assert "schema id 7" in done.stderr
+    assert [json.loads(line) for line in done.stdout.splitlines()] == EXPECTED[:1]
 
 
 def _in_order(line: dict[str, object]) -> str:

@@ -64,6 +64,20 @@ function tell(of, record, ...names) {
   console.log(JSON.stringify({ of, ...Object.fromEntries(names.map((name) => [name, record[name]])) }));
 }
 
+function take(topic, key, value) {
+  if (topic === intents) {
+    const record = decodeIntent(value);
+    if (isNewSession(record)) {
+      tell('session', record, 'session_id', 'revision', 'is_final', 'supersedes', 'top_intent');
+    }
+    return;
+  }
+  const record = value === null ? null : decodeVisitor(value);
+  if (!isNewVisitor(key, record)) return;
+  if (record === null) console.log(JSON.stringify({ erased: key }));
+  else tell('visitor', record, 'visitor_id', 'session_id', 'closed_at', 'embedding_space');
+}
+
 const decodeIntent = decoderOf(schemas, 'session_intent');
 const decodeVisitor = decoderOf(schemas, 'visitor_intent');
 
@@ -81,18 +95,12 @@ await consumer.run({
   autoCommit: false,
   eachMessage: async ({ topic, message }) => {
     heard = Date.now();
-    if (topic === intents) {
-      const record = decodeIntent(message.value);
-      if (isNewSession(record)) {
-        tell('session', record, 'session_id', 'revision', 'is_final', 'supersedes', 'top_intent');
-      }
-      return;
+    try {
+      take(topic, message.key.toString(), message.value);
+    } catch (error) {
+      console.error(error.message); // thrown on, kafkajs would hand in the same message again and again
+      process.exit(1);
     }
-    const key = message.key.toString();
-    const record = message.value === null ? null : decodeVisitor(message.value);
-    if (!isNewVisitor(key, record)) return;
-    if (record === null) console.log(JSON.stringify({ erased: key }));
-    else tell('visitor', record, 'visitor_id', 'session_id', 'closed_at', 'embedding_space');
   },
 });
 while (heard === null || Date.now() - heard < 1000 * Number(quiet)) {
