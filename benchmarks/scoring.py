@@ -1,0 +1,118 @@
+"""Scoring alone: the JSON clicks of one session to embedding and labels, by the worker's own code.
+
+One at a time, for the latency: decoding, sessionizing, scoring, at the median length and at the longest
+shape. And together, for the rate: closed sessions of a day, 2,000 at once as one commit may hold. The rate is
+of CPU time; latency is wall time, so it means something on a quiet machine only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import orjson
+
+from benchmarks.clicks import DAY_START_MS, clicks
+from models.bundle import Bundle, default_bundle, load_bundle
+from models.scorer import Scorer
+from schemas.click import Session
+from streamer.core.rules import SessionRules
+from streamer.core.sessionizer import Sessionizer
+from streamer.decode import ClickDecoder
+from streamer.partition import MAX_TAKE
+
+LONGEST = 64
+
+
+@dataclass(frozen=True)
+class Figures:
+    median_length: int
+    p50_ms: float
+    """One session of the median length, JSON to labels."""
+    p99_ms: float
+    longest_p50_ms: float
+    longest_p99_ms: float
+    """One session of 64 clicks."""
+    sessions_per_cpu_s: float
+    """Tokenizer, encoder, classifier, calibration; sessions in buckets of length."""
+    us_per_session: float
+
+
+def measure(sessions: int, repeats: int) -> Figures:
+    """`sessions` of a day scored together, and `repeats` times one alone."""
+    bundle = load_bundle(default_bundle())
+    closed = list(_sessions(sessions))
+    length = int(median(len(session.clicks) for session in closed))
+    usual = _times(bundle, length, repeats)
+    longest = _times(bundle, LONGEST, repeats)
+    us = _us_together(bundle, closed)
+    return Figures(
+        median_length=length,
+        p50_ms=_quantile(usual, 0.5),
+        p99_ms=_quantile(usual, 0.99),
+        longest_p50_ms=_quantile(longest, 0.5),
+        longest_p99_ms=_quantile(longest, 0.99),
+        sessions_per_cpu_s=round(1e6 / us),
+        us_per_session=round(us, 1),
+    )
+
+
+def _sessions(count: int) -> Iterator[Session]:
+    """Closed sessions as the worker scores them."""
+    decode, sessionizer = ClickDecoder().decode, Sessionizer(SessionRules())
+    given = 0
+    for offset, (_, value) in enumerate(clicks(12 * count, max(count, 100))):
+        arrived = decode(value, None, "")
+        assert arrived is not None
+        sessionizer.arrive(arrived.click.timestamp)
+        sessionizer.add(arrived.visitor_id, arrived.click, offset)
+        while sessionizer.has_due:
+            for session in sessionizer.close_due(MAX_TAKE):
+                given += 1
+                yield session
+                if given == count:
+                    return
+    yield from sessionizer.drain()
+
+
+def _us_together(bundle: Bundle, sessions: Sequence[Session]) -> float:
+    """CPU microseconds a session, the median of five rounds."""
+    scorer, costs = Scorer(bundle), []
+    for _ in range(5):
+        began = time.process_time()
+        for start in range(0, len(sessions), MAX_TAKE):
+            scorer.score(sessions[start : start + MAX_TAKE])
+        costs.append((time.process_time() - began) / len(sessions) * 1e6)
+    return median(costs)
+
+
+def _times(bundle: Bundle, length: int, repeats: int) -> list[float]:
+    """Wall ms of each session alone, from the JSON of its clicks to its labels."""
+    decode, scorer = ClickDecoder().decode, Scorer(bundle)
+    times = []
+    for number in range(repeats):
+        values = _of_one_visitor(length, number)
+        began = time.perf_counter()
+        sessionizer = Sessionizer(SessionRules())
+        for offset, value in enumerate(values):
+            arrived = decode(value, None, "")
+            assert arrived is not None
+            sessionizer.arrive(arrived.click.timestamp)
+            sessionizer.add(arrived.visitor_id, arrived.click, offset)
+        scorer.score(list(sessionizer.drain()))
+        times.append((time.perf_counter() - began) * 1e3)
+    return times[repeats // 10 :]  # the first ones fill caches
+
+
+def _of_one_visitor(length: int, seed: int) -> list[bytes]:
+    """Clicks of one session, ten seconds apart."""
+    made = [orjson.loads(value) for _, value in clicks(length, visitors=8, seed=seed)]
+    same = {"visitor_id": "v000000"}
+    return [orjson.dumps(c | same | {"timestamp": DAY_START_MS + 10_000 * i}) for i, c in enumerate(made)]
+
+
+def _quantile(times: Sequence[float], share: float) -> float:
+    return round(float(np.quantile(times, share)), 3)
