@@ -40,10 +40,10 @@ chaos: .venv/test.stamp
 mutants: .venv/test.stamp
 	$(BIN)/python -m tests.mutants $(ARGS)
 
-bench: .venv/bench.stamp
+bench: .venv/test.stamp
 	$(BIN)/python -m benchmarks $(ARGS)
 
-bench-quick: .venv/bench.stamp
+bench-quick: .venv/test.stamp
 	@$(BIN)/python -m benchmarks --quick $(ARGS)
 
 fuzz: .venv/test.stamp
@@ -75,9 +75,4 @@ clean:
 .venv/test.stamp: .venv/demo.stamp $(PACKAGES)
 	@echo "Installing what training and the tests need into .venv (torch is large)"
 	$(INSTALL) --editable '.[kafka,train,test]'
-	@touch $@
-
-# The yardstick reads with another client.
-.venv/bench.stamp: .venv/demo.stamp $(PACKAGES)
-	$(INSTALL) --editable '.[kafka,registry]'
 	@touch $@

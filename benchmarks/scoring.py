@@ -2,13 +2,14 @@
 
 One at a time, for the latency: decoding, sessionizing, scoring, at the median length and at the longest
 shape. And together, for the rate: closed sessions of a day, 2,000 at once as one commit may hold. The rate is
-of CPU time; latency is wall time, so it means something on a quiet machine only.
+of CPU time, in turn with a text encoder that reads the same sessions as text, one by one; latency is wall
+time, so it means something on a quiet machine only.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -16,15 +17,19 @@ import numpy as np
 import orjson
 
 from benchmarks.clicks import DAY_START_MS, clicks
+from benchmarks.text_encoder import text_encoder
 from models.bundle import Bundle, default_bundle, load_bundle
+from models.llm.rendering import rendering
 from models.scorer import Scorer
 from schemas.click import Session
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
 from streamer.decode import ClickDecoder
 from streamer.partition import MAX_TAKE
+from streamer.scrub import scrub
 
 LONGEST = 64
+TEXTS = 100
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class Figures:
     sessions_per_cpu_s: float
     """Tokenizer, encoder, classifier, calibration; sessions in buckets of length."""
     us_per_session: float
+    text_encoder_us: float
+    text_encoder_cpu_vs_scoring: float
 
 
 def measure(sessions: int, repeats: int) -> Figures:
@@ -48,7 +55,7 @@ def measure(sessions: int, repeats: int) -> Figures:
     length = int(median(len(session.clicks) for session in closed))
     usual = _times(bundle, length, repeats)
     longest = _times(bundle, LONGEST, repeats)
-    us = _us_together(bundle, closed)
+    us, text_us, ratio = _beside_text(bundle, closed)
     return Figures(
         median_length=length,
         p50_ms=_quantile(usual, 0.5),
@@ -57,6 +64,8 @@ def measure(sessions: int, repeats: int) -> Figures:
         longest_p99_ms=_quantile(longest, 0.99),
         sessions_per_cpu_s=round(1e6 / us),
         us_per_session=round(us, 1),
+        text_encoder_us=round(text_us),
+        text_encoder_cpu_vs_scoring=round(ratio, 1),
     )
 
 
@@ -78,15 +87,28 @@ def _sessions(count: int) -> Iterator[Session]:
     yield from sessionizer.drain()
 
 
-def _us_together(bundle: Bundle, sessions: Sequence[Session]) -> float:
-    """CPU microseconds a session, the median of five rounds."""
-    scorer, costs = Scorer(bundle), []
-    for _ in range(5):
-        began = time.process_time()
+def _beside_text(bundle: Bundle, sessions: Sequence[Session]) -> tuple[float, float, float]:
+    """CPU microseconds a session, those of the text encoder, and their ratio: medians of five rounds."""
+    scorer, encode = Scorer(bundle), text_encoder()
+    texts = [rendering(session, scrub) for session in sessions[:TEXTS]]
+
+    def together() -> None:
         for start in range(0, len(sessions), MAX_TAKE):
             scorer.score(sessions[start : start + MAX_TAKE])
-        costs.append((time.process_time() - began) / len(sessions) * 1e6)
-    return median(costs)
+
+    def as_text() -> None:
+        for text in texts:
+            encode(text)
+
+    pairs = [(_cpu_us(together, len(sessions)), _cpu_us(as_text, len(texts))) for _ in range(5)]
+    ours, theirs = zip(*pairs, strict=True)
+    return median(ours), median(theirs), median(text_us / us for us, text_us in pairs)
+
+
+def _cpu_us(work: Callable[[], None], count: int) -> float:
+    began = time.process_time()
+    work()
+    return (time.process_time() - began) / count * 1e6
 
 
 def _times(bundle: Bundle, length: int, repeats: int) -> list[float]:
