@@ -53,9 +53,7 @@ class TileRanker:
 
 
 def main() -> None:
-    ranker = TileRanker(
-        {"cards": ["credit-gold"], "loans": ["loans-borrowing"], "savings": ["deposit-save"]}
-    )
+    ranker = TileRanker({"cards": ["credit-gold"], "loans": ["loans-borrowing"], "savings": ["deposit-save"]})
     with VisitorView() as view:
         tiles, why = ranker.rank(view.get(sys.argv[1]))
         print(f"by {why}: {', '.join(tiles)}")
