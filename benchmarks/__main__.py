@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import Any
 
 import orjson
 
@@ -17,7 +18,7 @@ from benchmarks.throughput import YARDSTICKS
 def main() -> None:
     """Parse the options, measure, print."""
     options = _options()
-    parts: dict[str, Callable[[argparse.Namespace], dict[str, object]]] = {
+    parts: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
         "throughput": _throughput,
         "scoring": lambda _: asdict(scoring.measure(sessions=20_000, repeats=500)),
         "start_up": lambda given: asdict(start_up.measure(given.rounds)),
@@ -27,7 +28,10 @@ def main() -> None:
     for part, figures in found.items():
         if part != "throughput":
             print(f"\n{part}", *(f"  {name:20} {value}" for name, value in figures.items()), sep="\n")
-    ratios = {k: v for k, v in found.get("throughput", {}).items() if isinstance(v, float)}
+    ratios = {
+        f"{name}_cpu_vs_{YARDSTICKS[name]}": of["cpu_ratio"]
+        for name, of in found.get("throughput", {}).items()
+    }
     print(orjson.dumps({**ratios, **found}).decode())
 
 
@@ -43,16 +47,14 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _throughput(options: argparse.Namespace) -> dict[str, object]:
+def _throughput(options: argparse.Namespace) -> dict[str, Any]:
     clicks = options.clicks or (300_000 if options.quick else 1_000_000)
     programs = options.program or (STAGES if options.quick else YARDSTICKS)
     compared = throughput.measure(clicks, options.rounds, programs)
     print(table(compared))
-    ratios = {f"{name}_cpu_vs_{YARDSTICKS[name]}": round(c.cpu_ratio, 3) for name, c in compared.items()}
-    details = {
+    return {
         name: {key: round(value, 3) for key, value in asdict(of).items()} for name, of in compared.items()
     }
-    return {**ratios, **details}
 
 
 if __name__ == "__main__":

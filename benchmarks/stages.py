@@ -3,9 +3,10 @@
 All stages run the product's own `run_worker`, exactly once, with transport, session table, dedup, changelog
 and transactions. Left out, by stand-ins for what `run_worker` is built from:
 
-- `with_model`: nothing.
-- `sessionize`: scoring. Instead of three records a session gets one, the summary that the yardstick writes.
 - `core`: scoring; validation, scrubbing and shortening of fields, which are taken as they come; metrics.
+  Instead of three records a session gets one, the summary that the yardstick writes.
+- `sessionize`: scoring, with that one record.
+- `with_model`: nothing.
 
 Run as a program: `python -m benchmarks.stages STAGE SETTINGS`, settings as a JSON object of dotted keys.
 """
@@ -125,9 +126,9 @@ class PlainDecoder:
 
 _NO_MODEL = [(run, "Scorer", NoScorer), (takeover, "Shard", UnscoredShard)]
 STAGES: dict[str, list[tuple[Any, str, type]]] = {
-    "with_model": [],
-    "sessionize": _NO_MODEL,
     "core": [*_NO_MODEL, (run, "ClickDecoder", PlainDecoder), (run, "Metrics", NoMetrics)],
+    "sessionize": _NO_MODEL,
+    "with_model": [],
 }
 
 
