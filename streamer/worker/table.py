@@ -197,7 +197,8 @@ class SessionTable(Service):
     async def _reopen_if_out_of_range(self, shard: Shard) -> None:
         """A take-over decides what to do where the source no longer has the shard's position."""
         assert self.consumer is not None
-        if TP(self._topic, shard.number) in self.consumer.out_of_range:
+        out_of_range = TP(self._topic, shard.number) in self.consumer.out_of_range
+        if out_of_range and self.shards.get(shard.number) is shard:
             await self._drop(shard.number)
             self._retry({shard.number})
 

@@ -124,10 +124,7 @@ async def _fence(parts: ShardParts, number: int) -> AIOKafkaProducer:
         max_batch_size=PRODUCER_BATCH_BYTES,
         max_request_size=max(8 * PRODUCER_BATCH_BYTES, 4 * parts.settings.clicks.max_bytes),
     )
-    await producer.start()
-    # The client asks for its producer id, which is what fences, only when a transaction begins.
-    await producer.begin_transaction()
-    await producer.abort_transaction()
+    await producer.start()  # it asks for a producer id, and that fences
     return producer
 
 

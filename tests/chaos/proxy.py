@@ -7,10 +7,19 @@ import contextlib
 import socket
 import struct
 import threading
+from dataclasses import dataclass
 from typing import Self
 
 CHUNK = 64 * 1024
 TICK_S = 0.05
+FETCH = b"\x00\x01"
+"""The API key of a fetch, behind the four bytes of a request's size."""
+
+
+@dataclass
+class _Connection:
+    from_client: asyncio.StreamReader
+    fetches: bool = False
 
 
 class FaultProxy:
@@ -23,6 +32,8 @@ class FaultProxy:
         """Rate of each connection and direction; 0: as fast as it goes."""
         self.silent = False
         """Connections stay open and nothing passes."""
+        self.fetches_silent = False
+        """The same, but only for connections on which a client fetches; all else goes on."""
         self._port, self._target = port, target
         self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -41,7 +52,7 @@ class FaultProxy:
     def heal(self) -> None:
         """A good network again."""
         self.delay_s = self.bytes_per_s = 0.0
-        self.silent = False
+        self.silent = self.fetches_silent = False
 
     def reset_all(self) -> None:
         """Break every connection with a TCP reset."""
@@ -76,9 +87,10 @@ class FaultProxy:
         with contextlib.suppress(OSError, asyncio.CancelledError):
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
             self._writers.add(far_writer)
+            connection = _Connection(reader)
             ways = [
-                asyncio.create_task(self._pass_on(reader, far_writer)),
-                asyncio.create_task(self._pass_on(far_reader, writer)),
+                asyncio.create_task(self._pass_on(reader, far_writer, connection)),
+                asyncio.create_task(self._pass_on(far_reader, writer, connection)),
             ]
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             for way in ways:
@@ -88,7 +100,9 @@ class FaultProxy:
                 self._writers.discard(each)
                 each.transport.abort()
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: _Connection
+    ) -> None:
         pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(maxsize=64)
 
         async def receive() -> None:
@@ -103,15 +117,16 @@ class FaultProxy:
                 if not data:
                     return
                 await asyncio.sleep(max(0.0, came_at + self.delay_s - self._loop.time()))
-                await self._write(writer, data)
+                connection.fetches |= reader is connection.from_client and data[4:6] == FETCH
+                await self._write(writer, data, connection)
         except OSError:
             return
         finally:
             receiving.cancel()
 
-    async def _write(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+    async def _write(self, writer: asyncio.StreamWriter, data: bytes, connection: _Connection) -> None:
         while data:
-            while self.silent:  # noqa: ASYNC110, another thread sets it
+            while self.silent or (self.fetches_silent and connection.fetches):  # noqa: ASYNC110
                 await asyncio.sleep(TICK_S)
             portion = len(data)
             if self.bytes_per_s:

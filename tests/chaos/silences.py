@@ -74,9 +74,12 @@ def lag_is_no_silence(stage: Stage, clicks: int) -> Outcome:
 
 
 def cut_while_browsing(stage: Stage, proxy: FaultProxy, seconds: float) -> Outcome:
-    """The worker hears nothing while visitors go on browsing: no silence, their sessions stay whole."""
+    """Fetches aren't answered while visitors go on browsing: no silence, their sessions stay whole.
+
+    All else goes on, commits too, as with a cluster of which only the leader of the clicks is cut off.
+    """
     outcome = stage.outcome
-    # A fetch that isn't answered fails within the cut: that must not look like one that found nothing.
+    # A fetch fails within the cut: that must not look like one that found nothing.
     quick = {**QUICK, "session__gap_s": 4, "kafka__request_timeout_ms": 2000}
     worker = stage.worker(**quick, app__instance_id="w")
     worker.wait_for("shards_open")
@@ -84,7 +87,7 @@ def cut_while_browsing(stage: Stage, proxy: FaultProxy, seconds: float) -> Outco
     begin, count = time.monotonic(), 0
     while time.monotonic() - begin < seconds + 4:
         since = time.monotonic() - begin
-        proxy.silent = 2 < since < 2 + seconds
+        proxy.fetches_silent = 2 < since < 2 + seconds
         send(stage.direct, as_messages([_click_now(visitor, count := count + 1) for visitor in visitors]))
         time.sleep(1)
     proxy.heal()

@@ -46,18 +46,11 @@ MUTANTS = (
         "chaos:kill",
     ),
     Mutant(
-        "no transaction: a producer without transactional id",
+        "fencing off: a transactional id of each process's own",
         TAKEOVER,
         'transactional_id=f"{parts.settings.app.id}-{number}"',
         "transactional_id=f\"{parts.settings.app.id}-{number}-{id(parts)}-{__import__('os').getpid()}\"",
         "chaos:zombie",
-    ),
-    Mutant(
-        "changelog read before the last owner is fenced",
-        TAKEOVER,
-        "    await producer.begin_transaction()\n    await producer.abort_transaction()\n    return producer",
-        "    return producer",
-        "tests/worker/test_takeover.py",
     ),
     Mutant(
         "seek skipped",

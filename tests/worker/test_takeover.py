@@ -61,14 +61,16 @@ async def a_shard(settings: Settings) -> Shard:
             await asyncio.sleep(0.2)
 
 
-def test_the_last_owner_can_commit_nothing_once_the_changelog_is_read(fresh_settings: FreshSettings) -> None:
+def test_the_last_owner_is_fenced_before_the_changelog_is_read(
+    fresh_settings: FreshSettings,
+) -> None:
     settings = fresh_settings({"topics.partitions": 1})
     set_up(settings)
 
     async def run() -> None:
         owner = await a_shard(settings)
         with pytest.raises(StoppedError):
-            await take_over(parts(settings, stop_at(KillPoint.DURING_RECOVERY)), [0], lambda _: True)
+            await take_over(parts(settings, stop_at(KillPoint.AFTER_FENCING)), [0], lambda _: True)
         with pytest.raises(KafkaError):
             await owner.commit(force=True)
         await owner.close()
