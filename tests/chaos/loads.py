@@ -15,6 +15,8 @@ from tests.worker.live import START_MS, Worker, as_messages, committed, send, so
 
 PORTION = 200_000
 MAX_EVENTS = 2500
+LONG_AGO_MS = 1000 * 86_400_000
+"""Simulated hours go by faster than real ones: they begin so early that none is in the future."""
 
 
 def backlog(stage: Stage, proxy: FaultProxy, clicks: int, seconds: float) -> Outcome:
@@ -79,6 +81,7 @@ def soak(stage: Stage, minutes: float, per_s: float) -> Outcome:
             send(stage.settings, as_messages(portion))
             sent += len(portion)
             memory.append(_resident_mb(worker))
+            assert worker.process.poll() is None, worker.last_words
             time.sleep(max(0.0, begin + sent / per_s - time.monotonic()))
         if time.monotonic() - begin > 60 * minutes:
             break
@@ -95,7 +98,7 @@ def soak(stage: Stage, minutes: float, per_s: float) -> Outcome:
 
 def _days() -> Iterator[list[dict[str, Any]]]:
     """Blocks of simulated hours, one after the other; the visitors of each are new."""
-    start = 0
+    start = -LONG_AGO_MS
     for number in range(10_000):
         block = some_clicks(4000, seed=number)
         for click in block:
