@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 from aiokafka.structs import RecordMetadata
 
 from models.scorer import Scored, ScoreError
@@ -109,8 +109,12 @@ class Shard:
             if self._failed or not (force or self.is_dirty):
                 return None
             self._failed = True  # until it hasn't: whatever happens on the way, the producer may be done for
-            with only_ours():
-                committed = await self._commit()
+            try:
+                with only_ours():
+                    committed = await self._commit()
+            except IllegalOperation:
+                # What the client says to a send after a fence that an earlier send has met with.
+                raise ProducerFenced from None
             self._failed = False
             return committed
 
