@@ -191,8 +191,8 @@ def test_a_small_graph_that_asks_for_endless_memory_is_refused(
     constant = onnx.numpy_helper.from_array(np.ones((1, 1024), np.float32), "constant")
     model.graph.initializer.append(constant)
     names = [start, *(f"joined-{i}" for i in range(40))]
-    for i, (before, after) in enumerate(itertools.pairwise(names)):
-        model.graph.node.insert(i, onnx.helper.make_node("Concat", [before, before], [after], axis=0))
+    for i, (name, longer) in enumerate(itertools.pairwise(names)):
+        model.graph.node.insert(i, onnx.helper.make_node("Concat", [name, name], [longer], axis=0))
     (last,) = [node for node in model.graph.node if "logits" in node.output]
     last.output[list(last.output).index("logits")] = "true-logits"
     model.graph.node.append(onnx.helper.make_node("ReduceSum", [names[-1]], ["sum"], keepdims=0))
