@@ -38,7 +38,7 @@ def worker(
     """Turn clicks into sessions, embeddings and intents until stopped."""
     from streamer.kafka.start import parse_start
     from streamer.worker.processes import run_processes
-    from streamer.worker.run import run_worker
+    from streamer.worker.run import end_for_sure, run_worker
 
     begin = parse_start(start)
     settings = ctx.obj.settings()
@@ -47,4 +47,12 @@ def worker(
             settings, processes, start=begin, drain=drain, explain=partial(explain, debug=ctx.obj.debug)
         )
         raise typer.Exit(code)
-    asyncio.run(run_worker(settings, start=begin, drain=drain, instance_id=settings.app.instance_id))
+    asyncio.run(
+        run_worker(
+            settings,
+            start=begin,
+            drain=drain,
+            instance_id=settings.app.instance_id,
+            on_stopping=end_for_sure,
+        )
+    )

@@ -59,7 +59,7 @@ def _work(
     settings: Settings, start: Start, drain: bool, index: int, explain: Callable[[Exception], int]
 ) -> None:
     from streamer.logs import configure_logging
-    from streamer.worker.run import run_worker
+    from streamer.worker.run import end_for_sure, run_worker
 
     configure_logging(settings.log)
     instance, port = settings.app.instance_id, settings.worker.metrics_port
@@ -69,7 +69,11 @@ def _work(
     try:
         asyncio.run(
             run_worker(
-                settings, start=start, drain=drain, instance_id=f"{instance}-{index}" if instance else None
+                settings,
+                start=start,
+                drain=drain,
+                instance_id=f"{instance}-{index}" if instance else None,
+                on_stopping=end_for_sure,
             )
         )
     except Exception as error:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -14,6 +16,7 @@ from models.drift import DriftMonitor
 from models.scorer import Scored, ScoreError, Scorer
 from schemas.click import Session
 from streamer.decode import ClickDecoder
+from streamer.errors import StreamerError
 from streamer.kafka.acls import acls_of
 from streamer.kafka.client import client_arguments
 from streamer.kafka.permissions import check_permissions
@@ -32,6 +35,9 @@ from streamer.worker.table import SessionTable
 from streamer.worker.takeover import ShardParts
 from streamer.worker.watch import Watch
 
+END_WITHIN_S = 9.5
+"""From the last commit to the process's end."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -42,9 +48,11 @@ async def run_worker(
     drain: bool = False,
     instance_id: str | None = None,
     reach: Reach = pass_by,
+    on_stopping: Callable[[], None] = lambda: None,
 ) -> None:
     """Work until SIGTERM or SIGINT, or with `drain` until everything is published.
 
+    `on_stopping` is called when nothing is left to do but to let go of brokers and threads.
     Raises StreamerError for what the user can mend, anything else for what nobody foresaw.
     """
     # Sessions are packed bytes that hold no cycles: looking for some costs more than it finds.
@@ -76,7 +84,11 @@ async def run_worker(
     looking = asyncio.create_task(watch.look_regularly())
     try:
         await _until_done(app, table, watch, stop)
+    except StreamerError as error:
+        log.error("worker_ends", reason=str(error))
+        raise
     finally:
+        on_stopping()
         looking.cancel()
         await _shut_down(app, table)
         await health.stop()
@@ -106,6 +118,13 @@ async def _shut_down(app: WorkerApp, table: SessionTable) -> None:
     for stopping, seconds in ((table.shutdown(), 5), (app.stop(), 4)):
         # Not wait_for: it would wait on for ever where a client swallows its cancellation.
         await asyncio.wait({asyncio.ensure_future(stopping)}, timeout=seconds)
+
+
+def end_for_sure() -> None:
+    """End the process soon, whatever a client library still waits for; all state is in Kafka."""
+    last_resort = threading.Timer(END_WITHIN_S, os._exit, args=(1,))
+    last_resort.daemon = True
+    last_resort.start()
 
 
 def _shadow(settings: Settings, metrics: Metrics) -> Shadow | None:
