@@ -3,7 +3,9 @@
 Two things that aiokafka does not tell: when a heartbeat was last answered with the current generation, and
 that a static member (KIP-345) was replaced by another process of the same name. On the latter aiokafka
 would join again as a new member and so replace the other in turn, for ever: it forgets its member id, which
-is what lets the broker tell an expired member from a fenced one.
+is what lets the broker tell an expired member from a fenced one. So the id is kept, whatever heartbeats and
+commits of offsets are answered (several may be refused before the next join), until a join itself says that
+nobody of that name is known: the member had expired.
 """
 
 from __future__ import annotations
@@ -11,8 +13,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from aiokafka.protocol.group import JoinGroupRequest
+
 FENCED_INSTANCE_ID = 82
 """Error code: another member has joined under the same instance id."""
+UNKNOWN_MEMBER_ID = 25
+"""Error code: there is no such member, or none any more."""
 
 
 class Membership:
@@ -24,6 +30,8 @@ class Membership:
         """Monotonic seconds at which the last heartbeat was sent that the group answered with a yes."""
         self.replaced = False
         """Whether another process has taken this static member's place."""
+        self._expired = False
+        """Whether the last join was told that there is no such member."""
 
     def attach(self, coordinator: Any) -> None:
         """Watch the requests of an aiokafka GroupCoordinator."""
@@ -42,13 +50,16 @@ class Membership:
 
         async def send_and_note(request: Any) -> Any:
             response = await send(request)
-            self.replaced |= getattr(response, "error_code", 0) == FENCED_INSTANCE_ID
+            error_code = getattr(response, "error_code", 0)
+            self.replaced |= error_code == FENCED_INSTANCE_ID
+            if isinstance(request, JoinGroupRequest):
+                self._expired = error_code == UNKNOWN_MEMBER_ID
             return response
 
         def reset_but_keep_the_name() -> None:
-            member_id, was_member = coordinator.member_id, coordinator.generation > 0
+            member_id = coordinator.member_id
             reset()
-            if was_member:
+            if not self._expired:
                 coordinator.member_id = member_id
 
         coordinator._do_heartbeat = heartbeat_and_note

@@ -8,7 +8,6 @@ import signal
 import time
 from pathlib import Path
 
-import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
@@ -185,7 +184,6 @@ def test_a_damaged_bundle_is_refused_before_anything_is_read(
     assert "Traceback" not in worker.log
 
 
-@pytest.mark.xfail(strict=False, reason="the older one is not always told, and then stays")
 def test_of_two_workers_with_one_instance_id_the_newer_stays(fresh_settings: FreshSettings) -> None:
     settings = fresh_settings({"app.instance_id": "twin"})
     set_up(settings)
