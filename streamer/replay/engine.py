@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from schemas import codec
 from schemas.click import Session
 from streamer.accounts import Accounts
 from streamer.core.rules import SessionRules
 from streamer.replay.digests import OutputDigests
-from streamer.replay.journal import Journal, LaneState
+from streamer.replay.journal import STATE_VERSION, LaneState, Sealed
 from streamer.replay.partition_replay import PartitionReplay
 from streamer.replay.plan import Plan
 from streamer.replay.scoring import Bench
@@ -31,6 +32,13 @@ OnProgress = Callable[[int], None]
 """Called with the number of records done since the last call."""
 
 
+class Keeper(Protocol):
+    """Where states are kept."""
+
+    async def save(self, number: int, state: LaneState) -> None:
+        """Keep it in the last one's place; the state holds what changes with the next record."""
+
+
 @dataclass
 class LaneResult:
     """What one partition came to."""
@@ -39,7 +47,7 @@ class LaneResult:
     accounts: Accounts
     digests: list[OutputDigests]
     """By bundle."""
-    sealed: int
+    sealed: Sealed
 
 
 @dataclass
@@ -64,7 +72,7 @@ class Engine:
         bench: Bench,
         source: Source,
         sink: Sink,
-        journal: Journal | None,
+        keeper: Keeper,
         *,
         save_every: int = SAVE_EVERY,
         on_progress: OnProgress = lambda _: None,
@@ -76,7 +84,7 @@ class Engine:
         self._bench = bench
         self._source = source
         self._sink = sink
-        self._journal = journal
+        self._keeper = keeper
         self._save_every = save_every
         self._on_progress = on_progress
         self._now = now
@@ -159,14 +167,14 @@ class Engine:
         del run.waiting[:count]
         await self._sink.write(run.replay.number, scored)
 
-    async def _save(self, run: _Run, *, done: bool) -> int:
+    async def _save(self, run: _Run, *, done: bool) -> Sealed:
         while run.waiting:
             await self._score(run, SCORE_AT_ONCE)
         number = run.replay.number
         sealed = await self._sink.seal(number)
-        if self._journal is not None:
-            digests = [each.as_dict() for each in run.digests]
-            self._journal.save(number, run.replay.snapshot(), done, sealed, digests)
+        digests = [each.as_dict() for each in run.digests]
+        state = LaneState(STATE_VERSION, run.replay.snapshot(), done, sealed, digests)
+        await self._keeper.save(number, state)
         run.since_saved, run.saved_at = 0, self._now()
         return sealed
 
@@ -174,7 +182,7 @@ class Engine:
         """Silence beyond the stretch is nobody's business."""
         return at_ms if self._plan.to_ms is None else min(at_ms, self._plan.to_ms)
 
-    def _result(self, run: _Run, sealed: int) -> LaneResult:
+    def _result(self, run: _Run, sealed: Sealed) -> LaneResult:
         return LaneResult(run.replay.tally, run.replay.accounts, run.digests, sealed)
 
     def _lane_start(self, number: int) -> int:

@@ -1,13 +1,13 @@
 """The folder in which a replay keeps what is done, so that it can be killed at any moment and go on.
 
 `plan.json` says what was begun, `lane-N.state` where partition N is, `lane-N-K.parquet` are its rows so far.
-A state names how many row files count; each file is written beside its place and renamed into it.
+A state names the row files that count; each file is written beside its place and renamed into it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,20 @@ from streamer.errors import StreamerError
 from streamer.replay.partition_replay import Snapshot
 from streamer.replay.plan import Plan
 
-_STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 class JournalError(StreamerError):
     """The folder of a replay can't be used."""
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """What of a partition's output is durable."""
+
+    records: int = 0
+    """In the output topic."""
+    files: tuple[str, ...] = ()
+    """Names of row files, in order."""
 
 
 class LaneState(msgspec.Struct):
@@ -31,8 +40,7 @@ class LaneState(msgspec.Struct):
     version: int
     snapshot: Snapshot
     done: bool
-    sealed: int
-    """Row files, or records in the output topic, that are a part of it."""
+    sealed: Sealed
     digests: list[dict[str, Any]]
     """By bundle, as `OutputDigests.as_dict` gives them."""
 
@@ -86,27 +94,19 @@ class Journal:
             state = msgspec.msgpack.decode(path.read_bytes(), type=LaneState)
         except (OSError, msgspec.MsgspecError):
             state = None
-        if state is None or state.version != _STATE_VERSION:
+        if state is None or state.version != STATE_VERSION:
             raise JournalError(
                 f"{path}: not this version's state of a replay; delete the folder to start over"
             )
         return state
 
-    def save(self, number: int, snapshot: Snapshot, done: bool, sealed: int, digests: list[Any]) -> None:
-        state = LaneState(_STATE_VERSION, snapshot, done, sealed, digests)
+    async def save(self, number: int, state: LaneState) -> None:
         write_atomically(self._state_path(number), msgspec.msgpack.encode(state))
 
-    def rows_path(self, number: int, place: int) -> Path:
-        """The file of a partition's rows, numbered from 0."""
-        return self.folder / f"lane-{number}-{place}.parquet"
-
-    def rows(self, number: int, count: int) -> list[Path]:
-        return [self.rows_path(number, place) for place in range(count)]
-
-    def drop_rows_from(self, number: int, count: int) -> None:
+    def drop_rows_but(self, number: int, files: Collection[str]) -> None:
         """Delete row files that no state names: what was written after the last one was saved."""
         for path in self.folder.glob(f"lane-{number}-*.parquet*"):
-            if path.suffix != ".parquet" or int(path.stem.rpartition("-")[2]) >= count:
+            if path.name not in files:
                 path.unlink()
 
     def remove(self) -> None:

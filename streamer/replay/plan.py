@@ -5,8 +5,6 @@ The bounds of a topic's partitions are looked up once: clicks that arrive later 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
 from streamer.errors import UsageError
@@ -60,16 +58,16 @@ class Plan(msgspec.Struct, frozen=True):
         """At most so many are read."""
         return sum(lane.size for lane in self.lanes)
 
-    def require_same(self, stored: Plan, folder: Path) -> None:
-        """Raises UsageError if what was begun in the folder is something else."""
+    def require_same(self, stored: Plan, where: str, otherwise: str) -> None:
+        """Raises UsageError if what was begun is something else; `where` it was, what to do `otherwise`."""
         for field in self.__struct_fields__:
             if field in ("lanes", "erased"):
                 continue  # looked up when it was begun, and valid to its end
             mine, begun = getattr(self, field), getattr(stored, field)
             if mine != begun:
                 raise UsageError(
-                    f"{folder} holds a replay that was begun with another {field}: {_told(begun)}, now "
-                    f"{_told(mine)}. Run it again as it was begun, or delete the folder to start over"
+                    f"{where} that was begun with another {field}: {_told(begun)}, now {_told(mine)}. "
+                    f"Run it again as it was begun, or {otherwise} to start over"
                 )
 
 

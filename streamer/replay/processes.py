@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import multiprocessing
 import os
 import sys
@@ -97,7 +96,7 @@ def _work(
     assert plan is not None
     bench = Bench.load(options.bundles, session_rules(settings).version)
     try:
-        asyncio.run(run_here(settings, options, plan, bench, journal, numbers, count, save_every))
+        run_here(settings, options, plan, bench, journal, numbers, count, save_every)
     except StreamerError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -5,24 +5,20 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import replace as replaced
 from pathlib import Path
 
-import msgspec
-
 from streamer.core.rules import SessionRules
-from streamer.replay.engine import SAVE_EVERY, Engine, LaneResult
-from streamer.replay.file_source import FileSource
+from streamer.replay.engine import SAVE_EVERY, LaneResult
 from streamer.replay.journal import Journal
-from streamer.replay.options import FROM_TOPIC, ReplayOptions
-from streamer.replay.pace import PacedSource
-from streamer.replay.plan import PLAN_VERSION, Lane, Plan
+from streamer.replay.lanes import do_lanes
+from streamer.replay.options import ReplayOptions
+from streamer.replay.plan import Plan
+from streamer.replay.planning import drafted, looked_up
 from streamer.replay.processes import run_lanes
 from streamer.replay.scoring import Bench
-from streamer.replay.sinks import STDOUT, NoSink, RowsSink, Sink, StdoutSink, out_file, out_topic
-from streamer.replay.source import Source
+from streamer.replay.sinks import out_file
 from streamer.replay.summary import Summary
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
@@ -52,95 +48,58 @@ def replay(
         stack.enter_context(journal.exclusively())
         plan = _planned(settings, options, rules, bench, journal)
         results = _run_all(settings, options, plan, bench, journal, on_progress, save_every)
-        rows = _join(options, plan, results, journal)
+        rows = join_files(options, plan, results, folder)
         if keeps:
             journal.remove()
     return Summary(plan, bench, results, options.out, rows, time.monotonic() - started)
 
 
-async def run_here(
+def run_here(
     settings: Settings,
     options: ReplayOptions,
     plan: Plan,
     bench: Bench,
     journal: Journal,
-    numbers: list[int],
+    numbers: Iterable[int],
     on_done: Callable[[int], None],
     save_every: int,
 ) -> dict[int, LaneResult]:
-    """Run these lanes in this process."""
-    states = {number: state for number in numbers if (state := journal.state(number)) is not None}
-    lanes = {lane.number: lane for lane in plan.lanes if lane.number in numbers}
-    sealed = {number: states[number].sealed if number in states else 0 for number in numbers}
-    sink = _sink(settings, options.out, bench, journal, lanes, sealed)
-    source = _source(settings, options, lanes)
-    engine = Engine(
-        plan,
-        session_rules(settings),
-        bench,
-        source,
-        sink,
-        journal,
-        save_every=save_every,
-        on_progress=on_done,
+    """Run these lanes in this process, each from its state in the journal on."""
+    states = {number: journal.state(number) for number in numbers}
+    for number, state in states.items():
+        journal.drop_rows_but(number, state.sealed.files if state else ())
+    work = do_lanes(
+        settings, options, plan, bench, journal, states, on_done, save_every, folder=journal.folder
     )
-    try:
-        return await engine.run(numbers, states)
-    finally:
-        await sink.close()
+    return asyncio.run(work)
+
+
+def join_files(
+    options: ReplayOptions, plan: Plan, results: dict[int, LaneResult], folder: Path
+) -> int | None:
+    """The one file of all rows, by partition, each in order of closing; returns how many."""
+    out = out_file(options.out)
+    if out is None:
+        return None
+    from streamer.replay.rows import join_rows
+
+    return join_rows(
+        (folder / name for lane in plan.lanes for name in results[lane.number].sealed.files), out
+    )
 
 
 def _planned(
     settings: Settings, options: ReplayOptions, rules: SessionRules, bench: Bench, journal: Journal
 ) -> Plan:
     """The plan that was begun in the journal, or a new one, begun there now."""
+    draft = drafted(settings, options, rules, bench)
     begun = journal.begun()
-    is_topic = options.source == FROM_TOPIC
-    file = None if is_topic else FileSource(Path(options.source), settings)
-    has_arrivals = file is None or file.is_dump
-    log_append = settings.clicks.arrival == "log_append_time"
-    plan = Plan(
-        version=PLAN_VERSION,
-        source=f"topic:{settings.topics.clicks}" if file is None else f"file:{file.digest()}",
-        topic=settings.topics.clicks if has_arrivals else "file",
-        out=options.out or "",
-        from_ms=options.stretch.from_ms,
-        to_ms=options.stretch.to_ms,
-        rules_version=rules.version,
-        model_versions=tuple(bench.model_versions),
-        idle_closing=log_append and has_arrivals,
-        early_every_ms=settings.emit.early_every_ms if has_arrivals else 0,
-        lanes=(),
-    )
     if begun is not None:
-        plan.require_same(begun, journal.folder)
+        draft.require_same(begun, f"{journal.folder} holds a replay", "delete the folder")
         return begun
-    erased: dict[str, int] = {}
-    if file is not None:
-        lanes = file.lanes()
-    else:
-        lanes, erased = asyncio.run(_looked_up(settings, options, rules))
-    name = out_topic(options.out)
-    if name is not None:
-        lanes = asyncio.run(_with_out_starts(settings, name, lanes))
-    plan = msgspec.structs.replace(plan, lanes=tuple(lanes), erased=erased)
+    plan = asyncio.run(looked_up(settings, options, rules, draft))
     journal.begin(plan)
     return plan
-
-
-async def _looked_up(
-    settings: Settings, options: ReplayOptions, rules: SessionRules
-) -> tuple[list[Lane], dict[str, int]]:
-    from streamer.replay.topic_source import erased_visitors, topic_lanes
-
-    return await topic_lanes(settings, options.stretch, rules), await erased_visitors(settings)
-
-
-async def _with_out_starts(settings: Settings, name: str, lanes: list[Lane]) -> list[Lane]:
-    from streamer.replay.topic_sink import prepare_topic
-
-    starts = await prepare_topic(settings, name, lanes)
-    return [msgspec.structs.replace(lane, out_start=starts[lane.number]) for lane in lanes]
 
 
 def _run_all(
@@ -163,51 +122,5 @@ def _run_all(
     if options.processes > 1 and len(numbers) > 1:
         run_lanes(settings, options, journal.folder, plan, save_every, count)
         # Every lane is done now: this reads the results back, and writes nothing.
-        options = replaced(options, out=None)
-        return asyncio.run(
-            run_here(settings, options, plan, bench, journal, numbers, lambda _: None, save_every)
-        )
-    return asyncio.run(run_here(settings, options, plan, bench, journal, numbers, count, save_every))
-
-
-def _sink(
-    settings: Settings,
-    out: str | None,
-    bench: Bench,
-    journal: Journal,
-    lanes: dict[int, Lane],
-    sealed: dict[int, int],
-) -> Sink:
-    topic = out_topic(out)
-    if topic is not None:
-        from streamer.replay.topic_sink import TopicSink
-
-        return TopicSink(settings, topic, lanes, sealed)
-    if out == STDOUT:
-        return StdoutSink()
-    return NoSink() if out is None else RowsSink(journal, bench, sealed)
-
-
-def _source(settings: Settings, options: ReplayOptions, lanes: dict[int, Lane]) -> Source:
-    source: Source
-    if options.source == FROM_TOPIC:
-        from streamer.replay.topic_source import TopicSource
-
-        source = TopicSource(settings, lanes)
-    else:
-        source = FileSource(Path(options.source), settings)
-    if not options.speed:
-        return source
-    return PacedSource(source, options.speed, options.stretch.from_ms, time.monotonic, asyncio.sleep)
-
-
-def _join(options: ReplayOptions, plan: Plan, results: dict[int, LaneResult], journal: Journal) -> int | None:
-    """The one file of all rows, by partition, each in order of closing; returns how many."""
-    out = out_file(options.out)
-    if out is None:
-        return None
-    from streamer.replay.rows import join_rows
-
-    return join_rows(
-        (path for lane in plan.lanes for path in journal.rows(lane.number, results[lane.number].sealed)), out
-    )
+        return run_here(settings, options, plan, bench, journal, numbers, lambda _: None, save_every)
+    return run_here(settings, options, plan, bench, journal, numbers, count, save_every)

@@ -7,14 +7,14 @@ ends up there once.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import orjson
 
 from schemas import codec
-from streamer.replay.journal import Journal
+from streamer.replay.journal import Sealed
 from streamer.replay.scoring import Bench, ScoredSession
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ class Sink(Protocol):
     async def write(self, number: int, scored: Sequence[ScoredSession]) -> None:
         """Take sessions of a partition, in its order."""
 
-    async def seal(self, number: int) -> int:
-        """Make durable what was written of a partition; returns how much that is, in the sink's own unit."""
+    async def seal(self, number: int) -> Sealed:
+        """Make durable what was written of a partition; returns all of it that is."""
 
     async def close(self) -> None: ...
 
@@ -42,8 +42,8 @@ class NoSink:
     async def write(self, number: int, scored: Sequence[ScoredSession]) -> None:
         pass
 
-    async def seal(self, number: int) -> int:  # noqa: ARG002
-        return 0
+    async def seal(self, number: int) -> Sealed:  # noqa: ARG002
+        return Sealed()
 
     async def close(self) -> None:
         pass
@@ -65,16 +65,16 @@ class StdoutSink(NoSink):
 
 
 class RowsSink:
-    """Row files in the journal, to be joined when everything is done."""
+    """Row files in a folder, to be joined when everything is done."""
 
-    def __init__(self, journal: Journal, bench: Bench, sealed: dict[int, int]) -> None:
-        """`sealed`: row files by partition that count already; others are deleted."""
-        self._journal = journal
+    def __init__(self, folder: Path, bench: Bench, sealed: Mapping[int, Sealed], mark: str = "") -> None:
+        """`sealed`: by partition, what counts already. `mark`: goes into the names of files, so that nobody
+        else can have written them."""
+        self._folder = folder
         self._bench = bench
-        self._files = dict(sealed)
+        self._mark = mark
+        self._files = {number: list(each.files) for number, each in sealed.items()}
         self._waiting: dict[int, list[pyarrow.Table]] = {number: [] for number in sealed}
-        for number, count in sealed.items():
-            journal.drop_rows_from(number, count)
 
     async def write(self, number: int, scored: Sequence[ScoredSession]) -> None:
         from streamer.replay.rows import table_of
@@ -84,9 +84,9 @@ class RowsSink:
         if sum(table.num_rows for table in waiting) >= SEGMENT_SESSIONS:
             self._write_file(number)
 
-    async def seal(self, number: int) -> int:
+    async def seal(self, number: int) -> Sealed:
         self._write_file(number)
-        return self._files[number]
+        return Sealed(files=tuple(self._files[number]))
 
     async def close(self) -> None:
         pass
@@ -98,9 +98,9 @@ class RowsSink:
 
         waiting = self._waiting[number]
         if waiting:
-            path = self._journal.rows_path(number, self._files[number])
-            write_rows(path, pa.concat_tables(waiting))
-            self._files[number] += 1
+            name = f"lane-{number}-{self._mark}{len(self._files[number])}.parquet"
+            write_rows(self._folder / name, pa.concat_tables(waiting))
+            self._files[number].append(name)
             waiting.clear()
 
 

@@ -8,7 +8,7 @@ makes the same records in the same order.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.client import client_arguments
 from streamer.kafka.topics import Topic, create_topics, find_topic
+from streamer.replay.journal import Sealed
 from streamer.replay.plan import Lane
 from streamer.replay.scoring import ScoredSession
 from streamer.replay.sinks import messages_of, settings_topics
@@ -49,12 +50,14 @@ async def prepare_topic(settings: Settings, name: str, lanes: Sequence[Lane]) ->
 
 
 class TopicSink:
-    def __init__(self, settings: Settings, name: str, lanes: dict[int, Lane], sealed: dict[int, int]) -> None:
-        """`sealed`: records by partition that are known to be there."""
+    def __init__(
+        self, settings: Settings, name: str, lanes: Mapping[int, Lane], sealed: Mapping[int, Sealed]
+    ) -> None:
+        """`sealed`: by partition, what is known to be there."""
         self._settings = settings
         self._name = name
         self._lanes = lanes
-        self._sealed = dict(sealed)
+        self._sealed = {number: each.records for number, each in sealed.items()}
         self._repeated: dict[int, int] = {}
         self._waiting: dict[int, list[tuple[bytes, bytes]]] = {number: [] for number in sealed}
         self._producers: dict[int, AIOKafkaProducer] = {}
@@ -65,7 +68,7 @@ class TopicSink:
         for each in scored:
             self._waiting[number] += messages_of(each)
 
-    async def seal(self, number: int) -> int:
+    async def seal(self, number: int) -> Sealed:
         waiting = self._waiting[number]
         if waiting:
             repeated = min(self._repeated[number], len(waiting))
@@ -73,7 +76,7 @@ class TopicSink:
             await self._transact(number, waiting[repeated:])
             self._sealed[number] += len(waiting)
             waiting.clear()
-        return self._sealed[number]
+        return Sealed(self._sealed[number])
 
     async def close(self) -> None:
         await asyncio.gather(*(producer.stop() for producer in self._producers.values()))
@@ -87,11 +90,8 @@ class TopicSink:
             max_batch_size=_BATCH_BYTES,
             max_request_size=8 * _BATCH_BYTES,
         )
-        await producer.start()
+        await producer.start()  # it asks for a producer id, and that fences
         self._producers[number] = producer
-        # The client asks for its producer id, which is what fences, only when a transaction begins.
-        await producer.begin_transaction()
-        await producer.abort_transaction()
         there = await self._count(number)
         self._repeated[number] = there - self._sealed[number]
         if self._repeated[number] < 0:

@@ -1,4 +1,4 @@
-"""A static member keeps its member id until the group says that it has expired: only so is it told of a twin."""
+"""A static member keeps its id until the group says that it has expired: only so is it told of a twin."""
 
 from __future__ import annotations
 
