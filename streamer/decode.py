@@ -80,7 +80,7 @@ class _Object(msgspec.Struct, gc=False):
 
 
 class _Wire(msgspec.Struct, gc=False):
-    """The fields of click.avsc, in the types that JSON may give them."""
+    """The fields of click.avsc in its order, in the types that JSON may give them."""
 
     visitor_id: str
     timestamp: int | float | dt.datetime
@@ -207,15 +207,15 @@ class ClickDecoder:
         if value[0] not in self._avro_starts:
             raise Rejected("decode", "unsupported_magic_byte" if value[0] == 1 else "unknown_format")
         try:
-            name, record = codec.decode(value)
+            name, values = codec.decode_values(value)
         except codec.CodecError as error:
             raise Rejected("decode", error.reason) from None
         if name != "click":
             raise Rejected("decode", "unexpected_schema")
-        price = record["price"]
-        if price is not None and not isfinite(price):
-            record["price"] = None
-        return _Wire(**record)
+        wire = _Wire(*values)
+        if wire.price is not None and not isfinite(wire.price):
+            wire.price = None
+        return wire
 
     def _with_new_text(self, wire: _Wire, timestamp: int, event_id: str, path: str | None) -> Click:
         label_of = self._labels.of

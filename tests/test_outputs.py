@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models.scorer import Scored, ScoredIntent
 from schemas import codec
@@ -35,6 +37,68 @@ SCORED = Scored(
     abstained=False,
     abstain_reason=None,
 )
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+LONGS = st.integers(-(2**63), 2**63 - 1)
+INTS = st.integers(0, 2**31 - 1)
+FLOATS = st.floats(width=32, allow_nan=False)
+SESSIONS = st.builds(
+    Session,
+    session_id=TEXTS,
+    visitor_id=TEXTS,
+    user_id=st.none() | TEXTS,
+    started_at=LONGS,
+    ended_at=LONGS,
+    closed_at=LONGS,
+    event_count=INTS,
+    close_reason=st.sampled_from(["gap", "idle", "open"]),
+    is_bot=st.booleans(),
+    clicks=st.just([]),
+    is_final=st.booleans(),
+    revision=INTS,
+    supersedes=st.none() | TEXTS,
+)
+INTENTS = st.builds(
+    ScoredIntent,
+    TEXTS,
+    TEXTS,
+    TEXTS,
+    FLOATS,
+    parent_probability=st.none() | FLOATS,
+    presence=st.none() | FLOATS,
+)
+SCORES = st.builds(
+    Scored,
+    embedding=st.lists(FLOATS, max_size=70).map(lambda numbers: np.array(numbers, np.float32)),
+    intents=st.lists(INTENTS, max_size=6),
+    top_intent=st.none() | TEXTS,
+    abstained=st.booleans(),
+    abstain_reason=st.none() | st.sampled_from(["ambiguous", "novel"]),
+)
+
+
+@given(SESSIONS, SCORES)
+def test_each_message_is_that_of_the_codec_of_whole_records(session: Session, scored: Scored) -> None:
+    whole = {
+        **msgspec.structs.asdict(session),
+        **msgspec.structs.asdict(scored),
+        "rules_version": "rules",
+        "model_version": "m@1",
+        "embedding": scored.embedding.tolist(),
+        "embedding_space": "space",
+        "taxonomy_version": "7",
+        "intents": [msgspec.structs.asdict(intent) for intent in scored.intents],
+    }
+    records = RecordWriter(BUNDLE, "rules").write(session, scored)
+    assert records.key == session.visitor_id.encode()
+    assert records.embedding == codec.encode("session_embedding", of("session_embedding", whole))
+    assert records.intent == codec.encode("session_intent", of("session_intent", whole))
+    assert records.visitor == codec.encode("visitor_intent", of("visitor_intent", whole))
+
+
+def of(name: codec.SchemaName, whole: dict[str, Any]) -> dict[str, Any]:
+    return {field["name"]: whole[field["name"]] for field in codec.schema(name)["fields"]}
 
 
 def test_each_message_decodes_to_what_the_session_and_the_model_said() -> None:
