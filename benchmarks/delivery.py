@@ -28,7 +28,7 @@ async def bare(bootstrap: str, topic: str) -> None:
         bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
     )
     await consumer.start()
-    ends = await _assign(consumer, topic)
+    ends = await assign(consumer, topic)
     count = 0
     while count < sum(ends.values()):
         for records in (await consumer.getmany(timeout_ms=500, max_records=2000)).values():
@@ -42,7 +42,7 @@ async def delivery(bootstrap: str, topic: str) -> None:
     """The worker's transport and agent, with a table that only parses."""
     reader = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
     await reader.start()
-    ends = await _assign(reader, topic)
+    ends = await assign(reader, topic)
     await reader.stop()
     table = _ParsingTable(topic, sum(ends.values()))
     settings = load_settings(
@@ -97,7 +97,8 @@ class _ParsingTable(Service):
         raise error
 
 
-async def _assign(consumer: AIOKafkaConsumer, topic: str) -> dict[TopicPartition, int]:
+async def assign(consumer: AIOKafkaConsumer, topic: str) -> dict[TopicPartition, int]:
+    """Give a consumer the whole topic from its first record on; returns where each partition ends."""
     partitions = [TopicPartition(topic, number) for number in range(4)]
     consumer.assign(partitions)
     for partition in partitions:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -76,3 +77,41 @@ def table(compared: Mapping[str, Comparison]) -> str:
         numbers = f"{of.rate_ratio:6.2f} {of.cpu_us:9.2f} {of.broker_us:7.2f}"
         lines.append(f"{name:18} {of.cpu_ratio:9.2f} {spread:>15} {numbers}")
     return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Of a figure over the rounds."""
+
+    median: float
+    lowest: float
+    highest: float
+
+    def __str__(self) -> str:
+        return f"{short(self.median)} [{short(self.lowest)}, {short(self.highest)}]"
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """Raises ValueError if there are none."""
+    some = list(values)
+    return Spread(median(some), min(some), max(some))
+
+
+def ratios(pairs: Iterable[tuple[float, float]]) -> Spread:
+    """Of program to yardstick; `pairs`: (yardstick, program) of each round."""
+    return spread(program / yardstick for yardstick, program in pairs)
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """The smallest value that at least this share of them doesn't exceed. Raises ValueError if there are none."""
+    ordered = sorted(values)
+    if not ordered:
+        raise ValueError("no values to take a percentile of")
+    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
+
+
+def short(value: float) -> str:
+    """Three digits that count, and no more than are before the point."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -8,12 +8,14 @@ and transactions. Left out, by stand-ins for what `run_worker` is built from:
 - `sessionize`: scoring, with that one record.
 - `with_model`: nothing.
 
-Run as a program: `python -m benchmarks.stages STAGE SETTINGS`, settings as a JSON object of dotted keys.
+Run as a program: `python -m benchmarks.stages STAGE SETTINGS [PROCESSES]`, settings as a JSON object of dotted
+keys.
 """
 
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -147,8 +149,21 @@ def work(stage: str, settings: Settings) -> None:
     spent.show()
 
 
+def _in_processes(count: int) -> None:
+    spent = Spent()
+    command = [sys.executable, "-m", "benchmarks.stages", *sys.argv[1:3]]
+    workers = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(count)]
+    codes = [worker.wait() for worker in workers]
+    if any(codes):
+        sys.exit(1)
+    spent.show()
+
+
 def main() -> None:
-    """Parse the arguments, work."""
+    """Parse the arguments, work; in as many processes as asked for, start-up included then."""
+    if len(sys.argv) > 3:
+        _in_processes(int(sys.argv[3]))
+        return
     settings = load_settings(overrides=orjson.loads(sys.argv[2]), environ={})
     configure_logging(settings.log)
     work(sys.argv[1], settings)

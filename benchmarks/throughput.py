@@ -16,13 +16,15 @@ from pathlib import Path
 
 import orjson
 
-from benchmarks.backlog import PARTITIONS, Backlog
+from benchmarks.backlog import Backlog
 from benchmarks.clicks import SENTINELS
+from benchmarks.installation import PARTITIONS
 from benchmarks.pairs import Comparison, Run, compare
 from benchmarks.stages import STAGES
 from streamer.kafka.embedded import EmbeddedKafka
 
-LOOP, BARE, DELIVERY = "loop", "bare", "delivery"
+LOOP, BARE, DELIVERY, PLAIN_FAUST = "loop", "bare", "delivery", "plain_faust"
+UNDRAINED = (LOOP, PLAIN_FAUST)
 YARDSTICKS = {**dict.fromkeys(STAGES, LOOP), DELIVERY: BARE}
 """`loop` sessionizes by hand; `bare` only reads and parses, by aiokafka; `delivery` does so through Faust."""
 
@@ -54,28 +56,36 @@ class Bench:
 
     def __init__(self, backlog: Backlog) -> None:
         self.backlog = backlog
+        self.last_published: list[int] = []
+        """When the last run's sessions were appended to its output (ms UTC), rising."""
         self._numbers = itertools.count()
 
-    def run(self, program: str, topic: str) -> Run:
-        """One run over the backlog's full or empty topic, in a process of its own."""
+    def run(self, program: str, topic: str, processes: int | None = None) -> Run:
+        """One run over the backlog's full or empty topic, in a process of its own.
+
+        In several if so many are asked for, start-up included, of one too.
+        """
         backlog = self.backlog
         overrides = backlog.worker(topic, f"{program}-{next(self._numbers)}")
         command = _command(program, backlog.bootstrap, overrides)
+        if processes is not None:
+            command.append(str(processes))
         before_s = backlog.broker_cpu_s()
         printed = subprocess.run([sys.executable, "-m", *command], stdout=subprocess.PIPE, check=True).stdout
         broker_s = backlog.broker_cpu_s() - before_s
         if topic == backlog.full and program not in (BARE, DELIVERY):
-            self.check(program, str(overrides["topics.intents"]))
+            self.last_published = self.check(program, str(overrides["topics.intents"]))
         spent = orjson.loads(printed.splitlines()[-1])
         return Run(spent["cpu_s"], spent["wall_s"], broker_s, backlog.clicks)
 
-    def check(self, program: str, topic: str) -> None:
+    def check(self, program: str, topic: str) -> list[int]:
         """Every session once. The worker, which drains, closes the last sentinel of each partition too."""
-        closed = SENTINELS - (program == LOOP)
+        closed = SENTINELS - (program in UNDRAINED)
         expected = self.backlog.sessions + closed * PARTITIONS
         found = self.backlog.published(topic)
-        if found != expected:
-            raise WrongSessions(f"{program} gave {found} sessions of {expected}")
+        if len(found) != expected:
+            raise WrongSessions(f"{program} gave {len(found)} sessions of {expected}")
+        return found
 
 
 def _command(program: str, bootstrap: str, overrides: dict[str, object]) -> list[str]:
@@ -83,6 +93,8 @@ def _command(program: str, bootstrap: str, overrides: dict[str, object]) -> list
     topic, output, group = (str(overrides[key]) for key in ("topics.clicks", "topics.intents", "app.id"))
     if program == LOOP:
         return ["benchmarks.yardstick", bootstrap, topic, output, group]
+    if program == PLAIN_FAUST:
+        return ["benchmarks.plain_faust", bootstrap, topic, output, group]
     if program in (BARE, DELIVERY):
         return ["benchmarks.delivery", program, bootstrap, topic]
     return ["benchmarks.stages", program, orjson.dumps(overrides).decode()]

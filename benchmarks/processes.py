@@ -1,0 +1,87 @@
+"""How the rate grows with worker processes on one machine, the yardstick's beside it.
+
+The rate is that at which the middle 80 % of the sessions were appended to the output, so start-up and the
+uneven end are left out, of the yardstick alike. The broker waits three seconds for members before it hands out
+partitions (its own default), so both processes begin at once. Broker and workers share the machine's cores:
+where two processes and the broker want more than there are, no program can get twice the rate. `bound` is
+what the CPU that was spent leaves possible.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.backlog import Backlog
+from benchmarks.pairs import Run, Spread, ratios, spread
+from benchmarks.throughput import LOOP, Bench
+from streamer.kafka.embedded import EmbeddedKafka
+
+PROGRAMS = (LOOP, "sessionize", "with_model")
+WAITING = {"group.initial.rebalance.delay.ms": "3000"}
+LEFT_OUT = 0.1
+"""Of the sessions at either end."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Two processes beside one."""
+
+    rate_ratio: Spread
+    cpu_ratio: Spread
+    """CPU a click."""
+    bound: Spread
+    """The highest rate ratio that the cores allow a program of one thread: none idle, nothing but this."""
+    sessions_per_s: Spread
+    """With two processes."""
+
+
+def measure(clicks: int, rounds: int) -> dict[str, Scaling]:
+    """One and two processes in turn."""
+    with tempfile.TemporaryDirectory() as folder, EmbeddedKafka(Path(folder), properties=WAITING) as kafka:
+        bench = Bench(Backlog(kafka, clicks))
+        start_up = {
+            (name, count): bench.run(name, bench.backlog.empty, count)
+            for name, count in itertools.product(PROGRAMS, (1, 2))
+        }
+        taken: dict[str, list[tuple[Taken, Taken]]] = {name: [] for name in PROGRAMS}
+        for number, name in itertools.product(range(rounds), PROGRAMS):
+            one, two = (_taken(bench, name, count, start_up[name, count]) for count in (1, 2))
+            taken[name].append((one, two))
+            print(f"round {number + 1} of {rounds}: {name} {two.rate / one.rate:.2f} times", file=sys.stderr)
+    return {name: scaling(pairs, os.cpu_count() or 1) for name, pairs in taken.items()}
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One run."""
+
+    rate: float
+    """Sessions a second."""
+    run: Run
+
+
+def _taken(bench: Bench, name: str, count: int, start_up: Run) -> Taken:
+    run = bench.run(name, bench.backlog.full, count).less(start_up)
+    return Taken(middle_rate(bench.last_published), run)
+
+
+def middle_rate(appended: Sequence[int]) -> float:
+    """Records a second between the first and the last tenth; `appended`: ms, rising."""
+    first, last = int(len(appended) * LEFT_OUT), int(len(appended) * (1 - LEFT_OUT)) - 1
+    return (last - first) / max(appended[last] - appended[first], 1) * 1000
+
+
+def scaling(pairs: Sequence[tuple[Taken, Taken]], cores: int) -> Scaling:
+    """`pairs`: with one process and with two, of each round."""
+    return Scaling(
+        rate_ratio=ratios((one.rate, two.rate) for one, two in pairs),
+        cpu_ratio=ratios((one.run.cpu_us, two.run.cpu_us) for one, two in pairs),
+        bound=spread(cores * one.run.cpu_s / (two.run.cpu_s + two.run.broker_cpu_s) for one, two in pairs),
+        sessions_per_s=spread(two.rate for _, two in pairs),
+    )
