@@ -4,7 +4,7 @@
 #   make lint    formatting, types and the direction of imports
 #   make chaos   the fault suite in full doses: half an hour; ARGS='kill zombie --seed 1' plays some of it
 #   make mutants breaks each mechanism on purpose and shows that a test goes red: half an hour
-#   make bench   the benchmarks: a quarter of an hour; make bench-quick: throughput alone, three minutes
+#   make bench   the benchmarks: a quarter of an hour; make bench-quick: throughput alone, under three minutes
 #   make fuzz    damaged inputs for every parser: make fuzz CASES=1000000
 #   make consumers   libraries of the example consumers, so that the tests run those whose runtime is there
 # Another Python: make demo PYTHON=python3.12     Arguments: make demo ARGS=--headless

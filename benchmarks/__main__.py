@@ -3,58 +3,95 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import time
 from collections.abc import Callable
-from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import orjson
 
-from benchmarks import scoring, start_up, throughput
-from benchmarks.pairs import table
+from benchmarks import (
+    core_state,
+    formats,
+    latency,
+    live_state,
+    partitions,
+    plain,
+    processes,
+    replaying,
+    scoring,
+    start_up,
+    throughput,
+)
 from benchmarks.stages import STAGES
+from benchmarks.tables import lines
 from benchmarks.throughput import YARDSTICKS
+
+MILLION = 1_000_000
+PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
+    "throughput": lambda given: throughput.measure(
+        given.clicks or 300_000, given.rounds, given.program or (STAGES if given.quick else YARDSTICKS)
+    ),
+    "plain_faust": lambda given: plain.measure(20_000, given.clicks or 300_000, given.rounds),
+    "processes": lambda given: processes.measure(given.clicks or 300_000, given.rounds - 1 or 1),
+    "formats": lambda given: formats.measure(given.clicks or 100_000, given.rounds),
+    "latency": lambda given: latency.measure(12, given.rounds - 1 or 1),
+    "scoring": lambda _: scoring.measure(sessions=20_000, repeats=500),
+    "start_up": lambda given: start_up.measure(given.rounds),
+    "replay": lambda given: replaying.measure(given.clicks or 100_000, given.rounds),
+    "partitions": lambda _: partitions.measure(8),
+    "core_state": lambda given: core_state.measure(given.sessions, 5),
+    "live_state": lambda given: live_state.measure(given.sessions, 10),
+}
 
 
 def main() -> None:
-    """Parse the options, measure, print."""
+    """Parse the options, measure, print, keep."""
     options = _options()
-    parts: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
-        "throughput": _throughput,
-        "scoring": lambda _: asdict(scoring.measure(sessions=20_000, repeats=500)),
-        "start_up": lambda given: asdict(start_up.measure(given.rounds)),
-    }
-    chosen = options.only or (["throughput"] if options.quick else list(parts))
-    found = {part: parts[part](options) for part in chosen}
-    for part, figures in found.items():
-        if part != "throughput":
-            print(f"\n{part}", *(f"  {name:20} {value}" for name, value in figures.items()), sep="\n")
+    chosen = options.only or (["throughput"] if options.quick else list(PARTS))
+    found: dict[str, Any] = {}
+    for part in chosen:
+        began = time.monotonic()
+        found[part] = PARTS[part](options)
+        print(f"{part}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+        print(f"\n{part}", *(f"  {line}" for line in lines(found[part])), sep="\n", flush=True)
+    if options.out:
+        before = orjson.loads(options.out.read_bytes()) if options.out.exists() else {}
+        options.out.write_bytes(_json({**before, **rounded(found)}, orjson.OPT_INDENT_2) + b"\n")
     ratios = {
-        f"{name}_cpu_vs_{YARDSTICKS[name]}": of["cpu_ratio"]
+        f"{name}_cpu_vs_{YARDSTICKS[name]}": round(of.cpu_ratio, 3)
         for name, of in found.get("throughput", {}).items()
     }
-    print(orjson.dumps({**ratios, **found}).decode())
+    print(_json({**ratios, **rounded(found)}).decode())
+
+
+def rounded(found: Any) -> Any:
+    """Plain data, floats with three digits after the point."""
+    plainly = orjson.loads(_json(found))
+    if isinstance(plainly, dict):
+        return {name: rounded(value) for name, value in plainly.items()}
+    return round(plainly, 3) if isinstance(plainly, float) else plainly
+
+
+def _json(found: Any, option: int = 0) -> bytes:
+    return orjson.dumps(found, option=option | orjson.OPT_NON_STR_KEYS)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="throughput of the worker only, fewer clicks")
-    parser.add_argument("--only", choices=["throughput", "scoring", "start_up"], action="append")
-    parser.add_argument("--clicks", type=int, help="default 1,000,000; quick: 300,000")
+    parser.add_argument("--quick", action="store_true", help="throughput of the worker's stages only")
+    parser.add_argument("--only", choices=PARTS, action="append", help="may be repeated")
+    parser.add_argument("--clicks", type=int, help="default 100,000 to 300,000")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sessions", type=int, default=MILLION, help="open at once (core_state, live_state)")
     parser.add_argument(
         "--program", choices=YARDSTICKS, action="append", help="throughput of this; may be repeated"
     )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE.json", help="keep the figures; other parts in it stay"
+    )
     return parser.parse_args()
-
-
-def _throughput(options: argparse.Namespace) -> dict[str, Any]:
-    clicks = options.clicks or (300_000 if options.quick else 1_000_000)
-    programs = options.program or (STAGES if options.quick else YARDSTICKS)
-    compared = throughput.measure(clicks, options.rounds, programs)
-    print(table(compared))
-    return {
-        name: {key: round(value, 3) for key, value in asdict(of).items()} for name, of in compared.items()
-    }
 
 
 if __name__ == "__main__":

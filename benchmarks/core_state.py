@@ -1,8 +1,8 @@
-"""A million open sessions in the core alone: memory, and whether a click costs more than with ten thousand.
+"""A million open sessions in the core alone: memory, and the cost of a click beside that with ten thousand.
 
-Decoder, partition and sessionizer, without broker, changelog and model. Both states are in one process; blocks
-of clicks go to the large and to the small one in turn, each click joining, opening and closing sessions as on
-a steady day. Memory is taken before there is a small one.
+Decoder, partition and sessionizer, without broker, changelog and model. Both states are in one process;
+blocks of clicks go to the large and to the small one in turn, each click joining, opening and closing
+sessions as on a steady day. Memory is taken before there is a small one.
 
 Run as a program: `python -m benchmarks.core_state OPEN FEW ROUNDS`; prints one JSON object.
 """

@@ -1,10 +1,10 @@
 """From the append of the record that closes a session to its intent being readable with read_committed.
 
 A day's clicks of 5,000 visitors are appended at 2,000/s, so that 250 sessions a second close while as many
-open. The first time is the broker's own (LogAppendTime, which the intent carries as `closed_at`), the second is
-when a consumer in this process got the record; both clocks are this machine's. For the yardstick the first is
-found afterwards by running its logic over the topic. It polls every 20 ms here, instead of waiting for ten
-thousand clicks or 200 ms. It has no commits, so nothing to wait for.
+open. The first time is the broker's own (LogAppendTime, which the intent carries as `closed_at`), the second
+is when a consumer in this process got the record; both clocks are this machine's. For the yardstick the
+first is found afterwards by running its logic over the topic. It polls every 20 ms here, instead of waiting
+for ten thousand clicks or 200 ms. It has no commits, so nothing to wait for.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ async def _round(bootstrap: str, app_id: str, program: str, seconds: float) -> l
     # The loader has an event loop of its own, in a thread: create_topics wants one.
     overrides = await asyncio.to_thread(installed, bootstrap, app_id, topic, **interval)
     out = str(overrides["topics.intents"])
-    with _program(program, bootstrap, overrides, count):
+    with _program(program, bootstrap, overrides):
         async with _readable(bootstrap, out) as found:
             began = time.time()
             await append_steadily(bootstrap, topic, islice(clicks(count, VISITORS), count), PER_S)
@@ -98,9 +98,7 @@ async def _round(bootstrap: str, app_id: str, program: str, seconds: float) -> l
         own = {name: closings[name] for name in ((each["visitor_id"], each["start"]) for each in records)}
     _check(program, len(records), own, closings)
     return [
-        at - closed_at
-        for (at, _), closed_at in zip(found, own.values(), strict=True)
-        if closed_at >= since
+        at - closed_at for (at, _), closed_at in zip(found, own.values(), strict=True) if closed_at >= since
     ]
 
 
@@ -117,15 +115,13 @@ def _check(
     missing = len(closings.keys() - own.keys())
     if len(own) != count or own.keys() - closings.keys() or wrong + missing > 3 + len(closings) // 500:
         raise WrongSessionsError(
-            f"{program} gave {count} records of {len(own)} sessions, {missing} of {len(closings)} are missing, "
-            f"{wrong} closed at another moment"
+            f"{program} gave {count} records of {len(own)} sessions; of {len(closings)} expected {missing} "
+            f"are missing, {wrong} closed at another moment"
         )
 
 
 @contextmanager
-def _program(
-    program: str, bootstrap: str, overrides: Mapping[str, object], count: int
-) -> Iterator[None]:
+def _program(program: str, bootstrap: str, overrides: Mapping[str, object]) -> Iterator[None]:
     """Running and ready."""
     if program != LOOP:
         with live(overrides) as worker:

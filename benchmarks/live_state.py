@@ -1,8 +1,8 @@
-"""A million open sessions in a real worker: its memory, its longest stalls, and taking them over after a kill.
+"""A million open sessions in a real worker: memory, longest stalls, and taking them over after a kill.
 
 The worker reads the clicks while they are appended, then goes on at a steady rate with all sessions open, is
-killed (SIGKILL), and a second one with the same name takes its partitions over. It has to come to exactly
-as many open sessions. A bare reader of the same changelog, in between, says what reading alone takes.
+killed (SIGKILL), and a second one with the same name takes its partitions over. It has to come to exactly as
+many open sessions. A bare reader of the same changelog, in between, says what reading alone takes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from benchmarks.installation import PARTITIONS, installed
-from benchmarks.live_worker import LiveWorker, live
+from benchmarks.live_worker import LiveWorker, is_idle, live
 from benchmarks.open_sessions import Crowd
 from benchmarks.pacing import append_steadily
 from streamer.kafka.embedded import EmbeddedKafka
@@ -76,7 +76,9 @@ def measure(open_sessions: int, steady_s: float) -> LiveState:
         with live(overrides) as second:
             opened_at, told = second.event("shards_open", 120)
             if told["open_sessions"] != count:
-                raise WrongStateError(f"took over {told['open_sessions']} open sessions, expected {count:.0f}")
+                raise WrongStateError(
+                    f"took over {told['open_sessions']} open sessions, expected {count:.0f}"
+                )
             take_over_s = second.metric("streamer_recovery_seconds_sum")
             second.wait(lambda: bool(second.beats_since(opened_at)), 10, "beat")
             recovered_mb = second.beats[-1]["rss_mb"]
@@ -113,13 +115,6 @@ def _fill(bootstrap: str, worker: LiveWorker, open_sessions: int, count: int) ->
         since = time.time()
     worker.wait(lambda: is_idle(worker), 300, "catch up")
     return worker.beats_since(since)
-
-
-def is_idle(worker: LiveWorker) -> bool:
-    """Whether it has read everything, and that is committed."""
-    before = worker.metric("streamer_source_position")
-    time.sleep(1)
-    return worker.metric("streamer_consumer_lag") == 0 and worker.metric("streamer_source_position") == before
 
 
 def _steady(bootstrap: str, worker: LiveWorker, crowd: Crowd, seconds: float) -> list[dict[str, float]]:

@@ -61,9 +61,7 @@ class LiveWorker:
         self.wait(lambda: name in self._events, timeout_s, f"log {name}")
         return self._events[name]
 
-    def wait(
-        self, condition: Callable[[], bool], timeout_s: float, what: str, every_s: float = 0.02
-    ) -> None:
+    def wait(self, condition: Callable[[], bool], timeout_s: float, what: str, every_s: float = 0.02) -> None:
         """Until it holds. Raises WorkerEndedError."""
         deadline = time.monotonic() + timeout_s
         while not condition():
@@ -99,6 +97,13 @@ class LiveWorker:
         self.process.wait(60)
         for reader in self._readers:
             reader.join()
+
+
+def is_idle(worker: LiveWorker) -> bool:
+    """Whether it has read everything, and that is committed."""
+    before = worker.metric("streamer_source_position")
+    time.sleep(1)
+    return worker.metric("streamer_consumer_lag") == 0 and worker.metric("streamer_source_position") == before
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """Clicks that keep a given number of sessions open: eight each, half a minute apart, then nothing.
 
-Visitor i comes at i · d, where d is such that as many visitors as asked for are past their eighth click and not
-yet closed (that is after the gap and the bound on disorder); a tenth more are still clicking. At each moment
-eight visitors click, whose sessions are spread over the last three and a half minutes. There are 50,000
-different URLs, 30 % of the clicks carry a search query of their own.
+Visitor i comes at i · d, where d is such that as many visitors as asked for are past their eighth click and
+not yet closed (that is after the gap and the bound on disorder); a tenth more are still clicking. At each
+moment eight visitors click, whose sessions are spread over the last three and a half minutes. There are
+50,000 different URLs, 30 % of the clicks carry a search query of their own.
 
 Run as a program: `python -m benchmarks.open_sessions BOOTSTRAP TOPIC OPEN FIRST COUNT`, which appends COUNT
 clicks from number FIRST on, as fast as it goes.
@@ -61,10 +61,11 @@ def _json(name: str, visitor: int, nth: int, at: int) -> bytes:
     number = mixed % URLS
     page = PAGES[number & 7]
     asks = f'"{WORDS[mixed % 7]} {WORDS[mixed % 10]} {mixed & 0xFFFFFF:x}"' if mixed % 10 < 3 else "null"
+    ref = f"{mixed & 0xFFFFFF:06x}"
     return (
         f'{{"event_id":"{visitor:08x}-{nth:04x}-4{mixed & 0xFFF:03x}-8000-{mixed & 0xFFFFFFFFFFFF:012x}",'
         f'"visitor_id":"{name}","timestamp":{at},"event_type":"{EVENTS[nth % 5]}","page_type":"{page}",'
-        f'"page_url":"https://shop.example.com/{page}/{number}?utm_source=newsletter&ref={mixed & 0xFFFFFF:06x}",'
+        f'"page_url":"https://shop.example.com/{page}/{number}?utm_source=newsletter&ref={ref}",'
         f'"dwell_ms":{50 + mixed % 90_000},"search_query":{asks}}}'
     ).encode()
 

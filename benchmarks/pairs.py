@@ -103,7 +103,7 @@ def ratios(pairs: Iterable[tuple[float, float]]) -> Spread:
 
 
 def percentile(values: Iterable[float], share: float) -> float:
-    """The smallest value that at least this share of them doesn't exceed. Raises ValueError if there are none."""
+    """The smallest value that at least this share doesn't exceed. Raises ValueError if there are none."""
     ordered = sorted(values)
     if not ordered:
         raise ValueError("no values to take a percentile of")

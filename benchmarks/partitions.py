@@ -1,8 +1,8 @@
-"""What more partitions cost a worker: CPU at a steady 2,000 clicks/s, commits, and the take-over of all of them.
+"""What more partitions cost a worker: CPU at a steady 2,000 clicks/s, commits, and taking all of them over.
 
-Every partition commits by itself, so the cost grows with commits a second: partitions divided by the effective
-interval, which the worker stretches to 8 ms a partition. `ms_per_commit` is that slope, from the fewest to the
-most partitions; `predicted_cpu` holds it against the ones in between.
+Every partition commits by itself, so the cost grows with commits a second: partitions divided by the
+effective interval, which the worker stretches to 8 ms a partition. `ms_per_commit` is that slope, from the
+fewest to the most partitions; `predicted_cpu` holds it against the ones in between.
 """
 
 from __future__ import annotations

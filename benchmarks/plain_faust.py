@@ -25,7 +25,7 @@ from benchmarks.yardstick import Part
 
 
 class Visitors:
-    """A Faust table where the yardstick has a dict; what changed is written by `save`, as a table needs it."""
+    """A Faust table where the yardstick has a dict; `save` writes what changed, as a table needs it."""
 
     def __init__(self, table: Any) -> None:
         self._table = table

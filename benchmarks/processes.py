@@ -1,10 +1,10 @@
 """How the rate grows with worker processes on one machine, the yardstick's beside it.
 
 The rate is that at which the middle 80 % of the sessions were appended to the output, so start-up and the
-uneven end are left out, of the yardstick alike. The broker waits three seconds for members before it hands out
-partitions (its own default), so both processes begin at once. Broker and workers share the machine's cores:
-where two processes and the broker want more than there are, no program can get twice the rate. `bound` is
-what the CPU that was spent leaves possible.
+uneven end are left out, of the yardstick alike. The broker waits three seconds for members before it hands
+out partitions (its own default), so both processes begin at once. Broker and workers share the machine's
+cores: where two processes and the broker want more than there are, no program can get twice the rate.
+`bound` is what the CPU that was spent leaves possible.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Replaying clicks from the topic and from a file, beside the worker that read them live: clicks a CPU second.
+"""Replaying clicks from the topic and from a file, beside the worker that read them live.
 
 All three score every session and make its records; the worker publishes them exactly once, a replay without
 output takes digests of them. What each takes for no clicks is taken off.
@@ -44,10 +44,15 @@ def measure(count: int, rounds: int) -> dict[str, Replayed]:
         bench = Bench(Backlog(kafka, count))
         backlog = bench.backlog
         file, nothing = (_written(folder / f"{of}.jsonl", of) for of in (count, 1))
-        full, empty = (_settings(backlog.worker(topic, f"replay-{topic}")) for topic in (backlog.full, backlog.empty))
+        full, empty = (
+            _settings(backlog.worker(topic, f"replay-{topic}")) for topic in (backlog.full, backlog.empty)
+        )
         topic_sessions = backlog.sessions + SENTINELS * PARTITIONS
         live_idle = bench.run(LIVE, backlog.empty)
-        idle = {"topic": _run(empty, [], backlog.clicks, 0), "file": _run(full, [f"--source={nothing}"], count, 1)}
+        idle = {
+            "topic": _run(empty, [], backlog.clicks, 0),
+            "file": _run(full, [f"--source={nothing}"], count, 1),
+        }
         pairs: dict[str, list[tuple[Run, Run]]] = {"topic": [], "file": []}
         for _ in range(rounds):
             live = bench.run(LIVE, backlog.full).less(live_idle)
@@ -82,12 +87,13 @@ def _run(settings: list[str], options: list[str], count: int, sessions: int) -> 
     """Raises WrongSessions if it doesn't come to so many."""
     command = [*MAIN, *settings, "replay", "--from=earliest", "--json", *options]
     began_s, used_s = time.monotonic(), cpu_s()
-    printed = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True
-    ).stdout
+    printed = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
     run = Run(cpu_s() - used_s, time.monotonic() - began_s, 0.0, count)
     found = orjson.loads(printed)["sessions"]["selected"]
     if found != sessions:
         raise WrongSessions(f"replay {' '.join(options)} gave {found} sessions of {sessions}")
-    print(f"replay {' '.join(options) or 'topic'}: {run.cpu_us:.1f} us a click, start-up included", file=sys.stderr)
+    print(
+        f"replay {' '.join(options) or 'topic'}: {run.cpu_us:.1f} us a click, start-up included",
+        file=sys.stderr,
+    )
     return run

@@ -8,8 +8,8 @@ and transactions. Left out, by stand-ins for what `run_worker` is built from:
 - `sessionize`: scoring, with that one record.
 - `with_model`: nothing.
 
-Run as a program: `python -m benchmarks.stages STAGE SETTINGS [PROCESSES]`, settings as a JSON object of dotted
-keys.
+Run as a program: `python -m benchmarks.stages STAGE SETTINGS [PROCESSES]`, settings as a JSON object of
+dotted keys.
 """
 
 from __future__ import annotations

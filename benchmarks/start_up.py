@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.backlog import Backlog
+from benchmarks.live_worker import is_idle, live
 from benchmarks.spent import cpu_s
 from streamer.kafka.embedded import EmbeddedKafka
 
@@ -29,6 +30,8 @@ class Figures:
     worker_wall_s: float
     """`streamer worker --drain` on an empty topic, from its start to its end."""
     worker_cpu_s: float
+    restart_wall_s: float
+    """A worker that was stopped with a few open sessions: until it has its partitions again."""
 
 
 def measure(rounds: int) -> Figures:
@@ -36,6 +39,7 @@ def measure(rounds: int) -> Figures:
     with tempfile.TemporaryDirectory() as folder, EmbeddedKafka(Path(folder)) as kafka:
         backlog = Backlog(kafka, 1000, visitors=100)
         taken = [_round(backlog, number) for number in range(rounds)]
+        restarts = _restarts(backlog, rounds)
     python, command, worker = zip(*taken, strict=True)
     ratios = [c[0] / p[0] for p, c in zip(python, command, strict=True)]
     return Figures(
@@ -44,6 +48,7 @@ def measure(rounds: int) -> Figures:
         help_vs_python=_median(ratios),
         worker_wall_s=_median(wall for wall, _ in worker),
         worker_cpu_s=_median(cpu for _, cpu in worker),
+        restart_wall_s=_median(restarts),
     )
 
 
@@ -52,6 +57,21 @@ def _round(backlog: Backlog, number: int) -> list[tuple[float, float]]:
     options = [f"--set={key}={value}" for key, value in overrides.items()]
     commands = [sys.executable, "-c", "pass"], [*MAIN, "--help"], [*MAIN, *options, "worker", "--drain"]
     return [_timed(list(command)) for command in commands]
+
+
+def _restarts(backlog: Backlog, rounds: int) -> list[float]:
+    overrides = backlog.worker(backlog.full, "restarted", app__instance_id="one")
+    taken = []
+    for number in range(rounds + 1):
+        with live(overrides) as worker:
+            opened_at, told = worker.event("shards_open")
+            if number:
+                assert told["open_sessions"] > 0
+                taken.append(opened_at - worker.started_at)
+            else:
+                worker.wait(lambda: is_idle(worker), 30, "read the clicks")
+            worker.stop()
+    return taken
 
 
 def _timed(command: list[str]) -> tuple[float, float]:

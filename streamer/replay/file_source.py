@@ -13,6 +13,7 @@ import base64
 import gzip
 import hashlib
 import zlib
+from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
@@ -27,6 +28,8 @@ from streamer.replay.source import LogRecord, Portion
 from streamer.settings import Settings
 
 PORTION = 1000
+_NO_ID = "-"
+"""Stands for the id of a click that has none: that depends on its place, which is not known here."""
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
 
 
@@ -52,6 +55,8 @@ class FileSource:
         self._decoder = ClickDecoder(settings.clicks.format, settings.clicks.max_bytes)
         self.is_dump = self._is_dump()
         self._plain = ClickDecoder("json", settings.clicks.max_bytes)
+        self._ahead: deque[tuple[bytes, Arrived | None]] = deque()
+        """Clicks whose event time was looked at, so that `decode`, asked next, needn't do it again."""
 
     def digest(self) -> str:
         """sha256 of the file's bytes."""
@@ -80,6 +85,10 @@ class FileSource:
     def decode(self, value: bytes | None, arrival: int, fallback_id: str) -> Arrived | None:
         if self.is_dump:
             return self._decoder.decode(value, arrival, fallback_id)
+        if self._ahead:
+            looked_at, arrived = self._ahead.popleft()
+            if looked_at is value and arrived is not None:
+                return arrived
         return self._plain.decode(value, None, fallback_id)
 
     async def portions(self, positions: dict[int, int]) -> AsyncGenerator[Portion]:
@@ -105,9 +114,11 @@ class FileSource:
     def _event_time(self, value: bytes) -> int:
         """0 for what is no click: it moves no clock."""
         try:
-            arrived = self._plain.decode(value, None, "-")
+            arrived = self._plain.decode(value, None, _NO_ID)
         except Rejected:
-            return 0
+            arrived = None
+        has_id = arrived is not None and arrived.click.event_id != _NO_ID
+        self._ahead.append((value, arrived if has_id else None))
         return arrived.click.timestamp if arrived else 0
 
     def _dumped(self) -> Iterator[tuple[int, LogRecord]]:
