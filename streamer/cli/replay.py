@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
@@ -16,6 +16,11 @@ import typer
 from streamer.cli.lazy import new_app
 from streamer.cli.output import say
 from streamer.errors import UsageError
+
+if TYPE_CHECKING:
+    from streamer.replay.options import ReplayOptions
+    from streamer.replay.summary import Summary
+    from streamer.settings import Settings
 
 app = new_app()
 
@@ -57,6 +62,10 @@ def replay(
     processes: Annotated[
         int, typer.Option("--processes", min=1, metavar="N", help="Processes on this machine.")
     ] = 1,
+    group: Annotated[
+        str | None,
+        typer.Option("--group", metavar="NAME", help="Share the work with whoever runs the same command."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print accounts and digests as JSON.")] = False,
 ) -> None:
     """Run a bounded stretch of the log again, without touching what is live.
@@ -65,7 +74,6 @@ def replay(
     goes on where it was.
     """
     from streamer.replay.options import ReplayOptions, bundles_of, stretch_of
-    from streamer.replay.run import replay as run
 
     stretch = stretch_of(start, end, int(time.time() * 1000))
     bundles = bundle or []
@@ -73,18 +81,27 @@ def replay(
         out = _rows_for(report, out, bundles)
     elif outcomes is not None:
         raise UsageError("--outcomes: expected with --report FILE.html")
-    options = ReplayOptions(stretch, source, tuple(bundles), out, speed, processes)
+    options = ReplayOptions(stretch, source, tuple(bundles), out, speed, processes, group)
     settings = ctx.obj.settings()
     options = replace(options, bundles=bundles_of(bundles, settings))
     with progress() as show:
-        summary = run(settings, options, show).as_dict()
-    if report is not None:
+        done = _run(settings, options, show)
+    summary = done.as_dict()
+    if report is not None and done.has_joined:
         _write_report(report, str(out), summary, outcomes)
     told = orjson.dumps(summary).decode() if json else _told(summary)
     if out == "-":
         say(told)  # standard output has the sessions
     else:
         print(told, flush=True)
+
+
+def _run(settings: Settings, options: ReplayOptions, show: Show) -> Summary:
+    if options.group is None:
+        from streamer.replay.run import replay as run
+    else:
+        from streamer.replay.group import replay_in_group as run
+    return run(settings, options, show)
 
 
 def _rows_for(report: Path, out: str | None, bundles: list[Path]) -> str:

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict
+from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,6 +19,9 @@ import numpy.typing as npt
 from schemas import codec
 
 Float32 = npt.NDArray[np.float32]
+
+_AGE_GROUPS = 1024
+"""In a time to live: so many, that one is small enough to be looked through every second."""
 
 
 class RankedIntent(NamedTuple):
@@ -71,8 +74,10 @@ class VisitorTable:
         """Records that are no visitor intents."""
         self._ttl_ms = ttl_ms
         self._on_new_space = on_new_space
-        self._states: OrderedDict[str, VisitorState] = OrderedDict()
-        """In order of arrival."""
+        self._states: dict[str, VisitorState] = {}
+        self._age_group_ms = max(ttl_ms // _AGE_GROUPS, 1)
+        self._by_age: defaultdict[int, set[str]] = defaultdict(set)
+        """Visitors by `closed_at` in units of `_age_group_ms`: partitions aren't read in order of time."""
 
     def __len__(self) -> int:
         return len(self._states)
@@ -87,7 +92,7 @@ class VisitorTable:
     def apply(self, key: bytes | None, value: bytes | None) -> None:
         """Take in a record of the topic."""
         if value is None:
-            self._states.pop((key or b"").decode(errors="replace"), None)
+            self._forget((key or b"").decode(errors="replace"))
             return
         try:
             name, record = codec.decode(value)
@@ -101,16 +106,18 @@ class VisitorTable:
     def expire(self, now_ms: int) -> int:
         """Forget what is older than the time to live; returns how many visitors were.
 
-        Cheap: looks at those only that came first.
+        Cheap: looks at those only that closed about that long ago, or longer.
         """
-        count = 0
-        while self._states:
-            first = next(iter(self._states.values()))
-            if now_ms - first.closed_at <= self._ttl_ms:
-                break
-            self._states.popitem(last=False)
-            count += 1
-        return count
+        last = (now_ms - self._ttl_ms) // self._age_group_ms
+        old = [
+            visitor_id
+            for group in [group for group in self._by_age if group <= last]
+            for visitor_id in self._by_age[group]
+            if self.get(visitor_id, now_ms) is None
+        ]
+        for visitor_id in old:
+            self._forget(visitor_id)
+        return len(old)
 
     def _put(self, state: VisitorState) -> None:
         space = state.embedding_space
@@ -121,8 +128,21 @@ class VisitorTable:
         known = self._states.get(state.visitor_id)
         if known is not None and _age_order(state) < _age_order(known):
             return
+        if known is not None:
+            self._leave_age_group(known)
         self._states[state.visitor_id] = state
-        self._states.move_to_end(state.visitor_id)
+        self._by_age[state.closed_at // self._age_group_ms].add(state.visitor_id)
+
+    def _forget(self, visitor_id: str) -> None:
+        state = self._states.pop(visitor_id, None)
+        if state is not None:
+            self._leave_age_group(state)
+
+    def _leave_age_group(self, state: VisitorState) -> None:
+        group = state.closed_at // self._age_group_ms
+        self._by_age[group].discard(state.visitor_id)
+        if not self._by_age[group]:
+            del self._by_age[group]
 
 
 def _age_order(state: VisitorState) -> tuple[int, int, int]:

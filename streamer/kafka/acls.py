@@ -59,6 +59,11 @@ def _consumer(settings: Settings) -> Iterator[Acl]:
 def _replay(settings: Settings) -> Iterator[Acl]:
     topics = settings.topics
     yield from _topics("Read", topics.clicks, topics.erasures, *settings.outputs, settings.changelog)
+    of_groups = f"{settings.app.id}-replay-"  # topics and groups of `--group`, and producers of outputs
+    for operation in ("Create", "Read", "Write", "Delete"):  # Delete: of records, that were replaced
+        yield Acl("topic", of_groups, operation, "prefixed")
+    yield Acl("group", of_groups, "Read", "prefixed")
+    yield Acl("transactional-id", of_groups, "Write", "prefixed")
 
 
 def _admin(settings: Settings) -> Iterator[Acl]:

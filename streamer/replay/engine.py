@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
@@ -36,7 +37,7 @@ class Keeper(Protocol):
     """Where states are kept."""
 
     async def save(self, number: int, state: LaneState) -> None:
-        """Keep it in the last one's place; the state holds what changes with the next record."""
+        """Keep it in the last one's place. It holds what changes with the partition's next record."""
 
 
 @dataclass
@@ -108,6 +109,7 @@ class Engine:
             async for portion in portions:
                 run = runs[portion.number]
                 await self._take(run, portion)
+                await asyncio.sleep(0)  # a source that has read ahead doesn't wait for anything
                 if portion.is_last:
                     results[portion.number] = self._result(run, await self._save(run, done=True))
         return results

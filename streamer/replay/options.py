@@ -14,6 +14,7 @@ from streamer.replay.stretch import Stretch
 from streamer.settings import Settings
 
 FROM_TOPIC = "topic"
+_GROUP_NAME = re.compile(r"[a-zA-Z0-9._-]{1,100}")
 _TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 
@@ -27,6 +28,8 @@ class ReplayOptions:
     out: str | None
     speed: float
     processes: int
+    group: str | None = None
+    """Whose members share the work, on whatever machines."""
 
     def __post_init__(self) -> None:
         file = out_file(self.out)
@@ -39,6 +42,19 @@ class ReplayOptions:
             raise UsageError("--processes: several can't share standard output; expected --out FILE or topic")
         if self.processes > 1 and self.speed:
             raise UsageError("--processes: expected --speed 0, for at a given pace one process is enough")
+        if self.group is not None:
+            self._check_group(self.group)
+
+    def _check_group(self, group: str) -> None:
+        if _GROUP_NAME.fullmatch(group) is None:
+            raise UsageError(f"--group {group}: expected letters, digits, dots, _ and -, at most 100")
+        if self.source != FROM_TOPIC:
+            raise UsageError("--group: expected --source topic, for members share partitions of the clicks")
+        if self.out == STDOUT or self.speed or self.processes > 1:
+            raise UsageError(
+                "--group: expected --out FILE.parquet or topic:NAME, --speed 0 and --processes 1 (run the "
+                "command once for each process, here or elsewhere)"
+            )
 
     @property
     def journal_folder(self) -> Path | None:
@@ -47,6 +63,12 @@ class ReplayOptions:
         if topic is not None:
             return Path(f"replay-{topic}.part")
         return None if file is None else file.with_name(file.name + ".part")
+
+    @property
+    def group_folder(self) -> Path | None:
+        """Where the members of a group keep rows until they are joined; None if no rows are asked for."""
+        file = out_file(self.out)
+        return None if file is None else file.with_name(f"{file.name}.{self.group}.part")
 
 
 def stretch_of(start: str | None, end: str | None, now_ms: int) -> Stretch:

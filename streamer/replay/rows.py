@@ -91,12 +91,13 @@ def write_rows(path: Path, table: pa.Table) -> None:
     beside.replace(path)
 
 
-def join_rows(parts: Iterable[Path], out: Path) -> int:
-    """Write the rows of all parts, in order, to one file; returns how many.
+def join_rows(parts: Iterable[Path], out: Path, beside: Path | None = None) -> int:
+    """Write the rows of all parts, in order, to one file; returns how many. `beside`: where it is until it is
+    whole.
 
     Row groups are cut anew, so the file's bytes don't depend on where the parts were cut.
     """
-    beside = out.with_name(out.name + ".new")
+    beside = beside or out.with_name(out.name + ".new")
     count = 0
     with pq.ParquetWriter(beside, SCHEMA, compression="zstd") as writer:
         for group in _regrouped(parts):

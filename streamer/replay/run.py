@@ -75,16 +75,21 @@ def run_here(
 
 
 def join_files(
-    options: ReplayOptions, plan: Plan, results: dict[int, LaneResult], folder: Path
+    options: ReplayOptions,
+    plan: Plan,
+    results: dict[int, LaneResult],
+    folder: Path | None,
+    beside: Path | None = None,
 ) -> int | None:
-    """The one file of all rows, by partition, each in order of closing; returns how many."""
+    """The one file of all rows, by partition, each in order of closing; returns how many. `beside`: where
+    it is until it is whole."""
     out = out_file(options.out)
-    if out is None:
+    if out is None or folder is None:
         return None
     from streamer.replay.rows import join_rows
 
     return join_rows(
-        (folder / name for lane in plan.lanes for name in results[lane.number].sealed.files), out
+        (folder / name for lane in plan.lanes for name in results[lane.number].sealed.files), out, beside
     )
 
 

@@ -21,6 +21,8 @@ class Summary:
     rows: int | None
     """Of the file that was written."""
     seconds: float
+    has_joined: bool = True
+    """Whether it was this process that wrote the file."""
 
     @property
     def tally(self) -> Tally:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalOperation, KafkaError
 
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.client import client_arguments
@@ -125,7 +125,7 @@ class TopicSink:
                         batch = producer.create_batch()
                         batch.append(key=key, value=value, timestamp=None)
                 await producer.send_batch(batch, self._name, partition=number)
-        except KafkaError as error:
+        except (KafkaError, IllegalOperation) as error:  # the latter once a send has met with a fence
             raise TopicSinkError(
                 f"can't write to topic {self._name} at {self._settings.kafka.bootstrap_servers}: "
                 f"{type(error).__name__}. Run the same command again to go on"

@@ -19,6 +19,7 @@ from mode import Service
 from streamer.dead_letter_limit import TooManyDeadLetters
 from streamer.errors import StreamerError
 from streamer.kafka.permissions import refusal
+from streamer.kafka.trimming import trim
 from streamer.worker.cancellation import only_ours
 from streamer.worker.erasure_feed import ErasureFeed
 from streamer.worker.kill_points import KillPoint
@@ -28,7 +29,6 @@ from streamer.worker.shard import LOG_APPEND_TIME, Shard
 from streamer.worker.silence import silent_until
 from streamer.worker.takeover import ShardParts, take_over
 from streamer.worker.transport import BatchConsumer, RecordBatch
-from streamer.worker.trimming import trim_changelog
 
 MIN_INTERVAL_PER_SHARD_S = 0.008
 """A transaction costs a client about 1 ms: this keeps commits below an eighth of a core."""
@@ -281,7 +281,8 @@ class SessionTable(Service):
         offsets = {n: shard.state_log.trim_offset for n, shard in self.shards.items()}
         wanted = {number: offset for number, offset in offsets.items() if offset}
         if wanted:
-            await trim_changelog(self._parts, wanted)
+            self._parts.reach(KillPoint.WHILE_TRIMMING)
+            await trim(self._parts.arguments, self._parts.settings.changelog, wanted)
 
     # -- draining
 

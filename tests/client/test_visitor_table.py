@@ -66,6 +66,15 @@ def test_what_is_too_old_is_forgotten() -> None:
     assert made.get("a", NOW_MS) is not None
 
 
+def test_what_is_too_old_is_forgotten_also_behind_what_is_newer_in_another_partition() -> None:
+    made = table(a_message("new"), a_message("old", NOW_MS - TTL_MS - 1), a_message("edge", NOW_MS - TTL_MS))
+    assert made.expire(NOW_MS) == 1
+    assert len(made) == 2
+    assert made.expire(NOW_MS + 1) == 1
+    assert made.expire(NOW_MS + 1) == 0
+    assert made.get("new", NOW_MS) is not None
+
+
 def test_a_tombstone_erases_at_once() -> None:
     made = table(a_message("v"), a_message("w"), (b"v", None), (b"unknown", None))
     assert made.get("v", NOW_MS) is None

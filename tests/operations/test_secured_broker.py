@@ -98,6 +98,9 @@ def test_what_is_listed_is_enough_for_everybody(run: RunStreamer) -> None:
         read = run("subscribe", feed, "--timeout", "1", role="consumer")
         assert read.returncode == 0, read.stderr
     assert json.loads(run("dlq", "replay", "--all", "--json", role="admin").stdout)["replayed"] == 1
+    for group in ([], ["--group", "g"]):
+        replayed = run("replay", "--out", "topic:secured-replay-out", "--json", *group, role="replay")
+        assert replayed.returncode == 0, replayed.stderr
     erased = run("erase", "--visitor", "v1", "--verify", "--timeout", "0", "--json", role="admin")
     assert json.loads(erased.stdout)["latest_intents"] == 1, erased.stderr
 
@@ -107,7 +110,9 @@ def test_each_missing_permission_is_named_before_work_begins(secured: Secured, r
     settings = secured.settings(role, NAMES)
     allowed = acls_of(role, settings)  # type: ignore[arg-type]
     asyncio.run(check_permissions(settings.kafka, allowed))
-    of_each_kind = {(acl.resource, acl.operation): acl for acl in allowed}
+    # Topics that are still to be made can't be judged.
+    judged = [acl for acl in allowed if (acl.resource, acl.pattern) != ("topic", "prefixed")]
+    of_each_kind = {(acl.resource, acl.operation): acl for acl in judged}
     for acl in allowed if role == "worker" else of_each_kind.values():
         secured.forbid(role, acl)
         try:

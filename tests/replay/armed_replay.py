@@ -1,7 +1,8 @@
-"""A replay that kills itself, with SIGKILL, at the n-th moment of a kind. For the tests of resuming.
+"""A replay that kills itself, or stops, at the n-th moment of a kind. For the tests of resuming.
 
-Usage: python armed_replay.py KIND:N SAVE_EVERY SOURCE OUT; KIND is `saved` (a state is on disk), `sealed`
-(rows or records are, their state isn't) or `written` (sessions were handed to the sink).
+Usage: python armed_replay.py KIND:N:SIGNAL SAVE_EVERY SOURCE OUT [GROUP]; KIND is `saved` (a state is kept),
+`sealed` (rows or records are, their state isn't) or `written` (sessions were handed to the sink). Without a
+SIGNAL it is KILL. As a member of a group it ends with its bundles' digests on standard output.
 """
 
 from __future__ import annotations
@@ -12,7 +13,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from streamer.replay import sinks, topic_sink
+import orjson
+
+from streamer.logs import configure_logging
+from streamer.replay import member, sinks, topic_sink
+from streamer.replay.group import replay_in_group
+from streamer.replay.job import LaneKeeper
 from streamer.replay.journal import Journal
 from streamer.replay.options import ReplayOptions, bundles_of
 from streamer.replay.run import replay
@@ -20,21 +26,21 @@ from streamer.replay.stretch import Stretch
 from streamer.settings import load_settings
 
 MOMENTS = {
-    "saved": [(Journal, "save")],
+    "saved": [(Journal, "save"), (LaneKeeper, "save")],
     "sealed": [(sinks.RowsSink, "_write_file"), (topic_sink.TopicSink, "_transact")],
     "written": [(sinks.RowsSink, "write"), (topic_sink.TopicSink, "write")],
 }
 passed = 0
 
 
-def arm(owner: Any, name: str, count: int) -> None:
+def arm(owner: Any, name: str, count: int, number: signal.Signals) -> None:
     done: Callable[..., Any] = getattr(owner, name)
 
     def pass_by() -> None:
         global passed
         passed += 1
         if passed == count:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
 
     def armed(*arguments: Any) -> Any:
         result = done(*arguments)
@@ -51,13 +57,17 @@ def arm(owner: Any, name: str, count: int) -> None:
 
 
 def main() -> None:
-    moment, save_every, source, out = sys.argv[1:]
-    kind, _, count = moment.partition(":")
+    moment, save_every, source, out, *group = sys.argv[1:]
+    kind, count, *fate = moment.split(":")
     for owner, name in MOMENTS.get(kind, []):
-        arm(owner, name, int(count))
+        arm(owner, name, int(count), signal.Signals[f"SIG{fate[0] if fate else 'KILL'}"])
+    member.SESSION_TIMEOUT_MS = 6_000  # the least that a broker takes
     settings = load_settings()
-    options = ReplayOptions(Stretch(), source, bundles_of([], settings), out, 0, 1)
-    replay(settings, options, lambda _, __: None, int(save_every))
+    configure_logging(settings.log)
+    options = ReplayOptions(Stretch(), source, bundles_of([], settings), out, 0, 1, *group)
+    run = replay_in_group if group else replay
+    summary = run(settings, options, lambda _, __: None, int(save_every)).as_dict()
+    sys.stdout.buffer.write(orjson.dumps(summary))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,161 @@
+"""Members of a group do together what one replay does alone, whatever becomes of some of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from schemas import codec
+from streamer.errors import UsageError
+from streamer.kafka.topics import create_topics, declared_topics
+from streamer.replay.group import replay_in_group
+from streamer.replay.job_topic import CHUNK_BYTES, Claim, JobTopic, Values
+from streamer.replay.options import ReplayOptions, bundles_of
+from streamer.replay.run import replay
+from streamer.replay.stretch import Stretch
+from streamer.settings import Settings
+from tests.conftest import FreshSettings, as_environment
+from tests.worker.live import as_messages, committed, send, set_up, some_clicks
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(moment: str, out: str, settings: Settings, cwd: Path) -> subprocess.Popen[bytes]:
+    """A member of group `g` that saves its state every 200 clicks."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("STREAMER_")}
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "tests/replay/armed_replay.py"), moment, "200", "topic", out, "g"],
+        env=clean | as_environment(settings) | {"PYTHONPATH": str(ROOT)},
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+    )
+
+
+def ended(member: subprocess.Popen[bytes], code: int = 0) -> dict[str, Any]:
+    """What the member told, once it has ended so."""
+    told, _ = member.communicate(timeout=120)
+    assert member.returncode == code
+    return json.loads(told) if told else {}
+
+
+def groups(settings: Settings) -> set[str]:
+    async def run() -> set[str]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka.bootstrap_servers)
+        await admin.start()
+        try:
+            return {name for name, *_ in await admin.list_consumer_groups()}
+        finally:
+            await admin.close()
+
+    return asyncio.run(run())
+
+
+def options(out: str | None, settings: Settings, group: str | None = "g", **given: Any) -> ReplayOptions:
+    fields: dict[str, Any] = {"source": "topic", "speed": 0, "processes": 1} | given
+    return ReplayOptions(Stretch(), bundles=bundles_of([], settings), out=out, group=group, **fields)
+
+
+def test_a_member_that_dies_and_one_that_stalls_cost_the_file_nothing(
+    fresh_settings: FreshSettings, tmp_path: Path
+) -> None:
+    settings = fresh_settings({"topics.partitions": 3})
+    set_up(settings)
+    send(settings, as_messages(some_clicks(300, seed=41)))
+    alone = tmp_path / "alone.parquet"
+    expected = replay(settings, options(str(alone), settings, None), lambda _, __: None).as_dict()
+    out = tmp_path / "shared.parquet"
+    ended(start("saved:2", str(out), settings, tmp_path), -signal.SIGKILL)
+    stalled = start("written:1:STOP", str(out), settings, tmp_path)
+    told = [ended(start("never:0", str(out), settings, tmp_path))]
+    assert stalled.poll() is None
+    assert out.read_bytes() == alone.read_bytes()
+    stalled.send_signal(signal.SIGCONT)
+    told.append(ended(stalled))
+    told.append(replay_in_group(settings, options(str(out), settings), lambda _, __: None).as_dict())
+    for each in told:
+        for name in ("bundles", "clicks", "sessions", "closed_by", "partitions", "rows", "adds_up"):
+            assert each[name] == expected[name], name
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone.parquet", "shared.parquet"]
+    assert settings.app.id not in groups(settings)
+    with pytest.raises(UsageError, match="begun with another out"):
+        replay_in_group(settings, options(None, settings), lambda _, __: None)
+    out.unlink()
+    with pytest.raises(UsageError, match="take another --group"):
+        replay_in_group(settings, options(str(out), settings), lambda _, __: None)
+
+
+def test_a_topic_has_each_record_once_though_a_member_died(
+    fresh_settings: FreshSettings, tmp_path: Path
+) -> None:
+    settings = fresh_settings({"topics.partitions": 2})
+    set_up(settings)
+    send(settings, as_messages(some_clicks(300, seed=42)))
+    name = f"{settings.topics.clicks}-again"
+    ended(start("sealed:1", f"topic:{name}", settings, tmp_path), -signal.SIGKILL)
+    told = ended(start("never:0", f"topic:{name}", settings, tmp_path))
+    expected = replay(settings, options(None, settings, None), lambda _, __: None).as_dict()
+    assert told["bundles"] == expected["bundles"]
+    digests = expected["bundles"][0]["digests"]
+    found = [codec.decode(record.value) for record in committed(settings, name).records]
+    ids = [(schema, record["session_id"]) for schema, record in found]
+    assert len(set(ids)) == len(ids) == digests["embeddings"]["count"] + digests["intents"]["count"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_claim_is_lost_to_the_next_one_and_values_come_whole_in_place_of_older_ones(
+    fresh_settings: FreshSettings,
+) -> None:
+    settings = fresh_settings({"topics.partitions": 1})
+    asyncio.run(create_topics(settings.kafka, declared_topics(settings)))
+    large = bytes(range(256)) * (CHUNK_BYTES // 100)
+
+    async def run() -> None:
+        job = await JobTopic.made(settings, "g")
+        assert job.whole == 1
+        async with Claim(job, 0) as first, Values(job, 0) as values:
+            await first.put({(0, "state"): b"old"})
+            assert await values.refresh() == {"state": b"old"}
+            await first.put({(0, "state"): large, (1, "head-0"): b"half"})
+            assert await values.refresh() == {"state": large}
+            async with Claim(job, 0) as second:
+                with pytest.raises(KafkaError):
+                    await first.put({(0, "state"): b"of a member that is none any more"})
+                async with Values(job, 0) as after:
+                    assert await after.refresh() == {"state": large}
+                await second.put({(0, "state"): b""})
+            async with Values(job, 0) as after, Values(job, 1) as whole:
+                assert await after.refresh() == {"state": b""}
+                assert await whole.refresh() == {"head-0": b"half"}
+
+    asyncio.run(run())
+    both = settings.model_copy(update={"topics": settings.topics.model_copy(update={"partitions": 2})})
+    kept = [record.value for record in committed(both, f"{settings.app.id}-replay-g").records]
+    assert sorted(kept) == [b"", b"half"]
+
+
+@pytest.mark.parametrize(
+    ("group", "given"),
+    [
+        ("a/b", {}),
+        ("g", {"source": "clicks.jsonl"}),
+        ("g", {"out": "-"}),
+        ("g", {"speed": 1}),
+        ("g", {"processes": 2}),
+    ],
+)
+def test_what_members_cannot_share_is_refused(
+    fresh_settings: FreshSettings, group: str, given: dict[str, Any]
+) -> None:
+    given = {"out": None} | given
+    with pytest.raises(UsageError, match="--group"):
+        options(given.pop("out"), fresh_settings(), group, **given)
