@@ -28,6 +28,8 @@ from streamer.kafka.embedded import EmbeddedKafka
 
 APP = "crowd"
 CLICKS = "crowd.clicks"
+SETTINGS = {"app__instance_id": "one", "watermark__idle_after_s": 0}
+"""No closing by silence: where the worker is slower than the loader, the time between would be one."""
 STEADY_PER_S = 2000
 LOOK_S = 0.5
 """Seldom: the worker answers from its loop."""
@@ -65,7 +67,7 @@ class LiveState:
 def measure(open_sessions: int, steady_s: float) -> LiveState:
     """Once: it takes minutes."""
     with tempfile.TemporaryDirectory() as folder, EmbeddedKafka(Path(folder)) as kafka:
-        overrides = installed(kafka.bootstrap, APP, CLICKS, app__instance_id="one")
+        overrides = installed(kafka.bootstrap, APP, CLICKS, **SETTINGS)
         crowd = Crowd(open_sessions)
         with live(overrides) as worker:
             caught_up = _fill(kafka.bootstrap, worker, open_sessions, crowd.warm_up)

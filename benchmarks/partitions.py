@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 from benchmarks.clicks import clicks
-from benchmarks.installation import broker_cpu_s, installed
+from benchmarks.installation import OUTPUTS, broker_cpu_s, installed, topic_bytes
 from benchmarks.live_worker import LiveWorker, live
 from benchmarks.pacing import append_steadily
 from streamer.kafka.embedded import EmbeddedKafka
@@ -39,6 +39,12 @@ class Steady:
     """Wall, on average."""
     take_over_s: float
     rss_mb: float
+    input_bytes: float
+    """A click, as it lies in the topic."""
+    changelog_bytes: float
+    """A click: the images of the session that it changed, and its share of markers and rewrites."""
+    output_bytes: float
+    """A closed session, in all output topics."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +73,13 @@ def fitted(steady: Mapping[int, Steady]) -> Partitions:
 
 
 def _steady(kafka: EmbeddedKafka, partitions: int, seconds: float) -> Steady:
-    topic = f"clicks-{partitions}"
-    overrides = installed(kafka.bootstrap, f"steady-{partitions}", topic, partitions)
+    app_id = f"steady-{partitions}"
+    overrides = installed(kafka.bootstrap, app_id, clicks_of(app_id), partitions)
     count = int(PER_S * (seconds + WARM_UP_S))
     with live(overrides) as worker:
         worker.event("shards_open", 120)
         take_over_s = worker.metric("streamer_recovery_seconds_sum")
-        found = asyncio.run(_watched(kafka, worker, topic, partitions, count, take_over_s))
+        found = asyncio.run(_watched(kafka, worker, app_id, partitions, count, take_over_s))
         worker.stop()
     says = f"{found.cpu:.3f} CPU, {found.commits_per_s:.0f} commits/s"
     print(f"{partitions} partitions: {says}", file=sys.stderr)
@@ -81,14 +87,15 @@ def _steady(kafka: EmbeddedKafka, partitions: int, seconds: float) -> Steady:
 
 
 async def _watched(
-    kafka: EmbeddedKafka, worker: LiveWorker, topic: str, partitions: int, count: int, take_over_s: float
+    kafka: EmbeddedKafka, worker: LiveWorker, app_id: str, partitions: int, count: int, take_over_s: float
 ) -> Steady:
+    topic = clicks_of(app_id)
     some = islice(clicks(count, VISITORS), count)
     appending = asyncio.create_task(append_steadily(kafka.bootstrap, topic, some, PER_S, partitions))
     await asyncio.sleep(WARM_UP_S)
-    before = await asyncio.to_thread(_look, kafka, worker)
+    before = await asyncio.to_thread(_look, kafka, worker, app_id)
     await appending
-    after = await asyncio.to_thread(_look, kafka, worker)
+    after = await asyncio.to_thread(_look, kafka, worker, app_id)
     spent = {name: after[name] - before[name] for name in before}
     return Steady(
         cpu=spent["cpu_s"] / spent["at"],
@@ -97,14 +104,27 @@ async def _watched(
         commit_ms=spent["commit_s"] / max(spent["commits"], 1) * 1000,
         take_over_s=take_over_s,
         rss_mb=worker.beats[-1]["rss_mb"],
+        input_bytes=spent["input"] / spent["clicks"],
+        changelog_bytes=spent["changelog"] / spent["clicks"],
+        output_bytes=spent["outputs"] / spent["sessions"],
     )
 
 
-def _look(kafka: EmbeddedKafka, worker: LiveWorker) -> dict[str, float]:
+def _look(kafka: EmbeddedKafka, worker: LiveWorker, app_id: str) -> dict[str, float]:
     return {
         "at": time.monotonic(),
         "cpu_s": worker.metric("process_cpu_seconds_total"),
         "commits": worker.metric("streamer_commit_seconds_count"),
         "commit_s": worker.metric("streamer_commit_seconds_sum"),
+        "clicks": worker.metric("streamer_clicks_total", end="received"),
+        "sessions": worker.metric("streamer_sessions_closed_total"),
         "broker_s": broker_cpu_s(kafka),
+        "input": topic_bytes(kafka, clicks_of(app_id)),
+        "changelog": topic_bytes(kafka, f"{app_id}-sessions-changelog"),
+        "outputs": sum(topic_bytes(kafka, f"{app_id}.{output}") for output in OUTPUTS),
     }
+
+
+def clicks_of(app_id: str) -> str:
+    """Its clicks topic."""
+    return f"{app_id}.clicks"
