@@ -1,7 +1,9 @@
-"""The two graphs under onnxruntime: one thread, and one pinned shape per length bucket.
+"""The two graphs under onnxruntime: one thread, and a few fixed shapes.
 
-Results must not depend on who else is in a batch. With free batch sizes they do, in the last digits; with
-one pinned batch per length bucket, zero-padded, a session's result is the same bit for bit.
+Results must not depend on who else is in a batch. With free shapes they do, in the last digits, so the
+manifest pins one batch of zero-padded sessions per length bucket. Padding costs as much as clicks, and a
+batch's fixed cost is shared by its sessions: narrower, larger and smaller shapes are used as well, but only
+those that gave the same bits as the pinned one when they were tried, at loading.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime
 
-from models.encoded import Encoded, Float32
+from models.encoded import LENGTH_BUCKETS, Encoded, Float32
 from models.fields import EVENT_FIELDS, SESSION_FIELDS
-from models.queries import QUERY_GRAMS, QUERY_SLOTS
+from models.queries import QUERY_BUCKETS, QUERY_GRAMS, QUERY_SLOTS
+from models.timing import TIME_IDS
 
 ENCODER_INPUTS = {
     "event_ids": ("tensor(int32)", ["batch", "clicks", len(EVENT_FIELDS)]),
@@ -24,6 +27,31 @@ ENCODER_INPUTS = {
     "session_ids": ("tensor(int32)", ["batch", len(SESSION_FIELDS)]),
     "lengths": ("tensor(int32)", ["batch"]),
 }
+
+_OF_CLICKS = ("event_ids", "dwell_z", "query_slot")
+_WIDTHS = (2, 4, 8, 12, 16, 24, 32, 48, 64)
+"""Half of all sessions have but a few clicks."""
+_FEWEST = 2
+"""Alone in its batch, a session takes another path through the matrix library."""
+_FEW = 3
+"""So many small batches take less time than one that is four times as large."""
+
+Tokens = dict[str, Any]
+"""Arrays by the names of the encoder's inputs."""
+
+
+class _Graphs(NamedTuple):
+    encoder: bytes
+    classifier: bytes
+
+
+class Shapes(NamedTuple):
+    """Of one length bucket."""
+
+    widths: list[int]
+    """Narrowest first."""
+    sizes: tuple[int, ...]
+    """Of a batch, the large one first."""
 
 
 class Outputs(NamedTuple):
@@ -42,33 +70,111 @@ class Runtime:
 
     def __init__(self, encoder: bytes, classifier: bytes, batch_of_length: Mapping[int, int]) -> None:
         self.batch_of_length = dict(batch_of_length)
-        self._encoders = {
-            length: _session(encoder, batch=batch, clicks=length) for length, batch in batch_of_length.items()
-        }
-        self._classifiers = {
-            batch: _session(classifier, batch=batch) for batch in set(batch_of_length.values())
-        }
         self.dim, self.intents = _check_signatures(_session(encoder), _session(classifier))
+        self._encoders: dict[tuple[int, int], Any] = {}
+        """By width and batch size."""
+        self._classifiers: dict[int, Any] = {}
+        """By batch size."""
+        graphs = _Graphs(encoder, classifier)
+        self.shapes = {length: self._usable(length, n, graphs) for length, n in batch_of_length.items()}
+        """Of each length bucket."""
+        used = {(width, size) for widths, sizes in self.shapes.values() for width in widths for size in sizes}
+        self._encoders = {shape: self._encoders[shape] for shape in used}
 
     def run(self, encoded: Encoded) -> Outputs:
-        """All sessions of one length bucket, in pinned batches."""
-        size = self.batch_of_length[encoded.event_ids.shape[1]]
-        parts = [self._run_batch(encoded, start, size) for start in range(0, len(encoded.rows), size)]
-        return parts[0] if len(parts) == 1 else Outputs(*map(np.concatenate, zip(*parts, strict=True)))
+        """All sessions of one length bucket: the shortest first, so that few are padded much."""
+        widths, sizes = self.shapes[encoded.event_ids.shape[1]]
+        count = len(encoded.rows)
+        by_length = np.argsort(encoded.lengths, kind="stable")
+        results = Outputs(*(np.empty((count, *of), np.float32) for of in ((self.dim,), (self.intents,), ())))
+        start = 0
+        for size in _batches(count, sizes):
+            chosen = by_length[start : start + size]
+            longest = encoded.lengths[chosen[-1]]
+            width = next(width for width in widths if longest <= width)
+            tokens = {name: getattr(encoded, name)[chosen] for name in ENCODER_INPUTS}
+            for of_all, found in zip(results, self._run(tokens, width, size), strict=True):
+                of_all[chosen] = found[: len(chosen)]
+            start += size
+        return results
 
-    def _run_batch(self, encoded: Encoded, start: int, size: int) -> Outputs:
-        count = min(size, len(encoded.rows) - start)
-        feed = {name: _padded(getattr(encoded, name)[start : start + count], size) for name in ENCODER_INPUTS}
-        (embeddings,) = self._encoders[encoded.event_ids.shape[1]].run(["embedding"], feed)
+    def _run(self, tokens: Tokens, width: int, size: int) -> Outputs:
+        """[size]; sessions beyond those given are padding."""
+        feed = {name: _padded(array, name, width, size) for name, array in tokens.items()}
+        (embeddings,) = self._encoders[width, size].run(["embedding"], feed)
         logits, novelty = self._classifiers[size].run(["logits", "novelty"], {"embedding": embeddings})
-        return Outputs(embeddings[:count], logits[:count], novelty[:count])
+        return Outputs(embeddings, logits, novelty)
+
+    def _usable(self, length: int, batch: int, graphs: _Graphs) -> Shapes:
+        """Of a length bucket: what gives the same bits as its pinned batch."""
+        self._prepare(length, batch, graphs)
+        sizes = 2 * batch, batch // 2
+
+        def agrees(width: int) -> bool:
+            tokens = _random_tokens(width, sizes[0])
+            expected = self._bits(tokens, length, batch)
+            for size in sizes:
+                self._prepare(width, size, graphs)
+            return expected is not None and all(self._bits(tokens, width, n) == expected for n in sizes)
+
+        if sizes[-1] < _FEWEST or not agrees(length):
+            return Shapes([length], (batch,))
+        shorter = max((each for each in LENGTH_BUCKETS if each < length), default=0)
+        narrow = [width for width in _WIDTHS if shorter < width < length]
+        return Shapes([*filter(agrees, narrow), length], sizes)
+
+    def _bits(self, tokens: Tokens, width: int, size: int) -> list[bytes] | None:
+        """Of the results in batches of `size`; None if the graphs can't be run."""
+        try:
+            parts = [
+                self._run({name: array[at : at + size] for name, array in tokens.items()}, width, size)
+                for at in range(0, len(tokens["lengths"]), size)
+            ]
+        except Exception:  # a class of onnxruntime's own; a bundle's self-test says what is wrong
+            return None
+        return [b"".join(array.tobytes() for array in arrays) for arrays in zip(*parts, strict=True)]
+
+    def _prepare(self, width: int, size: int, graphs: _Graphs) -> None:
+        self._encoders[width, size] = _session(graphs.encoder, batch=size, clicks=width)
+        if size not in self._classifiers:
+            self._classifiers[size] = _session(graphs.classifier, batch=size)
 
 
-def _padded(rows: Any, size: int) -> Any:
-    if len(rows) == size:
+def _batches(count: int, sizes: tuple[int, ...]) -> list[int]:
+    """Sizes of the batches for so many sessions; the last one may be padded."""
+    large, small = sizes[0], sizes[-1]
+    full, left = divmod(count, large)
+    few = -(-left // small)
+    return [large] * full + ([small] * few if few <= _FEW else [large])
+
+
+def _random_tokens(width: int, count: int) -> Tokens:
+    """Sessions of ids that every bundle has."""
+    rng = np.random.default_rng(width)
+    lengths = rng.integers(1, width + 1, count)
+    real = np.arange(width) < lengths[:, None]
+    ids = {
+        "event_ids": rng.integers(0, TIME_IDS, (count, width, len(EVENT_FIELDS))) * real[:, :, None],
+        "query_slot": rng.integers(0, 1 + QUERY_SLOTS, (count, width)) * real,
+        "query_ids": rng.integers(0, 1 + QUERY_BUCKETS, (count, QUERY_SLOTS, QUERY_GRAMS)),
+        "session_ids": rng.integers(0, TIME_IDS, (count, len(SESSION_FIELDS))),
+        "lengths": lengths,
+    }
+    dwell_z = (rng.normal(size=(count, width)) * real).astype(np.float32)
+    return {"dwell_z": dwell_z, **{name: array.astype(np.int32) for name, array in ids.items()}}
+
+
+def _padded(rows: Any, name: str, width: int, size: int) -> Any:
+    """The rows at another width, zero-padded to a batch."""
+    shape = (size, width, *rows.shape[2:]) if name in _OF_CLICKS else (size, *rows.shape[1:])
+    if rows.shape == shape:
         return rows
-    padded = np.zeros((size, *rows.shape[1:]), rows.dtype)
-    padded[: len(rows)] = rows
+    padded = np.zeros(shape, rows.dtype)
+    if name in _OF_CLICKS:
+        width = min(width, rows.shape[1])
+        padded[: len(rows), :width] = rows[:, :width]
+    else:
+        padded[: len(rows)] = rows
     return padded
 
 

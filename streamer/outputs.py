@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
 from models.bundle import Bundle
-from models.scorer import Scored, ScoredIntent
+from models.scorer import Scored, ScoredIntent, ScoreError
 from schemas import codec, flat
 from schemas.click import Session
 from streamer.dead_letter import REASON_HEADER, STAGE_HEADER, Header
@@ -46,6 +47,16 @@ class RecordWriter:
         self._taxonomy_version = flat.string(bundle.taxonomy.version)
         self._named: dict[tuple[str, str, str], bytes] = {}
         self._prefixes = [codec.prefix(n) for n in ("session_embedding", "session_intent", "visitor_intent")]
+
+    def write_all(
+        self, sessions: Sequence[Session], scored: Sequence[Scored | ScoreError]
+    ) -> list[SessionRecords]:
+        """Of the sessions that could be scored. For a thread beside the event loop: thousands take a while."""
+        return [
+            self.write(session, result)
+            for session, result in zip(sessions, scored, strict=True)
+            if not isinstance(result, ScoreError)
+        ]
 
     def write(self, session: Session, scored: Scored) -> SessionRecords:
         """The three messages of one session. Raises UnicodeEncodeError on text that UTF-8 can't hold."""

@@ -1,7 +1,7 @@
 """Two promises about the exported graphs, measured before they are made.
 
 Parity: torch and onnxruntime agree within 1e-5 at shapes that nothing is tuned to. Bit-equality: at the
-pinned shapes a session's result is the same bit for bit, whoever and however many its neighbours are.
+shapes that serve a session's result is the same bit for bit, whoever and however many its neighbours are.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def parity_error(encoder: Encoder, head: Head, graphs: tuple[bytes, bytes], runt
     rng = np.random.default_rng(0)
     worst = 0.0
     for batch, clicks in (*ODD_SHAPES, *((b, t) for t, b in runtime.batch_of_length.items())):
-        # Its one pinned shape is the odd one.
+        # It is pinned to the odd shape.
         odd = Runtime(*graphs, {clicks: batch})
         tokens = random_tokens(encoder.shape, batch, clicks, rng)
         found = odd.run(tokens)
@@ -86,7 +86,7 @@ def neighbour_sets(shape: EncoderShape, runtime: Runtime) -> Iterator[tuple[int,
         session = random_tokens(shape, 1, clicks, rng)
         alone = _bits(runtime.run(session), 0)
         for _ in range(NEIGHBOUR_SETS):
-            count = int(rng.integers(1, batch + 1))
+            count = int(rng.integers(1, 3 * batch + 1))
             neighbours = random_tokens(shape, count, clicks, rng)
             place = int(rng.integers(count))
             for name in Tokens._fields:

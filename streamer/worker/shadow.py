@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from models.scorer import ScoreError, Scorer
+from models.scorer import Scorer
 from schemas.click import Session
 from streamer.dead_letter import Header
-from streamer.outputs import RecordWriter
+from streamer.outputs import RecordWriter, SessionRecords
 from streamer.settings import TopicSettings
 
 Message = tuple[bytes | None, bytes | None, list[Header]]
@@ -35,18 +35,16 @@ class Shadow:
     async def messages(self, sessions: Sequence[Session]) -> dict[str, list[Message]]:
         """Messages by topic for the sessions that could be scored."""
         try:
-            scored = await asyncio.to_thread(self._scorer.score, sessions)
+            records = await asyncio.to_thread(self._records, sessions)
         except Exception as error:
             log.warning("shadow_failed", sessions=len(sessions), error=type(error).__name__)
             self._failed(len(sessions))
             return {}
-        records = [
-            self._writer.write(session, result)
-            for session, result in zip(sessions, scored, strict=True)
-            if not isinstance(result, ScoreError)
-        ]
         self._failed(len(sessions) - len(records))
         return {
             self._topics.shadow_embeddings: [(record.key, record.embedding, []) for record in records],
             self._topics.shadow_intents: [(record.key, record.intent, []) for record in records],
         }
+
+    def _records(self, sessions: Sequence[Session]) -> list[SessionRecords]:
+        return self._writer.write_all(sessions, self._scorer.score(sessions))

@@ -215,11 +215,8 @@ class Shard:
     async def _send_outputs(
         self, taken: Taken, scored: list[Scored | ScoreError]
     ) -> list[asyncio.Future[RecordMetadata]]:
-        records = [
-            self._writer.write(session, result)
-            for session, result in zip(taken.sessions, scored, strict=True)
-            if not isinstance(result, ScoreError)
-        ]
+        write = self._writer.write_all
+        records = await asyncio.to_thread(write, taken.sessions, scored) if scored else []
         topics = self._topics
         return [
             *await self._send(topics.embeddings, ((r.key, r.embedding, []) for r in records)),
