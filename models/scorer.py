@@ -22,7 +22,7 @@ from schemas.click import Session
 BEST = 5
 
 
-class ScoredIntent(msgspec.Struct, frozen=True):
+class ScoredIntent(msgspec.Struct, frozen=True, gc=False):
     intent_id: str
     label: str
     parent: str
@@ -124,18 +124,20 @@ class Scorer:
             presence = np.take_along_axis(shown, best, 1).tolist()
         places = encoded.rows.tolist()
         reasons = [
-            calibration.reason_to_abstain(sessions[i], float(outputs.novelty[row]), ranked[row][0])
-            for row, i in enumerate(places)
+            calibration.reason_to_abstain(sessions[i], novelty, chances[0])
+            for i, novelty, chances in zip(places, outputs.novelty.tolist(), ranked, strict=True)
         ]
         if self._seen:
             self._seen(encoded, best[:, 0], outputs.novelty, reasons)
+        named = self._intents
+        ids = best.tolist()
         for row, i in enumerate(places):
             if not finite[row]:
                 results[i] = _failed(sessions[i], "its embedding is not finite")
                 continue
             reason = reasons[row]
-            of_row = zip(best[row].tolist(), ranked[row], of_parents[row], presence[row], strict=True)
-            intents = [ScoredIntent(*self._intents[k], *numbers) for k, *numbers in of_row]
+            of_row = zip(ids[row], ranked[row], of_parents[row], presence[row], strict=True)
+            intents = [ScoredIntent(*named[k], *numbers) for k, *numbers in of_row]
             results[i] = Scored(
                 embedding=outputs.embeddings[row],
                 intents=intents,

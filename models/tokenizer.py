@@ -47,7 +47,7 @@ class Tokenizer:
         self.dwell_mean = dwell_mean
         self.dwell_std = dwell_std
         self._rows = _RowCache([vocabularies[name] for name in LEARNT_FIELDS])
-        self._query_ids: dict[str, tuple[int, ...]] = {}
+        self._grams = _GramCache()
 
     @classmethod
     def fit(cls, sessions: Iterable[Session], min_count: int = 10, max_vocabulary: int = 5000) -> Self:
@@ -115,25 +115,21 @@ class Tokenizer:
         if not asked:
             return slots, ids
         session_of = np.searchsorted(lengths.cumsum(), [at for at, _ in asked], side="right").tolist()
-        slot_of: dict[tuple[int, ...], int] = {}
+        rows = self._grams.rows_of([text for _, text in asked])
+        slot_of: dict[int, int] = {}
         current = -1
-        for i, (at, text) in zip(reversed(session_of), reversed(asked), strict=True):
+        filled: list[tuple[int, int, int]] = []
+        for i, (at, _), row in zip(reversed(session_of), reversed(asked), reversed(rows), strict=True):
             if i != current:
                 slot_of, current = {}, i
-            grams = self._ids_of_query(text)
-            if grams and grams not in slot_of and len(slot_of) < QUERY_SLOTS:
-                ids[i, len(slot_of), : len(grams)] = grams
-                slot_of[grams] = len(slot_of)
-            slots[at] = 1 + slot_of.get(grams, -1)
+            if row and row not in slot_of and len(slot_of) < QUERY_SLOTS:
+                filled.append((i, len(slot_of), row))
+                slot_of[row] = len(slot_of)
+            slots[at] = 1 + slot_of.get(row, -1)
+        if filled:
+            of_session, place, row_of = np.array(filled).T
+            ids[of_session, place] = self._grams.ids[row_of]
         return slots, ids
-
-    def _ids_of_query(self, text: str) -> tuple[int, ...]:
-        known = self._query_ids.get(text)
-        if known is None:
-            if len(self._query_ids) >= _CACHED:
-                self._query_ids.clear()
-            known = self._query_ids[text] = query_ids(text)
-        return known
 
     def to_json(self) -> str:
         """Canonical: the same tokenizer always gives the same bytes."""
@@ -176,6 +172,32 @@ class _RowCache(dict[ClickValues, int]):
             self.clear()
         rows = np.fromiter(map(self.__getitem__, map(values_of, clicks)), np.int64, len(clicks))
         return self._ids[rows]
+
+
+class _GramCache(dict[str, int]):
+    """Ids of the queries seen, one row for all that have the same; row 0 is of those without any."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._row_of: dict[tuple[int, ...], int] = {(): 0}
+        self.ids = np.zeros((256, QUERY_GRAMS), np.int32)
+
+    def __missing__(self, query: str) -> int:
+        grams = query_ids(query)
+        row = self._row_of.setdefault(grams, len(self._row_of))
+        if row == len(self.ids):
+            self.ids = np.concatenate([self.ids, np.zeros_like(self.ids)])
+        self.ids[row, : len(grams)] = grams
+        self[query] = row
+        return row
+
+    def rows_of(self, queries: Sequence[str]) -> list[int]:
+        """Of each query; they hold until the next call."""
+        if len(self) > _CACHED:
+            self.clear()
+            self._row_of = {(): 0}
+            self.ids[:] = 0
+        return list(map(self.__getitem__, queries))
 
 
 def _flattened(sessions: Sequence[Session]) -> tuple[list[Click], Int64]:

@@ -51,7 +51,7 @@ class RecordWriter:
     def write_all(
         self, sessions: Sequence[Session], scored: Sequence[Scored | ScoreError]
     ) -> list[SessionRecords]:
-        """Of the sessions that could be scored. For a thread beside the event loop: thousands take a while."""
+        """Of the sessions that could be scored. For a thread beside the event loop: thousands take long."""
         return [
             self.write(session, result)
             for session, result in zip(sessions, scored, strict=True)
