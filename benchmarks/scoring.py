@@ -3,7 +3,8 @@
 One at a time, for the latency: decoding, sessionizing, scoring, at the median length and at the longest
 shape. And together, for the rate: closed sessions of a day, 2,000 at once as one commit may hold. The rate is
 of CPU time, in turn with a text encoder that reads the same sessions as text, one by one; latency is wall
-time, so it means something on a quiet machine only.
+time, so it means something on a quiet machine only. What a million sessions cost is computed from prices
+that are assumed, beside one call of a language model for each session.
 """
 
 from __future__ import annotations
@@ -31,6 +32,15 @@ from streamer.scrub import scrub
 LONGEST = 64
 TEXTS = 100
 
+USD_PER_CORE_HOUR = 0.0408
+"""Assumed: AWS EC2 m7g.large on demand in us-east-1, 0.0816 USD an hour for two."""
+USD_PER_MILLION_TOKENS_IN, USD_PER_MILLION_TOKENS_OUT = 0.15, 0.60
+"""Assumed: OpenAI's list price of gpt-4o-mini, one of the cheapest of its time."""
+PROMPT_TOKENS, ANSWER_TOKENS = 900, 60
+"""Assumed: instructions with some twenty intents, and one of them with a quote."""
+CHARACTERS_PER_TOKEN = 4.0
+"""Assumed: OpenAI's rule of thumb for English."""
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -46,6 +56,10 @@ class Figures:
     us_per_session: float
     text_encoder_us: float
     text_encoder_cpu_vs_scoring: float
+    usd_per_million_sessions: float
+    """Of CPU, for scoring alone."""
+    llm_usd_per_million_sessions: float
+    """Of one call each."""
 
 
 def measure(sessions: int, repeats: int) -> Figures:
@@ -66,7 +80,16 @@ def measure(sessions: int, repeats: int) -> Figures:
         us_per_session=round(us, 1),
         text_encoder_us=round(text_us),
         text_encoder_cpu_vs_scoring=round(ratio, 1),
+        usd_per_million_sessions=round(us / 3600 * USD_PER_CORE_HOUR, 4),
+        llm_usd_per_million_sessions=round(_llm_usd(closed), 2),
     )
+
+
+def _llm_usd(sessions: Sequence[Session]) -> float:
+    """For a million sessions like these."""
+    characters = [len(rendering(session, scrub)) for session in sessions[:TEXTS]]
+    asked = PROMPT_TOKENS + float(np.mean(characters)) / CHARACTERS_PER_TOKEN
+    return asked * USD_PER_MILLION_TOKENS_IN + ANSWER_TOKENS * USD_PER_MILLION_TOKENS_OUT
 
 
 def _sessions(count: int) -> Iterator[Session]:
