@@ -1,7 +1,9 @@
 """A local view of the visitors topic, kept up to date by a thread of its own; look-ups never leave memory.
 
 Reads the compacted topic from its beginning, committed records only, without joining a consumer group: each
-process has all visitors. While brokers can't be reached it serves what it has, and says how old that is.
+process has all visitors. While brokers can't be reached it serves what it has, and says how old that is. If
+it has to begin again, it reads into a new table that takes the old one's place at the end of the topic: a
+visitor who was erased meanwhile may have left no trace there.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 import structlog
@@ -50,7 +52,10 @@ class VisitorView:
         session closed it is told. `on_new_space` is called, in the view's thread, with every embedding space
         when its first vector comes. `now`: seconds since 1970."""
         self._settings = settings or load_settings()
-        self._table = VisitorTable(round(ttl_s * 1000), on_new_space)
+        self._ttl_ms = round(ttl_s * 1000)
+        self._on_new_space = on_new_space
+        self._told_spaces: set[str] = set()
+        self._table = self._new_table()
         self._ready_within_s = ready_within_s
         self._now = now
         self._ready = threading.Event()
@@ -90,9 +95,18 @@ class VisitorView:
 
     @property
     def age_s(self) -> float:
-        """Seconds since a broker last answered: how old what is told may be. Raises what ended the view."""
+        """Seconds since brokers last answered for every partition: how old what is told may be. Raises what
+        ended the view."""
         self._raise_failure()
         return self._now() - self._read_at
+
+    def _new_table(self) -> VisitorTable:
+        return VisitorTable(self._ttl_ms, self._tell_once)
+
+    def _tell_once(self, space: str) -> None:
+        if space not in self._told_spaces:
+            self._told_spaces.add(space)
+            self._on_new_space(space)
 
     def _raise_failure(self) -> None:
         if self._failed is not None:
@@ -116,7 +130,6 @@ class VisitorView:
             try:
                 await self._read(found.partitions)
             except KafkaError as error:
-                # From the beginning again: that changes nothing for what is in the view already.
                 log.warning("visitor_view_interrupted", error=type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
 
@@ -140,22 +153,40 @@ class VisitorView:
             begins = await consumer.beginning_offsets(tps)
             for tp in tps:
                 consumer.seek(tp, begins[tp])
-            await self._poll(consumer, await consumer.end_offsets(tps))
+            await self._poll(consumer, await consumer.end_offsets(tps), _Answers(tps))
         finally:
             await consumer.stop()
 
-    async def _poll(self, consumer: Any, ends: dict[Any, int]) -> None:
+    async def _poll(self, consumer: Any, ends: dict[Any, int], answers: _Answers) -> None:
+        table = self._new_table()
         expired_at = 0.0
         while not self._stop.is_set():
             fetched = await consumer.getmany(timeout_ms=_POLL_MS)
-            self._read_at = self._now()
+            now_s = self._now()
+            self._read_at = answers.oldest(consumer, now_s)
             for records in fetched.values():
                 for record in records:
-                    self._table.apply(record.key, record.value)
+                    table.apply(record.key, record.value)
             if ends:
                 ends = {tp: end for tp, end in ends.items() if await consumer.position(tp) < end}
             if not ends:
+                self._table = table
                 self._ready.set()
-            if self._read_at - expired_at >= _EXPIRE_EVERY_S:
-                expired_at = self._read_at
-                self._table.expire(int(expired_at * 1000))
+            if now_s - expired_at >= _EXPIRE_EVERY_S:
+                expired_at = now_s
+                table.expire(int(now_s * 1000))
+
+
+class _Answers:
+    """When brokers last answered a fetch of each partition: a poll that finds nothing may have met nobody."""
+
+    def __init__(self, tps: Iterable[Any]) -> None:
+        self._seen: dict[Any, tuple[int | None, float]] = dict.fromkeys(tps, (None, 0.0))
+
+    def oldest(self, consumer: Any, now_s: float) -> float:
+        """The time before which every partition has been answered, as far as was asked until now."""
+        for tp, (stamp, _) in self._seen.items():
+            latest = consumer.last_poll_timestamp(tp)
+            if latest is not None and latest != stamp:
+                self._seen[tp] = latest, now_s
+        return min((at for _, at in self._seen.values()), default=now_s)

@@ -5,18 +5,25 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError
 
 from streamer.client import VisitorState, VisitorTable, VisitorView
 from streamer.errors import StreamerError
+from streamer.kafka.client import client_arguments
+from streamer.kafka.embedded import EmbeddedKafka
 from streamer.kafka.topics import create_topics, declared_topics
-from streamer.settings import Settings
+from streamer.kafka.trimming import trim
+from streamer.settings import Settings, load_settings
 from tests.client.records import NOW_MS, a_message
+from tests.client.updates import SPACES, run
 from tests.conftest import FreshSettings, as_environment
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +77,67 @@ def test_a_view_has_what_was_there_and_follows_what_comes(fresh_settings: FreshS
             assert told in done.stdout or "by intents" in done.stdout
     with VisitorView(settings, ttl_s=1, now=lambda: time.time() + 60) as view:
         assert view.get("v3") is None
+
+
+def test_a_view_equals_the_topic_after_many_updates(fresh_settings: FreshSettings) -> None:
+    outcome = run(fresh_settings({"topics.partitions": 2}), 12_000, 3_000)
+    assert (outcome.following, outcome.begun_after) == (0, 0)
+    assert outcome.spaces == list(SPACES)
+    assert outcome.visitors - outcome.expired > 2_000
+    assert outcome.expired > 100
+
+
+def test_while_no_broker_answers_a_view_tells_what_it_has_and_how_old_it_is(
+    tmp_path: Path, own_names: dict[str, str]
+) -> None:
+    closed_at = int(time.time() * 1000)
+    with EmbeddedKafka(tmp_path / "kafka") as broker:
+        settings = load_settings(
+            overrides={"kafka.bootstrap_servers": broker.bootstrap, **own_names}, environ={}
+        )
+        asyncio.run(create_topics(settings.kafka, declared_topics(settings)))
+        publish(settings, a_message("v", closed_at))
+        with VisitorView(settings) as view:
+            wait_for(lambda: view.age_s < 1)
+            broker.kill()
+            wait_for(lambda: view.age_s > 2)
+            assert view.get("v") is not None
+            broker.start()
+            publish(settings, a_message("v", closed_at + 1))
+            wait_for(lambda: (state := view.get("v")) and state.closed_at == closed_at + 1)
+            wait_for(lambda: view.age_s < 1)
+
+
+def test_what_was_erased_while_a_view_was_interrupted_is_gone_from_it(fresh_settings: FreshSettings) -> None:
+    """Also when compaction has left no tombstone: what isn't in the topic isn't in the view."""
+    settings = fresh_settings({"topics.partitions": 1})
+    asyncio.run(create_topics(settings.kafka, declared_topics(settings)))
+    closed_at = int(time.time() * 1000)
+    publish(settings, a_message("gone", closed_at), a_message("stays", closed_at))
+    with Interrupted(settings) as view:
+        assert len(view) == 2
+        asyncio.run(trim(client_arguments(settings.kafka), settings.topics.visitors, {0: 1}))
+        view.interrupt.set()
+        wait_for(lambda: view.get("gone") is None)
+        assert view.get("stays") is not None
+
+
+class Interrupted(VisitorView):
+    """Whose reading fails once, when it is told to."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.interrupt = threading.Event()
+
+    async def _poll(self, *reading: Any) -> None:
+        poll = asyncio.ensure_future(super()._poll(*reading))
+        while not poll.done() and not self.interrupt.is_set():
+            await asyncio.wait({poll}, timeout=0.1)
+        if self.interrupt.is_set():
+            self.interrupt.clear()
+            poll.cancel()
+            raise KafkaConnectionError
+        await poll
 
 
 def test_a_view_of_no_topic_says_so(fresh_settings: FreshSettings) -> None:
