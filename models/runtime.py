@@ -86,16 +86,17 @@ class Runtime:
         widths, sizes = self.shapes[encoded.event_ids.shape[1]]
         count = len(encoded.rows)
         by_length = np.argsort(encoded.lengths, kind="stable")
+        tokens = {name: getattr(encoded, name)[by_length] for name in ENCODER_INPUTS}
         results = Outputs(*(np.empty((count, *of), np.float32) for of in ((self.dim,), (self.intents,), ())))
         start = 0
         for size in _batches(count, sizes):
-            chosen = by_length[start : start + size]
-            longest = encoded.lengths[chosen[-1]]
+            end = min(start + size, count)
+            longest = tokens["lengths"][end - 1]
             width = next(width for width in widths if longest <= width)
-            tokens = {name: getattr(encoded, name)[chosen] for name in ENCODER_INPUTS}
-            for of_all, found in zip(results, self._run(tokens, width, size), strict=True):
-                of_all[chosen] = found[: len(chosen)]
-            start += size
+            found = self._run({name: array[start:end] for name, array in tokens.items()}, width, size)
+            for of_all, of_batch in zip(results, found, strict=True):
+                of_all[by_length[start:end]] = of_batch[: end - start]
+            start = end
         return results
 
     def _run(self, tokens: Tokens, width: int, size: int) -> Outputs:
@@ -169,6 +170,8 @@ def _padded(rows: Any, name: str, width: int, size: int) -> Any:
     shape = (size, width, *rows.shape[2:]) if name in _OF_CLICKS else (size, *rows.shape[1:])
     if rows.shape == shape:
         return rows
+    if len(rows) == size and width < rows.shape[1]:
+        return np.ascontiguousarray(rows[:, :width])
     padded = np.zeros(shape, rows.dtype)
     if name in _OF_CLICKS:
         width = min(width, rows.shape[1])

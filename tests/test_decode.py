@@ -281,6 +281,13 @@ def test_avro_and_json_of_a_click_give_the_same() -> None:
     assert decode(json.dumps(record).encode()) == decode(codec.encode("click", record))
 
 
+def test_every_field_arrives_alike_from_avro_and_json() -> None:
+    optional = {f["name"]: f["type"][1] for f in codec.schema("click")["fields"] if f["type"][0] == "null"}
+    texts = {name: f"Text of {name}" for name, of_type in optional.items() if of_type == "string"}
+    record = {**GOOD, **texts, "sent_at": ARRIVAL_MS, "dwell_ms": 7, "price": 2.5, "consent": True}
+    assert decode(json.dumps(record).encode()) == decode(codec.encode("click", record))
+
+
 def test_the_fields_that_are_read_are_those_of_the_schema() -> None:
     names = [field["name"] for field in codec.schema("click")["fields"]]
     for name in names:
