@@ -29,17 +29,24 @@ from benchmarks.tables import lines
 from benchmarks.throughput import YARDSTICKS
 
 MILLION = 1_000_000
+
+
+def fewer(given: argparse.Namespace) -> int:
+    """Rounds of what takes long, or differs little between rounds."""
+    return max(given.rounds - 1, 1)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "throughput": lambda given: throughput.measure(
         given.clicks or 300_000, given.rounds, given.program or (STAGES if given.quick else YARDSTICKS)
     ),
-    "plain_faust": lambda given: plain.measure(20_000, given.clicks or 300_000, given.rounds),
-    "processes": lambda given: processes.measure(given.clicks or 300_000, given.rounds - 1 or 1),
-    "formats": lambda given: formats.measure(given.clicks or 100_000, given.rounds),
-    "latency": lambda given: latency.measure(12, given.rounds - 1 or 1),
+    "plain_faust": lambda given: plain.measure(20_000, given.clicks or 300_000, fewer(given)),
+    "processes": lambda given: processes.measure(given.clicks or 300_000, fewer(given)),
+    "formats": lambda given: formats.measure(given.clicks or 100_000, fewer(given)),
+    "latency": lambda given: latency.measure(10, fewer(given)),
     "scoring": lambda _: scoring.measure(sessions=20_000, repeats=500),
     "start_up": lambda given: start_up.measure(given.rounds),
-    "replay": lambda given: replaying.measure(given.clicks or 100_000, given.rounds),
+    "replay": lambda given: replaying.measure(given.clicks or 100_000, fewer(given)),
     "partitions": lambda _: partitions.measure(8),
     "core_state": lambda given: core_state.measure(given.sessions, 5),
     "live_state": lambda given: live_state.measure(given.sessions, 10),

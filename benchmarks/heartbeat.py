@@ -1,6 +1,6 @@
 """The product's worker, with a heartbeat in its event loop that notes for how long nothing else had its turn.
 
-The beat sleeps 2 ms and looks at two clocks when it wakes. The CPU time of the loop's thread in between is
+The beat sleeps 5 ms and looks at two clocks when it wakes. The CPU time of the loop's thread in between is
 how long code ran without yielding, also on a machine that is busy with other work; wall time adds what the
 machine took away. Both are an upper bound on what a single commit does at a stretch.
 
@@ -23,7 +23,7 @@ from streamer.logs import configure_logging
 from streamer.settings import Settings, load_settings
 from streamer.worker.run import end_for_sure, run_worker
 
-BEAT_S = 0.002
+BEAT_S = 0.005
 SHOW_EVERY_S = 0.5
 _KB = 1024
 

@@ -22,7 +22,7 @@ from benchmarks.pairs import Run, Spread, ratios, spread
 from benchmarks.throughput import LOOP, Bench
 from streamer.kafka.embedded import EmbeddedKafka
 
-PROGRAMS = (LOOP, "sessionize", "with_model")
+PROGRAMS = (LOOP, "with_model")
 WAITING = {"group.initial.rebalance.delay.ms": "3000"}
 LEFT_OUT = 0.1
 """Of the sessions at either end."""

@@ -158,6 +158,15 @@ def test_a_file_that_is_no_clicks_is_dead_letters(tmp_path: Path) -> None:
     assert summary["adds_up"]
 
 
+def test_clicks_without_an_id_get_one_from_their_place_also_beside_what_is_no_click(tmp_path: Path) -> None:
+    file = tmp_path / "clicks.jsonl"
+    nameless = b'{"visitor_id":"v","timestamp":1795046400000,"event_type":"click"}\n'
+    named = b'{"visitor_id":"v","timestamp":1795046400000,"event_type":"click","event_id":"-"}\n'
+    file.write_bytes(nameless + b"no click\n" + nameless + named + named)
+    clicks = run(file)["clicks"]
+    assert (clicks["read"], clicks["dead_lettered"], clicks["duplicates"]) == (5, 1, 1)
+
+
 def test_the_clock_of_plain_clicks_is_the_running_maximum_of_event_time(tmp_path: Path) -> None:
     clicks = some_clicks(20, seed=3)
     source = FileSource(written(tmp_path / "c.jsonl", clicks), SETTINGS)
