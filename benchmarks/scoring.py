@@ -3,8 +3,8 @@
 One at a time, for the latency: decoding, sessionizing, scoring, at the median length and at the longest
 shape. And together, for the rate: closed sessions of a day, 2,000 at once as one commit may hold. The rate is
 of CPU time, in turn with a text encoder that reads the same sessions as text, one by one; latency is wall
-time, so it means something on a quiet machine only. What a million sessions cost is computed from prices
-that are assumed, beside one call of a language model for each session.
+time, so it means something on a quiet machine only. What sessions cost is computed from prices that are
+assumed, beside one call of a language model for each session.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class Figures:
     us_per_session: float
     text_encoder_us: float
     text_encoder_cpu_vs_scoring: float
-    usd_per_million_sessions: float
+    usd_per_billion_sessions: float
     """Of CPU, for scoring alone."""
-    llm_usd_per_million_sessions: float
+    llm_usd_per_billion_sessions: float
     """Of one call each."""
 
 
@@ -80,8 +80,8 @@ def measure(sessions: int, repeats: int) -> Figures:
         us_per_session=round(us, 1),
         text_encoder_us=round(text_us),
         text_encoder_cpu_vs_scoring=round(ratio, 1),
-        usd_per_million_sessions=round(us / 3600 * USD_PER_CORE_HOUR, 4),
-        llm_usd_per_million_sessions=round(_llm_usd(closed), 2),
+        usd_per_billion_sessions=round(1e3 * us / 3600 * USD_PER_CORE_HOUR, 2),
+        llm_usd_per_billion_sessions=round(1e3 * _llm_usd(closed)),
     )
 
 

@@ -148,10 +148,11 @@ class Scorer:
 
     def _of_parents(self, probabilities: Float32) -> Float32:
         """[N, K]: of each intent's parent. Added one by one, so that a row's sums don't depend on others."""
-        of_parent = np.zeros((len(probabilities), 1 + max(self._parent_of)))
+        columns = np.ascontiguousarray(probabilities.T)
+        of_parent = np.zeros((1 + max(self._parent_of), len(probabilities)))
         for intent, parent in enumerate(self._parent_of):
-            of_parent[:, parent] += probabilities[:, intent]
-        found: Float32 = of_parent[:, self._parent_of].astype(np.float32)
+            of_parent[parent] += columns[intent]
+        found: Float32 = of_parent[self._parent_of].T.astype(np.float32)
         return found
 
 
