@@ -11,8 +11,9 @@ import orjson
 
 from models.simulator.simulation import Record, Simulated
 
-TABLES = ("clicks", "sessions", "visitors", "users", "impressions", "conversions")
-"""`sessions` and `visitors` hold the latent truth; `clicks` is what a site would have sent."""
+TABLES = ("clicks", "sessions", "visitors", "users", "impressions", "conversions", "outcomes")
+"""`sessions` and `visitors` hold the latent truth; `clicks` is what a site would have sent; `outcomes` joins
+the two before it by visitor, for a backtest."""
 
 
 def write(simulated: Simulated, out_dir: Path) -> dict[str, Path]:

@@ -153,8 +153,19 @@ class Simulated:
                 product = self.catalogue.products[conversion.product]
                 yield {"user_id": user.visitor.user_id, "time": conversion.time_ms, "product": product}
 
+    def outcomes(self) -> Iterator[Record]:
+        """What known visitors did and were shown in the app, as `streamer replay --outcomes` takes it."""
+        linked = {user.visitor.user_id: user.linked_visitor_id for user in self.app_users}
+        for row in self.impressions():
+            if visitor_id := linked[row["user_id"]]:
+                shown = {name: row[name] for name in ("time", "tiles", "clicked")}
+                yield {"visitor_id": visitor_id, **shown}
+        for row in self.conversions():
+            if visitor_id := linked[row["user_id"]]:
+                yield {"visitor_id": visitor_id, "time": row["time"], "outcome": row["product"]}
 
-Table = Literal["clicks", "sessions", "visitors", "users", "impressions", "conversions"]
+
+Table = Literal["clicks", "sessions", "visitors", "users", "impressions", "conversions", "outcomes"]
 
 
 def simulate(config: SimulatorConfig, catalogue: Catalogue | None = None) -> Simulated:

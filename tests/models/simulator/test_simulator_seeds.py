@@ -57,7 +57,7 @@ def test_renaming_all_latent_intents_changes_nothing_but_their_names(small: Simu
 
     other = simulate(SMALL, load_catalogue(renamed_catalogue(rename)))
     before, after = tables(small), tables(other)
-    for table in ("clicks", "users", "impressions", "conversions"):
+    for table in ("clicks", "users", "impressions", "conversions", "outcomes"):
         assert after[table] == before[table], table
     for old, new in zip(before["sessions"], after["sessions"], strict=True):
         old["intents"] = [names[name] for name in old["intents"]]
