@@ -78,10 +78,10 @@ def unit(found: Mapping[str, Any]) -> Unit:
         / (many["commits_per_s"] - few["commits_per_s"]),
         session_bytes=state["rss_mb"] * 2**20 / state["open_sessions"],
         recovery_s=state["take_over_s"] / state["open_sessions"],
-        input_bytes=few["input_bytes"],
-        changelog_bytes=few["changelog_bytes"],
+        input_bytes=state["input_bytes"],
+        changelog_bytes=state["changelog_bytes"],
         image_bytes=state["changelog_mb"] * 2**20 / state["open_sessions"],
-        output_bytes=few["output_bytes"],
+        output_bytes=state["output_bytes"],
     )
 
 

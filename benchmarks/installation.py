@@ -32,9 +32,3 @@ def broker_cpu_s(kafka: EmbeddedKafka) -> float:
     """CPU seconds that the broker has spent so far."""
     fields = Path(f"/proc/{kafka.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def topic_bytes(kafka: EmbeddedKafka, topic: str) -> int:
-    """Bytes of a topic's log on the broker's disk."""
-    partitions = (kafka.data_dir / "log").glob(f"{topic}-[0-9]*")
-    return sum(log.stat().st_size for each in partitions for log in each.glob("*.log"))

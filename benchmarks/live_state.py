@@ -20,10 +20,12 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from benchmarks.installation import PARTITIONS, installed
+from benchmarks.installation import OUTPUTS, PARTITIONS, installed
 from benchmarks.live_worker import LiveWorker, is_idle, live
+from benchmarks.open_sessions import CLICKS as CLICKS_EACH
 from benchmarks.open_sessions import Crowd
 from benchmarks.pacing import append_steadily
+from benchmarks.traffic import appended, ends
 from streamer.kafka.embedded import EmbeddedKafka
 
 APP = "crowd"
@@ -53,6 +55,12 @@ class LiveState:
     steady_stall_wall_ms: float
     steady_cpu: float
     """CPU seconds a second."""
+    input_bytes: float
+    """A click."""
+    changelog_bytes: float
+    """A click: images of the sessions that it changed, its share of markers and of images written again."""
+    output_bytes: float
+    """A closed session, in all output topics."""
     recovery_s: float
     """From the start of the second process until it has all partitions."""
     take_over_s: float
@@ -71,7 +79,11 @@ def measure(open_sessions: int, steady_s: float) -> LiveState:
         crowd = Crowd(open_sessions)
         with live(overrides) as worker:
             caught_up = _fill(kafka.bootstrap, worker, open_sessions, crowd.warm_up)
+            topics = CLICKS, f"{APP}-sessions-changelog", *(f"{APP}.{output}" for output in OUTPUTS)
+            before = [ends(kafka.bootstrap, [topic]) for topic in topics]
             steady = _steady(kafka.bootstrap, worker, crowd, steady_s)
+            clicks, changelog, *outputs = (appended(kafka.bootstrap, since) for since in before)
+            sent = steady_s * STEADY_PER_S
             count = worker.metric("streamer_open_sessions")
             worker.kill()
         size_mb, bare_s = asyncio.run(_bare_read(kafka.bootstrap, f"{APP}-sessions-changelog"))
@@ -93,6 +105,9 @@ def measure(open_sessions: int, steady_s: float) -> LiveState:
         steady_stall_cpu_ms=most(steady, "stall_cpu_ms"),
         steady_stall_wall_ms=most(steady, "stall_ms"),
         steady_cpu=(steady[-1]["cpu_s"] - steady[0]["cpu_s"]) / (steady[-1]["at"] - steady[0]["at"]),
+        input_bytes=clicks / sent,
+        changelog_bytes=changelog / sent,
+        output_bytes=sum(outputs) / (sent / CLICKS_EACH),
         recovery_s=recovery_s,
         take_over_s=take_over_s,
         recovered_rss_mb=recovered_mb,

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 from benchmarks.clicks import clicks
-from benchmarks.installation import OUTPUTS, broker_cpu_s, installed, topic_bytes
+from benchmarks.installation import broker_cpu_s, installed
 from benchmarks.live_worker import LiveWorker, live
 from benchmarks.pacing import append_steadily
 from streamer.kafka.embedded import EmbeddedKafka
@@ -39,12 +39,6 @@ class Steady:
     """Wall, on average."""
     take_over_s: float
     rss_mb: float
-    input_bytes: float
-    """A click, as it lies in the topic."""
-    changelog_bytes: float
-    """A click: the images of the session that it changed, and its share of markers and rewrites."""
-    output_bytes: float
-    """A closed session, in all output topics."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +87,9 @@ async def _watched(
     some = islice(clicks(count, VISITORS), count)
     appending = asyncio.create_task(append_steadily(kafka.bootstrap, topic, some, PER_S, partitions))
     await asyncio.sleep(WARM_UP_S)
-    before = await asyncio.to_thread(_look, kafka, worker, app_id)
+    before = await asyncio.to_thread(_look, kafka, worker)
     await appending
-    after = await asyncio.to_thread(_look, kafka, worker, app_id)
+    after = await asyncio.to_thread(_look, kafka, worker)
     spent = {name: after[name] - before[name] for name in before}
     return Steady(
         cpu=spent["cpu_s"] / spent["at"],
@@ -104,24 +98,16 @@ async def _watched(
         commit_ms=spent["commit_s"] / max(spent["commits"], 1) * 1000,
         take_over_s=take_over_s,
         rss_mb=worker.beats[-1]["rss_mb"],
-        input_bytes=spent["input"] / spent["clicks"],
-        changelog_bytes=spent["changelog"] / spent["clicks"],
-        output_bytes=spent["outputs"] / spent["sessions"],
     )
 
 
-def _look(kafka: EmbeddedKafka, worker: LiveWorker, app_id: str) -> dict[str, float]:
+def _look(kafka: EmbeddedKafka, worker: LiveWorker) -> dict[str, float]:
     return {
         "at": time.monotonic(),
         "cpu_s": worker.metric("process_cpu_seconds_total"),
         "commits": worker.metric("streamer_commit_seconds_count"),
         "commit_s": worker.metric("streamer_commit_seconds_sum"),
-        "clicks": worker.metric("streamer_clicks_total", end="received"),
-        "sessions": worker.metric("streamer_sessions_closed_total"),
         "broker_s": broker_cpu_s(kafka),
-        "input": topic_bytes(kafka, clicks_of(app_id)),
-        "changelog": topic_bytes(kafka, f"{app_id}-sessions-changelog"),
-        "outputs": sum(topic_bytes(kafka, f"{app_id}.{output}") for output in OUTPUTS),
     }
 
 

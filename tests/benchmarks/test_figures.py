@@ -56,7 +56,7 @@ def test_replay_is_compared_by_clicks_a_cpu_second() -> None:
 
 def test_a_commit_costs_what_the_cpu_rises_by() -> None:
     steady = {
-        count: Steady(cpu, 0, commits, 1, 1, 1, 1, 1, 1)
+        count: Steady(cpu, 0, commits, 1, 1, 1)
         for count, cpu, commits in ((4, 0.1, 16), (64, 0.2, 100), (256, 0.3, 116))
     }
     found = fitted(steady)
