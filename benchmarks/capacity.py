@@ -51,11 +51,14 @@ class Unit:
     """What one of each costs; bytes and seconds."""
 
     click_cpu_s: float
-    commit_cpu_s: float
+    commit_cpu_s: float | None
+    """None, and so the next but one, where the machine was too busy to measure it."""
     broker_click_cpu_s: float
-    broker_commit_cpu_s: float
+    broker_commit_cpu_s: float | None
+    process_mb: float
+    """Resident memory of a worker without sessions to speak of."""
     session_bytes: float
-    """Of resident memory, for an open session."""
+    """What an open session adds to that."""
     recovery_s: float
     """Of a take-over, for an open session."""
     input_bytes: float
@@ -70,17 +73,19 @@ def unit(found: Mapping[str, Any]) -> Unit:
     model, state, partitions = found["throughput"]["with_model"], found["live_state"], found["partitions"]
     steady = partitions["steady"]
     few, many = (steady[count] for count in (min(steady, key=int), max(steady, key=int)))
+    fits = partitions["ms_per_commit"] is not None
+    count, commits = state["open_sessions"], many["commits_per_s"] - few["commits_per_s"]
     return Unit(
         click_cpu_s=model["cpu_us"] / 1e6,
-        commit_cpu_s=partitions["ms_per_commit"] / 1e3,
+        commit_cpu_s=partitions["ms_per_commit"] / 1e3 if fits else None,
         broker_click_cpu_s=model["broker_us"] / 1e6,
-        broker_commit_cpu_s=(many["broker_cpu"] - few["broker_cpu"])
-        / (many["commits_per_s"] - few["commits_per_s"]),
-        session_bytes=state["rss_mb"] * 2**20 / state["open_sessions"],
-        recovery_s=state["take_over_s"] / state["open_sessions"],
+        broker_commit_cpu_s=(many["broker_cpu"] - few["broker_cpu"]) / commits if fits else None,
+        process_mb=few["rss_mb"],
+        session_bytes=(state["rss_mb"] - few["rss_mb"]) * 2**20 / count,
+        recovery_s=(state["take_over_s"] - few["take_over_s"]) / count,
         input_bytes=state["input_bytes"],
         changelog_bytes=state["changelog_bytes"],
-        image_bytes=state["changelog_mb"] * 2**20 / state["open_sessions"],
+        image_bytes=state["changelog_mb"] * 2**20 / count,
         output_bytes=state["output_bytes"],
     )
 
@@ -97,8 +102,10 @@ class Plan:
     partitions: int
     interval_s: float
     commits_per_s: float
-    commit_cores: float
+    commit_cores: float | None
     broker_cores: float
+    """For clicks; `broker_commit_cores` come on top."""
+    broker_commit_cores: float | None
     memory_per_process_mb: float
     recovery_s: float
     input_mb_s: float
@@ -133,9 +140,10 @@ def plan(load: Load, unit: Unit, choices: Choices) -> Plan:
         partitions=partitions,
         interval_s=interval_s,
         commits_per_s=commits_per_s,
-        commit_cores=commits_per_s * unit.commit_cpu_s,
-        broker_cores=load.clicks_per_s * unit.broker_click_cpu_s + commits_per_s * unit.broker_commit_cpu_s,
-        memory_per_process_mb=open_sessions / processes * unit.session_bytes / 2**20,
+        commit_cores=_times(commits_per_s, unit.commit_cpu_s),
+        broker_cores=load.clicks_per_s * unit.broker_click_cpu_s,
+        broker_commit_cores=_times(commits_per_s, unit.broker_commit_cpu_s),
+        memory_per_process_mb=unit.process_mb + open_sessions / processes * unit.session_bytes / 2**20,
         recovery_s=open_sessions / processes * unit.recovery_s,
         input_mb_s=traffic[0],
         changelog_mb_s=traffic[1],
@@ -143,6 +151,10 @@ def plan(load: Load, unit: Unit, choices: Choices) -> Plan:
         disk_mb_s=sum(traffic) * choices.replication,
         changelog_gb=open_sessions * unit.image_bytes * choices.replication / 1e9,
     )
+
+
+def _times(count: float, of: float | None) -> float | None:
+    return None if of is None else count * of
 
 
 def effective_interval_s(interval_s: float, shards: float) -> float:

@@ -16,16 +16,20 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from benchmarks.capacity import effective_interval_s
 from benchmarks.clicks import clicks
 from benchmarks.installation import broker_cpu_s, installed
 from benchmarks.live_worker import LiveWorker, live
 from benchmarks.pacing import append_steadily
 from streamer.kafka.embedded import EmbeddedKafka
+from streamer.settings import Settings
 
 COUNTS = (4, 64, 256)
 PER_S = 2000
 VISITORS = 5000
 WARM_UP_S = 3.0
+KEPT_UP = 0.75
+"""Share of the commits that are due: each comes an interval after the one before has ended."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,10 @@ class Steady:
 @dataclass(frozen=True)
 class Partitions:
     steady: dict[int, Steady]
-    ms_per_commit: float
-    """CPU that one commit more takes."""
-    base_cpu: float
+    ms_per_commit: float | None
+    """CPU that one commit more takes; None where the machine was too busy for as many commits as there are
+    to be, so that the line means nothing."""
+    base_cpu: float | None
     """Of the clicks themselves."""
     predicted_cpu: dict[int, float]
 
@@ -59,11 +64,18 @@ def measure(seconds: float) -> Partitions:
 
 def fitted(steady: Mapping[int, Steady]) -> Partitions:
     """A straight line of CPU over commits through the first and the last."""
+    if any(each.commits_per_s < KEPT_UP * expected_commits(count) for count, each in steady.items()):
+        return Partitions(dict(steady), None, None, {})
     fewest, most = steady[min(steady)], steady[max(steady)]
     slope = (most.cpu - fewest.cpu) / (most.commits_per_s - fewest.commits_per_s)
     base = fewest.cpu - slope * fewest.commits_per_s
     predicted = {count: base + slope * each.commits_per_s for count, each in steady.items()}
     return Partitions(dict(steady), slope * 1000, base, predicted)
+
+
+def expected_commits(partitions: int) -> float:
+    """A second, of a worker that keeps up at the default interval."""
+    return partitions / effective_interval_s(Settings().commit.interval_ms / 1000, partitions)
 
 
 def _steady(kafka: EmbeddedKafka, partitions: int, seconds: float) -> Steady:

@@ -159,7 +159,7 @@ def partitions(found: Figures) -> Rows:
         yield (
             f"{int(count):,}",
             f"{each['cpu']:.2f}",
-            f"{of['predicted_cpu'][count]:.2f}",
+            _or_busy(of["predicted_cpu"].get(count), 1, ".2f", ""),
             f"{each['broker_cpu']:.2f}",
             f"{each['commits_per_s']:.0f}",
             *(short(each[figure]) for figure in ("commit_ms", "take_over_s")),
@@ -178,11 +178,12 @@ def units(found: Figures) -> Rows:
 def _units(of: Unit) -> Iterator[tuple[str, str, str]]:
     yield "CPU a click, worker (u)", f"{of.click_cpu_s * 1e6:.1f} µs", "throughput"
     yield "CPU a click, broker (v)", f"{of.broker_click_cpu_s * 1e6:.1f} µs", "throughput"
-    yield "CPU a commit, worker (t)", f"{of.commit_cpu_s * 1e3:.2f} ms", "partitions"
-    yield "CPU a commit, broker (w)", f"{of.broker_commit_cpu_s * 1e3:.2f} ms", "partitions"
+    yield "CPU a commit, worker (t)", _or_busy(of.commit_cpu_s, 1e3, ".2f", " ms"), "partitions"
+    yield "CPU a commit, broker (w)", _or_busy(of.broker_commit_cpu_s, 1e3, ".2f", " ms"), "partitions"
     yield "click in its topic (i)", f"{of.input_bytes:.0f} bytes", "live_state"
     yield "changelog a click (l)", f"{of.changelog_bytes:.0f} bytes", "live_state"
     yield "output a session (o)", f"{of.output_bytes:.0f} bytes", "live_state"
+    yield "memory of a worker without sessions (M)", f"{of.process_mb:.0f} MB", "partitions"
     yield "memory an open session (m)", f"{of.session_bytes:.0f} bytes", "live_state"
     yield "changelog an open session (g)", f"{of.image_bytes:.0f} bytes", "live_state"
     yield "take-over, a million open sessions (r)", f"{of.recovery_s * 1e6:.1f} s", "live_state"
@@ -205,8 +206,10 @@ def _plan(of: Plan) -> Iterator[tuple[str, str]]:
     yield "processes that the state asks for", f"{of.processes_for_state:,.1f}"
     yield "processes, a core each", f"{of.processes:,}"
     yield "partitions", f"{of.partitions:,}"
-    yield "commits/s; cores that they take of the workers", f"{of.commits_per_s:,.0f}; {of.commit_cores:,.1f}"
-    yield "broker cores, without replication", f"{of.broker_cores:,.1f}"
+    yield "commits/s", f"{of.commits_per_s:,.0f}"
+    yield "workers' cores for more commits", _or_busy(of.commit_cores, 1, ",.1f", "")
+    yield "broker cores for clicks, without replication", f"{of.broker_cores:,.1f}"
+    yield "broker cores for more commits", _or_busy(of.broker_commit_cores, 1, ",.1f", "")
     yield "memory a process", f"{of.memory_per_process_mb:,.0f} MB"
     yield "take-over of a whole process", f"{of.recovery_s:,.0f} s"
     yield "clicks in", f"{of.input_mb_s:,.0f} MB/s"
@@ -220,6 +223,10 @@ BLOCKS: dict[str, Callable[[Figures], Rows]] = {
     block.__name__: block
     for block in (cpu, rates, scaling, formats, latency, scoring, state, replay, partitions, units, planned)
 }
+
+
+def _or_busy(value: float | None, factor: float, form: str, unit: str) -> str:
+    return "the machine was too busy to tell" if value is None else f"{value * factor:{form}}{unit}"
 
 
 def _times(of: Figures) -> str:

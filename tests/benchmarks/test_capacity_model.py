@@ -11,6 +11,7 @@ UNIT = Unit(
     commit_cpu_s=0.001,
     broker_click_cpu_s=2e-6,
     broker_commit_cpu_s=0.002,
+    process_mb=100,
     session_bytes=2**20,
     recovery_s=1e-5,
     input_bytes=300,
@@ -24,13 +25,13 @@ def test_cpu_asks_for_processes_where_sessions_are_short() -> None:
     of = plan(Load(1_000_000, clicks_per_session=8, active_s=80), UNIT, Choices(open_per_process=1e9))
     assert (of.processes, of.partitions) == (10, 40)
     assert of.commits_per_s == 40
-    assert of.broker_cores == pytest.approx(2.08)
+    assert (of.commit_cores, of.broker_cores, of.broker_commit_cores) == pytest.approx((0.04, 2, 0.08))
 
 
 def test_open_sessions_ask_for_processes_where_there_are_many() -> None:
     of = plan(Load(1_000_000, clicks_per_session=8, active_s=80), UNIT, Choices())
     assert of.open_sessions == 250_000_000
-    assert (of.processes, of.memory_per_process_mb, of.recovery_s) == (125, 2_000_000, 20)
+    assert (of.processes, of.memory_per_process_mb, of.recovery_s) == (125, 2_000_100, 20)
 
 
 def test_traffic_is_by_click_and_by_session_and_times_the_replicas() -> None:

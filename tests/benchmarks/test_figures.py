@@ -65,6 +65,11 @@ def test_a_commit_costs_what_the_cpu_rises_by() -> None:
     assert found.predicted_cpu[64] == pytest.approx(0.268)
 
 
+def test_nothing_is_said_of_commits_where_they_did_not_keep_up() -> None:
+    steady = {4: Steady(0.2, 0, 10, 80, 1, 1), 256: Steady(0.18, 0, 52, 3000, 18, 1)}
+    assert fitted(steady).ms_per_commit is None
+
+
 def test_a_stall_is_the_longest_time_without_a_beat() -> None:
     wall, cpu = iter([0.0, 0.002, 0.060, 0.062]), iter([0.0, 0.001, 0.031, 0.032])
     stalls = Stalls(lambda: next(wall), lambda: next(cpu))
