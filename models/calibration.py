@@ -26,7 +26,7 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Logits are divided by it; above 0."""
     min_probability: float
     max_novelty: float
-    """Squared Mahalanobis distance to the nearest intent's sessions."""
+    """Of the classifier's `novelty`, in what units it was trained; 99 % of validation sessions are below."""
     min_clicks: int
     presence_slope: float | None = None
     """With the offset: log odds of an intent's probability to log odds that the session shows it at all."""

@@ -25,7 +25,8 @@ from models.training.distill import distil, outputs
 from models.training.encoder import Tokens
 from models.training.keyless import KeylessTeacher
 from models.training.pretrain import pretrain
-from models.training.teacher import Lesson, SoftLabels
+from models.training.teacher import Float32, Lesson, SoftLabels
+from models.training.unusual import Embed, Surprising
 from schemas.click import Session
 
 
@@ -64,13 +65,25 @@ def embeddings(
     sessions: Sequence[Session], learn_from: Bools, config: TrainConfig, hidden: Sequence[str] = ()
 ) -> Floats:
     """[S, D] of an encoder pretrained where `learn_from` [S] is true; it never sees `hidden` fields."""
+    return embedder(sessions, learn_from, config, hidden)(sessions).astype(np.float64)
+
+
+def embedder(
+    sessions: Sequence[Session], learn_from: Bools, config: TrainConfig, hidden: Sequence[str] = ()
+) -> Embed:
+    """As `embeddings`, for any sessions."""
     chosen = [session for session, learnt in zip(sessions, learn_from, strict=True) if learnt]
     tokenizer = Tokenizer.fit(chosen, config.min_count, config.max_vocabulary)
     generator = torch.Generator().manual_seed(config.seed)
     with deterministic(config.threads):
         corpus = without(Corpus.of(chosen, tokenizer), hidden)
         trained = pretrain(corpus, tokenizer, config, generator, lambda *_: None)
-        return embed(trained.encoder, without(Corpus.of(sessions, tokenizer), hidden)).astype(np.float64)
+
+    def embedded(asked: Sequence[Session]) -> Float32:
+        with deterministic(config.threads):
+            return embed(trained.encoder, without(Corpus.of(asked, tokenizer), hidden))
+
+    return embedded
 
 
 def without(corpus: Corpus, hidden: Sequence[str]) -> Corpus:
@@ -106,7 +119,13 @@ class Student:
 
 
 def student(
-    embedded: Floats, soft: Floats, parts: Parts, labelled: int, config: TrainConfig, seed: int
+    embedded: Floats,
+    soft: Floats,
+    parts: Parts,
+    labelled: int,
+    config: TrainConfig,
+    seed: int,
+    unusual: Surprising | None = None,
 ) -> Student:
     """Learns from labels `soft` [S, I]: of at most `labelled` training sessions, a quarter for validation."""
     rng = np.random.default_rng(seed)
@@ -115,9 +134,9 @@ def student(
     generator = torch.Generator().manual_seed(seed)
     with deterministic(config.threads):
         distilled = distil(
-            x[train], _some(soft[train], labelled, rng),
-            x[validation], _some(soft[validation], labelled // 4, rng),
-            config, generator,
+            x[train], labels_of_some(soft[train], labelled, rng),
+            x[validation], labels_of_some(soft[validation], labelled // 4, rng),
+            config, generator, unusual,
         )  # fmt: skip
         logits, novelty = outputs(distilled.head, x)
     return Student(distilled.calibration.probabilities(logits).astype(np.float64), novelty.astype(np.float64))
@@ -137,6 +156,6 @@ def keyless_labels(
     return soft
 
 
-def _some(soft: Floats, most: int, rng: np.random.Generator) -> SoftLabels:
+def labels_of_some(soft: Floats, most: int, rng: np.random.Generator) -> SoftLabels:
     rows: Ints = np.sort(rng.permutation(len(soft))[:most])
     return SoftLabels(rows, soft[rows].astype(np.float32))

@@ -1,8 +1,7 @@
 """Distillation: the teacher's soft labels into a small head on the frozen embedding, then calibration.
 
-The head standardizes the embedding, has one hidden layer, and comes with the means and the precision by
-which a session is found to be novel. Everything is fitted on train; temperature and thresholds on
-validation.
+The head standardizes the embedding, has one hidden layer, and comes with all by which a session is found to
+be novel: see `novelty.py`. Everything is fitted on train; temperature and thresholds on validation.
 """
 
 from __future__ import annotations
@@ -12,42 +11,46 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.covariance import LedoitWolf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.calibration import Calibration
 from models.training.config import TrainConfig
+from models.training.layers import descend, draw_layers
+from models.training.novelty import DOUBT_WEIGHT, Novelty, learn_surprise, place_intents
 from models.training.presence import presence_metrics, with_presence
 from models.training.scaling import fit_scaling
 from models.training.teacher import Float32, Int64, SoftLabels
+from models.training.unusual import Surprising
 
 _BINS = 15
-_LEAST_VARIANCE, _LEAST_STD = 1e-4, 0.05
-"""Sessions that are all alike have no spread; without these floors rounding errors would be blown up."""
+_LEAST_STD = 0.05
+"""Sessions that are all alike have no spread; without this floor rounding errors would be blown up."""
 
 
 class Head(nn.Module):
-    """[B, D] to logits [B, K] and novelty [B], the squared Mahalanobis distance to the nearest intent."""
+    """[B, D] to logits [B, K] and novelty [B]."""
 
     mean: Tensor
     scale: Tensor
-    whiten: Tensor
-    centres: Tensor
 
     def __init__(self, dim: int, hidden: int, intents: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
-        self.register_buffer("whiten", torch.eye(dim))
-        self.register_buffer("centres", torch.zeros(intents, dim))
         self.widen = nn.Linear(dim, hidden)
         self.decide = nn.Linear(hidden, intents)
+        self.novelty = Novelty(dim, hidden, intents)
 
     def forward(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
-        logits: Tensor = self.decide(F.relu(self.widen((embedding - self.mean) * self.scale)))
-        apart = ((embedding - self.mean) @ self.whiten).unsqueeze(1) - self.centres
-        return logits, (apart * apart).sum(2).amin(1)
+        centred = embedding - self.mean
+        scaled = centred * self.scale
+        logits = self.logits(scaled)
+        return logits, self.novelty(centred, scaled, logits)
+
+    def logits(self, scaled: Tensor) -> Tensor:
+        logits: Tensor = self.decide(F.relu(self.widen(scaled)))
+        return logits
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,18 @@ def distil(
     validation_labels: SoftLabels,
     config: TrainConfig,
     generator: torch.Generator,
+    surprising: Surprising | None = None,
 ) -> Distilled:
-    """`train` and `validation` are embeddings [N, D] of all sessions; labels may be of some of them only."""
+    """`train` and `validation` are embeddings [N, D] of all sessions; labels may be of some of them only.
+
+    Without `surprising` novelty is the distance to the known intents alone.
+    """
     embeddings, soft = train[train_labels.rows], train_labels.probabilities
     head = Head(train.shape[1], config.head_hidden, soft.shape[1])
-    _set_statistics(head, embeddings, soft)
+    head.mean.copy_(torch.from_numpy(embeddings.mean(0)))
+    head.scale.copy_(torch.from_numpy(1 / np.maximum(embeddings.std(0), _LEAST_STD)))
     _fit(head, torch.from_numpy(embeddings), torch.from_numpy(soft), config, generator)
+    _fit_novelty(head, torch.from_numpy(embeddings), soft, surprising, config, generator)
     logits, novelty = outputs(head, validation)
     labelled = logits[validation_labels.rows]
     scaling = fit_scaling(labelled, validation_labels.probabilities)
@@ -95,38 +104,31 @@ def outputs(head: Head, embeddings: Float32) -> tuple[Float32, Float32]:
     return logits.numpy(), novelty.numpy()
 
 
-def _set_statistics(head: Head, embeddings: Float32, soft: Float32) -> None:
-    """Means of the intents' sessions and a whitening shared by all, shrunk as Ledoit and Wolf do."""
-    mean, std = embeddings.mean(0), embeddings.std(0)
-    labels = soft.argmax(1)
-    centres = np.stack(
-        [embeddings[labels == k].mean(0) if (labels == k).any() else mean for k in range(soft.shape[1])]
-    )
-    covariance = LedoitWolf().fit(embeddings - centres[labels]).covariance_
-    precision = np.linalg.inv(covariance + _LEAST_VARIANCE * np.eye(len(mean)))
-    whiten = np.linalg.cholesky(precision)
-    head.mean.copy_(torch.from_numpy(mean))
-    head.scale.copy_(torch.from_numpy(1 / np.maximum(std, _LEAST_STD)))
-    head.whiten.copy_(torch.from_numpy(whiten))
-    head.centres.copy_(torch.from_numpy((centres - mean) @ whiten))
-
-
 def _fit(head: Head, x: Tensor, soft: Tensor, config: TrainConfig, generator: torch.Generator) -> None:
-    for layer in (head.widen, head.decide):
-        with torch.no_grad():
-            drawn = torch.randn(layer.weight.shape, generator=generator)
-            layer.weight.copy_(drawn * layer.in_features**-0.5)
-            layer.bias.zero_()
-    optimizer = torch.optim.AdamW(head.parameters(), lr=config.head_learning_rate)
-    steps = config.head_epochs * -(-len(x) // config.head_batch)
-    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(config.head_epochs):
-        for rows in torch.split(torch.randperm(len(x), generator=generator), config.head_batch):
-            optimizer.zero_grad(set_to_none=True)
-            loss = F.cross_entropy(head(x[rows])[0], soft[rows])
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            falling.step()
+    layers = (head.widen, head.decide)
+    draw_layers(layers, generator)
+    scaled = (x - head.mean) * head.scale
+    descend(
+        layers, lambda rows: F.cross_entropy(head.logits(scaled[rows]), soft[rows]), len(x), config, generator
+    )
+
+
+def _fit_novelty(
+    head: Head,
+    x: Tensor,
+    soft: Float32,
+    surprising: Surprising | None,
+    config: TrainConfig,
+    generator: torch.Generator,
+) -> None:
+    centred = x - head.mean
+    doubt_weight = 0.0 if surprising is None else DOUBT_WEIGHT
+    with torch.no_grad():
+        logits = head.logits(centred * head.scale)
+    place_intents(head.novelty, centred, soft, logits, doubt_weight)
+    if surprising is not None:
+        scaled = (torch.from_numpy(surprising.embeddings) - head.mean) * head.scale
+        learn_surprise(head.novelty, scaled, surprising, config, generator)
 
 
 def _metrics(probabilities: Float32, soft: Float32) -> dict[str, Any]:

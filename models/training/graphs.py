@@ -20,6 +20,7 @@ from models.fields import EVENT_FIELDS, SESSION_FIELDS
 from models.queries import QUERY_GRAMS, QUERY_SLOTS
 from models.training.distill import Head
 from models.training.encoder import MAX_CLICKS, Block, Encoder, FieldTable
+from models.training.novelty import Novelty
 
 OPSET = 18
 _IR_VERSION = 9
@@ -203,16 +204,27 @@ def head_graph(head: Head) -> bytes:
     """Input `embedding` [batch, D]; outputs `logits` [batch, K] and `novelty` [batch]."""
     g = Graph()
     centred = g.op("Sub", "embedding", g.weight(head.mean))
-    hidden = g.op("Relu", g.linear(g.op("Mul", centred, g.weight(head.scale)), head.widen))
+    scaled = g.op("Mul", centred, g.weight(head.scale))
     weights = g.weight(head.decide.weight), g.weight(head.decide.bias)
-    g.op("Gemm", hidden, *weights, transB=1, output="logits")
-    whitened = g.op("Unsqueeze", g.op("MatMul", centred, g.weight(head.whiten)), g.ints(1))
-    apart = g.op("Sub", whitened, g.weight(head.centres))
-    squared = g.op("ReduceSum", g.op("Mul", apart, apart), g.ints(2), keepdims=0)
-    g.op("ReduceMin", squared, g.ints(1), keepdims=0, output="novelty")
-    intents, dim = head.centres.shape
+    g.op("Gemm", g.op("Relu", g.linear(scaled, head.widen)), *weights, transB=1, output="logits")
+    _novelty(g, head.novelty, centred, scaled, "logits")
+    intents, dim = head.novelty.centres.shape
     return g.model(
         "classifier",
         [_floats("embedding", "batch", dim)],
         [_floats("logits", "batch", intents), _floats("novelty", "batch")],
     )
+
+
+def _novelty(g: Graph, novelty: Novelty, centred: str, scaled: str, logits: str) -> None:
+    whitened = g.op("Unsqueeze", g.op("MatMul", centred, g.weight(novelty.whiten)), g.ints(1))
+    apart = g.op("Sub", whitened, g.weight(novelty.centres))
+    squared = g.op("ReduceSum", g.op("Mul", apart, apart), g.ints(2), keepdims=0)
+    nearest = g.op("ReduceMin", squared, g.ints(1), keepdims=1)
+    distance = g.op("Log", g.op("Add", nearest, g.weight(np.float32(1))))
+    logs = g.op("LogSoftmax", logits, axis=1)
+    doubt = g.op("Neg", g.op("ReduceSum", g.op("Mul", g.op("Exp", logs), logs), g.ints(1), keepdims=1))
+    evidence = g.op("Sub", g.op("Concat", distance, doubt, axis=1), g.weight(novelty.usual))
+    weighed = g.op("ReduceSum", g.op("Mul", evidence, g.weight(novelty.weight)), g.ints(1), keepdims=0)
+    told = g.linear(g.op("Relu", g.linear(scaled, novelty.widen)), novelty.tell)
+    g.op("Add", weighed, g.op("Squeeze", told, g.ints(1)), output="novelty")

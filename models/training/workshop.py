@@ -32,7 +32,8 @@ from models.training.keyless import KeylessTeacher
 from models.training.pretrain import new_encoder, pretrain
 from models.training.reference import reference_profile
 from models.training.review import review
-from models.training.teacher import Lesson, Teacher
+from models.training.teacher import Float32, Lesson, Teacher
+from models.training.unusual import surprising
 from models.training.work_folder import TrainingError, WorkFolder
 from schemas.click import Session
 
@@ -111,9 +112,11 @@ class Workshop:
         taxonomy, soft, validation = self.folder.labels()
         train = hardened(soft) if hard else soft
         embedded = self._embeddings("train"), self._embeddings("validation")
+        rng = np.random.default_rng(self._seed("surprising"))
+        unusual = surprising(self.sessions["train"], soft, self._embed, rng)
         with deterministic(self.config.threads):
             distilled = distil(
-                embedded[0], train, embedded[1], validation, self.config, self._generator("distil")
+                embedded[0], train, embedded[1], validation, self.config, self._generator("distil"), unusual
             )
             curve = learning_curve(embedded[0], train, embedded[1], validation, self.config, self._generator)
         self.folder.put_distilled(distilled, taxonomy)
@@ -175,9 +178,12 @@ class Workshop:
     def _corpus(self, split: Split) -> Corpus:
         return Corpus.of(self.sessions[split], self.folder.tokenizer())
 
-    def _embeddings(self, split: Split) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def _embeddings(self, split: Split) -> Float32:
+        return self._embed(self.sessions[split])
+
+    def _embed(self, sessions: Sequence[Session]) -> Float32:
         with deterministic(self.config.threads):
-            return embed(self.folder.encoder(self.config), self._corpus(split))
+            return embed(self.folder.encoder(self.config), Corpus.of(sessions, self.folder.tokenizer()))
 
     def _seed(self, step: str) -> int:
         return zlib.crc32(f"{self.config.seed}/{step}".encode())

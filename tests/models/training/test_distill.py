@@ -15,6 +15,7 @@ from models.training.distill import (
     reliability,
 )
 from models.training.teacher import Float32, SoftLabels
+from models.training.unusual import Surprising
 
 CONFIG = TrainConfig(head_hidden=32, head_epochs=30, head_batch=64)
 
@@ -51,6 +52,30 @@ def test_one_in_a_hundred_validation_sessions_is_novel_and_what_is_far_away_is(d
     assert (outputs(distilled.head, embeddings)[1] > limit).mean() == pytest.approx(0.01, abs=0.005)
     far = (embeddings + 10).astype(np.float32)
     assert (outputs(distilled.head, far)[1] > limit).all()
+
+
+def test_what_looks_surprising_is_novel_where_it_lies_between_known_intents() -> None:
+    train, validation = three_groups(600, 0), three_groups(300, 1)
+    rng = np.random.default_rng(3)
+    between = (4 / 3 * np.eye(3, 8).sum(0) + 0.5 * rng.normal(size=(900, 8))).astype(np.float32)
+    surprise = np.repeat([2.0, 5.0], 600) + 0.5 * rng.normal(size=1200)
+    seen = Surprising(np.concatenate([train[0], between[:600]]), surprise.astype(np.float32), 600)
+    shares = []
+    for surprising in (None, seen):
+        found = distil(*train, *validation, CONFIG, torch.Generator().manual_seed(0), surprising)
+        novelty = outputs(found.head, between[600:])[1]
+        shares.append((novelty > found.calibration.max_novelty).mean())
+    assert shares[0] < 0.1 < 0.7 < shares[1]
+
+
+def test_surprise_changes_no_probability() -> None:
+    train, validation = three_groups(600, 0), three_groups(300, 1)
+    seen = Surprising(train[0], np.arange(600, dtype=np.float32), 600)
+    both = [
+        outputs(distil(*train, *validation, CONFIG, torch.Generator().manual_seed(0), each).head, train[0])[0]
+        for each in (None, seen)
+    ]
+    assert (both[0] == both[1]).all()
 
 
 def test_labels_of_some_sessions_are_enough() -> None:

@@ -25,7 +25,7 @@ def modules() -> Modules:
     encoder.initialize(generator)
     for buffer in head.parameters():
         torch.nn.init.normal_(buffer, generator=generator)
-    head.centres.copy_(torch.randn(5, 16, generator=generator))
+    head.novelty.centres.copy_(torch.randn(5, 16, generator=generator))
     return encoder.eval(), head.eval()
 
 
