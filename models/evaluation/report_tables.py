@@ -211,12 +211,14 @@ def _student(result: Json) -> list[Table]:
 
 
 def _novelty(result: Json) -> list[Table]:
-    rows = [("mean", number(result["auroc"]["novelty"], ".3f"), number(result["auroc"]["doubt"], ".3f"), "")]
+    scores = ("novelty", "distance", "doubt")
+    means = [("mean", result["auroc"]), ("mean of those it wasn't chosen on", result["auroc_not_chosen_on"])]
+    rows = [(name, *(number(mean[score], ".3f") for score in scores), "") for name, mean in means]
     rows += [
-        (name, f"{each['novelty']:.3f}", f"{each['doubt']:.3f}", str(each["sessions"]))
+        (name, *(f"{each[score]:.3f}" for score in scores), str(each["sessions"]))
         for name, each in result["by_intent"].items()
     ]
-    columns = ("held-out intent", "AUROC, distance", "AUROC, 1 - best probability", "sessions")
+    columns = ("held-out intent", "AUROC", "distance alone", "1 - best probability", "sessions")
     return [Table("Novelty: intents that nothing was learnt of", columns, tuple(rows))]
 
 

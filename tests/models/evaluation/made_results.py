@@ -108,8 +108,9 @@ def every_step() -> dict[str, Json]:
             "rows": {"full": dict.fromkeys(("log_loss", "macro_recall_at_1", "micro_f1"), by_name)},
         },
         "novelty": {
-            "auroc": {"novelty": estimate(0.9), "doubt": estimate(0.8)},
-            "by_intent": {"a": {"novelty": 0.9, "doubt": 0.8, "sessions": 12}},
+            "auroc": {"novelty": estimate(0.9), "distance": estimate(0.7), "doubt": estimate(0.8)},
+            "auroc_not_chosen_on": dict.fromkeys(("novelty", "distance", "doubt"), estimate(0.85)),
+            "by_intent": {"a": {"novelty": 0.9, "distance": 0.7, "doubt": 0.8, "sessions": 12, "fold": 0}},
         },
         "trivago": {**real, "mrr": values, "chosen_versus": {"bag": estimate(0.1, p=0.01)}},
         "shop1999": {**real, "auc": values, "ours_versus": {"bag": {"difference": 0.05, "p": 0.1}}},
