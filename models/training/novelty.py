@@ -1,9 +1,9 @@
 """How novel a session is: how far from all known intents, how surprising, how hard to tell.
 
 The distance is that of Mahalanobis to the nearest intent (K. Lee et al., NeurIPS 2018), under one covariance,
-shrunk as Ledoit and Wolf do; its logarithm counts. The surprise is that of `surprise.py`, as a small network
-tells it from the embedding alone. Doubt is the entropy of the classifier's chances. All three are in standard
-deviations of training sessions and added by weight: 0 is usual.
+shrunk as Ledoit and Wolf do. The surprise is that of `surprise.py`, as a small network tells it from the
+embedding alone. Doubt is one minus the classifier's best chance. All three are in standard deviations of
+training sessions and added by weight: 0 is usual.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class Novelty(nn.Module):
         self.tell = nn.Linear(hidden, 1)
 
     def forward(self, centred: Tensor, scaled: Tensor, logits: Tensor) -> Tensor:
-        evidence = torch.stack([self.log_distance(centred), doubt(logits)], dim=1)
+        evidence = torch.stack([self.distance(centred), doubt(logits)], dim=1)
         weighed: Tensor = ((evidence - self.usual) * self.weight).sum(1)
         return weighed + self.surprise(scaled)
 
-    def log_distance(self, centred: Tensor) -> Tensor:
-        """[B]: log(1 + squared distance)"""
+    def distance(self, centred: Tensor) -> Tensor:
+        """[B]"""
         apart = (centred @ self.whiten).unsqueeze(1) - self.centres
-        return (apart * apart).sum(2).amin(1).log1p()
+        return (apart * apart).sum(2).amin(1).sqrt()
 
     def surprise(self, scaled: Tensor) -> Tensor:
         """[B]"""
@@ -59,9 +59,8 @@ class Novelty(nn.Module):
 
 
 def doubt(logits: Tensor) -> Tensor:
-    """[B]: entropy in nats"""
-    logs = logits.log_softmax(1)
-    return -(logs.exp() * logs).sum(1)
+    """[B]. No sum over intents: how those are added up can depend on a row's place in its batch."""
+    return (1.0 - logits.softmax(1)).amin(1)
 
 
 @torch.no_grad()
@@ -70,7 +69,7 @@ def place_intents(
 ) -> None:
     """Of embeddings [M, D], centred, their labels `soft` [M, K] and logits. Surprise isn't learnt yet: 0."""
     _place_centres(novelty, centred.numpy(), soft)
-    evidence = torch.stack([novelty.log_distance(centred), doubt(logits)], dim=1)
+    evidence = torch.stack([novelty.distance(centred), doubt(logits)], dim=1)
     novelty.usual.copy_(evidence.mean(0))
     spread = evidence.std(0, correction=0).clamp(min=_LEAST_SPREAD)
     novelty.weight.copy_(torch.tensor([1.0, doubt_weight]) / spread)

@@ -49,7 +49,8 @@ def test_a_trained_bundle_has_a_profile_of_what_it_never_learnt_from(small_bundl
 def test_the_same_traffic_does_not_drift_and_a_rebuilt_site_does(small_bundle: Bundle) -> None:
     same = watched(small_bundle, bank_sessions(600, seed=9))
     assert same.sessions == 600
-    assert max(same.psi().values()) < 0.15
+    # Chance alone gives ten ranges of novelty 0.1 or so: the profile is of about a hundred sessions.
+    assert max(same.psi().values()) < 0.2
     other = watched(small_bundle, strangers(300))
     assert other.psi()["novelty"] > 0.25
     assert other.psi()["page_type"] > 0.25
