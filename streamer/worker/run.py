@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import structlog
 
@@ -96,14 +97,14 @@ async def run_worker(
 
 
 async def _until_done(app: WorkerApp, table: SessionTable, watch: Watch, stop: asyncio.Event) -> None:
-    waits = [
-        asyncio.ensure_future(waited)
-        for waited in (stop.wait(), table.drained.wait(), app.wait_until_stopped(), table.failed)
-    ]
+    ends = [stop.wait(), app.wait_until_stopped()]
+    if table.drain is not None:
+        ends.append(table.drain.finished.wait())
+    waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(end) for end in ends]
     try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([*waits, table.failed], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for wait in waits[:-1]:
+        for wait in waits:
             wait.cancel()
     if table.failed.done():
         table.failed.result()

@@ -21,14 +21,14 @@ from streamer.errors import StreamerError
 from streamer.kafka.permissions import refusal
 from streamer.kafka.trimming import trim
 from streamer.worker.cancellation import only_ours
+from streamer.worker.draining import Drain
 from streamer.worker.erasure_feed import ErasureFeed
 from streamer.worker.kill_points import KillPoint
-from streamer.worker.log_reader import LogReader
 from streamer.worker.metrics import Metrics
 from streamer.worker.shard import LOG_APPEND_TIME, Shard
 from streamer.worker.silence import silent_until
 from streamer.worker.takeover import ShardParts, take_over
-from streamer.worker.transport import BatchConsumer, RecordBatch
+from streamer.worker.transport import BatchConsumer, EmptyFetch, RecordBatch
 
 MIN_INTERVAL_PER_SHARD_S = 0.008
 """A transaction costs a client about 1 ms: this keeps commits below an eighth of a core."""
@@ -59,7 +59,6 @@ class SessionTable(Service):
         self.consumer: BatchConsumer | None = None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Gets the exception that this worker can't go on after."""
-        self.drained = asyncio.Event()
         self.joined = False
         """Whether the group has said which partitions are this worker's."""
         self.batches = 0
@@ -69,9 +68,7 @@ class SessionTable(Service):
         self._parts = parts
         self._topic = parts.settings.topics.clicks
         self._metrics = metrics
-        self._drain = drain
-        self._drain_to: dict[int, int] = {}
-        self._done: set[int] = set()
+        self.drain = Drain(parts.arguments, self._topic) if drain else None
         self._taking_over = asyncio.Lock()
 
     # -- Faust's rebalances
@@ -83,13 +80,14 @@ class SessionTable(Service):
                 assigned = self.assigned()
                 for number in [n for n in self.shards if n not in assigned]:
                     await self._drop(number)
-                if self._drain:
-                    self._drain_to |= await self._ends(assigned - self._drain_to.keys())
+                if self.drain is not None:
+                    await self.drain.look_up(assigned)
                 self.joined = True
                 await self._open(assigned - self.shards.keys())
                 for number, shard in self.shards.items():
                     self._seek(number, shard)
-                self._check_drained()
+                if self.drain is not None:
+                    self.drain.check(self.assigned())
             except KafkaError as error:
                 self._fail_if_refused(error)
                 log.warning("takeover_failed", error=type(error).__name__)
@@ -111,7 +109,7 @@ class SessionTable(Service):
         if shard is None or batch.seek_count != shard.seek_count:
             return
         self._check_arrival(batch)
-        records = self._until_drain(batch)
+        records = batch.records if self.drain is None else self.drain.within(batch)
         received = shard.partition.accounts.received
         shard.saw_broker_time(batch.records[-1].timestamp, batch.received_at)
         index = 0
@@ -245,7 +243,8 @@ class SessionTable(Service):
                 await self._commit(shard)
                 await self._reopen_if_out_of_range(shard)
                 shard.partition.resume_closing()
-                await self._drain_if_at_end(shard)
+                if self.drain is not None:
+                    await self._drain_if_at_end(shard, self.drain)
             except Exception as error:
                 self.fail(error)
             effective = max(interval, MIN_INTERVAL_PER_SHARD_S * len(self.shards))
@@ -254,8 +253,8 @@ class SessionTable(Service):
 
     def _tick(self, shard: Shard) -> None:
         assert self.consumer is not None
-        if self._parts.settings.clicks.arrival == "log_append_time" and not self._drain:
-            empty = self.consumer.empty_fetches.get(TP(self._topic, shard.number))
+        if self._parts.settings.clicks.arrival == "log_append_time" and self.drain is None:
+            empty = self._empty_fetch(shard)
             margin_ms = self._parts.settings.watermark.idle_margin_ms
             now_ms = silent_until(empty, shard.partition.position, shard.broker_time, margin_ms)
             if now_ms is not None:
@@ -269,7 +268,7 @@ class SessionTable(Service):
 
     @Service.task
     async def _follow_erasures(self) -> None:
-        if self._drain:  # it has read them at the start, as far as the clicks that it reads
+        if self.drain is not None:  # it has read them at the start, as far as the clicks that it reads
             return
         topic = self._parts.settings.topics.erasures
         try:
@@ -284,41 +283,19 @@ class SessionTable(Service):
             self._parts.reach(KillPoint.WHILE_TRIMMING)
             await trim(self._parts.arguments, self._parts.settings.changelog, wanted)
 
-    # -- draining
-
-    async def _ends(self, numbers: set[int]) -> dict[int, int]:
-        if not numbers:
-            return {}
-        async with LogReader(self._parts.arguments) as reader:
-            bounds = await reader.bounds(self._topic, numbers)
-        return {number: end for number, (_, end) in bounds.items()}
-
-    def _until_drain(self, batch: RecordBatch) -> list[ConsumerRecord]:
-        end = self._drain_to.get(batch.tp.partition)
-        if end is None or batch.records[-1].offset < end:
-            return batch.records
-        return [record for record in batch.records if record.offset < end]
-
-    async def _drain_if_at_end(self, shard: Shard) -> None:
-        if not self._drain or shard.number in self._done or not self._at_end(shard):
+    async def _drain_if_at_end(self, shard: Shard, drain: Drain) -> None:
+        if not drain.is_due(shard, self._empty_fetch(shard)):
             return
         while not shard.partition.drain():
             await self._commit(shard)
         await self._commit(shard)
         if self.shards.get(shard.number) is shard:
-            self._done.add(shard.number)
-            self._check_drained()
+            drain.note_done(shard.number)
+            drain.check(self.assigned())
 
-    def _at_end(self, shard: Shard) -> bool:
+    def _empty_fetch(self, shard: Shard) -> EmptyFetch | None:
         assert self.consumer is not None
-        end, position = self._drain_to.get(shard.number, 0), shard.partition.position
-        empty = self.consumer.empty_fetches.get(TP(self._topic, shard.number))
-        at_fetched_end = empty is not None and empty.offset >= end and position >= empty.records_end
-        return position >= end or at_fetched_end
-
-    def _check_drained(self) -> None:
-        if self._drain and self.assigned() <= self._done:
-            self.drained.set()
+        return self.consumer.empty_fetches.get(TP(self._topic, shard.number))
 
     # -- what must not be
 
