@@ -25,7 +25,7 @@ from streamer.replay.run import replay
 from streamer.replay.stretch import Stretch
 from streamer.settings import Settings
 from tests.conftest import FreshSettings, as_environment
-from tests.worker.live import as_messages, committed, send, set_up, some_clicks
+from tests.worker.live import as_messages, committed, send, set_up, some_clicks, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +46,13 @@ def ended(member: subprocess.Popen[bytes], code: int = 0) -> dict[str, Any]:
     told, _ = member.communicate(timeout=120)
     assert member.returncode == code
     return json.loads(told) if told else {}
+
+
+def is_stopped(member: subprocess.Popen[bytes]) -> bool:
+    """Whether a signal has stopped it, as `ps` says."""
+    assert member.poll() is None
+    state = subprocess.run(["ps", "-o", "state=", "-p", str(member.pid)], capture_output=True, check=True)
+    return state.stdout.startswith(b"T")
 
 
 def groups(settings: Settings) -> set[str]:
@@ -76,8 +83,9 @@ def test_a_member_that_dies_and_one_that_stalls_cost_the_file_nothing(
     out = tmp_path / "shared.parquet"
     ended(start("saved:2", str(out), settings, tmp_path), -signal.SIGKILL)
     stalled = start("written:1:STOP", str(out), settings, tmp_path)
+    wait_until(lambda: is_stopped(stalled))
     told = [ended(start("never:0", str(out), settings, tmp_path))]
-    assert stalled.poll() is None
+    assert is_stopped(stalled)
     assert out.read_bytes() == alone.read_bytes()
     stalled.send_signal(signal.SIGCONT)
     told.append(ended(stalled))
