@@ -159,7 +159,6 @@ class Pipeline:
     def _publish(self, partition: Partition) -> list[Published]:
         sessions = partition.take().sessions
         partition.resume_closing()
-        partition.sessionizer.changed.clear()
         return [each for each in map(self._written, sessions, self._scorer.score(sessions)) if each]
 
     def _written(self, session: Session, scored: Scored | ScoreError) -> Published | None:

@@ -129,7 +129,7 @@ class ClickDecoder:
         """The click, or None if the visitor doesn't consent; raises Rejected.
 
         `arrival` is the record's arrival time in ms UTC, None where nobody noted it: then `sent_at` corrects
-        nothing. `fallback_id` stands in for a missing event_id.
+        nothing. `fallback_id` stands in for a missing event_id; it may be empty, for the caller to fill in.
         """
         wire = self._read(value)
         if wire.consent is False:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from schemas.click import Session
 from streamer.accounts import Accounts
 from streamer.core.sessionizer import Outcome, Sessionizer
@@ -130,15 +132,15 @@ class Partition:
         clock, position = self.sessionizer.clock, self.position
         if self.is_full:
             return start
-        for index in range(start, len(records)):
-            record = records[index]
-            if record.offset < position:
+        for index, record in enumerate(islice(records, start, None), start):
+            offset, timestamp = record.offset, record.timestamp
+            if offset < position:
                 continue
-            moves = record.timestamp > clock.now or record.timestamp < clock.silent_to
-            if moves and not self._arrive(record.timestamp):
+            moves = timestamp > clock.now or timestamp < clock.silent_to
+            if moves and not self._arrive(timestamp):
                 return index
-            self.position = record.offset + 1
-            if self._take_in(record) and self.is_full:
+            self.position = offset + 1
+            if self._take_in(record, offset) and self.is_full:
                 return index + 1
         return len(records)
 
@@ -226,12 +228,12 @@ class Partition:
             self._close_due()
         return not self.sessionizer.has_due
 
-    def _take_in(self, record: Record) -> bool:
+    def _take_in(self, record: Record, offset: int) -> bool:
         """One record to its end; returns whether anything may have piled up."""
         accounts, sessionizer = self.accounts, self.sessionizer
         accounts.received += 1
         try:
-            arrived = self._decode(record.value, sessionizer.clock.now, f"{self._id_prefix}{record.offset}")
+            arrived = self._decode(record.value, sessionizer.clock.now, "")
         except Rejected as rejected:
             self._dead_letter(record, rejected.stage, rejected.reason)
             return True
@@ -245,9 +247,10 @@ class Partition:
             if sessionizer.has_due:
                 self._close_due()
             return True
-        outcome = sessionizer.add(
-            arrived.visitor_id, arrived.click, record.offset, arrived.user_id, arrived.crawler
-        )
+        click = arrived.click
+        if not click.event_id:
+            click = msgspec.structs.replace(click, event_id=f"{self._id_prefix}{offset}")
+        outcome = sessionizer.add(arrived.visitor_id, click, offset, arrived.user_id, arrived.crawler)
         if outcome is _JOINED:
             if not sessionizer.has_due and not sessionizer.merged_duplicates:
                 return False

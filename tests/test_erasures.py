@@ -30,7 +30,7 @@ def test_open_sessions_go_and_their_clicks_count_as_filtered() -> None:
     partition.process([Arrived(0, click("v", ARRIVAL_MS)), Arrived(1, click("w", ARRIVAL_MS))])
     partition.erase("v", ARRIVAL_MS, 0)
     assert list(partition.sessionizer.visitors()) == ["w"]
-    assert "v" in partition.sessionizer.changed
+    assert partition.sessionizer.take_changed()[1] == ["v"]
     assert (partition.accounts.filtered, partition.accounts.open()) == (1, 1)
     assert partition.take() == Taken([], [], [], ["v"])
 

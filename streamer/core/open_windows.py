@@ -13,24 +13,25 @@ from streamer.core.window import OpenSession
 class OpenWindows:
     """Hardly any visitor has more than one window; those who do are kept apart, which saves memory."""
 
-    __slots__ = ("_several", "single")
+    __slots__ = ("several", "single")
 
     def __init__(self, sessions: Iterable[OpenSession] = ()) -> None:
         self.single: dict[str, OpenSession] = {}
         """Of visitors with exactly one."""
-        self._several: dict[str, list[OpenSession]] = {}
+        self.several: dict[str, list[OpenSession]] = {}
+        """Of visitors with more, by start."""
         for session in sessions:
             self.insert(session)
 
     def of(self, visitor_id: str) -> list[OpenSession]:
         """A new list of a visitor's windows by start; empty if there is none."""
         only = self.single.get(visitor_id)
-        return list(self._several.get(visitor_id, ())) if only is None else [only]
+        return list(self.several.get(visitor_id, ())) if only is None else [only]
 
     def insert(self, window: OpenSession) -> None:
         """Add a window to those of its visitor."""
         visitor_id = window.visitor_id
-        if visitor_id in self.single or visitor_id in self._several:
+        if visitor_id in self.single or visitor_id in self.several:
             self._put(visitor_id, [*self.of(visitor_id), window])
         else:
             self.single[visitor_id] = window
@@ -41,13 +42,13 @@ class OpenWindows:
         if self.single.get(visitor_id) is window:
             del self.single[visitor_id]
         else:
-            self._put(visitor_id, [other for other in self._several[visitor_id] if other is not window])
+            self._put(visitor_id, [other for other in self.several[visitor_id] if other is not window])
 
     def first_ended_at(self, visitor_id: str) -> int | None:
         """`ended_at` of the window that ends first."""
         window = self.single.get(visitor_id)
         if window is None:
-            windows = self._several.get(visitor_id)
+            windows = self.several.get(visitor_id)
             if windows is None:
                 return None
             window = windows[0]
@@ -56,25 +57,25 @@ class OpenWindows:
     def visitors(self) -> Iterator[str]:
         """Every visitor with a window."""
         yield from self.single
-        yield from self._several
+        yield from self.several
 
     def __iter__(self) -> Iterator[OpenSession]:
         yield from self.single.values()
-        for windows in self._several.values():
+        for windows in self.several.values():
             yield from windows
 
     def __len__(self) -> int:
-        return len(self.single) + sum(map(len, self._several.values()))
+        return len(self.single) + sum(map(len, self.several.values()))
 
     def _put(self, visitor_id: str, windows: list[OpenSession]) -> None:
         """Make these, at least one, the visitor's windows."""
         if len(windows) == 1:
-            del self._several[visitor_id]
+            del self.several[visitor_id]
             self.single[visitor_id] = windows[0]
         else:
             self.single.pop(visitor_id, None)
             windows.sort(key=_start)
-            self._several[visitor_id] = windows
+            self.several[visitor_id] = windows
 
 
 def _start(window: OpenSession) -> int:

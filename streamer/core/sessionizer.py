@@ -60,8 +60,7 @@ class Sessionizer:
     ) -> None:
         self.rules = rules
         self.clock = clock or PartitionClock()
-        self.changed: set[str] = set()
-        """Visitors whose open sessions changed since the caller last cleared this."""
+        self._changed: set[str] = set()
         self.merged_duplicates = 0
         """Clicks that a merge found to be duplicates: they were counted as joined before."""
         self.has_due = False
@@ -101,6 +100,29 @@ class Sessionizer:
     @property
     def open_count(self) -> int:
         return len(self._open)
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether any visitor's open sessions changed since `take_changed`."""
+        return bool(self._changed)
+
+    def forget_changes(self) -> None:
+        """As if nothing had changed: for who keeps no state beside this."""
+        self._changed.clear()
+
+    def take_changed(self) -> tuple[dict[str, list[OpenSession]], list[str]]:
+        """Visitors whose open sessions changed since the last time: those sessions by start; and
+        the visitors that have none any more."""
+        changed, self._changed = self._changed, set()
+        open_now: dict[str, list[OpenSession]] = {}
+        gone: list[str] = []
+        for visitor_id in changed:
+            windows = self._open.of(visitor_id)
+            if windows:
+                open_now[visitor_id] = windows
+            else:
+                gone.append(visitor_id)
+        return open_now, gone
 
     @property
     def open_events(self) -> int:
@@ -147,17 +169,22 @@ class Sessionizer:
             kept = window.kept
             kept += encode_click(click)
         else:
-            placed = self._place(visitor_id, click, id_hash, offset)
-            if isinstance(placed, Outcome):
-                return placed
-            window = placed
+            if window is None and visitor_id not in self._open.several:
+                if timestamp + self._gap_ms < clock.watermark:
+                    return _LATE
+                window = self._start(visitor_id, click, id_hash, offset)
+            else:
+                placed = self._place(visitor_id, click, id_hash, offset)
+                if isinstance(placed, Outcome):
+                    return placed
+                window = placed
+        self._changed.add(visitor_id)
         if self._early_every_ms and not window.early_at:
             self._early.note(visitor_id, window.schedule_early(now, self._early_every_ms))
         if user_id is not None:
             window.note_user(click, user_id)
         if crawler:
             window.crawler = True
-        self.changed.add(visitor_id)
         if click.event_type in self._end_events:
             self._close_now(window, "explicit")
         risen = seen - self._out_of_orderness_ms
@@ -186,7 +213,7 @@ class Sessionizer:
             if 0 < window.early_at <= self.clock.now
         ]
         for window in due:
-            self.changed.add(window.visitor_id)
+            self._changed.add(window.visitor_id)
         records = [window.provisional(self._rules_version) for window in due]
         for visitor_id in {window.visitor_id for window in due}:
             later = self._first_early_at(visitor_id)
@@ -274,9 +301,12 @@ class Sessionizer:
             return touched[-1]
         if cap is not None:
             self._close_now(touched[-1], cap)
+        return self._start(visitor_id, click, id_hash, offset)
+
+    def _start(self, visitor_id: str, click: Click, id_hash: bytes, offset: int) -> OpenSession:
         window = open_session(visitor_id, click, id_hash, offset, self.clock.now)
         self._open.insert(window)
-        self._deadlines.note(visitor_id, self._window_end(window))
+        self._deadlines.note(visitor_id, click.timestamp + self._gap_ms)
         return window
 
     def _merge(
@@ -378,7 +408,7 @@ class Sessionizer:
 
     def _detach(self, window: OpenSession) -> None:
         self._open.remove(window)
-        self.changed.add(window.visitor_id)
+        self._changed.add(window.visitor_id)
 
 
 def _end(window: OpenSession) -> int:

@@ -176,7 +176,7 @@ class PartitionReplay:
             if not partition.sessionizer.has_due:
                 break
             partition.resume_closing()
-        partition.sessionizer.changed.clear()
+        partition.sessionizer.forget_changes()
 
     def _is_selected(self, session: Session) -> bool:
         tally = self.tally

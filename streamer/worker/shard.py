@@ -95,7 +95,7 @@ class Shard:
         partition = self.partition
         return (
             partition.has_pending
-            or bool(partition.sessionizer.changed)
+            or partition.sessionizer.has_changed
             or partition.position != self.committed_position
         )
 
@@ -181,19 +181,13 @@ class Shard:
     def _images(self) -> tuple[list[tuple[bytes, list[str]]], list[str]]:
         """Encoded images of what changed and of what is due for a rewrite, and the visitors that are gone."""
         sessionizer = self.partition.sessionizer
-        changed, sessionizer.changed = sessionizer.changed, set()
-        written: list[list[OpenSession]] = []
-        gone: list[str] = []
-        for visitor in changed:
+        changed, closed = sessionizer.take_changed()
+        gone = [visitor for visitor in closed if visitor in self.state_log]
+        for visitor in self.state_log.stale(len(changed) + len(gone)):
             windows = sessionizer.open_sessions(visitor)
             if windows:
-                written.append(windows)
-            else:
-                gone.append(visitor)
-        for visitor in self.state_log.stale(len(changed)):
-            if visitor not in changed:
-                written.append(sessionizer.open_sessions(visitor))
-        return list(chunked(self._commit_number, written)), gone
+                changed.setdefault(visitor, windows)
+        return list(chunked(self._commit_number, changed.values())), gone
 
     def _marker(self, chunks: int, gone: list[str]) -> Marker:
         sessionizer, partition = self.partition.sessionizer, self.partition

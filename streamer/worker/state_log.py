@@ -37,6 +37,10 @@ class StateLog:
         """The changelog is not needed before this offset; None before the first group."""
         return self._groups[0].offset if self._groups else None
 
+    def __contains__(self, visitor: str) -> bool:
+        """Whether the changelog holds an image of this visitor that counts."""
+        return visitor in self._latest
+
     def committed(self, commit_number: int, offset: int, visitors: list[str], gone: list[str]) -> None:
         """Note a committed group: its first offset, whose images it holds, and who has none any more."""
         for visitor in gone:

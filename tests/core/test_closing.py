@@ -306,10 +306,12 @@ def test_visitors_whose_sessions_change_or_close_are_named() -> None:
     partition = Partition()
     partition.click(5000, visitor="ann")
     partition.click(5001, visitor="bob")
-    assert partition.sessionizer.changed == {"ann", "bob"}
-    partition.sessionizer.changed.clear()
+    changed, gone = partition.sessionizer.take_changed()
+    assert (changed.keys(), gone) == ({"ann", "bob"}, [])
     partition.click(5000 + GAP + BOUND + 1, visitor="carl")
-    assert partition.sessionizer.changed == {"ann", "carl"}
+    changed, gone = partition.sessionizer.take_changed()
+    assert (changed.keys(), gone) == ({"carl"}, ["ann"])
+    assert not partition.sessionizer.has_changed
 
 
 def test_a_session_that_an_end_event_closes_comes_after_the_visitors_earlier_one_that_it_closes_too() -> None:

@@ -156,11 +156,11 @@ def test_click_of_a_closed_session_has_its_own_session_if_that_can_still_be_open
 
 def test_late_click_changes_nothing() -> None:
     partition = late_bench()
-    partition.sessionizer.changed.clear()
+    partition.sessionizer.take_changed()
     before = partition.watermark
     assert partition.click(5000, arrival=8000 + BOUND, user="u") is Outcome.LATE
     assert partition.watermark == before
-    assert partition.sessionizer.changed == set()
+    assert not partition.sessionizer.has_changed
     assert partition.sessionizer.open_count == 1
 
 
@@ -183,8 +183,8 @@ def test_click_before_the_first_allowed_moment_is_refused(at: int, outcome: Outc
 def test_refused_click_does_not_move_the_watermark_and_changes_nothing(at: int) -> None:
     partition = Partition()
     partition.click(5000)
-    partition.sessionizer.changed.clear()
+    partition.sessionizer.take_changed()
     partition.click(at, arrival=5100)
     assert partition.watermark == 5000 - BOUND
-    assert partition.sessionizer.changed == set()
+    assert not partition.sessionizer.has_changed
     assert partition.open_spans == [(5000, 5000)]
