@@ -140,6 +140,15 @@ def plain_path_of(url: str) -> str | None:
     return f"{words}/:id" if len(number) >= _ID_DIGITS else f"{words}/{number}"
 
 
+NUMBER_DIGITS = range(_ID_DIGITS, 8)
+"""Digits of the numbers that make no difference to `numbered_path_of`."""
+
+
+def numbered_path_of(address: str) -> str | None:
+    """What `path_of` gives for `address`, a slash and any number of NUMBER_DIGITS; None if that depends."""
+    return None if address[-1:] in "/0123456789" else plain_path_of(f"{address}/{'0' * _ID_DIGITS}")
+
+
 def host_of(url: str) -> str | None:
     """`https://user@www.Bank.example:443/x` -> `www.bank.example`; None if it names no host."""
     address = url.partition("?")[0].partition("#")[0].strip().replace("\\", "/")

@@ -20,7 +20,18 @@ import msgspec
 from schemas import codec
 from schemas.click import Click
 from streamer.bots import is_crawler
-from streamer.canonical import MAX_SCANNED, Memo, cut, host_of, label, path_of, plain_path_of, search_query
+from streamer.canonical import (
+    MAX_SCANNED,
+    NUMBER_DIGITS,
+    Memo,
+    cut,
+    host_of,
+    label,
+    numbered_path_of,
+    path_of,
+    plain_path_of,
+    search_query,
+)
 
 Format = Literal["auto", "json", "avro"]
 Stage = Literal["decode", "validate"]
@@ -113,12 +124,14 @@ class ClickDecoder:
         self._max_bytes = max_bytes
         self._parse_json = msgspec.json.Decoder(_Wire).decode
         self._paths = Memo(path_of, _PATHS_KEPT, None)
+        self._numbered_paths = Memo(numbered_path_of, _PATHS_KEPT, None)
         self._queries = Memo(search_query, _QUERIES_KEPT, None)
         self._hosts = Memo(host_of, _HOSTS_KEPT, None)
         self._labels = Memo(label, _LABELS_KEPT, None)
         self._crawlers = Memo(is_crawler, _USER_AGENTS_KEPT, False)
         # Read directly: a look-up in a plain dict is all that most fields cost.
         self._known_paths = self._paths.known
+        self._known_numbered_paths = self._numbered_paths.known
         self._known_queries = self._queries.known
         self._known_hosts = self._hosts.known
         self._known_labels = self._labels.known
@@ -131,7 +144,17 @@ class ClickDecoder:
         `arrival` is the record's arrival time in ms UTC, None where nobody noted it: then `sent_at` corrects
         nothing. `fallback_id` stands in for a missing event_id; it may be empty, for the caller to fill in.
         """
-        wire = self._read(value)
+        if not value or len(value) > self._max_bytes:
+            raise _bad_size(value)
+        if value[0] not in self._json_starts:
+            wire = self._read_avro(value)
+        elif len(value) >= _DEEP_FROM_BYTES and _is_deep(value):
+            raise Rejected("decode", "nested_too_deep")
+        else:
+            try:
+                wire = self._parse_json(value)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise _bad_json(error) from None
         if wire.consent is False:
             return None
         timestamp = wire.timestamp
@@ -163,7 +186,11 @@ class ClickDecoder:
         path = self._known_paths.get(url, _UNSEEN)
         if path is _UNSEEN:
             assert url is not None
-            path = plain_path_of(url) or self._paths.of(url)
+            address, _, number = url.rpartition("/")
+            path = self._known_numbered_paths.get(address)
+            usual = len(number) in NUMBER_DIGITS and number.isdigit() and number.isascii()
+            if path is None or not usual:
+                path = self._path_of(url, address)
         labels = self._known_labels
         try:
             event_type = labels[wire.event_type]
@@ -191,17 +218,13 @@ class ClickDecoder:
             raise Rejected("validate", f"{rule}:event_type")
         return Arrived(visitor_id, user_id, crawler, click)
 
-    def _read(self, value: bytes | None) -> _Wire:
-        if not value or len(value) > self._max_bytes:
-            raise _bad_size(value)
-        if value[0] not in self._json_starts:
-            return self._read_avro(value)
-        if len(value) >= _DEEP_FROM_BYTES and _is_deep(value):
-            raise Rejected("decode", "nested_too_deep")
-        try:
-            return self._parse_json(value)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise _bad_json(error) from None
+    def _path_of(self, url: str, address: str) -> str | None:
+        """The path of an address that isn't remembered; of the usual ones the part before the number is."""
+        plain = plain_path_of(url)
+        if plain is None:
+            return self._paths.of(url)
+        self._numbered_paths.of(address)
+        return plain
 
     def _read_avro(self, value: bytes) -> _Wire:
         if value[0] not in self._avro_starts:

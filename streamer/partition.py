@@ -120,6 +120,7 @@ class Partition:
             or len(pending.late) + len(pending.dead) + len(pending.erased) >= MAX_TAKE
         )
 
+    # One function, the usual way of a click in plain sight: here a call costs as much as several look-ups.
     def process(self, records: Sequence[Record], start: int = 0) -> int:
         """Take in records from index `start` on; returns the index of the first one not taken in.
 
@@ -129,9 +130,10 @@ class Partition:
         """
         if self._refused is not None:
             raise self._refused
-        clock, position = self.sessionizer.clock, self.position
         if self.is_full:
             return start
+        position, accounts, sessionizer, decode = self.position, self.accounts, self.sessionizer, self._decode
+        clock, add, erased = sessionizer.clock, sessionizer.add, self._erased_until
         for index, record in enumerate(islice(records, start, None), start):
             offset, timestamp = record.offset, record.timestamp
             if offset < position:
@@ -140,7 +142,26 @@ class Partition:
             if moves and not self._arrive(timestamp):
                 return index
             self.position = offset + 1
-            if self._take_in(record, offset) and self.is_full:
+            accounts.received += 1
+            try:
+                arrived = decode(record.value, clock.now, "")
+            except Rejected as rejected:
+                self._dead_letter(record, rejected.stage, rejected.reason)
+            else:
+                if arrived is None:
+                    accounts.filtered += 1
+                    continue
+                if erased and self.erasures.covers(arrived.visitor_id, clock.now):
+                    self._pass_over(arrived.click.timestamp)
+                else:
+                    click = arrived.click
+                    if not click.event_id:
+                        click = msgspec.structs.replace(click, event_id=f"{self._id_prefix}{offset}")
+                    outcome = add(arrived.visitor_id, click, offset, arrived.user_id, arrived.crawler)
+                    if outcome is _JOINED and not sessionizer.has_due and not sessionizer.merged_duplicates:
+                        continue
+                    self._settle(record, outcome)
+            if self.is_full:
                 return index + 1
         return len(records)
 
@@ -228,45 +249,29 @@ class Partition:
             self._close_due()
         return not self.sessionizer.has_due
 
-    def _take_in(self, record: Record, offset: int) -> bool:
-        """One record to its end; returns whether anything may have piled up."""
+    def _pass_over(self, timestamp: int) -> None:
+        """An erased visitor's click. Time goes on as it did before the erasure was known: a replay closes
+        others' sessions alike."""
+        self.accounts.filtered += 1
+        self.sessionizer.pass_over(timestamp)
+        if self.sessionizer.has_due:
+            self._close_due()
+
+    def _settle(self, record: Record, outcome: Outcome) -> None:
+        """What else comes of a click that the sessionizer has taken in or refused."""
         accounts, sessionizer = self.accounts, self.sessionizer
-        accounts.received += 1
-        try:
-            arrived = self._decode(record.value, sessionizer.clock.now, "")
-        except Rejected as rejected:
-            self._dead_letter(record, rejected.stage, rejected.reason)
-            return True
-        if arrived is None:
-            accounts.filtered += 1
-            return False
-        if self._erased_until and self.erasures.covers(arrived.visitor_id, sessionizer.clock.now):
-            accounts.filtered += 1
-            # Time goes on as it did before the erasure was known: a replay closes others' sessions alike.
-            sessionizer.pass_over(arrived.click.timestamp)
-            if sessionizer.has_due:
-                self._close_due()
-            return True
-        click = arrived.click
-        if not click.event_id:
-            click = msgspec.structs.replace(click, event_id=f"{self._id_prefix}{offset}")
-        outcome = sessionizer.add(arrived.visitor_id, click, offset, arrived.user_id, arrived.crawler)
-        if outcome is _JOINED:
-            if not sessionizer.has_due and not sessionizer.merged_duplicates:
-                return False
-        elif outcome is Outcome.DUPLICATE:
+        if outcome is Outcome.DUPLICATE:
             accounts.duplicates += 1
         elif outcome is Outcome.LATE:
             accounts.late += 1
             headers = late_headers(self.topic, self.number, record, sessionizer.clock.watermark)
             self._pending.late.append(self._forwarded(record, headers))
-        else:
+        elif outcome is not _JOINED:
             self._dead_letter(record, "validate", outcome.value)
         accounts.duplicates += sessionizer.merged_duplicates
         sessionizer.merged_duplicates = 0
         if sessionizer.has_due:
             self._close_due()
-        return True
 
     def _dead_letter(self, record: Record, stage: str, reason: str) -> None:
         accounts = self.accounts

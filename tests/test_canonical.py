@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamer.canonical import MAX_REMEMBERED, Memo, cut, host_of, label, path_of, plain_path_of, search_query
+from streamer.canonical import (
+    MAX_REMEMBERED,
+    Memo,
+    cut,
+    host_of,
+    label,
+    numbered_path_of,
+    path_of,
+    plain_path_of,
+    search_query,
+)
 
 
 @pytest.mark.parametrize(
@@ -230,3 +240,18 @@ def test_the_quick_way_knows_the_usual_addresses() -> None:
     assert plain_path_of("https://shop.example.com/search/123456") == "/search/:id"
     assert plain_path_of("https://bank.example/loans/mortgage/rates/7") == "/loans/mortgage/rates"
     assert plain_path_of("/help/12") == "/help/12"
+
+
+@given(
+    st.text("ab-/.:\\0195 ", max_size=12)
+    | st.from_regex(r"(https?://[a-z.]{1,4})?(/[a-z-]{1,3}){1,4}/?", fullmatch=True),
+    st.from_regex(r"[0-9]{4,7}", fullmatch=True),
+)
+def test_what_is_known_of_an_address_holds_for_every_number_behind_it(address: str, number: str) -> None:
+    path = numbered_path_of(address)
+    assert path is None or path == path_of(f"{address}/{number}")
+
+
+def test_usual_addresses_are_known_for_every_number() -> None:
+    assert numbered_path_of("https://shop.example.com/search") == "/search/:id"
+    assert numbered_path_of("https://bank.example/loans/mortgage/rates") == "/loans/mortgage/rates"

@@ -19,7 +19,6 @@ from aiokafka.structs import RecordMetadata
 
 from models.scorer import Scored, ScoreError
 from schemas.click import Session
-from streamer.core.window import OpenSession
 from streamer.outputs import RecordWriter, unscored
 from streamer.partition import Partition, Taken
 from streamer.settings import TopicSettings
