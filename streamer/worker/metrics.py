@@ -6,6 +6,7 @@ as it happens.
 
 from __future__ import annotations
 
+from collections import Counter as Counted
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -123,13 +124,12 @@ class Metrics:
 
     def committed(self, committed: Committed) -> None:
         """Note what a commit made durable."""
-        for session in committed.sessions:
-            if session.is_final:
-                self.sessions.labels(session.close_reason).inc()
-            else:
-                self.early.inc()
-        for reason in committed.dead:
-            self.dead.labels(reason).inc()
+        closed = Counted(session.close_reason for session in committed.sessions if session.is_final)
+        for close_reason, count in closed.items():
+            self.sessions.labels(close_reason).inc(count)
+        self.early.inc(len(committed.sessions) - closed.total())
+        for reason, count in Counted(committed.dead).items():
+            self.dead.labels(reason).inc(count)
         if committed.sessions:
             self.score.observe(committed.score_s)
         self.commit.observe(committed.commit_s)
