@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 from itertools import pairwise
 
+from xxhash import xxh3_64_digest
+
 from schemas.click import Click, CloseReason, Session
 from streamer.core.clock import PartitionClock
 from streamer.core.deadlines import Deadlines
@@ -22,7 +24,6 @@ from streamer.core.window import (
     ENTRY_BYTES,
     OpenSession,
     encode_click,
-    event_hash,
     open_session,
     pack_entry,
 )
@@ -117,8 +118,9 @@ class Sessionizer:
         open_now: dict[str, list[OpenSession]] = {}
         gone: list[str] = []
         for visitor_id in changed:
-            windows = self._open.of(visitor_id)
-            if windows:
+            if window := self._single.get(visitor_id):
+                open_now[visitor_id] = [window]
+            elif windows := self._open.of(visitor_id):
                 open_now[visitor_id] = windows
             else:
                 gone.append(visitor_id)
@@ -152,7 +154,7 @@ class Sessionizer:
                 return Outcome.TOO_NEW
         if timestamp < self._min_timestamp_ms:
             return Outcome.TOO_OLD
-        id_hash = event_hash(click.event_id)
+        id_hash = xxh3_64_digest(click.event_id.encode())  # event_hash, without the cost of its call
         window = self._single.get(visitor_id)
         if (
             window is not None

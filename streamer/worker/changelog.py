@@ -95,9 +95,10 @@ def chunked(commit_number: int, visitors: Iterable[list[OpenSession]]) -> Iterat
     names: list[str] = []
     size = 0
     for windows in visitors:
-        sessions += windows
+        for window in windows:
+            size += len(window.log) + len(window.kept)
+            sessions.append(window)
         names.append(windows[0].visitor_id)
-        size += sum(len(window.log) + len(window.kept) for window in windows)
         if size >= CHUNK_BYTES:
             yield encode(Images(STATE_VERSION, commit_number, sessions)), names
             sessions, names, size = [], [], 0
