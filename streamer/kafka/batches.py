@@ -13,7 +13,7 @@ import struct
 import zlib
 from collections import deque
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import cramjam
@@ -115,12 +115,12 @@ class _Batch:
         count = 0
         some: deque[Any] = deque()
         try:
-            records = iter(self._batch)
+            records = chain(self._batch)  # which may be asked for its iterator only once
             while True:
                 some.extend(islice(records, _AT_ONCE))
-                if not some:
-                    return
                 yield from some
+                if len(some) < _AT_ONCE:  # aiokafka's batch mustn't be asked again
+                    return
                 count += len(some)
                 some.clear()
         except Exception as error:
