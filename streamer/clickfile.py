@@ -6,12 +6,9 @@ silence closes nothing. `sent_at` can't correct a clock without an arrival, so i
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, cast
 
 from schemas.click import Click, Session
 from streamer.accounts import Accounts
@@ -19,9 +16,7 @@ from streamer.core.offline import by_event_time, sessions_of
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Outcome
 from streamer.decode import DEFAULT_MAX_BYTES, ClickDecoder, Rejected
-from streamer.errors import UsageError
-
-_GZIP_MAGIC = b"\x1f\x8b"
+from streamer.line_file import lines_of
 
 
 def sessions_of_file(
@@ -50,7 +45,7 @@ def decoded_clicks(
     `accounts` counts the lines as received, those that are no clicks as dead-lettered, and filtered ones.
     """
     decoder = ClickDecoder("json", max_bytes)
-    for number, line in _lines(path):
+    for number, line in lines_of(path, "clicks as JSON lines"):
         accounts.received += 1
         try:
             arrived = decoder.decode(line, None, f"line-{number}")
@@ -61,21 +56,3 @@ def decoded_clicks(
             accounts.filtered += 1
         else:
             yield arrived.visitor_id, arrived.click, arrived.user_id, arrived.crawler
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Lines that aren't blank, by their number from 1 on."""
-    try:
-        with path.open("rb") as raw, _unpacked(raw) as stream:
-            for number, line in enumerate(stream, start=1):
-                if not line.isspace():
-                    yield number, line
-    except (OSError, EOFError, zlib.error) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or "damaged gzip file"
-        raise UsageError(f"{path}: cannot be read ({reason}); expected clicks as JSON lines") from None
-
-
-def _unpacked(raw: IO[bytes]) -> IO[bytes]:
-    packed = raw.read(2) == _GZIP_MAGIC
-    raw.seek(0)
-    return cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw

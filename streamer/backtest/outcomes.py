@@ -10,18 +10,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import gzip
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import msgspec
 
 from models.evaluation.rows import Outcomes
 from streamer.errors import UsageError
-
-_GZIP = b"\x1f\x8b"
+from streamer.line_file import lines_of
 
 
 class _Line(msgspec.Struct):
@@ -48,7 +44,7 @@ def read_outcomes(path: Path) -> Outcomes:
     impressions: list[dict[str, Any]] = []
     conversions: list[dict[str, Any]] = []
     visitors: dict[str, None] = {}
-    for number, raw in _lines(path):
+    for number, raw in lines_of(path, "outcomes as JSON lines"):
         line = _parsed(path, number, raw)
         visitors[line.visitor_id] = None
         row = {"user_id": line.visitor_id, "time": line.at_ms}
@@ -81,17 +77,3 @@ def _parsed(path: Path, number: int, raw: bytes) -> _Line:
             " of them or null"
         )
     return line
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    try:
-        with path.open("rb") as raw:
-            packed = raw.read(2) == _GZIP
-            raw.seek(0)
-            with cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw as stream:
-                for number, line in enumerate(stream, start=1):
-                    if not line.isspace():
-                        yield number, line
-    except (OSError, EOFError, zlib.error) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or "damaged gzip file"
-        raise UsageError(f"{path}: cannot be read ({reason}); expected outcomes as JSON lines") from None

@@ -87,7 +87,7 @@ def replay(
     with progress() as show:
         done = _run(settings, options, show)
     summary = done.as_dict()
-    if report is not None and done.has_joined:
+    if report is not None and done.is_to_report:
         _write_report(report, str(out), summary, outcomes)
     told = orjson.dumps(summary).decode() if json else _told(summary)
     if out == "-":
@@ -150,14 +150,16 @@ def progress() -> Iterator[Show]:
 
 def _lines() -> Show:
     started = last = time.monotonic()
+    before: int | None = None
 
     def show(done: int, total: int) -> None:
-        nonlocal last
+        nonlocal last, before
+        before = done if before is None else before
         now = time.monotonic()
-        if now - last >= _LINE_EVERY_S and done:
+        if now - last >= _LINE_EVERY_S and done > before:
             last = now
-            left_s = (total - done) * (now - started) / done
-            rate = done / (now - started)
+            rate = (done - before) / (now - started)
+            left_s = (total - done) / rate
             say(f"{done:,} of {total:,} clicks, {rate:,.0f} a second, about {left_s:,.0f} s left")
 
     return show

@@ -153,7 +153,8 @@ class VisitorView:
             begins = await consumer.beginning_offsets(tps)
             for tp in tps:
                 consumer.seek(tp, begins[tp])
-            await self._poll(consumer, await consumer.end_offsets(tps), _Answers(tps))
+            answers = _Answers(tps, self._now())
+            await self._poll(consumer, await consumer.end_offsets(tps), answers)
         finally:
             await consumer.stop()
 
@@ -163,14 +164,14 @@ class VisitorView:
         while not self._stop.is_set():
             fetched = await consumer.getmany(timeout_ms=_POLL_MS)
             now_s = self._now()
-            self._read_at = answers.oldest(consumer, now_s)
+            read_at = answers.oldest(consumer, now_s)
             for records in fetched.values():
                 for record in records:
                     table.apply(record.key, record.value)
             if ends:
                 ends = {tp: end for tp, end in ends.items() if await consumer.position(tp) < end}
             if not ends:
-                self._table = table
+                self._table, self._read_at = table, read_at
                 self._ready.set()
             if now_s - expired_at >= _EXPIRE_EVERY_S:
                 expired_at = now_s
@@ -180,8 +181,9 @@ class VisitorView:
 class _Answers:
     """When brokers last answered a fetch of each partition: a poll that finds nothing may have met nobody."""
 
-    def __init__(self, tps: Iterable[Any]) -> None:
-        self._seen: dict[Any, tuple[int | None, float]] = dict.fromkeys(tps, (None, 0.0))
+    def __init__(self, tps: Iterable[Any], asked_s: float) -> None:
+        """`asked_s`: when brokers were asked where the partitions end."""
+        self._seen: dict[Any, tuple[int | None, float]] = dict.fromkeys(tps, (None, asked_s))
 
     def oldest(self, consumer: Any, now_s: float) -> float:
         """The time before which every partition has been answered, as far as was asked until now."""

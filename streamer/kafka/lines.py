@@ -7,7 +7,6 @@ pipe) is read as far as it goes, so that no line waits for those after it.
 from __future__ import annotations
 
 import asyncio
-import gzip
 import select
 import sys
 import zlib
@@ -16,11 +15,9 @@ from pathlib import Path
 from typing import IO, Self, cast
 
 from streamer.errors import StreamerError
+from streamer.line_file import MAX_LINE_BYTES, unpacked
 
 _CHUNK_BYTES = 1024 * 1024
-MAX_LINE_BYTES = 32 * 1024 * 1024
-"""Beyond any topic's limit: of a longer line only so much is kept, however much a packed file unpacks to."""
-_GZIP_MAGIC = b"\x1f\x8b"
 _POLL_S = 0.2
 
 
@@ -40,7 +37,7 @@ class Lines:
         self._raw = cast(IO[bytes], sys.stdin.buffer) if self._is_pipe else _opened(name)
         self.total_bytes = None if self._is_pipe else Path(name).stat().st_size
         """Size of the file as it lies on disk; none for standard input."""
-        self._stream = self._raw if self._is_pipe else _unpacked(self._raw)
+        self._stream = self._raw if self._is_pipe else unpacked(self._raw)
 
     def read_bytes(self) -> int:
         """How much of the file on disk has been read."""
@@ -82,12 +79,6 @@ def _opened(name: str) -> IO[bytes]:
         return Path(name).open("rb")
     except OSError as error:
         raise LinesError(f"{name}: cannot be read ({error.strerror})") from None
-
-
-def _unpacked(raw: IO[bytes]) -> IO[bytes]:
-    is_gzip = raw.read(2) == _GZIP_MAGIC
-    raw.seek(0)
-    return cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if is_gzip else raw
 
 
 def _has_input(pipe: IO[bytes]) -> bool:

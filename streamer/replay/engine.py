@@ -30,7 +30,7 @@ SCORE_AT_ONCE = 512
 """Sessions that are scored together: full batches for every length bucket."""
 
 OnProgress = Callable[[int], None]
-"""Called with the number of records done since the last call."""
+"""Called with the number of records done since the last call; what a state has already is not among them."""
 
 
 class Keeper(Protocol):
@@ -101,7 +101,6 @@ class Engine:
                 results[number] = self._result(run, state.sealed)
             else:
                 runs[number] = run
-            self._on_progress(run.replay.position - self._lane_start(number) if state else 0)
         if not runs:
             return results
         positions = {number: run.replay.position for number, run in runs.items()}
@@ -186,6 +185,3 @@ class Engine:
 
     def _result(self, run: _Run, sealed: Sealed) -> LaneResult:
         return LaneResult(run.replay.tally, run.replay.accounts, run.digests, sealed)
-
-    def _lane_start(self, number: int) -> int:
-        return next(lane.start for lane in self._plan.lanes if lane.number == number)

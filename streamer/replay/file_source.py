@@ -10,19 +10,18 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
-import zlib
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import msgspec
 import orjson
 
 from streamer.decode import Arrived, ClickDecoder, Rejected
 from streamer.errors import UsageError
+from streamer.line_file import lines_of
 from streamer.replay.plan import Lane
 from streamer.replay.source import LogRecord, Portion
 from streamer.settings import Settings
@@ -30,7 +29,7 @@ from streamer.settings import Settings
 PORTION = 1000
 _NO_ID = "-"
 """Stands for the id of a click that has none: that depends on its place, which is not known here."""
-_GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
+_PARQUET = b"PAR1"
 
 
 class _Dumped(msgspec.Struct):
@@ -151,35 +150,30 @@ class FileSource:
 
     def _values(self) -> Iterator[bytes]:
         """Each line that isn't blank, or each row as JSON."""
-        try:
-            with self.path.open("rb") as raw:
-                start = raw.read(4)
-                raw.seek(0)
-                if start == _PARQUET:
-                    yield from _rows(self.path)
-                    return
-                packed = start[:2] == _GZIP
-                with cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw as stream:
-                    for line in stream:
-                        if not line.isspace():
-                            yield line
-        except (OSError, EOFError, zlib.error) as error:
-            reason = (isinstance(error, OSError) and error.strerror) or "damaged gzip file"
-            raise UsageError(
-                f"{self.path}: cannot be read ({reason}); expected clicks as JSON lines or parquet"
-            ) from None
+        if _is_parquet(self.path):
+            yield from _rows(self.path)
+        else:
+            for _, line in lines_of(self.path, "clicks as JSON lines or parquet"):
+                yield line
+
+
+def _is_parquet(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_PARQUET)) == _PARQUET
+    except OSError:  # whoever reads it as lines says why it can't be read
+        return False
 
 
 def _rows(path: Path) -> Iterator[bytes]:
-    from streamer.replay.rows import opened
+    from streamer.replay.rows import batches_of
 
-    with opened(path) as file:
-        for batch in file.iter_batches(PORTION):
-            for row in batch.to_pylist():
-                fields = {name: v for name, v in row.items() if v is not None}
-                if isinstance(fields.get("value"), bytes):
-                    fields["value_base64"] = base64.b64encode(fields.pop("value")).decode()
-                yield orjson.dumps(fields, default=_as_json, option=orjson.OPT_NAIVE_UTC)
+    for batch in batches_of(path, PORTION):
+        for row in batch.to_pylist():
+            fields = {name: v for name, v in row.items() if v is not None}
+            if isinstance(fields.get("value"), bytes):
+                fields["value_base64"] = base64.b64encode(fields.pop("value")).decode()
+            yield orjson.dumps(fields, default=_as_json, option=orjson.OPT_NAIVE_UTC)
 
 
 def _as_json(value: Any) -> str:

@@ -18,9 +18,9 @@ from pathlib import Path
 import msgspec
 from aiokafka.errors import KafkaError
 
-from streamer.errors import StreamerError, UsageError
+from streamer.errors import UsageError
 from streamer.replay.engine import SAVE_EVERY
-from streamer.replay.job import ENDED, PLAN, Begun, Ended
+from streamer.replay.job import ENDED, PLAN, Begun, Ended, JobError, read_value
 from streamer.replay.job_topic import Claim, JobTopic, Values
 from streamer.replay.member import Member
 from streamer.replay.options import ReplayOptions
@@ -35,10 +35,6 @@ from streamer.session_rules import session_rules
 from streamer.settings import Settings
 
 _LOOK_S = 0.2
-
-
-class JobError(StreamerError):
-    """The members of the group can't work together."""
 
 
 def replay_in_group(
@@ -61,7 +57,7 @@ async def _replay(
     bench = Bench.load(options.bundles, session_rules(settings).version)
     job = await JobTopic.made(settings, options.group)
     folder = options.group_folder
-    has_joined = False
+    share: Share | None = None
     async with Values(job, job.whole) as values:
         if ENDED not in await values.refresh():
             async with Member(job) as member:
@@ -69,22 +65,25 @@ async def _replay(
                 _require_shared(folder, begun.token)
                 share = Share(job, options, begun, bench, on_progress, save_every)
                 await share.work(member, values)
-            has_joined = share.has_joined
-    ended = msgspec.msgpack.decode(values.found[ENDED], type=Ended)
+    ended = read_value(values.found[ENDED], Ended, job)
     _require_same(options, job, bench, ended.begun.plan)
     _require_there(options, job)
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
     results = {number: result.as_lane() for number, result in ended.results.items()}
+    # Who comes when all has ended may be here for the report that the one who joined the rows didn't come to.
+    is_to_report = share is None or share.has_joined
+    received = sum(result.accounts.received for result in ended.results.values())
+    before = received if share is None else share.before
     seconds = time.monotonic() - started
-    return Summary(ended.begun.plan, bench, results, options.out, ended.rows, seconds, has_joined)
+    return Summary(ended.begun.plan, bench, results, options.out, ended.rows, seconds, before, is_to_report)
 
 
 async def _agreed(
     options: ReplayOptions, job: JobTopic, bench: Bench, member: Member, values: Values
 ) -> Begun:
     """The plan that the group follows. It is made by whoever has the group as a whole, once."""
-    while (begun := _found(await values.refresh())) is None:
+    while (begun := _found(await values.refresh(), job)) is None:
         if job.whole in await member.mine():
             with contextlib.suppress(KafkaError):  # the group has given it to another meanwhile
                 await _propose(options, job, bench, values)
@@ -95,7 +94,7 @@ async def _agreed(
 
 async def _propose(options: ReplayOptions, job: JobTopic, bench: Bench, values: Values) -> None:
     async with Claim(job, job.whole) as claim:
-        if _found(await values.refresh()) is None:
+        if _found(await values.refresh(), job) is None:
             rules = session_rules(job.settings)
             draft = drafted(job.settings, options, rules, bench)
             begun = Begun(await looked_up(job.settings, options, rules, draft), secrets.token_hex(8))
@@ -103,10 +102,10 @@ async def _propose(options: ReplayOptions, job: JobTopic, bench: Bench, values: 
             await claim.put({(job.whole, PLAN): msgspec.msgpack.encode(begun)})
 
 
-def _found(values: dict[str, bytes]) -> Begun | None:
+def _found(values: dict[str, bytes], job: JobTopic) -> Begun | None:
     if ENDED in values:
-        return msgspec.msgpack.decode(values[ENDED], type=Ended).begun
-    return msgspec.msgpack.decode(values[PLAN], type=Begun) if PLAN in values else None
+        return read_value(values[ENDED], Ended, job).begun
+    return read_value(values[PLAN], Begun, job) if PLAN in values else None
 
 
 def _require_same(options: ReplayOptions, job: JobTopic, bench: Bench, begun: Plan) -> None:

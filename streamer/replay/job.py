@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from streamer.accounts import Accounts
+from streamer.errors import StreamerError
 from streamer.replay.digests import OutputDigests
 from streamer.replay.engine import LaneResult
 from streamer.replay.job_topic import Claim, JobTopic
-from streamer.replay.journal import LaneState, Sealed
+from streamer.replay.journal import STATE_VERSION, LaneState, Sealed
 from streamer.replay.plan import Plan
 from streamer.replay.tally import Tally
 
 PLAN, ENDED, STATE = "plan", "ended", "state"
+Value = TypeVar("Value", bound=msgspec.Struct)
+
+
+class JobError(StreamerError):
+    """The members of the group can't work together."""
 
 
 class Begun(msgspec.Struct):
@@ -86,6 +92,18 @@ class LaneKeeper:
             (self._job.whole, head_name(number)): _encode(head),
         }
         await self._claim.put(values)
+
+
+def read_value(value: bytes, of_type: type[Value], job: JobTopic) -> Value:
+    """Raises JobError for what another version of this program has written."""
+    try:
+        found = msgspec.msgpack.decode(value, type=of_type)
+    except msgspec.MsgspecError:
+        found = None
+    state = found.state if isinstance(found, Owned) else None
+    if found is None or (state is not None and state.version != STATE_VERSION):
+        raise JobError(f"topic {job.name} holds a replay of another version: take another --group")
+    return found
 
 
 def head_name(number: int) -> str:

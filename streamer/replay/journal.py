@@ -7,7 +7,7 @@ A state names the row files that count; each file is written beside its place an
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,11 @@ class Journal:
                 f"{path}: not this version's state of a replay; delete the folder to start over"
             )
         return state
+
+    def received(self, numbers: Iterable[int]) -> int:
+        """Records of these partitions that are done."""
+        states = map(self.state, numbers)
+        return sum(state.snapshot.accounts.received for state in states if state is not None)
 
     async def save(self, number: int, state: LaneState) -> None:
         write_atomically(self._state_path(number), msgspec.msgpack.encode(state))

@@ -24,7 +24,7 @@ from streamer.session_rules import session_rules
 from streamer.settings import Settings
 
 OnProgress = Callable[[int, int], None]
-"""(records done, of how many at most)"""
+"""(records done, of how many at most). The first call tells what was done before."""
 
 
 def replay(
@@ -47,11 +47,12 @@ def replay(
         journal = Journal(folder)
         stack.enter_context(journal.exclusively())
         plan = _planned(settings, options, rules, bench, journal)
-        results = _run_all(settings, options, plan, bench, journal, on_progress, save_every)
+        before = journal.received(lane.number for lane in plan.lanes)
+        results = _run_all(settings, options, plan, bench, journal, before, on_progress, save_every)
         rows = join_files(options, plan, results, folder)
         if keeps:
             journal.remove()
-    return Summary(plan, bench, results, options.out, rows, time.monotonic() - started)
+    return Summary(plan, bench, results, options.out, rows, time.monotonic() - started, before)
 
 
 def run_here(
@@ -113,17 +114,19 @@ def _run_all(
     plan: Plan,
     bench: Bench,
     journal: Journal,
+    before: int,
     on_progress: OnProgress,
     save_every: int,
 ) -> dict[int, LaneResult]:
     numbers = [lane.number for lane in plan.lanes]
-    done = 0
+    done = before
 
     def count(records: int) -> None:
         nonlocal done
         done += records
         on_progress(done, plan.records)
 
+    count(0)
     if options.processes > 1 and len(numbers) > 1:
         run_lanes(settings, options, journal.folder, plan, save_every, count)
         # Every lane is done now: this reads the results back, and writes nothing.

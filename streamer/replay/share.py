@@ -14,7 +14,18 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from streamer.errors import StreamerError
-from streamer.replay.job import ENDED, STATE, Begun, Ended, Head, LaneKeeper, Owned, Result, head_name
+from streamer.replay.job import (
+    ENDED,
+    STATE,
+    Begun,
+    Ended,
+    Head,
+    LaneKeeper,
+    Owned,
+    Result,
+    head_name,
+    read_value,
+)
 from streamer.replay.job_topic import Claim, JobTopic, Values
 from streamer.replay.lanes import do_lanes
 from streamer.replay.member import Member
@@ -50,6 +61,8 @@ class Share:
     ) -> None:
         self.has_joined = False
         """Whether it was this member that joined the rows."""
+        self.before = 0
+        """Records that the group had done when this member came."""
         self._job = job
         self._options = options
         self._begun = begun
@@ -68,6 +81,8 @@ class Share:
     async def work(self, member: Member, values: Values) -> None:
         """Until the job has ended. `values`: of the group as a whole."""
         try:
+            self._look(values)
+            self.before = sum(head.read for head in self._heads.values())
             while ENDED not in await values.refresh():
                 self._look(values)
                 await self._go_on(await member.mine())
@@ -78,7 +93,7 @@ class Share:
         for number in self._lanes:
             found = values.found.get(head_name(number))
             if found is not None:
-                self._heads[number] = msgspec.msgpack.decode(found, type=Head)
+                self._heads[number] = read_value(found, Head, self._job)
         others = sum(head.read for number, head in self._heads.items() if number != self._number)
         self._on_progress(others + self._read, self._begun.plan.records)
 
@@ -132,8 +147,9 @@ class Share:
         async with Claim(self._job, number) as claim:
             async with Values(self._job, number) as values:
                 found = (await values.refresh()).get(STATE)
-            owned = msgspec.msgpack.decode(found, type=Owned) if found else Owned(0, None)
+            owned = read_value(found, Owned, self._job) if found else Owned(0, None)
             keeper = LaneKeeper(self._job, claim, owned)
+            self._read = owned.state.snapshot.accounts.received if owned.state else 0
             await keeper.take_over()
             log.info("partition_taken", partition=number, claimed=keeper.epoch)
             await do_lanes(

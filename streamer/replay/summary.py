@@ -21,8 +21,10 @@ class Summary:
     rows: int | None
     """Of the file that was written."""
     seconds: float
-    has_joined: bool = True
-    """Whether it was this process that wrote the file."""
+    before: int
+    """Records that were done when these seconds began."""
+    is_to_report: bool = True
+    """Whether a report of the file is this process's to write: one member of a group does, for all."""
 
     @property
     def tally(self) -> Tally:
@@ -35,6 +37,7 @@ class Summary:
         """Everything, ready for JSON."""
         tally, accounts = self.tally, added(r.accounts for r in self.results.values())
         clicks = accounts_of(tally, accounts)
+        done = clicks["read"] - self.before
         return {
             "source": self.plan.source,
             "from": self.plan.from_ms,
@@ -62,7 +65,7 @@ class Summary:
             "out": self.out,
             "rows": self.rows,
             "seconds": round(self.seconds, 3),
-            "clicks_per_s": round(clicks["read"] / self.seconds) if self.seconds else None,
+            "clicks_per_s": round(done / self.seconds) if self.seconds else None,
         }
 
     def _digests(self, bundle: int) -> OutputDigests:

@@ -122,6 +122,19 @@ def test_what_was_erased_while_a_view_was_interrupted_is_gone_from_it(fresh_sett
         assert view.get("stays") is not None
 
 
+def test_a_view_tells_how_old_it_is_before_a_broker_had_any_record_for_it(
+    fresh_settings: FreshSettings,
+) -> None:
+    settings = fresh_settings({"topics.partitions": 2})
+    asyncio.run(create_topics(settings.kafka, declared_topics(settings)))
+    with Interrupted(settings) as view:
+        ages = [view.age_s]
+        view.interrupt.set()
+        wait_for(lambda: not view.interrupt.is_set())
+        wait_for(lambda: ages.append(view.age_s) or ages[-1] < ages[-2])
+        assert max(ages) < 20
+
+
 class Interrupted(VisitorView):
     """Whose reading fails once, when it is told to."""
 

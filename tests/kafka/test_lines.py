@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from streamer.kafka.lines import MAX_LINE_BYTES, Lines, LinesError
+from streamer.kafka.lines import Lines, LinesError
+from streamer.line_file import MAX_LINE_BYTES
 
 MANY = [b'{"n": %d, "pad": "%s"}' % (n, b"x" * (n % 700)) for n in range(10_000)]
 

@@ -11,18 +11,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from schemas import codec
+from streamer.accounts import Accounts
+from streamer.core.clock import PartitionClock
 from streamer.errors import UsageError
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.replay.group import replay_in_group
+from streamer.replay.job import Begun, JobError, Owned, read_value
 from streamer.replay.job_topic import CHUNK_BYTES, Claim, JobTopic, Values
+from streamer.replay.journal import STATE_VERSION, LaneState, Sealed
 from streamer.replay.options import ReplayOptions, bundles_of
+from streamer.replay.partition_replay import Snapshot
 from streamer.replay.run import replay
 from streamer.replay.stretch import Stretch
+from streamer.replay.tally import Tally
 from streamer.settings import Settings
 from tests.conftest import FreshSettings, as_environment
 from tests.worker.live import as_messages, committed, send, set_up, some_clicks, wait_until
@@ -89,7 +96,10 @@ def test_a_member_that_dies_and_one_that_stalls_cost_the_file_nothing(
     assert out.read_bytes() == alone.read_bytes()
     stalled.send_signal(signal.SIGCONT)
     told.append(ended(stalled))
-    told.append(replay_in_group(settings, options(str(out), settings), lambda _, __: None).as_dict())
+    late = replay_in_group(settings, options(str(out), settings), lambda _, __: None)
+    assert late.is_to_report
+    told.append(late.as_dict())
+    assert told[-1]["clicks_per_s"] == 0
     for each in told:
         for name in ("bundles", "clicks", "sessions", "closed_by", "partitions", "rows", "adds_up"):
             assert each[name] == expected[name], name
@@ -149,6 +159,19 @@ def test_a_claim_is_lost_to_the_next_one_and_values_come_whole_in_place_of_older
     both = settings.model_copy(update={"topics": settings.topics.model_copy(update={"partitions": 2})})
     kept = [record.value for record in committed(both, f"{settings.app.id}-replay-g").records]
     assert sorted(kept) == [b"", b"half"]
+
+
+def test_what_another_version_has_written_is_refused(fresh_settings: FreshSettings) -> None:
+    job = JobTopic(fresh_settings(), "old-replay-g", 1)
+    begun = Snapshot(0, PartitionClock(), [], Accounts(), Tally(), {})
+    mine, newer = (
+        msgspec.msgpack.encode(Owned(1, LaneState(version, begun, False, Sealed(), [])))
+        for version in (STATE_VERSION, STATE_VERSION + 1)
+    )
+    assert read_value(mine, Owned, job).epoch == 1
+    for value, of_type in ((newer, Owned), (msgspec.msgpack.encode({"plan": 1}), Begun)):
+        with pytest.raises(JobError, match="topic old-replay-g holds a replay of another version"):
+            read_value(value, of_type, job)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,12 @@ def test_a_file_is_the_same_to_the_byte_however_often_it_was_killed(clicks: Path
     for moment in ("written:1", "saved:1", "sealed:1", "written:2"):
         assert run(moment, str(clicks), str(killed), tmp_path) == -signal.SIGKILL, moment
         assert not killed.exists()
-    told = replay(SETTINGS, _options(str(clicks), str(killed)), lambda _, __: None, 200).as_dict()
+    shown: list[int] = []
+    last = _options(str(clicks), str(killed))
+    told = replay(SETTINGS, last, lambda done, _: shown.append(done), 200).as_dict()
+    read = told["clicks"]["read"]
+    assert 0 < shown[0] < shown[-1] == read
+    assert told["clicks_per_s"] == pytest.approx((read - shown[0]) / told["seconds"], rel=0.01)
     for name in ("bundles", "clicks", "sessions", "closed_by", "rows", "adds_up"):
         assert told[name] == expected[name]
     assert killed.read_bytes() == whole.read_bytes()

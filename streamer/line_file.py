@@ -1,0 +1,44 @@
+"""Lines of a file that lies still, plain or gzipped; `kafka/lines.py` reads what is still written to."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, cast
+
+from streamer.errors import UsageError
+
+MAX_LINE_BYTES = 32 * 1024 * 1024
+"""Beyond any topic's limit: of a longer line only so much is kept, however much a packed file unpacks to."""
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def lines_of(path: Path, expected: str) -> Iterator[tuple[int, bytes]]:
+    """Lines that aren't blank, by their number from 1 on, each cut after MAX_LINE_BYTES.
+
+    Raises UsageError, which names what was `expected`, if the file can't be read to its end.
+    """
+    try:
+        with path.open("rb") as raw, unpacked(raw) as stream:
+            for number, line in enumerate(_cut(stream), start=1):
+                if not line.isspace():
+                    yield number, line
+    except (OSError, EOFError, zlib.error) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or "damaged gzip file"
+        raise UsageError(f"{path}: cannot be read ({reason}); expected {expected}") from None
+
+
+def unpacked(raw: IO[bytes]) -> IO[bytes]:
+    """The content of a file that is gzipped, which is known by its first bytes, or is not."""
+    is_gzip = raw.read(2) == _GZIP_MAGIC
+    raw.seek(0)
+    return cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if is_gzip else raw
+
+
+def _cut(stream: IO[bytes]) -> Iterator[bytes]:
+    while line := stream.readline(MAX_LINE_BYTES):
+        yield line
+        while len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
+            line = stream.readline(MAX_LINE_BYTES)
