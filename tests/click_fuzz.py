@@ -18,6 +18,7 @@ import msgspec
 from schemas import codec
 from streamer.decode import MAX_DWELL_MS, Arrived, ClickDecoder, Rejected
 from tests.bad_clicks import ARRIVAL_MS, BAD_CLICKS, GOOD
+from tests.fuzz.mutations import damaged
 
 FULL: dict[str, Any] = {
     **GOOD,
@@ -86,34 +87,6 @@ ODD: list[Any] = [
     ),
     *([], [[]], {}, {"": None}, [None] * 50, {"a": {"b": [1, "x"]}}),
 ]
-_PIECES = [
-    b"{",
-    b"}",
-    b"[",
-    b"]",
-    b'"',
-    b":",
-    b",",
-    b"\\",
-    b"\\u",
-    b"\\ud83d",
-    b"null",
-    b"-",
-    b"e",
-    b".",
-    b"\xff",
-]
-_PIECES += [
-    b"\xe2\x82",
-    b"\xed\xa0\x80",
-    b"\0",
-    b"\2",
-    b"\x80\x80",
-    b"\xff" * 12,
-    b"1e999",
-    b"NaN",
-    b"9" * 400,
-]
 
 
 def cases(seed: int) -> Iterator[bytes]:
@@ -123,7 +96,7 @@ def cases(seed: int) -> Iterator[bytes]:
         if kind < 0.05:
             yield chance.choice([b"", b"{", b'{"', b"\0", b"\1"]) + chance.randbytes(chance.randrange(200))
         elif kind < 0.6:
-            yield _damaged(_click(chance, json_only=kind < 0.4), chance)
+            yield damaged(_click(chance, json_only=kind < 0.4), chance)
         else:
             yield _click(chance, json_only=kind < 0.9)
 
@@ -141,15 +114,6 @@ def _click(chance: random.Random, *, json_only: bool) -> bytes:
 def _odd(chance: random.Random) -> Any:
     first, second = chance.choice(ODD), chance.choice(ODD)
     return first + second if isinstance(first, str) and isinstance(second, str) else first
-
-
-def _damaged(value: bytes, chance: random.Random) -> bytes:
-    damaged = bytearray(value)
-    for _ in range(chance.randint(1, 4)):
-        start = chance.randint(0, len(damaged))
-        new = chance.choice(_PIECES) if chance.random() < 0.5 else chance.randbytes(chance.randrange(4))
-        damaged[start : start + chance.randrange(5)] = new
-    return bytes(damaged)
 
 
 def end_of(decoder: ClickDecoder, value: bytes | None) -> str:

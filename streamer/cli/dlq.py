@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 app = new_app()
 
+Place = Annotated[list[str] | None, typer.Argument(metavar="[PARTITION/OFFSET]...", help="As ls lists them.")]
 Stage = Annotated[
     str | None, typer.Option("--stage", metavar="STAGE", help="Only of this stage: decode, validate, score.")
 ]
@@ -64,9 +65,7 @@ def ls(
 @app.command()
 def show(
     ctx: typer.Context,
-    place: Annotated[
-        list[str] | None, typer.Argument(metavar="[PARTITION/OFFSET]...", help="As ls lists them.")
-    ] = None,
+    place: Place = None,
     stage: Stage = None,
     reason: Reason = None,
     start: From = None,
@@ -96,9 +95,7 @@ def show(
 @app.command()
 def replay(
     ctx: typer.Context,
-    place: Annotated[
-        list[str] | None, typer.Argument(metavar="[PARTITION/OFFSET]...", help="As ls lists them.")
-    ] = None,
+    place: Place = None,
     stage: Stage = None,
     reason: Reason = None,
     start: From = None,

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 app = new_app()
 
+Start = Annotated[
+    str | None,
+    typer.Option("--from", metavar="TIME", help="Sessions closed at this arrival time or later."),
+]
 Show = Callable[[int, int], None]
 _LINE_EVERY_S = 10.0
 
@@ -31,10 +35,7 @@ _LINE_EVERY_S = 10.0
 @app.command()
 def replay(
     ctx: typer.Context,
-    start: Annotated[
-        str | None,
-        typer.Option("--from", metavar="TIME", help="Sessions closed at this arrival time or later."),
-    ] = None,
+    start: Start = None,
     end: Annotated[
         str | None,
         typer.Option("--to", metavar="TIME", help="Sessions closed before; none: all."),

@@ -11,7 +11,7 @@ import typer
 
 from streamer.cli.lazy import new_app
 from streamer.cli.output import print_json
-from streamer.cli.replay import progress
+from streamer.cli.replay import Start, progress
 
 app = new_app()
 
@@ -19,10 +19,7 @@ app = new_app()
 @app.command()
 def verify(
     ctx: typer.Context,
-    start: Annotated[
-        str | None,
-        typer.Option("--from", metavar="TIME", help="Sessions closed at this arrival time or later."),
-    ] = None,
+    start: Start = None,
     end: Annotated[
         str | None,
         typer.Option("--to", metavar="TIME", help="Sessions closed before; none: all that live has read."),

@@ -27,8 +27,6 @@ from streamer.replay.source import LogRecord, Portion
 from streamer.settings import Settings
 
 PORTION = 1000
-_NO_ID = "-"
-"""Stands for the id of a click that has none: that depends on its place, which is not known here."""
 _PARQUET = b"PAR1"
 
 
@@ -86,7 +84,7 @@ class FileSource:
             return self._decoder.decode(value, arrival, fallback_id)
         if self._ahead:
             looked_at, arrived = self._ahead.popleft()
-            if looked_at is value and arrived is not None:
+            if looked_at is value and arrived is not None and not fallback_id:
                 return arrived
         return self._plain.decode(value, None, fallback_id)
 
@@ -113,11 +111,10 @@ class FileSource:
     def _event_time(self, value: bytes) -> int:
         """0 for what is no click: it moves no clock."""
         try:
-            arrived = self._plain.decode(value, None, _NO_ID)
+            arrived = self._plain.decode(value, None, "")
         except Rejected:
             arrived = None
-        has_id = arrived is not None and arrived.click.event_id != _NO_ID
-        self._ahead.append((value, arrived if has_id else None))
+        self._ahead.append((value, arrived))
         return arrived.click.timestamp if arrived else 0
 
     def _dumped(self) -> Iterator[tuple[int, LogRecord]]:

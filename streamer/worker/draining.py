@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from aiokafka.structs import ConsumerRecord
-
 from streamer.kafka.client import ClientArguments
 from streamer.worker.log_reader import LogReader
 from streamer.worker.shard import Shard
-from streamer.worker.transport import EmptyFetch, RecordBatch
+from streamer.worker.transport import EmptyFetch, FetchedRecord, RecordBatch
 
 
 class Drain:
@@ -32,7 +30,7 @@ class Drain:
                 bounds = await reader.bounds(self._topic, new)
             self._ends |= {number: end for number, (_, end) in bounds.items()}
 
-    def within(self, batch: RecordBatch) -> list[ConsumerRecord]:
+    def within(self, batch: RecordBatch) -> list[FetchedRecord]:
         """The batch's records before the end."""
         end = self._ends.get(batch.tp.partition)
         if end is None or batch.records[-1].offset < end:

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 
 import structlog
 from aiokafka.errors import KafkaError
-from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 from mode import Service
 
@@ -28,7 +27,7 @@ from streamer.worker.metrics import Metrics
 from streamer.worker.shard import LOG_APPEND_TIME, Shard
 from streamer.worker.silence import silent_until
 from streamer.worker.takeover import ShardParts, take_over
-from streamer.worker.transport import BatchConsumer, EmptyFetch, RecordBatch
+from streamer.worker.transport import BatchConsumer, EmptyFetch, FetchedRecord, RecordBatch
 
 MIN_INTERVAL_PER_SHARD_S = 0.008
 """A transaction costs a client about 1 ms: this keeps commits below an eighth of a core."""
@@ -122,7 +121,7 @@ class SessionTable(Service):
         self.batches += 1
         self.records += shard.partition.accounts.received - received
 
-    async def _take_in(self, shard: Shard, records: list[ConsumerRecord], index: int) -> int:
+    async def _take_in(self, shard: Shard, records: list[FetchedRecord], index: int) -> int:
         """`Partition.process`. A shard that it fails in is left as its last commit was."""
         try:
             return shard.partition.process(records, index)

@@ -6,6 +6,7 @@ Why each override is there:
   no record of an old position is taken for one of the new;
 - the group's offsets follow the table's markers and never lead them;
 - the driver sleeps a whole second when all buffers are full: here it waits for one to drain;
+- records go on as aiokafka's parser gives them: to wrap each costs more than to parse it;
 - it notes fetches that came back empty at the end of a partition: proof of silence;
 - a group offset that can't be committed is no reason to end: nothing starts there.
 """
@@ -23,11 +24,12 @@ import structlog
 from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
-from aiokafka.structs import ConsumerRecord, TopicPartition
+from aiokafka.structs import TopicPartition
 from faust.serializers.schemas import Schema
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from streamer.partition import Record
 from streamer.worker.membership import Membership
 
 BATCH_RECORDS = 2000
@@ -35,11 +37,18 @@ BATCH_RECORDS = 2000
 log = structlog.get_logger(__name__)
 
 
+class FetchedRecord(Record, Protocol):
+    """A record as aiokafka's parser gives it."""
+
+    @property
+    def timestamp_type(self) -> int: ...
+
+
 class RecordBatch(NamedTuple):
     """Consecutive records of one partition. `seek_count` tells which seek of it they came after."""
 
     tp: TP
-    records: list[ConsumerRecord]
+    records: list[FetchedRecord]
     seek_count: int
     received_at: float
     """Monotonic seconds."""
@@ -248,7 +257,7 @@ class BatchConsumer(driver.Consumer):
             if not self.app.should_stop:
                 raise
 
-    async def _next_records(self) -> Mapping[TopicPartition, list[ConsumerRecord]]:
+    async def _next_records(self) -> Mapping[TopicPartition, list[FetchedRecord]]:
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
         active = self._get_active_partitions()
@@ -260,7 +269,7 @@ class BatchConsumer(driver.Consumer):
         return {}
 
     async def _deliver_all(
-        self, records: Mapping[TopicPartition, list[ConsumerRecord]], generation: int
+        self, records: Mapping[TopicPartition, list[FetchedRecord]], generation: int
     ) -> None:
         received_at = time.monotonic()
         for topic_partition, fetched in records.items():
