@@ -6,6 +6,18 @@ import json
 import re
 from pathlib import Path
 
+from models.bundle import default_bundle, load_bundle
+from models.scorer import Scorer
+from schemas import codec
+from streamer import sample
+from streamer.accounts import Accounts
+from streamer.clickfile import sessions_of_file
+from streamer.demo.tally import Tally
+from streamer.demo.view import summary
+from streamer.outputs import RecordWriter
+from streamer.session_rules import session_rules
+from streamer.settings import load_settings
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
@@ -63,3 +75,20 @@ def test_the_evaluation_in_the_readme_is_that_of_the_manifest_and_of_the_report(
     ):
         low, high = found[f"{name}_interval"]
         assert f"| {found[name]:{form}} [{low:{form}}, {high:{form}}] |" in README, name
+
+
+def test_the_demo_tells_what_the_readme_says() -> None:
+    bundle, rules, accounts = (
+        load_bundle(default_bundle()),
+        session_rules(load_settings(environ={})),
+        Accounts(),
+    )
+    sessions = sessions_of_file(sample.path(), rules, accounts)
+    tally = Tally(clicks_sent=accounts.received, accounts=accounts)
+    for records in RecordWriter(bundle, rules.version).write_all(sessions, Scorer(bundle).score(sessions)):
+        tally.see(codec.decode(records.intent)[1])
+    shown = README.partition("$ make demo ARGS=--headless\n")[2].partition("```")[0].splitlines()
+    told = [line.split() for line in summary(tally).splitlines()]
+    assert len(shown) == 8
+    for line in shown:
+        assert line.split() in told or line.strip() == "...", line
