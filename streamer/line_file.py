@@ -12,7 +12,7 @@ from streamer.errors import UsageError
 
 MAX_LINE_BYTES = 32 * 1024 * 1024
 """Beyond any topic's limit: of a longer line only so much is kept, however much a packed file unpacks to."""
-_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_MAGIC, _PARQUET_MAGIC = b"\x1f\x8b", b"PAR1"
 
 
 def lines_of(path: Path, expected: str) -> Iterator[tuple[int, bytes]]:
@@ -28,6 +28,15 @@ def lines_of(path: Path, expected: str) -> Iterator[tuple[int, bytes]]:
     except (OSError, EOFError, zlib.error) as error:
         reason = (isinstance(error, OSError) and error.strerror) or "damaged gzip file"
         raise UsageError(f"{path}: cannot be read ({reason}); expected {expected}") from None
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether it begins so. False for what can't be read, too: `lines_of` says why."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
+    except OSError:
+        return False
 
 
 def unpacked(raw: IO[bytes]) -> IO[bytes]:

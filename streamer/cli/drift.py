@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streamer.cli.output import print_json, say
-from streamer.errors import StreamerError, UsageError
+from streamer.errors import StreamerError
 
 if TYPE_CHECKING:
     from models.bundle import Bundle
@@ -85,7 +85,9 @@ def _against_each_other(bundle: Bundle, before: list[Session], after: list[Sessi
 
 def _sessions(file: Path, settings: Settings) -> list[Session]:
     """Of people, from clicks or from the sessions that a replay wrote; of too many, whole visitors."""
-    if _is_parquet(file):
+    from streamer.line_file import is_parquet
+
+    if is_parquet(file):
         from streamer.replay.training_set import training_sessions
 
         found = list(training_sessions(file))
@@ -100,14 +102,6 @@ def _sessions(file: Path, settings: Settings) -> list[Session]:
         raise NothingToCompareError(f"{file}: has no session of a person among {len(found)} sessions")
     say(f"{file}: {len(people):,} sessions of people")
     return people
-
-
-def _is_parquet(file: Path) -> bool:
-    try:
-        with file.open("rb") as start:
-            return start.read(4) == b"PAR1"
-    except OSError as error:
-        raise UsageError(f"{file}: cannot be read ({error.strerror}); expected clicks or sessions") from None
 
 
 def _show(found: dict[str, Any]) -> None:

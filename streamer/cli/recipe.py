@@ -16,6 +16,7 @@ from streamer.cli.output import say
 from streamer.cli.steps import Show
 from streamer.clickfile import sessions_of_file
 from streamer.errors import StreamerError, UsageError
+from streamer.line_file import is_parquet
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
 
@@ -94,9 +95,7 @@ def workshop_of(recipe: Recipe, work: Path, settings: Settings, show: Show) -> W
 
 def _sessions(file: Path, most: int | None, settings: Settings) -> Iterable[Session]:
     """Of a file of clicks, cut by the settings' rules; or as a replay has cut them and written them down."""
-    with file.open("rb") as start:
-        is_replay = start.read(4) == b"PAR1"
-    if is_replay:
+    if is_parquet(file):
         from streamer.replay.training_set import MOST_SESSIONS, training_sessions
 
         return training_sessions(file, most or MOST_SESSIONS)

@@ -21,13 +21,12 @@ import orjson
 
 from streamer.decode import Arrived, ClickDecoder, Rejected
 from streamer.errors import UsageError
-from streamer.line_file import lines_of
+from streamer.line_file import is_parquet, lines_of
 from streamer.replay.plan import Lane
 from streamer.replay.source import LogRecord, Portion
 from streamer.settings import Settings
 
 PORTION = 1000
-_PARQUET = b"PAR1"
 
 
 class _Dumped(msgspec.Struct):
@@ -147,19 +146,11 @@ class FileSource:
 
     def _values(self) -> Iterator[bytes]:
         """Each line that isn't blank, or each row as JSON."""
-        if _is_parquet(self.path):
+        if is_parquet(self.path):
             yield from _rows(self.path)
         else:
             for _, line in lines_of(self.path, "clicks as JSON lines or parquet"):
                 yield line
-
-
-def _is_parquet(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(_PARQUET)) == _PARQUET
-    except OSError:  # whoever reads it as lines says why it can't be read
-        return False
 
 
 def _rows(path: Path) -> Iterator[bytes]:

@@ -107,12 +107,6 @@ def join_rows(parts: Iterable[Path], out: Path, beside: Path | None = None) -> i
     return count
 
 
-def is_parquet(path: Path) -> bool:
-    """Whether the file begins as parquet does."""
-    with path.open("rb") as file:
-        return file.read(4) == b"PAR1"
-
-
 def sessions_of_rows(path: Path) -> Iterator[Session]:
     """The sessions of a file, each once, a row group at a time. Raises UsageError for another file."""
     with opened(path) as file:
