@@ -9,7 +9,6 @@ Run as a program: `python -m benchmarks.core_state OPEN FEW ROUNDS`; prints one 
 
 from __future__ import annotations
 
-import gc
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from streamer.decode import ClickDecoder
 from streamer.partition import Partition
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
+from streamer.worker.memory import settle_memory
 
 PORTION = 1000
 """Clicks between two takes, as between two commits."""
@@ -101,7 +101,7 @@ def measure(open_sessions: int, rounds: int) -> CoreState:
 
 
 def _measure(open_sessions: int, few: int, rounds: int) -> CoreState:
-    gc.set_threshold(100_000, 50, 1000)  # as the worker has it
+    settle_memory()
     before_mb, _ = memory_mb()
     large = Feed(open_sessions)
     after_mb, _ = memory_mb()

@@ -36,6 +36,21 @@ class OpenWindows:
         else:
             self.single[visitor_id] = window
 
+    def replace(self, window: OpenSession) -> None:
+        """Make it the only one of its visitor, whose name stays the string that is there."""
+        visitor_id = window.visitor_id
+        known = self.single.get(visitor_id)
+        if known is not None:
+            window.visitor_id = known.visitor_id
+        elif visitor_id in self._several:
+            del self._several[visitor_id]
+        self.single[visitor_id] = window
+
+    def forget(self, visitor_id: str) -> None:
+        """Drop all windows of a visitor, if there are any."""
+        if self.single.pop(visitor_id, None) is None:
+            self._several.pop(visitor_id, None)
+
     def remove(self, window: OpenSession) -> None:
         """Take out this very window."""
         visitor_id = window.visitor_id

@@ -6,6 +6,7 @@ from typing import Any
 
 import faust
 from faust.app import BootStrategy
+from faust.tables import TableManager
 from faust.transport.drivers import TRANSPORTS
 
 from streamer.kafka.client import ClientArguments
@@ -25,6 +26,14 @@ class _Boot(BootStrategy):
     """Without Faust's own producer: it has no use here, and knows nothing of passwords and certificates."""
 
     enable_kafka_producer = False
+
+
+class _NoTables(TableManager):
+    """Without the second that Faust waits at its start for tables which are still to be declared."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class WorkerApp(faust.App):
@@ -47,6 +56,7 @@ def create_app(
         settings.app.id,
         broker=f"clickbatch://{settings.kafka.bootstrap_servers.replace(',', ';')}",
         store="memory://",
+        TableManager=_NoTables,
         web_enabled=False,
         topic_allow_declare=False,
         topic_disable_leader=True,

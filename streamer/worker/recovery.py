@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamer.core.window import OpenSession
+from streamer.core.open_windows import OpenWindows
 from streamer.worker.changelog import ChangelogError, Images, Marker, decode
 from streamer.worker.state_log import StateLog
 
@@ -13,14 +13,10 @@ class Recovery:
     def __init__(self) -> None:
         self.marker: Marker | None = None
         self.state_log = StateLog()
-        self._open: dict[str, list[OpenSession]] = {}
+        self.sessions = OpenWindows()
+        """Every open session."""
         self._pending: list[Images] = []
         self._group_offset: int | None = None
-
-    @property
-    def sessions(self) -> list[OpenSession]:
-        """Every open session."""
-        return [window for windows in self._open.values() for window in windows]
 
     def feed(self, offset: int, value: bytes | None) -> None:
         """Take in one changelog record. Raises ChangelogError if the groups don't fit together."""
@@ -57,11 +53,23 @@ class Recovery:
 
     def _apply(self, marker: Marker, offset: int) -> None:
         for visitor in marker.gone:
-            self._open.pop(visitor, None)
-        visitors: dict[str, list[OpenSession]] = {}
-        for images in self._pending:
-            for window in images.sessions:
-                visitors.setdefault(window.visitor_id, []).append(window)
-        self._open.update(visitors)
-        self.state_log.committed(marker.commit_number, offset, list(visitors), marker.gone)
+            self.sessions.forget(visitor)
+        visitors = [visitor for images in self._pending for visitor in self._take_in(images)]
+        self.state_log.committed(marker.commit_number, offset, visitors, marker.gone)
         self.marker = marker
+
+    def _take_in(self, images: Images) -> list[str]:
+        """Put the images in place of what was there; returns their visitors.
+
+        A visitor is named by one string however many images there are: in a large state names are a tenth.
+        """
+        sessions, visitors = self.sessions, list[str]()
+        latest = None
+        for window in images.sessions:  # all of one visitor's next to each other
+            if window.visitor_id == latest:
+                sessions.insert(window)
+            else:
+                sessions.replace(window)
+                latest = window.visitor_id
+                visitors.append(latest)
+        return visitors

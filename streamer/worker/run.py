@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import threading
@@ -30,6 +29,7 @@ from streamer.worker.app import WorkerApp, create_app
 from streamer.worker.drift import DriftCollector
 from streamer.worker.http import HealthServer
 from streamer.worker.kill_points import Reach, pass_by
+from streamer.worker.memory import settle_memory
 from streamer.worker.metrics import Metrics
 from streamer.worker.shadow import Shadow
 from streamer.worker.table import SessionTable
@@ -56,8 +56,7 @@ async def run_worker(
     `on_stopping` is called when nothing is left to do but to let go of brokers and threads.
     Raises StreamerError for what the user can mend, anything else for what nobody foresaw.
     """
-    # Sessions are packed bytes that hold no cycles: looking for some costs more than it finds.
-    gc.set_threshold(100_000, 50, 1000)
+    settle_memory()
     bundle = load_bundle(settings.model.bundle or default_bundle())
     drift = DriftMonitor.of(bundle)
     scorer = Scorer(bundle, drift.see if drift else None)

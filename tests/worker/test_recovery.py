@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import msgspec
 import pytest
 
@@ -61,8 +63,30 @@ def test_an_image_replaces_all_sessions_of_its_visitor() -> None:
     assert [w.started_at for w in recovery.sessions] == [3]
 
 
+def test_an_image_of_two_sessions_takes_the_place_of_one() -> None:
+    one_then_two = [
+        images(1, window("a", 1)),
+        marker(1, 1),
+        images(2, window("a", 2), window("a", 3)),
+        marker(2, 1),
+    ]
+    assert [w.started_at for w in recovered(*one_then_two).sessions] == [2, 3]
+    two_then_one = recovered(*one_then_two, images(3, window("a", 4)), marker(3, 1))
+    assert [w.started_at for w in two_then_one.sessions] == [4]
+    gone = recovered(*one_then_two, marker(3, 0, ("a",)))
+    assert not list(gone.sessions)
+
+
+def test_a_visitor_is_named_by_one_string_however_many_images_there_are() -> None:
+    commits = [(images(number, window("visitor", number)), marker(number, 1)) for number in range(1, 4)]
+    recovery = recovered(*chain.from_iterable(commits))
+    (only,) = recovery.sessions
+    (name,) = recovery.sessions.visitors()
+    assert only.visitor_id is name
+
+
 def test_a_visitor_that_is_gone_has_no_session() -> None:
-    assert recovered(images(1, window("a", 1)), marker(1, 1), marker(2, 0, ("a",))).sessions == []
+    assert not list(recovered(images(1, window("a", 1)), marker(1, 1), marker(2, 0, ("a",))).sessions)
 
 
 def test_the_last_marker_says_position_clock_and_accounts() -> None:

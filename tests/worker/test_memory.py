@@ -1,0 +1,31 @@
+"""Memory of a worker: what was large for a moment leaves no holes behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+KEPT = 100
+CHILD = f"""
+from benchmarks.heartbeat import memory_mb
+from streamer.worker.memory import settle_memory
+settle_memory()
+before, _ = memory_mb()
+for _ in range(3):  # after the first of these glibc would take the next ones from the heap
+    bytearray(b"x") * 2**20
+large, kept = [], []
+for _ in range({KEPT}):
+    large.append(bytearray(b"x") * 2**20)
+    kept.append(bytearray(b"x") * 700)
+large.clear()
+print(memory_mb()[0] - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_megabytes_that_are_let_go_are_given_back_though_sessions_came_between_them() -> None:
+    found = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, check=True)
+    assert float(found.stdout) < KEPT / 4
