@@ -167,9 +167,8 @@ class Sessionizer:
             # at four times the cost.
             if since_end > 0:
                 window.ended_at = timestamp
-            log += pack_entry(id_hash, timestamp, offset)
-            kept = window.kept
-            kept += encode_click(click)
+            window.log = log + pack_entry(id_hash, timestamp, offset)
+            window.kept += encode_click(click)
         else:
             if window is None and visitor_id not in self._open.several:
                 if timestamp + self._gap_ms < clock.watermark:

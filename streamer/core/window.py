@@ -56,9 +56,9 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
     ended_at: int
     opened_at: int
     """Arrival time of its first click to arrive."""
-    log: bytearray
+    log: bytes
     """Per click, in log order: event_id hash (8 bytes), event time (8), offset (8)."""
-    kept: bytearray
+    kept: bytes
     """MessagePack of kept clicks one after the other; unordered until it is read."""
     dropped: int = 0
     """How many clicks are in the log and no longer in `kept`."""
@@ -144,7 +144,7 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
         self.opened_at = min(self.opened_at, other.opened_at)
         self.revision = max(self.revision, other.revision)
         self.published = (*self.published, *other.published)
-        self.log = log
+        self.log = bytes(log)
         self.crawler |= other.crawler
         users = [user for user in (self.last_user, other.last_user) if user is not None]
         self.last_user = max(users, default=None)
@@ -205,15 +205,14 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
         """Make these, in order, the kept clicks; the log must be up to date."""
         if len(clicks) > KEPT_CLICKS:
             del clicks[HEAD_CLICKS:-TAIL_CLICKS]
-        self.kept = bytearray(b"".join(map(encode_click, clicks)))
+        self.kept = b"".join(map(encode_click, clicks))
         self.dropped = self.event_count - len(clicks)
 
 
 def open_session(visitor_id: str, click: Click, id_hash: bytes, offset: int, opened_at: int) -> OpenSession:
     """A session of one click."""
     at = click.timestamp
-    log, kept = bytearray(pack_entry(id_hash, at, offset)), bytearray(encode_click(click))
-    return OpenSession(visitor_id, at, at, opened_at, log, kept)
+    return OpenSession(visitor_id, at, at, opened_at, pack_entry(id_hash, at, offset), encode_click(click))
 
 
 def session_id(visitor_id: str, first: Click, rules_version: str) -> str:
