@@ -42,14 +42,14 @@ class OpenWindows:
         known = self.single.get(visitor_id)
         if known is not None:
             window.visitor_id = known.visitor_id
-        elif visitor_id in self._several:
-            del self._several[visitor_id]
+        elif visitor_id in self.several:
+            del self.several[visitor_id]
         self.single[visitor_id] = window
 
     def forget(self, visitor_id: str) -> None:
         """Drop all windows of a visitor, if there are any."""
         if self.single.pop(visitor_id, None) is None:
-            self._several.pop(visitor_id, None)
+            self.several.pop(visitor_id, None)
 
     def remove(self, window: OpenSession) -> None:
         """Take out this very window."""
