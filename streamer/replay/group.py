@@ -33,6 +33,7 @@ from streamer.replay.sinks import out_file
 from streamer.replay.summary import Summary
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
+from streamer.worker.cancellation import only_ours
 
 _LOOK_S = 0.2
 
@@ -46,7 +47,16 @@ def replay_in_group(
     """
     if out_file(options.out) is not None:
         import streamer.replay.rows  # noqa: F401, to know at once if a package is missing
-    return asyncio.run(_replay(settings, options, on_progress, save_every))
+
+    async def run() -> Summary:
+        with only_ours():
+            return await _replay(settings, options, on_progress, save_every)
+
+    try:
+        return asyncio.run(run())
+    except KafkaError as error:
+        where = settings.kafka.bootstrap_servers
+        raise JobError(f"lost the brokers {where} ({type(error).__name__}): run it again to go on") from None
 
 
 async def _replay(

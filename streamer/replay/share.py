@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Coroutine
+from typing import Any
 
 import msgspec
 import structlog
@@ -34,6 +36,7 @@ from streamer.replay.run import OnProgress, join_files
 from streamer.replay.scoring import Bench
 from streamer.replay.topic_sink import TopicSinkError
 from streamer.replay.topic_source import TopicSourceError
+from streamer.worker.cancellation import only_ours
 
 LOOK_EVERY_S = 0.5
 RETRY_AFTER_S = 3.0
@@ -104,7 +107,7 @@ class Share:
                 await asyncio.sleep(LOOK_EVERY_S)
             else:
                 work = self._end() if number == self._job.whole else self._do(number)
-                self._number, self._read, self._task = number, 0, asyncio.create_task(work)
+                self._number, self._read, self._task = number, 0, asyncio.create_task(_by_itself(work))
         elif self._number not in mine:
             log.info("partition_given_up", partition=self._number)
             await self._stop()
@@ -184,3 +187,9 @@ class Share:
         beside = folder / f"joined-{secrets.token_hex(4)}" if folder is not None else None
         lanes = {number: result.as_lane() for number, result in results.items()}
         return join_files(self._options, self._begun.plan, lanes, folder, beside)
+
+
+async def _by_itself(work: Coroutine[Any, Any, None]) -> None:
+    """A task's work, which the client library can't cancel."""
+    with only_ours():
+        await work

@@ -8,7 +8,8 @@ makes the same records in the same order.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -22,6 +23,7 @@ from streamer.replay.plan import Lane
 from streamer.replay.scoring import ScoredSession
 from streamer.replay.sinks import messages_of, settings_topics
 from streamer.settings import Settings
+from streamer.worker.cancellation import only_ours
 
 _BATCH_BYTES = 1024 * 1024
 _TRANSACTION_MS = 60_000
@@ -79,7 +81,9 @@ class TopicSink:
         return Sealed(self._sealed[number])
 
     async def close(self) -> None:
-        await asyncio.gather(*(producer.stop() for producer in self._producers.values()))
+        # One that was fenced says so again.
+        stops = (producer.stop() for producer in self._producers.values())
+        await asyncio.gather(*stops, return_exceptions=True)
 
     async def _open(self, number: int) -> None:
         """Fence whoever wrote this partition before, then count what is there."""
@@ -90,9 +94,10 @@ class TopicSink:
             max_batch_size=_BATCH_BYTES,
             max_request_size=8 * _BATCH_BYTES,
         )
-        await producer.start()  # it asks for a producer id, and that fences
-        self._producers[number] = producer
-        there = await self._count(number)
+        with self._explained():
+            await producer.start()  # it asks for a producer id, and that fences
+            self._producers[number] = producer
+            there = await self._count(number)
         self._repeated[number] = there - self._sealed[number]
         if self._repeated[number] < 0:
             raise TopicSinkError(
@@ -116,7 +121,7 @@ class TopicSink:
         if not messages:
             return
         producer = self._producers[number]
-        try:
+        with self._explained():
             async with producer.transaction():
                 batch = producer.create_batch()
                 for key, value in messages:
@@ -125,6 +130,12 @@ class TopicSink:
                         batch = producer.create_batch()
                         batch.append(key=key, value=value, timestamp=None)
                 await producer.send_batch(batch, self._name, partition=number)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            with only_ours():
+                yield
         except (KafkaError, IllegalOperation) as error:  # the latter once a send has met with a fence
             raise TopicSinkError(
                 f"can't write to topic {self._name} at {self._settings.kafka.bootstrap_servers}: "

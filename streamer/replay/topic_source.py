@@ -20,6 +20,7 @@ from streamer.replay.plan import Lane
 from streamer.replay.source import Portion
 from streamer.replay.stretch import Stretch
 from streamer.settings import Settings
+from streamer.worker.cancellation import only_ours
 
 LOG_APPEND_TIME = 1
 PORTION = 2000
@@ -44,8 +45,9 @@ async def reading(settings: Settings, portion: int = PORTION) -> AsyncIterator[A
         fetch_max_wait_ms=100,
     )
     try:
-        await consumer.start()
-        yield consumer
+        with only_ours():
+            await consumer.start()
+            yield consumer
     except KafkaError as error:
         where = f"{settings.topics.clicks} at {settings.kafka.bootstrap_servers}"
         raise TopicSourceError(f"can't read {where}: {type(error).__name__}") from None
