@@ -116,6 +116,7 @@ async def verify(
         done += records
         on_progress(done, total)
 
+    count(0)
     job = Job(settings, rules, bench, stretch, await erased_visitors(settings), count, portion)
     reports = [await _partition(job, lane, before.get(lane.number)) for lane in lanes]
     return Report(reports, rules.version, bench.model_versions)
