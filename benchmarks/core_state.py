@@ -89,7 +89,7 @@ class Feed:
             done = self.partition.process(portion, done)
             self.partition.take()
             self.partition.resume_closing()
-        self.partition.sessionizer.changed.clear()
+        self.partition.sessionizer.forget_changes()
 
 
 def measure(open_sessions: int, rounds: int) -> CoreState:
