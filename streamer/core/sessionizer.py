@@ -391,6 +391,8 @@ class Sessionizer:
 
     def _in_closing_order(self, windows: list[OpenSession]) -> list[OpenSession]:
         """Last to close first, so that `pop` gives the next. Ids are only worked out for ties."""
+        if len(windows) < 2:
+            return windows
         windows.sort(key=_end, reverse=True)
         tied = {a.ended_at for a, b in pairwise(windows) if a.ended_at == b.ended_at}
         if tied:
