@@ -69,6 +69,8 @@ class Shard:
         self.committed_position = partition.position
         self.broker_time = (0, time.monotonic())
         """The latest broker time that was seen (ms UTC), and when (monotonic seconds)."""
+        self.due = asyncio.Event()
+        """Set where the next commit should not wait for its time, and when there is none to come."""
         self.seek_count = 0
         """Which seek of the source this state belongs to; batches from before it are not for it."""
         self._topics = topics
@@ -124,6 +126,7 @@ class Shard:
 
     async def close(self) -> None:
         """Stop the producer; an open transaction is aborted by the next owner."""
+        self.due.set()
         with contextlib.suppress(KafkaError):  # one that was fenced says so again
             await self.producer.stop()
 

@@ -7,6 +7,7 @@ over anew, after the group has had time to say whether the partition is still th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterable
 
@@ -31,8 +32,12 @@ from streamer.worker.transport import BatchConsumer, EmptyFetch, FetchedRecord, 
 
 MIN_INTERVAL_PER_SHARD_S = 0.008
 """A transaction costs a client about 1 ms: this keeps commits below an eighth of a core."""
-MAX_UNCOMMITTED = 200_000
-"""Records that may be in memory beyond the last commit while a broker is slow."""
+COMMIT_AT = 4000
+"""Records beyond the last commit at which the next one's time has come: images are made at a stretch."""
+MAX_UNCOMMITTED = 6000
+"""Records that may be beyond it while a broker is slow."""
+AT_A_STRETCH = 1000
+"""Records between which others in the event loop have their turn: some 15 ms."""
 RETRY_S = (0.5, 1.0, 2.0, 3.0, 5.0)
 """Waits before a failed shard is taken over again; the group has to have answered meanwhile."""
 
@@ -113,11 +118,14 @@ class SessionTable(Service):
         shard.saw_broker_time(batch.records[-1].timestamp, batch.received_at)
         index = 0
         while index < len(records) and self.shards.get(shard.number) is shard:
-            index = await self._take_in(shard, records, index)
+            index = await self._take_in(shard, records[: index + AT_A_STRETCH], index)
             behind = shard.partition.position - shard.committed_position
             if shard.partition.is_full or behind > MAX_UNCOMMITTED:
                 await self._commit(shard)
                 shard.partition.resume_closing()
+            elif behind > COMMIT_AT:
+                shard.due.set()
+            await asyncio.sleep(0)
         self.batches += 1
         self.records += shard.partition.accounts.received - received
 
@@ -248,7 +256,9 @@ class SessionTable(Service):
                 self.fail(error)
             effective = max(interval, MIN_INTERVAL_PER_SHARD_S * len(self.shards))
             self._metrics.commit_interval.set(effective)
-            await self.sleep(effective)
+            shard.due.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(shard.due.wait(), effective)
 
     def _tick(self, shard: Shard) -> None:
         assert self.consumer is not None

@@ -13,7 +13,9 @@ from aiokafka.structs import TopicPartition
 
 from models.bundle import default_bundle
 from streamer.kafka.embedded import EmbeddedKafka
-from streamer.settings import load_settings
+from streamer.settings import Settings, load_settings
+from streamer.worker.changelog import Marker, decode
+from streamer.worker.table import COMMIT_AT
 from tests.bad_clicks import BAD_CLICKS
 from tests.conftest import FreshSettings
 from tests.worker.live import (
@@ -87,6 +89,28 @@ def test_silence_closes_a_session_of_a_live_worker(fresh_settings: FreshSettings
     # t* = a0 + idle_after + (ended_at + gap - W), and W = min(event time, arrival) - 0
     watermark = min(now_ms, arrival)
     assert record["closed_at"] == arrival + 1000 + (now_ms + 2000 - watermark)
+
+
+def test_many_clicks_are_committed_before_their_time(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings({"commit.interval_ms": 30_000, "topics.partitions": 1})
+    set_up(settings)
+    now_ms = int(time.time() * 1000)
+    clicks = [
+        {"visitor_id": f"v{n}", "timestamp": now_ms, "event_id": f"e{n}", "event_type": "page_view"}
+        for n in range(2 * COMMIT_AT)
+    ]
+    worker = Worker(settings)
+    worker.wait_for("worker_started")
+    send(settings, as_messages(clicks))
+    wait_until(lambda: _committed_position(settings) > COMMIT_AT, timeout_s=20)
+    worker.signal(signal.SIGTERM)
+    assert worker.end() == 0, worker.log
+
+
+def _committed_position(settings: Settings) -> int:
+    last = decode(committed(settings, settings.changelog).records[-1].value)
+    assert isinstance(last, Marker)
+    return last.position
 
 
 def test_bad_clicks_end_as_dead_letters_and_change_nothing_else(fresh_settings: FreshSettings) -> None:
