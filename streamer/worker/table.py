@@ -24,6 +24,7 @@ from streamer.worker.cancellation import only_ours
 from streamer.worker.draining import Drain
 from streamer.worker.erasure_feed import ErasureFeed
 from streamer.worker.kill_points import KillPoint
+from streamer.worker.memory import give_back_memory
 from streamer.worker.metrics import Metrics
 from streamer.worker.shard import LOG_APPEND_TIME, Shard
 from streamer.worker.silence import silent_until
@@ -163,6 +164,7 @@ class SessionTable(Service):
         for shard in shards:
             self.shards[shard.number] = shard
             self.add_future(self._commit_regularly(shard))
+        await asyncio.to_thread(give_back_memory)
         open_sessions = sum(shard.partition.sessionizer.open_count for shard in shards)
         log.info("shards_open", partitions=wanted, open_sessions=open_sessions)
 

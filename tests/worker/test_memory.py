@@ -11,8 +11,7 @@ import pytest
 KEPT = 100
 CHILD = f"""
 from benchmarks.heartbeat import memory_mb
-from streamer.worker.memory import settle_memory
-settle_memory()
+from streamer.worker.memory import give_back_memory
 before, _ = memory_mb()
 for _ in range(3):  # after the first of these glibc would take the next ones from the heap
     bytearray(b"x") * 2**20
@@ -21,6 +20,7 @@ for _ in range({KEPT}):
     large.append(bytearray(b"x") * 2**20)
     kept.append(bytearray(b"x") * 700)
 large.clear()
+give_back_memory()
 print(memory_mb()[0] - before)
 """
 
