@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator
-from operator import attrgetter, ge
+from operator import attrgetter
 
 import msgspec
 from xxhash import xxh3_64_digest
@@ -37,7 +37,6 @@ def event_hash(event_id: str) -> bytes:
 
 click_order = attrgetter("timestamp", "event_id")
 """Sort key: the order of clicks within a session."""
-_timestamp = attrgetter("timestamp")
 
 
 class LastUser(msgspec.Struct, array_like=True, gc=False, frozen=True, order=True):
@@ -92,9 +91,7 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
         """The kept clicks in order: first HEAD_CLICKS and last TAIL_CLICKS, all up to KEPT_CLICKS."""
         array_header = b"\xdd" + (self.event_count - self.dropped).to_bytes(4, "big")
         clicks = _decode_clicks(array_header + self.kept)
-        times = list(map(_timestamp, clicks))
-        if any(map(ge, times, times[1:])):
-            clicks.sort(key=click_order)
+        clicks.sort(key=click_order)
         if len(clicks) > KEPT_CLICKS:
             del clicks[HEAD_CLICKS:-TAIL_CLICKS]
         return clicks
@@ -153,6 +150,8 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
 
     def clicks_at_bot_speed(self) -> bool:
         """Whether any BOT_CLICKS clicks lie within BOT_SPAN_MS of event time."""
+        if self.event_count < BOT_CLICKS:
+            return False
         times = sorted(timestamp for _, timestamp, _ in self.entries())
         return any(
             last - first <= BOT_SPAN_MS for first, last in zip(times, times[BOT_CLICKS - 1 :], strict=False)
@@ -183,22 +182,21 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
         """What this window becomes when it closes."""
         clicks = self.clicks()
         user = self.last_user
-        visitor_id, count, published = self.visitor_id, self.event_count, self.published
-        own_id = session_id(visitor_id, clicks[0], rules_version)
+        own_id = session_id(self.visitor_id, clicks[0], rules_version)
         return Session(
-            own_id,
-            visitor_id,
-            user.user_id if user else None,
-            self.started_at,
-            self.ended_at,
-            closed_at,
-            count,
-            reason,
-            self.crawler or (count >= BOT_CLICKS and self.clicks_at_bot_speed()),
-            clicks,
-            is_final,
-            self.revision,
-            next((each for each in published if each != own_id), None) if published else None,
+            session_id=own_id,
+            visitor_id=self.visitor_id,
+            user_id=user.user_id if user else None,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+            closed_at=closed_at,
+            event_count=self.event_count,
+            close_reason=reason,
+            is_bot=self.crawler or self.clicks_at_bot_speed(),
+            clicks=clicks,
+            is_final=is_final,
+            revision=self.revision,
+            supersedes=next((each for each in self.published if each != own_id), None),
         )
 
     def _keep(self, clicks: list[Click]) -> None:
