@@ -260,7 +260,8 @@ class SessionTable(Service):
             self._metrics.commit_interval.set(effective)
             shard.due.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(shard.due.wait(), effective)
+                async with asyncio.timeout(effective):
+                    await shard.due.wait()
 
     def _tick(self, shard: Shard) -> None:
         assert self.consumer is not None
