@@ -6,6 +6,7 @@ import asyncio
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
@@ -82,14 +83,20 @@ def _closing() -> Iterator[tuple[int, tuple[bytes, bytes]]]:
     return ((number, click) for number in range(PARTITIONS) for click in sentinels(number))
 
 
-async def _published(bootstrap: str, topic: str) -> list[int]:
-    partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
-    consumer = AIOKafkaConsumer(
+def committed_reader(bootstrap: str, **more: Any) -> AIOKafkaConsumer:
+    """Reads what is committed, from the beginning, of no group; to be started and assigned."""
+    return AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
+        **more,
     )
+
+
+async def _published(bootstrap: str, topic: str) -> list[int]:
+    partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+    consumer = committed_reader(bootstrap)
     await consumer.start()
     consumer.assign(partitions)
     ends, appended = await consumer.end_offsets(partitions), list[int]()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import orjson
@@ -25,6 +26,16 @@ SENTINELS = 3
 """Clicks that close a partition, six hours after the day, an hour apart. The last stays open."""
 
 Ints = NDArray[np.int64]
+
+
+class Arrival(NamedTuple):
+    """A record of the clicks topic. `timestamp` is arrival, ms UTC."""
+
+    offset: int
+    timestamp: int
+    key: bytes
+    value: bytes
+    headers: tuple[()] = ()
 
 
 @dataclass(frozen=True)

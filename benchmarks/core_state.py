@@ -15,10 +15,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
 
 import orjson
 
+from benchmarks.clicks import Arrival
 from benchmarks.heartbeat import memory_mb
 from benchmarks.open_sessions import Crowd
 from benchmarks.pairs import Spread, ratios, spread
@@ -46,16 +46,6 @@ class CoreState:
     vs_few: Spread
     """To that with `few` open."""
     few: int
-
-
-class Arrival(NamedTuple):
-    """A record of the clicks topic. `timestamp` is arrival, ms UTC."""
-
-    offset: int
-    timestamp: int
-    key: bytes
-    value: bytes
-    headers: tuple[()] = ()
 
 
 class Feed:

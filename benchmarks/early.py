@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import orjson
 
+from benchmarks.clicks import Arrival
 from models.bundle import default_bundle, load_bundle
 from models.scorer import Scored, ScoreError, Scorer
 from models.simulator import SimulatorConfig, simulate
@@ -34,16 +35,6 @@ PORTION = 1000
 """Clicks a commit: of a partition that is busy, as one has to be where this costs anything."""
 DELAY_MS = 2000
 """Clicks arrive up to this much after their event time."""
-
-
-class Arrival(NamedTuple):
-    """A record of the clicks topic. `timestamp` is arrival, ms UTC."""
-
-    offset: int
-    timestamp: int
-    key: bytes
-    value: bytes
-    headers: tuple[()] = ()
 
 
 class Published(NamedTuple):

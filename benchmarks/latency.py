@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
+from benchmarks.backlog import committed_reader
 from benchmarks.clicks import clicks
 from benchmarks.installation import PARTITIONS, installed
 from benchmarks.live_worker import live
@@ -142,12 +142,7 @@ def _program(program: str, bootstrap: str, overrides: Mapping[str, object]) -> I
 async def _readable(bootstrap: str, topic: str) -> AsyncIterator[list[tuple[float, bytes]]]:
     """Records of a topic from now on, each with the moment (ms UTC) at which a reader had it."""
     found: list[tuple[float, bytes]] = []
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-    )
+    consumer = committed_reader(bootstrap)
     await consumer.start()
     consumer.assign([TopicPartition(topic, number) for number in range(PARTITIONS)])
 
@@ -170,9 +165,7 @@ async def _readable(bootstrap: str, topic: str) -> AsyncIterator[list[tuple[floa
 async def _closings(bootstrap: str, topic: str) -> dict[tuple[str, int], int]:
     """(visitor, start) of each session that the yardstick closes -> append of the record that closes it."""
     partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
-    )
+    consumer = committed_reader(bootstrap)
     await consumer.start()
     consumer.assign(partitions)
     ends = await consumer.end_offsets(partitions)

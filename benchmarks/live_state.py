@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
+from benchmarks.backlog import committed_reader
 from benchmarks.installation import OUTPUTS, PARTITIONS, installed
 from benchmarks.live_worker import LiveWorker, is_idle, live
 from benchmarks.open_sessions import CLICKS as CLICKS_EACH
@@ -146,13 +146,7 @@ def _steady(bootstrap: str, worker: LiveWorker, crowd: Crowd, seconds: float) ->
 async def _bare_read(bootstrap: str, topic: str) -> tuple[float, float]:
     """Megabytes and seconds."""
     partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-        max_partition_fetch_bytes=8 * 1024 * 1024,
-    )
+    consumer = committed_reader(bootstrap, max_partition_fetch_bytes=8 * 1024 * 1024)
     await consumer.start()
     began = time.monotonic()
     consumer.assign(partitions)
