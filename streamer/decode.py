@@ -144,17 +144,7 @@ class ClickDecoder:
         `arrival` is the record's arrival time in ms UTC, None where nobody noted it: then `sent_at` corrects
         nothing. `fallback_id` stands in for a missing event_id; it may be empty, for the caller to fill in.
         """
-        if not value or len(value) > self._max_bytes:
-            raise _bad_size(value)
-        if value[0] not in self._json_starts:
-            wire = self._read_avro(value)
-        elif len(value) >= _DEEP_FROM_BYTES and _is_deep(value):
-            raise Rejected("decode", "nested_too_deep")
-        else:
-            try:
-                wire = self._parse_json(value)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise _bad_json(error) from None
+        wire = self._read(value)
         if wire.consent is False:
             return None
         timestamp = wire.timestamp
@@ -217,6 +207,18 @@ class ClickDecoder:
             rule = "empty" if len(wire.event_type) <= MAX_SCANNED else "too_long"
             raise Rejected("validate", f"{rule}:event_type")
         return Arrived(visitor_id, user_id, crawler, click)
+
+    def _read(self, value: bytes | None) -> _Wire:
+        if not value or len(value) > self._max_bytes:
+            raise _bad_size(value)
+        if value[0] not in self._json_starts:
+            return self._read_avro(value)
+        if len(value) >= _DEEP_FROM_BYTES and _is_deep(value):
+            raise Rejected("decode", "nested_too_deep")
+        try:
+            return self._parse_json(value)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _bad_json(error) from None
 
     def _path_of(self, url: str, address: str) -> str | None:
         """The path of an address that isn't remembered; of the usual ones the part before the number is."""
