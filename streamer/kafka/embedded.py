@@ -186,6 +186,7 @@ class EmbeddedKafka:
         return JAVA, class_path(jar_cache(), say=self._say)
 
     def _spawn(self, java: Path, jars: str, ports: Ports) -> None:
+        self._reap()  # the broker we started before may have been ended by somebody else
         log_dir, config = self.data_dir / "log", self.data_dir / "server.properties"
         properties = broker_properties(
             log_dir, ports, self._host, self._advertised(ports), self._protocol, self._properties

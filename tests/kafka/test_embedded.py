@@ -97,6 +97,8 @@ def test_two_starts_at_once_are_one_and_kill_9_loses_neither_data_nor_address(tm
         assert asyncio.run(find_drift(kafka, [topic])) == []
         assert first.stop()
         assert not second.is_running()
+        second.start()
+        assert second.bootstrap == address
     finally:
         first.stop()
         second.stop()
