@@ -2,7 +2,7 @@
 FROM python:3.12-slim
 
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml setup.py constraints.txt README.md LICENSE ./
 COPY schemas schemas
 COPY models models
 COPY streamer streamer

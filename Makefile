@@ -17,7 +17,7 @@ BIN := .venv/bin
 # No byte code ahead of time: most of it is never imported, and the rest is compiled on its first use.
 INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
   --constraint constraints.txt
-PACKAGES := pyproject.toml constraints.txt
+PACKAGES := pyproject.toml constraints.txt setup.py $(shell find models schemas streamer -name "*.p[yx][xd]")
 
 .PHONY: demo test lint chaos mutants bench fuzz consumers clean
 .DELETE_ON_ERROR:

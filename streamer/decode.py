@@ -33,6 +33,11 @@ from streamer.canonical import (
     search_query,
 )
 
+try:
+    from streamer.usual_clicks import UsualClicks
+except ImportError:  # it couldn't be built
+    UsualClicks = None  # type: ignore[assignment,misc]
+
 Format = Literal["auto", "json", "avro"]
 Stage = Literal["decode", "validate"]
 
@@ -136,8 +141,30 @@ class ClickDecoder:
         self._known_hosts = self._hosts.known
         self._known_labels = self._labels.known
         self._known_crawlers = self._crawlers.known
+        if UsualClicks is not None:
+            usual = UsualClicks(
+                wire=_Wire,
+                arrived=Arrived,
+                parse=self._parse_json,
+                read=self._read,
+                finish=self._finish,
+                tables=(
+                    self._known_paths,
+                    self._known_numbered_paths,
+                    self._known_queries,
+                    self._known_hosts,
+                    self._known_labels,
+                    self._known_crawlers,
+                ),
+                starts=self._json_starts,
+                longest=min(max_bytes, _DEEP_FROM_BYTES - 1),
+                number_digits=NUMBER_DIGITS,
+                max_id_bytes=MAX_ID_BYTES,
+                max_product_bytes=MAX_PRODUCT_BYTES,
+                max_dwell_ms=MAX_DWELL_MS,
+            )
+            self.decode = usual.decode  # type: ignore[method-assign]
 
-    # Long, and lengths looked at before any call: here a call costs as much as several look-ups.
     def decode(self, value: bytes | None, arrival: int | None, fallback_id: str) -> Arrived | None:
         """The click, or None if the visitor doesn't consent; raises Rejected.
 
@@ -145,8 +172,10 @@ class ClickDecoder:
         nothing. `fallback_id` stands in for a missing event_id; it may be empty, for the caller to fill in.
         """
         wire = self._read(value)
-        if wire.consent is False:
-            return None
+        return None if wire.consent is False else self._finish(wire, arrival, fallback_id)
+
+    # Long, and lengths looked at before any call: here a call costs as much as several look-ups.
+    def _finish(self, wire: _Wire, arrival: int | None, fallback_id: str) -> Arrived:
         timestamp = wire.timestamp
         if type(timestamp) is not int:
             timestamp = _to_ms(timestamp, "timestamp")

@@ -6,15 +6,27 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas import codec
+from streamer import decode as decode_module
 from streamer.decode import MAX_DWELL_MS, Arrived, ClickDecoder, Format, Rejected
 from tests.bad_clicks import ARRIVAL_MS, BAD_CLICKS, GOOD, BadClick, click
 from tests.click_fuzz import cases, end_of
 
 FOUND_AFTER_DECODING = {"event_time_before_min", "event_time_in_future"}
+
+
+@pytest.fixture(autouse=True, params=["compiled", "python"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test holds for the compiled way of a click and for the Python beside it."""
+    way = str(request.param)
+    if way == "python":
+        monkeypatch.setattr(decode_module, "UsualClicks", None)
+    elif decode_module.UsualClicks is None:
+        pytest.skip("no C compiler was at hand")
+    return way
 
 
 def decode(value: bytes | None, **options: Any) -> Arrived | None:
@@ -312,9 +324,96 @@ def test_anything_ends_as_a_click_or_a_rejection(seed: int) -> None:
     assert {"arrived", "invalid_json", "invalid_avro", "invalid_utf8", "unknown_format"} <= ends
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from([b"", b"{", b'{"visitor_id":"', codec.encode("click", GOOD)[:5]]), st.binary(max_size=200)
 )
 def test_random_bytes_end_as_a_click_or_a_rejection(start: bytes, rest: bytes) -> None:
     assert end_of(ClickDecoder(), start + rest)
+
+
+# The compiled way
+
+
+@pytest.mark.parametrize(
+    "changed", [{}, {"page_url": "https://b.example/p/12345?a=b"}, {"sent_at": ARRIVAL_MS}]
+)
+def test_a_click_of_remembered_texts_stays_on_the_compiled_way(
+    changed: dict[str, Any], way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way == "python":
+        return
+    finished: list[str] = []
+    finish = ClickDecoder._finish
+
+    def noted(decoder: ClickDecoder, wire: Any, arrival: int | None, fallback_id: str) -> Arrived:
+        finished.append(wire.event_id)
+        return finish(decoder, wire, arrival, fallback_id)
+
+    monkeypatch.setattr(ClickDecoder, "_finish", noted)
+    decoder = ClickDecoder()
+    for number in range(3):
+        decoder.decode(click(event_id=f"e{number}", **changed), ARRIVAL_MS, "")
+    assert finished == ["e0"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_compiled_or_not_every_input_comes_to_the_same_end(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is decoded twice, the second time with its texts remembered."""
+    ours = ClickDecoder()
+    monkeypatch.setattr(decode_module, "UsualClicks", None)
+    python = ClickDecoder()
+    for value in islice(cases(100 + seed), 2500):
+        for arrival in (ARRIVAL_MS, None):
+            assert _end(ours, value, arrival) == _end(python, value, arrival)
+
+
+def _end(decoder: ClickDecoder, value: bytes, arrival: int | None) -> str:
+    """Told apart by type as well: a dwell of 5 is not one of 5.0."""
+    try:
+        return repr(decoder.decode(value, arrival, "fallback"))
+    except Rejected as refused:
+        return str(refused)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"timestamp": 2**60 - 1},
+        {"timestamp": -(2**63), "sent_at": None},
+        {"timestamp": 2**63 - 1, "sent_at": 2**63 - 1},
+        {"timestamp": 1, "sent_at": -(2**60)},
+        {"visitor_id": "v" * 256},
+        {"visitor_id": "é" * 128},
+        {"event_id": "é" * 129},
+        {"user_id": "", "event_id": ""},
+        {"product_id": "p" * 128},
+        {"product_id": "p" * 129},
+        {"product_id": "é" * 65},
+        {"page_url": "https://b.example/p/1234567?x"},
+        {"page_url": "https://b.example/p/12345678"},
+        {"page_url": "https://b.example/p/١٢٣٤"},
+        {"page_url": "https://b.example/p/123"},
+        {"page_url": "https://b.example/2024/1234"},
+        {"page_url": "?/1234"},
+        {"page_url": "/1234"},
+        {"page_url": "1234"},
+        {"referrer": "?q=1"},
+        {"dwell_ms": 0},
+        {"dwell_ms": MAX_DWELL_MS + 1},
+        {"dwell_ms": 12.75},
+        {"dwell_ms": 2**62},
+        {"price": 3},
+    ],
+)
+def test_compiled_or_not_what_is_barely_usual_is_the_same(
+    changed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = ClickDecoder()
+    monkeypatch.setattr(decode_module, "UsualClicks", None)
+    python = ClickDecoder()
+    value = click(**changed)
+    for _ in range(2):
+        assert _end(ours, value, ARRIVAL_MS) == _end(python, value, ARRIVAL_MS)

@@ -1,0 +1,11 @@
+"""Builds the optional extensions; without a C compiler, the Python beside them does the same, slower."""
+
+from setuptools import Extension, setup
+
+_DEPENDS = ["schemas/slots.pxd"]
+
+setup(
+    ext_modules=[
+        Extension("streamer.usual_clicks", ["streamer/usual_clicks.pyx"], depends=_DEPENDS, optional=True),
+    ]
+)
