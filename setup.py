@@ -6,6 +6,7 @@ _DEPENDS = ["schemas/slots.pxd"]
 
 setup(
     ext_modules=[
+        Extension("schemas.flat_values", ["schemas/flat_values.pyx"], optional=True),
         Extension("streamer.usual_clicks", ["streamer/usual_clicks.pyx"], depends=_DEPENDS, optional=True),
     ]
 )

@@ -11,6 +11,11 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Self
 
+try:
+    from schemas.flat_values import FlatValues
+except ImportError:  # it couldn't be built
+    FlatValues = None  # type: ignore[assignment,misc]
+
 _KINDS: Final = {"string": 0, "long": 1, "boolean": 2, "double": 3, "map": 4}
 _STRING, _LONG, _BOOLEAN, _DOUBLE, _MAP = range(5)
 _OPTIONAL = 8
@@ -78,6 +83,8 @@ class FlatReader:
 
     def __init__(self, names: list[str], kinds: list[int]) -> None:
         self.names, self._kinds = names, kinds
+        if FlatValues is not None:
+            self.values = FlatValues(kinds, Declined).values  # type: ignore[method-assign]
 
     @classmethod
     def of(cls, schema: Mapping[str, Any]) -> Self | None:

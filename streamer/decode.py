@@ -141,7 +141,8 @@ class ClickDecoder:
         self._known_hosts = self._hosts.known
         self._known_labels = self._labels.known
         self._known_crawlers = self._crawlers.known
-        if UsualClicks is not None:
+        flat = codec.flat_reader("click")
+        if UsualClicks is not None and flat is not None:
             usual = UsualClicks(
                 wire=_Wire,
                 arrived=Arrived,
@@ -156,8 +157,12 @@ class ClickDecoder:
                     self._known_labels,
                     self._known_crawlers,
                 ),
-                starts=self._json_starts,
-                longest=min(max_bytes, _DEEP_FROM_BYTES - 1),
+                avro_values=flat.values,
+                avro_start=codec.prefix("click") if self._avro_starts else b"",
+                json_starts=self._json_starts,
+                max_bytes=max_bytes,
+                deep_from_bytes=_DEEP_FROM_BYTES,
+                max_depth=MAX_DEPTH,
                 number_digits=NUMBER_DIGITS,
                 max_id_bytes=MAX_ID_BYTES,
                 max_product_bytes=MAX_PRODUCT_BYTES,

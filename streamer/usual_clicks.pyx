@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, binding=False
-"""The usual click in C: JSON of usual size, with whole numbers for times and texts that are all remembered.
+"""The usual click in C: whole numbers for times, and texts that are all remembered.
 
 Whatever else comes goes to the Python it stands beside, `ClickDecoder`, which says what every click becomes.
 Nothing is looked up twice here and no text is made but those that are looked up.
@@ -8,6 +8,8 @@ Nothing is looked up twice here and no text is made but those that are looked up
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.object cimport PyObject
+from libc.math cimport isfinite
+from libc.string cimport memcmp
 
 from schemas.click import Click
 from schemas.slots cimport offset_of, slot
@@ -20,6 +22,7 @@ cdef extern from "Python.h":
     Py_ssize_t PyUnicode_FindChar(object, Py_UCS4, Py_ssize_t, Py_ssize_t, int) except -2
     Py_ssize_t PyUnicode_GET_LENGTH(object)
     bint PyUnicode_IS_ASCII(object)
+    PyObject** PySequence_Fast_ITEMS(object)
 
 cdef long long FAR = 1 << 60
 """Times nearer than this, ms, can be added up without leaving 64 bits."""
@@ -28,30 +31,32 @@ cdef long long FAR = 1 << 60
 cdef class UsualClicks:
     """The tables are the decoder's own, and only read."""
 
-    cdef object parse, read, finish, arrived
+    cdef object wire, arrived, parse, read, finish, avro_values
+    cdef bytes avro_start
     cdef dict paths, numbered_paths, queries, hosts, labels, crawlers
-    cdef Py_ssize_t longest, fewest_digits, most_digits, max_id_bytes, max_product_bytes
+    cdef Py_ssize_t max_bytes, deep_from_bytes, max_depth, max_id_bytes, max_product_bytes
+    cdef Py_ssize_t fewest_digits, most_digits
     cdef long long max_dwell_ms
-    cdef bint starts[256]
+    cdef bint is_json[256]
     cdef Py_ssize_t visitor_id, timestamp, event_type, event_id, sent_at, page_type, page_url, search_query
     cdef Py_ssize_t element, referrer, dwell_ms, product_id, category, price, device, user_agent, user_id, consent
 
     def __init__(
-        self, *, wire, arrived, parse, read, finish, tables, bytes starts, Py_ssize_t longest,
-        number_digits, Py_ssize_t max_id_bytes, Py_ssize_t max_product_bytes, long long max_dwell_ms,
+        self, *, wire, arrived, parse, read, finish, tables, avro_values, bytes avro_start, bytes json_starts,
+        Py_ssize_t max_bytes, Py_ssize_t deep_from_bytes, Py_ssize_t max_depth, number_digits,
+        Py_ssize_t max_id_bytes, Py_ssize_t max_product_bytes, long long max_dwell_ms,
     ):
-        """`tables`: what is known of paths, numbered paths, queries, hosts, labels and crawlers.
-
-        `starts`: first bytes of JSON; `longest`: bytes that `parse` may be given without a further look.
-        """
+        """`tables`: what is known of paths, numbered paths, queries, hosts, labels and crawlers."""
         cdef unsigned char byte
-        self.arrived, self.parse, self.read, self.finish = arrived, parse, read, finish
+        self.wire, self.arrived, self.parse, self.read, self.finish = wire, arrived, parse, read, finish
         self.paths, self.numbered_paths, self.queries, self.hosts, self.labels, self.crawlers = tables
-        self.longest, self.max_dwell_ms = longest, max_dwell_ms
+        self.avro_values, self.avro_start = avro_values, avro_start
+        self.max_bytes, self.deep_from_bytes, self.max_depth = max_bytes, deep_from_bytes, max_depth
         self.max_id_bytes, self.max_product_bytes = max_id_bytes, max_product_bytes
+        self.max_dwell_ms = max_dwell_ms
         self.fewest_digits, self.most_digits = min(number_digits), max(number_digits)
-        for byte in starts:
-            self.starts[byte] = True
+        for byte in json_starts:
+            self.is_json[byte] = True
         self.visitor_id = offset_of(wire, "visitor_id")
         self.timestamp = offset_of(wire, "timestamp")
         self.event_type = offset_of(wire, "event_type")
@@ -80,15 +85,34 @@ cdef class UsualClicks:
         return self.finish(wire, arrival, fallback_id) if click is None else click
 
     cdef object read_usual(self, value):
+        """What usually has no errors is read here; anything else, errors included, where reasons are given."""
+        cdef const unsigned char* data
         cdef Py_ssize_t size
         if type(value) is bytes:
-            size = PyBytes_GET_SIZE(value)
-            if 0 < size <= self.longest and self.starts[<unsigned char>PyBytes_AS_STRING(value)[0]]:
+            data, size = <const unsigned char*>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)
+            if 0 < size <= self.max_bytes:
                 try:
-                    return self.parse(value)
+                    if self.is_json[data[0]]:
+                        if size < self.deep_from_bytes or brackets(data, size) <= self.max_depth:
+                            return self.parse(value)
+                    elif self.is_avro(data, size):
+                        return self.wire_of(self.avro_values(value, len(self.avro_start)))
                 except Exception:
-                    pass  # it is read once more, for the reason
+                    pass
         return self.read(value)
+
+    cdef bint is_avro(self, const unsigned char* data, Py_ssize_t size) noexcept:
+        """Whether it is a click of the current schema."""
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(self.avro_start)
+        return 0 < length <= size and memcmp(data, PyBytes_AS_STRING(self.avro_start), length) == 0
+
+    cdef object wire_of(self, list values):
+        """Of an Avro record: its fields, all of them, in the schema's order."""
+        cdef object wire = PyObject_Vectorcall(self.wire, PySequence_Fast_ITEMS(values), len(values), NULL)
+        cdef object price = <object>slot(wire, self.price)
+        if price is not None and not isfinite(<double>price):
+            wire.price = None
+        return wire
 
     cdef object usual(self, wire, arrival, str fallback_id):
         """The click as it arrives; None if there is more to it."""
@@ -184,6 +208,14 @@ cdef class UsualClicks:
         if dwell_ms == <PyObject*>None:
             return True
         return is_near(<object>dwell_ms) and 0 <= <long long><object>dwell_ms <= self.max_dwell_ms
+
+
+cdef inline Py_ssize_t brackets(const unsigned char* data, Py_ssize_t size) noexcept:
+    """How many open, in texts as well."""
+    cdef Py_ssize_t count = 0, i
+    for i in range(size):
+        count += data[i] == c"{" or data[i] == c"["
+    return count
 
 
 cdef inline bint is_near(time) except -1:

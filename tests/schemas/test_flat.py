@@ -45,12 +45,17 @@ def generic(schema: Any, value: Any) -> bytes:
 
 
 def read(body: bytes) -> dict[str, Any] | None:
-    """None: declined."""
+    """None: declined. Compiled or not, the reader does the same."""
     assert READER is not None
+    message = b"....." + body
     try:
-        return READER.read(b"....." + body, 5)
+        found = READER.read(message, 5)
     except flat.Declined:
+        with pytest.raises(flat.Declined):
+            flat.FlatReader.values(READER, message, 5)
         return None
+    assert repr(flat.FlatReader.values(READER, message, 5)) == repr(list(found.values()))
+    return found
 
 
 def usual(record: dict[str, Any]) -> bool:
@@ -92,6 +97,18 @@ def test_a_map_in_several_blocks_is_read_and_one_with_sizes_declined() -> None:
     assert found is not None
     assert found["properties"] == {"a": "b", "c": "d"}
     assert read(start + b"\1\x08\2a\2b\0") is None
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=80))
+@example(b"")
+@example(b"\x80\x00\x00\x00" + b"\0" * 17)
+@example(b"\x80\x80\x00\x00" + b"\0" * 17)
+@example(b"\0" + b"\xff" * 8 + b"\x7f" + b"\0" * 18)
+@example(b"\0" + b"\xff" * 9 + b"\x01" + b"\0" * 18)
+@example(b"\0\0\0" + b"\0" * 15 + b"\2\2\0")
+def test_compiled_or_not_any_bytes_are_read_alike(body: bytes) -> None:
+    read(body)
 
 
 def test_a_schema_with_other_kinds_of_fields_has_no_reader() -> None:
