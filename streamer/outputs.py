@@ -15,6 +15,11 @@ from schemas.click import Session
 from streamer.dead_letter import REASON_HEADER, STAGE_HEADER, Header
 from streamer.partition import Forwarded
 
+try:
+    from streamer.record_bytes import RecordBytes
+except ImportError:  # it couldn't be built
+    RecordBytes = None  # type: ignore[assignment,misc]
+
 _ALL_NUMBERS: Final = struct.Struct("<fBfBf").pack
 """Of an intent whose numbers are all there: the branch of an optional one is a byte."""
 
@@ -47,6 +52,11 @@ class RecordWriter:
         self._taxonomy_version = flat.string(bundle.taxonomy.version)
         self._named: dict[tuple[str, str, str], bytes] = {}
         self._prefixes = [codec.prefix(n) for n in ("session_embedding", "session_intent", "visitor_intent")]
+        self._compiled: RecordBytes | None = None
+        if RecordBytes is not None:
+            self._compiled = RecordBytes(
+                self._versions, self._embedding_space, self._taxonomy_version, self._prefixes
+            )
 
     def write_all(
         self, sessions: Sequence[Session], scored: Sequence[Scored | ScoreError]
@@ -60,6 +70,8 @@ class RecordWriter:
 
     def write(self, session: Session, scored: Scored) -> SessionRecords:
         """The three messages of one session. Raises UnicodeEncodeError on text that UTF-8 can't hold."""
+        if self._compiled is not None:
+            return SessionRecords(*self._compiled.write(session, scored))
         shared = self._shared(session)
         vector = self._vector(scored)
         labels = self._labels(scored)

@@ -7,13 +7,15 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from models.scorer import Scored, ScoredIntent
 from schemas import codec
 from schemas.click import Click, Session
-from streamer.outputs import RecordWriter, unscored
+from streamer.outputs import RecordWriter, SessionRecords, unscored
 
 BUNDLE: Any = SimpleNamespace(
     model_version="m@1", embedding_space="space", taxonomy=SimpleNamespace(version="7")
@@ -90,11 +92,42 @@ def test_each_message_is_that_of_the_codec_of_whole_records(session: Session, sc
         "taxonomy_version": "7",
         "intents": [msgspec.structs.asdict(intent) for intent in scored.intents],
     }
-    records = RecordWriter(BUNDLE, "rules").write(session, scored)
-    assert records.key == session.visitor_id.encode()
-    assert records.embedding == codec.encode("session_embedding", of("session_embedding", whole))
-    assert records.intent == codec.encode("session_intent", of("session_intent", whole))
-    assert records.visitor == codec.encode("visitor_intent", of("visitor_intent", whole))
+    expected = SessionRecords(
+        session.visitor_id.encode(),
+        codec.encode("session_embedding", of("session_embedding", whole)),
+        codec.encode("session_intent", of("session_intent", whole)),
+        codec.encode("visitor_intent", of("visitor_intent", whole)),
+    )
+    assert RecordWriter(BUNDLE, "rules").write(session, scored) == expected
+    assert in_python().write(session, scored) == expected
+
+
+def in_python() -> RecordWriter:
+    """As where nothing could be compiled."""
+    writer = RecordWriter(BUNDLE, "rules")
+    writer._compiled = None
+    return writer
+
+
+@pytest.mark.parametrize("writer", [RecordWriter(BUNDLE, "rules"), in_python()])
+def test_what_avro_can_t_hold_raises(writer: RecordWriter) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        writer.write(replace(SESSION, visitor_id="\ud800"), SCORED)
+    with pytest.raises(UnicodeEncodeError):
+        writer.write(SESSION, replace(SCORED, top_intent="\ud800"))
+    with pytest.raises(OverflowError):
+        writer.write(replace(SESSION, closed_at=2**63), SCORED)
+    with pytest.raises(OverflowError):
+        writer.write(SESSION, replace(SCORED, intents=[ScoredIntent("a", "A", "p", 1e300)]))
+
+
+@pytest.mark.parametrize("writer", [RecordWriter(BUNDLE, "rules"), in_python()])
+def test_an_embedding_may_be_of_other_numbers_or_a_part_of_a_matrix(writer: RecordWriter) -> None:
+    matrix = np.arange(12, dtype=np.float32).reshape(3, 4) / 3
+    expected = writer.write(SESSION, replace(SCORED, embedding=np.ascontiguousarray(matrix[:, 1])))
+    assert writer.write(SESSION, replace(SCORED, embedding=matrix[:, 1])) == expected
+    assert writer.write(SESSION, replace(SCORED, embedding=matrix[:, 1].astype(np.float64))) == expected
+    assert writer.write(SESSION, replace(SCORED, embedding=matrix[:, 1].astype(">f4"))) == expected
 
 
 def of(name: codec.SchemaName, whole: dict[str, Any]) -> dict[str, Any]:
