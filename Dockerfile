@@ -1,12 +1,19 @@
 # The command `streamer`, without the local Kafka and without what training needs.
-FROM python:3.12-slim
 
+# The full image has a C compiler for the extensions.
+FROM python:3.12 AS build
 WORKDIR /src
-COPY pyproject.toml setup.py constraints.txt README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY schemas schemas
 COPY models models
 COPY streamer streamer
-RUN pip install --no-cache-dir --constraint constraints.txt . && rm -rf /src/*
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+
+FROM python:3.12-slim
+WORKDIR /src
+COPY --from=build /wheels /wheels
+COPY constraints.txt ./
+RUN pip install --no-cache-dir --constraint constraints.txt /wheels/*.whl && rm -rf /src/* /wheels
 
 # Nobody in particular: it needs no rights, and writes only to its working directory.
 RUN useradd --create-home --uid 10001 streamer

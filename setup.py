@@ -7,6 +7,7 @@ _DEPENDS = ["schemas/slots.pxd"]
 setup(
     ext_modules=[
         Extension("schemas.flat_values", ["schemas/flat_values.pyx"], optional=True),
+        Extension("streamer.lane", ["streamer/lane.pyx"], depends=_DEPENDS, optional=True),
         Extension("streamer.usual_clicks", ["streamer/usual_clicks.pyx"], depends=_DEPENDS, optional=True),
         Extension("streamer.record_bytes", ["streamer/record_bytes.pyx"], depends=_DEPENDS, optional=True),
     ]

@@ -23,6 +23,11 @@ cdef inline Py_ssize_t offset_of(struct, str field) except -1:
     return (<PyMemberDescrObject*><PyObject*>descriptor).d_member.offset
 
 
+cdef inline PyObject** address(object instance, Py_ssize_t offset) noexcept:
+    """Of the field in an instance, which must be of the type that the offset is of."""
+    return <PyObject**>(<char*><PyObject*>instance + offset)
+
+
 cdef inline PyObject* slot(object instance, Py_ssize_t offset) noexcept:
-    """Borrowed from the instance, which must be of the type that the offset is of."""
-    return (<PyObject**>(<char*><PyObject*>instance + offset))[0]
+    """Borrowed from the instance."""
+    return address(instance, offset)[0]

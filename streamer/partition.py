@@ -20,6 +20,11 @@ from streamer.dead_letter_limit import DeadLetterLimit, DeadLetterTally, TooMany
 from streamer.decode import Arrived, Rejected
 from streamer.erasures import Erasures
 
+try:
+    from streamer.lane import Lane
+except ImportError:  # it couldn't be built
+    Lane = None  # type: ignore[assignment,misc]
+
 MAX_TAKE = 2000
 """Closed sessions, and likewise side outputs, that one take may hold: a transaction stays short."""
 
@@ -109,6 +114,7 @@ class Partition:
         self._id_prefix = f"{topic}-{number}-"
         self._pending = Taken([], [], [], [])
         self._draining: Iterator[Session] | None = None
+        self._lane = None if Lane is None else Lane(sessionizer, decode, self.erasures, self._id_prefix)
 
     @property
     def is_full(self) -> bool:
@@ -120,7 +126,6 @@ class Partition:
             or len(pending.late) + len(pending.dead) + len(pending.erased) >= MAX_TAKE
         )
 
-    # One function, the usual way of a click in plain sight: here a call costs as much as several look-ups.
     def process(self, records: Sequence[Record], start: int = 0) -> int:
         """Take in records from index `start` on; returns the index of the first one not taken in.
 
@@ -132,9 +137,29 @@ class Partition:
             raise self._refused
         if self.is_full:
             return start
+        if self._lane is None or not isinstance(records, list):
+            return self._process(records, start, len(records))
+        usual, index = self._lane, start
+        while index < len(records):
+            index = usual.take_in(records, index, self.position)
+            self.position = usual.position
+            self.accounts.received += usual.received
+            if self.sessionizer.has_due:
+                self._close_due()
+                if self.is_full:
+                    return index
+            elif index < len(records):
+                done = self._process(records, index, index + 1)
+                if done == index or self.is_full:
+                    return done
+                index = done
+        return index
+
+    # One function, the usual way of a click in plain sight: here a call costs as much as several look-ups.
+    def _process(self, records: Sequence[Record], start: int, end: int) -> int:
         position, accounts, sessionizer, decode = self.position, self.accounts, self.sessionizer, self._decode
         clock, add, erased = sessionizer.clock, sessionizer.add, self._erased_until
-        for index, record in enumerate(islice(records, start, None), start):
+        for index, record in enumerate(islice(records, start, end), start):
             offset, timestamp = record.offset, record.timestamp
             if offset < position:
                 continue
@@ -163,7 +188,7 @@ class Partition:
                     self._settle(record, outcome)
             if self.is_full:
                 return index + 1
-        return len(records)
+        return end
 
     def erase(self, visitor_id: str, until_ms: int, offset: int) -> None:
         """Take in the erasure at `offset` of its topic: what arrived of the visitor up to `until_ms` goes.
@@ -241,6 +266,8 @@ class Partition:
             if not self._move_clock(sessionizer.next_early) or self.is_full:
                 return False
             self._pending.sessions.extend(sessionizer.take_early())
+            if self.is_full:
+                return False
         return self._move_clock(timestamp)
 
     def _move_clock(self, timestamp: int) -> bool:

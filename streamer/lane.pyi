@@ -1,0 +1,19 @@
+from collections.abc import Callable
+
+from streamer.core.sessionizer import Sessionizer
+from streamer.decode import Arrived
+from streamer.erasures import Erasures
+from streamer.partition import Record
+
+class Lane:
+    position: int
+    received: int
+
+    def __init__(
+        self,
+        sessionizer: Sessionizer,
+        decode: Callable[[bytes | None, int, str], Arrived | None],
+        erasures: Erasures,
+        id_prefix: str,
+    ) -> None: ...
+    def take_in(self, records: list[Record], index: int, position: int) -> int: ...

@@ -1,0 +1,358 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The usual way of a click, compiled.
+
+`Lane.take_in` does for the usual records what `Partition.process` and `Sessionizer.add` do for all of them:
+the click belongs to its visitor's only open session, or opens one. It stops before any other record and
+leaves that to them, and after a click that makes a session close. They are the definition, and all there is
+where this is not compiled.
+
+Structs of msgspec are read and written where their fields lie: their own way through Python's attributes
+would take half of the time again.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_GetItem
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF, Py_DECREF
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.string cimport memcpy
+
+from schemas.slots cimport address, offset_of, slot
+
+import sys
+
+import msgspec
+from xxhash import xxh3_64_digest
+
+from schemas.click import Click
+from streamer.core.clock import PartitionClock
+from streamer.core.window import OpenSession
+from streamer.decode import Arrived, Rejected
+
+if sys.byteorder != "little":
+    raise ImportError("entries of a session's log are little-endian")
+
+cdef extern from "Python.h":
+    const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
+    int _PyBytes_Resize(PyObject** bytes, Py_ssize_t size) except -1
+    Py_ssize_t Py_REFCNT(PyObject* each)
+
+
+# -- fields of structs
+
+cdef inline object read(object struct, Py_ssize_t place):
+    return <object> slot(struct, place)
+
+
+cdef inline int64_t number(object struct, Py_ssize_t place) except? -1:
+    return <int64_t> <object> slot(struct, place)
+
+
+cdef inline int write(object struct, Py_ssize_t place, object value) except -1:
+    cdef PyObject** field = address(struct, place)
+    cdef PyObject* before = field[0]
+    Py_INCREF(value)
+    field[0] = <PyObject*> value
+    Py_DECREF(<object> before)
+    return 0
+
+
+cdef Py_ssize_t VISITOR = offset_of(Arrived, "visitor_id")
+cdef Py_ssize_t USER = offset_of(Arrived, "user_id")
+cdef Py_ssize_t CRAWLER = offset_of(Arrived, "crawler")
+cdef Py_ssize_t CLICK = offset_of(Arrived, "click")
+cdef Py_ssize_t TIMESTAMP = offset_of(Click, "timestamp")
+cdef Py_ssize_t EVENT_ID = offset_of(Click, "event_id")
+cdef Py_ssize_t EVENT_TYPE = offset_of(Click, "event_type")
+cdef Py_ssize_t OWNER = offset_of(OpenSession, "visitor_id")
+cdef Py_ssize_t STARTED = offset_of(OpenSession, "started_at")
+cdef Py_ssize_t ENDED = offset_of(OpenSession, "ended_at")
+cdef Py_ssize_t LOG = offset_of(OpenSession, "log")
+cdef Py_ssize_t KEPT = offset_of(OpenSession, "kept")
+cdef Py_ssize_t IS_CRAWLER = offset_of(OpenSession, "crawler")
+cdef Py_ssize_t EARLY_AT = offset_of(OpenSession, "early_at")
+cdef Py_ssize_t NOW = offset_of(PartitionClock, "now")
+cdef Py_ssize_t WATERMARK = offset_of(PartitionClock, "watermark")
+cdef Py_ssize_t RAISED_AT = offset_of(PartitionClock, "raised_at")
+cdef Py_ssize_t SILENT_TO = offset_of(PartitionClock, "silent_to")
+
+cdef enum:
+    CLICK_FIELDS = 13
+    ENTRY = 24
+    MOST = 2048
+
+cdef Py_ssize_t[CLICK_FIELDS] FIELDS
+if len(Click.__struct_fields__) != CLICK_FIELDS:
+    raise ImportError("a click has other fields than when this was compiled")
+for _number, _field in enumerate(Click.__struct_fields__):
+    FIELDS[_number] = offset_of(Click, _field)
+
+
+# -- a click as MessagePack, as msgspec writes it
+
+cdef inline uint8_t* big_endian(uint8_t* to, uint64_t value, int size) noexcept:
+    while size:
+        size -= 1
+        to[0] = <uint8_t> (value >> (8 * size))
+        to += 1
+    return to
+
+
+cdef inline uint8_t* put_number(uint8_t* to, int64_t value) noexcept:
+    """A number that is not negative."""
+    if value < 0x80:
+        to[0] = <uint8_t> value
+        return to + 1
+    cdef int size = 1 if value < 0x100 else 2 if value < 0x10000 else 4 if value < 0x100000000 else 8
+    to[0] = 0xcc if size == 1 else 0xcd if size == 2 else 0xce if size == 4 else 0xcf
+    return big_endian(to + 1, value, size)
+
+
+cdef inline uint8_t* put_text(uint8_t* to, const char* text, Py_ssize_t size) noexcept:
+    """At most MOST bytes."""
+    if size < 32:
+        to[0] = <uint8_t> (0xa0 | size)
+        to += 1
+    elif size < 256:
+        to[0] = 0xd9
+        to = big_endian(to + 1, size, 1)
+    else:
+        to[0] = 0xda
+        to = big_endian(to + 1, size, 2)
+    memcpy(to, text, size)
+    return to + size
+
+
+cdef Py_ssize_t pack(object click, uint8_t* into) except -1:
+    """Bytes written, at most MOST; 0 if it is no usual click."""
+    cdef uint8_t* to = into
+    cdef const char* text
+    cdef Py_ssize_t size
+    cdef int64_t value
+    cdef double price
+    cdef uint64_t bits
+    to[0] = 0x90 | CLICK_FIELDS
+    to += 1
+    for where in FIELDS:
+        field = read(click, where)
+        if field is None:
+            to[0] = 0xc0
+            to += 1
+        elif type(field) is str:
+            text = PyUnicode_AsUTF8AndSize(field, &size)
+            if to - into + size + 9 * CLICK_FIELDS > MOST:
+                return 0
+            to = put_text(to, text, size)
+        elif type(field) is int:
+            value = field
+            if value < 0:
+                return 0
+            to = put_number(to, value)
+        elif type(field) is float:
+            price = field
+            memcpy(&bits, &price, 8)
+            to[0] = 0xcb
+            to = big_endian(to + 1, bits, 8)
+        else:
+            return 0
+    return to - into
+
+
+# -- a session's two byte strings
+
+cdef inline int append(object session, Py_ssize_t place, const void* data, Py_ssize_t size) except -1:
+    """Nobody else may hold on to the bytes in a session while it is open: they grow where they are."""
+    cdef PyObject** field = address(session, place)
+    cdef Py_ssize_t before = PyBytes_GET_SIZE(<object> field[0])
+    if Py_REFCNT(field[0]) == 1:
+        _PyBytes_Resize(field, before + size)
+    else:
+        longer = PyBytes_FromStringAndSize(NULL, before + size)
+        memcpy(PyBytes_AS_STRING(longer), PyBytes_AS_STRING(<object> field[0]), before)
+        write(session, place, longer)
+    memcpy(PyBytes_AS_STRING(<object> field[0]) + before, data, size)
+    return 0
+
+
+cdef struct Entry:
+    int64_t id_hash
+    int64_t timestamp
+    int64_t offset
+
+
+cdef inline bint holds(object session, int64_t id_hash) noexcept:
+    cdef object log = read(session, LOG)
+    cdef const char* entry = PyBytes_AS_STRING(log)
+    cdef const char* end = entry + PyBytes_GET_SIZE(log)
+    cdef int64_t each
+    while entry < end:
+        memcpy(&each, entry, 8)
+        if each == id_hash:
+            return True
+        entry += ENTRY
+    return False
+
+
+cdef class Lane:
+    """Of one partition. `sessionizer` and `erasures` are shared with it."""
+
+    cdef object _sessionizer, _clock, _deadlines, _early, _end_events, _decode, _erasures
+    cdef dict _single, _several, _erased_until
+    cdef str _id_prefix
+    cdef int64_t _gap_ms, _max_duration_ms, _usual_log_bytes, _out_of_orderness_ms
+    cdef int64_t _max_future_ms, _min_timestamp_ms, _idle_after_ms, _early_every_ms
+    cdef readonly int64_t position
+    """Of the next record, as `take_in` left it."""
+    cdef readonly int64_t received
+    """Records that the last `take_in` took in."""
+
+    def __init__(self, sessionizer, decode, erasures, str id_prefix):
+        rules = sessionizer.rules
+        self._sessionizer = sessionizer
+        self._clock = sessionizer.clock
+        self._deadlines = sessionizer._deadlines
+        self._early = sessionizer._early
+        self._single = sessionizer._open.single
+        self._several = sessionizer._open.several
+        self._end_events = rules.end_events
+        self._decode = decode
+        self._erasures = erasures
+        self._erased_until = erasures.until
+        self._id_prefix = id_prefix
+        self._gap_ms = rules.gap_ms
+        self._max_duration_ms = rules.max_duration_ms
+        self._usual_log_bytes = sessionizer._usual_log_bytes
+        self._out_of_orderness_ms = rules.out_of_orderness_ms
+        self._max_future_ms = rules.max_future_ms
+        self._min_timestamp_ms = rules.min_timestamp_ms
+        self._idle_after_ms = sessionizer._idle_after_ms
+        self._early_every_ms = sessionizer._early_every_ms
+
+    def take_in(self, list records, Py_ssize_t index, int64_t position):
+        """Take in records from `index` on, those below `position` apart; returns the index of the first one
+        that is left to do. Afterwards the sessionizer may have sessions that are due."""
+        cdef object clock = self._clock, sessionizer = self._sessionizer
+        cdef set changed = sessionizer._changed
+        cdef int64_t now = number(clock, NOW), watermark = number(clock, WATERMARK)
+        cdef int64_t raised_at = number(clock, RAISED_AT), silent_to = number(clock, SILENT_TO)
+        cdef int64_t next_early = sessionizer.next_early, first_end = self._deadlines.first
+        cdef int64_t offset, arrival, timestamp, seen, risen
+        cdef Py_ssize_t packed, count = len(records)
+        cdef uint8_t[MOST] buffer
+        cdef PyObject* known
+        cdef Entry entry
+        cdef bytes id_hash
+        cdef bint overdue
+        self.position = position
+        self.received = 0
+        while index < count:
+            record = records[index]
+            offset = record.offset
+            if offset < position:
+                index += 1
+                continue
+            arrival = record.timestamp
+            if arrival > now:
+                if next_early <= arrival or arrival - raised_at >= self._idle_after_ms:
+                    break
+            elif now - raised_at >= self._idle_after_ms:
+                break
+            if arrival < silent_to:
+                break
+            if arrival < now:
+                arrival = now
+
+            try:
+                arrived = self._decode(record.value, arrival, "")
+            except Rejected:
+                break
+            if type(arrived) is not Arrived:
+                break
+            visitor_id = read(arrived, VISITOR)
+            if self._erased_until and self._erasures.covers(visitor_id, arrival):
+                break
+            click = read(arrived, CLICK)
+            timestamp = number(click, TIMESTAMP)
+            seen = timestamp
+            if timestamp > arrival:
+                if timestamp - arrival > self._max_future_ms:
+                    break
+                seen = arrival
+            if timestamp < self._min_timestamp_ms:
+                break
+            if not read(click, EVENT_ID):
+                click = msgspec.structs.replace(click, event_id=f"{self._id_prefix}{offset}")
+            packed = pack(click, buffer)
+            if packed == 0:
+                break
+            id_hash = xxh3_64_digest((<str> read(click, EVENT_ID)).encode())
+            memcpy(&entry.id_hash, PyBytes_AS_STRING(id_hash), 8)
+            entry.timestamp = timestamp
+            entry.offset = offset
+
+            known = PyDict_GetItem(self._single, visitor_id)
+            if known != NULL:
+                window = <object> known
+                ended_at = number(window, ENDED)
+                if (
+                    timestamp - ended_at > self._gap_ms
+                    or not 0 <= timestamp - number(window, STARTED) <= self._max_duration_ms
+                    or PyBytes_GET_SIZE(read(window, LOG)) > self._usual_log_bytes
+                    or holds(window, entry.id_hash)
+                ):
+                    break
+                if timestamp > ended_at:
+                    write(window, ENDED, timestamp)
+                append(window, LOG, &entry, ENTRY)
+                append(window, KEPT, buffer, packed)
+            elif visitor_id in self._several or timestamp + self._gap_ms < watermark:
+                break
+            else:
+                window = OpenSession(
+                    visitor_id,
+                    timestamp,
+                    timestamp,
+                    arrival,
+                    PyBytes_FromStringAndSize(<char*> &entry, ENTRY),
+                    PyBytes_FromStringAndSize(<char*> buffer, packed),
+                )
+                self._single[visitor_id] = window
+                self._deadlines.note(visitor_id, timestamp + self._gap_ms)
+                first_end = self._deadlines.first
+            changed.add(read(window, OWNER))
+            now = arrival
+            index += 1
+            self.position = offset + 1
+            self.received += 1
+            if self._early_every_ms and not read(window, EARLY_AT):
+                self._early.note(visitor_id, window.schedule_early(now, self._early_every_ms))
+                next_early = sessionizer.next_early
+            user_id = read(arrived, USER)
+            if user_id is not None:
+                window.note_user(click, user_id)
+            if read(arrived, CRAWLER):
+                write(window, IS_CRAWLER, True)
+            if read(click, EVENT_TYPE) in self._end_events:
+                sessionizer._close_now(window, "explicit")
+            risen = seen - self._out_of_orderness_ms
+            if risen > watermark:
+                watermark = risen
+                raised_at = now
+                overdue = risen > first_end
+            else:
+                overdue = now - raised_at >= self._idle_after_ms
+            if overdue:
+                self._set_clock(now, watermark, raised_at)
+                sessionizer._find_due()
+                first_end = self._deadlines.first
+            if sessionizer.has_due:
+                break
+        self._set_clock(now, watermark, raised_at)
+        return index
+
+    cdef int _set_clock(self, int64_t now, int64_t watermark, int64_t raised_at) except -1:
+        clock = self._clock
+        write(clock, NOW, now)
+        write(clock, WATERMARK, watermark)
+        write(clock, RAISED_AT, raised_at)
+        return 0

@@ -1,0 +1,199 @@
+"""The compiled way of a click gives what the Python beside it gives, whatever comes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import astuple
+
+from schemas.click import KEPT_CLICKS, Click
+from streamer import partition as partition_module
+from streamer.core.rules import SessionRules
+from streamer.core.sessionizer import Sessionizer
+from streamer.core.window import encode_click
+from streamer.decode import Arrived, ClickDecoder
+from streamer.partition import Partition
+from tests.bad_clicks import ARRIVAL_MS, BAD_CLICKS
+from tests.test_partition import Arrived as Record
+from tests.test_partition import click
+
+pytest.importorskip("streamer.lane", reason="the extension isn't compiled")
+
+RULES = SessionRules(
+    gap_ms=10_000,
+    max_duration_ms=60_000,
+    max_events=KEPT_CLICKS * 2 + 10,
+    out_of_orderness_ms=5_000,
+    idle_after_ms=20_000,
+    max_future_ms=3_000,
+)
+
+
+def new_partition(
+    decode: Any = None, *, compiled: bool, idle_closing: bool, early_every_ms: int
+) -> Partition:
+    with pytest.MonkeyPatch.context() as patch:
+        if not compiled:
+            patch.setattr(partition_module, "Lane", None)
+        sessionizer = Sessionizer(RULES, idle_closing=idle_closing, early_every_ms=early_every_ms)
+        return Partition("clicks", 0, sessionizer, ClickDecoder("auto", 262_144).decode)
+
+
+def everything(partition: Partition) -> dict[str, Any]:
+    """What may be seen of a partition, and what has piled up in it."""
+    sessionizer = partition.sessionizer
+    changed, gone = sessionizer.take_changed()
+    return {
+        "taken": partition.take(),
+        "position": partition.position,
+        "accounts": partition.accounts,
+        "clock": sessionizer.clock,
+        "open": {each: [*map(astuple, sessionizer.open_sessions(each))] for each in sessionizer.visitors()},
+        "changed": sorted(changed),
+        "gone": sorted(gone),
+        "next_early": sessionizer.next_early,
+        "due": sessionizer.has_due,
+    }
+
+
+VISITORS = st.sampled_from(["a", "a", "a", "b", "c", "döner"])
+TEXTS = st.one_of(st.none(), st.text(max_size=300))
+CLICKS = st.fixed_dictionaries(
+    {
+        "visitor_id": VISITORS,
+        "shift": st.integers(-25_000, 5_000),
+        "event_id": st.sampled_from([None, *"123456"]),
+    },
+    optional={
+        "event_type": st.sampled_from(["page_view", "logout", "click", ""]),
+        "user_id": st.sampled_from(["u1", "u2"]),
+        "user_agent": st.sampled_from(["Googlebot/2.1", "Mozilla/5.0"]),
+        "consent": st.booleans(),
+        "dwell_ms": st.one_of(st.integers(-5, 2**33), st.floats(0, 10)),
+        "price": st.floats(allow_nan=False, allow_infinity=False),
+        "page_url": TEXTS,
+        "page_type": TEXTS,
+        "search_query": TEXTS,
+        "product_id": TEXTS,
+    },
+)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("click"), CLICKS, st.sampled_from([0, 0, 500, 3_000, 30_000, -200])),
+        st.tuples(st.just("burst"), VISITORS, st.integers(1, 150)),
+        st.tuples(st.just("bad"), st.sampled_from(BAD_CLICKS), st.just(100)),
+        st.tuples(st.just("tick"), st.none(), st.integers(0, 40_000)),
+        st.tuples(st.just("erase"), VISITORS, st.integers(-5_000, 5_000)),
+        st.tuples(st.just("look"), st.none(), st.just(0)),
+    ),
+    max_size=50,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(STEPS, st.booleans(), st.sampled_from([0, 7_000]), st.integers(1, 20))
+def test_the_lane_does_what_python_does(
+    steps: list[tuple[str, Any, int]], idle_closing: bool, early_every_ms: int, take_at_most: int
+) -> None:
+    both = [
+        new_partition(compiled=compiled, idle_closing=idle_closing, early_every_ms=early_every_ms)
+        for compiled in (True, False)
+    ]
+    waiting: list[Record] = []
+    now, offset = ARRIVAL_MS, 0
+
+    def hand_in() -> None:
+        seen = []
+        for partition in both:
+            index, looks = 0, []
+            while index < len(waiting) or partition.sessionizer.has_due:
+                index = partition.process(waiting, index)
+                looks.append((index, everything(partition)))
+                partition.resume_closing()
+            seen.append((looks, everything(partition)))
+        assert seen[0] == seen[1]
+        waiting.clear()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(partition_module, "MAX_TAKE", take_at_most)
+        for number, (kind, what, amount) in enumerate(steps):
+            if kind == "click":
+                now += amount
+                fields = {"event_type": "page_view", **what}
+                fields["timestamp"] = now + fields.pop("shift")
+                waiting.append(Record(offset, orjson.dumps(fields), now))
+            elif kind == "burst":
+                for n in range(amount):
+                    now += 20
+                    waiting.append(Record(offset, click(what, now, f"{number}-{n}"), now))
+                    offset += 1
+            elif kind == "bad":
+                waiting.append(Record(offset, what.value, now))
+            else:
+                hand_in()
+            if kind == "tick":
+                now += amount
+                for partition in both:
+                    partition.tick(now)
+            elif kind == "erase":
+                for partition in both:
+                    partition.erase(what, now + amount, number)
+            offset += 2
+        hand_in()
+        for partition in both:
+            while not partition.drain():
+                partition.take()
+        assert everything(both[0]) == everything(both[1])
+
+
+def test_most_clicks_take_the_lane() -> None:
+    """Otherwise it would be equal, and no use."""
+    asked = []
+    partition = new_partition(compiled=True, idle_closing=True, early_every_ms=0)
+    add = partition.sessionizer.add
+    partition.sessionizer.add = lambda *each: asked.append(each) or add(*each)  # type: ignore[method-assign]
+    records = [
+        Record(n, click(f"v{n // 400 * 50 + n % 50}", ARRIVAL_MS + n * 100, f"e{n}"), ARRIVAL_MS + n * 100)
+        for n in range(5000)
+    ]
+    index = 0
+    while index < len(records):
+        index = partition.process(records, index)
+        partition.take()
+        partition.resume_closing()
+    assert len(asked) < 100
+    assert partition.accounts.sessions > 100
+
+
+ANY_CLICK = st.builds(
+    Click,
+    st.integers(-(2**62), 2**62),
+    st.text(max_size=300),
+    st.text(max_size=40),
+    TEXTS,
+    TEXTS,
+    st.one_of(st.none(), st.integers(0, 2**63 - 1), st.sampled_from([127, 128, 255, 256, 2**16, 2**32])),
+    TEXTS,
+    TEXTS,
+    TEXTS,
+    st.one_of(st.none(), st.text(min_size=31, max_size=33), st.text("ä", min_size=120, max_size=1200)),
+    st.one_of(st.none(), st.floats()),
+    TEXTS,
+    TEXTS,
+)
+
+
+@given(ANY_CLICK)
+def test_a_click_is_packed_as_msgspec_packs_it(any_click: Click) -> None:
+    rules = SessionRules(min_timestamp_ms=-(2**63), max_future_ms=2**62)
+    record = Record(0, b"", 0)
+    sessionizer = Sessionizer(rules)
+    decode = lambda *_: Arrived("v", None, False, any_click)  # noqa: E731
+    partition = Partition("clicks", 0, sessionizer, decode)
+    partition.process([record])
+    for window in sessionizer.open_sessions("v"):
+        assert window.kept == encode_click(any_click) or not any_click.event_id
