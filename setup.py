@@ -6,6 +6,7 @@ _DEPENDS = ["schemas/slots.pxd"]
 
 setup(
     ext_modules=[
+        Extension("models.tokens", ["models/tokens.pyx"], depends=_DEPENDS, optional=True),
         Extension("schemas.flat_values", ["schemas/flat_values.pyx"], optional=True),
         Extension("streamer.lane", ["streamer/lane.pyx"], depends=_DEPENDS, optional=True),
         Extension("streamer.usual_clicks", ["streamer/usual_clicks.pyx"], depends=_DEPENDS, optional=True),

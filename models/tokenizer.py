@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from models.encoded import Encoded, Flat, Int32, Int64, bucketed
+from models.encoded import LENGTH_BUCKETS, Encoded, Flat, Int32, Int64, bucketed
 from models.fields import (
     EVENT_FIELDS,
     HOUR_IDS,
@@ -31,6 +31,11 @@ from models.queries import QUERY_GRAMS, QUERY_SLOTS, query_ids
 from models.timing import TIME_IDS, durations, log_seconds, standardized, time_bucket
 from models.vocabulary import Vocabulary
 from schemas.click import KEPT_CLICKS, Click, Session
+
+try:
+    from models import tokens
+except ImportError:  # it couldn't be built
+    tokens = None  # type: ignore[assignment]
 
 TOKENIZER_VERSION = 1
 VOCABULARIES = (*LEARNT_FIELDS, "device", "referrer")
@@ -48,6 +53,13 @@ class Tokenizer:
         self.dwell_std = dwell_std
         self._rows = _RowCache([vocabularies[name] for name in LEARNT_FIELDS])
         self._grams = _GramCache()
+        self._compiled = (
+            None
+            if tokens is None
+            else tokens.Tokens(
+                self._rows, self._grams, vocabularies["device"].id_of, vocabularies["referrer"].id_of
+            )
+        )
 
     @classmethod
     def fit(cls, sessions: Iterable[Session], min_count: int = 10, max_vocabulary: int = 5000) -> Self:
@@ -85,6 +97,12 @@ class Tokenizer:
         """One `Encoded` per length bucket in use, shortest first. A session without clicks: ValueError."""
         if not sessions:
             return []
+        self._rows.make_room()
+        self._grams.make_room()
+        places = None if self._compiled is None else tokens.by_length(sessions, LENGTH_BUCKETS)
+        if self._compiled is not None and places is not None:
+            used = zip(LENGTH_BUCKETS, places, strict=True)
+            return [self._filled(self._compiled, sessions, rows, width) for width, rows in used if rows]
         clicks, lengths = _flattened(sessions)
         times = durations(sessions, lengths, clicks)
         values = self._rows.ids_of(clicks)
@@ -98,6 +116,23 @@ class Tokenizer:
             session_ids=self._session_ids(sessions),
         )
         return bucketed(flat)
+
+    def _filled(
+        self, compiled: tokens.Tokens, sessions: Sequence[Session], rows: list[int], width: int
+    ) -> Encoded:
+        """The sessions at `rows`, all of one length bucket."""
+        count = len(rows)
+        event_ids = np.zeros((count, width, len(EVENT_FIELDS)), np.int32)
+        dwell_ms = np.full((count, width), -1, np.int64)
+        query_slot = np.zeros((count, width), np.int32)
+        query_ids = np.zeros((count, QUERY_SLOTS, QUERY_GRAMS), np.int32)
+        session_ids = np.zeros((count, len(SESSION_FIELDS)), np.int32)
+        lengths = np.zeros(count, np.int32)
+        compiled.fill(sessions, rows, event_ids, dwell_ms, query_slot, query_ids, session_ids, lengths)
+        dwell_z = standardized(dwell_ms, self.dwell_mean, self.dwell_std)
+        return Encoded(
+            np.array(rows, np.int64), event_ids, dwell_z, query_slot, query_ids, session_ids, lengths
+        )
 
     def _session_ids(self, sessions: Sequence[Session]) -> Int32:
         device_id, referrer_id = self.vocabularies["device"].id_of, self.vocabularies["referrer"].id_of
@@ -155,23 +190,25 @@ class _RowCache(dict[ClickValues, int]):
     def __init__(self, vocabularies: Sequence[Vocabulary]) -> None:
         super().__init__()
         self._vocabularies = vocabularies
-        self._ids = np.zeros((1024, len(vocabularies)), np.int32)
+        self.ids = np.zeros((1024, len(vocabularies)), np.int32)
 
     def __missing__(self, values: ClickValues) -> int:
         row = len(self)
-        if row == len(self._ids):
-            self._ids = np.concatenate([self._ids, np.zeros_like(self._ids)])
+        if row == len(self.ids):
+            self.ids = np.concatenate([self.ids, np.zeros_like(self.ids)])
         learnt = zip(self._vocabularies, learnt_values(values), strict=True)
-        self._ids[row] = [vocabulary.id_of(value) for vocabulary, value in learnt]
+        self.ids[row] = [vocabulary.id_of(value) for vocabulary, value in learnt]
         self[values] = row
         return row
 
-    def ids_of(self, clicks: Sequence[Click]) -> Int32:
-        """[C, LEARNT_FIELDS]"""
+    def make_room(self) -> None:
         if len(self) > _CACHED:
             self.clear()
+
+    def ids_of(self, clicks: Sequence[Click]) -> Int32:
+        """[C, LEARNT_FIELDS]"""
         rows = np.fromiter(map(self.__getitem__, map(values_of, clicks)), np.int64, len(clicks))
-        return self._ids[rows]
+        return self.ids[rows]
 
 
 class _GramCache(dict[str, int]):
@@ -191,12 +228,14 @@ class _GramCache(dict[str, int]):
         self[query] = row
         return row
 
-    def rows_of(self, queries: Sequence[str]) -> list[int]:
-        """Of each query; they hold until the next call."""
+    def make_room(self) -> None:
+        """Rows that were given hold until then."""
         if len(self) > _CACHED:
             self.clear()
             self._row_of = {(): 0}
             self.ids[:] = 0
+
+    def rows_of(self, queries: Sequence[str]) -> list[int]:
         return list(map(self.__getitem__, queries))
 
 

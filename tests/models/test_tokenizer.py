@@ -15,9 +15,10 @@ from models.encoded import Encoded
 from models.fields import EVENT_FIELDS, path_prefixes
 from models.queries import QUERY_GRAMS, QUERY_SLOTS, query_ids
 from models.tokenizer import Tokenizer
-from schemas.click import KEPT_CLICKS, Session
+from schemas.click import KEPT_CLICKS, Click, Session
 from tests.models.hand_made import a_click, a_session, bank_sessions, of_length
 
+_FITTED = Tokenizer.fit(bank_sessions(300)).to_json()
 ARRAYS = ("event_ids", "dwell_z", "query_slot", "query_ids", "session_ids", "lengths")
 
 
@@ -147,7 +148,74 @@ def test_tokens_do_not_depend_on_the_batch(seed: int) -> None:
         assert [getattr(alone, name)[0].tobytes() for name in ARRAYS] == together[row]
 
 
-_FITTED = Tokenizer.fit(bank_sessions(300)).to_json()
+ODD_TEXTS = st.none() | st.sampled_from(
+    [
+        "",
+        "/",
+        "/home/mortgage/rates",
+        "//a",
+        "product",
+        "\ud800",
+        "mortgage rates",
+        "!",
+        "credit card",
+        "a b",
+        "é",
+    ]
+)
+ODD_CLICKS = st.builds(
+    Click,
+    timestamp=st.integers(0, 10**6) | st.sampled_from([-(2**63), 2**63 - 1, 10**12]),
+    event_id=st.just("e"),
+    event_type=st.sampled_from(["page_view", "", "new"]),
+    page_type=ODD_TEXTS,
+    path=ODD_TEXTS,
+    dwell_ms=st.none()
+    | st.integers(-5, 10**5)
+    | st.sampled_from([-(2**63), 2**63 - 1, 249, 250, 86_400_001]),
+    search_query=ODD_TEXTS,
+    element=ODD_TEXTS,
+    category=ODD_TEXTS,
+    product_id=ODD_TEXTS,
+    device=ODD_TEXTS,
+    referrer=ODD_TEXTS,
+)
+
+
+def odd_session(clicks: list[Click], times: int, cut: int) -> Session:
+    return a_session(*(clicks * times)[:KEPT_CLICKS], cut=cut)
+
+
+ODD_SESSIONS = st.builds(
+    odd_session, st.lists(ODD_CLICKS, min_size=1, max_size=12), st.sampled_from([1, 2, 64]), st.integers(0, 1)
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(ODD_SESSIONS, min_size=1, max_size=8))
+def test_compiled_or_not_the_tokens_are_the_same(sessions: list[Session]) -> None:
+    ours, python = Tokenizer.from_json(_FITTED), Tokenizer.from_json(_FITTED)
+    if ours._compiled is None:
+        pytest.skip("no C compiler was at hand")
+    python._compiled = None
+    for _ in range(2):  # with caches that are empty, and then full
+        for found, expected in zip(ours.encode(sessions), python.encode(sessions), strict=True):
+            for name in ("rows", *ARRAYS):
+                ours_of, theirs = getattr(found, name), getattr(expected, name)
+                assert (ours_of.dtype, ours_of.shape) == (theirs.dtype, theirs.shape)
+                assert ours_of.tobytes() == theirs.tobytes()
+
+
+def test_compiled_or_not_caches_may_grow_and_start_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.tokenizer._CACHED", 2000)
+    ours, python = Tokenizer.from_json(_FITTED), Tokenizer.from_json(_FITTED)
+    python._compiled = None
+    for start in range(0, 6000, 1500):
+        numbered = [f"/{start + i}" for i in range(1500)]
+        sessions = [a_session(a_click(path=text, search_query=text)) for text in numbered]
+        (found,), (expected,) = ours.encode(sessions), python.encode(sessions)
+        for name in ARRAYS:
+            assert getattr(found, name).tobytes() == getattr(expected, name).tobytes()
 
 
 def digest_of_tokens() -> str:

@@ -1,0 +1,26 @@
+from collections.abc import Callable, Sequence
+
+from models.encoded import Int32, Int64
+from schemas.click import Session
+
+class Tokens:
+    def __init__(
+        self,
+        rows: object,
+        grams: object,
+        device_id: Callable[[str | None], int],
+        referrer_id: Callable[[str | None], int],
+    ) -> None: ...
+    def fill(
+        self,
+        sessions: Sequence[Session],
+        places: list[int],
+        event_ids: Int32,
+        dwell_ms: Int64,
+        query_slot: Int32,
+        query_ids: Int32,
+        session_ids: Int32,
+        lengths: Int32,
+    ) -> None: ...
+
+def by_length(sessions: Sequence[Session], widths: Sequence[int]) -> list[list[int]] | None: ...

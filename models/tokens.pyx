@@ -1,0 +1,224 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, binding=False
+"""Tokens of sessions in C, straight into the padded arrays of a length bucket: those of `Tokenizer.encode`.
+
+Only the logarithm of dwell times is left to numpy, whose last bit another library may not give.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.dict cimport PyDict_GetItemWithError
+from cpython.object cimport PyObject
+from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.string cimport memcpy
+
+from models.fields import EVENT_FIELDS, LEARNT_FIELDS, SESSION_FIELDS, hour_id
+from models import queries, timing
+from schemas import click
+from schemas.click import Click, Session
+from schemas.slots cimport offset_of, slot
+
+cdef extern from "Python.h":
+    Py_ssize_t PyUnicode_GET_LENGTH(object)
+
+cdef enum:
+    MOST_EDGES = 64
+    MOST_SLOTS = 64
+
+cdef Py_ssize_t EVENT_COLUMNS = len(EVENT_FIELDS)
+cdef Py_ssize_t LEARNT_COLUMNS = len(LEARNT_FIELDS)
+cdef Py_ssize_t SESSION_COLUMNS = len(SESSION_FIELDS)
+cdef Py_ssize_t QUERY_GRAMS = queries.QUERY_GRAMS
+cdef Py_ssize_t QUERY_SLOTS = queries.QUERY_SLOTS
+cdef Py_ssize_t HEAD_CLICKS = click.HEAD_CLICKS
+cdef Py_ssize_t KEPT_CLICKS = click.KEPT_CLICKS
+cdef int64_t MAX_DURATION_MS = timing.MAX_DURATION_MS
+cdef int64_t[MOST_EDGES] edges_ms
+cdef Py_ssize_t edge_count = len(timing.EDGES_MS)
+if edge_count > MOST_EDGES or QUERY_SLOTS > MOST_SLOTS:
+    raise ImportError("more edges or slots than there is room for")
+for _i in range(edge_count):
+    edges_ms[_i] = timing.EDGES_MS[_i]
+
+cdef Py_ssize_t CLICKS = offset_of(Session, "clicks")
+cdef Py_ssize_t EVENT_COUNT = offset_of(Session, "event_count")
+cdef Py_ssize_t STARTED_AT = offset_of(Session, "started_at")
+cdef Py_ssize_t TIMESTAMP = offset_of(Click, "timestamp")
+cdef Py_ssize_t DWELL_MS = offset_of(Click, "dwell_ms")
+cdef Py_ssize_t SEARCH_QUERY = offset_of(Click, "search_query")
+cdef Py_ssize_t DEVICE = offset_of(Click, "device")
+cdef Py_ssize_t REFERRER = offset_of(Click, "referrer")
+cdef Py_ssize_t PAGE_TYPE = offset_of(Click, "page_type")
+cdef Py_ssize_t PATH = offset_of(Click, "path")
+cdef Py_ssize_t EVENT_TYPE = offset_of(Click, "event_type")
+cdef Py_ssize_t ELEMENT = offset_of(Click, "element")
+cdef Py_ssize_t CATEGORY = offset_of(Click, "category")
+cdef Py_ssize_t PRODUCT_ID = offset_of(Click, "product_id")
+
+
+cdef class Tokens:
+    """Reads a tokenizer's caches, which make what they lack when they are asked for it."""
+
+    cdef object rows, grams, device_id, referrer_id
+
+    def __init__(self, rows, grams, device_id, referrer_id):
+        """Rows of clicks and of queries; what gives the id of a device and of a referrer."""
+        self.rows, self.grams, self.device_id, self.referrer_id = rows, grams, device_id, referrer_id
+
+    def fill(self, sessions, list places, event_ids, dwell_ms, query_slot, query_ids, session_ids, lengths):
+        """The sessions at `places`, in order, into arrays of one length bucket.
+
+        All are as in `Encoded`, C-contiguous and zero so far, but for `dwell_ms`: [N, T] of int64, -1 so far.
+        """
+        cdef Py_ssize_t width = event_ids.shape[1], i
+        cdef int32_t* event_row = <int32_t*>data_of(event_ids)
+        cdef int64_t* dwell_row = <int64_t*>data_of(dwell_ms)
+        cdef int32_t* slot_row = <int32_t*>data_of(query_slot)
+        cdef int32_t* gram_row = <int32_t*>data_of(query_ids)
+        cdef int32_t* session_row = <int32_t*>data_of(session_ids)
+        cdef int32_t* length = <int32_t*>data_of(lengths)
+        for i in range(len(places)):
+            session = sessions[<Py_ssize_t>places[i]]
+            clicks = clicks_of(session)
+            if len(clicks) > width:
+                raise ValueError("a session is longer than its bucket")
+            length[i] = <int32_t>len(clicks)
+            self.fill_values(clicks, event_row)
+            fill_times(clicks, <object>slot(session, EVENT_COUNT) > KEPT_CLICKS, event_row, dwell_row)
+            self.fill_queries(clicks, slot_row, gram_row)
+            session_row[0] = self.device_id(first(clicks, DEVICE))
+            session_row[1] = self.referrer_id(first(clicks, REFERRER))
+            session_row[2] = hour_id(<object>slot(session, STARTED_AT))
+            event_row += width * EVENT_COLUMNS
+            dwell_row += width
+            slot_row += width
+            gram_row += QUERY_SLOTS * QUERY_GRAMS
+            session_row += SESSION_COLUMNS
+
+    cdef int fill_values(self, list clicks, int32_t* to) except -1:
+        cdef object ids = self.rows.ids
+        cdef int32_t* data = <int32_t*>data_of(ids)
+        cdef PyObject* found
+        cdef object row
+        for click in clicks:
+            values = (
+                <object>slot(click, PAGE_TYPE), <object>slot(click, PATH), <object>slot(click, EVENT_TYPE),
+                <object>slot(click, ELEMENT), <object>slot(click, CATEGORY), <object>slot(click, PRODUCT_ID),
+            )
+            found = PyDict_GetItemWithError(self.rows, values)
+            if found == NULL:
+                row = self.rows[values]
+                ids = self.rows.ids
+                data = <int32_t*>data_of(ids)
+            else:
+                row = <object>found
+            memcpy(to, data + <Py_ssize_t>row * LEARNT_COLUMNS, LEARNT_COLUMNS * sizeof(int32_t))
+            to += EVENT_COLUMNS
+        return 0
+
+    cdef int fill_queries(self, list clicks, int32_t* query_slot, int32_t* query_ids) except -1:
+        """The last distinct queries get the slots."""
+        cdef Py_ssize_t[MOST_SLOTS] rows
+        cdef Py_ssize_t taken = 0, at, place, row
+        for at in range(len(clicks) - 1, -1, -1):
+            query = <object>slot(clicks[at], SEARCH_QUERY)
+            if not query:
+                continue
+            row = self.grams[query]
+            if row == 0:
+                continue
+            place = 0
+            while place < taken and rows[place] != row:
+                place += 1
+            if place == QUERY_SLOTS:
+                continue
+            if place == taken:
+                rows[place] = row
+                ids = self.grams.ids
+                memcpy(
+                    query_ids + place * QUERY_GRAMS,
+                    <int32_t*>data_of(ids) + row * QUERY_GRAMS,
+                    QUERY_GRAMS * sizeof(int32_t),
+                )
+                taken += 1
+            query_slot[at] = 1 + place
+        return 0
+
+
+def by_length(sessions, widths):
+    """The places of the sessions of each length bucket; None if one has no or too many clicks."""
+    cdef list found = [[] for _ in widths]
+    cdef Py_ssize_t length, i, bucket
+    cdef list limits = list(widths)
+    for i, session in enumerate(sessions):
+        length = len(clicks_of(session))
+        if not 1 <= length <= KEPT_CLICKS:
+            return None
+        bucket = 0
+        while length > <Py_ssize_t>limits[bucket]:
+            bucket += 1
+        (<list>found[bucket]).append(i)
+    return found
+
+
+cdef list clicks_of(session):
+    """All that is read by its place in the end is of the types that have such places."""
+    if type(session) is not Session:
+        raise TypeError("expected a Session")
+    clicks = <list?><object>slot(session, CLICKS)
+    for click in clicks:
+        if type(click) is not Click:
+            raise TypeError("expected a Click")
+    return clicks
+
+
+cdef int fill_times(list clicks, bint is_cut, int32_t* event_row, int64_t* dwell_ms) except -1:
+    """Dwell and the buckets of dwell and gap. `is_cut`: clicks between head and tail weren't kept."""
+    cdef Py_ssize_t count = len(clicks), at
+    cdef int64_t time, before = 0, gap, own
+    cdef object dwell
+    for at in range(count):
+        click = clicks[at]
+        time = <object>slot(click, TIMESTAMP)
+        if at == 0 or (is_cut and count == KEPT_CLICKS and at == HEAD_CLICKS):
+            gap = -1
+        else:
+            gap = within_day(<int64_t>(<uint64_t>time - <uint64_t>before))
+        if at > 0 and dwell_ms[at - 1] < 0:
+            dwell_ms[at - 1] = gap
+        dwell = <object>slot(click, DWELL_MS)
+        own = -1 if dwell is None else dwell
+        dwell_ms[at] = -1 if own < 0 else within_day(own)
+        event_row[at * EVENT_COLUMNS + LEARNT_COLUMNS + 1] = bucket_of(gap)
+        before = time
+    for at in range(count):
+        event_row[at * EVENT_COLUMNS + LEARNT_COLUMNS] = bucket_of(dwell_ms[at])
+    return 0
+
+
+cdef inline int64_t within_day(int64_t duration_ms) noexcept:
+    return min(max(duration_ms, 0), MAX_DURATION_MS)
+
+
+cdef inline int32_t bucket_of(int64_t duration_ms) noexcept:
+    """As `time_bucket`: how many edges aren't above it."""
+    cdef int32_t bucket = 0
+    while bucket < edge_count and edges_ms[bucket] <= duration_ms:
+        bucket += 1
+    return bucket
+
+
+cdef object first(list clicks, Py_ssize_t field):
+    """The first text in that field of any click."""
+    for click in clicks:
+        text = <object>slot(click, field)
+        if text:
+            return text
+    return None
+
+
+cdef void* data_of(array) except NULL:
+    """Of a C-contiguous array, whose memory stays where it is as long as the array is there."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    cdef void* data = view.buf
+    PyBuffer_Release(&view)
+    return data
