@@ -17,6 +17,7 @@ from faust.types import TP
 from mode import Service
 
 from benchmarks.spent import Spent
+from streamer.kafka.client import client_arguments
 from streamer.settings import load_settings
 from streamer.worker.app import create_app
 from streamer.worker.transport import RecordBatch
@@ -53,7 +54,7 @@ async def delivery(bootstrap: str, topic: str) -> None:
         },
         environ={},
     )
-    app = create_app(settings, {"bootstrap_servers": bootstrap}, table)  # type: ignore[arg-type]
+    app = create_app(settings, client_arguments(settings.kafka), table)  # type: ignore[arg-type]
     await app.start()
     await table.done.wait()
     await app.stop()

@@ -6,7 +6,7 @@ Why each override is there:
   no record of an old position is taken for one of the new;
 - the group's offsets follow the table's markers and never lead them;
 - the driver sleeps a whole second when all buffers are full: here it waits for one to drain;
-- records go on as aiokafka's parser gives them: to wrap each costs more than to parse it;
+- records go on as aiokafka's parser gives them: wrapping each costs more than parsing it;
 - it notes fetches that came back empty at the end of a partition: proof of silence;
 - a group offset that can't be committed is no reason to end: nothing starts there.
 """
@@ -21,7 +21,6 @@ from typing import Any, NamedTuple, Protocol
 
 import aiokafka
 import structlog
-from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
@@ -29,6 +28,7 @@ from faust.serializers.schemas import Schema
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from streamer.kafka.fetched import SafeFetchResult
 from streamer.partition import Record
 from streamer.worker.membership import Membership
 
@@ -119,8 +119,8 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
                 state.timestamp = None
             result = await proceed(assignment, node_id, request)
             for fetched in fetcher._records.values():
-                if isinstance(fetched, FetchResult) and fetched.has_more():
-                    fetched._partition_records._consumer_record = _as_it_is
+                if isinstance(fetched, SafeFetchResult):
+                    fetched.leave_as_they_are()
             if assignment.active:
                 self._note_ends(states, sent_at)
             return result
@@ -161,12 +161,6 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
             log.debug("group_offsets_not_committed", error=type(error).__name__)
             return False
         return True
-
-
-def _as_it_is(_: TopicPartition, record: Any) -> Any:
-    """The record of aiokafka's parser. A ConsumerRecord of it has topic and partition too, and takes longer
-    to make than it took to parse."""
-    return record
 
 
 def _states(assignment: Any, request: Any) -> dict[TP, tuple[int, Any]]:

@@ -108,12 +108,3 @@ def test_a_header_whose_name_is_no_text_is_one_record_and_the_next_ones_are_read
     assert (first.value, last.value) == (b"one", b"three")
     assert spoilt.value == b"(a batch that can't be read after 1 of its records: UnicodeDecodeError)"
     assert spoilt.timestamp == first.timestamp
-
-
-@pytest.mark.parametrize("count", [1, batches._AT_ONCE - 1, batches._AT_ONCE, batches._AT_ONCE + 1])
-def test_a_batch_of_any_size_is_read_whole(fresh_settings: FreshSettings, count: int) -> None:
-    settings = fresh_settings({"topics.partitions": 1})
-    set_up(settings)
-    values = [str(number).encode() for number in range(count)]
-    asyncio.run(send_batch(settings, values, None))
-    assert [record.value for record in read(settings)] == values

@@ -1,0 +1,148 @@
+"""aiokafka's fetched records, many at once: one by one, passing them on costs more than parsing them.
+
+Aborted transactions, control batches, checksums and positions are as aiokafka has them: its own generator,
+with a loop over batches where that has one over records. And a batch that can't be read raises nothing: what
+is left of it comes as one record that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import Any, NamedTuple
+
+import structlog
+from aiokafka.consumer import fetcher
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.memory_records import MemoryRecords
+
+log = structlog.get_logger(__name__)
+
+
+class Unreadable(NamedTuple):
+    """In place of the records of a batch from some one on; what aiokafka reads of a record."""
+
+    offset: int
+    timestamp: int
+    timestamp_type: int
+    value: bytes
+    key: None = None
+    checksum: None = None
+    headers: tuple[()] = ()
+
+
+class _OpenBatch:
+    """A batch of aiokafka's, of which some records may have been read."""
+
+    def __init__(self, batch: Any) -> None:
+        self.is_read = False
+        self._batch = batch
+        self._records = chain(batch)  # which may be asked for its iterator only once
+        self._count = 0
+
+    @property
+    def next_offset(self) -> int:
+        return int(self._batch.next_offset)
+
+    def read(self, most: int | None) -> list[Any]:
+        """The next `most` records, or all that are left. Never raises; not to be called when it is read."""
+        records: list[Any] = []
+        try:
+            records.extend(islice(self._records, most))  # if that raises, those before have come
+            self.is_read = most is None or len(records) < most
+        except Exception as error:
+            records.append(self._unreadable(error, self._count + len(records)))
+            self.is_read = True
+        self._count += len(records)
+        return records
+
+    def _unreadable(self, error: Exception, count: int) -> Unreadable:
+        batch, name = self._batch, type(error).__name__
+        last = self.next_offset - 1
+        log.error("batch_unreadable", error=name, last_offset=last, records_before=count)
+        told = f"(a batch that can't be read after {count} of its records: {name})".encode()
+        return Unreadable(last, batch.max_timestamp, batch.timestamp_type, told)
+
+
+class SafePartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
+    """What a fetch brought of one partition."""
+
+    as_they_are = False
+    """Whether records come as aiokafka's parser gives them. A ConsumerRecord has topic and partition too, and
+    takes longer to make than its record took to parse."""
+
+    next_fetch_offset: int
+    _records: Any
+    _open: _OpenBatch | None = None
+
+    def take(self, most: int | None) -> list[Any]:
+        """The next `most` records, or all that are left; fewer mean that there are no more.
+
+        Raises CorruptRecordException at a batch with a wrong checksum; from there on it is empty, and what
+        it had is to be fetched again.
+        """
+        taken: list[Any] = []
+        while most is None or len(taken) < most:
+            batch = self._open = self._open or self._next_batch()
+            if batch is None:
+                break
+            records = batch.read(None if most is None else most - len(taken))
+            if records and records[0].offset < self.next_fetch_offset:  # a fetch may begin within a batch
+                records = [record for record in records if record.offset >= self.next_fetch_offset]
+            if records:
+                self.next_fetch_offset = records[-1].offset + 1
+                taken += records if self.as_they_are else map(self._as_told, records)
+            if batch.is_read:
+                # Compaction may have taken the last records, and they must not be asked for again.
+                self.next_fetch_offset = batch.next_offset
+                self._open = None
+        return taken
+
+    def _next_batch(self) -> _OpenBatch | None:
+        while self._records.has_next():
+            batch = self._records.next_batch()
+            if self._check_crcs and not batch.validate_crc():
+                self._records = MemoryRecords(b"")
+                raise CorruptRecordException(f"Invalid CRC - {self._tp}")
+            if self._is_to_be_read(batch):
+                return _OpenBatch(batch)
+            self.next_fetch_offset = batch.next_offset
+        return None
+
+    def _is_to_be_read(self, batch: Any) -> bool:
+        if self._isolation_level == fetcher.READ_COMMITTED and batch.producer_id is not None:
+            self._consume_aborted_up_to(batch.base_offset)
+            if batch.is_control_batch and self._contains_abort_marker(batch):
+                self._aborted_producers.discard(batch.producer_id)
+            if batch.is_transactional and batch.producer_id in self._aborted_producers:
+                return False
+        return not batch.is_control_batch
+
+    def _as_told(self, record: Any) -> Any:
+        return self._consumer_record(self._tp, record)
+
+    def _unpack_records(self) -> Iterator[Any]:
+        """What aiokafka iterates over where it wants one record at a time."""
+        while one := self.take(1):
+            yield one[0]
+
+
+class SafeFetchResult(fetcher.FetchResult):  # type: ignore[misc]
+    """What a fetch brought of one partition, with the consumer's position in it."""
+
+    _partition_records: SafePartitionRecords | None
+
+    def getall(self, max_records: int | None = None) -> list[Any]:
+        """The next records; they count as consumed."""
+        if not self.check_assignment(self._topic_partition) or self._partition_records is None:
+            return []
+        taken = self._partition_records.take(max_records)
+        self._update_position()
+        if max_records is None or len(taken) < max_records:
+            self._partition_records = None
+        return taken
+
+    def leave_as_they_are(self) -> None:
+        """Records come as the parser gives them."""
+        if self._partition_records is not None:
+            self._partition_records.as_they_are = True
