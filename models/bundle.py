@@ -45,8 +45,8 @@ _MAX_MANIFEST_BYTES = 4 << 20
 _MAX_BATCH = 1024
 _MORE_BYTES = 2 << 30
 """Memory that a bundle may need beside copies of its files; the shipped one takes a tenth."""
-_COPIES = 24
-"""One for each width and batch size, and room."""
+_COPIES = 8
+"""The files, what onnxruntime makes of them, and room."""
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 

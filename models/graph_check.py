@@ -16,9 +16,9 @@ import numpy as np
 MAX_NODES: Final = 5000
 OPERATORS: Final = frozenset(
     """
-    Add Cast Concat Div Equal Gather Gemm Greater LayerNormalization LessOrEqual MatMul Max Mul ReduceMin
-    ReduceSum Relu Reshape Shape Slice Softmax Split Sqrt Sub Transpose Unsqueeze Where
-    """.split()  # noqa: SIM905, a list of 26 lines tells no more
+    Add Attention Cast Concat Div Expand Gather Gemm Greater LayerNormalization LessOrEqual MatMul Max Mul
+    ReduceMin ReduceSum Relu Reshape Shape Slice Softmax Split Sqrt Sub Unsqueeze
+    """.split()  # noqa: SIM905, a list of 25 lines tells no more
 )
 INT8_OPERATORS: Final = frozenset({"DynamicQuantizeLinear", "MatMulInteger"})
 """Only in bundles whose manifest says int8."""

@@ -8,7 +8,7 @@ those that gave the same bits as the pinned one when they were tried, at loading
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,35 +23,30 @@ ENCODER_INPUTS = {
     "event_ids": ("tensor(int32)", ["batch", "clicks", len(EVENT_FIELDS)]),
     "dwell_z": ("tensor(float)", ["batch", "clicks"]),
     "query_slot": ("tensor(int32)", ["batch", "clicks"]),
-    "query_ids": ("tensor(int32)", ["batch", QUERY_SLOTS, QUERY_GRAMS]),
+    "query_ids": ("tensor(int32)", ["queries", QUERY_GRAMS]),
     "session_ids": ("tensor(int32)", ["batch", len(SESSION_FIELDS)]),
     "lengths": ("tensor(int32)", ["batch"]),
 }
+"""Arrays of `Encoded`, but for queries: those of a batch are one list whose row 0 is empty, and `query_slot`
+says which row a click has."""
 
-_OF_CLICKS = ("event_ids", "dwell_z", "query_slot")
-_WIDTHS = (2, 4, 8, 12, 16, 24, 32, 48, 64)
+_WIDTHS = (*range(1, 17), 20, 24, 28, 32, 40, 48, 56, 64)
 """Half of all sessions have but a few clicks."""
-_FEWEST = 2
-"""Alone in its batch, a session takes another path through the matrix library."""
-_FEW = 3
-"""So many small batches take less time than one that is four times as large."""
+_TIMES = 4
+"""By how much sizes of batches differ, the pinned one among them. Larger ones gain nothing."""
+_HEADS = (64, 8, 2)
+"""Sizes of the classifier's batches. Alone, a session takes another path through the matrix library."""
 
-Tokens = dict[str, Any]
-"""Arrays by the names of the encoder's inputs."""
-
-
-class _Graphs(NamedTuple):
-    encoder: bytes
-    classifier: bytes
+_NO_QUERY = np.zeros((1, QUERY_GRAMS), np.int32)
 
 
 class Shapes(NamedTuple):
     """Of one length bucket."""
 
-    widths: list[int]
-    """Narrowest first."""
-    sizes: tuple[int, ...]
-    """Of a batch, the large one first."""
+    widths: dict[int, list[int]]
+    """By the size of the encoder's batch, the largest first; narrowest first."""
+    heads: tuple[int, ...]
+    """Sizes of the classifier's batches, the largest first."""
 
 
 class Outputs(NamedTuple):
@@ -70,124 +65,145 @@ class Runtime:
 
     def __init__(self, encoder: bytes, classifier: bytes, batch_of_length: Mapping[int, int]) -> None:
         self.batch_of_length = dict(batch_of_length)
-        self.dim, self.intents = _check_signatures(_session(encoder), _session(classifier))
-        self._encoders: dict[tuple[int, int], Any] = {}
-        """By width and batch size."""
-        self._classifiers: dict[int, Any] = {}
-        """By batch size."""
-        graphs = _Graphs(encoder, classifier)
-        self.shapes = {length: self._usable(length, n, graphs) for length, n in batch_of_length.items()}
+        self._encoder, self._classifier = _session(encoder), _session(classifier)
+        self.dim, self.intents = _check_signatures(self._encoder, self._classifier)
+        self.shapes = {length: self._usable(length, n) for length, n in batch_of_length.items()}
         """Of each length bucket."""
-        used = {(width, size) for widths, sizes in self.shapes.values() for width in widths for size in sizes}
-        self._encoders = {shape: self._encoders[shape] for shape in used}
 
     def run(self, encoded: Encoded) -> Outputs:
         """All sessions of one length bucket: the shortest first, so that few are padded much."""
-        widths, sizes = self.shapes[encoded.event_ids.shape[1]]
-        count = len(encoded.rows)
         by_length = np.argsort(encoded.lengths, kind="stable")
-        tokens = {name: getattr(encoded, name)[by_length] for name in ENCODER_INPUTS}
-        results = Outputs(*(np.empty((count, *of), np.float32) for of in ((self.dim,), (self.intents,), ())))
-        start = 0
-        for size in _batches(count, sizes):
-            end = min(start + size, count)
-            longest = tokens["lengths"][end - 1]
-            width = next(width for width in widths if longest <= width)
-            found = self._run({name: array[start:end] for name, array in tokens.items()}, width, size)
-            for of_all, of_batch in zip(results, found, strict=True):
-                of_all[by_length[start:end]] = of_batch[: end - start]
-            start = end
+        found = self._run(_Sessions(encoded, by_length), self.shapes[encoded.event_ids.shape[1]])
+        results = Outputs(*map(np.empty_like, found))
+        for array, of_sorted in zip(results, found, strict=True):
+            array[by_length] = of_sorted
         return results
 
-    def _run(self, tokens: Tokens, width: int, size: int) -> Outputs:
-        """[size]; sessions beyond those given are padding."""
-        feed = {name: _padded(array, name, width, size) for name, array in tokens.items()}
-        (embeddings,) = self._encoders[width, size].run(["embedding"], feed)
-        logits, novelty = self._classifiers[size].run(["logits", "novelty"], {"embedding": embeddings})
+    def _run(self, sessions: _Sessions, shapes: Shapes) -> Outputs:
+        count = len(sessions.lengths)
+        embeddings = np.empty((count, self.dim), np.float32)
+        for start, end, size in _batches(count, tuple(shapes.widths)):
+            longest = sessions.lengths[end - 1]
+            width = next(width for width in shapes.widths[size] if longest <= width)
+            (found,) = self._encoder.run(["embedding"], sessions.feed(start, end, width, size))
+            embeddings[start:end] = found[: end - start]
+        logits, novelty = np.empty((count, self.intents), np.float32), np.empty(count, np.float32)
+        for start, end, size in _batches(count, shapes.heads):
+            feed = {"embedding": _padded(embeddings[start:end], (size, self.dim))}
+            of_logits, of_novelty = self._classifier.run(["logits", "novelty"], feed)
+            logits[start:end], novelty[start:end] = of_logits[: end - start], of_novelty[: end - start]
         return Outputs(embeddings, logits, novelty)
 
-    def _usable(self, length: int, batch: int, graphs: _Graphs) -> Shapes:
+    def _usable(self, length: int, batch: int) -> Shapes:
         """Of a length bucket: what gives the same bits as its pinned batch."""
-        self._prepare(length, batch, graphs)
-        sizes = 2 * batch, batch // 2
-
-        def agrees(width: int) -> bool:
-            tokens = _random_tokens(width, sizes[0])
-            expected = self._bits(tokens, length, batch)
-            for size in sizes:
-                self._prepare(width, size, graphs)
-            return expected is not None and all(self._bits(tokens, width, n) == expected for n in sizes)
-
-        if sizes[-1] < _FEWEST or not agrees(length):
-            return Shapes([length], (batch,))
+        pinned = Shapes({batch: [length]}, (batch,))
         shorter = max((each for each in LENGTH_BUCKETS if each < length), default=0)
-        narrow = [width for width in _WIDTHS if shorter < width < length]
-        return Shapes([*filter(agrees, narrow), length], sizes)
+        sizes = sorted({_TIMES * batch, batch, batch // _TIMES or 1, 1}, reverse=True)
+        tried = {
+            width: _random_sessions(width, sizes[0])
+            for width in (*(each for each in _WIDTHS if shorter < each < length), length)
+        }
+        expected = {width: self._bits(sessions, pinned) for width, sessions in tried.items()}
 
-    def _bits(self, tokens: Tokens, width: int, size: int) -> list[bytes] | None:
-        """Of the results in batches of `size`; None if the graphs can't be run."""
+        def agrees(width: int, shapes: Shapes) -> bool:
+            found = self._bits(tried[width], shapes)
+            return found is not None and found == expected[width]
+
+        widths = {
+            size: [width for width in tried if agrees(width, Shapes({size: [width]}, pinned.heads))]
+            for size in sizes
+        }
+        widths = {size: found for size, found in widths.items() if length in found}
+        heads = _HEADS if agrees(length, Shapes(pinned.widths, _HEADS)) else pinned.heads
+        return Shapes(widths or pinned.widths, heads)
+
+    def _bits(self, sessions: _Sessions, shapes: Shapes) -> list[bytes] | None:
+        """Of the results in these shapes; None if the graphs can't be run."""
         try:
-            parts = [
-                self._run({name: array[at : at + size] for name, array in tokens.items()}, width, size)
-                for at in range(0, len(tokens["lengths"]), size)
-            ]
+            return [array.tobytes() for array in self._run(sessions, shapes)]
         except Exception:  # a class of onnxruntime's own; a bundle's self-test says what is wrong
             return None
-        return [b"".join(array.tobytes() for array in arrays) for arrays in zip(*parts, strict=True)]
-
-    def _prepare(self, width: int, size: int, graphs: _Graphs) -> None:
-        self._encoders[width, size] = _session(graphs.encoder, batch=size, clicks=width)
-        if size not in self._classifiers:
-            self._classifiers[size] = _session(graphs.classifier, batch=size)
 
 
-def _batches(count: int, sizes: tuple[int, ...]) -> list[int]:
-    """Sizes of the batches for so many sessions; the last one may be padded."""
-    large, small = sizes[0], sizes[-1]
-    full, left = divmod(count, large)
-    few = -(-left // small)
-    return [large] * full + ([small] * few if few <= _FEW else [large])
+class _Sessions:
+    """Sessions of one length bucket in a given order, to be fed in batches."""
+
+    def __init__(self, encoded: Encoded, order: Any) -> None:
+        self.lengths = encoded.lengths[order]
+        self._of_clicks = {"event_ids": encoded.event_ids[order], "dwell_z": encoded.dwell_z[order]}
+        self._session_ids = encoded.session_ids[order]
+        slots = encoded.query_slot[order]
+        asked = slots.max(1)
+        self._ends = asked.cumsum()
+        """Of each session's queries among all; its slots are filled from the first on."""
+        self._queries = encoded.query_ids[order][np.arange(QUERY_SLOTS) < asked[:, None]]
+        self._numbers = np.where(slots > 0, slots + (self._ends - asked)[:, None], 0).astype(np.int32)
+        """Of each click's query among all, from 1 on; 0 is none."""
+
+    def feed(self, start: int, end: int, width: int, size: int) -> dict[str, Any]:
+        """The encoder's inputs: some sessions, zero-padded to a batch."""
+        of_batch = {
+            name: _padded(array[start:end, :width], (size, width, *array.shape[2:]))
+            for name, array in self._of_clicks.items()
+        }
+        before = int(self._ends[start - 1]) if start else 0
+        queries = self._queries[before : self._ends[end - 1]]
+        numbers = np.maximum(self._numbers[start:end, :width] - np.int32(before), 0)
+        return {
+            **of_batch,
+            "query_slot": _padded(numbers, (size, width)),
+            "query_ids": np.concatenate((_NO_QUERY, queries)) if len(queries) else _NO_QUERY,
+            "session_ids": _padded(self._session_ids[start:end], (size, len(SESSION_FIELDS))),
+            "lengths": _padded(self.lengths[start:end], (size,)),
+        }
 
 
-def _random_tokens(width: int, count: int) -> Tokens:
+def _batches(count: int, sizes: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
+    """(start, end, size) of each; the last one is padded, if by little or if there is no smaller size."""
+    start = 0
+    for place, size in enumerate(sizes, 1):
+        enough = size - size // 4 if place < len(sizes) else 1
+        while count - start >= enough:
+            end = min(start + size, count)
+            yield start, end, size
+            start = end
+
+
+def _random_sessions(width: int, count: int) -> _Sessions:
     """Sessions of ids that every bundle has."""
     rng = np.random.default_rng(width)
     lengths = rng.integers(1, width + 1, count)
     real = np.arange(width) < lengths[:, None]
-    ids = {
-        "event_ids": rng.integers(0, TIME_IDS, (count, width, len(EVENT_FIELDS))) * real[:, :, None],
-        "query_slot": rng.integers(0, 1 + QUERY_SLOTS, (count, width)) * real,
-        "query_ids": rng.integers(0, 1 + QUERY_BUCKETS, (count, QUERY_SLOTS, QUERY_GRAMS)),
-        "session_ids": rng.integers(0, TIME_IDS, (count, len(SESSION_FIELDS))),
-        "lengths": lengths,
-    }
-    dwell_z = (rng.normal(size=(count, width)) * real).astype(np.float32)
-    return {"dwell_z": dwell_z, **{name: array.astype(np.int32) for name, array in ids.items()}}
+
+    def ids(most: int, *shape: int) -> Any:
+        return rng.integers(0, most, (count, *shape), np.int32)
+
+    encoded = Encoded(
+        rows=np.arange(count),
+        event_ids=ids(TIME_IDS, width, len(EVENT_FIELDS)) * real[:, :, None],
+        dwell_z=(rng.normal(size=(count, width)) * real).astype(np.float32),
+        query_slot=ids(1 + QUERY_SLOTS, width) * real,
+        query_ids=ids(1 + QUERY_BUCKETS, QUERY_SLOTS, QUERY_GRAMS),
+        session_ids=ids(TIME_IDS, len(SESSION_FIELDS)),
+        lengths=lengths.astype(np.int32),
+    )
+    return _Sessions(encoded, encoded.rows)
 
 
-def _padded(rows: Any, name: str, width: int, size: int) -> Any:
-    """The rows at another width, zero-padded to a batch."""
-    shape = (size, width, *rows.shape[2:]) if name in _OF_CLICKS else (size, *rows.shape[1:])
+def _padded(rows: Any, shape: tuple[int, ...]) -> Any:
+    """Followed by zeros in every direction."""
     if rows.shape == shape:
-        return rows
-    if len(rows) == size and width < rows.shape[1]:
-        return np.ascontiguousarray(rows[:, :width])
+        return np.ascontiguousarray(rows)
     padded = np.zeros(shape, rows.dtype)
-    if name in _OF_CLICKS:
-        width = min(width, rows.shape[1])
-        padded[: len(rows), :width] = rows[:, :width]
-    else:
-        padded[: len(rows)] = rows
+    padded[tuple(map(slice, rows.shape))] = rows
     return padded
 
 
-def _session(model: bytes, **dimensions: int) -> Any:
+def _session(model: bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    for name, size in dimensions.items():
-        options.add_free_dimension_override_by_name(name, size)
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises classes of its own, without a common base

@@ -60,8 +60,10 @@ class Scorer:
         self.bundle = bundle
         self._seen = seen
         self._intents = [(i.id, i.label, i.parent) for i in bundle.taxonomy.intents]
-        parents = [parent.id for parent in bundle.taxonomy.parents]
-        self._parent_of = [parents.index(i.parent) for i in bundle.taxonomy.intents]
+        parents, self._parent_of = np.unique([i.parent for i in bundle.taxonomy.intents], return_inverse=True)
+        self._by_parent = self._parent_of.argsort(kind="stable")
+        """Intents, those of one parent side by side."""
+        self._first_of_parent = np.searchsorted(self._parent_of[self._by_parent], np.arange(len(parents)))
         self._lock = Lock()
 
     def score(self, sessions: Sequence[Session]) -> list[Scored | ScoreError]:
@@ -115,29 +117,32 @@ class Scorer:
         calibration = self.bundle.calibration
         probabilities = calibration.probabilities(outputs.logits)
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :BEST]
-        finite = np.isfinite(np.c_[outputs.embeddings, probabilities]).all(1).tolist()
-        ranked = np.take_along_axis(probabilities, best, 1).tolist()
-        of_parents = np.take_along_axis(self._of_parents(probabilities), best, 1).tolist()
-        shown = calibration.presence(probabilities)
-        presence = [[None] * best.shape[1]] * len(best)
-        if shown is not None:
-            presence = np.take_along_axis(shown, best, 1).tolist()
+        everything = np.concatenate((outputs.embeddings, probabilities), axis=1)
+        finite = np.logical_and.reduce(np.isfinite(everything), axis=1).tolist()
+        rows = np.arange(len(best))[:, None]
+        chances = probabilities[rows, best]
+        shown = calibration.presence(chances)
+        presence = [[None] * best.shape[1]] * len(best) if shown is None else shown.tolist()
+        of_parents = self._of_parents(probabilities)[rows, self._parent_of[best]].tolist()
+        ranked = chances.tolist()
         places = encoded.rows.tolist()
         reasons = [
-            calibration.reason_to_abstain(sessions[i], novelty, chances[0])
-            for i, novelty, chances in zip(places, outputs.novelty.tolist(), ranked, strict=True)
+            calibration.reason_to_abstain(sessions[i], novelty, likeliest)
+            for i, novelty, (likeliest, *_) in zip(places, outputs.novelty.tolist(), ranked, strict=True)
         ]
         if self._seen:
             self._seen(encoded, best[:, 0], outputs.novelty, reasons)
         named = self._intents
-        ids = best.tolist()
+        ids: list[list[int]] = best.tolist()
         for row, i in enumerate(places):
             if not finite[row]:
                 results[i] = _failed(sessions[i], "its embedding is not finite")
                 continue
             reason = reasons[row]
             of_row = zip(ids[row], ranked[row], of_parents[row], presence[row], strict=True)
-            intents = [ScoredIntent(*named[k], *numbers) for k, *numbers in of_row]
+            intents = [
+                ScoredIntent(*named[k], chance, of_parent, shows) for k, chance, of_parent, shows in of_row
+            ]
             results[i] = Scored(
                 embedding=outputs.embeddings[row],
                 intents=intents,
@@ -147,13 +152,10 @@ class Scorer:
             )
 
     def _of_parents(self, probabilities: Float32) -> Float32:
-        """[N, K]: of each intent's parent. Added one by one, so that a row's sums don't depend on others."""
-        columns = np.ascontiguousarray(probabilities.T)
-        of_parent = np.zeros((1 + max(self._parent_of), len(probabilities)))
-        for intent, parent in enumerate(self._parent_of):
-            of_parent[parent] += columns[intent]
-        found: Float32 = of_parent[self._parent_of].T.astype(np.float32)
-        return found
+        """[N, P]: of the parents that have intents. Row by row: a row's sums don't depend on others."""
+        together = probabilities[:, self._by_parent]
+        found = np.add.reduceat(together, self._first_of_parent, axis=1, dtype=np.float64)
+        return found.astype(np.float32)
 
 
 def _failed(session: Session, reason: str) -> ScoreError:

@@ -2,7 +2,8 @@
 
 torch's own exporters leave source paths in the file, rename at will and take seconds; these graphs are the
 same bytes for the same weights, hold standard operators only, and one parity check keeps them true to
-`encoder.py`. Token tensors are flat, [B * (T+1), D], so that every linear layer is one Gemm.
+`encoder.py`. Token tensors are flat, [B * (T+1), D], so that every linear layer is one Gemm; the queries of a
+batch are one list, for most sessions have fewer than they might.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from models.fields import EVENT_FIELDS, SESSION_FIELDS
-from models.queries import QUERY_GRAMS, QUERY_SLOTS
+from models.queries import QUERY_GRAMS
 from models.training.distill import Head
 from models.training.encoder import MAX_CLICKS, Block, Encoder, FieldTable
 from models.training.novelty import Novelty
 
-OPSET = 18
-_IR_VERSION = 9
-_PADDING_BIAS = -1e9
+OPSET = 23
+"""The first that has Attention."""
+_IR_VERSION = 11
 _MOST_7_BITS = 63
 
 
@@ -92,7 +93,7 @@ class Int8Graph(Graph):
 
 
 def encoder_graph(encoder: Encoder, int8: bool = False) -> bytes:
-    """Inputs as `Tokens`, with free dimensions `batch` and `clicks`; output `embedding` [batch, D]."""
+    """Inputs as `runtime.ENCODER_INPUTS`, output `embedding` [batch, D]."""
     g = Int8Graph() if int8 else Graph()
     dim = encoder.shape.dim
     clicks_wide = _click_embeddings(g, encoder)
@@ -111,20 +112,29 @@ def encoder_graph(encoder: Encoder, int8: bool = False) -> bytes:
 
     at = g.op("Slice", g.weight(np.arange(MAX_CLICKS + 1, dtype=np.int32)), g.ints(0), tokens, g.ints(0))
     real = g.op("LessOrEqual", at, g.op("Unsqueeze", "lengths", g.ints(1)))
-    bias = g.op("Where", real, g.weight(np.float32(0)), g.weight(np.float32(_PADDING_BIAS)))
-    bias = g.op("Unsqueeze", bias, g.ints(1, 2))
-    heads = g.op("Concat", batch, tokens, g.ints(encoder.shape.heads, dim // encoder.shape.heads), axis=0)
+    each_for_each = g.op("Concat", batch, g.ints(1), tokens, tokens, axis=0)
+    seen = g.op("Expand", g.op("Unsqueeze", real, g.ints(1, 2)), each_for_each)
+    by_session = g.op("Concat", batch, tokens, g.ints(dim), axis=0)
     for block in encoder.blocks:
         assert isinstance(block, Block)
-        x = _block(g, block, x, bias, heads, flat)
+        x = _block(g, block, x, seen, by_session, flat)
 
     x = g.norm(x, encoder.norm_out)
-    x = g.op("Reshape", x, g.op("Concat", batch, tokens, g.ints(dim), axis=0))
-    weight = g.op("Unsqueeze", g.op("Cast", real, to=TensorProto.FLOAT), g.ints(2))
-    summed = g.op("ReduceSum", g.op("Mul", x, weight), g.ints(1), keepdims=0)
-    count = g.op("ReduceSum", weight, g.ints(1), keepdims=0)
-    g.op("Div", summed, count, output="embedding")
+    x = g.op("Reshape", x, by_session)
+    g.op("Div", *_pooled(g, real, x), output="embedding")
     return g.model("encoder", _encoder_inputs(), [_floats("embedding", "batch", dim)])
+
+
+def _pooled(g: Graph, real: str, x: str) -> tuple[str, str]:
+    """The sum of a session's tokens [B, D], and their number [B, 1].
+
+    Each is summed twice, by a matrix of two rows: its product adds in order, where that of a vector and
+    ReduceSum add in groups, which are others where there is more padding.
+    """
+    once = g.op("Unsqueeze", g.op("Cast", real, to=TensorProto.FLOAT), g.ints(1))
+    twice = g.op("MatMul", g.op("Concat", once, once, axis=1), x)
+    summed = g.op("Gather", twice, g.weight(np.int64(0)), axis=1)
+    return summed, g.op("ReduceSum", once, g.ints(2), keepdims=0)
 
 
 def _encoder_inputs() -> list[onnx.ValueInfoProto]:
@@ -135,7 +145,7 @@ def _encoder_inputs() -> list[onnx.ValueInfoProto]:
         ints("event_ids", "batch", "clicks", len(EVENT_FIELDS)),
         _floats("dwell_z", "batch", "clicks"),
         ints("query_slot", "batch", "clicks"),
-        ints("query_ids", "batch", QUERY_SLOTS, QUERY_GRAMS),
+        ints("query_ids", "queries", QUERY_GRAMS),
         ints("session_ids", "batch", len(SESSION_FIELDS)),
         ints("lengths", "batch"),
     ]
@@ -158,16 +168,16 @@ def _click_embeddings(g: Graph, encoder: Encoder) -> str:
     """[B, T, D]"""
     fields = _table(g, encoder.events, "event_ids")
     dwell = g.op("Mul", g.op("Unsqueeze", "dwell_z", g.ints(2)), g.weight(encoder.dwell))
-    present = g.op("Cast", g.op("Greater", "query_ids", g.weight(np.int32(0))), to=TensorProto.FLOAT)
-    count = g.op("Max", g.op("ReduceSum", present, g.ints(2), keepdims=1), g.weight(np.float32(1)))
-    summed = g.op(
-        "ReduceSum", g.op("Gather", g.weight(encoder.queries.weight), "query_ids"), g.ints(2), keepdims=0
-    )
-    of_slot = g.op("Div", summed, g.op("Sqrt", count))
-    slots = g.weight(np.arange(1, QUERY_SLOTS + 1, dtype=np.int32))
-    chosen = g.op("Equal", g.op("Unsqueeze", "query_slot", g.ints(2)), slots)
-    queries = g.op("MatMul", g.op("Cast", chosen, to=TensorProto.FLOAT), of_slot)
+    queries = g.op("Gather", _queries(g, encoder), "query_slot")
     return g.op("Add", g.op("Add", fields, dwell), queries)
+
+
+def _queries(g: Graph, encoder: Encoder) -> str:
+    """[queries, D]"""
+    present = g.op("Cast", g.op("Greater", "query_ids", g.weight(np.int32(0))), to=TensorProto.FLOAT)
+    count = g.op("Max", g.op("ReduceSum", present, g.ints(1), keepdims=1), g.weight(np.float32(1)))
+    rows = g.op("Gather", g.weight(encoder.queries.weight), "query_ids")
+    return g.op("Div", g.op("ReduceSum", rows, g.ints(1), keepdims=0), g.op("Sqrt", count))
 
 
 def _positions(g: Graph, encoder: Encoder, clicks: str) -> str:
@@ -186,15 +196,11 @@ def _class_token(g: Graph, encoder: Encoder) -> str:
     return g.op("Unsqueeze", token, g.ints(1))
 
 
-def _block(g: Graph, block: Block, x: str, bias: str, heads: str, flat: str) -> str:
-    """x [B * (T+1), D]"""
+def _block(g: Graph, block: Block, x: str, seen: str, by_session: str, flat: str) -> str:
+    """x [B * (T+1), D]; seen [B, 1, T+1, T+1] bool"""
     attended = g.linear(g.norm(x, block.norm_attention), block.queries_keys_values)
-    q, k, v = (g.op("Reshape", part, heads) for part in g.split(attended, 3, axis=1))
-    q, v = (g.op("Transpose", part, perm=[0, 2, 1, 3]) for part in (q, v))
-    scale = g.weight(np.float32((block.mix.in_features // block.heads) ** -0.5))
-    scores = g.op("Mul", g.op("MatMul", q, g.op("Transpose", k, perm=[0, 2, 3, 1])), scale)
-    weights = g.op("Softmax", g.op("Add", scores, bias), axis=-1)
-    mixed = g.op("Transpose", g.op("MatMul", weights, v), perm=[0, 2, 1, 3])
+    parts = (g.op("Reshape", part, by_session) for part in g.split(attended, 3, axis=1))
+    mixed = g.op("Attention", *parts, seen, q_num_heads=block.heads, kv_num_heads=block.heads)
     x = g.op("Add", x, g.linear(g.op("Reshape", mixed, flat), block.mix))
     hidden = g.op("Relu", g.linear(g.norm(x, block.norm_forward), block.widen))
     return g.op("Add", x, g.linear(hidden, block.narrow))

@@ -23,21 +23,22 @@ def pinned(bundle: Bundle) -> Runtime:
     return Distrustful(graphs[0], graphs[1], bundle.runtime.batch_of_length)
 
 
-def test_a_bucket_has_several_widths_and_two_sizes_of_batches(small_bundle: Bundle) -> None:
+def test_a_bucket_has_several_widths_and_sizes_of_batches(small_bundle: Bundle) -> None:
     for length in LENGTH_BUCKETS:
-        widths, sizes = small_bundle.runtime.shapes[length]
+        widths, heads = small_bundle.runtime.shapes[length]
         batch = small_bundle.manifest.batch_of_length[str(length)]
-        assert sizes == (2 * batch, batch // 2)
-        assert widths[-1] == length
-        assert len(widths) > 1
+        assert list(widths) == sorted({4 * batch, batch, batch // 4, 1}, reverse=True)
+        assert all(len(some) > 1 and some[-1] == length for some in widths.values())
+        assert len(heads) > 1
 
 
 def test_where_shapes_disagree_the_pinned_one_alone_is_used(small_bundle: Bundle) -> None:
     batches = small_bundle.runtime.batch_of_length
-    assert pinned(small_bundle).shapes == {length: ([length], (batch,)) for length, batch in batches.items()}
+    expected = {length: ({batch: [length]}, (batch,)) for length, batch in batches.items()}
+    assert pinned(small_bundle).shapes == expected
 
 
-@pytest.mark.parametrize("count", [1, 4, 5, 12, 13, 16, 40, 300])
+@pytest.mark.parametrize("count", [1, 2, 4, 5, 12, 13, 16, 40, 300])
 def test_results_are_those_of_the_pinned_shapes_bit_for_bit(small_bundle: Bundle, count: int) -> None:
     lengths = np.random.default_rng(count).integers(1, 65, count).tolist()
     sessions = bank_sessions(count, seed=count) + [of_length(length) for length in lengths]
