@@ -196,7 +196,8 @@ cdef inline bint holds(object session, int64_t id_hash) noexcept:
 cdef class Lane:
     """Of one partition. `sessionizer` and `erasures` are shared with it."""
 
-    cdef object _sessionizer, _clock, _deadlines, _early, _end_events, _decode, _erasures
+    cdef object _sessionizer, _clock, _deadlines, _early, _decode, _erasures
+    cdef frozenset _end_events
     cdef dict _single, _several, _erased_until
     cdef str _id_prefix
     cdef int64_t _gap_ms, _max_duration_ms, _usual_log_bytes, _out_of_orderness_ms
@@ -232,11 +233,11 @@ cdef class Lane:
         """Take in records from `index` on, those below `position` apart; returns the index of the first one
         that is left to do. Afterwards the sessionizer may have sessions that are due."""
         cdef object clock = self._clock, sessionizer = self._sessionizer
-        cdef set changed = sessionizer._changed
+        cdef dict changed = sessionizer._changed
         cdef int64_t now = number(clock, NOW), watermark = number(clock, WATERMARK)
         cdef int64_t raised_at = number(clock, RAISED_AT), silent_to = number(clock, SILENT_TO)
         cdef int64_t next_early = sessionizer.next_early, first_end = self._deadlines.first
-        cdef int64_t offset, arrival, timestamp, seen, risen
+        cdef int64_t offset, arrival, timestamp, seen, risen, ended_at
         cdef Py_ssize_t packed, count = len(records)
         cdef uint8_t[MOST] buffer
         cdef PyObject* known
@@ -319,7 +320,7 @@ cdef class Lane:
                 self._single[visitor_id] = window
                 self._deadlines.note(visitor_id, timestamp + self._gap_ms)
                 first_end = self._deadlines.first
-            changed.add(read(window, OWNER))
+            changed[read(window, OWNER)] = window
             now = arrival
             index += 1
             self.position = offset + 1

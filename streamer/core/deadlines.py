@@ -7,7 +7,7 @@ BUCKET_MS; only what is at hand is kept in order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 
 BUCKET_MS = 1024
@@ -16,14 +16,14 @@ _NONE = 1 << 62
 
 
 class Deadlines:
-    """Notes of window ends. `end_of` gives the end of a visitor's first window, None if none is open."""
+    """Notes of window ends. `ends_of` gives the end of each visitor's first window, of those who have one."""
 
-    __slots__ = ("_at_hand", "_buckets", "_end_of", "_numbers", "_reach", "first")
+    __slots__ = ("_at_hand", "_buckets", "_ends_of", "_numbers", "_reach", "first")
 
-    def __init__(self, end_of: Callable[[str], int | None]) -> None:
+    def __init__(self, ends_of: Callable[[Iterable[str]], Iterable[tuple[str, int]]]) -> None:
         self.first = _NONE
         """No open window ends before this; often exact, never too high."""
-        self._end_of = end_of
+        self._ends_of = ends_of
         self._at_hand: list[tuple[int, str]] = []
         self._reach = -_NONE
         """Buckets up to this number have been put in order."""
@@ -45,26 +45,20 @@ class Deadlines:
         else:
             bucket.append(visitor_id)
 
-    def take(self, horizon: int) -> set[str]:
+    def take(self, horizon: int) -> list[str]:
         """Visitors with a window that ends at or before `horizon`. Their notes are gone."""
-        taken: set[str] = set()
         self._reach = max(self._reach, horizon // BUCKET_MS)
-        while self._numbers and self._numbers[0] <= self._reach:
-            for visitor_id in set(self._buckets.pop(heappop(self._numbers))):
-                self._check(visitor_id, horizon, taken)
-        at_hand = self._at_hand
+        numbers, at_hand = self._numbers, self._at_hand
+        noted: set[str] = set()
+        while numbers and numbers[0] <= self._reach:
+            noted.update(self._buckets.pop(heappop(numbers)))
         while at_hand and at_hand[0][0] <= horizon:
-            self._check(heappop(at_hand)[1], horizon, taken)
-        self.first = min(
-            at_hand[0][0] if at_hand else _NONE, self._numbers[0] * BUCKET_MS if self._numbers else _NONE
-        )
+            noted.add(heappop(at_hand)[1])
+        taken: list[str] = []
+        for visitor_id, window_end in self._ends_of(noted):
+            if window_end <= horizon:
+                taken.append(visitor_id)
+            else:
+                self.note(visitor_id, window_end)
+        self.first = min(at_hand[0][0] if at_hand else _NONE, numbers[0] * BUCKET_MS if numbers else _NONE)
         return taken
-
-    def _check(self, visitor_id: str, horizon: int, taken: set[str]) -> None:
-        window_end = self._end_of(visitor_id)
-        if window_end is None:
-            return
-        if window_end <= horizon:
-            taken.add(visitor_id)
-        else:
-            self.note(visitor_id, window_end)

@@ -59,15 +59,15 @@ class OpenWindows:
         else:
             self._put(visitor_id, [other for other in self.several[visitor_id] if other is not window])
 
-    def first_ended_at(self, visitor_id: str) -> int | None:
-        """`ended_at` of the window that ends first."""
-        window = self.single.get(visitor_id)
-        if window is None:
-            windows = self.several.get(visitor_id)
-            if windows is None:
-                return None
-            window = windows[0]
-        return window.ended_at
+    def first_to_end(self, visitors: Iterable[str]) -> Iterator[OpenSession]:
+        """Of each of these visitors who has any, the window that ends first."""
+        single, several = self.single, self.several
+        for visitor_id in visitors:
+            window = single.get(visitor_id)
+            if window is not None:
+                yield window
+            elif visitor_id in several:
+                yield several[visitor_id][0]
 
     def visitors(self) -> Iterator[str]:
         """Every visitor with a window."""

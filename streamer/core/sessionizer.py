@@ -60,7 +60,8 @@ class Sessionizer:
     ) -> None:
         self.rules = rules
         self.clock = clock or PartitionClock()
-        self._changed: set[str] = set()
+        self._changed: dict[str, OpenSession | None] = {}
+        """Visitors with changes; their only session where it is known without a look."""
         self.merged_duplicates = 0
         """Clicks that a merge found to be duplicates: they were counted as joined before."""
         self.has_due = False
@@ -77,9 +78,9 @@ class Sessionizer:
         self._idle_after_ms = rules.idle_after_ms if idle_closing and rules.idle_after_ms else _NEVER_IDLE
         self._open = OpenWindows(sessions)
         self._single = self._open.single
-        self._deadlines = Deadlines(self._first_window_end)
+        self._deadlines = Deadlines(self._first_window_ends)
         self._early_every_ms = early_every_ms
-        self._early = Deadlines(self._first_early_at)
+        self._early = Deadlines(self._first_early)
         for window in self._open:
             self._deadlines.note(window.visitor_id, self._window_end(window))
             if window.early_at:
@@ -113,11 +114,11 @@ class Sessionizer:
     def take_changed(self) -> tuple[dict[str, list[OpenSession]], list[str]]:
         """Visitors whose open sessions changed since the last time: those sessions by start; and
         the visitors that have none any more."""
-        changed, self._changed = self._changed, set()
+        changed, self._changed = self._changed, {}
         open_now: dict[str, list[OpenSession]] = {}
         gone: list[str] = []
-        for visitor_id in changed:
-            if window := self._single.get(visitor_id):
+        for visitor_id, window in changed.items():
+            if window is not None:
                 open_now[visitor_id] = [window]
             elif windows := self._open.of(visitor_id):
                 open_now[visitor_id] = windows
@@ -168,6 +169,7 @@ class Sessionizer:
                 window.ended_at = timestamp
             window.log = log + pack_entry(id_hash, timestamp, offset)
             window.kept += encode_click(click)
+            self._changed[visitor_id] = window
         else:
             if window is None and visitor_id not in self._open.several:
                 if timestamp + self._gap_ms < clock.watermark:
@@ -178,7 +180,7 @@ class Sessionizer:
                 if isinstance(placed, Outcome):
                     return placed
                 window = placed
-        self._changed.add(visitor_id)
+            self._changed[visitor_id] = None
         if self._early_every_ms and not window.early_at:
             self._early.note(visitor_id, window.schedule_early(now, self._early_every_ms))
         if user_id is not None:
@@ -213,12 +215,10 @@ class Sessionizer:
             if 0 < window.early_at <= self.clock.now
         ]
         for window in due:
-            self._changed.add(window.visitor_id)
+            self._changed[window.visitor_id] = None
         records = [window.provisional(self._rules_version) for window in due]
-        for visitor_id in {window.visitor_id for window in due}:
-            later = self._first_early_at(visitor_id)
-            if later is not None:
-                self._early.note(visitor_id, later)
+        for visitor_id, later in self._first_early({window.visitor_id for window in due}):
+            self._early.note(visitor_id, later)
         return sorted(records, key=lambda record: (record.closed_at, record.session_id))
 
     def pass_over(self, timestamp: int) -> None:
@@ -348,19 +348,21 @@ class Sessionizer:
 
     def _find_due(self) -> None:
         """Find the windows that the watermark has passed or else silence; none may be waiting before."""
-        clock = self.clock
+        clock, deadlines = self.clock, self._deadlines
+        horizon = clock.watermark - 1
         self._due_reason = "gap"
-        self._due = self._ending_by(clock.watermark - 1)
+        self._due = self._ending_by(horizon) if horizon >= deadlines.first else []
         if not self._due:
+            horizon = clock.idle_horizon(self._idle_after_ms)
+            if horizon < deadlines.first:
+                return
             self._due_reason = "idle"
-            self._due = self._ending_by(clock.idle_horizon(self._idle_after_ms))
+            self._due = self._ending_by(horizon)
         if self._due:
             self.has_due = True
 
     def _ending_by(self, horizon: int) -> list[OpenSession]:
         """Windows that end at or before `horizon`, last to close first; taken out of the deadlines."""
-        if horizon < self._deadlines.first:
-            return []
         ending: list[OpenSession] = []
         for visitor_id in self._deadlines.take(horizon):
             for window in self._open.of(visitor_id):
@@ -374,12 +376,15 @@ class Sessionizer:
     def _window_end(self, window: OpenSession) -> int:
         return window.ended_at + self._gap_ms
 
-    def _first_window_end(self, visitor_id: str) -> int | None:
-        ended_at = self._open.first_ended_at(visitor_id)
-        return None if ended_at is None else ended_at + self._gap_ms
+    def _first_window_ends(self, visitors: Iterable[str]) -> Iterator[tuple[str, int]]:
+        gap = self._gap_ms
+        return ((window.visitor_id, window.ended_at + gap) for window in self._open.first_to_end(visitors))
 
-    def _first_early_at(self, visitor_id: str) -> int | None:
-        return min((w.early_at for w in self._open.of(visitor_id) if w.early_at), default=None)
+    def _first_early(self, visitors: Iterable[str]) -> Iterator[tuple[str, int]]:
+        for visitor_id in visitors:
+            due = [window.early_at for window in self._open.of(visitor_id) if window.early_at]
+            if due:
+                yield visitor_id, min(due)
 
     def _closing_time(self, window: OpenSession) -> int:
         """Arrival time at which the window closed: computed, so that no timer's tick is in it."""
@@ -410,7 +415,7 @@ class Sessionizer:
 
     def _detach(self, window: OpenSession) -> None:
         self._open.remove(window)
-        self._changed.add(window.visitor_id)
+        self._changed[window.visitor_id] = None
 
 
 def _end(window: OpenSession) -> int:

@@ -183,6 +183,7 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
         clicks = self.clicks()
         user = self.last_user
         own_id = session_id(self.visitor_id, clicks[0], rules_version)
+        others = [each for each in self.published if each != own_id] if self.published else None
         return Session(
             session_id=own_id,
             visitor_id=self.visitor_id,
@@ -196,7 +197,7 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
             clicks=clicks,
             is_final=is_final,
             revision=self.revision,
-            supersedes=next((each for each in self.published if each != own_id), None),
+            supersedes=others[0] if others else None,
         )
 
     def _keep(self, clicks: list[Click]) -> None:
