@@ -128,16 +128,16 @@ cdef class UsualClicks:
         fields[1] = none_if_empty(slot(wire, self.event_id))
         if fields[1] == <PyObject*>None:
             fields[1] = <PyObject*>fallback_id
-        fields[2] = self.label(wire, self.event_type)
-        fields[3] = self.label(wire, self.page_type)
+        fields[2] = known(self.labels, slot(wire, self.event_type))
+        fields[3] = known(self.labels, slot(wire, self.page_type))
         fields[4] = self.path(slot(wire, self.page_url))
         fields[5] = slot(wire, self.dwell_ms)
-        fields[6] = PyDict_GetItemWithError(self.queries, <object>slot(wire, self.search_query))
-        fields[7] = self.label(wire, self.element)
-        fields[8] = self.label(wire, self.category)
+        fields[6] = known(self.queries, slot(wire, self.search_query))
+        fields[7] = known(self.labels, slot(wire, self.element))
+        fields[8] = known(self.labels, slot(wire, self.category))
         fields[9] = none_if_empty(slot(wire, self.product_id))
         fields[10] = slot(wire, self.price)
-        fields[11] = self.label(wire, self.device)
+        fields[11] = known(self.labels, slot(wire, self.device))
         fields[12] = self.host(slot(wire, self.referrer))
         if (
             timestamp is None
@@ -168,10 +168,6 @@ cdef class UsualClicks:
         if not is_near(sent_at):
             return None
         return timestamp if arrival is None else arrival - (sent_at - timestamp)
-
-    cdef PyObject* label(self, wire, Py_ssize_t field) except? NULL:
-        """Of the text in that field. Borrowed; NULL if it isn't remembered."""
-        return PyDict_GetItemWithError(self.labels, <object>slot(wire, field))
 
     cdef PyObject* path(self, PyObject* url) except? NULL:
         """Borrowed; NULL if neither the address nor what is before its number is remembered."""
@@ -208,6 +204,11 @@ cdef class UsualClicks:
         if dwell_ms == <PyObject*>None:
             return True
         return is_near(<object>dwell_ms) and 0 <= <long long><object>dwell_ms <= self.max_dwell_ms
+
+
+cdef inline PyObject* known(dict table, PyObject* text) except? NULL:
+    """Borrowed; NULL if the text isn't remembered. Nothing is made of no text."""
+    return text if text == <PyObject*>None else PyDict_GetItemWithError(table, <object>text)
 
 
 cdef inline Py_ssize_t brackets(const unsigned char* data, Py_ssize_t size) noexcept:
