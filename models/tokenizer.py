@@ -124,12 +124,16 @@ class Tokenizer:
         count = len(rows)
         event_ids = np.zeros((count, width, len(EVENT_FIELDS)), np.int32)
         dwell_ms = np.full((count, width), -1, np.int64)
+        dwell_z = np.zeros((count, width), np.float32)
         query_slot = np.zeros((count, width), np.int32)
         query_ids = np.zeros((count, QUERY_SLOTS, QUERY_GRAMS), np.int32)
         session_ids = np.zeros((count, len(SESSION_FIELDS)), np.int32)
         lengths = np.zeros(count, np.int32)
-        compiled.fill(sessions, rows, event_ids, dwell_ms, query_slot, query_ids, session_ids, lengths)
-        dwell_z = standardized(dwell_ms, self.dwell_mean, self.dwell_std)
+        compiled.fill(
+            sessions, rows, event_ids, dwell_ms, dwell_z, query_slot, query_ids, session_ids, lengths
+        )
+        np.log1p(dwell_z, out=dwell_z)
+        tokens.standardize(dwell_z, dwell_ms, self.dwell_mean, self.dwell_std)
         return Encoded(
             np.array(rows, np.int64), event_ids, dwell_z, query_slot, query_ids, session_ids, lengths
         )

@@ -1,6 +1,6 @@
 from collections.abc import Callable, Sequence
 
-from models.encoded import Int32, Int64
+from models.encoded import Float32, Int32, Int64
 from schemas.click import Session
 
 class Tokens:
@@ -17,10 +17,12 @@ class Tokens:
         places: list[int],
         event_ids: Int32,
         dwell_ms: Int64,
+        seconds: Float32,
         query_slot: Int32,
         query_ids: Int32,
         session_ids: Int32,
         lengths: Int32,
     ) -> None: ...
 
+def standardize(log_seconds: Float32, dwell_ms: Int64, mean: float, std: float) -> None: ...
 def by_length(sessions: Sequence[Session], widths: Sequence[int]) -> list[list[int]] | None: ...

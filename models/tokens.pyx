@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, binding=False
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, binding=False
 """Tokens of sessions in C, straight into the padded arrays of a length bucket: those of `Tokenizer.encode`.
 
 Only the logarithm of dwell times is left to numpy, whose last bit another library may not give.
@@ -31,6 +31,7 @@ cdef Py_ssize_t QUERY_SLOTS = queries.QUERY_SLOTS
 cdef Py_ssize_t HEAD_CLICKS = click.HEAD_CLICKS
 cdef Py_ssize_t KEPT_CLICKS = click.KEPT_CLICKS
 cdef int64_t MAX_DURATION_MS = timing.MAX_DURATION_MS
+cdef float DWELL_Z_LIMIT = timing.DWELL_Z_LIMIT
 cdef int64_t[MOST_EDGES] edges_ms
 cdef Py_ssize_t edge_count = len(timing.EDGES_MS)
 if edge_count > MOST_EDGES or QUERY_SLOTS > MOST_SLOTS:
@@ -63,14 +64,18 @@ cdef class Tokens:
         """Rows of clicks and of queries; what gives the id of a device and of a referrer."""
         self.rows, self.grams, self.device_id, self.referrer_id = rows, grams, device_id, referrer_id
 
-    def fill(self, sessions, list places, event_ids, dwell_ms, query_slot, query_ids, session_ids, lengths):
+    def fill(
+        self, sessions, list places, event_ids, dwell_ms, seconds, query_slot, query_ids, session_ids, lengths
+    ):
         """The sessions at `places`, in order, into arrays of one length bucket.
 
-        All are as in `Encoded`, C-contiguous and zero so far, but for `dwell_ms`: [N, T] of int64, -1 so far.
+        All are as in `Encoded`, C-contiguous and zero so far, but for the dwell times [N, T]: `dwell_ms` of
+        int64, -1 so far, and `seconds` of float32, 0 so far and where a dwell is missing.
         """
         cdef Py_ssize_t width = event_ids.shape[1], i
         cdef int32_t* event_row = <int32_t*>data_of(event_ids)
         cdef int64_t* dwell_row = <int64_t*>data_of(dwell_ms)
+        cdef float* seconds_row = <float*>data_of(seconds)
         cdef int32_t* slot_row = <int32_t*>data_of(query_slot)
         cdef int32_t* gram_row = <int32_t*>data_of(query_ids)
         cdef int32_t* session_row = <int32_t*>data_of(session_ids)
@@ -82,13 +87,14 @@ cdef class Tokens:
                 raise ValueError("a session is longer than its bucket")
             length[i] = <int32_t>len(clicks)
             self.fill_values(clicks, event_row)
-            fill_times(clicks, <object>slot(session, EVENT_COUNT) > KEPT_CLICKS, event_row, dwell_row)
+            fill_times(clicks, <object>slot(session, EVENT_COUNT) > KEPT_CLICKS, event_row, dwell_row, seconds_row)
             self.fill_queries(clicks, slot_row, gram_row)
             session_row[0] = self.device_id(first(clicks, DEVICE))
             session_row[1] = self.referrer_id(first(clicks, REFERRER))
             session_row[2] = hour_id(<object>slot(session, STARTED_AT))
             event_row += width * EVENT_COLUMNS
             dwell_row += width
+            seconds_row += width
             slot_row += width
             gram_row += QUERY_SLOTS * QUERY_GRAMS
             session_row += SESSION_COLUMNS
@@ -143,6 +149,19 @@ cdef class Tokens:
         return 0
 
 
+def standardize(log_seconds, dwell_ms, float mean, float std):
+    """As `standardized`, in place: the logarithms become z."""
+    cdef float* z = <float*>data_of(log_seconds)
+    cdef int64_t* dwell = <int64_t*>data_of(dwell_ms)
+    cdef Py_ssize_t i
+    for i in range(log_seconds.size):
+        z[i] = 0 if dwell[i] < 0 else (z[i] - mean) / std
+        if z[i] > DWELL_Z_LIMIT:
+            z[i] = DWELL_Z_LIMIT
+        elif z[i] < -DWELL_Z_LIMIT:
+            z[i] = -DWELL_Z_LIMIT
+
+
 def by_length(sessions, widths):
     """The places of the sessions of each length bucket; None if one has no or too many clicks."""
     cdef list found = [[] for _ in widths]
@@ -170,8 +189,10 @@ cdef list clicks_of(session):
     return clicks
 
 
-cdef int fill_times(list clicks, bint is_cut, int32_t* event_row, int64_t* dwell_ms) except -1:
-    """Dwell and the buckets of dwell and gap. `is_cut`: clicks between head and tail weren't kept."""
+cdef int fill_times(
+    list clicks, bint is_cut, int32_t* event_row, int64_t* dwell_ms, float* seconds
+) except -1:
+    """Dwell in both units, and the buckets of dwell and gap. `is_cut`: clicks between head and tail weren't kept."""
     cdef Py_ssize_t count = len(clicks), at
     cdef int64_t time, before = 0, gap, own
     cdef object dwell
@@ -191,6 +212,7 @@ cdef int fill_times(list clicks, bint is_cut, int32_t* event_row, int64_t* dwell
         before = time
     for at in range(count):
         event_row[at * EVENT_COLUMNS + LEARNT_COLUMNS] = bucket_of(dwell_ms[at])
+        seconds[at] = <float>max(dwell_ms[at], 0) * <float>0.001
     return 0
 
 
