@@ -16,10 +16,10 @@ cdef extern from "Python.h":
 
 
 cdef inline Py_ssize_t offset_of(struct, str field) except -1:
-    """Where the field lies in an instance. Raises TypeError if it isn't kept in a slot."""
+    """Where the field lies in an instance. Raises ImportError if it isn't kept in a slot."""
     cdef object descriptor = struct.__dict__[field]
     if not Py_IS_TYPE(descriptor, &PyMemberDescr_Type):
-        raise TypeError(f"{struct.__name__}.{field} is not in a slot")
+        raise ImportError(f"{struct.__name__}.{field} is not in a slot")
     return (<PyMemberDescrObject*><PyObject*>descriptor).d_member.offset
 
 
