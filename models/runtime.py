@@ -72,7 +72,8 @@ class Runtime:
 
     def run(self, encoded: Encoded) -> Outputs:
         """All sessions of one length bucket: the shortest first, so that few are padded much."""
-        by_length = np.argsort(encoded.lengths, kind="stable")
+        alone = len(encoded.rows) == 1
+        by_length: Any = slice(1) if alone else np.argsort(encoded.lengths, kind="stable")
         found = self._run(_Sessions(encoded, by_length), self.shapes[encoded.event_ids.shape[1]])
         results = Outputs(*map(np.empty_like, found))
         for array, of_sorted in zip(results, found, strict=True):
@@ -134,10 +135,10 @@ class _Sessions:
         self._session_ids = encoded.session_ids[order]
         slots = encoded.query_slot[order]
         asked = slots.max(1)
-        self._ends = asked.cumsum()
+        self._ends = asked.cumsum(dtype=np.int32)
         """Of each session's queries among all; its slots are filled from the first on."""
         self._queries = encoded.query_ids[order][np.arange(QUERY_SLOTS) < asked[:, None]]
-        self._numbers = np.where(slots > 0, slots + (self._ends - asked)[:, None], 0).astype(np.int32)
+        self._numbers = np.where(slots > 0, slots + (self._ends - asked)[:, None], 0)
         """Of each click's query among all, from 1 on; 0 is none."""
 
     def feed(self, start: int, end: int, width: int, size: int) -> dict[str, Any]:
@@ -146,9 +147,9 @@ class _Sessions:
             name: _padded(array[start:end, :width], (size, width, *array.shape[2:]))
             for name, array in self._of_clicks.items()
         }
-        before = int(self._ends[start - 1]) if start else 0
+        before = self._ends[start - 1] if start else np.int32(0)
         queries = self._queries[before : self._ends[end - 1]]
-        numbers = np.maximum(self._numbers[start:end, :width] - np.int32(before), 0)
+        numbers = np.maximum(self._numbers[start:end, :width] - before, 0)
         return {
             **of_batch,
             "query_slot": _padded(numbers, (size, width)),
