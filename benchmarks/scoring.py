@@ -3,8 +3,8 @@
 One at a time, for the latency: decoding, sessionizing, scoring, at the median length and at the longest
 shape. And together, for the rate: closed sessions of a day, 2,000 at once as one commit may hold. The rate is
 of CPU time, in turn with a text encoder that reads the same sessions as text, one by one; latency is wall
-time, so it means something on a quiet machine only. What sessions cost is computed from prices that are
-assumed, beside one call of a language model for each session.
+time, which means something on a quiet machine only, and CPU time. What sessions cost is computed from prices
+that are assumed, beside one call of a language model for each session.
 """
 
 from __future__ import annotations
@@ -48,9 +48,13 @@ class Figures:
     p50_ms: float
     """One session of the median length, JSON to labels."""
     p99_ms: float
+    p50_cpu_ms: float
+    p99_cpu_ms: float
     longest_p50_ms: float
-    longest_p99_ms: float
     """One session of 64 clicks."""
+    longest_p99_ms: float
+    longest_p50_cpu_ms: float
+    longest_p99_cpu_ms: float
     sessions_per_cpu_s: float
     """Tokenizer, encoder, classifier, calibration; sessions in buckets of length."""
     us_per_session: float
@@ -67,15 +71,19 @@ def measure(sessions: int, repeats: int) -> Figures:
     bundle = load_bundle(default_bundle())
     closed = list(_sessions(sessions))
     length = int(median(len(session.clicks) for session in closed))
-    usual = _times(bundle, length, repeats)
-    longest = _times(bundle, LONGEST, repeats)
+    usual, usual_cpu = _times(bundle, length, repeats)
+    longest, longest_cpu = _times(bundle, LONGEST, repeats)
     us, text_us, ratio = _beside_text(bundle, closed)
     return Figures(
         median_length=length,
         p50_ms=_quantile(usual, 0.5),
         p99_ms=_quantile(usual, 0.99),
+        p50_cpu_ms=_quantile(usual_cpu, 0.5),
+        p99_cpu_ms=_quantile(usual_cpu, 0.99),
         longest_p50_ms=_quantile(longest, 0.5),
         longest_p99_ms=_quantile(longest, 0.99),
+        longest_p50_cpu_ms=_quantile(longest_cpu, 0.5),
+        longest_p99_cpu_ms=_quantile(longest_cpu, 0.99),
         sessions_per_cpu_s=round(1e6 / us),
         us_per_session=round(us, 1),
         text_encoder_us=round(text_us),
@@ -134,13 +142,13 @@ def _cpu_us(work: Callable[[], None], count: int) -> float:
     return (time.process_time() - began) / count * 1e6
 
 
-def _times(bundle: Bundle, length: int, repeats: int) -> list[float]:
-    """Wall ms of each session alone, from the JSON of its clicks to its labels."""
+def _times(bundle: Bundle, length: int, repeats: int) -> tuple[list[float], list[float]]:
+    """Wall and CPU ms of each session alone, from the JSON of its clicks to its labels."""
     decode, scorer = ClickDecoder().decode, Scorer(bundle)
-    times = []
+    wall, cpu = [], []
     for number in range(repeats):
         values = _of_one_visitor(length, number)
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), time.process_time()
         sessionizer = Sessionizer(SessionRules())
         for offset, value in enumerate(values):
             arrived = decode(value, None, "")
@@ -148,8 +156,10 @@ def _times(bundle: Bundle, length: int, repeats: int) -> list[float]:
             sessionizer.arrive(arrived.click.timestamp)
             sessionizer.add(arrived.visitor_id, arrived.click, offset)
         scorer.score(list(sessionizer.drain()))
-        times.append((time.perf_counter() - began) * 1e3)
-    return times[repeats // 10 :]  # the first ones fill caches
+        wall.append((time.perf_counter() - began) * 1e3)
+        cpu.append((time.process_time() - spent) * 1e3)
+    few = repeats // 10  # they fill caches
+    return wall[few:], cpu[few:]
 
 
 def _of_one_visitor(length: int, seed: int) -> list[bytes]:
