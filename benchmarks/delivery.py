@@ -20,6 +20,7 @@ from benchmarks.spent import Spent
 from streamer.kafka.client import client_arguments
 from streamer.settings import load_settings
 from streamer.worker.app import create_app
+from streamer.worker.memory import settle_memory
 from streamer.worker.transport import RecordBatch
 
 
@@ -45,6 +46,7 @@ async def delivery(bootstrap: str, topic: str) -> None:
     await reader.start()
     ends = await assign(reader, topic)
     await reader.stop()
+    settle_memory()
     table = _ParsingTable(topic, sum(ends.values()))
     settings = load_settings(
         overrides={

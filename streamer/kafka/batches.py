@@ -86,11 +86,12 @@ def read_safely() -> None:
     from aiokafka.record._crecords import default_records as fast
     from aiokafka.record._crecords import legacy_records as fast_legacy
 
-    from streamer.kafka.fetched import SafeFetchResult, SafePartitionRecords
+    from streamer.kafka.fetched import FetchedBatches, SafeFetchResult, SafePartitionRecords
 
     for module in (default_records, legacy_records, fast, fast_legacy):
         for decode in (gzip_decode, lz4_decode, snappy_decode, zstd_decode):
             if hasattr(module, decode.__name__):
                 setattr(module, decode.__name__, decode)
+    fetcher.MemoryRecords = FetchedBatches
     fetcher.PartitionRecords = SafePartitionRecords
     fetcher.FetchResult = SafeFetchResult

@@ -15,6 +15,12 @@ import structlog
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.structs import TopicPartition
+
+try:
+    from streamer.kafka import wire
+except ImportError:  # no C compiler where this was installed, or another processor
+    wire = None  # type: ignore[assignment]
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +70,14 @@ class _OpenBatch:
         return Unreadable(last, batch.max_timestamp, batch.timestamp_type, told)
 
 
+class FetchedBatches(MemoryRecords):  # type: ignore[misc]
+    """aiokafka's batches of one partition in a fetch. It knows if they were found to be sound."""
+
+    def __init__(self, raw: bytes) -> None:
+        super().__init__(raw)
+        self.are_sound = wire is not None and wire.are_sound(raw)
+
+
 class SafePartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     """What a fetch brought of one partition."""
 
@@ -74,6 +88,11 @@ class SafePartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     next_fetch_offset: int
     _records: Any
     _open: _OpenBatch | None = None
+
+    def __init__(self, tp: TopicPartition, records: FetchedBatches, *rest: Any) -> None:
+        super().__init__(tp, records, *rest)
+        if records.are_sound:
+            self._check_crcs = False  # else aiokafka says at which batch
 
     def take(self, most: int | None) -> list[Any]:
         """The next `most` records, or all that are left; fewer mean that there are no more.

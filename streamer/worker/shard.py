@@ -19,6 +19,7 @@ from aiokafka.structs import RecordMetadata
 
 from models.scorer import Scored, ScoreError
 from schemas.click import Session
+from streamer.kafka.packing import batches_of
 from streamer.outputs import RecordWriter, unscored
 from streamer.partition import Partition, Taken
 from streamer.settings import TopicSettings
@@ -225,18 +226,10 @@ class Shard:
 
     async def _send(self, topic: str, messages: Iterable[Message]) -> list[asyncio.Future[RecordMetadata]]:
         """Hand messages to the producer in as few batches as they fit into."""
-        futures: list[asyncio.Future[RecordMetadata]] = []
-        producer, number = self.producer, self.partition.number
-        batch = producer.create_batch()
-        for key, value, headers in messages:
-            if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
-                futures.append(await producer.send_batch(batch, topic, partition=number))
-                batch = producer.create_batch()
-                if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
-                    raise ValueError(f"a record for {topic} is larger than the producer's batches")
-        if batch.record_count():
-            futures.append(await producer.send_batch(batch, topic, partition=number))
-        return futures
+        return [
+            await self.producer.send_batch(batch, topic, partition=self.partition.number)
+            for batch in batches_of(self.producer, messages)
+        ]
 
 
 async def _all_of(futures: list[asyncio.Future[RecordMetadata]]) -> list[RecordMetadata]:
