@@ -8,6 +8,7 @@ setup(
     ext_modules=[
         Extension("models.tokens", ["models/tokens.pyx"], depends=_DEPENDS, optional=True),
         Extension("schemas.flat_values", ["schemas/flat_values.pyx"], optional=True),
+        Extension("streamer.core.ends", ["streamer/core/ends.pyx"], depends=_DEPENDS, optional=True),
         Extension("streamer.kafka.wire", ["streamer/kafka/wire.pyx"], optional=True),
         Extension("streamer.lane", ["streamer/lane.pyx"], depends=_DEPENDS, optional=True),
         Extension("streamer.usual_clicks", ["streamer/usual_clicks.pyx"], depends=_DEPENDS, optional=True),

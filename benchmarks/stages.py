@@ -3,8 +3,7 @@
 All stages run the product's own `run_worker`, exactly once, with transport, session table, dedup, changelog
 and transactions. Left out, by stand-ins for what `run_worker` is built from:
 
-- `core`: scoring; validation, scrubbing and shortening of fields, which are taken as they come; metrics.
-  Instead of three records a session gets one, the summary that the yardstick writes.
+- `core`: scoring; metrics. Instead of three records a session gets one, the yardstick's summary.
 - `sessionize`: scoring, with that one record.
 - `with_model`: nothing.
 
@@ -22,12 +21,10 @@ from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
-import msgspec
 import orjson
 
 from benchmarks.spent import Spent
-from schemas.click import Click, Session
-from streamer.decode import Arrived
+from schemas.click import Session
 from streamer.logs import configure_logging
 from streamer.partition import Taken
 from streamer.settings import Settings, load_settings
@@ -79,56 +76,9 @@ class NoMetrics(Metrics):
         """Nothing."""
 
 
-class _Wire(msgspec.Struct, gc=False):
-    """The fields that a session keeps."""
-
-    visitor_id: str
-    timestamp: int
-    event_type: str
-    event_id: str
-    page_type: str | None = None
-    page_url: str | None = None
-    search_query: str | None = None
-    element: str | None = None
-    referrer: str | None = None
-    dwell_ms: int | None = None
-    product_id: str | None = None
-    category: str | None = None
-    price: float | None = None
-    device: str | None = None
-    user_id: str | None = None
-
-
-class PlainDecoder:
-    """Typed decoding of JSON clicks, every field as it comes, the URL without its query."""
-
-    def __init__(self, *_: Any) -> None:
-        self._parse = msgspec.json.Decoder(_Wire).decode
-
-    def decode(self, value: bytes, _arrival: int | None, _fallback_id: str) -> Arrived:
-        wire = self._parse(value)
-        url = wire.page_url
-        click = Click(
-            wire.timestamp,
-            wire.event_id,
-            wire.event_type,
-            wire.page_type,
-            url.partition("?")[0] if url else None,
-            wire.dwell_ms,
-            wire.search_query,
-            wire.element,
-            wire.category,
-            wire.product_id,
-            wire.price,
-            wire.device,
-            wire.referrer,
-        )
-        return Arrived(wire.visitor_id, wire.user_id, False, click)
-
-
 _NO_MODEL = [(run, "Scorer", NoScorer), (takeover, "Shard", UnscoredShard)]
 STAGES: dict[str, list[tuple[Any, str, type]]] = {
-    "core": [*_NO_MODEL, (run, "ClickDecoder", PlainDecoder), (run, "Metrics", NoMetrics)],
+    "core": [*_NO_MODEL, (run, "Metrics", NoMetrics)],
     "sessionize": _NO_MODEL,
     "with_model": [],
 }

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 
+from schemas.click import Session
 from streamer.core.sessionizer import Sessionizer
 from streamer.decode import Arrived
 from streamer.erasures import Erasures
@@ -8,6 +9,7 @@ from streamer.partition import Record
 class Lane:
     position: int
     received: int
+    closed: int
 
     def __init__(
         self,
@@ -16,4 +18,6 @@ class Lane:
         erasures: Erasures,
         id_prefix: str,
     ) -> None: ...
-    def take_in(self, records: list[Record], index: int, position: int) -> int: ...
+    def take_in(
+        self, records: list[Record], index: int, position: int, closed: list[Session], room: int
+    ) -> int: ...

@@ -1,10 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The usual way of a click, compiled.
 
-`Lane.take_in` does for the usual records what `Partition.process` and `Sessionizer.add` do for all of them:
-the click belongs to its visitor's only open session, or opens one. It stops before any other record and
-leaves that to them, and after a click that makes a session close. They are the definition, and all there is
-where this is not compiled.
+`Lane.take_in` does for the usual records what `Partition.process` and `Sessionizer` do for all of them: the
+click belongs to its visitor's only open session, or opens one, and time closes sessions. It stops before any
+other record and leaves that to them. They are the definition, and all there is where this is not compiled.
 
 Structs of msgspec are read and written where their fields lie: their own way through Python's attributes
 would take half of the time again.
@@ -24,9 +23,9 @@ import sys
 import msgspec
 from xxhash import xxh3_64_digest
 
-from schemas.click import Click
+from schemas.click import KEPT_CLICKS, Click, Session
 from streamer.core.clock import PartitionClock
-from streamer.core.window import OpenSession
+from streamer.core.window import OpenSession, click_order, decode_clicks, session_id
 from streamer.decode import Arrived, Rejected
 
 if sys.byteorder != "little":
@@ -69,6 +68,9 @@ cdef Py_ssize_t STARTED = offset_of(OpenSession, "started_at")
 cdef Py_ssize_t ENDED = offset_of(OpenSession, "ended_at")
 cdef Py_ssize_t LOG = offset_of(OpenSession, "log")
 cdef Py_ssize_t KEPT = offset_of(OpenSession, "kept")
+cdef Py_ssize_t LAST_USER = offset_of(OpenSession, "last_user")
+cdef Py_ssize_t REVISION = offset_of(OpenSession, "revision")
+cdef Py_ssize_t PUBLISHED = offset_of(OpenSession, "published")
 cdef Py_ssize_t IS_CRAWLER = offset_of(OpenSession, "crawler")
 cdef Py_ssize_t EARLY_AT = offset_of(OpenSession, "early_at")
 cdef Py_ssize_t NOW = offset_of(PartitionClock, "now")
@@ -81,6 +83,8 @@ cdef enum:
     ENTRY = 24
     MOST = 2048
 
+cdef Py_ssize_t MOST_KEPT = KEPT_CLICKS
+"""Clicks of a session that has let none of them go. Too few for a bot's."""
 cdef Py_ssize_t[CLICK_FIELDS] FIELDS
 if len(Click.__struct_fields__) != CLICK_FIELDS:
     raise ImportError("a click has other fields than when this was compiled")
@@ -193,19 +197,66 @@ cdef inline bint holds(object session, int64_t id_hash) noexcept:
     return False
 
 
+# -- a session that closes
+
+cdef list clicks_of(object session, Py_ssize_t count):
+    """Of a session that has kept all of its clicks."""
+    cdef bytes kept = read(session, KEPT)
+    cdef bytes array = PyBytes_FromStringAndSize(NULL, 5 + PyBytes_GET_SIZE(kept))
+    cdef uint8_t* to = <uint8_t*> PyBytes_AS_STRING(array)
+    to[0] = 0xdd
+    to = big_endian(to + 1, count, 4)
+    memcpy(to, PyBytes_AS_STRING(kept), PyBytes_GET_SIZE(kept))
+    cdef list clicks = decode_clicks(array)
+    cdef int64_t timestamp, before = number(clicks[0], TIMESTAMP)
+    cdef Py_ssize_t each
+    for each in range(1, count):
+        timestamp = number(clicks[each], TIMESTAMP)
+        if timestamp <= before:
+            clicks.sort(key=click_order)
+            break
+        before = timestamp
+    return clicks
+
+
+cdef object close(object session, int64_t closed_at, str rules_version):
+    """What it becomes when the watermark passes it."""
+    cdef Py_ssize_t count = PyBytes_GET_SIZE(read(session, LOG)) // ENTRY
+    if count > MOST_KEPT or read(session, PUBLISHED):
+        return session.close("gap", closed_at, rules_version)
+    cdef list clicks = clicks_of(session, count)
+    visitor_id, user = read(session, OWNER), read(session, LAST_USER)
+    return Session(
+        session_id(visitor_id, clicks[0], rules_version),
+        visitor_id,
+        None if user is None else user.user_id,
+        read(session, STARTED),
+        read(session, ENDED),
+        closed_at,
+        count,
+        "gap",
+        read(session, IS_CRAWLER),
+        clicks,
+        True,
+        read(session, REVISION),
+    )
+
+
 cdef class Lane:
     """Of one partition. `sessionizer` and `erasures` are shared with it."""
 
     cdef object _sessionizer, _clock, _deadlines, _early, _decode, _erasures
     cdef frozenset _end_events
     cdef dict _single, _several, _erased_until
-    cdef str _id_prefix
+    cdef str _id_prefix, _rules_version
     cdef int64_t _gap_ms, _max_duration_ms, _usual_log_bytes, _out_of_orderness_ms
     cdef int64_t _max_future_ms, _min_timestamp_ms, _idle_after_ms, _early_every_ms
     cdef readonly int64_t position
     """Of the next record, as `take_in` left it."""
     cdef readonly int64_t received
     """Records that the last `take_in` took in."""
+    cdef readonly int64_t closed
+    """Clicks in the sessions that it closed."""
 
     def __init__(self, sessionizer, decode, erasures, str id_prefix):
         rules = sessionizer.rules
@@ -220,6 +271,7 @@ cdef class Lane:
         self._erasures = erasures
         self._erased_until = erasures.until
         self._id_prefix = id_prefix
+        self._rules_version = rules.version
         self._gap_ms = rules.gap_ms
         self._max_duration_ms = rules.max_duration_ms
         self._usual_log_bytes = sessionizer._usual_log_bytes
@@ -229,9 +281,10 @@ cdef class Lane:
         self._idle_after_ms = sessionizer._idle_after_ms
         self._early_every_ms = sessionizer._early_every_ms
 
-    def take_in(self, list records, Py_ssize_t index, int64_t position):
+    def take_in(self, list records, Py_ssize_t index, int64_t position, list closed, Py_ssize_t room):
         """Take in records from `index` on, those below `position` apart; returns the index of the first one
-        that is left to do. Afterwards the sessionizer may have sessions that are due."""
+        that is left to do. Sessions that close go into `closed`, fewer than `room`: if more are due
+        afterwards, they come first."""
         cdef object clock = self._clock, sessionizer = self._sessionizer
         cdef dict changed = sessionizer._changed
         cdef int64_t now = number(clock, NOW), watermark = number(clock, WATERMARK)
@@ -243,9 +296,9 @@ cdef class Lane:
         cdef PyObject* known
         cdef Entry entry
         cdef bytes id_hash
-        cdef bint overdue
         self.position = position
         self.received = 0
+        self.closed = 0
         while index < count:
             record = records[index]
             offset = record.offset
@@ -255,7 +308,7 @@ cdef class Lane:
             arrival = record.timestamp
             if arrival > now:
                 if next_early <= arrival or arrival - raised_at >= self._idle_after_ms:
-                    break
+                    break  # so silence closes nothing here
             elif now - raised_at >= self._idle_after_ms:
                 break
             if arrival < silent_to:
@@ -339,17 +392,35 @@ cdef class Lane:
             if risen > watermark:
                 watermark = risen
                 raised_at = now
-                overdue = risen > first_end
-            else:
-                overdue = now - raised_at >= self._idle_after_ms
-            if overdue:
-                self._set_clock(now, watermark, raised_at)
-                sessionizer._find_due()
-                first_end = self._deadlines.first
+                if risen > first_end:
+                    self._set_clock(now, watermark, raised_at)
+                    sessionizer._find_due()
+                    room -= self._close_due(closed, room, raised_at)
+                    first_end = self._deadlines.first
             if sessionizer.has_due:
                 break
         self._set_clock(now, watermark, raised_at)
         return index
+
+    cdef Py_ssize_t _close_due(self, list closed, Py_ssize_t room, int64_t raised_at) except -1:
+        """`Sessionizer.close_due` for what the watermark has passed; returns how many there were."""
+        cdef object sessionizer = self._sessionizer
+        cdef list due = sessionizer._due
+        cdef Py_ssize_t count = len(due)
+        if sessionizer._closing or count >= room:
+            return 0
+        for session in reversed(due):
+            visitor_id = read(session, OWNER)
+            if PyDict_GetItem(self._single, visitor_id) == <PyObject*> session:
+                del self._single[visitor_id]
+            else:
+                sessionizer._open.remove(session)
+            sessionizer._changed[visitor_id] = None
+            closed.append(close(session, raised_at, self._rules_version))
+            self.closed += PyBytes_GET_SIZE(read(session, LOG)) // ENTRY
+        due.clear()
+        sessionizer.has_due = False
+        return count
 
     cdef int _set_clock(self, int64_t now, int64_t watermark, int64_t raised_at) except -1:
         clock = self._clock

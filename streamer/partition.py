@@ -140,10 +140,14 @@ class Partition:
         if self._lane is None or not isinstance(records, list):
             return self._process(records, start, len(records))
         usual, index = self._lane, start
+        accounts, closed = self.accounts, self._pending.sessions
         while index < len(records):
-            index = usual.take_in(records, index, self.position)
+            count = len(closed)
+            index = usual.take_in(records, index, self.position, closed, MAX_TAKE - count)
             self.position = usual.position
-            self.accounts.received += usual.received
+            accounts.received += usual.received
+            accounts.sessions += len(closed) - count
+            accounts.closed += usual.closed
             if self.sessionizer.has_due:
                 self._close_due()
                 if self.is_full:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -12,9 +13,10 @@ from msgspec.structs import astuple
 
 from schemas.click import KEPT_CLICKS, Click
 from streamer import partition as partition_module
+from streamer.core import sessionizer as sessionizer_module
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
-from streamer.core.window import encode_click
+from streamer.core.window import OpenSession, encode_click, event_hash, open_session
 from streamer.decode import Arrived, ClickDecoder
 from streamer.partition import Partition
 from tests.bad_clicks import ARRIVAL_MS, BAD_CLICKS
@@ -34,12 +36,15 @@ RULES = SessionRules(
 
 
 def new_partition(
-    decode: Any = None, *, compiled: bool, idle_closing: bool, early_every_ms: int
+    *, compiled: bool, idle_closing: bool, early_every_ms: int, sessions: Iterable[OpenSession] = ()
 ) -> Partition:
     with pytest.MonkeyPatch.context() as patch:
         if not compiled:
             patch.setattr(partition_module, "Lane", None)
-        sessionizer = Sessionizer(RULES, idle_closing=idle_closing, early_every_ms=early_every_ms)
+            patch.setattr(sessionizer_module, "WindowEnds", None)
+        sessionizer = Sessionizer(
+            RULES, idle_closing=idle_closing, early_every_ms=early_every_ms, sessions=sessions
+        )
         return Partition("clicks", 0, sessionizer, ClickDecoder("auto", 262_144).decode)
 
 
@@ -65,7 +70,7 @@ TEXTS = st.one_of(st.none(), st.text(max_size=300))
 CLICKS = st.fixed_dictionaries(
     {
         "visitor_id": VISITORS,
-        "shift": st.integers(-25_000, 5_000),
+        "shift": st.one_of(st.sampled_from([0, -1, -500, -9_000]), st.integers(-25_000, 5_000)),
         "event_id": st.sampled_from([None, *"123456"]),
     },
     optional={
@@ -85,6 +90,7 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("click"), CLICKS, st.sampled_from([0, 0, 500, 3_000, 30_000, -200])),
         st.tuples(st.just("burst"), VISITORS, st.integers(1, 150)),
+        st.tuples(st.just("crowd"), st.integers(1, 9), st.integers(1, 40)),
         st.tuples(st.just("bad"), st.sampled_from(BAD_CLICKS), st.just(100)),
         st.tuples(st.just("tick"), st.none(), st.integers(0, 40_000)),
         st.tuples(st.just("erase"), VISITORS, st.integers(-5_000, 5_000)),
@@ -131,6 +137,12 @@ def test_the_lane_does_what_python_does(
                     now += 20
                     waiting.append(Record(offset, click(what, now, f"{number}-{n}"), now))
                     offset += 1
+            elif kind == "crowd":
+                for n in range(amount):
+                    now += 1_500
+                    at = now - n * 701 % 1_000 // 500 * 1_500 - n % 3
+                    waiting.append(Record(offset, click(f"c{n % what}", at, f"{number}-{amount - n}"), now))
+                    offset += 1
             elif kind == "bad":
                 waiting.append(Record(offset, what.value, now))
             else:
@@ -148,6 +160,32 @@ def test_the_lane_does_what_python_does(
             while not partition.drain():
                 partition.take()
         assert everything(both[0]) == everything(both[1])
+
+
+@given(st.lists(st.sampled_from([0, 0, 500, -500, -9_000]), min_size=1, max_size=20), st.booleans())
+def test_a_session_closes_alike_whatever_order_its_clicks_came_in(shifts: list[int], early: bool) -> None:
+    times = [(ARRIVAL_MS + n * 300, ARRIVAL_MS + n // 3 * 900 + shift) for n, shift in enumerate(shifts)]
+    records = [Record(n, click("a", at, f"{99 - n}"), now) for n, (now, at) in enumerate(times)]
+    later = times[-1][0] + 20_000
+    records.append(Record(len(records), click("b", later, "b"), later))
+    closed = []
+    for compiled in (True, False):
+        partition = new_partition(compiled=compiled, idle_closing=False, early_every_ms=2_000 * early)
+        assert partition.process(records) == len(records)
+        closed.append(partition.take().sessions)
+    assert closed[0] == closed[1]
+    assert [session.visitor_id for session in closed[0] if session.is_final] == ["a"]
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_record_that_was_given_out_under_another_id_is_superseded(compiled: bool) -> None:
+    first = Click(ARRIVAL_MS, "1", "page_view")
+    window = open_session("a", first, event_hash("1"), 0, ARRIVAL_MS)
+    window.published = ("another",)
+    partition = new_partition(compiled=compiled, idle_closing=False, early_every_ms=0, sessions=[window])
+    later = ARRIVAL_MS + 20_000
+    assert partition.process([Record(1, click("b", later, "2"), later)]) == 1
+    assert [session.supersedes for session in partition.take().sessions] == ["another"]
 
 
 def test_most_clicks_take_the_lane() -> None:

@@ -12,7 +12,8 @@ from heapq import heappop, heappush
 
 BUCKET_MS = 1024
 """A second or so: at a million open windows and half an hour of gap a bucket has some 600 notes."""
-_NONE = 1 << 62
+NEVER = 1 << 62
+"""Later than any window ends."""
 
 
 class Deadlines:
@@ -21,11 +22,11 @@ class Deadlines:
     __slots__ = ("_at_hand", "_buckets", "_ends_of", "_numbers", "_reach", "first")
 
     def __init__(self, ends_of: Callable[[Iterable[str]], Iterable[tuple[str, int]]]) -> None:
-        self.first = _NONE
+        self.first = NEVER
         """No open window ends before this; often exact, never too high."""
         self._ends_of = ends_of
         self._at_hand: list[tuple[int, str]] = []
-        self._reach = -_NONE
+        self._reach = -NEVER
         """Buckets up to this number have been put in order."""
         self._buckets: dict[int, list[str]] = {}
         self._numbers: list[int] = []
@@ -60,5 +61,5 @@ class Deadlines:
                 taken.append(visitor_id)
             else:
                 self.note(visitor_id, window_end)
-        self.first = min(at_hand[0][0] if at_hand else _NONE, numbers[0] * BUCKET_MS if numbers else _NONE)
+        self.first = min(at_hand[0][0] if at_hand else NEVER, numbers[0] * BUCKET_MS if numbers else NEVER)
         return taken

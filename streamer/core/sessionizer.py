@@ -27,6 +27,11 @@ from streamer.core.window import (
     pack_entry,
 )
 
+try:
+    from streamer.core.ends import WindowEnds
+except ImportError:  # it couldn't be built
+    WindowEnds = None  # type: ignore[assignment,misc]
+
 
 class Outcome(Enum):
     """Where a click ended."""
@@ -78,7 +83,11 @@ class Sessionizer:
         self._idle_after_ms = rules.idle_after_ms if idle_closing and rules.idle_after_ms else _NEVER_IDLE
         self._open = OpenWindows(sessions)
         self._single = self._open.single
-        self._deadlines = Deadlines(self._first_window_ends)
+        self._deadlines = (
+            Deadlines(self._first_window_ends)
+            if WindowEnds is None
+            else WindowEnds(self._first_window_ends, self._single, rules.gap_ms)
+        )
         self._early_every_ms = early_every_ms
         self._early = Deadlines(self._first_early)
         for window in self._open:
@@ -365,6 +374,10 @@ class Sessionizer:
         """Windows that end at or before `horizon`, last to close first; taken out of the deadlines."""
         ending: list[OpenSession] = []
         for visitor_id in self._deadlines.take(horizon):
+            only = self._single.get(visitor_id)
+            if only is not None:
+                ending.append(only)
+                continue
             for window in self._open.of(visitor_id):
                 window_end = self._window_end(window)
                 if window_end > horizon:

@@ -27,7 +27,7 @@ COMPACT_AT = 2 * KEPT_CLICKS
 """Clicks with fields at which those in the middle are let go."""
 pack_entry = _ENTRY.pack
 encode_click = msgspec.msgpack.Encoder().encode
-_decode_clicks = msgspec.msgpack.Decoder(list[Click]).decode
+decode_clicks = msgspec.msgpack.Decoder(list[Click]).decode
 
 
 def event_hash(event_id: str) -> bytes:
@@ -90,7 +90,7 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
     def clicks(self) -> list[Click]:
         """The kept clicks in order: first HEAD_CLICKS and last TAIL_CLICKS, all up to KEPT_CLICKS."""
         array_header = b"\xdd" + (self.event_count - self.dropped).to_bytes(4, "big")
-        clicks = _decode_clicks(array_header + self.kept)
+        clicks = decode_clicks(array_header + self.kept)
         clicks.sort(key=click_order)
         if len(clicks) > KEPT_CLICKS:
             del clicks[HEAD_CLICKS:-TAIL_CLICKS]
