@@ -307,7 +307,9 @@ class SessionTable(Service):
 
     def _empty_fetch(self, shard: Shard) -> EmptyFetch | None:
         assert self.consumer is not None
-        return self.consumer.empty_fetches.get(TP(self._topic, shard.number))
+        if not shard.seek_count:  # nothing has been fetched for it yet
+            return None
+        return self.consumer.empty_fetch(TP(self._topic, shard.number))
 
     # -- what must not be
 

@@ -179,6 +179,7 @@ class BatchConsumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.empty_fetches: dict[TP, EmptyFetch] = {}
+        """The last one of each partition; see `empty_fetch`."""
         self.out_of_range: set[TP] = set()
         """Partitions whose position the source no longer has, or not yet."""
         self.ends: dict[TP, int] = {}
@@ -208,9 +209,14 @@ class BatchConsumer(driver.Consumer):
         self.empty_fetches.pop(tp, None)
         return self._seek_counts[tp]
 
+    def empty_fetch(self, tp: TP) -> EmptyFetch | None:
+        """The last fetch that found nothing, since the last seek. Before the first, the client fetches from
+        where the group's offset is, and finds nothing there at the end that was committed."""
+        return None if tp in self._seeks else self.empty_fetches.get(tp)
+
     def lag(self, tp: TP, position: int) -> int:
         """Records of a partition behind `position`, as of the last answered fetch."""
-        empty = self.empty_fetches.get(tp)
+        empty = self.empty_fetch(tp)
         end = self.ends.get(tp, position)
         if empty is not None and empty.offset >= end and position >= empty.records_end:
             return 0  # transactions end with offsets that hold no record
@@ -224,13 +230,16 @@ class BatchConsumer(driver.Consumer):
         """Positions are the session table's: it has requested its seeks when it took its shards over."""
 
     async def _apply_seeks(self) -> None:
-        seeks = {tp: offset for tp, offset in self._seeks.items() if tp in self.assignment()}
-        self._seeks.clear()
+        assigned = self.assignment()
+        self._seeks = {tp: offset for tp, offset in self._seeks.items() if tp in assigned}
+        seeks = dict(self._seeks)
         if seeks:
             await self.seek_wait(seeks)
             for tp, offset in seeks.items():
                 self.records_end[tp] = offset
                 self.empty_fetches.pop(tp, None)
+                if self._seeks.get(tp) == offset:  # none was asked for meanwhile
+                    del self._seeks[tp]
 
     # -- delivery
 
