@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from streamer import __version__
 from streamer.errors import StreamerError
+from streamer.extensions import EXTENSIONS, not_compiled
 from streamer.kafka.client import client_arguments
 from streamer.kafka.reach import check_brokers
 from streamer.kafka.topics import Drift, declared_topics, find_drift
@@ -45,7 +46,7 @@ def worst(findings: list[Finding]) -> State:
 
 async def examine(settings: Settings, now_ms: Callable[[], int]) -> list[Finding]:
     """All checks. `now_ms`: this machine's clock, ms UTC."""
-    findings = [_versions(), *_configuration(settings), _bundle(settings)]
+    findings = [_versions(), _extensions(), *_configuration(settings), _bundle(settings)]
     try:
         await check_brokers(settings.kafka)
     except StreamerError as error:
@@ -81,6 +82,17 @@ def _versions() -> Finding:
         except PackageNotFoundError:
             return Finding("versions", "fail", f"{package} is not installed", "install clicks-to-intent anew")
     return Finding("versions", "ok", ", ".join(found))
+
+
+def _extensions() -> Finding:
+    missing = not_compiled()
+    if not missing:
+        return Finding("extensions", "ok", f"all {len(EXTENSIONS)} compiled")
+    found = ", ".join(f"{name} ({why})" if why else name for name, why in missing.items())
+    todo = "install a C compiler and Python's headers, then clicks-to-intent anew; it is merely slower so"
+    if all(missing.values()):
+        todo = "install clicks-to-intent anew; if it is the processor, leave it: it is merely slower so"
+    return Finding("extensions", "warn", f"not compiled: {found}", todo)
 
 
 def _configuration(settings: Settings) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from models.scorer import Scored, ScoreError, Scorer
 from schemas.click import Session
 from streamer.decode import ClickDecoder
 from streamer.errors import StreamerError
+from streamer.extensions import not_compiled
 from streamer.kafka.acls import acls_of
 from streamer.kafka.client import client_arguments
 from streamer.kafka.permissions import check_permissions
@@ -80,7 +81,12 @@ async def run_worker(
     if settings.worker.metrics_port:
         await health.start(settings.worker.metrics_port)
     await app.start()
-    log.info("worker_started", app_id=settings.app.id, model_version=scorer.bundle.model_version)
+    log.info(
+        "worker_started",
+        app_id=settings.app.id,
+        model_version=scorer.bundle.model_version,
+        not_compiled=list(not_compiled()),
+    )
     looking = asyncio.create_task(watch.look_regularly())
     try:
         await _until_done(app, table, watch, stop)

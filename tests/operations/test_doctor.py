@@ -12,10 +12,16 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from streamer.extensions import EXTENSIONS
+from streamer.operations import doctor
 from streamer.operations.doctor import Finding, examine, worst
 from streamer.settings import Settings, load_settings
 from tests.conftest import FreshSettings, RunStreamer
 from tests.worker.live import Worker, as_messages, send, set_up, some_clicks
+
+NOWHERE = load_settings(
+    overrides={"kafka.bootstrap_servers": "127.0.0.1:9", "kafka.connect_timeout_s": 0.5}, environ={}
+)
 
 
 def findings_of(settings: Settings, ahead_ms: int = 0) -> dict[str, list[tuple[str, str]]]:
@@ -56,6 +62,33 @@ def test_an_odd_configuration_is_a_warning_also_without_a_broker(
     assert "topics" not in findings
 
 
+@pytest.mark.parametrize(
+    ("missing", "state", "found", "todo"),
+    [
+        ({}, "ok", f"all {len(EXTENSIONS)} compiled", ""),
+        (
+            {"streamer.lane": "", "streamer.kafka.wire": "this processor can't"},
+            "warn",
+            "not compiled: streamer.lane, streamer.kafka.wire (this processor can't)",
+            "install a C compiler",
+        ),
+        (
+            {"streamer.kafka.wire": "this processor can't"},
+            "warn",
+            "not compiled: streamer.kafka.wire (this processor can't)",
+            "install clicks-to-intent anew; if it is the processor, leave it",
+        ),
+    ],
+)
+def test_what_runs_uncompiled_is_a_hint(
+    monkeypatch: pytest.MonkeyPatch, missing: dict[str, str], state: str, found: str, todo: str
+) -> None:
+    monkeypatch.setattr(doctor, "not_compiled", lambda: missing)
+    (finding,) = (each for each in asyncio.run(examine(NOWHERE, lambda: 0)) if each.check == "extensions")
+    assert (finding.state, finding.found) == (state, found)
+    assert finding.todo.startswith(todo)
+
+
 def test_a_bundle_that_is_none_fails(tmp_path: Any) -> None:
     overrides = {
         "model.bundle": tmp_path,
@@ -74,9 +107,10 @@ def test_all_is_well_after_a_drain(fresh_settings: FreshSettings, run_streamer: 
     done = run_streamer("doctor", "--json", settings=settings)
     assert done.returncode == 0, done.stdout
     report = json.loads(done.stdout)
-    assert {finding["state"] for finding in report["findings"]} == {"ok"}, report
+    others = [finding for finding in report["findings"] if finding["check"] != "extensions"]
+    assert {finding["state"] for finding in others} == {"ok"}, report
     assert [f["check"] for f in report["findings"]] == [
-        *("versions", "configuration", "bundle", "brokers", "topics", "clock", "keys", "lag")
+        *("versions", "extensions", "configuration", "bundle", "brokers", "topics", "clock", "keys", "lag")
     ]
     assert findings_of(settings, ahead_ms=-200_000)["clock"][0][0] == "fail"
     assert findings_of(settings, ahead_ms=-50_000)["clock"][0][0] == "warn"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import signal
 import time
@@ -12,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
 from models.bundle import default_bundle
+from streamer.extensions import not_compiled
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.settings import Settings, load_settings
 from streamer.worker.changelog import Marker, decode
@@ -89,6 +91,19 @@ def test_silence_closes_a_session_of_a_live_worker(fresh_settings: FreshSettings
     # t* = a0 + idle_after + (ended_at + gap - W), and W = min(event time, arrival) - 0
     watermark = min(now_ms, arrival)
     assert record["closed_at"] == arrival + 1000 + (now_ms + 2000 - watermark)
+
+
+def test_a_worker_that_starts_says_what_of_it_is_not_compiled(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings()
+    set_up(settings)
+    worker = Worker(settings)
+    worker.wait_for("worker_started")
+    worker.signal(signal.SIGTERM)
+    assert worker.end() == 0, worker.log
+    (started,) = (
+        line for line in map(json.loads, worker.log.splitlines()) if line["event"] == "worker_started"
+    )
+    assert started["not_compiled"] == list(not_compiled())
 
 
 def test_many_clicks_are_committed_before_their_time(fresh_settings: FreshSettings) -> None:
