@@ -6,15 +6,14 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 
 from models.bundle import default_bundle, load_bundle
 from models.drift import DriftMonitor
-from models.scorer import Scored, ScoreError, Scorer
-from schemas.click import Session
+from models.scorer import Scorer
 from streamer.decode import ClickDecoder
 from streamer.errors import StreamerError
 from streamer.extensions import not_compiled
@@ -32,6 +31,7 @@ from streamer.worker.http import HealthServer
 from streamer.worker.kill_points import Reach, pass_by
 from streamer.worker.memory import settle_memory
 from streamer.worker.metrics import Metrics
+from streamer.worker.scoring import JointScoring
 from streamer.worker.shadow import Shadow
 from streamer.worker.table import SessionTable
 from streamer.worker.takeover import ShardParts
@@ -145,17 +145,13 @@ def _parts(
     settings: Settings, scorer: Scorer, shadow: Shadow | None, start: Start, reach: Reach
 ) -> ShardParts:
     rules = session_rules(settings)
-
-    async def score(sessions: Sequence[Session]) -> list[Scored | ScoreError]:
-        return await asyncio.to_thread(scorer.score, sessions)
-
     return ShardParts(
         settings=settings,
         arguments=client_arguments(settings.kafka),
         rules=rules,
         decode=ClickDecoder(settings.clicks.format, settings.clicks.max_bytes).decode,
         writer=RecordWriter(scorer.bundle, rules.version),
-        score=score,
+        score=JointScoring(scorer.score).score,
         shadow=shadow,
         start=start,
         reach=reach,
