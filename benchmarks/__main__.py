@@ -63,9 +63,9 @@ def main() -> None:
         found[part] = PARTS[part](options)
         print(f"{part}: {time.monotonic() - began:.0f} s", file=sys.stderr)
         print(f"\n{part}", *(f"  {line}" for line in lines(found[part])), sep="\n", flush=True)
-    if options.out:
-        before = orjson.loads(options.out.read_bytes()) if options.out.exists() else {}
-        options.out.write_bytes(_json({**before, **rounded(found)}, orjson.OPT_INDENT_2) + b"\n")
+        if options.out:
+            before = orjson.loads(options.out.read_bytes()) if options.out.exists() else {}
+            options.out.write_bytes(_json({**before, **rounded(found)}, orjson.OPT_INDENT_2) + b"\n")
     ratios = {
         f"{name}_cpu_vs_{YARDSTICKS[name]}": round(of.cpu_ratio, 3)
         for name, of in found.get("throughput", {}).items()

@@ -49,8 +49,8 @@ def cpu(found: Figures) -> Rows:
     """CPU of the stages beside the loop's."""
     yield "what, all of it exactly once with its state in Kafka", "CPU of the loop's"
     named = {
-        "core": "decoding, sessions, state (`core`)",
-        "sessionize": "everything but the model: validation, scrubbing, metrics too (`sessionize`)",
+        "core": "decoding, validation, scrubbing, sessions, state (`core`)",
+        "sessionize": "everything but the model, metrics too (`sessionize`)",
         "with_model": "everything: encoder, classifier, three records a session (`with_model`)",
     }
     for stage, name in named.items():

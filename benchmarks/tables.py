@@ -46,6 +46,8 @@ def _table(found: Mapping[Any, Any]) -> Iterator[str]:
         else [str(name), as_text(each)]
         for name, each in found.items()
     ]
+    if not found:
+        return
     first = next(iter(found.values()))
     header = ["", *(name for name, _ in _items(first))] if is_dataclass(first) else ["", ""]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]

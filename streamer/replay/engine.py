@@ -26,7 +26,7 @@ SAVE_EVERY = 100_000
 """Records of a partition between two states on disk, ..."""
 SAVE_EVERY_S = 10.0
 """... or seconds, on a machine that has other things to do."""
-SCORE_AT_ONCE = 512
+SCORE_AT_ONCE = 2048
 """Sessions that are scored together: full batches for every length bucket."""
 
 OnProgress = Callable[[int], None]
