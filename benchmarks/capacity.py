@@ -73,8 +73,9 @@ def unit(found: Mapping[str, Any]) -> Unit:
     """From the result of the benchmarks, as `--out` keeps it. Raises KeyError if a part is missing."""
     model, state, partitions = found["throughput"]["with_model"], found["live_state"], found["partitions"]
     steady = partitions["steady"]
-    few, many = (steady[count] for count in (min(steady, key=int), max(steady, key=int)))
     fits = partitions["ms_per_commit"] is not None
+    compared = partitions["kept_up"] if fits else [*map(int, steady)]
+    few, many = steady[str(min(compared))], steady[str(max(compared))]
     count, commits = state["open_sessions"], many["commits_per_s"] - few["commits_per_s"]
     return Unit(
         click_cpu_s=model["cpu_us"] / 1e6,

@@ -2,7 +2,7 @@
 
 Every partition commits by itself, so the cost grows with commits a second: partitions divided by the
 effective interval, which the worker stretches to 8 ms a partition. `ms_per_commit` is that slope, from the
-fewest to the most partitions; `predicted_cpu` holds it against the ones in between.
+fewest to the most partitions that kept up; `predicted_cpu` holds it against all of them.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class Partitions:
     ms_per_commit: float | None
     """CPU that one commit more takes; None where the machine was too busy for as many commits as there are
     to be, so that the line means nothing."""
+    kept_up: list[int]
+    """Numbers of partitions with nearly as many commits as there are to be."""
     base_cpu: float | None
     """Of the clicks themselves."""
     predicted_cpu: dict[int, float]
@@ -63,14 +65,15 @@ def measure(seconds: float) -> Partitions:
 
 
 def fitted(steady: Mapping[int, Steady]) -> Partitions:
-    """A straight line of CPU over commits through the first and the last."""
-    if any(each.commits_per_s < KEPT_UP * expected_commits(count) for count, each in steady.items()):
-        return Partitions(dict(steady), None, None, {})
-    fewest, most = steady[min(steady)], steady[max(steady)]
+    """A straight line of CPU over commits through the fewest and the most partitions that kept up."""
+    kept_up = [n for n, each in steady.items() if each.commits_per_s >= KEPT_UP * expected_commits(n)]
+    if len(kept_up) < 2:
+        return Partitions(dict(steady), None, kept_up, None, {})
+    fewest, most = steady[min(kept_up)], steady[max(kept_up)]
     slope = (most.cpu - fewest.cpu) / (most.commits_per_s - fewest.commits_per_s)
     base = fewest.cpu - slope * fewest.commits_per_s
     predicted = {count: base + slope * each.commits_per_s for count, each in steady.items()}
-    return Partitions(dict(steady), slope * 1000, base, predicted)
+    return Partitions(dict(steady), slope * 1000, kept_up, base, predicted)
 
 
 def expected_commits(partitions: int) -> float:

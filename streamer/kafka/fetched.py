@@ -7,7 +7,6 @@ is left of it comes as one record that says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
@@ -91,6 +90,9 @@ class SafePartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
 
     def __init__(self, tp: TopicPartition, records: FetchedBatches, *rest: Any) -> None:
         super().__init__(tp, records, *rest)
+        # A generator of its own would hold on to it, and so the fetch's bytes would stay until they are
+        # looked for as garbage, which is seldom in a worker.
+        self._records_iterator = iter(())
         if records.are_sound:
             self._check_crcs = False  # else aiokafka says at which batch
 
@@ -140,10 +142,10 @@ class SafePartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     def _as_told(self, record: Any) -> Any:
         return self._consumer_record(self._tp, record)
 
-    def _unpack_records(self) -> Iterator[Any]:
-        """What aiokafka iterates over where it wants one record at a time."""
-        while one := self.take(1):
-            yield one[0]
+    def __next__(self) -> Any:
+        for one in self.take(1):
+            return one
+        raise StopIteration
 
 
 class SafeFetchResult(fetcher.FetchResult):  # type: ignore[misc]

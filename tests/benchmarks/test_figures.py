@@ -63,6 +63,9 @@ def test_a_commit_costs_what_the_cpu_rises_by() -> None:
     assert found.ms_per_commit == pytest.approx(2)
     assert found.base_cpu == pytest.approx(0.068)
     assert found.predicted_cpu[64] == pytest.approx(0.268)
+    without = fitted({**steady, 256: Steady(0.9, 0, 20, 1, 1, 1)})
+    assert without.kept_up == [4, 64]
+    assert without.ms_per_commit == pytest.approx(100 / 84)
 
 
 def test_nothing_is_said_of_commits_where_they_did_not_keep_up() -> None:

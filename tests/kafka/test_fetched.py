@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import struct
+import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -171,6 +173,21 @@ def test_records_may_stay_as_they_are() -> None:
     ]
     assert not hasattr(records[0], "topic")
     assert state(result) == (10, False)
+
+
+@pytest.mark.parametrize("most", [None, 1])
+def test_a_fetch_is_let_go_as_soon_as_nobody_has_it(most: int | None) -> None:
+    """Not when garbage is looked for, which a worker does seldom."""
+    raw = Written((5, 6, 8), 10, None).pack()
+    records = SafePartitionRecords(TP, FetchedBatches(raw), [], 5, None, None, True, 0)
+    gone = weakref.ref(records)
+    gc.disable()
+    try:
+        assert records.take(most)
+        del records
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("before", [0, 1])
