@@ -7,7 +7,7 @@ import gc
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h. Another C library has no `mallopt` that knows them, and no such habits."""
-_MAPPED_FROM_BYTES = 512 * 1024
+_MAPPED_FROM_BYTES = 2 * 1024 * 1024
 _KEPT_AT_THE_TOP_BYTES = 64 * 1024 * 1024
 
 
