@@ -186,8 +186,8 @@ MUTANTS = (
     Mutant(
         "closed at the watermark, not behind it",
         CORE,
-        "self._ending_by(clock.watermark - 1)",
-        "self._ending_by(clock.watermark)",
+        "horizon = clock.watermark - 1",
+        "horizon = clock.watermark",
         "tests/core",
     ),
     Mutant(
