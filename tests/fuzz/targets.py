@@ -237,7 +237,7 @@ TARGETS: dict[str, Target] = {
     "tokenizer": Target([_shortened("tokenizer.json")], _of_bundle(Tokenizer.from_json)),
     "taxonomy": Target([_shortened("taxonomy.json")], _of_bundle(taxonomy.from_json)),
     "calibration": Target([(_BUNDLE / "calibration.json").read_bytes()], _of_bundle(calibration.from_json)),
-    "graph": Target([(_BUNDLE / "classifier.onnx").read_bytes()], _of_bundle(lambda v: check_graph(v, 18))),
+    "graph": Target([(_BUNDLE / "classifier.onnx").read_bytes()], _of_bundle(lambda v: check_graph(v, 23))),
     "lines": Target(
         [json.dumps(GOOD).encode() + b"\n" + b"{}\n", gzip.compress(b'{"visitor_id":"v"}\n' * 9)], _lines
     ),
