@@ -165,7 +165,7 @@ cdef Py_ssize_t pack(object click, uint8_t* into) except -1:
 # -- a session's two byte strings
 
 cdef inline int append(object session, Py_ssize_t place, const void* data, Py_ssize_t size) except -1:
-    """Nobody else may hold on to the bytes in a session while it is open: they grow where they are."""
+    """The bytes grow where they are, unless somebody else holds on to them."""
     cdef PyObject** field = address(session, place)
     cdef Py_ssize_t before = PyBytes_GET_SIZE(<object> field[0])
     if Py_REFCNT(field[0]) == 1:

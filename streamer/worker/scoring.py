@@ -11,7 +11,7 @@ from schemas.click import Session
 Results = list[Scored | ScoreError]
 
 MOST = 4000
-"""Sessions of one call; more gain nothing."""
+"""Sessions of one call, unless one shard brings more: nobody waits for ever more others."""
 
 
 class JointScoring:
