@@ -77,6 +77,14 @@ def test_packs_records_of_any_size(size: int) -> None:
         assert built(to, some) == built_by_aiokafka(to, some)
 
 
+@given(messages.filter(len), st.integers(-1, 1), st.data())
+def test_a_record_that_just_fits(some: list[Message], spare: int, data: Any) -> None:
+    count = data.draw(st.integers(1, len(some)))
+    [(_, batch)] = built(producer(1 << 20), some[:count])
+    to = producer(len(batch) + spare)
+    assert built(to, some) == built_by_aiokafka(to, some)
+
+
 @pytest.mark.parametrize("count", [1, 64, 65, 8193, 20_000])
 def test_packs_any_number_of_records(count: int) -> None:
     some: list[Message] = [(b"key", None, [])] * count
