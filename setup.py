@@ -2,7 +2,7 @@
 
 from setuptools import Extension, setup
 
-_DEPENDS = ["schemas/slots.pxd"]
+_DEPENDS = ["schemas/slots.pxd", "streamer/core/ends.pxd", "streamer/usual_clicks.pxd"]
 
 setup(
     ext_modules=[

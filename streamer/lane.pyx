@@ -17,15 +17,16 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
 
 from schemas.slots cimport address, offset_of, slot
+from streamer.core.ends cimport WindowEnds
+from streamer.usual_clicks cimport CLICK_FIELDS, Usual, UsualClicks
 
 import sys
 
-import msgspec
 from xxhash import xxh3_64_digest
 
 from schemas.click import KEPT_CLICKS, Click, Session
 from streamer.core.clock import PartitionClock
-from streamer.core.window import OpenSession, click_order, decode_clicks, session_id
+from streamer.core.window import LastUser, OpenSession, click_order, decode_clicks, session_id
 from streamer.decode import Arrived, Rejected
 
 if sys.byteorder != "little":
@@ -61,8 +62,6 @@ cdef Py_ssize_t USER = offset_of(Arrived, "user_id")
 cdef Py_ssize_t CRAWLER = offset_of(Arrived, "crawler")
 cdef Py_ssize_t CLICK = offset_of(Arrived, "click")
 cdef Py_ssize_t TIMESTAMP = offset_of(Click, "timestamp")
-cdef Py_ssize_t EVENT_ID = offset_of(Click, "event_id")
-cdef Py_ssize_t EVENT_TYPE = offset_of(Click, "event_type")
 cdef Py_ssize_t OWNER = offset_of(OpenSession, "visitor_id")
 cdef Py_ssize_t STARTED = offset_of(OpenSession, "started_at")
 cdef Py_ssize_t ENDED = offset_of(OpenSession, "ended_at")
@@ -79,7 +78,8 @@ cdef Py_ssize_t RAISED_AT = offset_of(PartitionClock, "raised_at")
 cdef Py_ssize_t SILENT_TO = offset_of(PartitionClock, "silent_to")
 
 cdef enum:
-    CLICK_FIELDS = 13
+    EVENT_ID = 1  # of a click's fields
+    EVENT_TYPE = 2
     ENTRY = 24
     MOST = 2048
 
@@ -127,18 +127,21 @@ cdef inline uint8_t* put_text(uint8_t* to, const char* text, Py_ssize_t size) no
     return to + size
 
 
-cdef Py_ssize_t pack(object click, uint8_t* into) except -1:
-    """Bytes written, at most MOST; 0 if it is no usual click."""
+cdef Py_ssize_t pack(int64_t timestamp, PyObject** click, uint8_t* into) except -1:
+    """Bytes written, at most MOST; 0 if it is no usual click. Of its fields the first isn't read."""
     cdef uint8_t* to = into
     cdef const char* text
     cdef Py_ssize_t size
     cdef int64_t value
     cdef double price
     cdef uint64_t bits
+    cdef int i
+    if timestamp < 0:
+        return 0
     to[0] = 0x90 | CLICK_FIELDS
-    to += 1
-    for where in FIELDS:
-        field = read(click, where)
+    to = put_number(to + 1, timestamp)
+    for i in range(1, CLICK_FIELDS):
+        field = <object> click[i]
         if field is None:
             to[0] = 0xc0
             to += 1
@@ -245,7 +248,9 @@ cdef object close(object session, int64_t closed_at, str rules_version):
 cdef class Lane:
     """Of one partition. `sessionizer` and `erasures` are shared with it."""
 
-    cdef object _sessionizer, _clock, _deadlines, _early, _decode, _erasures
+    cdef object _sessionizer, _clock, _early, _decode, _erasures
+    cdef WindowEnds _deadlines
+    cdef UsualClicks _usual
     cdef frozenset _end_events
     cdef dict _single, _several, _erased_until
     cdef str _id_prefix, _rules_version
@@ -268,6 +273,8 @@ cdef class Lane:
         self._several = sessionizer._open.several
         self._end_events = rules.end_events
         self._decode = decode
+        decoder = getattr(decode, "__self__", None)
+        self._usual = decoder if isinstance(decoder, UsualClicks) else None
         self._erasures = erasures
         self._erased_until = erasures.until
         self._id_prefix = id_prefix
@@ -293,6 +300,8 @@ cdef class Lane:
         cdef int64_t offset, arrival, timestamp, seen, risen, ended_at
         cdef Py_ssize_t packed, count = len(records)
         cdef uint8_t[MOST] buffer
+        cdef Usual arrived
+        cdef str event_id
         cdef PyObject* known
         cdef Entry entry
         cdef bytes id_hash
@@ -317,16 +326,15 @@ cdef class Lane:
                 arrival = now
 
             try:
-                arrived = self._decode(record.value, arrival, "")
+                held = self._read(record.value, arrival, &arrived)
             except Rejected:
                 break
-            if type(arrived) is not Arrived:
+            if held is None:
                 break
-            visitor_id = read(arrived, VISITOR)
+            visitor_id = <object> arrived.visitor_id
             if self._erased_until and self._erasures.covers(visitor_id, arrival):
                 break
-            click = read(arrived, CLICK)
-            timestamp = number(click, TIMESTAMP)
+            timestamp = arrived.timestamp
             seen = timestamp
             if timestamp > arrival:
                 if timestamp - arrival > self._max_future_ms:
@@ -334,12 +342,14 @@ cdef class Lane:
                 seen = arrival
             if timestamp < self._min_timestamp_ms:
                 break
-            if not read(click, EVENT_ID):
-                click = msgspec.structs.replace(click, event_id=f"{self._id_prefix}{offset}")
-            packed = pack(click, buffer)
+            event_id = <str> arrived.click[EVENT_ID]
+            if not event_id:
+                event_id = f"{self._id_prefix}{offset}"
+                arrived.click[EVENT_ID] = <PyObject*> event_id
+            packed = pack(timestamp, arrived.click, buffer)
             if packed == 0:
                 break
-            id_hash = xxh3_64_digest((<str> read(click, EVENT_ID)).encode())
+            id_hash = xxh3_64_digest(event_id.encode())
             memcpy(&entry.id_hash, PyBytes_AS_STRING(id_hash), 8)
             entry.timestamp = timestamp
             entry.offset = offset
@@ -381,33 +391,70 @@ cdef class Lane:
             if self._early_every_ms and not read(window, EARLY_AT):
                 self._early.note(visitor_id, window.schedule_early(now, self._early_every_ms))
                 next_early = sessionizer.next_early
-            user_id = read(arrived, USER)
-            if user_id is not None:
-                window.note_user(click, user_id)
-            if read(arrived, CRAWLER):
+            if arrived.user_id != <PyObject*> None:
+                window.note_user(LastUser(timestamp, event_id, <object> arrived.user_id))
+            if <object> arrived.crawler:
                 write(window, IS_CRAWLER, True)
-            if read(click, EVENT_TYPE) in self._end_events:
+            if <object> arrived.click[EVENT_TYPE] in self._end_events:
                 sessionizer._close_now(window, "explicit")
             risen = seen - self._out_of_orderness_ms
             if risen > watermark:
                 watermark = risen
                 raised_at = now
                 if risen > first_end:
-                    self._set_clock(now, watermark, raised_at)
-                    sessionizer._find_due()
-                    room -= self._close_due(closed, room, raised_at)
+                    room -= self._close_passed(closed, room, watermark, raised_at)
                     first_end = self._deadlines.first
             if sessionizer.has_due:
                 break
         self._set_clock(now, watermark, raised_at)
         return index
 
-    cdef Py_ssize_t _close_due(self, list closed, Py_ssize_t room, int64_t raised_at) except -1:
-        """`Sessionizer.close_due` for what the watermark has passed; returns how many there were."""
+    cdef object _read(self, value, int64_t arrival, Usual* arrived):
+        """What holds the fields of the click, as long as it is held; None for a click without consent.
+
+        Usually no click is made of them: here they are packed, and it would be thrown away.
+        """
+        cdef UsualClicks usual = self._usual
+        cdef object held
+        cdef PyObject* click
+        cdef int i
+        if usual is None:
+            held = self._decode(value, arrival, "")
+        else:
+            held = usual.read_usual(value)
+            if not usual.has_consent(held):
+                return None
+            if usual.look_up(held, True, arrival, "", arrived):
+                return held
+            held = usual.finish(held, arrival, "")
+        if type(held) is not Arrived:
+            return None
+        arrived.visitor_id, arrived.user_id = slot(held, VISITOR), slot(held, USER)
+        arrived.crawler, click = slot(held, CRAWLER), slot(held, CLICK)
+        arrived.timestamp = number(<object> click, FIELDS[0])
+        for i in range(1, CLICK_FIELDS):
+            arrived.click[i] = slot(<object> click, FIELDS[i])
+        return held
+
+    cdef Py_ssize_t _close_passed(
+        self, list closed, Py_ssize_t room, int64_t watermark, int64_t raised_at
+    ) except -1:
+        """`Sessionizer.close_due` for what the watermark has passed; returns how many there were.
+
+        What is too much, or has to wait for others, is left due.
+        """
         cdef object sessionizer = self._sessionizer
-        cdef list due = sessionizer._due
-        cdef Py_ssize_t count = len(due)
+        cdef int64_t horizon = watermark - 1
+        cdef list due, visitors = self._deadlines.take(horizon)
+        cdef Py_ssize_t count = len(visitors)
+        cdef PyObject* only
+        if not count:
+            return 0
+        only = PyDict_GetItem(self._single, visitors[0]) if count == 1 else NULL
+        due = sessionizer._windows_ending(visitors, horizon) if only == NULL else [<object> only]
+        count = len(due)
         if sessionizer._closing or count >= room:
+            sessionizer._leave_due(due)
             return 0
         for session in reversed(due):
             visitor_id = read(session, OWNER)
@@ -418,8 +465,6 @@ cdef class Lane:
             sessionizer._changed[visitor_id] = None
             closed.append(close(session, raised_at, self._rules_version))
             self.closed += PyBytes_GET_SIZE(read(session, LOG)) // ENTRY
-        due.clear()
-        sessionizer.has_due = False
         return count
 
     cdef int _set_clock(self, int64_t now, int64_t watermark, int64_t raised_at) except -1:

@@ -9,6 +9,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.object cimport PyObject
 from libc.math cimport isfinite
+from libc.stdint cimport int64_t
 from libc.string cimport memcmp
 
 from schemas.click import Click
@@ -24,27 +25,17 @@ cdef extern from "Python.h":
     bint PyUnicode_IS_ASCII(object)
     PyObject** PySequence_Fast_ITEMS(object)
 
-cdef long long FAR = 1 << 60
+cdef int64_t FAR = 1 << 60
 """Times nearer than this, ms, can be added up without leaving 64 bits."""
 
 
 cdef class UsualClicks:
     """The tables are the decoder's own, and only read."""
 
-    cdef object wire, arrived, parse, read, finish, avro_values
-    cdef bytes avro_start
-    cdef dict paths, numbered_paths, queries, hosts, labels, crawlers
-    cdef Py_ssize_t max_bytes, deep_from_bytes, max_depth, max_id_bytes, max_product_bytes
-    cdef Py_ssize_t fewest_digits, most_digits
-    cdef long long max_dwell_ms
-    cdef bint is_json[256]
-    cdef Py_ssize_t visitor_id, timestamp, event_type, event_id, sent_at, page_type, page_url, search_query
-    cdef Py_ssize_t element, referrer, dwell_ms, product_id, category, price, device, user_agent, user_id, consent
-
     def __init__(
         self, *, wire, arrived, parse, read, finish, tables, avro_values, bytes avro_start, bytes json_starts,
         Py_ssize_t max_bytes, Py_ssize_t deep_from_bytes, Py_ssize_t max_depth, number_digits,
-        Py_ssize_t max_id_bytes, Py_ssize_t max_product_bytes, long long max_dwell_ms,
+        Py_ssize_t max_id_bytes, Py_ssize_t max_product_bytes, int64_t max_dwell_ms,
     ):
         """`tables`: what is known of paths, numbered paths, queries, hosts, labels and crawlers."""
         cdef unsigned char byte
@@ -78,11 +69,24 @@ cdef class UsualClicks:
 
     def decode(self, value, arrival, str fallback_id not None):
         """As `ClickDecoder.decode`."""
-        cdef object wire = self.read_usual(value), click
-        if <object>slot(wire, self.consent) is False:
+        cdef object wire = self.read_usual(value), timestamp, click
+        cdef int64_t arrival_ms = 0
+        cdef Usual usual
+        cdef PyObject* around[4]
+        if not self.has_consent(wire):
             return None
-        click = self.usual(wire, arrival, fallback_id)
-        return self.finish(wire, arrival, fallback_id) if click is None else click
+        if arrival is not None and not as_near(arrival, &arrival_ms):
+            return self.finish(wire, arrival, fallback_id)
+        if not self.look_up(wire, arrival is not None, arrival_ms, fallback_id, &usual):
+            return self.finish(wire, arrival, fallback_id)
+        timestamp = usual.timestamp
+        usual.click[0] = <PyObject*>timestamp
+        click = PyObject_Vectorcall(Click, usual.click, CLICK_FIELDS, NULL)
+        around[0], around[1], around[2], around[3] = usual.visitor_id, usual.user_id, usual.crawler, <PyObject*>click
+        return PyObject_Vectorcall(self.arrived, around, 4, NULL)
+
+    cdef bint has_consent(self, wire) noexcept:
+        return <object>slot(wire, self.consent) is not False
 
     cdef object read_usual(self, value):
         """What usually has no errors is read here; anything else, errors included, where reasons are given."""
@@ -114,60 +118,54 @@ cdef class UsualClicks:
             wire.price = None
         return wire
 
-    cdef object usual(self, wire, arrival, str fallback_id):
-        """The click as it arrives; None if there is more to it."""
-        cdef PyObject* fields[13]
-        cdef PyObject* around[4]
-        cdef PyObject* user_agent = slot(wire, self.user_agent)
-        cdef object timestamp = self.time_of(wire, arrival)
+    cdef bint look_up(self, wire, bint has_arrival, int64_t arrival, str fallback_id, Usual* usual) except -1:
+        """The click as it arrives; False if there is more to it."""
+        cdef PyObject** click = usual.click
         cdef int i
-        around[0] = slot(wire, self.visitor_id)
-        around[1] = none_if_empty(slot(wire, self.user_id))
-        around[2] = PyDict_GetItemWithError(self.crawlers, <object>user_agent)
-        fields[0] = <PyObject*>timestamp
-        fields[1] = none_if_empty(slot(wire, self.event_id))
-        if fields[1] == <PyObject*>None:
-            fields[1] = <PyObject*>fallback_id
-        fields[2] = known(self.labels, slot(wire, self.event_type))
-        fields[3] = known(self.labels, slot(wire, self.page_type))
-        fields[4] = self.path(slot(wire, self.page_url))
-        fields[5] = slot(wire, self.dwell_ms)
-        fields[6] = known(self.queries, slot(wire, self.search_query))
-        fields[7] = known(self.labels, slot(wire, self.element))
-        fields[8] = known(self.labels, slot(wire, self.category))
-        fields[9] = none_if_empty(slot(wire, self.product_id))
-        fields[10] = slot(wire, self.price)
-        fields[11] = known(self.labels, slot(wire, self.device))
-        fields[12] = self.host(slot(wire, self.referrer))
-        if (
-            timestamp is None
-            or around[2] == NULL
-            or fields[2] == <PyObject*>None
-            or not PyUnicode_GET_LENGTH(<object>around[0])
-            or not fits(around[0], self.max_id_bytes)
-            or not fits(around[1], self.max_id_bytes)
-            or not fits(fields[1], self.max_id_bytes)
-            or not fits(fields[9], self.max_product_bytes)
-            or not self.is_plain(fields[5])
-        ):
-            return None
-        for i in range(13):
-            if fields[i] == NULL:
-                return None
-        cdef object click = PyObject_Vectorcall(Click, fields, 13, NULL)
-        around[3] = <PyObject*>click
-        return PyObject_Vectorcall(self.arrived, around, 4, NULL)
+        usual.visitor_id = slot(wire, self.visitor_id)
+        usual.user_id = none_if_empty(slot(wire, self.user_id))
+        usual.crawler = PyDict_GetItemWithError(self.crawlers, <object>slot(wire, self.user_agent))
+        click[1] = none_if_empty(slot(wire, self.event_id))
+        if click[1] == <PyObject*>None:
+            click[1] = <PyObject*>fallback_id
+        click[2] = known(self.labels, slot(wire, self.event_type))
+        click[3] = known(self.labels, slot(wire, self.page_type))
+        click[4] = self.path(slot(wire, self.page_url))
+        click[5] = slot(wire, self.dwell_ms)
+        click[6] = known(self.queries, slot(wire, self.search_query))
+        click[7] = known(self.labels, slot(wire, self.element))
+        click[8] = known(self.labels, slot(wire, self.category))
+        click[9] = none_if_empty(slot(wire, self.product_id))
+        click[10] = slot(wire, self.price)
+        click[11] = known(self.labels, slot(wire, self.device))
+        click[12] = self.host(slot(wire, self.referrer))
+        for i in range(1, CLICK_FIELDS):
+            if click[i] == NULL:
+                return False
+        return (
+            self.time_of(wire, has_arrival, arrival, &usual.timestamp)
+            and usual.crawler != NULL
+            and click[2] != <PyObject*>None
+            and PyUnicode_GET_LENGTH(<object>usual.visitor_id) > 0
+            and fits(usual.visitor_id, self.max_id_bytes)
+            and fits(usual.user_id, self.max_id_bytes)
+            and fits(click[1], self.max_id_bytes)
+            and fits(click[9], self.max_product_bytes)
+            and self.is_plain(click[5])
+        )
 
-    cdef object time_of(self, wire, arrival):
-        """Corrected by `sent_at`; None for a time that isn't a whole number of a usual size."""
-        cdef object timestamp = <object>slot(wire, self.timestamp), sent_at = <object>slot(wire, self.sent_at)
-        if not is_near(timestamp):
-            return None
-        if sent_at is None:
-            return timestamp
-        if not is_near(sent_at):
-            return None
-        return timestamp if arrival is None else arrival - (sent_at - timestamp)
+    cdef bint time_of(self, wire, bint has_arrival, int64_t arrival, int64_t* time) except -1:
+        """Corrected by `sent_at`; False for a time that isn't a whole number of a usual size."""
+        cdef PyObject* sent_at = slot(wire, self.sent_at)
+        cdef int64_t sent
+        if not as_near(<object>slot(wire, self.timestamp), time):
+            return False
+        if sent_at != <PyObject*>None:
+            if not as_near(<object>sent_at, &sent):
+                return False
+            if has_arrival:
+                time[0] += arrival - sent
+        return True
 
     cdef PyObject* path(self, PyObject* url) except? NULL:
         """Borrowed; NULL if neither the address nor what is before its number is remembered."""
@@ -201,9 +199,10 @@ cdef class UsualClicks:
 
     cdef bint is_plain(self, PyObject* dwell_ms) except -1:
         """Whether a dwell is none at all or a whole number of ms that is kept."""
+        cdef int64_t ms
         if dwell_ms == <PyObject*>None:
             return True
-        return is_near(<object>dwell_ms) and 0 <= <long long><object>dwell_ms <= self.max_dwell_ms
+        return as_near(<object>dwell_ms, &ms) and 0 <= ms <= self.max_dwell_ms
 
 
 cdef inline PyObject* known(dict table, PyObject* text) except? NULL:
@@ -219,14 +218,13 @@ cdef inline Py_ssize_t brackets(const unsigned char* data, Py_ssize_t size) noex
     return count
 
 
-cdef inline bint is_near(time) except -1:
-    """Whether it is a whole number, and sums of a few such stay within 64 bits."""
+cdef inline bint as_near(time, int64_t* ms) except -1:
+    """Whether it is a whole number, which goes to `ms`, and sums of a few such stay within 64 bits."""
     cdef int overflow = 0
-    cdef long long ms
     if type(time) is not int:
         return False
-    ms = PyLong_AsLongLongAndOverflow(time, &overflow)
-    return not overflow and -FAR < ms < FAR
+    ms[0] = PyLong_AsLongLongAndOverflow(time, &overflow)
+    return not overflow and -FAR < ms[0] < FAR
 
 
 cdef inline PyObject* none_if_empty(PyObject* text) noexcept:

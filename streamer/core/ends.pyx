@@ -19,12 +19,6 @@ cdef Py_ssize_t ENDED = offset_of(OpenSession, "ended_at")
 cdef class WindowEnds:
     """`single`: the windows of visitors with just one; `ends_of` is asked for the others."""
 
-    cdef readonly int64_t first
-    cdef int64_t _reach, _gap_ms
-    cdef dict _single, _buckets
-    cdef list _at_hand, _numbers
-    cdef object _ends_of
-
     def __init__(self, ends_of, dict single, int64_t gap_ms):
         self.first = LAST
         self._ends_of = ends_of
@@ -50,7 +44,7 @@ cdef class WindowEnds:
         else:
             (<list> bucket).append(visitor_id)
 
-    def take(self, int64_t horizon):
+    cpdef list take(self, int64_t horizon):
         cdef list at_hand = self._at_hand, numbers = self._numbers, taken = [], others = []
         cdef set noted = set()
         cdef int64_t window_end

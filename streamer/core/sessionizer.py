@@ -20,6 +20,7 @@ from streamer.core.rules import SessionRules
 from streamer.core.window import (
     COMPACT_AT,
     ENTRY_BYTES,
+    LastUser,
     OpenSession,
     encode_click,
     event_hash,
@@ -193,7 +194,7 @@ class Sessionizer:
         if self._early_every_ms and not window.early_at:
             self._early.note(visitor_id, window.schedule_early(now, self._early_every_ms))
         if user_id is not None:
-            window.note_user(click, user_id)
+            window.note_user(LastUser(timestamp, click.event_id, user_id))
         if crawler:
             window.crawler = True
         if click.event_type in self._end_events:
@@ -359,21 +360,26 @@ class Sessionizer:
         """Find the windows that the watermark has passed or else silence; none may be waiting before."""
         clock, deadlines = self.clock, self._deadlines
         horizon = clock.watermark - 1
-        self._due_reason = "gap"
-        self._due = self._ending_by(horizon) if horizon >= deadlines.first else []
+        self._leave_due(self._ending_by(horizon) if horizon >= deadlines.first else [])
         if not self._due:
             horizon = clock.idle_horizon(self._idle_after_ms)
-            if horizon < deadlines.first:
-                return
-            self._due_reason = "idle"
-            self._due = self._ending_by(horizon)
-        if self._due:
+            if horizon >= deadlines.first:
+                self._leave_due(self._ending_by(horizon), "idle")
+
+    def _leave_due(self, windows: list[OpenSession], reason: CloseReason = "gap") -> None:
+        """For `close_due`, last to close first."""
+        self._due, self._due_reason = windows, reason
+        if windows:
             self.has_due = True
 
     def _ending_by(self, horizon: int) -> list[OpenSession]:
         """Windows that end at or before `horizon`, last to close first; taken out of the deadlines."""
+        return self._windows_ending(self._deadlines.take(horizon), horizon)
+
+    def _windows_ending(self, visitors: Iterable[str], horizon: int) -> list[OpenSession]:
+        """Of visitors who have such: their windows that end at or before `horizon`, last to close first."""
         ending: list[OpenSession] = []
-        for visitor_id in self._deadlines.take(horizon):
+        for visitor_id in visitors:
             only = self._single.get(visitor_id)
             if only is not None:
                 ending.append(only)

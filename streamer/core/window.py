@@ -108,9 +108,8 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
         if self.event_count - self.dropped >= COMPACT_AT:
             self._keep(self.clicks())
 
-    def note_user(self, click: Click, user_id: str) -> None:
+    def note_user(self, user: LastUser) -> None:
         """Remember the user_id of the click that comes last in the session's order."""
-        user = LastUser(click.timestamp, click.event_id, user_id)
         if self.last_user is None or user > self.last_user:
             self.last_user = user
 

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.click import HEAD_CLICKS, KEPT_CLICKS, TAIL_CLICKS, Click
-from streamer.core.window import COMPACT_AT, OpenSession, event_hash, open_session
+from streamer.core.window import COMPACT_AT, LastUser, OpenSession, event_hash, open_session
 from tests.core.partition import a_click
 
 Place = tuple[int, str]
@@ -76,7 +76,7 @@ def test_every_field_of_a_kept_click_comes_back() -> None:
 
 def test_open_session_is_the_same_after_its_way_through_the_changelog() -> None:
     window = window_of([a_click(at, str(at)) for at in range(200)])
-    window.note_user(a_click(7, "7"), "user")
+    window.note_user(LastUser(7, "7", "user"))
     window.crawler = True
     restored = msgspec.msgpack.decode(msgspec.msgpack.encode(window), type=OpenSession)
     assert msgspec.to_builtins(restored) == msgspec.to_builtins(window)
