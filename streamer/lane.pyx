@@ -13,7 +13,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.dict cimport PyDict_GetItem
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_DECREF
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
 
 from schemas.slots cimport address, offset_of, slot
@@ -187,16 +187,21 @@ cdef struct Entry:
     int64_t offset
 
 
-cdef inline bint holds(object session, int64_t id_hash) noexcept:
-    cdef object log = read(session, LOG)
-    cdef const char* entry = PyBytes_AS_STRING(log)
-    cdef const char* end = entry + PyBytes_GET_SIZE(log)
-    cdef int64_t each
-    while entry < end:
-        memcpy(&each, entry, 8)
-        if each == id_hash:
+cdef inline bint holds(object log, int64_t id_hash, int64_t* first, int64_t* last) noexcept:
+    """Whether the click is in the log; if not, `first` and `last` are the session's first and last event time.
+
+    The session has these times as well, but each is an object of its own somewhere in memory.
+    """
+    cdef const char* at = PyBytes_AS_STRING(log)
+    cdef const char* end = at + PyBytes_GET_SIZE(log)
+    cdef Entry entry
+    first[0], last[0] = INT64_MAX, INT64_MIN
+    while at < end:
+        memcpy(&entry, at, ENTRY)
+        if entry.id_hash == id_hash:
             return True
-        entry += ENTRY
+        first[0], last[0] = min(first[0], entry.timestamp), max(last[0], entry.timestamp)
+        at += ENTRY
     return False
 
 
@@ -297,7 +302,7 @@ cdef class Lane:
         cdef int64_t now = number(clock, NOW), watermark = number(clock, WATERMARK)
         cdef int64_t raised_at = number(clock, RAISED_AT), silent_to = number(clock, SILENT_TO)
         cdef int64_t next_early = sessionizer.next_early, first_end = self._deadlines.first
-        cdef int64_t offset, arrival, timestamp, seen, risen, ended_at
+        cdef int64_t offset, arrival, timestamp, seen, risen, started_at, ended_at
         cdef Py_ssize_t packed, count = len(records)
         cdef uint8_t[MOST] buffer
         cdef Usual arrived
@@ -357,12 +362,12 @@ cdef class Lane:
             known = PyDict_GetItem(self._single, visitor_id)
             if known != NULL:
                 window = <object> known
-                ended_at = number(window, ENDED)
+                log = read(window, LOG)
                 if (
-                    timestamp - ended_at > self._gap_ms
-                    or not 0 <= timestamp - number(window, STARTED) <= self._max_duration_ms
-                    or PyBytes_GET_SIZE(read(window, LOG)) > self._usual_log_bytes
-                    or holds(window, entry.id_hash)
+                    PyBytes_GET_SIZE(log) > self._usual_log_bytes
+                    or holds(log, entry.id_hash, &started_at, &ended_at)
+                    or timestamp - ended_at > self._gap_ms
+                    or not 0 <= timestamp - started_at <= self._max_duration_ms
                 ):
                     break
                 if timestamp > ended_at:
