@@ -98,6 +98,9 @@ def replay(
 
 
 def _run(settings: Settings, options: ReplayOptions, show: Show) -> Summary:
+    from streamer.worker.memory import settle_memory
+
+    settle_memory()
     if options.group is None:
         from streamer.replay.run import replay as run
     else:

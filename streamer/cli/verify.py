@@ -36,7 +36,9 @@ def verify(
     """
     from streamer.replay.options import bundles_of, stretch_of
     from streamer.replay.verify import verify as run
+    from streamer.worker.memory import settle_memory
 
+    settle_memory()
     stretch = stretch_of(start, end, int(time.time() * 1000))
     settings = ctx.obj.settings()
     with progress() as show:

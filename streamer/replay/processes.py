@@ -17,6 +17,7 @@ from streamer.replay.plan import Lane, Plan
 from streamer.replay.scoring import Bench
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
+from streamer.worker.memory import settle_memory
 
 _LOOK_S = 0.2
 
@@ -84,6 +85,7 @@ def _work(
 ) -> None:
     from streamer.replay.run import run_here
 
+    settle_memory()
     parent = os.getppid()
 
     def count(records: int) -> None:

@@ -12,7 +12,7 @@ _KEPT_AT_THE_TOP_BYTES = 64 * 1024 * 1024
 
 
 def settle_memory() -> None:
-    """For a process whose memory is sessions; call it before there are any.
+    """For a process whose memory is sessions, a worker or a replay; call it before there are any.
 
     What fetches and commits take for a moment, megabytes, would lie between sessions in glibc's heap, which
     pin the holes that it leaves: such blocks are mapped one by one instead. To set that alone would also make
