@@ -2,7 +2,7 @@
 
 The rate is that at which the middle 80 % of the sessions were appended to the output, so start-up and the
 uneven end are left out, of the yardstick alike. The broker waits three seconds for members before it hands
-out partitions (its own default), so both processes begin at once. Broker and workers share the machine's
+out partitions (its own default), so all processes begin at once. Broker and workers share the machine's
 cores: where two processes and the broker want more than there are, no program can get twice the rate.
 `bound` is what the CPU that was spent leaves possible.
 """
@@ -13,6 +13,7 @@ import itertools
 import os
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,8 @@ from benchmarks.pairs import Run, Spread, ratios, spread
 from benchmarks.throughput import LOOP, Bench
 from streamer.kafka.embedded import EmbeddedKafka
 
-PROGRAMS = (LOOP, "with_model")
+PROCESSES = {LOOP: (2,), "with_model": (2, 4)}
+"""How many of each program."""
 WAITING = {"group.initial.rebalance.delay.ms": "3000"}
 LEFT_OUT = 0.1
 """Of the sessions at either end."""
@@ -30,7 +32,7 @@ LEFT_OUT = 0.1
 
 @dataclass(frozen=True)
 class Scaling:
-    """Two processes beside one."""
+    """Several processes beside one."""
 
     rate_ratio: Spread
     cpu_ratio: Spread
@@ -38,22 +40,25 @@ class Scaling:
     bound: Spread
     """The highest rate ratio that the cores allow a program of one thread: none idle, nothing but this."""
     sessions_per_s: Spread
-    """With two processes."""
+    """With several."""
 
 
 def measure(clicks: int, rounds: int) -> dict[str, Scaling]:
-    """One and two processes in turn."""
+    """One process of a program and more in turn; named by how many there are of which program."""
     with tempfile.TemporaryDirectory() as folder, EmbeddedKafka(Path(folder), properties=WAITING) as kafka:
         bench = Bench(Backlog(kafka, clicks))
         start_up = {
             (name, count): bench.run(name, bench.backlog.empty, count)
-            for name, count in itertools.product(PROGRAMS, (1, 2))
+            for name, counts in PROCESSES.items()
+            for count in (1, *counts)
         }
-        taken: dict[str, list[tuple[Taken, Taken]]] = {name: [] for name in PROGRAMS}
-        for number, name in itertools.product(range(rounds), PROGRAMS):
-            one, two = (_taken(bench, name, count, start_up[name, count]) for count in (1, 2))
-            taken[name].append((one, two))
-            print(f"round {number + 1} of {rounds}: {name} {two.rate / one.rate:.2f} times", file=sys.stderr)
+        taken = defaultdict[str, list[tuple[Taken, Taken]]](list)
+        for number, (name, counts) in itertools.product(range(rounds), PROCESSES.items()):
+            one, *others = (_taken(bench, name, count, start_up[name, count]) for count in (1, *counts))
+            for count, more in zip(counts, others, strict=True):
+                taken[f"{count} {name}"].append((one, more))
+                says = f"{count} {name}: {more.rate / one.rate:.2f} times"
+                print(f"round {number + 1} of {rounds}: {says}", file=sys.stderr)
     return {name: scaling(pairs, os.cpu_count() or 1) for name, pairs in taken.items()}
 
 
@@ -78,10 +83,10 @@ def middle_rate(appended: Sequence[int]) -> float:
 
 
 def scaling(pairs: Sequence[tuple[Taken, Taken]], cores: int) -> Scaling:
-    """`pairs`: with one process and with two, of each round."""
+    """`pairs`: with one process and with more, of each round."""
     return Scaling(
-        rate_ratio=ratios((one.rate, two.rate) for one, two in pairs),
-        cpu_ratio=ratios((one.run.cpu_us, two.run.cpu_us) for one, two in pairs),
-        bound=spread(cores * one.run.cpu_s / (two.run.cpu_s + two.run.broker_cpu_s) for one, two in pairs),
-        sessions_per_s=spread(two.rate for _, two in pairs),
+        rate_ratio=ratios((one.rate, more.rate) for one, more in pairs),
+        cpu_ratio=ratios((one.run.cpu_us, more.run.cpu_us) for one, more in pairs),
+        bound=spread(cores * one.run.cpu_s / (more.run.cpu_s + more.run.broker_cpu_s) for one, more in pairs),
+        sessions_per_s=spread(more.rate for _, more in pairs),
     )

@@ -84,8 +84,8 @@ def rates(found: Figures) -> Rows:
 
 
 def scaling(found: Figures) -> Rows:
-    """Two processes."""
-    yield "program", "rate of two to one", "cores allow", "CPU a click of two to one", "sessions/s with two"
+    """Several processes beside one."""
+    yield "processes", "rate, to that of one", "cores allow", "CPU a click, to that of one", "sessions/s"
     for name, of in found["processes"].items():
         figures = ("rate_ratio", "bound", "cpu_ratio", "sessions_per_s")
         yield f"`{name}`", *(_spread(of[figure]) for figure in figures)

@@ -42,7 +42,7 @@ def test_the_rate_is_that_of_the_middle() -> None:
     assert middle_rate([*start_up, *steadily, *tail]) == pytest.approx(100)
 
 
-def test_two_processes_can_do_no_more_than_the_cores_allow() -> None:
+def test_several_processes_can_do_no_more_than_the_cores_allow() -> None:
     one = Taken(100, Run(cpu_s=10, wall_s=10, broker_cpu_s=2, clicks=1000))
     two = Taken(150, Run(cpu_s=10, wall_s=6, broker_cpu_s=2.5, clicks=1000))
     found = scaling([(one, two)], cores=2)
