@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
-from streamer.decode import Arrived
 from streamer.partition import Record
 from streamer.replay.source import Portion, Source
 
@@ -31,9 +30,7 @@ class PacedSource:
         self._begin_ms = begin_ms
         self._now = now
         self._sleep = sleep
-
-    def decode(self, value: bytes | None, arrival: int, fallback_id: str) -> Arrived | None:
-        return self._source.decode(value, arrival, fallback_id)
+        self.decode = source.decode
 
     async def portions(self, positions: dict[int, int]) -> AsyncGenerator[Portion]:
         lanes = {n: _Ahead(n, self._source.portions({n: at})) for n, at in positions.items()}

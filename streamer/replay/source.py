@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from streamer.dead_letter import Header
-from streamer.decode import Arrived
-from streamer.partition import Record
+from streamer.partition import Decode, Record
 
 
-class LogRecord(NamedTuple):
+class LogRecord(msgspec.Struct, frozen=True, gc=False):
     """A record that doesn't come from a client. `timestamp` is arrival time in ms UTC."""
 
     offset: int
@@ -35,5 +36,6 @@ class Source(Protocol):
         """Records of these partitions from the given offsets on, each partition's in order, and one
         portion with `is_last` for each."""
 
-    def decode(self, value: bytes | None, arrival: int, fallback_id: str) -> Arrived | None:
-        """As `ClickDecoder.decode`."""
+    @property
+    def decode(self) -> Decode:
+        """As `ClickDecoder.decode`, which it had better be itself: a partition knows its compiled way."""

@@ -10,12 +10,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from streamer.core.rules import SessionRules
-from streamer.decode import Arrived, ClickDecoder
+from streamer.decode import ClickDecoder
 from streamer.erasures import erased_visitor
 from streamer.errors import StreamerError
 from streamer.kafka.client import client_arguments
 from streamer.kafka.start import is_found
 from streamer.kafka.topics import TopicError, find_topic
+from streamer.partition import Decode
 from streamer.replay.plan import Lane
 from streamer.replay.source import Portion
 from streamer.replay.stretch import Stretch
@@ -109,10 +110,7 @@ class TopicSource:
         self._settings = settings
         self._lanes = lanes
         self._portion = portion
-        self._decoder = ClickDecoder(settings.clicks.format, settings.clicks.max_bytes)
-
-    def decode(self, value: bytes | None, arrival: int, fallback_id: str) -> Arrived | None:
-        return self._decoder.decode(value, arrival, fallback_id)
+        self.decode: Decode = ClickDecoder(settings.clicks.format, settings.clicks.max_bytes).decode
 
     async def portions(self, positions: dict[int, int]) -> AsyncGenerator[Portion]:
         topic = self._settings.topics.clicks
