@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections import deque
 from collections.abc import AsyncGenerator, Iterator
+from itertools import accumulate, count, islice, repeat
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import orjson
 from streamer.decode import Arrived, ClickDecoder, Rejected
 from streamer.errors import UsageError
 from streamer.line_file import is_parquet, lines_of
+from streamer.partition import Decode
 from streamer.replay.plan import Lane
 from streamer.replay.source import LogRecord, Portion
 from streamer.settings import Settings
@@ -48,11 +50,12 @@ class FileSource:
 
     def __init__(self, path: Path, settings: Settings) -> None:
         self.path = path
-        self._decoder = ClickDecoder(settings.clicks.format, settings.clicks.max_bytes)
         self.is_dump = self._is_dump()
-        self._plain = ClickDecoder("json", settings.clicks.max_bytes)
-        self._ahead: deque[tuple[bytes, Arrived | None]] = deque()
-        """Clicks whose event time was looked at, so that `decode`, asked next, needn't do it again."""
+        format = settings.clicks.format if self.is_dump else "json"
+        self._decode = ClickDecoder(format, settings.clicks.max_bytes).decode
+        self.decode: Decode = self._decode if self.is_dump else self._known
+        self._clicks: dict[bytes | None, Arrived | None] = {}
+        """By line of the last portion: looking at event times has made them, and they are asked for next."""
 
     def digest(self) -> str:
         """sha256 of the file's bytes."""
@@ -78,18 +81,14 @@ class FileSource:
             for n, r in sorted(first.items())
         ]
 
-    def decode(self, value: bytes | None, arrival: int, fallback_id: str) -> Arrived | None:
-        if self.is_dump:
-            return self._decoder.decode(value, arrival, fallback_id)
-        if self._ahead:
-            looked_at, arrived = self._ahead.popleft()
-            if looked_at is value and arrived is not None and not fallback_id:
-                return arrived
-        return self._plain.decode(value, None, fallback_id)
-
     async def portions(self, positions: dict[int, int]) -> AsyncGenerator[Portion]:
+        if not self.is_dump:
+            for records in self._by_event_time(positions[0]):
+                yield Portion(0, records)
+            yield Portion(0, (), is_last=True)
+            return
         waiting: dict[int, list[LogRecord]] = {number: [] for number in positions}
-        for number, record in self._dumped() if self.is_dump else self._by_event_time(positions[0]):
+        for number, record in self._dumped():
             if number in waiting and record.offset >= positions[number]:
                 waiting[number].append(record)
                 if len(waiting[number]) >= PORTION:
@@ -100,21 +99,32 @@ class FileSource:
                 yield Portion(number, records)
             yield Portion(number, (), is_last=True)
 
-    def _by_event_time(self, position: int) -> Iterator[tuple[int, LogRecord]]:
+    def _by_event_time(self, position: int) -> Iterator[list[LogRecord]]:
+        values = islice(self._values(), position, None)
         latest = 0  # where a replay is resumed its own clock is ahead, and never goes back
-        for offset, value in enumerate(self._values()):
-            if offset >= position:
-                latest = max(latest, self._event_time(value))
-                yield 0, LogRecord(offset, latest, None, value)
+        while lines := list(islice(values, PORTION)):
+            clicks = self._looked_at(lines)
+            # What is no click moves no clock.
+            times = [each.click.timestamp if each else 0 for each in clicks]
+            arrivals = list(accumulate(times, max, initial=latest))[1:]
+            latest = arrivals[-1]
+            self._clicks = dict(zip(lines, clicks, strict=True))
+            yield list(map(LogRecord, count(position), arrivals, repeat(None), lines))
+            position += len(lines)
 
-    def _event_time(self, value: bytes) -> int:
-        """0 for what is no click: it moves no clock."""
-        try:
-            arrived = self._plain.decode(value, None, "")
-        except Rejected:
-            arrived = None
-        self._ahead.append((value, arrived))
-        return arrived.click.timestamp if arrived else 0
+    def _looked_at(self, lines: list[bytes]) -> list[Arrived | None]:
+        """The clicks of lines; None for what is no click."""
+        clicks: list[Arrived | None] = []
+        for line in lines:
+            try:
+                clicks.append(self._decode(line, None, ""))
+            except Rejected:
+                clicks.append(None)
+        return clicks
+
+    def _known(self, value: bytes | None, arrival: int, fallback_id: str) -> Arrived | None:  # noqa: ARG002
+        known = self._clicks.get(value)
+        return self._decode(value, None, fallback_id) if known is None or fallback_id else known
 
     def _dumped(self) -> Iterator[tuple[int, LogRecord]]:
         for place, line in enumerate(self._values(), start=1):
@@ -147,10 +157,8 @@ class FileSource:
     def _values(self) -> Iterator[bytes]:
         """Each line that isn't blank, or each row as JSON."""
         if is_parquet(self.path):
-            yield from _rows(self.path)
-        else:
-            for _, line in lines_of(self.path, "clicks as JSON lines or parquet"):
-                yield line
+            return _rows(self.path)
+        return map(itemgetter(1), lines_of(self.path, "clicks as JSON lines or parquet"))
 
 
 def _rows(path: Path) -> Iterator[bytes]:

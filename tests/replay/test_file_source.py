@@ -16,6 +16,7 @@ import pytest
 
 from schemas.click import Session
 from streamer.core.rules import SessionRules
+from streamer.decode import Arrived, ClickDecoder
 from streamer.errors import UsageError
 from streamer.replay.file_source import FileSource
 from streamer.replay.options import ReplayOptions, bundles_of, stretch_of
@@ -176,6 +177,28 @@ def test_the_clock_of_plain_clicks_is_the_running_maximum_of_event_time(tmp_path
 
     times = [click["timestamp"] for click in clicks]
     assert asyncio.run(arrivals()) == [max(times[: n + 1]) for n in range(len(times))]
+
+
+def test_a_click_is_decoded_once_whatever_comes_of_those_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partition decodes again what its usual way has left to it: here what is late, or there twice."""
+    decoded: list[bytes | None] = []
+
+    class Counting:
+        def __init__(self, *settings: Any) -> None:
+            self._decoder = ClickDecoder(*settings)
+
+        def decode(self, value: bytes | None, arrival: int | None, fallback_id: str) -> Arrived | None:
+            decoded.append(value)
+            return self._decoder.decode(value, arrival, fallback_id)
+
+    clicks = some_clicks(20, seed=4)
+    late = clicks[0] | {"event_id": "late", "timestamp": clicks[0]["timestamp"] - 10**8}
+    monkeypatch.setattr("streamer.replay.file_source.ClickDecoder", Counting)
+    summary = run(written(tmp_path / "c.jsonl", [clicks[0], clicks[0], late, *clicks[1:]]))
+    assert (summary["clicks"]["duplicates"], summary["clicks"]["late"]) == (1, 1)
+    assert len(decoded) == len(clicks) + 2
 
 
 def test_times_that_make_no_sense_are_wrong_calls() -> None:
