@@ -6,6 +6,7 @@ _DEPENDS = ["schemas/slots.pxd", "streamer/core/ends.pxd", "streamer/usual_click
 
 setup(
     ext_modules=[
+        Extension("models.readings", ["models/readings.pyx"], depends=_DEPENDS, optional=True),
         Extension("models.tokens", ["models/tokens.pyx"], depends=_DEPENDS, optional=True),
         Extension("schemas.flat_values", ["schemas/flat_values.pyx"], optional=True),
         Extension("streamer.core.ends", ["streamer/core/ends.pyx"], depends=_DEPENDS, optional=True),

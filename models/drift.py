@@ -36,7 +36,7 @@ class DriftMonitor:
         return cls(layout, layout.total(profile), block)
 
     def see(self, encoded: Encoded, best: Int64, novelty: Float32, reasons: Sequence[str | None]) -> None:
-        self._filling = self._filling + self._layout.counts(encoded, best, novelty, reasons).sum(0)
+        self._filling = self._filling + self._layout.counted(encoded, best, novelty, reasons)
         self._sessions_filling += len(best)
         if self._sessions_filling >= self._block:
             self._full, self._sessions_full = self._filling, self._sessions_filling

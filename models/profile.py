@@ -7,6 +7,7 @@ known or unknown to the vocabulary.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -78,6 +79,30 @@ class Layout:
         start = self.columns[LEARNT_FIELDS[0]].start
         found[:, start:] = np.stack([missing, known, unknown], axis=2).reshape(n, -1)
         return found
+
+    def counted(
+        self, encoded: Encoded, best: Int64, novelty: Float32, reasons: Sequence[str | None]
+    ) -> Float64:
+        """[width]: the sum of `counts`, in a fifth of the time."""
+        n, bucket = len(best), LENGTH_BUCKETS.index(encoded.event_ids.shape[1])
+        of_reason = Counter(reasons)
+        of_field = encoded.event_ids.reshape(n, -1)
+        # The sessions' sums first: short rows are slow to add up.
+        given, known = (
+            (of_field >= least).sum(0).reshape(-1, encoded.event_ids.shape[2]).sum(0)[: len(LEARNT_FIELDS)]
+            for least in (1, FIRST_LEARNT_ID)
+        )
+        missing = encoded.lengths.sum() - given
+        edges = self.novelty_edges
+        return np.concatenate(
+            (
+                np.bincount(best, minlength=len(self.categories["intent"])),
+                [of_reason[None if name == "none" else name] for name in REASONS],
+                np.bincount(np.searchsorted(edges, novelty, side="right"), minlength=len(edges) + 1),
+                [n if i == bucket else 0 for i in range(len(_CLICKS))],
+                np.stack((missing, known, given - known), axis=1).ravel(),
+            )
+        ).astype(np.float64)
 
     def profile(self, total: Float64, sessions: int, split: str) -> Profile:
         """`total` [width]: the sum of the sessions' counts."""

@@ -9,15 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import Lock
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from models.bundle import Bundle
 from models.calibration import AbstainReason
 from models.encoded import Encoded, Float32, Int64
 from models.runtime import Outputs
 from schemas.click import Session
+
+try:
+    from models.readings import Readings
+except ImportError:  # it couldn't be built
+    Readings = None  # type: ignore[assignment,misc]
 
 BEST = 5
 
@@ -51,6 +58,25 @@ class ScoreError(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Numbers(NamedTuple):
+    """What results of N sessions are read from; B are told of each, the likeliest first."""
+
+    embeddings: Float32
+    """[N, D]"""
+    finite: npt.NDArray[np.bool_]
+    """[N]; whether embedding and probabilities are"""
+    novelty: Float32
+    """[N]"""
+    best: Int64
+    """[N, B]; which intents"""
+    chances: Float32
+    """[N, B]; their probabilities"""
+    of_parents: Float32
+    """[N, B]; those of their parents"""
+    presence: Float32 | None
+    """[N, B]; None if the bundle can't tell"""
+
+
 Seen = Callable[[Encoded, Int64, Float32, Sequence[AbstainReason | None]], None]
 """Told of the sessions of one length bucket: tokens, likeliest intents, novelty, reasons to abstain."""
 
@@ -64,16 +90,22 @@ class Scorer:
         self._by_parent = self._parent_of.argsort(kind="stable")
         """Intents, those of one parent side by side."""
         self._first_of_parent = np.searchsorted(self._parent_of[self._by_parent], np.arange(len(parents)))
+        self._compiled = (
+            None if Readings is None else Readings(Scored, ScoredIntent, self._intents, bundle.calibration)
+        )
         self._lock = Lock()
 
     def score(self, sessions: Sequence[Session]) -> list[Scored | ScoreError]:
         """One entry per session, in order."""
         results: list[Scored | ScoreError | None] = [None] * len(sessions)
         with self._lock:
+            ran = []
             for encoded in self._encode(sessions, results):
                 outputs = self._run(encoded, sessions, results)
                 if outputs is not None:
-                    self._read(encoded, outputs, sessions, results)
+                    ran.append((encoded, outputs))
+            if ran:
+                self._read(ran, sessions, results)
         return [
             _failed(session, "no result") if result is None else result
             for session, result in zip(sessions, results, strict=True)
@@ -109,47 +141,77 @@ class Scorer:
 
     def _read(
         self,
-        encoded: Encoded,
-        outputs: Outputs,
+        ran: Sequence[tuple[Encoded, Outputs]],
         sessions: Sequence[Session],
         results: list[Scored | ScoreError | None],
     ) -> None:
+        """Of all length buckets at once: that takes half of the time."""
+        places = [i for encoded, _ in ran for i in encoded.rows.tolist()]
+        numbers = self._numbers(*map(np.concatenate, zip(*(outputs for _, outputs in ran), strict=True)))
+        of_rows = [sessions[i] for i in places]
+        told, reasons = (self.tell if self._compiled is None else self._compiled.tell)(of_rows, numbers)
+        for i, result in zip(places, told, strict=True):
+            results[i] = _failed(sessions[i], "its embedding is not finite") if result is None else result
+        if self._seen:
+            start = 0
+            for encoded, outputs in ran:
+                end = start + len(encoded.rows)
+                self._seen(encoded, numbers.best[start:end, 0], outputs.novelty, reasons[start:end])
+                start = end
+
+    def _numbers(self, embeddings: Float32, logits: Float32, novelty: Float32) -> Numbers:
         calibration = self.bundle.calibration
-        probabilities = calibration.probabilities(outputs.logits)
+        probabilities = calibration.probabilities(logits)
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :BEST]
-        everything = np.concatenate((outputs.embeddings, probabilities), axis=1)
-        finite = np.logical_and.reduce(np.isfinite(everything), axis=1).tolist()
+        everything = np.concatenate((embeddings, probabilities), axis=1)
         rows = np.arange(len(best))[:, None]
         chances = probabilities[rows, best]
-        shown = calibration.presence(chances)
-        presence = [[None] * best.shape[1]] * len(best) if shown is None else shown.tolist()
-        of_parents = self._of_parents(probabilities)[rows, self._parent_of[best]].tolist()
-        ranked = chances.tolist()
-        places = encoded.rows.tolist()
+        return Numbers(
+            embeddings=embeddings,
+            finite=np.logical_and.reduce(np.isfinite(everything), axis=1),
+            novelty=novelty,
+            best=best,
+            chances=chances,
+            of_parents=self._of_parents(probabilities)[rows, self._parent_of[best]],
+            presence=calibration.presence(chances),
+        )
+
+    def tell(
+        self, sessions: list[Session], numbers: Numbers
+    ) -> tuple[list[Scored | None], list[AbstainReason | None]]:
+        """The sessions' results, None where numbers aren't finite; and their reasons to abstain."""
+        ids: list[list[int]] = numbers.best.tolist()
+        ranked = numbers.chances.tolist()
+        of_parents = numbers.of_parents.tolist()
+        unknown = [[None] * numbers.best.shape[1]] * len(sessions)
+        presence = unknown if numbers.presence is None else numbers.presence.tolist()
         reasons = [
-            calibration.reason_to_abstain(sessions[i], novelty, likeliest)
-            for i, novelty, (likeliest, *_) in zip(places, outputs.novelty.tolist(), ranked, strict=True)
+            self.bundle.calibration.reason_to_abstain(session, novelty, likeliest)
+            for session, novelty, (likeliest, *_) in zip(
+                sessions, numbers.novelty.tolist(), ranked, strict=True
+            )
         ]
-        if self._seen:
-            self._seen(encoded, best[:, 0], outputs.novelty, reasons)
-        named = self._intents
-        ids: list[list[int]] = best.tolist()
-        for row, i in enumerate(places):
-            if not finite[row]:
-                results[i] = _failed(sessions[i], "its embedding is not finite")
+        told: list[Scored | None] = []
+        for row, is_finite in enumerate(numbers.finite.tolist()):
+            if not is_finite:
+                told.append(None)
                 continue
             reason = reasons[row]
             of_row = zip(ids[row], ranked[row], of_parents[row], presence[row], strict=True)
             intents = [
-                ScoredIntent(*named[k], chance, of_parent, shows) for k, chance, of_parent, shows in of_row
+                ScoredIntent(*self._intents[k], chance, of_parent, shows)
+                for k, chance, of_parent, shows in of_row
             ]
-            results[i] = Scored(
-                embedding=outputs.embeddings[row],
-                intents=intents,
-                top_intent=None if reason else intents[0].intent_id,
-                abstained=reason is not None,
-                abstain_reason=reason,
+            told.append(
+                Scored(
+                    embedding=numbers.embeddings[row],
+                    intents=intents,
+                    top_intent=None if reason else intents[0].intent_id,
+                    abstained=reason is not None,
+                    abstain_reason=reason,
+                )
             )
+        return told, reasons
 
     def _of_parents(self, probabilities: Float32) -> Float32:
         """[N, P]: of the parents that have intents. Row by row: a row's sums don't depend on others."""

@@ -6,6 +6,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 EXTENSIONS = (
+    "models.readings",
     "models.tokens",
     "schemas.flat_values",
     "streamer.core.ends",

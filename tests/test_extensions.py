@@ -63,6 +63,7 @@ def test_one_that_was_not_built_is_missing_and_one_that_refuses_says_why(
 def test_what_is_told_is_what_runs() -> None:
     """The names that hold an extension, or None in its place."""
     held = {
+        "models.readings": ("models.scorer", "Readings"),
         "models.tokens": ("models.tokenizer", "tokens"),
         "schemas.flat_values": ("schemas.flat", "FlatValues"),
         "streamer.core.ends": ("streamer.core.sessionizer", "WindowEnds"),

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from models.bundle import Bundle, BundleError, load_bundle
@@ -56,6 +58,23 @@ def test_the_same_traffic_does_not_drift_and_a_rebuilt_site_does(small_bundle: B
     assert other.psi()["page_type"] > 0.25
     assert other.unknown_shares()["page_type"] == 1.0
     assert other.unknown_shares()["event_type"] == 0.0
+
+
+@given(st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_the_sum_of_all_sessions_counts_is_counted_at_once(
+    small_bundle: Bundle, count: int, seed: int
+) -> None:
+    assert small_bundle.manifest.profile is not None
+    layout = Layout(small_bundle.taxonomy, small_bundle.manifest.profile.novelty_deciles)
+    rng = np.random.default_rng(seed)
+    sessions = bank_sessions(count, seed=seed % 1000) + strangers(count)
+    for encoded in small_bundle.tokenizer.encode(sessions):
+        n = len(encoded.rows)
+        best = rng.integers(0, len(small_bundle.taxonomy.intents), n)
+        novelty = rng.choice([0.0, *layout.novelty_edges, 1e9, np.nan], n).astype(np.float32)
+        reasons = rng.choice([None, "ambiguous", "novel", "too_short"], n).tolist()
+        expected = layout.counts(encoded, best, novelty, reasons).sum(0)
+        assert layout.counted(encoded, best, novelty, reasons).tolist() == expected.tolist()
 
 
 def test_old_sessions_leave_the_window_by_blocks(small_bundle: Bundle) -> None:

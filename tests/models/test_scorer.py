@@ -5,10 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace as changed
 
 from models.bundle import Bundle
-from models.scorer import Scored, ScoreError, Scorer
+from models.encoded import Encoded, Float32
+from models.runtime import Outputs, Runtime
+from models.scorer import BEST, Numbers, Readings, Scored, ScoredIntent, ScoreError, Scorer
 from schemas.click import Session
 from tests.models.hand_made import a_click, a_session, bank_sessions, of_length
 
@@ -79,6 +83,88 @@ def test_an_error_does_not_show_what_a_customer_typed(small_scorer: Scorer) -> N
     (failed,) = small_scorer.score([a_session(a_click(search_query="my secret", dwell_ms="secret"))])
     assert isinstance(failed, ScoreError)
     assert "secret" not in failed.reason
+
+
+NUMBERS = st.floats(width=32) | st.sampled_from([0.0, 0.45, 0.5, 1.0])
+
+
+@st.composite
+def told_of(draw: st.DrawFn) -> tuple[list[Session], Numbers]:
+    """Sessions, and anything that might be told of them."""
+    count, intents = draw(st.integers(1, 6)), draw(st.integers(1, BEST))
+
+    def floats(*shape: int) -> Float32:
+        size = int(np.prod(shape))
+        numbers = draw(st.lists(NUMBERS, min_size=size, max_size=size))
+        return np.array(numbers, np.float32).reshape(shape)
+
+    numbers = Numbers(
+        embeddings=floats(count, 3),
+        finite=np.array(draw(st.lists(st.booleans(), min_size=count, max_size=count))),
+        novelty=floats(count),
+        best=np.array([draw(st.permutations(range(BEST)))[:intents] for _ in range(count)]),
+        chances=floats(count, intents),
+        of_parents=floats(count, intents),
+        presence=draw(st.none() | st.just(floats(count, intents))),
+    )
+    return [of_length(draw(st.integers(1, 4)), search_query=draw(QUERIES)) for _ in range(count)], numbers
+
+
+QUERIES = st.sampled_from([None, "", "gold card"])
+
+
+@given(told_of())
+def test_compiled_or_not_the_same_is_told(
+    small_bundle: Bundle, given_numbers: tuple[list[Session], Numbers]
+) -> None:
+    names = [(f"id {i}", f"label {i}", f"parent {i}") for i in range(BEST)]
+    scorer = with_limits(small_bundle, min_probability=0.5, max_novelty=0.5, min_clicks=3)
+    scorer._intents = names
+    if Readings is None:
+        pytest.skip("not compiled")
+    compiled = Readings(Scored, ScoredIntent, names, scorer.bundle.calibration)
+    (ours, our_reasons), (theirs, their_reasons) = (
+        tell(*given_numbers) for tell in (compiled.tell, scorer.tell)
+    )
+    assert our_reasons == their_reasons
+    assert list(map(exactly, ours)) == list(map(exactly, theirs))
+
+
+def exactly(result: Scored | None) -> tuple[object, ...] | None:
+    """As text for the numbers, among which may be some that don't equal themselves."""
+    if result is None:
+        return None
+    return (
+        result.embedding.tobytes(),
+        repr(result.intents),
+        result.top_intent,
+        result.abstained,
+        result.abstain_reason,
+    )
+
+
+def test_without_a_compiler_the_results_are_the_same(small_scorer: Scorer) -> None:
+    in_python = Scorer(small_scorer.bundle)
+    in_python._compiled = None
+    sessions = bank_sessions(60, seed=11)
+    assert list(map(bits, scored(in_python, *sessions))) == list(map(bits, scored(small_scorer, *sessions)))
+
+
+def test_one_whose_numbers_are_not_finite_fails_alone(
+    small_scorer: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = [of_length(3), of_length(12), of_length(12)]
+    expected = scored(small_scorer, *sessions)
+
+    def broken(encoded: Encoded) -> Outputs:
+        outputs = Runtime.run(small_scorer.bundle.runtime, encoded)
+        outputs.embeddings[encoded.rows == 1, 0] = np.nan
+        return outputs
+
+    monkeypatch.setattr(small_scorer.bundle.runtime, "run", broken)
+    first, failed, last = small_scorer.score(sessions)
+    assert failed == ScoreError("0" * 32, "session can't be scored: its embedding is not finite")
+    assert [bits(each) for each in (first, last)] == [bits(expected[0]), bits(expected[2])]  # type: ignore[arg-type]
 
 
 def with_limits(bundle: Bundle, **limits: float) -> Scorer:
