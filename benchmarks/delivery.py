@@ -19,6 +19,7 @@ from mode import Service
 from benchmarks.spent import Spent
 from streamer.kafka.client import client_arguments
 from streamer.settings import load_settings
+from streamer.worker import event_loop
 from streamer.worker.app import create_app
 from streamer.worker.memory import settle_memory
 from streamer.worker.transport import RecordBatch
@@ -111,5 +112,8 @@ async def assign(consumer: AIOKafkaConsumer, topic: str) -> dict[TopicPartition,
 
 if __name__ == "__main__":
     spent = Spent()
-    asyncio.run({"bare": bare, "delivery": delivery}[sys.argv[1]](*sys.argv[2:4]))
+    if sys.argv[1] == "bare":
+        asyncio.run(bare(*sys.argv[2:4]))
+    else:
+        event_loop.run(delivery(*sys.argv[2:4]))
     spent.show()

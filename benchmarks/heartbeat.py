@@ -21,6 +21,7 @@ import orjson
 from benchmarks.spent import cpu_s
 from streamer.logs import configure_logging
 from streamer.settings import Settings, load_settings
+from streamer.worker import event_loop
 from streamer.worker.run import end_for_sure, run_worker
 
 BEAT_S = 0.005
@@ -86,7 +87,7 @@ def main() -> None:
     """Parse the arguments, work."""
     settings = load_settings(overrides=orjson.loads(sys.argv[1]), environ={})
     configure_logging(settings.log)
-    asyncio.run(work(settings))
+    event_loop.run(work(settings))
 
 
 if __name__ == "__main__":

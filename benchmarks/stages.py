@@ -13,7 +13,6 @@ dotted keys.
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from schemas.click import Session
 from streamer.logs import configure_logging
 from streamer.partition import Taken
 from streamer.settings import Settings, load_settings
-from streamer.worker import run, takeover
+from streamer.worker import event_loop, run, takeover
 from streamer.worker.app import create_app
 from streamer.worker.metrics import Metrics
 from streamer.worker.shard import Shard
@@ -95,7 +94,7 @@ def work(stage: str, settings: Settings) -> None:
     with ExitStack() as stack:
         for module, name, stand_in in [*STAGES[stage], (run, "create_app", begin)]:
             stack.enter_context(patch.object(module, name, stand_in))
-        asyncio.run(run.run_worker(settings, drain=True))
+        event_loop.run(run.run_worker(settings, drain=True))
     spent.show()
 
 

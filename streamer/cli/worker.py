@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import Annotated
 
@@ -37,6 +36,7 @@ def worker(
 ) -> None:
     """Turn clicks into sessions, embeddings and intents until stopped."""
     from streamer.kafka.start import parse_start
+    from streamer.worker import event_loop
     from streamer.worker.processes import run_processes
     from streamer.worker.run import end_for_sure, run_worker
 
@@ -47,7 +47,7 @@ def worker(
             settings, processes, start=begin, drain=drain, explain=partial(explain, debug=ctx.obj.debug)
         )
         raise typer.Exit(code)
-    asyncio.run(
+    event_loop.run(
         run_worker(
             settings,
             start=begin,

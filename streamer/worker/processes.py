@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import multiprocessing
 import signal
 import sys
@@ -59,6 +58,7 @@ def _work(
     settings: Settings, start: Start, drain: bool, index: int, explain: Callable[[Exception], int]
 ) -> None:
     from streamer.logs import configure_logging
+    from streamer.worker import event_loop
     from streamer.worker.run import end_for_sure, run_worker
 
     configure_logging(settings.log)
@@ -67,7 +67,7 @@ def _work(
         worker = settings.worker.model_copy(update={"metrics_port": port + index})
         settings = settings.model_copy(update={"worker": worker})
     try:
-        asyncio.run(
+        event_loop.run(
             run_worker(
                 settings,
                 start=start,
