@@ -13,16 +13,21 @@ from typing import Any
 from schemas import codec
 
 
-def without(name: codec.SchemaName, body: bytes, field: str) -> bytes:
-    """The body with one field's bytes cut out. Raises CodecError if it ends before the field does."""
+def span(name: codec.SchemaName, body: bytes, field: str) -> tuple[int, int]:
+    """Where the field's bytes begin and end. Raises CodecError if the body ends before the field does."""
+    begin = end = 0
     try:
-        at = 0
-        for kind in _kinds_before(name, field):
-            at = _SKIP[kind](body, at)
-        end = _SKIP[_kind(name, field)](body, at)
+        for ends in _ends(name, field):
+            begin, end = end, ends(body, end)
     except IndexError:
         raise codec.CodecError("truncated_avro", f"body ends before field {field} of a {name}") from None
-    return body[:at] + body[end:]
+    return begin, end
+
+
+def without(name: codec.SchemaName, body: bytes, field: str) -> bytes:
+    """The body with one field's bytes cut out. Raises CodecError if it ends before the field does."""
+    begin, end = span(name, body, field)
+    return body[:begin] + body[end:]
 
 
 def _varint_end(body: bytes, at: int) -> int:
@@ -32,6 +37,9 @@ def _varint_end(body: bytes, at: int) -> int:
 
 
 def _string_end(body: bytes, at: int) -> int:
+    first = body[at]
+    if first < 0x80:  # as of most strings
+        return at + 1 + (first >> 1)
     size, shift, begin = 0, 0, at
     while True:
         byte = body[begin]
@@ -46,7 +54,9 @@ def _optional_string_end(body: bytes, at: int) -> int:
     return at + 1 if body[at] == 0 else _string_end(body, at + 1)
 
 
-_SKIP: dict[str, Callable[[bytes, int], int]] = {
+_End = Callable[[bytes, int], int]
+"""(body, where a field begins) -> where it ends"""
+_END_OF: dict[str, _End] = {
     "string": _string_end,
     "optional": _optional_string_end,
     "int": _varint_end,
@@ -56,15 +66,15 @@ _SKIP: dict[str, Callable[[bytes, int], int]] = {
 
 
 @cache
-def _kinds_before(name: codec.SchemaName, field: str) -> tuple[str, ...]:
-    names = [each["name"] for each in codec.schema(name)["fields"]]
-    return tuple(_kind(name, before) for before in names[: names.index(field)])
+def _ends(name: codec.SchemaName, field: str) -> tuple[_End, ...]:
+    """Of the fields up to this one."""
+    fields = codec.schema(name)["fields"]
+    upto = [each["name"] for each in fields].index(field) + 1
+    return tuple(_end(name, each) for each in fields[:upto])
 
 
-@cache
-def _kind(name: codec.SchemaName, field: str) -> str:
-    kind: Any = next(f["type"] for f in codec.schema(name)["fields"] if f["name"] == field)
-    kind = "optional" if kind == ["null", "string"] else kind
-    if not isinstance(kind, str) or kind not in _SKIP:
-        raise ValueError(f"{name}.{field}: expected a string, a number or a boolean")
-    return kind
+def _end(name: codec.SchemaName, field: dict[str, Any]) -> _End:
+    kind = "optional" if field["type"] == ["null", "string"] else field["type"]
+    if not isinstance(kind, str) or kind not in _END_OF:
+        raise ValueError(f"{name}.{field['name']}: expected a string, a number or a boolean")
+    return _END_OF[kind]

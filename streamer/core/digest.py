@@ -7,6 +7,7 @@ a record that is there twice does not cancel out (as it would with XOR). Bellare
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 _BYTES = 16
 _MODULUS = 1 << (8 * _BYTES)
@@ -25,9 +26,11 @@ class MultisetDigest:
         self.count = count
         self._sum = int(hexdigest or "0", 16)
 
-    def add(self, record: bytes) -> None:
-        """Take one record in."""
-        self.add_hash(record_hash(record))
+    def add(self, records: Iterable[bytes]) -> None:
+        """Take records in."""
+        hashes = [record_hash(record) for record in records]
+        self.count += len(hashes)
+        self._sum = (self._sum + sum(map(int.from_bytes, hashes))) % _MODULUS
 
     def add_hash(self, hashed: bytes) -> None:
         """Take in the record that `record_hash` gave this for."""

@@ -7,11 +7,13 @@ depends on the order of records.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from schemas import codec
-from schemas.spans import without
+from schemas.spans import span, without
 from streamer.core.digest import MultisetDigest, record_hash
+from streamer.outputs import SessionRecords
 
 Kind = Literal["embeddings", "intents"]
 SCHEMA_OF: dict[Kind, codec.SchemaName] = {"embeddings": "session_embedding", "intents": "session_intent"}
@@ -51,9 +53,16 @@ class OutputDigests:
                 MultisetDigest(count, of_kind.get("content", "")),
             )
 
-    def add(self, kind: Kind, body: bytes) -> None:
-        """Take in one record's Avro body."""
-        self.add_print(kind, print_of(kind, body))
+    def add(self, sessions: Sequence[SessionRecords]) -> None:
+        """Take in the records of sessions. Those of one begin alike, so `closed_at` has one place in both."""
+        embeddings = [codec.body(each.embedding) for each in sessions]
+        spans = [span("session_embedding", body, "closed_at") for body in embeddings]
+        bodies = {"embeddings": embeddings, "intents": [codec.body(each.intent) for each in sessions]}
+        for kind, (record, content) in self._by_kind.items():
+            record.add(bodies[kind])
+            content.add(
+                body[:begin] + body[end:] for body, (begin, end) in zip(bodies[kind], spans, strict=True)
+            )
 
     def add_print(self, kind: Kind, found: Print) -> None:
         """Take in the record that `print_of` gave this for."""

@@ -9,7 +9,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from schemas import codec
 from schemas.click import Session
 from streamer.accounts import Accounts
 from streamer.core.rules import SessionRules
@@ -161,10 +160,9 @@ class Engine:
                 run.replay.unscored(each.session)
             for reason in each.errors:
                 run.replay.tally.count_dead("score", reason)
-            for digests, result in zip(run.digests, each.results, strict=True):
-                if result is not None:
-                    digests.add("embeddings", codec.body(result.records.embedding))
-                    digests.add("intents", codec.body(result.records.intent))
+        for bundle, digests in enumerate(run.digests):
+            results = [each.results[bundle] for each in scored]
+            digests.add([result.records for result in results if result is not None])
         del run.waiting[:count]
         await self._sink.write(run.replay.number, scored)
 

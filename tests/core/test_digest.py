@@ -15,8 +15,7 @@ def digest_of(*parts: list[bytes]) -> MultisetDigest:
     whole = MultisetDigest()
     for part in parts:
         digest = MultisetDigest()
-        for record in part:
-            digest.add(record)
+        digest.add(part)
         whole.merge(digest)
     return whole
 

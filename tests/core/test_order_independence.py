@@ -96,8 +96,7 @@ def sessionized(log: Sequence[Delivered], *, idle_closing: bool) -> list[Session
 def content_digest(sessions: Sequence[Session]) -> str:
     """Over everything that doesn't come from arrival times."""
     digest = MultisetDigest()
-    for session in sessions:
-        digest.add(msgspec.json.encode(msgspec.structs.replace(session, closed_at=0)))
+    digest.add(msgspec.json.encode(msgspec.structs.replace(each, closed_at=0)) for each in sessions)
     return digest.hexdigest()
 
 

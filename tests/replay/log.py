@@ -19,7 +19,6 @@ from streamer.core.sessionizer import Sessionizer
 from streamer.core.window import OpenSession
 from streamer.decode import ClickDecoder
 from streamer.partition import Partition
-from streamer.replay.digests import OutputDigests
 from streamer.replay.partition_replay import PartitionReplay, Snapshot
 from streamer.replay.source import LogRecord
 from streamer.replay.stretch import Stretch
@@ -160,10 +159,3 @@ def replayed(
 def as_set(sessions: Iterable[Session]) -> list[bytes]:
     """Sessions as bytes, to the last field, in no order."""
     return sorted(msgspec.json.encode(session) for session in sessions)
-
-
-def digests_of(bodies: Iterable[bytes]) -> OutputDigests:
-    digests = OutputDigests()
-    for body in bodies:
-        digests.add("embeddings", body)
-    return digests

@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from schemas.click import Session
+from models.bundle import default_bundle, load_bundle
+from models.scorer import Scored, Scorer
+from schemas import codec
+from schemas.click import Click, Session
 from streamer.core.rules import SessionRules
+from streamer.outputs import RecordWriter
 from streamer.replay.comparison import Compared, Comparison
 from streamer.replay.digests import OutputDigests, Print, print_of
 from streamer.replay.live import Key, Published
@@ -169,9 +174,25 @@ def test_digests_go_on_from_what_was_stored() -> None:
     assert resumed.as_dict() == whole.as_dict()
 
 
-def test_the_content_digest_knows_no_closing_time() -> None:
-    from schemas import codec
+def test_records_of_sessions_are_digested_as_each_by_itself() -> None:
+    """Where an id or a user moves `closed_at`, too."""
+    clicked = replace(a_session("one"), clicks=[Click(START, "e", "view")])
+    (scored,) = Scorer(bundle := load_bundle(default_bundle())).score([clicked])
+    assert isinstance(scored, Scored)
+    writer = RecordWriter(bundle, RULES.version)
+    sessions = [a_session("one"), a_session("two" * 40), replace(a_session("one", 5, 2**40), user_id="ü")]
+    records = [writer.write(session, scored) for session in sessions]
+    together, each_alone = OutputDigests(), OutputDigests()
+    together.add(records[:1])
+    together.add([])
+    together.add(records[1:])
+    for each in records:
+        each_alone.add_print("embeddings", print_of("embeddings", codec.body(each.embedding)))
+        each_alone.add_print("intents", print_of("intents", codec.body(each.intent)))
+    assert together.as_dict() == each_alone.as_dict()
 
+
+def test_the_content_digest_knows_no_closing_time() -> None:
     fields = codec.schema("session_intent")["fields"]
     record: dict[str, Any] = {
         f["name"]: {"string": "x", "long": 1, "int": 1, "boolean": True}.get(str(f["type"])) for f in fields

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from schemas import codec
-from streamer.replay.digests import OutputDigests
+from streamer.replay.digests import Kind, OutputDigests, print_of
 from streamer.replay.options import bundles_of
 from streamer.replay.stretch import Stretch
 from streamer.replay.verify import verify
@@ -42,10 +42,10 @@ FAST = {
 def digests_of_topics(settings: Settings) -> dict[str, Any]:
     """As any reader of the topics can reckon them."""
     digests = OutputDigests()
-    for record in committed(settings, settings.topics.embeddings).records:
-        digests.add("embeddings", codec.body(record.value))
-    for record in committed(settings, settings.topics.intents).records:
-        digests.add("intents", codec.body(record.value))
+    kinds: tuple[Kind, ...] = ("embeddings", "intents")
+    for kind in kinds:
+        for record in committed(settings, getattr(settings.topics, kind)).records:
+            digests.add_print(kind, print_of(kind, codec.body(record.value)))
     return digests.as_dict()
 
 
