@@ -9,6 +9,7 @@ EXTENSIONS = (
     "models.readings",
     "models.tokens",
     "schemas.flat_values",
+    "streamer.batch_records",
     "streamer.core.ends",
     "streamer.kafka.wire",
     "streamer.lane",

@@ -17,6 +17,7 @@ from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
 
 from schemas.slots cimport address, offset_of, slot
+from streamer.batch_records cimport BatchRecord
 from streamer.core.ends cimport WindowEnds
 from streamer.usual_clicks cimport CLICK_FIELDS, Usual, UsualClicks
 
@@ -315,11 +316,15 @@ cdef class Lane:
         self.closed = 0
         while index < count:
             record = records[index]
-            offset = record.offset
+            if type(record) is BatchRecord:
+                offset = (<BatchRecord> record).offset
+                arrival = (<BatchRecord> record).timestamp
+            else:
+                offset = record.offset
+                arrival = record.timestamp
             if offset < position:
                 index += 1
                 continue
-            arrival = record.timestamp
             if arrival > now:
                 if next_early <= arrival or arrival - raised_at >= self._idle_after_ms:
                     break  # so silence closes nothing here

@@ -66,6 +66,7 @@ def test_what_is_told_is_what_runs() -> None:
         "models.readings": ("models.scorer", "Readings"),
         "models.tokens": ("models.tokenizer", "tokens"),
         "schemas.flat_values": ("schemas.flat", "FlatValues"),
+        "streamer.batch_records": ("streamer.kafka.fetched", "BatchRecords"),
         "streamer.core.ends": ("streamer.core.sessionizer", "WindowEnds"),
         "streamer.kafka.wire": ("streamer.kafka.fetched", "wire"),
         "streamer.lane": ("streamer.partition", "Lane"),

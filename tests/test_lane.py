@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import astuple
@@ -24,6 +25,7 @@ from tests.test_partition import Arrived as Record
 from tests.test_partition import click
 
 pytest.importorskip("streamer.lane", reason="the extension isn't compiled")
+batch_records = pytest.importorskip("streamer.batch_records", reason="the extension isn't compiled")
 
 RULES = SessionRules(
     gap_ms=10_000,
@@ -100,10 +102,22 @@ STEPS = st.lists(
 )
 
 
+def unpacked(records: list[Record]) -> list[Any]:
+    """The same records, out of a fetched batch."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 30)
+    for each in records:
+        builder.append(each.offset, each.timestamp, each.key, each.value, each.headers)
+    return [*batch_records.BatchRecords(bytes(builder.build()), 0)]
+
+
 @settings(max_examples=300, deadline=None)
-@given(STEPS, st.booleans(), st.sampled_from([0, 7_000]), st.integers(1, 20))
+@given(STEPS, st.booleans(), st.sampled_from([0, 7_000]), st.integers(1, 20), st.booleans())
 def test_the_lane_does_what_python_does(
-    steps: list[tuple[str, Any, int]], idle_closing: bool, early_every_ms: int, take_at_most: int
+    steps: list[tuple[str, Any, int]],
+    idle_closing: bool,
+    early_every_ms: int,
+    take_at_most: int,
+    are_fetched: bool,
 ) -> None:
     both = [
         new_partition(compiled=compiled, idle_closing=idle_closing, early_every_ms=early_every_ms)
@@ -115,9 +129,10 @@ def test_the_lane_does_what_python_does(
     def hand_in() -> None:
         seen = []
         for partition in both:
+            records = unpacked(waiting) if are_fetched and partition is both[0] else waiting
             index, looks = 0, []
             while index < len(waiting) or partition.sessionizer.has_due:
-                index = partition.process(waiting, index)
+                index = partition.process(records, index)
                 looks.append((index, everything(partition)))
                 partition.resume_closing()
             seen.append((looks, everything(partition)))

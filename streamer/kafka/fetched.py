@@ -7,21 +7,37 @@ is left of it comes as one record that says so.
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import structlog
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
+from streamer.kafka.batches import gzip_decode, lz4_decode, snappy_decode, zstd_decode
+
+try:
+    from streamer.batch_records import BatchRecords
+except ImportError:  # no C compiler where this was installed
+    BatchRecords = None  # type: ignore[assignment,misc]
 try:
     from streamer.kafka import wire
 except ImportError:  # no C compiler where this was installed, or another processor
     wire = None  # type: ignore[assignment]
 
 log = structlog.get_logger(__name__)
+
+_LENGTH = struct.Struct(">i")
+_LENGTH_AT = 8
+_AFTER_LENGTH = 12
+_HEADER_BYTES = 61
+_UNPACK = {0: None, 1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
+"""By the number of a batch's compression."""
 
 
 class Unreadable(NamedTuple):
@@ -39,10 +55,10 @@ class Unreadable(NamedTuple):
 class _OpenBatch:
     """A batch of aiokafka's, of which some records may have been read."""
 
-    def __init__(self, batch: Any) -> None:
+    def __init__(self, batch: Any, records: Iterable[Any]) -> None:
         self.is_read = False
         self._batch = batch
-        self._records = chain(batch)  # which may be asked for its iterator only once
+        self._records = chain(records)  # which may be asked for its iterator only once
         self._count = 0
 
     @property
@@ -69,20 +85,52 @@ class _OpenBatch:
         return Unreadable(last, batch.max_timestamp, batch.timestamp_type, told)
 
 
+class _Compiled:
+    """The records of a batch that lies from `start` to `end` in what was fetched."""
+
+    def __init__(self, fetched: bytes, start: int, end: int, compression: int) -> None:
+        self._fetched, self._start, self._end, self._compression = fetched, start, end, compression
+
+    def __iter__(self) -> Iterator[Any]:
+        unpack = _UNPACK[self._compression]
+        if unpack is None:
+            return BatchRecords(self._fetched, self._start)
+        packed = memoryview(self._fetched)[self._start + _HEADER_BYTES : self._end]
+        return BatchRecords(self._fetched, self._start, bytes(unpack(packed)))
+
+
 class FetchedBatches(MemoryRecords):  # type: ignore[misc]
     """aiokafka's batches of one partition in a fetch. It knows if they were found to be sound."""
 
     def __init__(self, raw: bytes) -> None:
         super().__init__(raw)
         self.are_sound = wire is not None and wire.are_sound(raw)
+        self._fetched = raw
+        self._start = self._end = 0  # of the batch that came last
+
+    def next_batch(self) -> Any:
+        batch = super().next_batch()
+        if batch is not None:
+            self._start = self._end
+            self._end += _AFTER_LENGTH + _LENGTH.unpack_from(self._fetched, self._start + _LENGTH_AT)[0]
+        return batch
+
+    def records_of(self, batch: Any) -> Iterable[Any]:
+        """Of the batch that came last: compiled ones, or aiokafka's."""
+        if BatchRecords is None or not isinstance(batch, DefaultRecordBatch):
+            return batch  # type: ignore[no-any-return]
+        compression = batch.compression_type
+        if compression not in _UNPACK:
+            return batch  # type: ignore[no-any-return]
+        return _Compiled(self._fetched, self._start, self._end, compression)
 
 
 class SafePartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     """What a fetch brought of one partition."""
 
     as_they_are = False
-    """Whether records come as aiokafka's parser gives them. A ConsumerRecord has topic and partition too, and
-    takes longer to make than its record took to parse."""
+    """Whether records come as a parser gives them, a compiled one where there is one. A ConsumerRecord has
+    topic and partition too, and takes longer to make than its record took to parse."""
 
     next_fetch_offset: int
     _records: Any
@@ -126,7 +174,7 @@ class SafePartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
                 self._records = MemoryRecords(b"")
                 raise CorruptRecordException(f"Invalid CRC - {self._tp}")
             if self._is_to_be_read(batch):
-                return _OpenBatch(batch)
+                return _OpenBatch(batch, self._records.records_of(batch) if self.as_they_are else batch)
             self.next_fetch_offset = batch.next_offset
         return None
 
@@ -164,6 +212,6 @@ class SafeFetchResult(fetcher.FetchResult):  # type: ignore[misc]
         return taken
 
     def leave_as_they_are(self) -> None:
-        """Records come as the parser gives them."""
+        """Records come as a parser gives them."""
         if self._partition_records is not None:
             self._partition_records.as_they_are = True

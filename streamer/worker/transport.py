@@ -6,7 +6,7 @@ Why each override is there:
   no record of an old position is taken for one of the new;
 - the group's offsets follow the table's markers and never lead them;
 - the driver sleeps a whole second when all buffers are full: here it waits for one to drain;
-- records go on as aiokafka's parser gives them: wrapping each costs more than parsing it;
+- records go on as a parser gives them: wrapping each costs more than parsing it;
 - it notes fetches that came back empty at the end of a partition: proof of silence;
 - a group offset that can't be committed is no reason to end: nothing starts there.
 """
@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 
 class FetchedRecord(Record, Protocol):
-    """A record as aiokafka's parser gives it."""
+    """A record as a parser gives it: a compiled one, or aiokafka's."""
 
     @property
     def timestamp_type(self) -> int: ...

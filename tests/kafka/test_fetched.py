@@ -135,12 +135,22 @@ def test_takes_what_aiokafka_gives(
     position = min(begin, written[-1].next_offset - 1)  # a broker sends batches from the one that holds it
     raw = b"".join(batch.pack() for batch in written if batch.next_offset > position)
     ours = fetched(OURS, raw, aborted, position, isolation)
+    as_they_are = fetched(OURS, raw, aborted, position, isolation)
+    as_they_are.leave_as_they_are()
     theirs = fetched(THEIRS, raw, aborted, position, isolation)
     for most in [*wanted, None]:
         if not ours.has_more():
             break
-        assert ours.getall(most) == theirs.getall(most)
-        assert state(ours) == state(theirs)
+        records = theirs.getall(most)
+        assert ours.getall(most) == records
+        assert [*map(told, as_they_are.getall(most))] == [*map(told, records)]
+        assert state(ours) == state(as_they_are) == state(theirs)
+
+
+def told(record: Any) -> tuple[Any, ...]:
+    """What any record tells."""
+    headers = tuple(record.headers)
+    return record.offset, record.timestamp, record.timestamp_type, record.key, record.value, headers
 
 
 @given(logs(), st.sampled_from([0, 1]), st.lists(st.sampled_from([0, 1, 5])))
