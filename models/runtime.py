@@ -8,13 +8,13 @@ those that gave the same bits as the pinned one when they were tried, at loading
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
 
-from models.encoded import LENGTH_BUCKETS, Encoded, Float32
+from models.encoded import LENGTH_BUCKETS, Encoded, Float32, Int32
 from models.fields import EVENT_FIELDS, SESSION_FIELDS
 from models.queries import QUERY_BUCKETS, QUERY_GRAMS, QUERY_SLOTS
 from models.timing import TIME_IDS
@@ -32,10 +32,14 @@ says which row a click has."""
 
 _WIDTHS = (*range(1, 17), 20, 24, 28, 32, 40, 48, 56, 64)
 """Half of all sessions have but a few clicks."""
-_TIMES = 4
-"""By how much sizes of batches differ, the pinned one among them. Larger ones gain nothing."""
-_HEADS = (64, 8, 2)
-"""Sizes of the classifier's batches. Alone, a session takes another path through the matrix library."""
+_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+"""Of batches, the pinned one besides."""
+_MOST_CLICKS = 512
+"""Of a batch, padding included. Larger ones gain nothing."""
+_CLICKS_OF_A_CALL = 20
+"""How many clicks more take as long as one call more of the encoder."""
+_TRIED = 8
+"""Sessions that a shape is tried with, or as many as it takes at once."""
 
 _NO_QUERY = np.zeros((1, QUERY_GRAMS), np.int32)
 
@@ -43,10 +47,10 @@ _NO_QUERY = np.zeros((1, QUERY_GRAMS), np.int32)
 class Shapes(NamedTuple):
     """Of one length bucket."""
 
-    widths: dict[int, list[int]]
-    """By the size of the encoder's batch, the largest first; narrowest first."""
+    sizes: dict[int, tuple[int, ...]]
+    """Of the encoder's batches, by their width; narrowest and smallest first."""
     heads: tuple[int, ...]
-    """Sizes of the classifier's batches, the largest first."""
+    """Sizes of the classifier's batches, the smallest first."""
 
 
 class Outputs(NamedTuple):
@@ -81,49 +85,72 @@ class Runtime:
         return results
 
     def _run(self, sessions: _Sessions, shapes: Shapes) -> Outputs:
-        count = len(sessions.lengths)
-        embeddings = np.empty((count, self.dim), np.float32)
-        for start, end, size in _batches(count, tuple(shapes.widths)):
-            longest = sessions.lengths[end - 1]
-            width = next(width for width in shapes.widths[size] if longest <= width)
-            (found,) = self._encoder.run(["embedding"], sessions.feed(start, end, width, size))
-            embeddings[start:end] = found[: end - start]
+        embeddings = self._embeddings(sessions, _batches(sessions.lengths, shapes.sizes))
+        return Outputs(embeddings, *self._decided(embeddings, shapes.heads))
+
+    def _embeddings(self, sessions: _Sessions, batches: Sequence[Batch]) -> Float32:
+        """[N, D]; N is where the last batch ends."""
+        embeddings = np.empty((batches[-1].end, self.dim), np.float32)
+        for batch in batches:
+            (found,) = self._encoder.run(["embedding"], sessions.feed(batch))
+            embeddings[batch.start : batch.end] = found[: batch.end - batch.start]
+        return embeddings
+
+    def _decided(self, embeddings: Float32, sizes: Sequence[int]) -> tuple[Float32, Float32]:
+        """[N, K] logits, [N] novelty."""
+        count, start = len(embeddings), 0
         logits, novelty = np.empty((count, self.intents), np.float32), np.empty(count, np.float32)
-        for start, end, size in _batches(count, shapes.heads):
+        while start < count:
+            size = _holding(count - start, sizes)
+            end = min(start + size, count)
             feed = {"embedding": _padded(embeddings[start:end], (size, self.dim))}
             of_logits, of_novelty = self._classifier.run(["logits", "novelty"], feed)
             logits[start:end], novelty[start:end] = of_logits[: end - start], of_novelty[: end - start]
-        return Outputs(embeddings, logits, novelty)
+            start = end
+        return logits, novelty
 
-    def _usable(self, length: int, batch: int) -> Shapes:
+    def _usable(self, length: int, pinned: int) -> Shapes:
         """Of a length bucket: what gives the same bits as its pinned batch."""
-        pinned = Shapes({batch: [length]}, (batch,))
         shorter = max((each for each in LENGTH_BUCKETS if each < length), default=0)
-        sizes = sorted({_TIMES * batch, batch, batch // _TIMES or 1, 1}, reverse=True)
-        tried = {
-            width: _random_sessions(width, sizes[0])
-            for width in (*(each for each in _WIDTHS if shorter < each < length), length)
-        }
-        expected = {width: self._bits(sessions, pinned) for width, sessions in tried.items()}
+        tried = sorted({pinned, *(size for size in _SIZES if size * length <= _MOST_CLICKS)})
+        sizes = {}
+        for width in (*(each for each in _WIDTHS if shorter < each < length), length):
+            sessions = _random_sessions(width, max(_TRIED, *tried))
+            expected = self._bits(self._embeddings, sessions, _alike(len(sessions.lengths), length, pinned))
+            agreeing = [
+                size
+                for size in tried
+                if (width, size) == (length, pinned)
+                or _agree(
+                    self._bits(self._embeddings, sessions, _alike(max(_TRIED, size), width, size)), expected
+                )
+            ]
+            if agreeing:
+                sizes[width] = tuple(agreeing)
+        embeddings = np.random.default_rng(0).normal(size=(_SIZES[-1], self.dim)).astype(np.float32)
+        expected = self._bits(self._decided, embeddings, [pinned])
+        heads = [
+            size
+            for size in sorted({pinned, *_SIZES})
+            if size == pinned or _agree(self._bits(self._decided, embeddings, [size]), expected)
+        ]
+        return Shapes(sizes, tuple(heads))
 
-        def agrees(width: int, shapes: Shapes) -> bool:
-            found = self._bits(tried[width], shapes)
-            return found is not None and found == expected[width]
-
-        widths = {
-            size: [width for width in tried if agrees(width, Shapes({size: [width]}, pinned.heads))]
-            for size in sizes
-        }
-        widths = {size: found for size, found in widths.items() if length in found}
-        heads = _HEADS if agrees(length, Shapes(pinned.widths, _HEADS)) else pinned.heads
-        return Shapes(widths or pinned.widths, heads)
-
-    def _bits(self, sessions: _Sessions, shapes: Shapes) -> list[bytes] | None:
-        """Of the results in these shapes; None if the graphs can't be run."""
+    def _bits(self, run: Callable[..., Iterable[Float32]], *given: Any) -> list[bytes] | None:
+        """Of the arrays that it gives; None if the graphs can't be run."""
         try:
-            return [array.tobytes() for array in self._run(sessions, shapes)]
+            return [array.tobytes() for array in run(*given)]
         except Exception:  # a class of onnxruntime's own; a bundle's self-test says what is wrong
             return None
+
+
+class Batch(NamedTuple):
+    """Sessions `start` to `end`, zero-padded to `size` sessions of `width` clicks."""
+
+    start: int
+    end: int
+    width: int
+    size: int
 
 
 class _Sessions:
@@ -141,8 +168,9 @@ class _Sessions:
         self._numbers = np.where(slots > 0, slots + (self._ends - asked)[:, None], 0)
         """Of each click's query among all, from 1 on; 0 is none."""
 
-    def feed(self, start: int, end: int, width: int, size: int) -> dict[str, Any]:
-        """The encoder's inputs: some sessions, zero-padded to a batch."""
+    def feed(self, batch: Batch) -> dict[str, Any]:
+        """The encoder's inputs."""
+        start, end, width, size = batch
         of_batch = {
             name: _padded(array[start:end, :width], (size, width, *array.shape[2:]))
             for name, array in self._of_clicks.items()
@@ -159,15 +187,43 @@ class _Sessions:
         }
 
 
-def _batches(count: int, sizes: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
-    """(start, end, size) of each; the last one is padded, if by little or if there is no smaller size."""
-    start = 0
-    for place, size in enumerate(sizes, 1):
-        enough = size - size // 4 if place < len(sizes) else 1
-        while count - start >= enough:
-            end = min(start + size, count)
-            yield start, end, size
-            start = end
+def _batches(lengths: Int32, sizes: Mapping[int, Sequence[int]]) -> list[Batch]:
+    """Of sessions in the order of their lengths; `sizes` are those of `Shapes`.
+
+    Those of one width are a batch, unless it costs less to pad them to the next width in use.
+    """
+    ends = np.searchsorted(lengths, list(sizes), side="right").tolist()
+    used = [(width, end) for width, end, before in zip(sizes, ends, (0, *ends), strict=False) if end > before]
+    count, start = len(lengths), 0
+    batches = []
+    for (width, end), (wider, _) in zip(used, (*used[1:], (0, 0)), strict=True):
+        while start < end:
+            waiting = end - start
+            size = _holding(waiting, sizes[width])
+            if size < waiting:
+                pass
+            elif end < count and waiting * (wider - width) <= _CLICKS_OF_A_CALL:
+                break
+            elif end < count or (size - waiting) * width > _CLICKS_OF_A_CALL:
+                size = max((each for each in sizes[width] if each <= waiting), default=size)
+            batches.append(Batch(start, min(start + size, end), width, size))
+            start = batches[-1].end
+    return batches
+
+
+def _alike(count: int, width: int, size: int) -> list[Batch]:
+    """The first sessions, all in batches of one shape."""
+    return [Batch(start, min(start + size, count), width, size) for start in range(0, count, size)]
+
+
+def _holding(count: int, sizes: Sequence[int]) -> int:
+    """The smallest that holds so many; else the largest."""
+    return next((size for size in sizes if size >= count), sizes[-1])
+
+
+def _agree(found: list[bytes] | None, expected: list[bytes] | None) -> bool:
+    """Whether the first are the same."""
+    return found is not None and expected is not None and found == expected[: len(found)]
 
 
 def _random_sessions(width: int, count: int) -> _Sessions:

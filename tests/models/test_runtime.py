@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models.bundle import Bundle
 from models.encoded import LENGTH_BUCKETS
-from models.runtime import Outputs, Runtime
+from models.runtime import Outputs, Runtime, _batches
 from tests.models.hand_made import bank_sessions, of_length
 
 
@@ -25,17 +27,51 @@ def pinned(bundle: Bundle) -> Runtime:
 
 def test_a_bucket_has_several_widths_and_sizes_of_batches(small_bundle: Bundle) -> None:
     for length in LENGTH_BUCKETS:
-        widths, heads = small_bundle.runtime.shapes[length]
-        batch = small_bundle.manifest.batch_of_length[str(length)]
-        assert list(widths) == sorted({4 * batch, batch, batch // 4, 1}, reverse=True)
-        assert all(len(some) > 1 and some[-1] == length for some in widths.values())
-        assert len(heads) > 1
+        sizes, heads = small_bundle.runtime.shapes[length]
+        pinned = small_bundle.manifest.batch_of_length[str(length)]
+        assert list(sizes)[-1] == length
+        assert len(sizes) > 1
+        assert all(pinned in some and max(some) * length == 512 for some in sizes.values())
+        assert max(heads) == 64
 
 
 def test_where_shapes_disagree_the_pinned_one_alone_is_used(small_bundle: Bundle) -> None:
     batches = small_bundle.runtime.batch_of_length
-    expected = {length: ({batch: [length]}, (batch,)) for length, batch in batches.items()}
+    expected = {length: ({length: (batch,)}, (batch,)) for length, batch in batches.items()}
     assert pinned(small_bundle).shapes == expected
+
+
+SIZES = st.sets(st.sampled_from([1, 2, 3, 4, 6, 8, 16]), min_size=1).map(sorted)
+
+
+@given(
+    st.lists(st.integers(1, 8), min_size=1, max_size=60).map(sorted),
+    st.dictionaries(st.integers(1, 7), SIZES),
+    SIZES,
+)
+def test_each_session_is_in_one_batch_that_it_fits_into(
+    lengths: list[int], sizes: dict[int, list[int]], widest: list[int]
+) -> None:
+    shapes = dict(sorted(sizes.items())) | {8: widest}
+    batches = _batches(np.array(lengths, np.int32), shapes)
+    assert [i for batch in batches for i in range(batch.start, batch.end)] == list(range(len(lengths)))
+    for start, end, width, size in batches:
+        assert size in shapes[width]
+        assert 1 <= end - start <= size
+        assert lengths[end - 1] <= width
+
+
+def test_sessions_are_padded_where_that_costs_less_than_a_batch_of_their_own() -> None:
+    shapes = dict.fromkeys((1, 2, 8), (1, 2, 4, 8, 16))
+
+    def widths_and_sizes(*lengths: int) -> list[tuple[int, int]]:
+        return [(batch.width, batch.size) for batch in _batches(np.array(lengths, np.int32), shapes)]
+
+    assert widths_and_sizes(*[1] * 4, 2) == [(2, 8)]
+    assert widths_and_sizes(*[1] * 3, 8) == [(1, 2), (8, 2)]
+    assert widths_and_sizes(*[1] * 16, 8) == [(1, 16), (8, 1)]
+    assert widths_and_sizes(*[8] * 6) == [(8, 8)]
+    assert widths_and_sizes(*[8] * 5) == [(8, 4), (8, 1)]
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 5, 12, 13, 16, 40, 300])
