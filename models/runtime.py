@@ -8,16 +8,22 @@ those that gave the same bits as the pinned one when they were tried, at loading
 
 from __future__ import annotations
 
+from bisect import bisect, bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
 
-from models.encoded import LENGTH_BUCKETS, Encoded, Float32, Int32
+from models.encoded import LENGTH_BUCKETS, Encoded, Float32, Int32, Int64
 from models.fields import EVENT_FIELDS, SESSION_FIELDS
 from models.queries import QUERY_BUCKETS, QUERY_GRAMS, QUERY_SLOTS
 from models.timing import TIME_IDS
+
+try:
+    from models import tokens
+except ImportError:  # it couldn't be built
+    tokens = None  # type: ignore[assignment]
 
 ENCODER_INPUTS = {
     "event_ids": ("tensor(int32)", ["batch", "clicks", len(EVENT_FIELDS)]),
@@ -76,23 +82,20 @@ class Runtime:
 
     def run(self, encoded: Encoded) -> Outputs:
         """All sessions of one length bucket: the shortest first, so that few are padded much."""
-        alone = len(encoded.rows) == 1
-        by_length: Any = slice(1) if alone else np.argsort(encoded.lengths, kind="stable")
-        found = self._run(_Sessions(encoded, by_length), self.shapes[encoded.event_ids.shape[1]])
+        shapes = self.shapes[encoded.event_ids.shape[1]]
+        by_length = np.argsort(encoded.lengths, kind="stable")
+        embeddings = self._embeddings(encoded, by_length, _batches(encoded.lengths[by_length], shapes.sizes))
+        found = Outputs(embeddings, *self._decided(embeddings, shapes.heads))
         results = Outputs(*map(np.empty_like, found))
         for array, of_sorted in zip(results, found, strict=True):
             array[by_length] = of_sorted
         return results
 
-    def _run(self, sessions: _Sessions, shapes: Shapes) -> Outputs:
-        embeddings = self._embeddings(sessions, _batches(sessions.lengths, shapes.sizes))
-        return Outputs(embeddings, *self._decided(embeddings, shapes.heads))
-
-    def _embeddings(self, sessions: _Sessions, batches: Sequence[Batch]) -> Float32:
-        """[N, D]; N is where the last batch ends."""
+    def _embeddings(self, encoded: Encoded, order: Int64, batches: Sequence[Batch]) -> Float32:
+        """[N, D], in that order; N is where the last batch ends."""
         embeddings = np.empty((batches[-1].end, self.dim), np.float32)
         for batch in batches:
-            (found,) = self._encoder.run(["embedding"], sessions.feed(batch))
+            (found,) = self._encoder.run(["embedding"], _feed(encoded, order, *batch))
             embeddings[batch.start : batch.end] = found[: batch.end - batch.start]
         return embeddings
 
@@ -115,14 +118,15 @@ class Runtime:
         tried = sorted({pinned, *(size for size in _SIZES if size * length <= _MOST_CLICKS)})
         sizes = {}
         for width in (*(each for each in _WIDTHS if shorter < each < length), length):
-            sessions = _random_sessions(width, max(_TRIED, *tried))
-            expected = self._bits(self._embeddings, sessions, _alike(len(sessions.lengths), length, pinned))
+            encoded = _random_sessions(width, length, max(_TRIED, *tried))
+            given = encoded, encoded.rows
+            expected = self._bits(self._embeddings, *given, _alike(len(encoded.rows), length, pinned))
             agreeing = [
                 size
                 for size in tried
                 if (width, size) == (length, pinned)
                 or _agree(
-                    self._bits(self._embeddings, sessions, _alike(max(_TRIED, size), width, size)), expected
+                    self._bits(self._embeddings, *given, _alike(max(_TRIED, size), width, size)), expected
                 )
             ]
             if agreeing:
@@ -153,38 +157,24 @@ class Batch(NamedTuple):
     size: int
 
 
-class _Sessions:
-    """Sessions of one length bucket in a given order, to be fed in batches."""
+def feed_of(encoded: Encoded, order: Int64, start: int, end: int, width: int, size: int) -> dict[str, Any]:
+    """The encoder's inputs: the sessions at `order[start:end]`, as a `Batch` says."""
+    chosen = order[start:end]
+    slots = encoded.query_slot[chosen, :width]
+    asked = slots.max(1)  # queries of each session, whose slots are filled from the first on
+    before = asked.cumsum(dtype=np.int32) - asked
+    queries = encoded.query_ids[chosen][np.arange(QUERY_SLOTS) < asked[:, None]]
+    return {
+        "event_ids": _padded(encoded.event_ids[chosen, :width], (size, width, len(EVENT_FIELDS))),
+        "dwell_z": _padded(encoded.dwell_z[chosen, :width], (size, width)),
+        "query_slot": _padded(np.where(slots > 0, slots + before[:, None], 0), (size, width)),
+        "query_ids": np.concatenate((_NO_QUERY, queries)),
+        "session_ids": _padded(encoded.session_ids[chosen], (size, len(SESSION_FIELDS))),
+        "lengths": _padded(encoded.lengths[chosen], (size,)),
+    }
 
-    def __init__(self, encoded: Encoded, order: Any) -> None:
-        self.lengths = encoded.lengths[order]
-        self._of_clicks = {"event_ids": encoded.event_ids[order], "dwell_z": encoded.dwell_z[order]}
-        self._session_ids = encoded.session_ids[order]
-        slots = encoded.query_slot[order]
-        asked = slots.max(1)
-        self._ends = asked.cumsum(dtype=np.int32)
-        """Of each session's queries among all; its slots are filled from the first on."""
-        self._queries = encoded.query_ids[order][np.arange(QUERY_SLOTS) < asked[:, None]]
-        self._numbers = np.where(slots > 0, slots + (self._ends - asked)[:, None], 0)
-        """Of each click's query among all, from 1 on; 0 is none."""
 
-    def feed(self, batch: Batch) -> dict[str, Any]:
-        """The encoder's inputs."""
-        start, end, width, size = batch
-        of_batch = {
-            name: _padded(array[start:end, :width], (size, width, *array.shape[2:]))
-            for name, array in self._of_clicks.items()
-        }
-        before = self._ends[start - 1] if start else np.int32(0)
-        queries = self._queries[before : self._ends[end - 1]]
-        numbers = np.maximum(self._numbers[start:end, :width] - before, 0)
-        return {
-            **of_batch,
-            "query_slot": _padded(numbers, (size, width)),
-            "query_ids": np.concatenate((_NO_QUERY, queries)) if len(queries) else _NO_QUERY,
-            "session_ids": _padded(self._session_ids[start:end], (size, len(SESSION_FIELDS))),
-            "lengths": _padded(self.lengths[start:end], (size,)),
-        }
+_feed = feed_of if tokens is None else tokens.feed
 
 
 def _batches(lengths: Int32, sizes: Mapping[int, Sequence[int]]) -> list[Batch]:
@@ -205,7 +195,7 @@ def _batches(lengths: Int32, sizes: Mapping[int, Sequence[int]]) -> list[Batch]:
             elif end < count and waiting * (wider - width) <= _CLICKS_OF_A_CALL:
                 break
             elif end < count or (size - waiting) * width > _CLICKS_OF_A_CALL:
-                size = max((each for each in sizes[width] if each <= waiting), default=size)
+                size = sizes[width][max(bisect(sizes[width], waiting) - 1, 0)]
             batches.append(Batch(start, min(start + size, end), width, size))
             start = batches[-1].end
     return batches
@@ -218,7 +208,7 @@ def _alike(count: int, width: int, size: int) -> list[Batch]:
 
 def _holding(count: int, sizes: Sequence[int]) -> int:
     """The smallest that holds so many; else the largest."""
-    return next((size for size in sizes if size >= count), sizes[-1])
+    return sizes[min(bisect_left(sizes, count), len(sizes) - 1)]
 
 
 def _agree(found: list[bytes] | None, expected: list[bytes] | None) -> bool:
@@ -226,16 +216,16 @@ def _agree(found: list[bytes] | None, expected: list[bytes] | None) -> bool:
     return found is not None and expected is not None and found == expected[: len(found)]
 
 
-def _random_sessions(width: int, count: int) -> _Sessions:
-    """Sessions of ids that every bundle has."""
-    rng = np.random.default_rng(width)
-    lengths = rng.integers(1, width + 1, count)
+def _random_sessions(longest: int, width: int, count: int) -> Encoded:
+    """Sessions of ids that every bundle has, in arrays of a length bucket's width."""
+    rng = np.random.default_rng(longest)
+    lengths = rng.integers(1, longest + 1, count)
     real = np.arange(width) < lengths[:, None]
 
     def ids(most: int, *shape: int) -> Any:
         return rng.integers(0, most, (count, *shape), np.int32)
 
-    encoded = Encoded(
+    return Encoded(
         rows=np.arange(count),
         event_ids=ids(TIME_IDS, width, len(EVENT_FIELDS)) * real[:, :, None],
         dwell_z=(rng.normal(size=(count, width)) * real).astype(np.float32),
@@ -244,7 +234,6 @@ def _random_sessions(width: int, count: int) -> _Sessions:
         session_ids=ids(TIME_IDS, len(SESSION_FIELDS)),
         lengths=lengths.astype(np.int32),
     )
-    return _Sessions(encoded, encoded.rows)
 
 
 def _padded(rows: Any, shape: tuple[int, ...]) -> Any:

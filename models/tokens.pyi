@@ -1,6 +1,7 @@
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from models.encoded import Float32, Int32, Int64
+from models.encoded import Encoded, Float32, Int32, Int64
 from schemas.click import Session
 
 class Tokens:
@@ -26,3 +27,4 @@ class Tokens:
 
 def standardize(log_seconds: Float32, dwell_ms: Int64, mean: float, std: float) -> None: ...
 def by_length(sessions: Sequence[Session], widths: Sequence[int]) -> list[list[int]] | None: ...
+def feed(encoded: Encoded, order: Int64, start: int, end: int, width: int, size: int) -> dict[str, Any]: ...

@@ -1,7 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, binding=False
 """Tokens of sessions in C, straight into the padded arrays of a length bucket: those of `Tokenizer.encode`.
 
-Only the logarithm of dwell times is left to numpy, whose last bit another library may not give.
+Only the logarithm of dwell times is left to numpy, whose last bit another library may not give. `feed` copies
+them on into the arrays of one batch, as `feed_of` of the runtime does.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -9,6 +10,8 @@ from cpython.dict cimport PyDict_GetItemWithError
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memcpy
+
+from numpy import zeros
 
 from models.fields import EVENT_FIELDS, LEARNT_FIELDS, SESSION_FIELDS, hour_id
 from models import queries, timing
@@ -160,6 +163,66 @@ def standardize(log_seconds, dwell_ms, float mean, float std):
             z[i] = DWELL_Z_LIMIT
         elif z[i] < -DWELL_Z_LIMIT:
             z[i] = -DWELL_Z_LIMIT
+
+
+def feed(encoded, order, Py_ssize_t start, Py_ssize_t end, Py_ssize_t width, Py_ssize_t size):
+    """As `feed_of`. `order` [N] is of int64, all arrays are C-contiguous."""
+    cdef Py_ssize_t count = len(encoded.rows), wide = encoded.event_ids.shape[1], i, at, row, asked, queries = 1
+    if not (0 <= start < end <= len(order) and end - start <= size and width <= wide):
+        raise ValueError("no such batch")
+    cdef int64_t* chosen = <int64_t*>data_of(order) + start
+    cdef int32_t* slots = <int32_t*>data_of(encoded.query_slot)
+    cdef int32_t* slot_row
+    for i in range(end - start):
+        if not 0 <= chosen[i] < count:
+            raise ValueError("no such session")
+        queries += asked_in(slots + chosen[i] * wide, width)
+    given = {
+        "event_ids": zeros((size, width, EVENT_COLUMNS), "i4"),
+        "dwell_z": zeros((size, width), "f4"),
+        "query_slot": zeros((size, width), "i4"),
+        "query_ids": zeros((queries, QUERY_GRAMS), "i4"),
+        "session_ids": zeros((size, SESSION_COLUMNS), "i4"),
+        "lengths": zeros(size, "i4"),
+    }
+    cdef int32_t* event_ids = <int32_t*>data_of(encoded.event_ids)
+    cdef float* dwell_z = <float*>data_of(encoded.dwell_z)
+    cdef int32_t* query_ids = <int32_t*>data_of(encoded.query_ids)
+    cdef int32_t* session_ids = <int32_t*>data_of(encoded.session_ids)
+    cdef int32_t* lengths = <int32_t*>data_of(encoded.lengths)
+    cdef int32_t* to_events = <int32_t*>data_of(given["event_ids"])
+    cdef float* to_dwell = <float*>data_of(given["dwell_z"])
+    cdef int32_t* to_slots = <int32_t*>data_of(given["query_slot"])
+    cdef int32_t* to_queries = <int32_t*>data_of(given["query_ids"]) + QUERY_GRAMS
+    cdef int32_t* to_session = <int32_t*>data_of(given["session_ids"])
+    cdef int32_t* to_length = <int32_t*>data_of(given["lengths"])
+    queries = 0
+    for i in range(end - start):
+        row = chosen[i]
+        slot_row = slots + row * wide
+        asked = asked_in(slot_row, width)
+        for at in range(width):
+            to_slots[at] = <int32_t>queries + slot_row[at] if slot_row[at] > 0 else 0
+        memcpy(to_events, event_ids + row * wide * EVENT_COLUMNS, width * EVENT_COLUMNS * sizeof(int32_t))
+        memcpy(to_dwell, dwell_z + row * wide, width * sizeof(float))
+        memcpy(to_queries, query_ids + row * QUERY_SLOTS * QUERY_GRAMS, asked * QUERY_GRAMS * sizeof(int32_t))
+        memcpy(to_session, session_ids + row * SESSION_COLUMNS, SESSION_COLUMNS * sizeof(int32_t))
+        to_length[i] = lengths[row]
+        queries += asked
+        to_slots += width
+        to_events += width * EVENT_COLUMNS
+        to_dwell += width
+        to_queries += asked * QUERY_GRAMS
+        to_session += SESSION_COLUMNS
+    return given
+
+
+cdef inline Py_ssize_t asked_in(int32_t* slots, Py_ssize_t width) noexcept:
+    """How many queries these clicks have: their slots are filled from the first on."""
+    cdef Py_ssize_t most = 0, at
+    for at in range(width):
+        most = max(most, slots[at])
+    return min(most, QUERY_SLOTS)
 
 
 def by_length(sessions, widths):
