@@ -16,6 +16,7 @@ setup(
         Extension("schemas.flat_values", ["schemas/flat_values.pyx"], optional=True),
         Extension("streamer.batch_records", ["streamer/batch_records.pyx"], depends=_DEPENDS, optional=True),
         Extension("streamer.core.ends", ["streamer/core/ends.pyx"], depends=_DEPENDS, optional=True),
+        Extension("streamer.core.kept_clicks", ["streamer/core/kept_clicks.pyx"], optional=True),
         Extension("streamer.kafka.wire", ["streamer/kafka/wire.pyx"], optional=True),
         Extension("streamer.lane", ["streamer/lane.pyx"], depends=_DEPENDS, optional=True),
         Extension("streamer.usual_clicks", ["streamer/usual_clicks.pyx"], depends=_DEPENDS, optional=True),

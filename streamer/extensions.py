@@ -11,6 +11,7 @@ EXTENSIONS = (
     "schemas.flat_values",
     "streamer.batch_records",
     "streamer.core.ends",
+    "streamer.core.kept_clicks",
     "streamer.kafka.wire",
     "streamer.lane",
     "streamer.record_bytes",

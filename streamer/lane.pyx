@@ -93,7 +93,7 @@ for _number, _field in enumerate(Click.__struct_fields__):
     FIELDS[_number] = offset_of(Click, _field)
 
 
-# -- a click as MessagePack, as msgspec writes it
+# -- a click as `encode_click` gives it
 
 cdef inline uint8_t* big_endian(uint8_t* to, uint64_t value, int size) noexcept:
     while size:
@@ -128,9 +128,41 @@ cdef inline uint8_t* put_text(uint8_t* to, const char* text, Py_ssize_t size) no
     return to + size
 
 
+cdef uint8_t NO_DIGIT = 0xff
+cdef uint8_t[256] DIGITS
+for _byte in range(256):
+    DIGITS[_byte] = int(chr(_byte), 16) if chr(_byte) in "0123456789abcdef" else NO_DIGIT
+
+
+cdef inline bint read_uuid(const char* text, uint8_t* into) noexcept:
+    """16 bytes of the 36 characters, if they are a UUID as it is usually written."""
+    cdef const uint8_t* at = <const uint8_t*> text
+    cdef uint8_t all_digits = 0, high, low
+    cdef int i
+    if at[8] != b"-" or at[13] != b"-" or at[18] != b"-" or at[23] != b"-":
+        return False
+    for i in range(16):
+        if i == 4 or i == 6 or i == 8 or i == 10:
+            at += 1
+        high, low = DIGITS[at[0]], DIGITS[at[1]]
+        all_digits |= high | low
+        into[i] = <uint8_t> (high << 4 | low)
+        at += 2
+    return all_digits < 16
+
+
+cdef inline uint8_t* put_id(uint8_t* to, const char* text, Py_ssize_t size) noexcept:
+    if size == 36 and read_uuid(text, to + 2):
+        to[0] = 0xc4
+        to[1] = 16
+        return to + 18
+    return put_text(to, text, size)
+
+
 cdef Py_ssize_t pack(int64_t timestamp, PyObject** click, uint8_t* into) except -1:
     """Bytes written, at most MOST; 0 if it is no usual click. Of its fields the first isn't read."""
-    cdef uint8_t* to = into
+    cdef uint8_t* to
+    cdef uint8_t* end
     cdef const char* text
     cdef Py_ssize_t size
     cdef int64_t value
@@ -139,18 +171,19 @@ cdef Py_ssize_t pack(int64_t timestamp, PyObject** click, uint8_t* into) except 
     cdef int i
     if timestamp < 0:
         return 0
-    to[0] = 0x90 | CLICK_FIELDS
-    to = put_number(to + 1, timestamp)
+    end = to = put_number(into + 1, timestamp)
+    into[0] = 0x91
     for i in range(1, CLICK_FIELDS):
         field = <object> click[i]
         if field is None:
             to[0] = 0xc0
             to += 1
-        elif type(field) is str:
+            continue
+        if type(field) is str:
             text = PyUnicode_AsUTF8AndSize(field, &size)
             if to - into + size + 9 * CLICK_FIELDS > MOST:
                 return 0
-            to = put_text(to, text, size)
+            to = put_id(to, text, size) if i == EVENT_ID else put_text(to, text, size)
         elif type(field) is int:
             value = field
             if value < 0:
@@ -163,7 +196,9 @@ cdef Py_ssize_t pack(int64_t timestamp, PyObject** click, uint8_t* into) except 
             to = big_endian(to + 1, bits, 8)
         else:
             return 0
-    return to - into
+        into[0] = <uint8_t> (0x90 | i + 1)
+        end = to
+    return end - into
 
 
 # -- a session's two byte strings
@@ -210,13 +245,7 @@ cdef inline bint holds(object log, int64_t id_hash, int64_t* first, int64_t* las
 
 cdef list clicks_of(object session, Py_ssize_t count):
     """Of a session that has kept all of its clicks."""
-    cdef bytes kept = read(session, KEPT)
-    cdef bytes array = PyBytes_FromStringAndSize(NULL, 5 + PyBytes_GET_SIZE(kept))
-    cdef uint8_t* to = <uint8_t*> PyBytes_AS_STRING(array)
-    to[0] = 0xdd
-    to = big_endian(to + 1, count, 4)
-    memcpy(to, PyBytes_AS_STRING(kept), PyBytes_GET_SIZE(kept))
-    cdef list clicks = decode_clicks(array)
+    cdef list clicks = decode_clicks(count, read(session, KEPT))
     cdef int64_t timestamp, before = number(clicks[0], TIMESTAMP)
     cdef Py_ssize_t each
     for each in range(1, count):

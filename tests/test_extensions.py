@@ -68,6 +68,7 @@ def test_what_is_told_is_what_runs() -> None:
         "schemas.flat_values": ("schemas.flat", "FlatValues"),
         "streamer.batch_records": ("streamer.kafka.fetched", "BatchRecords"),
         "streamer.core.ends": ("streamer.core.sessionizer", "WindowEnds"),
+        "streamer.core.kept_clicks": ("streamer.core.window", "kept_clicks"),
         "streamer.kafka.wire": ("streamer.kafka.fetched", "wire"),
         "streamer.lane": ("streamer.partition", "Lane"),
         "streamer.record_bytes": ("streamer.outputs", "RecordBytes"),

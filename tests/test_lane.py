@@ -15,9 +15,10 @@ from msgspec.structs import astuple
 from schemas.click import KEPT_CLICKS, Click
 from streamer import partition as partition_module
 from streamer.core import sessionizer as sessionizer_module
+from streamer.core.kept import encode_click
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
-from streamer.core.window import OpenSession, encode_click, event_hash, open_session
+from streamer.core.window import OpenSession, event_hash, open_session
 from streamer.decode import Arrived, ClickDecoder
 from streamer.partition import Partition
 from tests.bad_clicks import ARRIVAL_MS, BAD_CLICKS
@@ -73,7 +74,7 @@ CLICKS = st.fixed_dictionaries(
     {
         "visitor_id": VISITORS,
         "shift": st.one_of(st.sampled_from([0, -1, -500, -9_000]), st.integers(-25_000, 5_000)),
-        "event_id": st.sampled_from([None, *"123456"]),
+        "event_id": st.sampled_from([None, *"12345", "01234567-89ab-4cde-8f01-23456789abcd"]),
     },
     optional={
         "event_type": st.sampled_from(["page_view", "logout", "click", ""]),
@@ -222,10 +223,16 @@ def test_most_clicks_take_the_lane() -> None:
     assert partition.accounts.sessions > 100
 
 
+NEARLY_UUIDS = st.builds(
+    lambda written, at, other: written[:at] + other + written[at + len(other) :],
+    st.uuids().map(str),
+    st.integers(0, 36),
+    st.sampled_from([*"-gAF0:`/G\x00", "ä", ""]),
+)
 ANY_CLICK = st.builds(
     Click,
     st.integers(-(2**62), 2**62),
-    st.text(max_size=300),
+    st.one_of(st.text(max_size=300), st.uuids().map(str), NEARLY_UUIDS),
     st.text(max_size=40),
     TEXTS,
     TEXTS,
@@ -241,7 +248,7 @@ ANY_CLICK = st.builds(
 
 
 @given(ANY_CLICK)
-def test_a_click_is_packed_as_msgspec_packs_it(any_click: Click) -> None:
+def test_a_click_is_packed_as_python_packs_it(any_click: Click) -> None:
     rules = SessionRules(min_timestamp_ms=-(2**63), max_future_ms=2**62)
     record = Record(0, b"", 0)
     sessionizer = Sessionizer(rules)

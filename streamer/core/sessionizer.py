@@ -15,6 +15,7 @@ from itertools import pairwise
 from schemas.click import Click, CloseReason, Session
 from streamer.core.clock import PartitionClock
 from streamer.core.deadlines import Deadlines
+from streamer.core.kept import encode_click
 from streamer.core.open_windows import OpenWindows
 from streamer.core.rules import SessionRules
 from streamer.core.window import (
@@ -22,7 +23,6 @@ from streamer.core.window import (
     ENTRY_BYTES,
     LastUser,
     OpenSession,
-    encode_click,
     event_hash,
     open_session,
     pack_entry,

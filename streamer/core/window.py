@@ -16,6 +16,13 @@ import msgspec
 from xxhash import xxh3_64_digest
 
 from schemas.click import HEAD_CLICKS, KEPT_CLICKS, TAIL_CLICKS, Click, CloseReason, Session
+from streamer.core import kept
+from streamer.core.kept import encode_click
+
+try:
+    from streamer.core import kept_clicks
+except ImportError:  # it couldn't be built
+    kept_clicks = None  # type: ignore[assignment]
 
 BOT_CLICKS = 100
 BOT_SPAN_MS = 100_000
@@ -26,8 +33,7 @@ ENTRY_BYTES = _ENTRY.size
 COMPACT_AT = 2 * KEPT_CLICKS
 """Clicks with fields at which those in the middle are let go."""
 pack_entry = _ENTRY.pack
-encode_click = msgspec.msgpack.Encoder().encode
-decode_clicks = msgspec.msgpack.Decoder(list[Click]).decode
+decode_clicks = kept.decode_clicks if kept_clicks is None else kept_clicks.decode_clicks
 
 
 def event_hash(event_id: str) -> bytes:
@@ -58,7 +64,7 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
     log: bytes
     """Per click, in log order: event_id hash (8 bytes), event time (8), offset (8)."""
     kept: bytes
-    """MessagePack of kept clicks one after the other; unordered until it is read."""
+    """Kept clicks one after the other, each as `encode_click` gives it; unordered until it is read."""
     dropped: int = 0
     """How many clicks are in the log and no longer in `kept`."""
     crawler: bool = False
@@ -89,8 +95,7 @@ class OpenSession(msgspec.Struct, array_like=True, gc=False, eq=False):
 
     def clicks(self) -> list[Click]:
         """The kept clicks in order: first HEAD_CLICKS and last TAIL_CLICKS, all up to KEPT_CLICKS."""
-        array_header = b"\xdd" + (self.event_count - self.dropped).to_bytes(4, "big")
-        clicks = decode_clicks(array_header + self.kept)
+        clicks = decode_clicks(self.event_count - self.dropped, self.kept)
         clicks.sort(key=click_order)
         if len(clicks) > KEPT_CLICKS:
             del clicks[HEAD_CLICKS:-TAIL_CLICKS]

@@ -18,7 +18,7 @@ from streamer.errors import StreamerError
 from streamer.replay.partition_replay import Snapshot
 from streamer.replay.plan import Plan
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 
 
 class JournalError(StreamerError):

@@ -15,11 +15,12 @@ from streamer.core.clock import PartitionClock
 from streamer.core.window import OpenSession
 from streamer.dead_letter_limit import DeadLetterTally
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 """Raise it when an older worker must not go on from what this one writes: version 1 knew no erasures, and
-would keep clicks that this one has to drop."""
-_READABLE = (1, 2)
-"""Version 1 lacks the fields at the end of the marker, whose defaults are right for it."""
+would keep clicks that this one has to drop; version 2 can't read ids of clicks that are kept as bytes."""
+_READABLE = (1, 2, 3)
+"""Version 1 lacks the fields at the end of the marker, whose defaults are right for it; in 1 and 2 all ids
+are text, which is read as well."""
 CHUNK_BYTES = 512 * 1024
 
 

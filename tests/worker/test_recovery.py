@@ -125,6 +125,23 @@ def test_a_newer_state_version_is_refused_by_number() -> None:
         recovered(newer)
 
 
+@pytest.mark.parametrize(("version", "marker_fields"), [(1, 11), (2, 13)])
+def test_sessions_of_an_older_state_version_go_on_as_any_other(version: int, marker_fields: int) -> None:
+    clicks = [Click(at, f"01234567-89ab-4cde-8f01-23456789abc{at}", "page_view") for at in range(3)]
+    session = open_session("a", clicks[0], b"%08d" % 0, 0, 5)
+    session.add(clicks[1], b"%08d" % 1, 1)
+    before = msgspec.structs.replace(session, kept=b"".join(map(msgspec.msgpack.encode, clicks[:2])))
+    assert len(before.kept) > len(session.kept)
+    (restored,) = recovered(
+        msgspec.msgpack.encode(["images", version, 1, [before]]),
+        msgspec.msgpack.encode(["marker", version, *msgspec.msgpack.decode(marker(1, 1))[2:marker_fields]]),
+    ).sessions
+    for each in session, restored:
+        each.add(clicks[2], b"%08d" % 2, 2)
+    assert restored.close("gap", 9, "rules") == session.close("gap", 9, "rules")
+    assert restored.clicks() == clicks
+
+
 def test_chunks_hold_all_sessions_of_a_visitor_together() -> None:
     visitors = [[window(f"v{n}", 1), window(f"v{n}", 2)] for n in range(5)]
     ((value, names),) = chunked(1, visitors)

@@ -1,0 +1,3 @@
+from schemas.click import Click
+
+def decode_clicks(count: int, kept: bytes) -> list[Click]: ...
