@@ -72,13 +72,14 @@ class Engine:
         bench: Bench,
         source: Source,
         sink: Sink,
-        keeper: Keeper,
+        keeper: Keeper | None,
         *,
         save_every: int = SAVE_EVERY,
         on_progress: OnProgress = lambda _: None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`now`, in monotonic seconds, decides on when a state is saved and on nothing else."""
+        """`keeper`: None if nobody will go on with this. `now`, in monotonic seconds, decides on when a state
+        is saved and on nothing else."""
         self._plan = plan
         self._rules = rules
         self._bench = bench
@@ -148,6 +149,8 @@ class Engine:
         done = replay.accounts.received - before
         run.since_saved += done
         self._on_progress(done)
+        if self._keeper is None:
+            return
         if run.since_saved >= self._save_every or self._now() - run.saved_at >= SAVE_EVERY_S:
             await self._save(run, done=False)
 
@@ -171,9 +174,10 @@ class Engine:
             await self._score(run, SCORE_AT_ONCE)
         number = run.replay.number
         sealed = await self._sink.seal(number)
-        digests = [each.as_dict() for each in run.digests]
-        state = LaneState(STATE_VERSION, run.replay.snapshot(), done, sealed, digests)
-        await self._keeper.save(number, state)
+        if self._keeper is not None:
+            digests = [each.as_dict() for each in run.digests]
+            state = LaneState(STATE_VERSION, run.replay.snapshot(), done, sealed, digests)
+            await self._keeper.save(number, state)
         run.since_saved, run.saved_at = 0, self._now()
         return sealed
 

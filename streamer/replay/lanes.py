@@ -25,7 +25,7 @@ async def do_lanes(
     options: ReplayOptions,
     plan: Plan,
     bench: Bench,
-    keeper: Keeper,
+    keeper: Keeper | None,
     states: Mapping[int, LaneState | None],
     on_done: Callable[[int], None],
     save_every: int,

@@ -69,8 +69,10 @@ def run_here(
     states = {number: journal.state(number) for number in numbers}
     for number, state in states.items():
         journal.drop_rows_but(number, state.sealed.files if state else ())
+    # A replay without a folder of its own can't be resumed, but its processes tell their results by states.
+    keeper = journal if options.journal_folder or options.processes > 1 else None
     work = do_lanes(
-        settings, options, plan, bench, journal, states, on_done, save_every, folder=journal.folder
+        settings, options, plan, bench, keeper, states, on_done, save_every, folder=journal.folder
     )
     return asyncio.run(work)
 

@@ -14,7 +14,7 @@ import pytest
 from schemas import codec
 from streamer import sample
 from streamer.errors import UsageError
-from streamer.replay.journal import Journal, JournalError
+from streamer.replay.journal import Journal, JournalError, LaneState
 from streamer.replay.options import ReplayOptions, bundles_of
 from streamer.replay.run import replay
 from streamer.replay.stretch import Stretch
@@ -97,6 +97,23 @@ def test_two_replays_to_the_same_place_are_kept_apart(clicks: Path, tmp_path: Pa
         pytest.raises(JournalError, match="another replay is at work"),
     ):
         replay(SETTINGS, _options(str(clicks), str(out)), lambda _, __: None)
+
+
+def test_states_are_saved_where_a_replay_can_go_on_from_them(
+    clicks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody goes on with one that has no folder of its own; what it gives is the same."""
+    saved = []
+
+    async def save(self: Journal, number: int, state: LaneState) -> None:
+        saved.append(state.done)
+
+    monkeypatch.setattr(Journal, "save", save)
+    told = replay(SETTINGS, _options(str(clicks), None), lambda _, __: None, 1000).as_dict()
+    assert saved == []
+    kept = replay(SETTINGS, _options(str(clicks), str(tmp_path / "s.parquet")), lambda _, __: None, 1000)
+    assert saved == [False] * 4 + [True]
+    assert kept.as_dict()["bundles"] == told["bundles"]
 
 
 def test_a_live_topic_is_never_written_to(fresh_settings: FreshSettings) -> None:
