@@ -323,6 +323,20 @@ cdef class Lane:
         self._idle_after_ms = sessionizer._idle_after_ms
         self._early_every_ms = sessionizer._early_every_ms
 
+    def close_due(self, Py_ssize_t limit):
+        """`Sessionizer.close_due`."""
+        cdef object sessionizer = self._sessionizer
+        cdef list closed = [], due = sessionizer._due
+        cdef int64_t raised_at = number(self._clock, RAISED_AT)
+        if not sessionizer._closing and sessionizer._due_reason == "gap":
+            while due and len(closed) < limit:
+                closed.append(self._close(due.pop(), raised_at))
+        if len(closed) < limit:
+            closed += sessionizer.close_due(limit - len(closed))
+        else:
+            sessionizer.has_due = True  # or there may be
+        return closed
+
     def take_in(self, list records, Py_ssize_t index, int64_t position, list closed, Py_ssize_t room):
         """Take in records from `index` on, those below `position` apart; returns the index of the first one
         that is left to do. Sessions that close go into `closed`, fewer than `room`: if more are due
@@ -496,15 +510,18 @@ cdef class Lane:
             sessionizer._leave_due(due)
             return 0
         for session in reversed(due):
-            visitor_id = read(session, OWNER)
-            if PyDict_GetItem(self._single, visitor_id) == <PyObject*> session:
-                del self._single[visitor_id]
-            else:
-                sessionizer._open.remove(session)
-            sessionizer._changed[visitor_id] = None
-            closed.append(close(session, raised_at, self._rules_version))
+            closed.append(self._close(session, raised_at))
             self.closed += PyBytes_GET_SIZE(read(session, LOG)) // ENTRY
         return count
+
+    cdef object _close(self, object session, int64_t raised_at):
+        visitor_id = read(session, OWNER)
+        if PyDict_GetItem(self._single, visitor_id) == <PyObject*> session:
+            del self._single[visitor_id]
+        else:
+            self._sessionizer._open.remove(session)
+        self._sessionizer._changed[visitor_id] = None
+        return close(session, raised_at, self._rules_version)
 
     cdef int _set_clock(self, int64_t now, int64_t watermark, int64_t raised_at) except -1:
         clock = self._clock

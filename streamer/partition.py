@@ -340,7 +340,7 @@ class Partition:
     def _close_due(self) -> None:
         room = MAX_TAKE - len(self._pending.sessions)
         if room > 0:
-            self._closed(self.sessionizer.close_due(room))
+            self._closed((self._lane or self.sessionizer).close_due(room))
 
     def _closed(self, sessions: list[Session]) -> None:
         self.accounts.sessions += len(sessions)
