@@ -231,7 +231,9 @@ def by_length(sessions, widths):
     cdef Py_ssize_t length, i, bucket
     cdef list limits = list(widths)
     for i, session in enumerate(sessions):
-        length = len(clicks_of(session))
+        if type(session) is not Session:
+            raise TypeError("expected a Session")
+        length = len(<list?><object>slot(session, CLICKS))
         if not 1 <= length <= KEPT_CLICKS:
             return None
         bucket = 0

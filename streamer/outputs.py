@@ -55,7 +55,7 @@ class RecordWriter:
         self._compiled: RecordBytes | None = None
         if RecordBytes is not None:
             self._compiled = RecordBytes(
-                self._versions, self._embedding_space, self._taxonomy_version, self._prefixes
+                SessionRecords, self._versions, self._embedding_space, self._taxonomy_version, self._prefixes
             )
 
     def write_all(
@@ -71,7 +71,7 @@ class RecordWriter:
     def write(self, session: Session, scored: Scored) -> SessionRecords:
         """The three messages of one session. Raises UnicodeEncodeError on text that UTF-8 can't hold."""
         if self._compiled is not None:
-            return SessionRecords(*self._compiled.write(session, scored))
+            return self._compiled.write(session, scored)
         shared = self._shared(session)
         vector = self._vector(scored)
         labels = self._labels(scored)

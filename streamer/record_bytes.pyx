@@ -5,7 +5,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
+from libc.math cimport isinf
 from libc.string cimport memcpy
+
+import sys
 
 import numpy as np
 
@@ -13,8 +16,8 @@ from models.scorer import Scored, ScoredIntent
 from schemas.click import Session
 from schemas.slots cimport offset_of, slot
 
-cdef extern from "Python.h":
-    int PyFloat_Pack4(double, char*, int) except -1
+if sys.byteorder != "little":
+    raise ImportError("numbers of a record are little-endian")
 
 cdef object LITTLE_FLOATS = np.dtype("<f4")
 cdef Py_ssize_t LONGEST_NUMBER = 10
@@ -86,10 +89,11 @@ cdef class _Buffer:
         return self.put_bytes(encoded, size)
 
     cdef int put_float(self, PyObject* number) except -1:
-        self.reserve(LONGEST_NUMBER)
-        PyFloat_Pack4(<double><object>number, self.data + self.size, 1)
-        self.size += 4
-        return 0
+        cdef double exact = <object>number
+        cdef float rounded = <float>exact
+        if isinf(rounded) and not isinf(exact):
+            raise OverflowError("number too large for float32")
+        return self.put_bytes(<char*>&rounded, sizeof(float))
 
     cdef int put_long(self, long long number) except -1:
         """Zigzag, then seven bits a byte, lowest first."""
@@ -134,9 +138,12 @@ cdef class RecordBytes:
 
     cdef bytes versions, embedding_space, taxonomy_version
     cdef list prefixes
+    cdef object records
 
-    def __init__(self, bytes versions, bytes embedding_space, bytes taxonomy_version, list prefixes):
-        """What is the same in all messages, encoded; and how embedding, intent and visitor start."""
+    def __init__(self, records, bytes versions, bytes embedding_space, bytes taxonomy_version, list prefixes):
+        """The type that `write` gives, a tuple; what is the same in all messages, encoded; and how embedding,
+        intent and visitor start."""
+        self.records = records
         self.versions, self.embedding_space, self.taxonomy_version = versions, embedding_space, taxonomy_version
         self.prefixes = prefixes
 
@@ -152,12 +159,13 @@ cdef class RecordBytes:
         after_vector = buffer.size
         self.put_labels(buffer, scored)
         of_embedding, of_intent, of_visitor = self.prefixes
-        return (
+        messages = (
             (<str?><object>slot(session, VISITOR_ID)).encode(),
             buffer.message(of_embedding, after_vector, after_vector, after_vector),
             buffer.message(of_intent, after_session, after_vector, buffer.size),
             buffer.message(of_visitor, buffer.size, buffer.size, buffer.size),
         )
+        return tuple.__new__(self.records, messages)
 
     cdef int put_session(self, _Buffer buffer, session) except -1:
         buffer.put_text(slot(session, SESSION_ID))
