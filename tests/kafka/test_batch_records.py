@@ -115,14 +115,13 @@ def fetch(raw: bytes) -> SafePartitionRecords:
 
 
 def told(record: Any) -> tuple[Any, ...]:
-    """What may be read of a record. aiokafka has no time for one without, where compiled ones have -1."""
+    """What may be read of a record."""
     value = record.value
     if isinstance(record, module.Unreadable):
         for name in (b"OverflowError", b"MemoryError"):  # sizes that aiokafka doesn't see to be impossible
             value = value.replace(name, b"CorruptRecordException")
-    timestamp = -1 if record.timestamp is None else record.timestamp
-    kind = None if timestamp == -1 else record.timestamp_type
-    return record.offset, timestamp, kind, record.key, value, list(record.headers), record.checksum
+    headers = list(record.headers)
+    return record.offset, record.timestamp, record.timestamp_type, record.key, value, headers, record.checksum
 
 
 def read(raw: bytes, most: int | None, *, compiled: bool) -> tuple[list[tuple[Any, ...]], int]:
