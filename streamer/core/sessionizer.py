@@ -8,7 +8,7 @@ one by one and takes sessions with `close_due` before the next one, so a result 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from itertools import pairwise
 
@@ -104,6 +104,19 @@ class Sessionizer:
         """A visitor's open sessions by start; empty if there is none."""
         return self._open.of(visitor_id)
 
+    def sessions_of(self, visitors: Mapping[str, OpenSession | None]) -> list[OpenSession]:
+        """Open sessions of these visitors, each one's together and by start.
+
+        Where a visitor comes with a session, that is the only one.
+        """
+        windows: list[OpenSession] = []
+        for visitor_id, only in visitors.items():
+            if only is None:
+                windows += self._open.of(visitor_id)
+            else:
+                windows.append(only)
+        return windows
+
     def visitors(self) -> Iterator[str]:
         """Every visitor with an open session."""
         return self._open.visitors()
@@ -121,20 +134,19 @@ class Sessionizer:
         """As if nothing had changed: for who keeps no state beside this."""
         self._changed.clear()
 
-    def take_changed(self) -> tuple[dict[str, list[OpenSession]], list[str]]:
-        """Visitors whose open sessions changed since the last time: those sessions by start; and
-        the visitors that have none any more."""
+    def take_changed(self) -> tuple[dict[str, OpenSession | None], list[str]]:
+        """Visitors whose open sessions changed since the last time: those who have any, for `sessions_of`,
+        and those who have none any more."""
         changed, self._changed = self._changed, {}
-        open_now: dict[str, list[OpenSession]] = {}
-        gone: list[str] = []
-        for visitor_id, window in changed.items():
-            if window is not None:
-                open_now[visitor_id] = [window]
-            elif windows := self._open.of(visitor_id):
-                open_now[visitor_id] = windows
-            else:
-                gone.append(visitor_id)
-        return open_now, gone
+        single, several = self._single, self._open.several
+        gone = [
+            visitor_id
+            for visitor_id, window in changed.items()
+            if window is None and visitor_id not in single and visitor_id not in several
+        ]
+        for visitor_id in gone:
+            del changed[visitor_id]
+        return changed, gone
 
     @property
     def open_events(self) -> int:
@@ -179,7 +191,7 @@ class Sessionizer:
                 window.ended_at = timestamp
             window.log = log + pack_entry(id_hash, timestamp, offset)
             window.kept += encode_click(click)
-            self._changed[visitor_id] = window
+            self._changed[window.visitor_id] = window
         else:
             if window is None and visitor_id not in self._open.several:
                 if timestamp + self._gap_ms < clock.watermark:

@@ -6,7 +6,7 @@ replaces all open sessions of its visitor; a visitor in `gone` has none left. On
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
@@ -90,18 +90,15 @@ def _written_version(value: bytes) -> int:
         raise ChangelogError("a record in it was not written by the session table") from None
 
 
-def chunked(commit_number: int, visitors: Iterable[list[OpenSession]]) -> Iterator[tuple[bytes, list[str]]]:
-    """Encoded image chunks of about CHUNK_BYTES, each with the visitors in it."""
-    sessions: list[OpenSession] = []
-    names: list[str] = []
-    size = 0
-    for windows in visitors:
-        for window in windows:
-            size += len(window.log) + len(window.kept)
-            sessions.append(window)
-        names.append(windows[0].visitor_id)
+def chunked(commit_number: int, windows: list[OpenSession]) -> Iterator[bytes]:
+    """Encoded image chunks of about CHUNK_BYTES; a visitor's sessions, which come together, stay in one."""
+    start = size = 0
+    for end, window in enumerate(windows, 1):
+        size += len(window.log) + len(window.kept)
         if size >= CHUNK_BYTES:
-            yield encode(Images(STATE_VERSION, commit_number, sessions)), names
-            sessions, names, size = [], [], 0
-    if sessions:
-        yield encode(Images(STATE_VERSION, commit_number, sessions)), names
+            if end < len(windows) and windows[end].visitor_id == window.visitor_id:
+                continue
+            yield encode(Images(STATE_VERSION, commit_number, windows[start:end]))
+            start, size = end, 0
+    if start < len(windows):
+        yield encode(Images(STATE_VERSION, commit_number, windows[start:]))

@@ -135,9 +135,8 @@ class Shard:
         partition = self.partition
         self._commit_number += 1
         taken = partition.take()
-        chunks, gone = self._images()
-        marker = self._marker(len(chunks), gone)
-        state = [*(value for value, _ in chunks), encode(marker)]
+        chunks, changed, gone = self._images()
+        state = [*chunks, encode(self._marker(len(chunks), gone))]
         position = partition.position
         started = time.monotonic()
         scored = await self._score(taken.sessions) if taken.sessions else []
@@ -149,9 +148,7 @@ class Shard:
             if isinstance(result, ScoreError) and session.is_final
         ]
         first, last = await self._transact(taken._replace(dead=dead), scored, shadow, state)
-        self.state_log.committed(
-            self._commit_number, first.offset, [name for _, names in chunks for name in names], gone
-        )
+        self.state_log.committed(self._commit_number, first.offset, changed, gone)
         self.committed_position = position
         if last.timestamp_type == LOG_APPEND_TIME:
             self.saw_broker_time(last.timestamp, time.monotonic())
@@ -181,16 +178,17 @@ class Shard:
         groups = [metadata for metadata in delivered if metadata.topic == self._changelog]
         return groups[0], groups[-1]
 
-    def _images(self) -> tuple[list[tuple[bytes, list[str]]], list[str]]:
-        """Encoded images of what changed and of what is due for a rewrite, and the visitors that are gone."""
+    def _images(self) -> tuple[list[bytes], list[str], list[str]]:
+        """Encoded images of what changed and of what is due for a rewrite, the visitors in them, and the
+        visitors that are gone."""
         sessionizer = self.partition.sessionizer
         changed, closed = sessionizer.take_changed()
         gone = [visitor for visitor in closed if visitor in self.state_log]
         for visitor in self.state_log.stale(len(changed) + len(gone)):
-            windows = sessionizer.open_sessions(visitor)
-            if windows:
-                changed.setdefault(visitor, windows)
-        return list(chunked(self._commit_number, changed.values())), gone
+            if sessionizer.open_sessions(visitor):
+                changed.setdefault(visitor)
+        chunks = list(chunked(self._commit_number, sessionizer.sessions_of(changed)))
+        return chunks, list(changed), gone
 
     def _marker(self, chunks: int, gone: list[str]) -> Marker:
         sessionizer, partition = self.partition.sessionizer, self.partition

@@ -314,6 +314,23 @@ def test_visitors_whose_sessions_change_or_close_are_named() -> None:
     assert not partition.sessionizer.has_changed
 
 
+def test_changed_sessions_come_by_visitor_and_start() -> None:
+    partition = Partition()
+    partition.clicks(5000, 5001, visitor="ann")
+    partition.clicks(7000, 5000, visitor="bob")
+    partition.clicks(7002, visitor="carl")
+    sessionizer = partition.sessionizer
+    changed, _ = sessionizer.take_changed()
+    windows = sessionizer.sessions_of(changed)
+    assert [(w.visitor_id, w.started_at) for w in windows] == [
+        ("ann", 5000),
+        ("bob", 5000),
+        ("bob", 7000),
+        ("carl", 7002),
+    ]
+    assert windows == sessionizer.sessions_of(dict.fromkeys(changed))
+
+
 def test_a_session_that_an_end_event_closes_comes_after_the_visitors_earlier_one_that_it_closes_too() -> None:
     partition = Partition(replace(RULES, end_events=frozenset({"logout"})))
     partition.click(5000)

@@ -11,7 +11,16 @@ from schemas.click import Click
 from streamer.accounts import Accounts
 from streamer.core.clock import PartitionClock
 from streamer.core.window import OpenSession, open_session
-from streamer.worker.changelog import STATE_VERSION, ChangelogError, Images, Marker, chunked, encode
+from streamer.worker import changelog
+from streamer.worker.changelog import (
+    STATE_VERSION,
+    ChangelogError,
+    Images,
+    Marker,
+    chunked,
+    decode,
+    encode,
+)
 from streamer.worker.recovery import Recovery
 
 
@@ -142,8 +151,14 @@ def test_sessions_of_an_older_state_version_go_on_as_any_other(version: int, mar
     assert restored.clicks() == clicks
 
 
-def test_chunks_hold_all_sessions_of_a_visitor_together() -> None:
-    visitors = [[window(f"v{n}", 1), window(f"v{n}", 2)] for n in range(5)]
-    ((value, names),) = chunked(1, visitors)
-    assert names == ["v0", "v1", "v2", "v3", "v4"]
-    assert len(recovered(value, marker(1, 1)).sessions) == 10
+@pytest.mark.parametrize(("chunk_bytes", "expected"), [(10**6, [6]), (1, [2, 1, 2, 1]), (70, [2, 3, 1])])
+def test_a_chunk_holds_all_sessions_of_its_visitors(
+    monkeypatch: pytest.MonkeyPatch, chunk_bytes: int, expected: list[int]
+) -> None:
+    monkeypatch.setattr(changelog, "CHUNK_BYTES", chunk_bytes)
+    windows = [window(visitor, at) for visitor, at in zip("aabccd", [1, 9, 1, 1, 9, 1], strict=True)]
+    chunks = list(chunked(1, windows))
+    images = [decode(chunk) for chunk in chunks]
+    assert [len(each.sessions) for each in images if isinstance(each, Images)] == expected
+    assert [w.visitor_id for w in recovered(*chunks, marker(1, len(chunks))).sessions] == [*"bdaacc"]
+    assert not list(chunked(1, []))
