@@ -2,7 +2,7 @@
 """The usual way of a click, compiled.
 
 `Lane.take_in` does for the usual records what `Partition.process` and `Sessionizer` do for all of them: the
-click belongs to its visitor's only open session, or opens one, and time closes sessions. It stops before any
+click belongs to its visitor's latest open session, or opens one, and time closes sessions. It stops before any
 other record and leaves that to them. They are the definition, and all there is where this is not compiled.
 
 Structs of msgspec are read and written where their fields lie: their own way through Python's attributes
@@ -34,6 +34,7 @@ if sys.byteorder != "little":
     raise ImportError("entries of a session's log are little-endian")
 
 cdef extern from "Python.h":
+    PyObject* PyList_GET_ITEM(object each, Py_ssize_t place)
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
     int _PyBytes_Resize(PyObject** bytes, Py_ssize_t size) except -1
     Py_ssize_t Py_REFCNT(PyObject* each)
@@ -241,6 +242,12 @@ cdef inline bint holds(object log, int64_t id_hash, int64_t* first, int64_t* las
     return False
 
 
+cdef inline PyObject* last_of(dict several, visitor_id):
+    """A visitor's latest window, of several; borrowed, NULL if there is none."""
+    cdef PyObject* windows = PyDict_GetItem(several, visitor_id) if several else NULL
+    return NULL if windows == NULL else PyList_GET_ITEM(<object> windows, len(<list> windows) - 1)
+
+
 # -- a session that closes
 
 cdef list clicks_of(object session, Py_ssize_t count):
@@ -352,6 +359,7 @@ cdef class Lane:
         cdef Usual arrived
         cdef str event_id
         cdef PyObject* known
+        cdef bint is_only
         cdef Entry entry
         cdef bytes id_hash
         self.position = position
@@ -408,23 +416,31 @@ cdef class Lane:
             entry.offset = offset
 
             known = PyDict_GetItem(self._single, visitor_id)
+            is_only = known != NULL
+            if not is_only:
+                known = last_of(self._several, visitor_id)
+            window = None
             if known != NULL:
                 window = <object> known
                 log = read(window, LOG)
                 if (
                     PyBytes_GET_SIZE(log) > self._usual_log_bytes
                     or holds(log, entry.id_hash, &started_at, &ended_at)
-                    or timestamp - ended_at > self._gap_ms
-                    or not 0 <= timestamp - started_at <= self._max_duration_ms
+                    or timestamp < started_at
                 ):
                     break
-                if timestamp > ended_at:
-                    write(window, ENDED, timestamp)
-                append(window, LOG, &entry, ENTRY)
-                append(window, KEPT, buffer, packed)
-            elif visitor_id in self._several or timestamp + self._gap_ms < watermark:
-                break
-            else:
+                if timestamp - ended_at > self._gap_ms:
+                    window = None
+                elif timestamp - started_at > self._max_duration_ms:
+                    break
+                else:
+                    if timestamp > ended_at:
+                        write(window, ENDED, timestamp)
+                    append(window, LOG, &entry, ENTRY)
+                    append(window, KEPT, buffer, packed)
+            if window is None:
+                if timestamp + self._gap_ms < watermark:
+                    break
                 window = OpenSession(
                     visitor_id,
                     timestamp,
@@ -433,10 +449,14 @@ cdef class Lane:
                     PyBytes_FromStringAndSize(<char*> &entry, ENTRY),
                     PyBytes_FromStringAndSize(<char*> buffer, packed),
                 )
-                self._single[visitor_id] = window
+                is_only = known == NULL
+                if is_only:
+                    self._single[visitor_id] = window
+                else:
+                    sessionizer._open.insert(window)
                 self._deadlines.note(visitor_id, timestamp + self._gap_ms)
                 first_end = self._deadlines.first
-            changed[read(window, OWNER)] = window
+            changed[read(window, OWNER)] = window if is_only else None
             now = arrival
             index += 1
             self.position = offset + 1

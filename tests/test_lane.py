@@ -61,7 +61,7 @@ def everything(partition: Partition) -> dict[str, Any]:
         "accounts": partition.accounts,
         "clock": sessionizer.clock,
         "open": {each: [*map(astuple, sessionizer.open_sessions(each))] for each in sessionizer.visitors()},
-        "changed": sorted(changed),
+        "changed": sorted(map(astuple, sessionizer.sessions_of(changed))),
         "gone": sorted(gone),
         "next_early": sessionizer.next_early,
         "due": sessionizer.has_due,
