@@ -88,7 +88,7 @@ def unit(found: Mapping[str, Any]) -> Unit:
         input_bytes=state["input_bytes"],
         changelog_bytes=state["changelog_bytes"],
         image_bytes=state["changelog_mb"] * 2**20 / count,
-        output_bytes=state["output_bytes"],
+        output_bytes=found["outputs"]["bytes_per_session"],
     )
 
 

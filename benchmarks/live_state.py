@@ -20,9 +20,8 @@ from pathlib import Path
 from aiokafka.structs import TopicPartition
 
 from benchmarks.backlog import committed_reader
-from benchmarks.installation import OUTPUTS, PARTITIONS, installed
+from benchmarks.installation import PARTITIONS, installed
 from benchmarks.live_worker import LiveWorker, is_idle, live
-from benchmarks.open_sessions import CLICKS as CLICKS_EACH
 from benchmarks.open_sessions import Crowd
 from benchmarks.pacing import append_steadily
 from benchmarks.traffic import appended, ends
@@ -59,8 +58,6 @@ class LiveState:
     """A click."""
     changelog_bytes: float
     """A click: images of the sessions that it changed, its share of markers and of images written again."""
-    output_bytes: float
-    """A closed session, in all output topics."""
     recovery_s: float
     """From the start of the second process until it has all partitions."""
     take_over_s: float
@@ -79,10 +76,9 @@ def measure(open_sessions: int, steady_s: float) -> LiveState:
         crowd = Crowd(open_sessions)
         with live(overrides) as worker:
             caught_up = _fill(kafka.bootstrap, worker, open_sessions, crowd.warm_up)
-            topics = CLICKS, f"{APP}-sessions-changelog", *(f"{APP}.{output}" for output in OUTPUTS)
-            before = [ends(kafka.bootstrap, [topic]) for topic in topics]
+            before = [ends(kafka.bootstrap, [topic]) for topic in (CLICKS, f"{APP}-sessions-changelog")]
             steady = _steady(kafka.bootstrap, worker, crowd, steady_s)
-            clicks, changelog, *outputs = (appended(kafka.bootstrap, since) for since in before)
+            clicks, changelog = (appended(kafka.bootstrap, since) for since in before)
             sent = steady_s * STEADY_PER_S
             count = worker.metric("streamer_open_sessions")
             worker.kill()
@@ -107,7 +103,6 @@ def measure(open_sessions: int, steady_s: float) -> LiveState:
         steady_cpu=(steady[-1]["cpu_s"] - steady[0]["cpu_s"]) / (steady[-1]["at"] - steady[0]["at"]),
         input_bytes=clicks / sent,
         changelog_bytes=changelog / sent,
-        output_bytes=sum(outputs) / (sent / CLICKS_EACH),
         recovery_s=recovery_s,
         take_over_s=take_over_s,
         recovered_rss_mb=recovered_mb,

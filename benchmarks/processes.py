@@ -4,7 +4,7 @@ The rate is that at which the middle 80 % of the sessions were appended to the o
 uneven end are left out, of the yardstick alike. The broker waits three seconds for members before it hands
 out partitions (its own default), so all processes begin at once. Broker and workers share the machine's
 cores: where two processes and the broker want more than there are, no program can get twice the rate.
-`bound` is what the CPU that was spent leaves possible.
+`bound` is what the CPU that was spent leaves possible, if one process never waits.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Scaling:
     cpu_ratio: Spread
     """CPU a click."""
     bound: Spread
-    """The highest rate ratio that the cores allow a program of one thread: none idle, nothing but this."""
+    """The highest rate ratio that the cores allow a program of one thread that never waits."""
     sessions_per_s: Spread
     """With several."""
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,37 @@ from benchmarks.tables import as_text
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "docs/results/benchmarks.json"
+AGAIN = "benchmarks-*.json"
+"""Results of other whole runs beside it."""
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs/performance.md", ROOT / "docs/capacity.md")
 _BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Figures = Mapping[str, Any]
+MARKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("CPU, `core` to loop", "1.15 at most", ("throughput", "core", "cpu_ratio")),
+    ("CPU, `sessionize` to loop", "1.5 at most", ("throughput", "sessionize", "cpu_ratio")),
+    ("CPU, `with_model` to loop", "3.0 at most", ("throughput", "with_model", "cpu_ratio")),
+    ("rate, two processes to one", "1.8", ("processes", "2 with_model", "rate_ratio", "median")),
+    ("rate, four processes to one", "", ("processes", "4 with_model", "rate_ratio", "median")),
+    ("decoding Avro, µs a click", "10 at most", ("formats", "decode", "avro_us", "median")),
+    ("scoring, p50 at the median length, ms", "0.5 at most", ("scoring", "p50_ms")),
+    ("scoring, p99 at 64 clicks, ms", "3 at most", ("scoring", "longest_p99_ms")),
+    ("scoring, sessions a CPU second", "15,000", ("scoring", "sessions_per_cpu_s")),
+    ("text encoder to scoring, CPU", "20", ("scoring", "text_encoder_cpu_vs_scoring")),
+    ("latency p99, ms, commits each 50 ms", "150 at most", ("latency", "50", "p99", "median")),
+    ("latency p99, ms, commits each 250 ms", "350 at most", ("latency", "250", "p99", "median")),
+    ("latency p99, ms, commits each 1,000 ms", "1,100 at most", ("latency", "1000", "p99", "median")),
+    ("1.1 million open sessions, worker, MB", "1,500 for 1 million", ("live_state", "rss_mb")),
+    ("the same, core alone, MB", "", ("core_state", "rss_mb")),
+    ("cost of a click there, to that with 11,000", "1.2 at most", ("core_state", "vs_few", "median")),
+    ("recovery there, s", "20 at most", ("live_state", "recovery_s")),
+    ("longest stall there, steady, ms", "50 at most", ("live_state", "steady_stall_cpu_ms")),
+    ("longest stall there, catching up, ms", "", ("live_state", "catching_up_stall_cpu_ms")),
+    ("start with little state, s", "3 at most", ("start_up", "restart_wall_s")),
+    ("replay to live, topic", "1", ("replay", "topic", "vs_live", "median")),
+    ("replay to live, file", "2", ("replay", "file", "vs_live", "median")),
+)
+"""What is measured, the mark that it is to reach, and where it stands in a result."""
 Rows = Iterator[tuple[str, ...]]
 
 
@@ -59,6 +88,13 @@ def cpu(found: Figures) -> Rows:
         "plain Faust, at least once, no model: one event at a time",
         _times(found["plain_faust"]["plain_faust"]),
     )
+
+
+def runs(found: Figures) -> Rows:
+    """Every mark in several whole runs."""
+    yield "figure", "mark", *(f"run {number}" for number, _ in enumerate(found["runs"], 1))
+    for name, mark, place in MARKS:
+        yield name, mark, *(as_text(reduce(getitem, place, run)) for run in found["runs"])
 
 
 def rates(found: Figures) -> Rows:
@@ -182,7 +218,7 @@ def _units(of: Unit) -> Iterator[tuple[str, str, str]]:
     yield "CPU a commit, broker (w)", _or_busy(of.broker_commit_cpu_s, 1e3, ".2f", " ms"), "partitions"
     yield "click in its topic (i)", f"{of.input_bytes:.0f} bytes", "live_state"
     yield "changelog a click (l)", f"{of.changelog_bytes:.0f} bytes", "live_state"
-    yield "output a session (o)", f"{of.output_bytes:.0f} bytes", "live_state"
+    yield "output a session (o)", f"{of.output_bytes:.0f} bytes", "outputs"
     yield "memory of a worker without sessions (M)", f"{of.process_mb:.0f} MB", "partitions"
     yield "memory an open session (m)", f"{of.session_bytes:.0f} bytes", "live_state"
     yield "changelog an open session (g)", f"{of.image_bytes:.0f} bytes", "live_state"
@@ -221,7 +257,20 @@ def _plan(of: Plan) -> Iterator[tuple[str, str]]:
 
 BLOCKS: dict[str, Callable[[Figures], Rows]] = {
     block.__name__: block
-    for block in (cpu, rates, scaling, formats, latency, scoring, state, replay, partitions, units, planned)
+    for block in (
+        cpu,
+        runs,
+        rates,
+        scaling,
+        formats,
+        latency,
+        scoring,
+        state,
+        replay,
+        partitions,
+        units,
+        planned,
+    )
 }
 
 
@@ -238,9 +287,17 @@ def _spread(of: Figures) -> str:
     return f"{short(of['median'])} [{short(of['lowest'])}, {short(of['highest'])}]"
 
 
+def figures() -> Figures:
+    """The result that is quoted, and under `runs` all there are."""
+    first, *others = (
+        orjson.loads(each.read_bytes()) for each in (RESULT, *sorted(RESULT.parent.glob(AGAIN)))
+    )
+    return {**first, "runs": [first, *others]}
+
+
 def main() -> None:
     """Fill in all documents."""
-    found = orjson.loads(RESULT.read_bytes())
+    found = figures()
     for document in DOCUMENTS:
         document.write_text(filled(document.read_text(), found))
 

@@ -58,6 +58,8 @@ class Bench:
         self.backlog = backlog
         self.last_published: list[int] = []
         """When the last run's sessions were appended to its output (ms UTC), rising."""
+        self.last_settings: dict[str, object] = {}
+        """The last run's, dotted."""
         self._numbers = itertools.count()
 
     def run(self, program: str, topic: str, processes: int | None = None) -> Run:
@@ -66,7 +68,7 @@ class Bench:
         In several if so many are asked for, start-up included, of one too.
         """
         backlog = self.backlog
-        overrides = backlog.worker(topic, f"{program}-{next(self._numbers)}")
+        overrides = self.last_settings = backlog.worker(topic, f"{program}-{next(self._numbers)}")
         command = _command(program, backlog.bootstrap, overrides)
         if processes is not None:
             command.append(str(processes))

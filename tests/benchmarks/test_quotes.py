@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import orjson
 import pytest
 
-from benchmarks.quotes import BLOCKS, DOCUMENTS, RESULT, filled
+from benchmarks.quotes import BLOCKS, DOCUMENTS, figures, filled
 
-FOUND = orjson.loads(RESULT.read_bytes())
+FOUND = figures()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
