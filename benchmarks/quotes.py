@@ -1,8 +1,8 @@
 """Puts measured figures where the documents quote them: between `<!-- figures: NAME -->` and `<!-- end -->`.
 
 Run as a program: `python -m benchmarks.quotes` fills in README.md and docs/ from
-docs/results/benchmarks.json, which `make bench ARGS='--out docs/results/benchmarks.json'` writes. A test
-holds the documents against the file.
+docs/results/benchmarks.json, which `make bench ARGS='--out docs/results/benchmarks.json'` writes, and from
+other whole runs beside it. A test holds the documents against the files.
 """
 
 from __future__ import annotations
