@@ -160,7 +160,9 @@ class VisitorView:
 
     async def _poll(self, consumer: Any, ends: dict[Any, int], answers: _Answers) -> None:
         table = self._new_table()
-        expired_at = 0.0
+        # How often is a matter of this loop's clock; what is too old, of the view's, which may stand still.
+        clock = asyncio.get_running_loop().time
+        expire_at = clock()
         while not self._stop.is_set():
             fetched = await consumer.getmany(timeout_ms=_POLL_MS)
             now_s = self._now()
@@ -173,8 +175,8 @@ class VisitorView:
             if not ends:
                 self._table, self._read_at = table, read_at
                 self._ready.set()
-            if now_s - expired_at >= _EXPIRE_EVERY_S:
-                expired_at = now_s
+            if clock() >= expire_at:
+                expire_at = clock() + _EXPIRE_EVERY_S
                 table.expire(int(now_s * 1000))
 
 

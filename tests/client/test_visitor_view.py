@@ -85,6 +85,7 @@ def test_a_view_equals_the_topic_after_many_updates(fresh_settings: FreshSetting
     assert outcome.spaces == list(SPACES)
     assert outcome.visitors - outcome.expired > 2_000
     assert outcome.expired > 100
+    assert outcome.aborted > 0
 
 
 def test_while_no_broker_answers_a_view_tells_what_it_has_and_how_old_it_is(

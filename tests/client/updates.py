@@ -28,7 +28,7 @@ from streamer.settings import Settings, load_settings
 from tests.client.records import NOW_MS, a_record
 
 DIMENSIONS = 64
-IN_A_TRANSACTION = 1000
+IN_A_TRANSACTION = 500
 SPACES = ("space", "next")
 
 
@@ -63,9 +63,10 @@ async def create(settings: Settings) -> None:
     )
 
 
-async def publish(settings: Settings, count: int, visitors: int) -> dict[str, dict[str, Any]]:
-    """Send them all; returns the latest record of each visitor that has one."""
+async def publish(settings: Settings, count: int, visitors: int) -> tuple[dict[str, dict[str, Any]], int]:
+    """Send them all; returns the latest record of each visitor that has one, and how many were aborted."""
     chance = random.Random(7)
+    aborted = 0
     latest: dict[str, dict[str, Any]] = {}
     producer = AIOKafkaProducer(
         bootstrap_servers=settings.kafka.bootstrap_servers,
@@ -77,12 +78,14 @@ async def publish(settings: Settings, count: int, visitors: int) -> dict[str, di
     waiting: list[Update] = []
 
     async def send_all() -> None:
+        nonlocal aborted
         await producer.begin_transaction()
         for visitor, record in waiting:
             value = codec.encode("visitor_intent", record) if record else None
             partition = int(visitor[1:]) % settings.topics.partitions
             await producer.send(settings.topics.visitors, value, key=visitor.encode(), partition=partition)
-        if chance.random() < 0.05:
+        if chance.random() < 0.1:
+            aborted += len(waiting)
             await producer.abort_transaction()
         else:
             await producer.commit_transaction()
@@ -98,7 +101,7 @@ async def publish(settings: Settings, count: int, visitors: int) -> dict[str, di
             await send_all()
     await send_all()
     await producer.stop()
-    return latest
+    return latest, aborted
 
 
 def differences(view: VisitorView, latest: Mapping[str, Mapping[str, Any]], now_ms: int, ttl_ms: int) -> int:
@@ -148,6 +151,8 @@ class Outcome(NamedTuple):
     begun_after: int
     visitors: int
     expired: int
+    aborted: int
+    """Updates in transactions that were given up."""
     spaces: list[str]
     """In the order in which the view told of them."""
     figures: dict[str, Any]
@@ -165,7 +170,7 @@ def run(settings: Settings, count: int, visitors: int, compacted_within_s: float
 
     with opened(on_new_space=spaces.append, ready_within_s=600) as view:
         begun = time.monotonic()
-        latest = asyncio.run(publish(settings, count, visitors))
+        latest, aborted = asyncio.run(publish(settings, count, visitors))
         now_s[0] = end_ms / 1000
         expired = sum(end_ms - record["closed_at"] > ttl_ms for record in latest.values())
         following = _settled(view, latest, end_ms, ttl_ms)
@@ -180,13 +185,14 @@ def run(settings: Settings, count: int, visitors: int, compacted_within_s: float
         "updates": count,
         "visitors": len(latest),
         "expired": expired,
+        "aborted": aborted,
         "records_after_compaction": records,
         "seconds_published_and_followed": round(seconds, 1),
         "seconds_to_read_from_the_beginning": round(ready_s, 1),
         "look_up_us": lookups,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
-    return Outcome(following, begun_after, len(latest), expired, spaces, figures)
+    return Outcome(following, begun_after, len(latest), expired, aborted, spaces, figures)
 
 
 def _settled(view: VisitorView, latest: Mapping[str, Any], now_ms: int, ttl_ms: int) -> int:
