@@ -13,6 +13,7 @@ from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import structlog
+from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
@@ -215,3 +216,18 @@ class SafeFetchResult(fetcher.FetchResult):  # type: ignore[misc]
         """Records come as a parser gives them."""
         if self._partition_records is not None:
             self._partition_records.as_they_are = True
+
+
+def leave_records_as_they_are(consumer: AIOKafkaConsumer) -> None:
+    """What this consumer, which has been started, fetches from now on comes as a parser gives it."""
+    fetching = consumer._fetcher
+    proceed = fetching._proc_fetch_request
+
+    async def fetch_and_leave(*request: Any) -> Any:
+        result = await proceed(*request)
+        for fetched in fetching._records.values():
+            if isinstance(fetched, SafeFetchResult):
+                fetched.leave_as_they_are()
+        return result
+
+    fetching._proc_fetch_request = fetch_and_leave

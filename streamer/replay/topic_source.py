@@ -14,6 +14,7 @@ from streamer.decode import ClickDecoder
 from streamer.erasures import erased_visitor
 from streamer.errors import StreamerError
 from streamer.kafka.client import client_arguments
+from streamer.kafka.fetched import leave_records_as_they_are
 from streamer.kafka.start import is_found
 from streamer.kafka.topics import TopicError, find_topic
 from streamer.partition import Decode
@@ -120,6 +121,7 @@ class TopicSource:
         if not left:
             return
         async with reading(self._settings, self._portion) as consumer:
+            leave_records_as_they_are(consumer)
             consumer.assign([TopicPartition(topic, number) for number in left])
             for number, at in left.items():
                 consumer.seek(TopicPartition(topic, number), at)

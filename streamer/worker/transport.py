@@ -28,7 +28,7 @@ from faust.serializers.schemas import Schema
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from streamer.kafka.fetched import SafeFetchResult
+from streamer.kafka.fetched import leave_records_as_they_are
 from streamer.partition import Record
 from streamer.worker.membership import Membership
 
@@ -110,6 +110,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         client = self._ensure_consumer()
         fetcher, coordinator = client._fetcher, client._coordinator
         self.consumer.membership.attach(coordinator)
+        leave_records_as_they_are(client)
         proceed = fetcher._proc_fetch_request
 
         async def fetch_and_note(assignment: Any, node_id: int, request: Any) -> Any:
@@ -118,9 +119,6 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
             for _, state in states.values():
                 state.timestamp = None
             result = await proceed(assignment, node_id, request)
-            for fetched in fetcher._records.values():
-                if isinstance(fetched, SafeFetchResult):
-                    fetched.leave_as_they_are()
             if assignment.active:
                 self._note_ends(states, sent_at)
             return result
