@@ -220,12 +220,13 @@ class _GramCache(dict[str, int]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._row_of: dict[tuple[int, ...], int] = {(): 0}
+        self._row_of = {b"": 0}
+        """By the bytes of the ids: tuples of numbers would be tens of megabytes."""
         self.ids = np.zeros((256, QUERY_GRAMS), np.int32)
 
     def __missing__(self, query: str) -> int:
-        grams = query_ids(query)
-        row = self._row_of.setdefault(grams, len(self._row_of))
+        grams = np.array(query_ids(query), np.int32)
+        row = self._row_of.setdefault(grams.tobytes(), len(self._row_of))
         if row == len(self.ids):
             self.ids = np.concatenate([self.ids, np.zeros_like(self.ids)])
         self.ids[row, : len(grams)] = grams
@@ -236,7 +237,7 @@ class _GramCache(dict[str, int]):
         """Rows that were given hold until then."""
         if len(self) > _CACHED:
             self.clear()
-            self._row_of = {(): 0}
+            self._row_of = {b"": 0}
             self.ids[:] = 0
 
     def rows_of(self, queries: Sequence[str]) -> list[int]:
