@@ -12,6 +12,9 @@ from schemas.slots cimport offset_of, slot
 from streamer.core.deadlines import BUCKET_MS, NEVER
 from streamer.core.window import OpenSession
 
+cdef extern from "Python.h":
+    void PyObject_GC_UnTrack(object each)
+
 cdef int64_t BUCKET = BUCKET_MS, LAST = NEVER
 cdef Py_ssize_t ENDED = offset_of(OpenSession, "ended_at")
 
@@ -39,7 +42,9 @@ cdef class WindowEnds:
             return
         bucket = PyDict_GetItem(self._buckets, number)
         if bucket == NULL:
-            self._buckets[number] = [visitor_id]
+            names = [visitor_id]
+            PyObject_GC_UnTrack(names)  # texts are in no cycle, and there are many to look at
+            self._buckets[number] = names
             heappush(self._numbers, number)
         else:
             (<list> bucket).append(visitor_id)

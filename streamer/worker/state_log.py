@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
+from streamer.worker.memory import untracked
+
 REWRITE_RATIO = 2
 """How many images the changelog may hold for each visitor with open sessions before old ones are moved."""
 REWRITE_MIN = 1000
 """Below this many images nothing is rewritten."""
 REWRITE_STEP = 500
-"""Images that one commit may rewrite beside the changed ones, and as many again as it changed."""
+"""Images that one commit may look at to rewrite what counts of them, and two for each that it changed: of the
+oldest about half still count."""
 
 
 class _Group(NamedTuple):
@@ -47,7 +50,7 @@ class StateLog:
             self._latest.pop(visitor, None)
         for visitor in visitors:
             self._latest[visitor] = commit_number
-        self._groups.append(_Group(commit_number, offset, visitors))
+        self._groups.append(_Group(commit_number, offset, untracked(visitors)))
         self._images += len(visitors)
         self._drop_empty()
 
@@ -55,12 +58,13 @@ class StateLog:
         """Visitors whose images the next commit rewrites, beside the `changed` that it writes anyway."""
         visitors: list[str] = []
         excess = self._images - max(REWRITE_MIN, REWRITE_RATIO * len(self._latest))
-        room = min(excess, REWRITE_STEP + changed)
+        room = min(excess, REWRITE_STEP + 2 * changed)
         for group in self._groups:
             if room <= 0:
                 break
-            visitors += [v for v in group.visitors if self._latest.get(v) == group.commit_number]
-            room -= len(group.visitors)
+            last = group.visitors[-room:]  # from its end, where `_drop_empty` forgets them
+            visitors += [v for v in last if self._latest.get(v) == group.commit_number]
+            room -= len(last)
         return visitors
 
     def _drop_empty(self) -> None:

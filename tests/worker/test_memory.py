@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+
+from streamer.core.deadlines import BUCKET_MS
+from streamer.worker.state_log import StateLog
 
 KEPT = 30
 LARGE = 4  # MiB
@@ -35,3 +40,26 @@ print(memory_mb()[0] - before)
 def test_megabytes_that_are_let_go_are_given_back_though_sessions_came_between_them(by: str) -> None:
     found = subprocess.run([sys.executable, "-c", CHILD, by], capture_output=True, text=True, check=True)
     assert float(found.stdout) < KEPT * LARGE / 4
+
+
+def lists_with(names: Iterable[str]) -> int:
+    """Lists that the garbage collector goes through and that hold one of these very strings."""
+    wanted = set(map(id, names))
+    return sum(type(each) is list and any(id(name) in wanted for name in each) for each in gc.get_objects())
+
+
+NAMES = [f"visitor {n}" for n in range(100)]
+
+
+def test_the_garbage_collector_goes_through_no_names_of_the_changelog() -> None:
+    log = StateLog()
+    log.committed(1, 0, list(NAMES), [])
+    assert lists_with(NAMES) == 1  # this module's
+
+
+def test_the_garbage_collector_goes_through_no_names_of_windows_that_end() -> None:
+    ends = pytest.importorskip("streamer.core.ends").WindowEnds(lambda _: (), {}, 1000)
+    for n, name in enumerate(NAMES):
+        ends.note(name, n * BUCKET_MS // 50)
+    assert lists_with(NAMES) == 1
+    assert ends.take(BUCKET_MS * 1000) == []  # it had them, and nobody has such a window
