@@ -110,9 +110,11 @@ class Sessionizer:
         Where a visitor comes with a session, that is the only one.
         """
         windows: list[OpenSession] = []
-        for visitor_id, only in visitors.items():
+        single, several = self._single, self._open.several
+        for visitor_id, known in visitors.items():
+            only = known or single.get(visitor_id)
             if only is None:
-                windows += self._open.of(visitor_id)
+                windows += several.get(visitor_id, ())
             else:
                 windows.append(only)
         return windows
@@ -126,9 +128,9 @@ class Sessionizer:
         return len(self._open)
 
     @property
-    def has_changed(self) -> bool:
-        """Whether any visitor's open sessions changed since `take_changed`."""
-        return bool(self._changed)
+    def changed_count(self) -> int:
+        """How many visitors' open sessions changed since `take_changed`."""
+        return len(self._changed)
 
     def forget_changes(self) -> None:
         """As if nothing had changed: for who keeps no state beside this."""

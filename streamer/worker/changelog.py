@@ -6,8 +6,6 @@ replaces all open sessions of its visitor; a visitor in `gone` has none left. On
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 
 from streamer.accounts import Accounts
@@ -90,15 +88,17 @@ def _written_version(value: bytes) -> int:
         raise ChangelogError("a record in it was not written by the session table") from None
 
 
-def chunked(commit_number: int, windows: list[OpenSession]) -> Iterator[bytes]:
-    """Encoded image chunks of about CHUNK_BYTES; a visitor's sessions, which come together, stay in one."""
+def in_chunks(windows: list[OpenSession]) -> list[list[OpenSession]]:
+    """Sessions by image chunk, of about CHUNK_BYTES; a visitor's, which come together, stay in one."""
+    chunks: list[list[OpenSession]] = []
     start = size = 0
     for end, window in enumerate(windows, 1):
         size += len(window.log) + len(window.kept)
         if size >= CHUNK_BYTES:
             if end < len(windows) and windows[end].visitor_id == window.visitor_id:
                 continue
-            yield encode(Images(STATE_VERSION, commit_number, windows[start:end]))
+            chunks.append(windows[start:end])
             start, size = end, 0
     if start < len(windows):
-        yield encode(Images(STATE_VERSION, commit_number, windows[start:]))
+        chunks.append(windows[start:])
+    return chunks

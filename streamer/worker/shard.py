@@ -1,7 +1,7 @@
 """One shard of the session table: the state of one source partition and the producer that owns it.
 
 A commit is one Kafka transaction: outputs, images of changed visitors, and a marker with the source
-position. What goes into it is fixed before the first await, so that records may be processed meanwhile.
+position. What goes into it is fixed between two awaits, so that records may be processed before and after.
 After any failure a shard is dropped and read back from the changelog; it is never repaired in memory.
 """
 
@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from copy import copy
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
@@ -24,7 +25,7 @@ from streamer.outputs import RecordWriter, unscored
 from streamer.partition import Partition, Taken
 from streamer.settings import TopicSettings
 from streamer.worker.cancellation import only_ours
-from streamer.worker.changelog import STATE_VERSION, Marker, chunked, encode
+from streamer.worker.changelog import STATE_VERSION, Images, Marker, encode, in_chunks
 from streamer.worker.kill_points import KillPoint, Reach
 from streamer.worker.shadow import Message, Shadow
 from streamer.worker.state_log import StateLog
@@ -45,6 +46,19 @@ class Committed(NamedTuple):
     commit_s: float
 
 
+class _Fixed(NamedTuple):
+    """The state of one moment, for a commit to make durable."""
+
+    taken: Taken
+    state: list[bytes]
+    """Records of the changelog: images of some visitors' sessions, and the marker."""
+    position: int
+    changed: list[str]
+    """Visitors with an image."""
+    gone: list[str]
+    """Visitors who had one and need none any more."""
+
+
 class Shard:
     """Partition, producer and changelog bookkeeping; `producer` is started and has fenced the last owner."""
 
@@ -63,6 +77,7 @@ class Shard:
         score: Score,
         shadow: Shadow | None,
         reach: Reach,
+        turn: asyncio.Lock,
     ) -> None:
         self.partition = partition
         self.producer = producer
@@ -84,6 +99,7 @@ class Shard:
         self._score = score
         self._shadow = shadow
         self._reach = reach
+        self._turn = turn
         self._busy = asyncio.Lock()
         self._failed = False
 
@@ -97,7 +113,7 @@ class Shard:
         partition = self.partition
         return (
             partition.has_pending
-            or partition.sessionizer.has_changed
+            or partition.sessionizer.changed_count > 0
             or partition.position != self.committed_position
         )
 
@@ -132,12 +148,8 @@ class Shard:
             await self.producer.stop()
 
     async def _commit(self) -> Committed:
-        partition = self.partition
         self._commit_number += 1
-        taken = partition.take()
-        chunks, changed, gone = self._images()
-        state = [*chunks, encode(self._marker(len(chunks), gone))]
-        position = partition.position
+        taken, state, position, changed, gone = await self._fix()
         started = time.monotonic()
         scored = await self._score(taken.sessions) if taken.sessions else []
         shadow = await self._shadow.messages(taken.sessions) if self._shadow and taken.sessions else {}
@@ -178,17 +190,26 @@ class Shard:
         groups = [metadata for metadata in delivered if metadata.topic == self._changelog]
         return groups[0], groups[-1]
 
-    def _images(self) -> tuple[list[bytes], list[str], list[str]]:
-        """Encoded images of what changed and of what is due for a rewrite, the visitors in them, and the
-        visitors that are gone."""
-        sessionizer = self.partition.sessionizer
-        changed, closed = sessionizer.take_changed()
-        gone = [visitor for visitor in closed if visitor in self.state_log]
-        for visitor in self.state_log.stale(len(changed) + len(gone)):
-            if sessionizer.open_sessions(visitor):
-                changed.setdefault(visitor)
-        chunks = list(chunked(self._commit_number, sessionizer.sessions_of(changed)))
-        return chunks, list(changed), gone
+    async def _fix(self) -> _Fixed:
+        """One shard of a worker at a time does so: what each does at a stretch shall not add up."""
+        partition, sessionizer = self.partition, self.partition.sessionizer
+        async with self._turn:
+            stale = self.state_log.stale(sessionizer.changed_count)
+            await asyncio.sleep(0)
+            # This is the moment.
+            taken, position = partition.take(), partition.position
+            changed, closed = sessionizer.take_changed()
+            gone = {visitor: None for visitor in closed if visitor in self.state_log}
+            visitors = {visitor: None for visitor in stale if visitor not in gone} | changed
+            chunks = in_chunks(sessionizer.sessions_of(visitors))
+            # Images of the first are made at once: usually there is no other, and nothing is copied.
+            chunks[1:] = [list(map(copy, chunk)) for chunk in chunks[1:]]
+            marker = encode(self._marker(len(chunks), list(gone)))
+            images = []
+            for chunk in chunks:
+                images.append(encode(Images(STATE_VERSION, self._commit_number, chunk)))
+                await asyncio.sleep(0)
+        return _Fixed(taken, [*images, marker], position, list(visitors), list(gone))
 
     def _marker(self, chunks: int, gone: list[str]) -> Marker:
         sessionizer, partition = self.partition.sessionizer, self.partition

@@ -33,12 +33,13 @@ from streamer.worker.transport import BatchConsumer, EmptyFetch, FetchedRecord, 
 
 MIN_INTERVAL_PER_SHARD_S = 0.008
 """A transaction costs a client about 1 ms: this keeps commits below an eighth of a core."""
-COMMIT_AT = 4000
-"""Records beyond the last commit at which the next one's time has come: images are made at a stretch."""
-MAX_UNCOMMITTED = 6000
+COMMIT_AT = 8000
+"""Records beyond the last commit at which the next one's time has come. More would save images, of sessions
+that get another click, and take more memory and longer at a stretch."""
+MAX_UNCOMMITTED = 12_000
 """Records that may be beyond it while a broker is slow."""
-AT_A_STRETCH = 1000
-"""Records between which others in the event loop have their turn: some 15 ms."""
+AT_A_STRETCH = 500
+"""Records between which others in the event loop have their turn: some 5 ms with a million open sessions."""
 RETRY_S = (0.5, 1.0, 2.0, 3.0, 5.0)
 """Waits before a failed shard is taken over again; the group has to have answered meanwhile."""
 

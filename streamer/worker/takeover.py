@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -56,6 +56,8 @@ class ShardParts:
     start: Start
     """Where a partition begins that nobody has read before."""
     reach: Reach
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Whose turn it is to make images."""
 
 
 async def take_over(
@@ -193,6 +195,7 @@ def _shard(
         score=parts.score,
         shadow=parts.shadow,
         reach=parts.reach,
+        turn=parts.turn,
     )
 
 

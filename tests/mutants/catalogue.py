@@ -81,6 +81,13 @@ MUTANTS = (
         "tests/worker/test_recovery.py",
     ),
     Mutant(
+        "images of sessions that go on growing",
+        SHARD,
+        "            chunks[1:] = [list(map(copy, chunk)) for chunk in chunks[1:]]\n",
+        "",
+        "tests/worker/test_commit.py",
+    ),
+    Mutant(
         "changelog trimmed up to its newest group",
         "streamer/worker/state_log.py",
         "        return self._groups[0].offset if self._groups else None",
@@ -90,7 +97,7 @@ MUTANTS = (
     Mutant(
         "old images never rewritten",
         "streamer/worker/state_log.py",
-        "        room = min(excess, REWRITE_STEP + changed)\n",
+        "        room = min(excess, REWRITE_STEP + 2 * changed)\n",
         "        room = 0\n",
         "tests/worker/test_state_log.py",
     ),

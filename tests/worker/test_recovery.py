@@ -17,9 +17,8 @@ from streamer.worker.changelog import (
     ChangelogError,
     Images,
     Marker,
-    chunked,
-    decode,
     encode,
+    in_chunks,
 )
 from streamer.worker.recovery import Recovery
 
@@ -157,8 +156,8 @@ def test_a_chunk_holds_all_sessions_of_its_visitors(
 ) -> None:
     monkeypatch.setattr(changelog, "CHUNK_BYTES", chunk_bytes)
     windows = [window(visitor, at) for visitor, at in zip("aabccd", [1, 9, 1, 1, 9, 1], strict=True)]
-    chunks = list(chunked(1, windows))
-    images = [decode(chunk) for chunk in chunks]
-    assert [len(each.sessions) for each in images if isinstance(each, Images)] == expected
-    assert [w.visitor_id for w in recovered(*chunks, marker(1, len(chunks))).sessions] == [*"bdaacc"]
-    assert not list(chunked(1, []))
+    chunks = in_chunks(windows)
+    assert [len(chunk) for chunk in chunks] == expected
+    images = [encode(Images(STATE_VERSION, 1, chunk)) for chunk in chunks]
+    assert [w.visitor_id for w in recovered(*images, marker(1, len(images))).sessions] == [*"bdaacc"]
+    assert not in_chunks([])
