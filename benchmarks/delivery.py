@@ -18,7 +18,7 @@ from mode import Service
 
 from benchmarks.spent import Spent
 from streamer.kafka.client import client_arguments
-from streamer.settings import load_settings
+from streamer.settings import KafkaSettings, load_settings
 from streamer.worker import event_loop
 from streamer.worker.app import create_app
 from streamer.worker.memory import settle_memory
@@ -115,5 +115,5 @@ if __name__ == "__main__":
     if sys.argv[1] == "bare":
         asyncio.run(bare(*sys.argv[2:4]))
     else:
-        event_loop.run(delivery(*sys.argv[2:4]))
+        event_loop.run(delivery(*sys.argv[2:4]), KafkaSettings())
     spent.show()

@@ -87,7 +87,7 @@ def main() -> None:
     """Parse the arguments, work."""
     settings = load_settings(overrides=orjson.loads(sys.argv[1]), environ={})
     configure_logging(settings.log)
-    event_loop.run(work(settings))
+    event_loop.run(work(settings), settings.kafka)
 
 
 if __name__ == "__main__":

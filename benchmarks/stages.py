@@ -94,7 +94,7 @@ def work(stage: str, settings: Settings) -> None:
     with ExitStack() as stack:
         for module, name, stand_in in [*STAGES[stage], (run, "create_app", begin)]:
             stack.enter_context(patch.object(module, name, stand_in))
-        event_loop.run(run.run_worker(settings, drain=True))
+        event_loop.run(run.run_worker(settings, drain=True), settings.kafka)
     spent.show()
 
 

@@ -123,6 +123,10 @@ class KafkaSettings(_Section):
     connect_timeout_s: PositiveSeconds = 5
     """How long a command waits for a broker at its start before it gives up."""
 
+    @property
+    def uses_tls(self) -> bool:
+        return self.security_protocol in ("SSL", "SASL_SSL")
+
     @model_validator(mode="after")
     def _credentials_are_whole(self) -> KafkaSettings:
         if self.security_protocol.startswith("SASL_") and not (self.sasl_username and self.sasl_password):

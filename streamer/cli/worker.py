@@ -54,5 +54,6 @@ def worker(
             drain=drain,
             instance_id=settings.app.instance_id,
             on_stopping=end_for_sure,
-        )
+        ),
+        settings.kafka,
     )

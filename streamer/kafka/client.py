@@ -29,7 +29,7 @@ def client_arguments(kafka: KafkaSettings) -> ClientArguments:
         "request_timeout_ms": kafka.request_timeout_ms,
         "security_protocol": kafka.security_protocol,
     }
-    if kafka.security_protocol in ("SSL", "SASL_SSL"):
+    if kafka.uses_tls:
         arguments["ssl_context"] = ssl_context(kafka)
     if kafka.security_protocol.startswith("SASL_"):
         assert kafka.sasl_password is not None

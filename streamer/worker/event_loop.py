@@ -9,9 +9,16 @@ from typing import Any
 
 import mode.loop
 
+from streamer.settings import KafkaSettings
 
-def run(work: Coroutine[Any, Any, None]) -> None:
-    """As `asyncio.run`. Faust's consumer thread gets a loop of the same kind."""
-    with contextlib.suppress(ImportError):  # there is none for Windows
-        mode.loop.use("uvloop")
+
+def run(work: Coroutine[Any, Any, None], kafka: KafkaSettings) -> None:
+    """As `asyncio.run`. Faust's consumer thread gets a loop of the same kind.
+
+    Over TLS that is asyncio's own: with uvloop 0.23 brokers' answers to some requests aren't seen before the
+    request times out, in a quarter of all starts.
+    """
+    if not kafka.uses_tls:
+        with contextlib.suppress(ImportError):  # there is none for Windows
+            mode.loop.use("uvloop")
     asyncio.run(work)

@@ -74,7 +74,8 @@ def _work(
                 drain=drain,
                 instance_id=f"{instance}-{index}" if instance else None,
                 on_stopping=end_for_sure,
-            )
+            ),
+            settings.kafka,
         )
     except Exception as error:
         sys.exit(explain(error))

@@ -195,7 +195,8 @@ class Shard:
         partition, sessionizer = self.partition, self.partition.sessionizer
         async with self._turn:
             stale = self.state_log.stale(sessionizer.changed_count)
-            await asyncio.sleep(0)
+            if stale:
+                await asyncio.sleep(0)
             # This is the moment.
             taken, position = partition.take(), partition.position
             changed, closed = sessionizer.take_changed()
@@ -205,10 +206,11 @@ class Shard:
             # Images of the first are made at once: usually there is no other, and nothing is copied.
             chunks[1:] = [list(map(copy, chunk)) for chunk in chunks[1:]]
             marker = encode(self._marker(len(chunks), list(gone)))
-            images = []
+            images: list[bytes] = []
             for chunk in chunks:
+                if images:
+                    await asyncio.sleep(0)
                 images.append(encode(Images(STATE_VERSION, self._commit_number, chunk)))
-                await asyncio.sleep(0)
         return _Fixed(taken, [*images, marker], position, list(visitors), list(gone))
 
     def _marker(self, chunks: int, gone: list[str]) -> Marker:

@@ -41,7 +41,7 @@ MUTANTS = (
         SHARD,
         "        scored_at = time.monotonic()\n",
         "        scored_at = time.monotonic()\n"
-        "        state[-1] = encode(self._marker(len(chunks), gone))\n"
+        "        state[-1] = encode(self._marker(len(state) - 1, gone))\n"
         "        await asyncio.sleep(0.05)\n",
         "chaos:kill",
     ),
@@ -99,6 +99,13 @@ MUTANTS = (
         "streamer/worker/state_log.py",
         "        room = min(excess, REWRITE_STEP + 2 * changed)\n",
         "        room = 0\n",
+        "tests/worker/test_state_log.py",
+    ),
+    Mutant(
+        "images looked at again that were moved already",
+        "streamer/worker/state_log.py",
+        "            last = group.visitors[-room:]",
+        "            last = group.visitors[:room]",
         "tests/worker/test_state_log.py",
     ),
     Mutant(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.worker.state_log import REWRITE_MIN, StateLog
+from streamer.worker.state_log import REWRITE_MIN, REWRITE_STEP, StateLog
 
 VISITORS = st.lists(st.sampled_from("abcdef"), unique=True)
 COMMITS = st.lists(st.tuples(VISITORS, VISITORS), min_size=1, max_size=40)
@@ -41,6 +41,21 @@ def test_a_session_that_never_changes_is_moved_so_that_the_log_can_be_trimmed() 
         log.committed(number, number, changed + stale, [])
     assert log.trim_offset is not None
     assert log.trim_offset > REWRITE_MIN / 2
+
+
+def test_a_large_group_is_moved_bit_by_bit() -> None:
+    """Half of it still counts, and each commit changes little."""
+    log = StateLog()
+    visitors = [f"visitor {n}" for n in range(20 * REWRITE_STEP)]
+    log.committed(1, 0, list(visitors), [])
+    for number in range(2, 6):
+        log.committed(number, number, visitors[::2], [])
+    for number in range(6, 30):
+        stale = log.stale(1)
+        assert len(stale) <= REWRITE_STEP + 2
+        log.committed(number, number, [*stale, "busy"], [])
+    assert log.trim_offset is not None
+    assert log.trim_offset > 0
 
 
 def test_nothing_is_rewritten_while_the_log_is_short() -> None:
