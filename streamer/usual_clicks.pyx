@@ -75,9 +75,9 @@ cdef class UsualClicks:
         cdef PyObject* around[4]
         if not self.has_consent(wire):
             return None
-        if arrival is not None and not as_near(arrival, &arrival_ms):
-            return self.finish(wire, arrival, fallback_id)
-        if not self.look_up(wire, arrival is not None, arrival_ms, fallback_id, &usual):
+        if (arrival is not None and not as_near(arrival, &arrival_ms)) or not self.look_up(
+            wire, arrival is not None, arrival_ms, fallback_id, &usual
+        ):
             return self.finish(wire, arrival, fallback_id)
         timestamp = usual.timestamp
         usual.click[0] = <PyObject*>timestamp

@@ -147,6 +147,7 @@ def test_a_command_without_its_permission_ends_with_one_line(
 
 
 def test_a_permission_taken_away_from_a_running_worker_ends_it(secured: Secured, run: RunStreamer) -> None:
+    assert run("topics", "create", role="admin").returncode == 0
     settings = secured.settings("worker", NAMES)
     worker = Worker(settings, environ=with_files(settings, secured))
     worker.wait_for("shards_open")
