@@ -25,8 +25,8 @@ from tests.worker.test_takeover import a_shard
 
 NOW_MS = 1_795_046_400_000
 VISITORS = 30
-MOST_CLICKS = 20_000
-"""Further ones would make sessions too long to stay open."""
+MOST_CLICKS = 10_000
+"""While a commit is made: of many more, sessions would be too long to stay open."""
 
 
 def click(offset: int) -> LogRecord:
@@ -75,10 +75,11 @@ def test_clicks_that_come_while_images_are_made_are_in_the_next_commit(
         shard = await a_shard(settings)
         partition = shard.partition
         for _ in range(2):
+            end = partition.position + MOST_CLICKS
             commit = asyncio.create_task(shard.commit(force=True))
             while not commit.done():
                 await asyncio.sleep(0)
-                if partition.position < MOST_CLICKS:
+                if partition.position < end:
                     partition.process([click(partition.position)], 0)
             await commit
         await shard.close()

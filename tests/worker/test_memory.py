@@ -1,4 +1,4 @@
-"""Memory of a worker: what was large for a moment leaves no holes behind."""
+"""Memory of a worker: what was large leaves no holes, and names are no work for the garbage collector."""
 
 from __future__ import annotations
 
