@@ -61,11 +61,11 @@ class Unit:
     session_bytes: float
     """What an open session adds to that."""
     recovery_s: float
-    """Of a take-over, for an open session."""
+    """Of a take-over, for an open session: it goes by the changelog's bytes."""
     input_bytes: float
     changelog_bytes: float
     image_bytes: float
-    """Of an open session, as the changelog holds it."""
+    """What the changelog holds for an open session."""
     output_bytes: float
 
 
@@ -76,6 +76,8 @@ def unit(found: Mapping[str, Any]) -> Unit:
     fits = partitions["ms_per_commit"] is not None
     compared = partitions["kept_up"] if fits else [*map(int, steady)]
     few, many = steady[str(min(compared))], steady[str(max(compared))]
+    changelog = found["changelog"]
+    take_over_s_a_byte = (state["take_over_s"] - few["take_over_s"]) / (state["changelog_mb"] * 2**20)
     count, commits = state["open_sessions"], many["commits_per_s"] - few["commits_per_s"]
     return Unit(
         click_cpu_s=model["cpu_us"] / 1e6,
@@ -84,10 +86,10 @@ def unit(found: Mapping[str, Any]) -> Unit:
         broker_commit_cpu_s=(many["broker_cpu"] - few["broker_cpu"]) / commits if fits else None,
         process_mb=few["rss_mb"],
         session_bytes=(state["rss_mb"] - few["rss_mb"]) * 2**20 / count,
-        recovery_s=(state["take_over_s"] - few["take_over_s"]) / count,
+        recovery_s=take_over_s_a_byte * changelog["bytes_per_session"],
         input_bytes=state["input_bytes"],
-        changelog_bytes=state["changelog_bytes"],
-        image_bytes=state["changelog_mb"] * 2**20 / count,
+        changelog_bytes=changelog["bytes_per_click"],
+        image_bytes=changelog["bytes_per_session"],
         output_bytes=found["outputs"]["bytes_per_session"],
     )
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -30,7 +30,7 @@ from streamer.settings import Settings
 from streamer.worker.memory import settle_memory
 
 PORTION = 1000
-"""Clicks between two takes, as between two commits."""
+"""Clicks between two commits."""
 BLOCK = 40_000
 """Clicks of a round."""
 
@@ -48,10 +48,19 @@ class CoreState:
     few: int
 
 
-class Feed:
-    """A partition and the crowd that clicks in it."""
+def forget(partition: Partition) -> None:
+    """A commit that writes nothing."""
+    partition.sessionizer.forget_changes()
 
-    def __init__(self, open_sessions: int) -> None:
+
+class Feed:
+    """A partition and the crowd that clicks in it; after each portion of clicks comes a commit."""
+
+    def __init__(
+        self, open_sessions: int, commit: Callable[[Partition], None] = forget, portion: int = PORTION
+    ) -> None:
+        self._commit = commit
+        self._portion = portion
         self.partition = Partition("clicks", 0, Sessionizer(session_rules(Settings())), ClickDecoder().decode)
         crowd = Crowd(open_sessions)
         self._clicks = crowd.clicks()
@@ -61,8 +70,8 @@ class Feed:
     def take_in(self, count: int) -> float:
         """So many clicks more; returns what they took, in CPU seconds, making them left out."""
         spent = 0.0
-        for _ in range(0, count, PORTION):
-            portion = list(self._records(PORTION))
+        for _ in range(0, count, self._portion):
+            portion = list(self._records(self._portion))
             began = time.thread_time()
             self._process(portion)
             spent += time.thread_time() - began
@@ -79,7 +88,7 @@ class Feed:
             done = self.partition.process(portion, done)
             self.partition.take()
             self.partition.resume_closing()
-        self.partition.sessionizer.forget_changes()
+        self._commit(self.partition)
 
 
 def measure(open_sessions: int, rounds: int) -> CoreState:

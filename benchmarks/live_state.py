@@ -56,8 +56,6 @@ class LiveState:
     """CPU seconds a second."""
     input_bytes: float
     """A click."""
-    changelog_bytes: float
-    """A click: images of the sessions that it changed, its share of markers and of images written again."""
     recovery_s: float
     """From the start of the second process until it has all partitions."""
     take_over_s: float
@@ -76,9 +74,9 @@ def measure(open_sessions: int, steady_s: float) -> LiveState:
         crowd = Crowd(open_sessions)
         with live(overrides) as worker:
             caught_up = _fill(kafka.bootstrap, worker, open_sessions, crowd.warm_up)
-            before = [ends(kafka.bootstrap, [topic]) for topic in (CLICKS, f"{APP}-sessions-changelog")]
+            before = ends(kafka.bootstrap, [CLICKS])
             steady = _steady(kafka.bootstrap, worker, crowd, steady_s)
-            clicks, changelog = (appended(kafka.bootstrap, since) for since in before)
+            clicks = appended(kafka.bootstrap, before)
             sent = steady_s * STEADY_PER_S
             count = worker.metric("streamer_open_sessions")
             worker.kill()
@@ -102,7 +100,6 @@ def measure(open_sessions: int, steady_s: float) -> LiveState:
         steady_stall_wall_ms=most(steady, "stall_ms"),
         steady_cpu=(steady[-1]["cpu_s"] - steady[0]["cpu_s"]) / (steady[-1]["at"] - steady[0]["at"]),
         input_bytes=clicks / sent,
-        changelog_bytes=changelog / sent,
         recovery_s=recovery_s,
         take_over_s=take_over_s,
         recovered_rss_mb=recovered_mb,

@@ -217,11 +217,11 @@ def _units(of: Unit) -> Iterator[tuple[str, str, str]]:
     yield "CPU a commit, worker (t)", _or_busy(of.commit_cpu_s, 1e3, ".2f", " ms"), "partitions"
     yield "CPU a commit, broker (w)", _or_busy(of.broker_commit_cpu_s, 1e3, ".2f", " ms"), "partitions"
     yield "click in its topic (i)", f"{of.input_bytes:.0f} bytes", "live_state"
-    yield "changelog a click (l)", f"{of.changelog_bytes:.0f} bytes", "live_state"
+    yield "changelog a click (l)", f"{of.changelog_bytes:.0f} bytes", "changelog"
     yield "output a session (o)", f"{of.output_bytes:.0f} bytes", "outputs"
     yield "memory of a worker without sessions (M)", f"{of.process_mb:.0f} MB", "partitions"
     yield "memory an open session (m)", f"{of.session_bytes:.0f} bytes", "live_state"
-    yield "changelog an open session (g)", f"{of.image_bytes:.0f} bytes", "live_state"
+    yield "changelog an open session (g)", f"{of.image_bytes:.0f} bytes", "changelog"
     yield "take-over, a million open sessions (r)", f"{of.recovery_s * 1e6:.1f} s", "live_state"
 
 

@@ -39,6 +39,19 @@ cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject** bytes, Py_ssize_t size) except -1
     Py_ssize_t Py_REFCNT(PyObject* each)
 
+cdef extern from *:
+    """
+    #if defined(__GNUC__) || defined(__clang__)
+    #define prefetch(at) __builtin_prefetch(at)
+    #else
+    #define prefetch(at) ((void) (at))
+    #endif
+    """
+    void prefetch(const void* at)
+
+cdef enum:
+    LINE = 64  # bytes that come at once
+
 
 # -- fields of structs
 
@@ -359,6 +372,7 @@ cdef class Lane:
         cdef Usual arrived
         cdef str event_id
         cdef PyObject* known
+        cdef PyObject* kept
         cdef bint is_only
         cdef Entry entry
         cdef bytes id_hash
@@ -410,12 +424,15 @@ cdef class Lane:
             packed = pack(timestamp, arrived.click, buffer)
             if packed == 0:
                 break
+            known = PyDict_GetItem(self._single, visitor_id)
+            if known != NULL:
+                kept = slot(<object> known, KEPT)
+                prefetch(PyBytes_AS_STRING(<object> kept) + PyBytes_GET_SIZE(<object> kept))
             id_hash = xxh3_64_digest(event_id.encode())
             memcpy(&entry.id_hash, PyBytes_AS_STRING(id_hash), 8)
             entry.timestamp = timestamp
             entry.offset = offset
 
-            known = PyDict_GetItem(self._single, visitor_id)
             is_only = known != NULL
             if not is_only:
                 known = last_of(self._several, visitor_id)
@@ -490,6 +507,9 @@ cdef class Lane:
         cdef UsualClicks usual = self._usual
         cdef object held
         cdef PyObject* click
+        cdef PyObject* window
+        cdef char* log
+        cdef bint is_usual
         cdef int i
         if usual is None:
             held = self._decode(value, arrival, "")
@@ -497,7 +517,21 @@ cdef class Lane:
             held = usual.read_usual(value)
             if not usual.has_consent(held):
                 return None
-            if usual.look_up(held, True, arrival, "", arrived):
+            # What the click will be joined with is on its way meanwhile: no cache holds all sessions.
+            window = PyDict_GetItem(self._single, <object> slot(held, usual.visitor_id))
+            if window != NULL:
+                prefetch(window)
+                prefetch(<char*> window + LINE)
+            is_usual = usual.look_up(held, True, arrival, "", arrived)
+            if window != NULL:
+                log = <char*> slot(<object> window, LOG)
+                prefetch(log)
+                prefetch(log + LINE)
+                prefetch(log + 2 * LINE)
+                prefetch(slot(<object> window, KEPT))
+                prefetch(slot(<object> window, OWNER))
+                prefetch(slot(<object> window, ENDED))
+            if is_usual:
                 return held
             held = usual.finish(held, arrival, "")
         if type(held) is not Arrived:

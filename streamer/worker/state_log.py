@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from streamer.worker.memory import untracked
 
-REWRITE_RATIO = 2
-"""How many images the changelog may hold for each visitor with open sessions before old ones are moved."""
+REWRITE_RATIO = 3
+"""How many images the changelog may hold for each visitor with open sessions before old ones are moved. With
+fewer, more is written all the time; with more, more is read in a take-over: docs/capacity.md has figures."""
 REWRITE_MIN = 1000
 """Below this many images nothing is rewritten."""
 REWRITE_STEP = 500

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.worker.state_log import REWRITE_MIN, REWRITE_STEP, StateLog
+from streamer.worker.state_log import REWRITE_MIN, REWRITE_RATIO, REWRITE_STEP, StateLog
 
 VISITORS = st.lists(st.sampled_from("abcdef"), unique=True)
 COMMITS = st.lists(st.tuples(VISITORS, VISITORS), min_size=1, max_size=40)
@@ -48,9 +48,10 @@ def test_a_large_group_is_moved_bit_by_bit() -> None:
     log = StateLog()
     visitors = [f"visitor {n}" for n in range(20 * REWRITE_STEP)]
     log.committed(1, 0, list(visitors), [])
-    for number in range(2, 6):
+    first = 2 + 2 * REWRITE_RATIO
+    for number in range(2, first):
         log.committed(number, number, visitors[::2], [])
-    for number in range(6, 30):
+    for number in range(first, first + 24):
         stale = log.stale(1)
         assert len(stale) <= REWRITE_STEP + 2
         log.committed(number, number, [*stale, "busy"], [])
