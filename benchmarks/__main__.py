@@ -51,7 +51,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "outputs": lambda given: outputs.measure(given.clicks or 50_000),
     "replay": lambda given: replaying.measure(given.clicks or 100_000, fewer(given)),
     "partitions": lambda _: partitions.measure(8),
-    "changelog": lambda given: changelog.measure(given.sessions // 10, 400_000),
+    "changelog": lambda given: changelog.measure(given.sessions // 20, 200_000),
     "core_state": lambda given: core_state.measure(given.sessions, 5),
     "live_state": lambda given: live_state.measure(given.sessions, 10),
 }

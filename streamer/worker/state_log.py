@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from streamer.worker.memory import untracked
 
-REWRITE_RATIO = 3
+REWRITE_RATIO = 2.5
 """How many images the changelog may hold for each visitor with open sessions before old ones are moved. With
 fewer, more is written all the time; with more, more is read in a take-over: docs/capacity.md has figures."""
 REWRITE_MIN = 1000
@@ -58,7 +58,7 @@ class StateLog:
     def stale(self, changed: int) -> list[str]:
         """Visitors whose images the next commit rewrites, beside the `changed` that it writes anyway."""
         visitors: list[str] = []
-        excess = self._images - max(REWRITE_MIN, REWRITE_RATIO * len(self._latest))
+        excess = self._images - max(REWRITE_MIN, int(REWRITE_RATIO * len(self._latest)))
         room = min(excess, REWRITE_STEP + 2 * changed)
         for group in self._groups:
             if room <= 0:

@@ -48,7 +48,7 @@ def test_a_large_group_is_moved_bit_by_bit() -> None:
     log = StateLog()
     visitors = [f"visitor {n}" for n in range(20 * REWRITE_STEP)]
     log.committed(1, 0, list(visitors), [])
-    first = 2 + 2 * REWRITE_RATIO
+    first = 2 + int(2 * REWRITE_RATIO)
     for number in range(2, first):
         log.committed(number, number, visitors[::2], [])
     for number in range(first, first + 24):
