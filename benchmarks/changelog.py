@@ -55,15 +55,13 @@ class Log:
         """As a shard does it."""
         sessionizer = partition.sessionizer
         stale = self._bookkeeping.stale(sessionizer.changed_count)
-        changed, closed = sessionizer.take_changed()
-        gone = {visitor: None for visitor in closed if visitor in self._bookkeeping}
-        visitors = {visitor: None for visitor in stale if visitor not in gone} | changed
+        visitors, gone = self._bookkeeping.next_group(stale, *sessionizer.take_changed())
         self._number += 1
         start = self.size
-        for record in self._records(partition, visitors, list(gone)):
+        for record in self._records(partition, visitors, gone):
             self.size += len(record)
         self.images += len(visitors)
-        self._bookkeeping.committed(self._number, start, list(visitors), list(gone))
+        self._bookkeeping.committed(self._number, start, list(visitors), gone)
 
     def _records(
         self, partition: Partition, visitors: Mapping[str, OpenSession | None], gone: list[str]

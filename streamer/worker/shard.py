@@ -199,19 +199,17 @@ class Shard:
                 await asyncio.sleep(0)
             # This is the moment.
             taken, position = partition.take(), partition.position
-            changed, closed = sessionizer.take_changed()
-            gone = {visitor: None for visitor in closed if visitor in self.state_log}
-            visitors = {visitor: None for visitor in stale if visitor not in gone} | changed
+            visitors, gone = self.state_log.next_group(stale, *sessionizer.take_changed())
             chunks = in_chunks(sessionizer.sessions_of(visitors))
             # Images of the first are made at once: usually there is no other, and nothing is copied.
             chunks[1:] = [list(map(copy, chunk)) for chunk in chunks[1:]]
-            marker = encode(self._marker(len(chunks), list(gone)))
+            marker = encode(self._marker(len(chunks), gone))
             images: list[bytes] = []
             for chunk in chunks:
                 if images:
                     await asyncio.sleep(0)
                 images.append(encode(Images(STATE_VERSION, self._commit_number, chunk)))
-        return _Fixed(taken, [*images, marker], position, list(visitors), list(gone))
+        return _Fixed(taken, [*images, marker], position, list(visitors), gone)
 
     def _marker(self, chunks: int, gone: list[str]) -> Marker:
         sessionizer, partition = self.partition.sessionizer, self.partition

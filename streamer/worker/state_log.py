@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
+from streamer.core.window import OpenSession
 from streamer.worker.memory import untracked
 
 REWRITE_RATIO = 2.5
@@ -41,10 +42,6 @@ class StateLog:
         """The changelog is not needed before this offset; None before the first group."""
         return self._groups[0].offset if self._groups else None
 
-    def __contains__(self, visitor: str) -> bool:
-        """Whether the changelog holds an image of this visitor that counts."""
-        return visitor in self._latest
-
     def committed(self, commit_number: int, offset: int, visitors: list[str], gone: list[str]) -> None:
         """Note a committed group: its first offset, whose images it holds, and who has none any more."""
         for visitor in gone:
@@ -67,6 +64,16 @@ class StateLog:
             visitors += [v for v in last if self._latest.get(v) == group.commit_number]
             room -= len(last)
         return visitors
+
+    def next_group(
+        self, stale: list[str], changed: dict[str, OpenSession | None], closed: list[str]
+    ) -> tuple[dict[str, OpenSession | None], list[str]]:
+        """What a commit tells: visitors with an image, and those whose image doesn't count any more.
+
+        `stale` as `stale` gave it, the others as `Sessionizer.take_changed` does.
+        """
+        gone = {visitor: None for visitor in closed if visitor in self._latest}
+        return {visitor: None for visitor in stale if visitor not in gone} | changed, list(gone)
 
     def _drop_empty(self) -> None:
         """Forget the oldest groups in which no image counts; the newest stays, for its marker does."""

@@ -74,6 +74,7 @@ def test_clicks_that_come_while_images_are_made_are_in_the_next_commit(
     async def run() -> tuple[int, int]:
         shard = await a_shard(settings)
         partition = shard.partition
+        partition.process([click(offset) for offset in range(VISITORS)], 0)
         for _ in range(2):
             end = partition.position + MOST_CLICKS
             commit = asyncio.create_task(shard.commit(force=True))
