@@ -39,6 +39,7 @@ cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject** bytes, Py_ssize_t size) except -1
     Py_ssize_t Py_REFCNT(PyObject* each)
 
+# A macro, called where it is needed: gcc drops calls of an inline function that does nothing but prefetch.
 cdef extern from *:
     """
     #if defined(__GNUC__) || defined(__clang__)
