@@ -4,22 +4,26 @@ from setuptools import Extension, setup
 
 _DEPENDS = [
     "schemas/slots.pxd",
-    "streamer/batch_records.pxd",
+    "streamer/native/batch_records.pxd",
     "streamer/core/ends.pxd",
-    "streamer/usual_clicks.pxd",
+    "streamer/pipeline/usual_clicks.pxd",
 ]
+_EXTENSIONS = (
+    "models.readings",
+    "models.tokens",
+    "schemas.flat_values",
+    "streamer.core.ends",
+    "streamer.core.kept_clicks",
+    "streamer.native.batch_records",
+    "streamer.native.wire",
+    "streamer.pipeline.lane",
+    "streamer.pipeline.record_bytes",
+    "streamer.pipeline.usual_clicks",
+)
 
 setup(
     ext_modules=[
-        Extension("models.readings", ["models/readings.pyx"], depends=_DEPENDS, optional=True),
-        Extension("models.tokens", ["models/tokens.pyx"], depends=_DEPENDS, optional=True),
-        Extension("schemas.flat_values", ["schemas/flat_values.pyx"], optional=True),
-        Extension("streamer.batch_records", ["streamer/batch_records.pyx"], depends=_DEPENDS, optional=True),
-        Extension("streamer.core.ends", ["streamer/core/ends.pyx"], depends=_DEPENDS, optional=True),
-        Extension("streamer.core.kept_clicks", ["streamer/core/kept_clicks.pyx"], optional=True),
-        Extension("streamer.kafka.wire", ["streamer/kafka/wire.pyx"], optional=True),
-        Extension("streamer.lane", ["streamer/lane.pyx"], depends=_DEPENDS, optional=True),
-        Extension("streamer.usual_clicks", ["streamer/usual_clicks.pyx"], depends=_DEPENDS, optional=True),
-        Extension("streamer.record_bytes", ["streamer/record_bytes.pyx"], depends=_DEPENDS, optional=True),
+        Extension(name, [f"{name.replace('.', '/')}.pyx"], depends=_DEPENDS, optional=True)
+        for name in _EXTENSIONS
     ]
 )

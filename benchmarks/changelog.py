@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import orjson
 
 from benchmarks.core_state import Feed
-from streamer.core.window import OpenSession
-from streamer.partition import Partition
+from streamer.core.session import OpenSession
+from streamer.pipeline.partition import Partition
 from streamer.worker.changelog import STATE_VERSION, Images, Marker, encode, in_chunks
 from streamer.worker.memory import settle_memory
 from streamer.worker.state_log import StateLog
@@ -79,7 +79,7 @@ class Log:
                 partitions=1,
                 rules_version=partition.sessionizer.rules.version,
                 clock=partition.sessionizer.clock,
-                accounts=partition.accounts,
+                counters=partition.counters,
                 gone=gone,
             )
         )

@@ -23,8 +23,8 @@ from benchmarks.heartbeat import memory_mb
 from benchmarks.open_sessions import Crowd
 from benchmarks.pairs import Spread, ratios, spread
 from streamer.core.sessionizer import Sessionizer
-from streamer.decode import ClickDecoder
-from streamer.partition import Partition
+from streamer.pipeline.decode import ClickDecoder
+from streamer.pipeline.partition import Partition
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
 from streamer.worker.memory import settle_memory

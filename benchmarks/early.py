@@ -23,9 +23,9 @@ from models.scorer import Scored, ScoreError, Scorer
 from models.simulator import SimulatorConfig, simulate
 from schemas.click import Session
 from streamer.core.sessionizer import Sessionizer
-from streamer.decode import ClickDecoder
-from streamer.outputs import RecordWriter
-from streamer.partition import Partition
+from streamer.pipeline.decode import ClickDecoder
+from streamer.pipeline.partition import Partition
+from streamer.pipeline.records import RecordWriter
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
 

@@ -16,8 +16,8 @@ from benchmarks.clicks import clicks
 from benchmarks.pairs import Spread, ratios, spread
 from benchmarks.throughput import Bench
 from schemas import codec
-from streamer.decode import ClickDecoder
 from streamer.kafka.embedded import EmbeddedKafka
+from streamer.pipeline.decode import ClickDecoder
 
 STAGES = ("sessionize", "with_model")
 DECODED = 20_000

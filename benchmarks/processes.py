@@ -52,7 +52,7 @@ def measure(clicks: int, rounds: int) -> dict[str, Scaling]:
             for name, counts in PROCESSES.items()
             for count in (1, *counts)
         }
-        taken = defaultdict[str, list[tuple[Taken, Taken]]](list)
+        taken = defaultdict[str, list[tuple[PendingOutputs, PendingOutputs]]](list)
         for number, (name, counts) in itertools.product(range(rounds), PROCESSES.items()):
             one, *others = (_taken(bench, name, count, start_up[name, count]) for count in (1, *counts))
             for count, more in zip(counts, others, strict=True):
@@ -63,7 +63,7 @@ def measure(clicks: int, rounds: int) -> dict[str, Scaling]:
 
 
 @dataclass(frozen=True)
-class Taken:
+class PendingOutputs:
     """One run."""
 
     rate: float
@@ -71,9 +71,9 @@ class Taken:
     run: Run
 
 
-def _taken(bench: Bench, name: str, count: int, start_up: Run) -> Taken:
+def _taken(bench: Bench, name: str, count: int, start_up: Run) -> PendingOutputs:
     run = bench.run(name, bench.backlog.full, count).less(start_up)
-    return Taken(middle_rate(bench.last_published), run)
+    return PendingOutputs(middle_rate(bench.last_published), run)
 
 
 def middle_rate(appended: Sequence[int]) -> float:
@@ -82,7 +82,7 @@ def middle_rate(appended: Sequence[int]) -> float:
     return (last - first) / max(appended[last] - appended[first], 1) * 1000
 
 
-def scaling(pairs: Sequence[tuple[Taken, Taken]], cores: int) -> Scaling:
+def scaling(pairs: Sequence[tuple[PendingOutputs, PendingOutputs]], cores: int) -> Scaling:
     """`pairs`: with one process and with more, of each round."""
     return Scaling(
         rate_ratio=ratios((one.rate, more.rate) for one, more in pairs),

@@ -25,9 +25,9 @@ from models.scorer import Scorer
 from schemas.click import Session
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
-from streamer.decode import ClickDecoder
-from streamer.partition import MAX_TAKE
-from streamer.scrub import scrub
+from streamer.pipeline.decode import ClickDecoder
+from streamer.pipeline.partition import MAX_TAKE
+from streamer.pipeline.scrub import scrub
 
 LONGEST = 64
 TEXTS = 100

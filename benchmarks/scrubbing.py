@@ -19,9 +19,9 @@ import orjson
 
 from benchmarks.clicks import clicks
 from benchmarks.personal import Sample, as_url, harmless, personal
-from streamer.canonical import search_query
-from streamer.decode import ClickDecoder
-from streamer.scrub import scrub
+from streamer.pipeline.decode import ClickDecoder
+from streamer.pipeline.normalize import search_query
+from streamer.pipeline.scrub import scrub
 
 ARRIVAL_MS = 1_795_046_400_000
 _NAIVE = [

@@ -25,7 +25,7 @@ import orjson
 from benchmarks.spent import Spent
 from schemas.click import Session
 from streamer.logs import configure_logging
-from streamer.partition import Taken
+from streamer.pipeline.partition import PendingOutputs
 from streamer.settings import Settings, load_settings
 from streamer.worker import event_loop, run, takeover
 from streamer.worker.app import create_app
@@ -36,7 +36,7 @@ from streamer.worker.shard import Shard
 class UnscoredShard(Shard):
     """Publishes one summary a session, as JSON, in the same transaction."""
 
-    async def _send_outputs(self, taken: Taken, scored: list[Any]) -> list[Any]:  # noqa: ARG002
+    async def _send_outputs(self, taken: PendingOutputs, scored: list[Any]) -> list[Any]:  # noqa: ARG002
         topics = self._topics
         summaries = ((session.visitor_id.encode(), _summary(session), []) for session in taken.sessions)
         return [

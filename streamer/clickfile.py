@@ -11,48 +11,48 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from schemas.click import Click, Session
-from streamer.accounts import Accounts
 from streamer.core.offline import by_event_time, sessions_of
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Outcome
-from streamer.decode import DEFAULT_MAX_BYTES, ClickDecoder, Rejected
 from streamer.line_file import lines_of
+from streamer.pipeline.counters import ClickCounters
+from streamer.pipeline.decode import DEFAULT_MAX_BYTES, ClickDecoder, Rejected
 
 
 def sessions_of_file(
-    path: Path, rules: SessionRules, accounts: Accounts, max_bytes: int = DEFAULT_MAX_BYTES
+    path: Path, rules: SessionRules, counters: ClickCounters, max_bytes: int = DEFAULT_MAX_BYTES
 ) -> list[Session]:
-    """Sessions in order of closing; where every click ended is counted in `accounts`.
+    """Sessions in order of closing; where every click ended is counted in `counters`.
 
     Raises UsageError if the file can't be read to its end.
     """
     outcomes: Counter[Outcome] = Counter()
-    clicks = by_event_time(decoded_clicks(path, accounts, max_bytes))
+    clicks = by_event_time(decoded_clicks(path, counters, max_bytes))
     sessions = list(sessions_of(clicks, rules, outcomes))
-    accounts.sessions += len(sessions)
-    accounts.closed += outcomes[Outcome.JOINED]
-    accounts.late += outcomes[Outcome.LATE]
-    accounts.duplicates += outcomes[Outcome.DUPLICATE]
-    accounts.dead_lettered += outcomes[Outcome.TOO_NEW] + outcomes[Outcome.TOO_OLD]
+    counters.sessions += len(sessions)
+    counters.closed += outcomes[Outcome.JOINED]
+    counters.late += outcomes[Outcome.LATE]
+    counters.duplicates += outcomes[Outcome.DUPLICATE]
+    counters.dead_lettered += outcomes[Outcome.TOO_NEW] + outcomes[Outcome.TOO_OLD]
     return sessions
 
 
 def decoded_clicks(
-    path: Path, accounts: Accounts, max_bytes: int = DEFAULT_MAX_BYTES
+    path: Path, counters: ClickCounters, max_bytes: int = DEFAULT_MAX_BYTES
 ) -> Iterator[tuple[str, Click, str | None, bool]]:
     """(visitor_id, click, user_id, crawler) per line that is a click with consent, in the file's order.
 
-    `accounts` counts the lines as received, those that are no clicks as dead-lettered, and filtered ones.
+    `counters` counts the lines as received, those that are no clicks as dead-lettered, and filtered ones.
     """
     decoder = ClickDecoder("json", max_bytes)
     for number, line in lines_of(path, "clicks as JSON lines"):
-        accounts.received += 1
+        counters.received += 1
         try:
             arrived = decoder.decode(line, None, f"line-{number}")
         except Rejected:
-            accounts.dead_lettered += 1
+            counters.dead_lettered += 1
             continue
         if arrived is None:
-            accounts.filtered += 1
+            counters.filtered += 1
         else:
             yield arrived.visitor_id, arrived.click, arrived.user_id, arrived.crawler

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from schemas import codec
-from streamer.decode import MAX_DWELL_MS, Arrived, ClickDecoder, Rejected
+from streamer.pipeline.decode import MAX_DWELL_MS, Arrived, ClickDecoder, Rejected
 from tests.bad_clicks import ARRIVAL_MS, BAD_CLICKS, GOOD
 from tests.fuzz.mutations import damaged
 

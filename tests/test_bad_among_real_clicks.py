@@ -14,10 +14,10 @@ import pytest
 from schemas.click import Session
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
-from streamer.decode import ClickDecoder
-from streamer.partition import Partition
+from streamer.pipeline.decode import ClickDecoder
+from streamer.pipeline.partition import Partition
 from tests.bad_clicks import ARRIVAL_MS, BAD_CLICKS
-from tests.test_partition import Arrived
+from tests.pipeline.test_partition import Arrived
 
 SAMPLE = Path(__file__).parents[1] / "streamer/sample/clicks.jsonl.gz"
 REAL = Path(os.environ.get("CLICKS_DATA", "clicks-data-is-not-here")) / "shop1999.events.jsonl.gz"
@@ -59,7 +59,7 @@ def test_bad_clicks_change_nothing_but_the_counts(file: Path) -> None:
     assert among == alone
     filtered = sum(bad.stage == "filtered" for bad in BAD)
     assert sorted(reasons) == sorted(3 * [bad.reason for bad in BAD if bad.stage != "filtered"])
-    before, after = partition.accounts, spoilt.accounts
+    before, after = partition.counters, spoilt.counters
     assert after.received == before.received + 3 * len(BAD)
     assert after.filtered == before.filtered + 3 * filtered
     assert after.dead_lettered == before.dead_lettered + 3 * (len(BAD) - filtered)

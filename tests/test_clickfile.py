@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from schemas.click import Session
-from streamer.accounts import Accounts
 from streamer.clickfile import sessions_of_file
 from streamer.core.rules import SessionRules
 from streamer.errors import UsageError
+from streamer.pipeline.counters import ClickCounters
 
 T = 1_700_000_000_000
 MINUTE = 60_000
@@ -25,10 +25,10 @@ def line(at: int, **fields: Any) -> bytes:
     return json.dumps(click).encode() + b"\n"
 
 
-def read(path: Path, *lines: bytes, rules: SessionRules = RULES) -> tuple[list[Session], Accounts]:
+def read(path: Path, *lines: bytes, rules: SessionRules = RULES) -> tuple[list[Session], ClickCounters]:
     path.write_bytes(b"".join(lines))
-    accounts = Accounts()
-    return sessions_of_file(path, rules, accounts), accounts
+    counters = ClickCounters()
+    return sessions_of_file(path, rules, counters), counters
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_lines_become_sessions_as_the_core_cuts_them(path: Path) -> None:
-    sessions, accounts = read(
+    sessions, counters = read(
         path, line(0), line(30 * MINUTE), line(60 * MINUTE + 1), line(29 * MINUTE, visitor_id="bob")
     )
     assert [(s.visitor_id, s.started_at - T, s.ended_at - T, s.event_count) for s in sessions] == [
@@ -45,13 +45,13 @@ def test_lines_become_sessions_as_the_core_cuts_them(path: Path) -> None:
         ("ann", 0, 30 * MINUTE, 2),
         ("ann", 60 * MINUTE + 1, 60 * MINUTE + 1, 1),
     ]
-    assert accounts == Accounts(received=4, closed=4, sessions=3)
+    assert counters == ClickCounters(received=4, closed=4, sessions=3)
 
 
 def test_gzipped_file_is_known_by_its_content(path: Path) -> None:
     plain, _ = read(path, line(0, event_id="a"), line(5, event_id="b"))
     path.write_bytes(gzip.compress(path.read_bytes()))
-    assert sessions_of_file(path, RULES, Accounts()) == plain
+    assert sessions_of_file(path, RULES, ClickCounters()) == plain
 
 
 def test_silence_closes_nothing_for_a_file_has_no_arrival_times(path: Path) -> None:
@@ -66,9 +66,9 @@ def test_arrival_is_the_latest_event_time_so_far(path: Path) -> None:
 
 
 def test_click_beyond_the_bound_whose_session_is_over_is_late(path: Path) -> None:
-    sessions, accounts = read(path, line(60 * MINUTE), line(0))
+    sessions, counters = read(path, line(60 * MINUTE), line(0))
     assert len(sessions) == 1
-    assert accounts == Accounts(received=2, closed=1, sessions=1, late=1)
+    assert counters == ClickCounters(received=2, closed=1, sessions=1, late=1)
 
 
 def test_sent_at_corrects_nothing_where_arrival_is_unknown(path: Path) -> None:
@@ -77,7 +77,7 @@ def test_sent_at_corrects_nothing_where_arrival_is_unknown(path: Path) -> None:
 
 
 def test_every_line_is_counted_whatever_is_in_it(path: Path) -> None:
-    _, accounts = read(
+    _, counters = read(
         path,
         line(0, event_id="x"),
         line(0, event_id="x"),
@@ -88,16 +88,18 @@ def test_every_line_is_counted_whatever_is_in_it(path: Path) -> None:
         b"\n  \r\n",
         line(2).rstrip(),
     )
-    assert accounts == Accounts(received=7, closed=2, sessions=1, duplicates=1, filtered=1, dead_lettered=3)
-    assert accounts.open() == 0
+    assert counters == ClickCounters(
+        received=7, closed=2, sessions=1, duplicates=1, filtered=1, dead_lettered=3
+    )
+    assert counters.open() == 0
 
 
 def test_click_that_a_merge_finds_repeated_is_counted_as_duplicate(path: Path) -> None:
     clicks = [line(0, event_id="x"), line(31 * MINUTE, event_id="x"), line(15 * MINUTE)]
     rules = SessionRules(out_of_orderness_ms=60 * MINUTE)
-    [session], accounts = read(path, *clicks, rules=rules)
+    [session], counters = read(path, *clicks, rules=rules)
     assert session.event_count == 2
-    assert accounts == Accounts(received=3, closed=2, sessions=1, duplicates=1)
+    assert counters == ClickCounters(received=3, closed=2, sessions=1, duplicates=1)
 
 
 def test_click_without_event_id_is_named_by_its_line(path: Path) -> None:
@@ -107,18 +109,18 @@ def test_click_without_event_id_is_named_by_its_line(path: Path) -> None:
 
 def test_line_beyond_the_allowed_size_is_refused(path: Path) -> None:
     path.write_bytes(line(0) + line(1, page_title="x" * 1000))
-    accounts = Accounts()
-    sessions_of_file(path, RULES, accounts, max_bytes=500)
-    assert accounts == Accounts(received=2, closed=1, sessions=1, dead_lettered=1)
+    counters = ClickCounters()
+    sessions_of_file(path, RULES, counters, max_bytes=500)
+    assert counters == ClickCounters(received=2, closed=1, sessions=1, dead_lettered=1)
 
 
 def test_empty_file_has_no_sessions(path: Path) -> None:
-    assert read(path) == ([], Accounts())
+    assert read(path) == ([], ClickCounters())
 
 
 def test_file_that_is_not_there_is_named(path: Path) -> None:
     with pytest.raises(UsageError, match=r"clicks\.jsonl: cannot be read \(No such file or directory\)"):
-        sessions_of_file(path, RULES, Accounts())
+        sessions_of_file(path, RULES, ClickCounters())
 
 
 @pytest.mark.parametrize(
@@ -127,4 +129,4 @@ def test_file_that_is_not_there_is_named(path: Path) -> None:
 def test_damaged_gzip_file_is_said_to_be_damaged(path: Path, damage: Any) -> None:
     path.write_bytes(damage(gzip.compress(line(0) * 500)))
     with pytest.raises(UsageError, match=r"clicks\.jsonl: cannot be read \(damaged gzip file\)"):
-        sessions_of_file(path, RULES, Accounts())
+        sessions_of_file(path, RULES, ClickCounters())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
-from streamer.accounts import Accounts
 from streamer.clickfile import decoded_clicks
 from streamer.line_file import MAX_LINE_BYTES, lines_of
+from streamer.pipeline.counters import ClickCounters
 
 
 def test_a_line_without_an_end_is_held_as_far_as_any_click_may_reach(tmp_path: Path) -> None:
@@ -17,6 +17,6 @@ def test_a_line_without_an_end_is_held_as_far_as_any_click_may_reach(tmp_path: P
     path.write_bytes(gzip.compress(b"\n".join(lines), 1))
     found = {number: line.rstrip(b"\n") for number, line in lines_of(path, "lines")}
     assert found == {1: b"a", 2: longest[1:], 3: longest, 4: longest, 6: b"b"}
-    accounts = Accounts()
-    assert list(decoded_clicks(path, accounts)) == []
-    assert accounts == Accounts(received=5, dead_lettered=5)
+    counters = ClickCounters()
+    assert list(decoded_clicks(path, counters)) == []
+    assert counters == ClickCounters(received=5, dead_lettered=5)

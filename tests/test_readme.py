@@ -10,11 +10,11 @@ from models.bundle import default_bundle, load_bundle
 from models.scorer import Scorer
 from schemas import codec
 from streamer import sample
-from streamer.accounts import Accounts
 from streamer.clickfile import sessions_of_file
 from streamer.demo.tally import Tally
 from streamer.demo.view import summary
-from streamer.outputs import RecordWriter
+from streamer.pipeline.counters import ClickCounters
+from streamer.pipeline.records import RecordWriter
 from streamer.session_rules import session_rules
 from streamer.settings import load_settings
 
@@ -78,13 +78,13 @@ def test_the_evaluation_in_the_readme_is_that_of_the_manifest_and_of_the_report(
 
 
 def test_the_demo_tells_what_the_readme_says() -> None:
-    bundle, rules, accounts = (
+    bundle, rules, counters = (
         load_bundle(default_bundle()),
         session_rules(load_settings(environ={})),
-        Accounts(),
+        ClickCounters(),
     )
-    sessions = sessions_of_file(sample.path(), rules, accounts)
-    tally = Tally(clicks_sent=accounts.received, accounts=accounts)
+    sessions = sessions_of_file(sample.path(), rules, counters)
+    tally = Tally(clicks_sent=counters.received, counters=counters)
     for records in RecordWriter(bundle, rules.version).write_all(sessions, Scorer(bundle).score(sessions)):
         tally.see(codec.decode(records.intent)[1])
     shown = README.partition("$ make demo ARGS=--headless\n")[2].partition("```")[0].splitlines()

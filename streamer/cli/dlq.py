@@ -203,7 +203,7 @@ def _described(letter: DeadLetter) -> dict[str, Any]:
 
 
 def _preview(letter: DeadLetter) -> str:
-    from streamer.preview import preview
+    from streamer.pipeline.preview import preview
 
     return preview(letter.value)
 

@@ -92,11 +92,11 @@ def _sessions(file: Path, settings: Settings) -> list[Session]:
 
         found = list(training_sessions(file))
     else:
-        from streamer.accounts import Accounts
         from streamer.clickfile import sessions_of_file
+        from streamer.pipeline.counters import ClickCounters
         from streamer.session_rules import session_rules
 
-        found = sessions_of_file(file, session_rules(settings), Accounts())
+        found = sessions_of_file(file, session_rules(settings), ClickCounters())
     people = [session for session in found if not session.is_bot and session.clicks]
     if not people:
         raise NothingToCompareError(f"{file}: has no session of a person among {len(found)} sessions")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from streamer.cli.output import say
 from streamer.errors import UsageError
-from streamer.scrub import scrub
+from streamer.pipeline.scrub import scrub
 from streamer.settings import LlmSettings
 
 if TYPE_CHECKING:

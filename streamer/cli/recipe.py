@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from schemas.click import Session
-from streamer.accounts import Accounts
 from streamer.cli.output import say
 from streamer.cli.steps import Show
 from streamer.clickfile import sessions_of_file
 from streamer.errors import StreamerError, UsageError
 from streamer.line_file import is_parquet
+from streamer.pipeline.counters import ClickCounters
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
 
@@ -99,12 +99,12 @@ def _sessions(file: Path, most: int | None, settings: Settings) -> Iterable[Sess
         from streamer.replay.training_set import MOST_SESSIONS, training_sessions
 
         return training_sessions(file, most or MOST_SESSIONS)
-    accounts = Accounts()
-    sessions = sessions_of_file(file, session_rules(settings), accounts)
+    counters = ClickCounters()
+    sessions = sessions_of_file(file, session_rules(settings), counters)
     say(
-        f"{accounts.received:,} clicks: {accounts.closed:,} in {accounts.sessions:,} sessions,"
-        f" {accounts.late:,} late, {accounts.dead_lettered:,} refused,"
-        f" {accounts.duplicates:,} duplicates, {accounts.filtered:,} filtered"
+        f"{counters.received:,} clicks: {counters.closed:,} in {counters.sessions:,} sessions,"
+        f" {counters.late:,} late, {counters.dead_lettered:,} refused,"
+        f" {counters.duplicates:,} duplicates, {counters.filtered:,} filtered"
     )
     return sessions
 

@@ -67,7 +67,7 @@ def replay(
         str | None,
         typer.Option("--group", metavar="NAME", help="Share the work with whoever runs the same command."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print accounts and digests as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print counters and digests as JSON.")] = False,
 ) -> None:
     """Run a bounded stretch of the log again, without touching what is live.
 

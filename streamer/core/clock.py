@@ -15,14 +15,14 @@ NEVER = -(1 << 62)
 class PartitionClock(msgspec.Struct, array_like=True, gc=False):
     """All in ms UTC; `raised_at` is the arrival time of the last record that raised the watermark.
 
-    `silent_to` is up to where silence has moved `now`, as far as no record has: a record that arrives before
+    `idle_until` is up to where silence has moved `now`, as far as no record has: a record that arrives before
     it was missed.
     """
 
     now: int = 0
     watermark: int = NEVER
     raised_at: int = 0
-    silent_to: int = 0
+    idle_until: int = 0
 
     def idle_horizon(self, idle_after_ms: int) -> int:
         """The latest window end that silence has closed by `now`.

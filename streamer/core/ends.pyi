@@ -1,6 +1,6 @@
 from collections.abc import Callable, Iterable
 
-from streamer.core.window import OpenSession
+from streamer.core.session import OpenSession
 
 class WindowEnds:
     first: int

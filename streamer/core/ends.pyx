@@ -9,8 +9,8 @@ from libc.stdint cimport int64_t
 
 from schemas.slots cimport offset_of, slot
 
-from streamer.core.deadlines import BUCKET_MS, NEVER
-from streamer.core.window import OpenSession
+from streamer.core.timers import BUCKET_MS, NEVER
+from streamer.core.session import OpenSession
 
 cdef extern from "Python.h":
     void PyObject_GC_UnTrack(object each)

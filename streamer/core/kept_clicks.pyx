@@ -12,7 +12,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from schemas.click import Click
-from streamer.core.kept import decode_clicks as decode_in_python
+from streamer.core.click_codec import decode_clicks as decode_in_python
 
 cdef extern from "Python.h":
     PyObject* PyUnicode_DecodeUTF8(const char* text, Py_ssize_t size, const char* errors) except NULL

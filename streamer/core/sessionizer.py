@@ -13,12 +13,10 @@ from enum import Enum
 from itertools import pairwise
 
 from schemas.click import Click, CloseReason, Session
+from streamer.core.click_codec import encode_click
 from streamer.core.clock import PartitionClock
-from streamer.core.deadlines import Deadlines
-from streamer.core.kept import encode_click
-from streamer.core.open_windows import OpenWindows
 from streamer.core.rules import SessionRules
-from streamer.core.window import (
+from streamer.core.session import (
     COMPACT_AT,
     ENTRY_BYTES,
     LastUser,
@@ -27,6 +25,8 @@ from streamer.core.window import (
     open_session,
     pack_entry,
 )
+from streamer.core.store import OpenWindows
+from streamer.core.timers import Deadlines
 
 try:
     from streamer.core.ends import WindowEnds

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from schemas import codec
-from streamer.accounts import Accounts
 from streamer.demo.pacing import PacedLines
 from streamer.demo.tally import Tally
 from streamer.errors import StreamerError
@@ -26,6 +25,7 @@ from streamer.kafka.lines import Lines
 from streamer.kafka.produce import Produced, produce
 from streamer.kafka.subscribe import records
 from streamer.kafka.topics import create_topics, declared_topics
+from streamer.pipeline.counters import ClickCounters
 from streamer.settings import Settings
 from streamer.worker.log_reader import LogReader
 
@@ -61,8 +61,8 @@ async def play(
         async with _worker(settings, worker_options, "--drain") as drain:
             if await drain.wait():
                 raise DemoError("the worker failed; the lines above say why")
-        tally.accounts = await _accounts(settings)
-        if tally.sessions < tally.accounts.sessions:
+        tally.counters = await _counters(settings)
+        if tally.sessions < tally.counters.sessions:
             # Sessions that could not be scored are dead letters and never come here.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(following, LAST_INTENTS_S)
@@ -84,13 +84,13 @@ async def _follow(settings: Settings, tally: Tally, on_record: Callable[[dict[st
         intent = codec.decode(record.value)[1]
         tally.see(intent)
         on_record(intent)
-        if tally.accounts is not None and tally.sessions >= tally.accounts.sessions:
+        if tally.counters is not None and tally.sessions >= tally.counters.sessions:
             return
 
 
-async def _accounts(settings: Settings) -> Accounts:
-    """The accounts of all partitions together, as the changelog has them."""
-    total = Accounts()
+async def _counters(settings: Settings) -> ClickCounters:
+    """The counters of all partitions together, as the changelog has them."""
+    total = ClickCounters()
     async with LogReader(client_arguments(settings.kafka)) as reader:
         found = await reader.recover(
             settings.changelog, range(settings.topics.partitions), on_progress=lambda: None
@@ -98,7 +98,7 @@ async def _accounts(settings: Settings) -> Accounts:
     for recovery in found.values():
         if recovery.marker is not None:
             for name in total.__struct_fields__:
-                setattr(total, name, getattr(total, name) + getattr(recovery.marker.accounts, name))
+                setattr(total, name, getattr(total, name) + getattr(recovery.marker.counters, name))
     return total
 
 

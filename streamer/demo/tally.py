@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamer.accounts import Accounts
+from streamer.pipeline.counters import ClickCounters
 
 RECENT = 14
 
@@ -23,7 +23,7 @@ class Tally:
     intents: Counter[str] = field(default_factory=Counter)
     abstained: Counter[str] = field(default_factory=Counter)
     recent: deque[Mapping[str, Any]] = field(default_factory=lambda: deque(maxlen=RECENT))
-    accounts: Accounts | None = None
+    counters: ClickCounters | None = None
     """Where every click ended; known at the end."""
     model_version: str = ""
 
@@ -40,15 +40,15 @@ class Tally:
 
     def as_json(self) -> dict[str, Any]:
         """The summary for `--json`."""
-        accounts = self.accounts or Accounts()
+        counters = self.counters or ClickCounters()
         return {
             "clicks_sent": self.clicks_sent,
             "sessions": self.sessions,
             "bots": self.bots,
             "intents": dict(self.intents.most_common()),
             "abstained": dict(self.abstained.most_common()),
-            "accounts": {name: getattr(accounts, name) for name in accounts.__struct_fields__},
-            "open": accounts.open(),
+            "accounts": {name: getattr(counters, name) for name in counters.__struct_fields__},
+            "open": counters.open(),
             "model_version": self.model_version,
         }
 

@@ -43,12 +43,12 @@ def summary(tally: Tally) -> str:
         *(f"  {count:>5,}  {label}" for label, count in tally.intents.most_common()),
         *(f"  {count:>5,}  (no label: {reason})" for reason, count in tally.abstained.most_common()),
     ]
-    accounts = tally.accounts
-    if accounts is not None:
+    counters = tally.counters
+    if counters is not None:
         lines.append(
-            f"every click accounted for: {accounts.received:,} in = {accounts.closed:,} in sessions + "
-            f"{accounts.late:,} late + {accounts.dead_lettered:,} dead letters + "
-            f"{accounts.duplicates:,} duplicates + {accounts.filtered:,} without consent"
+            f"every click accounted for: {counters.received:,} in = {counters.closed:,} in sessions + "
+            f"{counters.late:,} late + {counters.dead_lettered:,} dead letters + "
+            f"{counters.duplicates:,} duplicates + {counters.filtered:,} without consent"
         )
     return "\n".join(lines)
 

@@ -13,7 +13,12 @@ from typing import Any
 
 import msgspec
 
-from streamer.dead_letter import (
+from streamer.errors import StreamerError, UsageError
+from streamer.kafka.client import client_arguments
+from streamer.kafka.permissions import refusal
+from streamer.kafka.snapshot import snapshot, visitors_of
+from streamer.kafka.topics import find_topic
+from streamer.pipeline.dead_letters import (
     EXCEPTION_HEADER,
     OFFSET_HEADER,
     PARTITION_HEADER,
@@ -26,12 +31,7 @@ from streamer.dead_letter import (
     Header,
     original_headers,
 )
-from streamer.erasures import erased_visitor
-from streamer.errors import StreamerError, UsageError
-from streamer.kafka.client import client_arguments
-from streamer.kafka.permissions import refusal
-from streamer.kafka.snapshot import snapshot, visitors_of
-from streamer.kafka.topics import find_topic
+from streamer.pipeline.erasures import erased_visitor
 from streamer.settings import Settings
 
 RECEIPT_STAGE = "replayed"

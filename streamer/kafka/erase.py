@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from schemas import codec
-from streamer.decode import MAX_ID_BYTES
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.acls import Acl
 from streamer.kafka.client import client_arguments
 from streamer.kafka.permissions import check_permissions, refusal
 from streamer.kafka.topics import find_topic
+from streamer.pipeline.decode import MAX_ID_BYTES
 from streamer.settings import Settings
 
 _AT_ONCE = 5000

@@ -23,11 +23,11 @@ from aiokafka.structs import TopicPartition
 from streamer.kafka.batches import gzip_decode, lz4_decode, snappy_decode, zstd_decode
 
 try:
-    from streamer.batch_records import BatchRecords
+    from streamer.native.batch_records import BatchRecords
 except ImportError:  # no C compiler where this was installed
     BatchRecords = None  # type: ignore[assignment,misc]
 try:
-    from streamer.kafka import wire
+    from streamer.native import wire
 except ImportError:  # no C compiler where this was installed, or another processor
     wire = None  # type: ignore[assignment]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from streamer.dead_letter import Header
+from streamer.pipeline.dead_letters import Header
 
 try:
-    from streamer.kafka import wire
+    from streamer.native import wire
 except ImportError:  # no C compiler where this was installed, or another processor
     wire = None  # type: ignore[assignment]
 

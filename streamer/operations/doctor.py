@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from streamer import __version__
 from streamer.errors import StreamerError
-from streamer.extensions import EXTENSIONS, not_compiled
 from streamer.kafka.client import client_arguments
 from streamer.kafka.reach import check_brokers
 from streamer.kafka.topics import Drift, declared_topics, find_drift
+from streamer.native.build import EXTENSIONS, not_compiled
 from streamer.settings import Settings
 
 TAIL_RECORDS = 100_000

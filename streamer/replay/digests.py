@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from schemas import codec
 from schemas.spans import span, without
 from streamer.core.digest import MultisetDigest, record_hash
-from streamer.outputs import SessionRecords
+from streamer.pipeline.records import SessionRecords
 
 Kind = Literal["embeddings", "intents"]
 SCHEMA_OF: dict[Kind, codec.SchemaName] = {"embeddings": "session_embedding", "intents": "session_intent"}

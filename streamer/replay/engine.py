@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from schemas.click import Session
-from streamer.accounts import Accounts
 from streamer.core.rules import SessionRules
+from streamer.pipeline.counters import ClickCounters
 from streamer.replay.digests import OutputDigests
 from streamer.replay.journal import STATE_VERSION, LaneState, Sealed
 from streamer.replay.partition_replay import PartitionReplay
@@ -44,7 +44,7 @@ class LaneResult:
     """What one partition came to."""
 
     tally: Tally
-    accounts: Accounts
+    counters: ClickCounters
     digests: list[OutputDigests]
     """By bundle."""
     sealed: Sealed
@@ -134,7 +134,7 @@ class Engine:
 
     async def _take(self, run: _Run, portion: Portion) -> None:
         replay = run.replay
-        before = replay.accounts.received
+        before = replay.counters.received
         run.waiting += replay.process(portion.records)
         if portion.silent_until_ms is not None:
             run.waiting += replay.silence(self._within(portion.silent_until_ms))
@@ -146,7 +146,7 @@ class Engine:
             await self._sink.seal(replay.number)
         while len(run.waiting) >= SCORE_AT_ONCE:
             await self._score(run, SCORE_AT_ONCE)
-        done = replay.accounts.received - before
+        done = replay.counters.received - before
         run.since_saved += done
         self._on_progress(done)
         if self._keeper is None:
@@ -186,4 +186,4 @@ class Engine:
         return at_ms if self._plan.to_ms is None else min(at_ms, self._plan.to_ms)
 
     def _result(self, run: _Run, sealed: Sealed) -> LaneResult:
-        return LaneResult(run.replay.tally, run.replay.accounts, run.digests, sealed)
+        return LaneResult(run.replay.tally, run.replay.counters, run.digests, sealed)

@@ -20,10 +20,10 @@ from typing import Any
 import msgspec
 import orjson
 
-from streamer.decode import Arrived, ClickDecoder, Rejected
 from streamer.errors import UsageError
 from streamer.line_file import is_parquet, lines_of
-from streamer.partition import Decode
+from streamer.pipeline.decode import Arrived, ClickDecoder, Rejected
+from streamer.pipeline.partition import Decode
 from streamer.replay.plan import Lane
 from streamer.replay.source import LogRecord, Portion
 from streamer.settings import Settings

@@ -83,7 +83,7 @@ async def _replay(
     results = {number: result.as_lane() for number, result in ended.results.items()}
     # Who comes when all has ended may be here for the report that the one who joined the rows didn't come to.
     is_to_report = share is None or share.has_joined
-    received = sum(result.accounts.received for result in ended.results.values())
+    received = sum(result.counters.received for result in ended.results.values())
     before = received if share is None else share.before
     seconds = time.monotonic() - started
     return Summary(ended.begun.plan, bench, results, options.out, ended.rows, seconds, before, is_to_report)

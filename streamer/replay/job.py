@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from streamer.accounts import Accounts
 from streamer.errors import StreamerError
+from streamer.pipeline.counters import ClickCounters
 from streamer.replay.digests import OutputDigests
 from streamer.replay.engine import LaneResult
 from streamer.replay.job_topic import Claim, JobTopic
@@ -35,13 +35,13 @@ class Result(msgspec.Struct):
     """What one partition came to."""
 
     tally: Tally
-    accounts: Accounts
+    counters: ClickCounters
     digests: list[dict[str, Any]]
     sealed: Sealed
 
     def as_lane(self) -> LaneResult:
         digests = [OutputDigests(each) for each in self.digests]
-        return LaneResult(self.tally, self.accounts, digests, self.sealed)
+        return LaneResult(self.tally, self.counters, digests, self.sealed)
 
 
 class Head(msgspec.Struct):
@@ -83,9 +83,9 @@ class LaneKeeper:
 
     async def save(self, number: int, state: LaneState) -> None:
         snapshot = state.snapshot
-        head = Head(snapshot.accounts.received)
+        head = Head(snapshot.counters.received)
         if state.done:
-            head.result = Result(snapshot.tally, snapshot.accounts, state.digests, state.sealed)
+            head.result = Result(snapshot.tally, snapshot.counters, state.digests, state.sealed)
             snapshot.sessions = []  # what is still open is counted, and nobody goes on with it
         values = {
             (number, STATE): _encode(Owned(self.epoch, state)),

@@ -103,7 +103,7 @@ class Journal:
     def received(self, numbers: Iterable[int]) -> int:
         """Records of these partitions that are done."""
         states = map(self.state, numbers)
-        return sum(state.snapshot.accounts.received for state in states if state is not None)
+        return sum(state.snapshot.counters.received for state in states if state is not None)
 
     async def save(self, number: int, state: LaneState) -> None:
         write_atomically(self._state_path(number), msgspec.msgpack.encode(state))

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from aiokafka import TopicPartition
 
 from schemas import codec
-from streamer.accounts import Accounts
 from streamer.errors import StreamerError
 from streamer.kafka.client import client_arguments
 from streamer.kafka.start import Start, offsets_at
+from streamer.pipeline.counters import ClickCounters
 from streamer.replay.digests import SCHEMA_OF, Kind, Print, canonical_body, print_of
 from streamer.replay.topic_source import reading
 from streamer.settings import Settings
@@ -34,7 +34,7 @@ class LiveState(NamedTuple):
     position: int
     """Offset of the next click it will read."""
     clock_ms: int
-    accounts: Accounts
+    counters: ClickCounters
     rules_version: str
     open_ids: frozenset[str]
     """Sessions that are open, or closed and still to be published."""
@@ -52,7 +52,7 @@ async def live_states(settings: Settings, rules_version: str, numbers: list[int]
             marker.commit_number,
             marker.position,
             marker.clock.now,
-            marker.accounts,
+            marker.counters,
             marker.rules_version,
             frozenset(window.session_id(rules_version) for window in recovery.sessions),
         )

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
-from streamer.partition import Record
+from streamer.pipeline.partition import Record
 from streamer.replay.source import Portion, Source
 
 STEP_S = 0.125

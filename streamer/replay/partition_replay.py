@@ -12,14 +12,14 @@ from typing import cast
 import msgspec
 
 from schemas.click import Session
-from streamer.accounts import Accounts
 from streamer.core.clock import PartitionClock
 from streamer.core.rules import SessionRules
+from streamer.core.session import OpenSession
 from streamer.core.sessionizer import Sessionizer
-from streamer.core.window import OpenSession
-from streamer.dead_letter import STAGE_HEADER
-from streamer.erasures import Erasures
-from streamer.partition import Decode, Partition, Record
+from streamer.pipeline.counters import ClickCounters
+from streamer.pipeline.dead_letters import STAGE_HEADER
+from streamer.pipeline.erasures import Erasures
+from streamer.pipeline.partition import Decode, Partition, Record
 from streamer.replay.stretch import Chains, Stretch
 from streamer.replay.tally import Tally
 
@@ -30,7 +30,7 @@ class Snapshot(msgspec.Struct):
     position: int
     clock: PartitionClock
     sessions: list[OpenSession]
-    accounts: Accounts
+    counters: ClickCounters
     tally: Tally
     reaches: dict[str, int]
 
@@ -79,7 +79,7 @@ class PartitionReplay:
             ),
             decode,
             position=snapshot.position if snapshot else start,
-            accounts=snapshot.accounts if snapshot else None,
+            counters=snapshot.counters if snapshot else None,
             erasures=erasures,
         )
         self._drains_ms = [at for at in drains_ms if at >= self.clock_ms]
@@ -98,8 +98,8 @@ class PartitionReplay:
         return self._partition.sessionizer.clock.now
 
     @property
-    def accounts(self) -> Accounts:
-        return self._partition.accounts
+    def counters(self) -> ClickCounters:
+        return self._partition.counters
 
     def process(self, records: Sequence[Record]) -> Iterator[Session]:
         """Take in records."""
@@ -138,7 +138,7 @@ class PartitionReplay:
         sessionizer = self._partition.sessionizer
         windows = [w for visitor in sessionizer.visitors() for w in sessionizer.open_sessions(visitor)]
         return Snapshot(
-            self.position, sessionizer.clock, windows, self.accounts, self.tally, self._chains.reaches
+            self.position, sessionizer.clock, windows, self.counters, self.tally, self._chains.reaches
         )
 
     def _process(self, records: Sequence[Record]) -> Iterator[Session]:

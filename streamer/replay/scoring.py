@@ -10,7 +10,7 @@ from models.bundle import Bundle, load_bundle
 from models.scorer import Scored, ScoreError, Scorer
 from schemas.click import Session
 from streamer.errors import UsageError
-from streamer.outputs import RecordWriter, SessionRecords
+from streamer.pipeline.records import RecordWriter, SessionRecords
 
 
 class Result(NamedTuple):

@@ -152,7 +152,7 @@ class Share:
                 found = (await values.refresh()).get(STATE)
             owned = read_value(found, Owned, self._job) if found else Owned(0, None)
             keeper = LaneKeeper(self._job, claim, owned)
-            self._read = owned.state.snapshot.accounts.received if owned.state else 0
+            self._read = owned.state.snapshot.counters.received if owned.state else 0
             await keeper.take_over()
             log.info("partition_taken", partition=number, claimed=keeper.epoch)
             await do_lanes(

@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from streamer.dead_letter import Header
-from streamer.partition import Decode, Record
+from streamer.pipeline.dead_letters import Header
+from streamer.pipeline.partition import Decode, Record
 
 
 class LogRecord(msgspec.Struct, frozen=True, gc=False):

@@ -1,4 +1,4 @@
-"""What a replay came to: accounts, sessions and digests, over all partitions and for each."""
+"""What a replay came to: counters, sessions and digests, over all partitions and for each."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Summary:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
-        tally, accounts = self.tally, added(r.accounts for r in self.results.values())
-        clicks = accounts_of(tally, accounts)
+        tally, counters = self.tally, added(r.counters for r in self.results.values())
+        clicks = accounts_of(tally, counters)
         done = clicks["read"] - self.before
         return {
             "source": self.plan.source,
@@ -80,7 +80,7 @@ class Summary:
         return {
             "partition": number,
             "offsets": [lane.start, lane.end],
-            "read": result.accounts.received,
+            "read": result.counters.received,
             "sessions": result.tally.sessions,
             "undetermined": result.tally.torn_sessions,
             "digests": [digests.as_dict() for digests in result.digests],

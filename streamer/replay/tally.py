@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from streamer.accounts import Accounts
+from streamer.pipeline.counters import ClickCounters
 
 
 class Tally(msgspec.Struct):
@@ -49,26 +49,26 @@ class Tally(msgspec.Struct):
         self.dead[name] = self.dead.get(name, 0) + 1
 
 
-def added(accounts: Iterable[Accounts]) -> Accounts:
-    """The accounts of several partitions as one."""
-    total = Accounts()
-    for each in accounts:
+def added(counters: Iterable[ClickCounters]) -> ClickCounters:
+    """The counters of several partitions as one."""
+    total = ClickCounters()
+    for each in counters:
         for name in total.__struct_fields__:
             setattr(total, name, getattr(total, name) + getattr(each, name))
     return total
 
 
-def accounts_of(tally: Tally, accounts: Accounts) -> dict[str, Any]:
+def accounts_of(tally: Tally, counters: ClickCounters) -> dict[str, Any]:
     """Clicks read, and each of the places where they ended; all but `read` add up to `read`."""
     return {
-        "read": accounts.received,
+        "read": counters.received,
         "in_sessions": tally.clicks,
         "outside_the_stretch": tally.outside_clicks,
         "undetermined": tally.torn_clicks,
         "unscored": tally.unscored_clicks,
-        "open_at_the_end": accounts.open(),
-        "late": accounts.late,
-        "dead_lettered": accounts.dead_lettered,
-        "duplicates": accounts.duplicates,
-        "filtered": accounts.filtered,
+        "open_at_the_end": counters.open(),
+        "late": counters.late,
+        "dead_lettered": counters.dead_lettered,
+        "duplicates": counters.duplicates,
+        "filtered": counters.filtered,
     }

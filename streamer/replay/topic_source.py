@@ -10,14 +10,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from streamer.core.rules import SessionRules
-from streamer.decode import ClickDecoder
-from streamer.erasures import erased_visitor
 from streamer.errors import StreamerError
 from streamer.kafka.client import client_arguments
 from streamer.kafka.fetched import leave_records_as_they_are
 from streamer.kafka.start import is_found
 from streamer.kafka.topics import TopicError, find_topic
-from streamer.partition import Decode
+from streamer.pipeline.decode import ClickDecoder
+from streamer.pipeline.erasures import erased_visitor
+from streamer.pipeline.partition import Decode
 from streamer.replay.plan import Lane
 from streamer.replay.source import Portion
 from streamer.replay.stretch import Stretch

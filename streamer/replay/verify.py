@@ -222,10 +222,10 @@ def _prints(result: Result) -> dict[Kind, Print]:
 
 def explain(report: PartitionReport, job: Job, state: LiveState, replay: PartitionReplay) -> None:
     """Notes on what the log didn't tell, and blockers where it makes differences meaningless."""
-    compared, accounts, asked = report.compared, state.accounts, job.asked
+    compared, counters, asked = report.compared, state.counters, job.asked
     compared.leave_out(f"replayed, {TORN}", replay.tally.torn_sessions)
     compared.leave_out("not scored by the replay", replay.tally.unscored_sessions)
-    report.notes += _notes(report.lane, asked, state, replay.accounts.received)
+    report.notes += _notes(report.lane, asked, state, replay.counters.received)
     if not compared.counts:
         return
     if state.rules_version != job.rules.version:
@@ -233,10 +233,10 @@ def explain(report: PartitionReport, job: Job, state: LiveState, replay: Partiti
             f"live has rules {state.rules_version}, the settings here give {job.rules.version}: verify with"
             " the settings of the worker"
         )
-    if accounts.clock_behind and accounts.behind_at >= (asked.from_ms or 0):
+    if counters.clock_behind and counters.behind_at >= (asked.from_ms or 0):
         compared.blockers.append(
-            f"{accounts.clock_behind} records arrived behind a moment that live had taken for silent, the"
-            f" last at {accounts.behind_at}: what it closed then can't be told from the log"
+            f"{counters.clock_behind} records arrived behind a moment that live had taken for silent, the"
+            f" last at {counters.behind_at}: what it closed then can't be told from the log"
         )
 
 
@@ -247,11 +247,11 @@ def _notes(lane: Lane, asked: Stretch, state: LiveState, received: int) -> list[
     if lane.drains_ms:
         told = ", ".join(map(str, lane.drains_ms[:5]))
         notes.append(f"live was drained at {told}: replayed alike, for the log doesn't say so")
-    if state.accounts.lost:
-        notes.append(f"{state.accounts.lost} clicks were deleted from the topic before live read them")
-    if received > state.accounts.received and lane.start == 0:
+    if state.counters.lost:
+        notes.append(f"{state.counters.lost} clicks were deleted from the topic before live read them")
+    if received > state.counters.received and lane.start == 0:
         notes.append(
-            f"live has read {state.accounts.received} records, the log holds {received} up to its position:"
+            f"live has read {state.counters.received} records, the log holds {received} up to its position:"
             " it began later than the log. Give --from a time after it began"
         )
     return notes

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import msgspec
 
-from streamer.accounts import Accounts
 from streamer.core.clock import PartitionClock
-from streamer.core.window import OpenSession
-from streamer.dead_letter_limit import DeadLetterTally
+from streamer.core.session import OpenSession
+from streamer.pipeline.counters import ClickCounters
+from streamer.pipeline.dead_letter_limit import DeadLetterTally
 
 STATE_VERSION = 3
 """Raise it when an older worker must not go on from what this one writes: version 1 knew no erasures, and
@@ -44,7 +44,7 @@ class Marker(msgspec.Struct, array_like=True, tag="marker"):
     """Partitions of the source topic; with another number, visitors would live elsewhere."""
     rules_version: str
     clock: PartitionClock
-    accounts: Accounts
+    counters: ClickCounters
     gone: list[str]
     """Visitors whose last open session has closed."""
     erasures: int = 0

@@ -82,10 +82,10 @@ def _levels(state: PartitionState) -> Iterator[tuple[str, float]]:
 
 
 def _counts(shard: Shard) -> Iterator[tuple[str, list[str], float]]:
-    accounts = shard.partition.accounts
+    counters = shard.partition.counters
     for end in ENDS:
-        yield "clicks", [end], accounts.open() if end == "open" else getattr(accounts, end)
-    yield "clicks_lost", [], accounts.lost
+        yield "clicks", [end], counters.open() if end == "open" else getattr(counters, end)
+    yield "clicks_lost", [], counters.lost
     yield "clock_behind", [], shard.partition.clock_behind
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamer.core.open_windows import OpenWindows
+from streamer.core.store import OpenWindows
 from streamer.worker.changelog import ChangelogError, Images, Marker, decode
 from streamer.worker.state_log import StateLog
 

@@ -14,15 +14,15 @@ import structlog
 from models.bundle import default_bundle, load_bundle
 from models.drift import DriftMonitor
 from models.scorer import Scorer
-from streamer.decode import ClickDecoder
 from streamer.errors import StreamerError
-from streamer.extensions import not_compiled
 from streamer.kafka.acls import acls_of
 from streamer.kafka.client import client_arguments
 from streamer.kafka.permissions import check_permissions
 from streamer.kafka.reach import check_brokers
 from streamer.kafka.start import Start
-from streamer.outputs import RecordWriter
+from streamer.native.build import not_compiled
+from streamer.pipeline.decode import ClickDecoder
+from streamer.pipeline.records import RecordWriter
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
 from streamer.worker.app import WorkerApp, create_app

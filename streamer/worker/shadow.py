@@ -12,8 +12,8 @@ import structlog
 
 from models.scorer import Scorer
 from schemas.click import Session
-from streamer.dead_letter import Header
-from streamer.outputs import RecordWriter, SessionRecords
+from streamer.pipeline.dead_letters import Header
+from streamer.pipeline.records import RecordWriter, SessionRecords
 from streamer.settings import TopicSettings
 
 Message = tuple[bytes | None, bytes | None, list[Header]]

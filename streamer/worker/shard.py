@@ -21,8 +21,8 @@ from aiokafka.structs import RecordMetadata
 from models.scorer import Scored, ScoreError
 from schemas.click import Session
 from streamer.kafka.packing import batches_of
-from streamer.outputs import RecordWriter, unscored
-from streamer.partition import Partition, Taken
+from streamer.pipeline.partition import Partition, PendingOutputs
+from streamer.pipeline.records import RecordWriter, unscored
 from streamer.settings import TopicSettings
 from streamer.worker.cancellation import only_ours
 from streamer.worker.changelog import STATE_VERSION, Images, Marker, encode, in_chunks
@@ -49,7 +49,7 @@ class Committed(NamedTuple):
 class _Fixed(NamedTuple):
     """The state of one moment, for a commit to make durable."""
 
-    taken: Taken
+    taken: PendingOutputs
     state: list[bytes]
     """Records of the changelog: images of some visitors' sessions, and the marker."""
     position: int
@@ -170,7 +170,7 @@ class Shard:
 
     async def _transact(
         self,
-        taken: Taken,
+        taken: PendingOutputs,
         scored: list[Scored | ScoreError],
         shadow: Mapping[str, list[Message]],
         state: list[bytes],
@@ -222,14 +222,14 @@ class Shard:
             partitions=self._partitions,
             rules_version=sessionizer.rules.version,
             clock=sessionizer.clock,
-            accounts=partition.accounts,
+            counters=partition.counters,
             gone=gone,
             erasures=partition.erasures.settle(sessionizer.clock.now),
             dead_letters=partition.dead_letters,
         )
 
     async def _send_outputs(
-        self, taken: Taken, scored: list[Scored | ScoreError]
+        self, taken: PendingOutputs, scored: list[Scored | ScoreError]
     ) -> list[asyncio.Future[RecordMetadata]]:
         write = self._writer.write_all
         records = await asyncio.to_thread(write, taken.sessions, scored) if scored else []

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from streamer.core.window import OpenSession
+from streamer.core.session import OpenSession
 from streamer.worker.memory import untracked
 
 REWRITE_RATIO = 2.5

@@ -16,10 +16,10 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 from mode import Service
 
-from streamer.dead_letter_limit import TooManyDeadLetters
 from streamer.errors import StreamerError
 from streamer.kafka.permissions import refusal
 from streamer.kafka.trimming import trim
+from streamer.pipeline.dead_letter_limit import TooManyDeadLetters
 from streamer.worker.cancellation import only_ours
 from streamer.worker.draining import Drain
 from streamer.worker.erasure_feed import ErasureFeed
@@ -116,7 +116,7 @@ class SessionTable(Service):
             return
         self._check_arrival(batch)
         records = batch.records if self.drain is None else self.drain.within(batch)
-        received = shard.partition.accounts.received
+        received = shard.partition.counters.received
         shard.saw_broker_time(batch.records[-1].timestamp, batch.received_at)
         index = 0
         while index < len(records) and self.shards.get(shard.number) is shard:
@@ -129,7 +129,7 @@ class SessionTable(Service):
                 shard.due.set()
             await asyncio.sleep(0)
         self.batches += 1
-        self.records += shard.partition.accounts.received - received
+        self.records += shard.partition.counters.received - received
 
     async def _take_in(self, shard: Shard, records: list[FetchedRecord], index: int) -> int:
         """`Partition.process`. A shard that it fails in is left as its last commit was."""

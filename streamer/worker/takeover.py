@@ -16,13 +16,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
-from streamer.dead_letter_limit import DeadLetterLimit
-from streamer.erasures import Erasures
 from streamer.errors import StreamerError
 from streamer.kafka.client import ClientArguments
 from streamer.kafka.start import Start
-from streamer.outputs import RecordWriter
-from streamer.partition import MAX_FORWARDED_BYTES, Decode, Partition
+from streamer.pipeline.dead_letter_limit import DeadLetterLimit
+from streamer.pipeline.erasures import Erasures
+from streamer.pipeline.partition import MAX_FORWARDED_BYTES, Decode, Partition
+from streamer.pipeline.records import RecordWriter
 from streamer.settings import Settings
 from streamer.worker.changelog import ChangelogError, Marker
 from streamer.worker.erasure_feed import take_in_erasures
@@ -174,7 +174,7 @@ def _shard(
         ),
         parts.decode,
         position=marker.position if marker else starts[number],
-        accounts=marker.accounts if marker else None,
+        counters=marker.counters if marker else None,
         erasures=Erasures(marker.erasures if marker else 0),
         limit=DeadLetterLimit(**settings.dead_letters.model_dump()),
         dead_letters=marker.dead_letters if marker else None,
@@ -218,5 +218,5 @@ def _check_source(
     if first > partition.position:
         lost = first - partition.position
         log.error("clicks_lost", topic=topic, partition=number, offsets=lost, from_offset=partition.position)
-        partition.accounts.lost += lost
+        partition.counters.lost += lost
         partition.position = first

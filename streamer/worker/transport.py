@@ -29,7 +29,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from streamer.kafka.fetched import leave_records_as_they_are
-from streamer.partition import Record
+from streamer.pipeline.partition import Record
 from streamer.worker.membership import Membership
 
 BATCH_RECORDS = 2000

@@ -9,7 +9,7 @@ from benchmarks.latency import latency
 from benchmarks.pacing import due_by
 from benchmarks.pairs import Run, Spread, percentile, ratios, spread
 from benchmarks.partitions import Steady, fitted
-from benchmarks.processes import Taken, middle_rate, scaling
+from benchmarks.processes import PendingOutputs, middle_rate, scaling
 from benchmarks.replaying import replayed
 from benchmarks.tables import lines
 
@@ -43,8 +43,8 @@ def test_the_rate_is_that_of_the_middle() -> None:
 
 
 def test_several_processes_can_do_no_more_than_the_cores_allow() -> None:
-    one = Taken(100, Run(cpu_s=10, wall_s=10, broker_cpu_s=2, clicks=1000))
-    two = Taken(150, Run(cpu_s=10, wall_s=6, broker_cpu_s=2.5, clicks=1000))
+    one = PendingOutputs(100, Run(cpu_s=10, wall_s=10, broker_cpu_s=2, clicks=1000))
+    two = PendingOutputs(150, Run(cpu_s=10, wall_s=6, broker_cpu_s=2.5, clicks=1000))
     found = scaling([(one, two)], cores=2)
     assert (found.rate_ratio.median, found.cpu_ratio.median, found.bound.median) == (1.5, 1, 1.6)
 

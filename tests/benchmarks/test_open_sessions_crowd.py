@@ -20,8 +20,8 @@ def test_as_many_sessions_as_asked_for_wait_with_all_their_clicks() -> None:
     assert len(sessions) < 1.15 * complete
     feed.take_in(BLOCK)
     assert abs(feed.partition.sessionizer.open_count - len(sessions)) <= 10
-    accounts = feed.partition.accounts
-    assert accounts.late == accounts.dead_lettered == accounts.duplicates == 0
+    counters = feed.partition.counters
+    assert counters.late == counters.dead_lettered == counters.duplicates == 0
 
 
 def test_every_visitor_has_one_session_of_eight_clicks_half_a_minute_apart() -> None:

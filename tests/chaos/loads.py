@@ -123,7 +123,7 @@ def _click(visitor: str, at: int, number: int) -> dict[str, Any]:
 
 
 def _received(stage: Stage) -> int:
-    return sum(each.marker.accounts.received for each in stage.markers().values() if each.marker)
+    return sum(each.marker.counters.received for each in stage.markers().values() if each.marker)
 
 
 def _peak(outcome: Outcome, worker: Worker) -> bool:

@@ -130,11 +130,11 @@ def idle_producer_expired(ground: Any, seed: int, _: dict[str, Any]) -> Outcome:
 
 
 def _received(stage: Stage) -> int:
-    return sum(each.marker.accounts.received for each in stage.markers().values() if each.marker)
+    return sum(each.marker.counters.received for each in stage.markers().values() if each.marker)
 
 
 def _lost(stage: Stage) -> int:
-    return sum(each.marker.accounts.lost for each in stage.markers().values() if each.marker)
+    return sum(each.marker.counters.lost for each in stage.markers().values() if each.marker)
 
 
 def _some_state(stage: Stage) -> None:

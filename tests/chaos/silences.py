@@ -67,7 +67,7 @@ def lag_is_no_silence(stage: Stage, clicks: int) -> Outcome:
     wait_until(lambda: _received(stage) == len(some), 120)
     end_all(outcome, [second])
     outcome.faults["lag"] += 2
-    behind = sum(int(each.marker.accounts.clock_behind) for each in stage.markers().values() if each.marker)
+    behind = sum(int(each.marker.counters.clock_behind) for each in stage.markers().values() if each.marker)
     outcome.check(behind == 0, f"{behind} records came behind the clock")
     stage.verify()
     return outcome
@@ -112,7 +112,7 @@ def duplicated_and_shuffled(stage: Stage, visitors: int) -> Outcome:
     stage.clicks = again
     outcome.faults["click sent again"] = len(again) - len(clicks)
     stage.settle()
-    found = sum(each.marker.accounts.duplicates for each in stage.markers().values() if each.marker)
+    found = sum(each.marker.counters.duplicates for each in stage.markers().values() if each.marker)
     outcome.check(found == len(again) - len(clicks), f"{found} duplicates counted")
     outcome.check(oracle(again) == oracle(clicks), "the oracle itself depends on duplicates")
     return outcome
@@ -144,4 +144,4 @@ def _idle_close_times(settings: Settings, sources: list[Any]) -> dict[str, int]:
 
 
 def _received(stage: Stage) -> int:
-    return sum(each.marker.accounts.received for each in stage.markers().values() if each.marker)
+    return sum(each.marker.counters.received for each in stage.markers().values() if each.marker)

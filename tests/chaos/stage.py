@@ -188,7 +188,7 @@ class Stage:
         for topic in (self.direct.topics.late, self.direct.topics.dlq):
             outcome.check(not committed(self.direct, topic).records, f"{topic} is not empty")
         markers = self.markers()
-        received = sum(each.marker.accounts.received for each in markers.values() if each.marker)
+        received = sum(each.marker.counters.received for each in markers.values() if each.marker)
         outcome.check(received == len(self.clicks), f"{received} clicks counted of {len(self.clicks)}")
         outcome.notes["takeovers"] = sum(each.marker.epoch for each in markers.values() if each.marker)
         self.verify()

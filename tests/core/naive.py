@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from streamer.core.rules import SessionRules
-from streamer.core.window import session_id
+from streamer.core.session import session_id
 from tests.core.partition import a_click
 
 NEVER = -(1 << 62)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from schemas.click import Session
 from streamer.core.clock import PartitionClock
 from streamer.core.rules import SessionRules
+from streamer.core.session import OpenSession
 from streamer.core.sessionizer import Sessionizer
-from streamer.core.window import OpenSession
 from tests.core.naive import Closed, NaivePartition, Record
 from tests.core.partition import a_click
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from schemas.click import Session
 from streamer.core.sessionizer import Sessionizer
-from streamer.decode import Arrived
-from streamer.partition import Partition
+from streamer.pipeline.decode import Arrived
+from streamer.pipeline.partition import Partition
 from tests.core.partition import RULES, a_click
 
 EVERY = 100
@@ -80,7 +80,7 @@ def test_the_final_record_is_the_next_revision() -> None:
     partition.drain()
     (final,) = partition.take().sessions
     assert (final.is_final, final.revision, final.supersedes) == (True, 1, None)
-    assert partition.accounts.sessions == 1
+    assert partition.counters.sessions == 1
 
 
 def test_an_earlier_start_changes_the_id_and_the_next_record_says_so() -> None:

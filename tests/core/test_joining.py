@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from streamer.core.session import session_id
 from streamer.core.sessionizer import Outcome
-from streamer.core.window import session_id
 from tests.core.partition import BOUND, GAP, RULES, Partition, a_click
 
 # -- same session?

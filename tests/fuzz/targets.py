@@ -19,19 +19,19 @@ from models.bundle import default_bundle, read_manifest
 from models.graph_check import GraphRefused, check_graph
 from models.tokenizer import Tokenizer
 from schemas import codec
-from streamer.accounts import Accounts
-from streamer.canonical import host_of, label, path_of, search_query
 from streamer.clickfile import decoded_clicks
 from streamer.core.clock import PartitionClock
-from streamer.core.window import open_session
-from streamer.decode import ClickDecoder
-from streamer.erasures import erased_visitor
+from streamer.core.session import open_session
 from streamer.errors import UsageError
 from streamer.kafka.dead_letters import as_dead_letter
 from streamer.kafka.lines import Lines, LinesError
 from streamer.kafka.produce import visitor_key
-from streamer.preview import preview
-from streamer.scrub import scrub
+from streamer.pipeline.counters import ClickCounters
+from streamer.pipeline.decode import ClickDecoder
+from streamer.pipeline.erasures import erased_visitor
+from streamer.pipeline.normalize import host_of, label, path_of, search_query
+from streamer.pipeline.preview import preview
+from streamer.pipeline.scrub import scrub
 from streamer.settings import SettingsError, load_settings
 from streamer.worker.changelog import STATE_VERSION, ChangelogError, Images, Marker, encode
 from streamer.worker.recovery import Recovery
@@ -127,18 +127,18 @@ def _manifest(value: bytes) -> object:
 def _lines(value: bytes) -> str:
     path = _SCRATCH / "clicks.jsonl"
     path.write_bytes(value)
-    accounts = Accounts()
+    counters = ClickCounters()
     try:
-        clicks = list(decoded_clicks(path, accounts))
+        clicks = list(decoded_clicks(path, counters))
     except UsageError:
-        accounts = None  # type: ignore[assignment]
+        counters = None  # type: ignore[assignment]
     else:
-        assert accounts.received == len(clicks) + accounts.dead_lettered + accounts.filtered
+        assert counters.received == len(clicks) + counters.dead_lettered + counters.filtered
     try:
         asyncio.run(_keys(path))
     except LinesError:
         return "damaged"
-    return "read" if accounts else "half read"
+    return "read" if counters else "half read"
 
 
 async def _keys(path: Path) -> None:
@@ -196,7 +196,7 @@ def _shortened(name: str) -> bytes:
 _ARRIVED = _decoder.decode(click(), 0, "e")
 assert _ARRIVED is not None
 _WINDOW = open_session("v", _ARRIVED.click, b"8 bytes.", 7, 9)
-_MARKER = Marker(STATE_VERSION, 1, 1, 0, 5, 4, "rules", PartitionClock(), Accounts(), ["gone"])
+_MARKER = Marker(STATE_VERSION, 1, 1, 0, 5, 4, "rules", PartitionClock(), ClickCounters(), ["gone"])
 _TOML = b"""[kafka]
 bootstrap_servers = "a:1"
 sasl_password = "hunter2"

@@ -10,7 +10,6 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import ConsumerRecord
 
-from streamer.dead_letter import STAGE_HEADER, Header, dead_letter_headers
 from streamer.errors import UsageError
 from streamer.kafka import dead_letters
 from streamer.kafka.dead_letters import (
@@ -20,6 +19,7 @@ from streamer.kafka.dead_letters import (
     read_dead_letters,
     replay_headers,
 )
+from streamer.pipeline.dead_letters import STAGE_HEADER, Header, dead_letter_headers
 from streamer.settings import Settings
 from tests.conftest import FreshSettings, RunStreamer
 from tests.worker.live import committed, set_up

@@ -12,8 +12,9 @@ from aiokafka.record._crc32c import crc as crc_by_tables
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.kafka import packing, wire
+from streamer.kafka import packing
 from streamer.kafka.packing import Message, batches_of
+from streamer.native import wire
 
 NOW_S = 1_700_000_000.123
 PRODUCER_STATE = (7_000_000_001, 12, 345)

@@ -68,8 +68,8 @@ MUTANTS = (
     Mutant(
         "accounts forgotten at a take-over",
         TAKEOVER,
-        "accounts=marker.accounts if marker else None",
-        "accounts=None",
+        "counters=marker.counters if marker else None",
+        "counters=None",
         "chaos:sigterm",
     ),
     Mutant(
@@ -124,7 +124,7 @@ MUTANTS = (
     Mutant(
         "lost clicks not counted",
         TAKEOVER,
-        "        partition.accounts.lost += lost\n",
+        "        partition.counters.lost += lost\n",
         "",
         "chaos:source",
     ),

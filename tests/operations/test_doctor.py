@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from streamer.extensions import EXTENSIONS
+from streamer.native.build import EXTENSIONS
 from streamer.operations import doctor
 from streamer.operations.doctor import Finding, examine, worst
 from streamer.settings import Settings, load_settings
@@ -67,15 +67,15 @@ def test_an_odd_configuration_is_a_warning_also_without_a_broker(
     [
         ({}, "ok", f"all {len(EXTENSIONS)} compiled", ""),
         (
-            {"streamer.lane": "", "streamer.kafka.wire": "this processor can't"},
+            {"streamer.pipeline.lane": "", "streamer.native.wire": "this processor can't"},
             "warn",
-            "not compiled: streamer.lane, streamer.kafka.wire (this processor can't)",
+            "not compiled: streamer.pipeline.lane, streamer.native.wire (this processor can't)",
             "install a C compiler",
         ),
         (
-            {"streamer.kafka.wire": "this processor can't"},
+            {"streamer.native.wire": "this processor can't"},
             "warn",
-            "not compiled: streamer.kafka.wire (this processor can't)",
+            "not compiled: streamer.native.wire (this processor can't)",
             "install clicks-to-intent anew; if it is the processor, leave it",
         ),
     ],

@@ -15,10 +15,10 @@ import orjson
 from schemas.click import Session
 from streamer.core.clock import PartitionClock
 from streamer.core.rules import SessionRules
+from streamer.core.session import OpenSession
 from streamer.core.sessionizer import Sessionizer
-from streamer.core.window import OpenSession
-from streamer.decode import ClickDecoder
-from streamer.partition import Partition
+from streamer.pipeline.decode import ClickDecoder
+from streamer.pipeline.partition import Partition
 from streamer.replay.partition_replay import PartitionReplay, Snapshot
 from streamer.replay.source import LogRecord
 from streamer.replay.stretch import Stretch
@@ -110,16 +110,16 @@ class Live:
         """As after a kill: from what a commit has written."""
         old = self.partition
         windows = [w for v in old.sessionizer.visitors() for w in old.sessionizer.open_sessions(v)]
-        stored = msgspec.msgpack.encode((windows, old.sessionizer.clock, old.accounts))
-        kinds = tuple[list[OpenSession], PartitionClock, type(old.accounts)]
-        sessions, clock, accounts = msgspec.msgpack.decode(stored, type=kinds)
+        stored = msgspec.msgpack.encode((windows, old.sessionizer.clock, old.counters))
+        kinds = tuple[list[OpenSession], PartitionClock, type(old.counters)]
+        sessions, clock, counters = msgspec.msgpack.decode(stored, type=kinds)
         self.partition = Partition(
             TOPIC,
             0,
             Sessionizer(self.rules, clock=clock, sessions=sessions),
             self._decode,
             position=old.position,
-            accounts=accounts,
+            counters=counters,
         )
 
     def take(self) -> None:

@@ -12,7 +12,7 @@ from models.scorer import Scored, Scorer
 from schemas import codec
 from schemas.click import Click, Session
 from streamer.core.rules import SessionRules
-from streamer.outputs import RecordWriter
+from streamer.pipeline.records import RecordWriter
 from streamer.replay.comparison import Compared, Comparison
 from streamer.replay.digests import OutputDigests, Print, print_of
 from streamer.replay.live import Key, Published

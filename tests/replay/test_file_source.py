@@ -16,8 +16,8 @@ import pytest
 
 from schemas.click import Session
 from streamer.core.rules import SessionRules
-from streamer.decode import Arrived, ClickDecoder
 from streamer.errors import UsageError
+from streamer.pipeline.decode import Arrived, ClickDecoder
 from streamer.replay.file_source import FileSource
 from streamer.replay.options import ReplayOptions, bundles_of, stretch_of
 from streamer.replay.rows import sessions_of_rows
@@ -221,5 +221,5 @@ def test_erased_visitors_are_left_out_and_counted() -> None:
     replay_of = new_replay(RULES, Stretch(), erased={"v1": BEGIN_MS + 10**9})
     sessions: list[Session] = [*replay_of.process(log), *replay_of.drain()]
     assert "v1" not in {session.visitor_id for session in sessions}
-    assert replay_of.accounts.filtered > 0
-    assert replay_of.accounts.open() == 0
+    assert replay_of.counters.filtered > 0
+    assert replay_of.counters.open() == 0

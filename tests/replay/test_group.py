@@ -17,10 +17,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from schemas import codec
-from streamer.accounts import Accounts
 from streamer.core.clock import PartitionClock
 from streamer.errors import UsageError
 from streamer.kafka.topics import create_topics, declared_topics
+from streamer.pipeline.counters import ClickCounters
 from streamer.replay.group import replay_in_group
 from streamer.replay.job import Begun, JobError, Owned, read_value
 from streamer.replay.job_topic import CHUNK_BYTES, Claim, JobTopic, Values
@@ -163,7 +163,7 @@ def test_a_claim_is_lost_to_the_next_one_and_values_come_whole_in_place_of_older
 
 def test_what_another_version_has_written_is_refused(fresh_settings: FreshSettings) -> None:
     job = JobTopic(fresh_settings(), "old-replay-g", 1)
-    begun = Snapshot(0, PartitionClock(), [], Accounts(), Tally(), {})
+    begun = Snapshot(0, PartitionClock(), [], ClickCounters(), Tally(), {})
     mine, newer = (
         msgspec.msgpack.encode(Owned(1, LaneState(version, begun, False, Sealed(), [])))
         for version in (STATE_VERSION, STATE_VERSION + 1)

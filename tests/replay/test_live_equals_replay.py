@@ -54,9 +54,9 @@ def test_a_drained_worker_is_equal_to_a_replay_to_the_end(seed: int) -> None:
     again, replay = replayed(log, DEFAULTS, WHOLE, random.Random(seed))
     assert as_set(again) == as_set(live.sessions)
     assert {session.close_reason for session in again} >= {"gap", "drain"}
-    tally, accounts = replay.tally, replay.accounts
-    assert accounts.open() == 0
-    assert accounts.closed == tally.clicks == sum(session.event_count for session in again)
+    tally, counters = replay.tally, replay.counters
+    assert counters.open() == 0
+    assert counters.closed == tally.clicks == sum(session.event_count for session in again)
 
 
 def test_the_log_of_these_tests_meets_every_rule() -> None:
@@ -64,9 +64,9 @@ def test_the_log_of_these_tests_meets_every_rule() -> None:
     again, replay = replayed(log, DEFAULTS, WHOLE)
     reasons = {session.close_reason for session in again}
     assert reasons == {"gap", "idle", "explicit", "drain"}
-    accounts = replay.accounts
-    assert min(accounts.late, accounts.dead_lettered, accounts.duplicates) > 0
-    assert sum(replay.tally.dead.values()) == accounts.dead_lettered
+    counters = replay.counters
+    assert min(counters.late, counters.dead_lettered, counters.duplicates) > 0
+    assert sum(replay.tally.dead.values()) == counters.dead_lettered
 
 
 @settings(max_examples=25, deadline=None)
@@ -80,8 +80,8 @@ def test_a_stretch_in_the_middle_gives_what_live_closed_in_it(seed: int, begin: 
     closed = [s for s in live.sessions if from_ms <= s.closed_at < to_ms]
     again, replay = replayed([r for r in log if r.timestamp < to_ms], DEFAULTS, Stretch(from_ms, to_ms))
     assert as_set(again) == as_set(closed)
-    tally, accounts = replay.tally, replay.accounts
-    assert tally.clicks + tally.outside_clicks + accounts.open() == accounts.closed + accounts.open()
+    tally, counters = replay.tally, replay.counters
+    assert tally.clicks + tally.outside_clicks + counters.open() == counters.closed + counters.open()
 
 
 @settings(max_examples=60, deadline=None)

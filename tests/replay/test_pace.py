@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from streamer.decode import Arrived
+from streamer.pipeline.decode import Arrived
 from streamer.replay.pace import PacedSource
 from streamer.replay.source import LogRecord, Portion
 

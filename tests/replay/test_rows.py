@@ -8,9 +8,9 @@ import pytest
 
 from models.bundle import default_bundle
 from streamer import sample
-from streamer.accounts import Accounts
 from streamer.clickfile import sessions_of_file
 from streamer.core.rules import SessionRules
+from streamer.pipeline.counters import ClickCounters
 from streamer.replay import rows as rows_module
 from streamer.replay.rows import join_rows, sessions_of_rows, table_of, write_rows
 from streamer.replay.scoring import Bench, ScoredSession
@@ -23,7 +23,7 @@ def bench() -> Bench:
 
 @pytest.fixture(scope="module")
 def scored(bench: Bench) -> list[ScoredSession]:
-    return bench.score(sessions_of_file(sample.path(), SessionRules(), Accounts())[:100])
+    return bench.score(sessions_of_file(sample.path(), SessionRules(), ClickCounters())[:100])
 
 
 def joined(folder: Path, name: str, bench: Bench, scored: list[ScoredSession], cuts: list[int]) -> Path:

@@ -11,11 +11,11 @@ import pytest
 from models.bundle import default_bundle
 from schemas.click import Session
 from streamer import sample
-from streamer.accounts import Accounts
 from streamer.cli.recipe import Recipe, workshop_of
 from streamer.clickfile import sessions_of_file
 from streamer.core.rules import SessionRules
 from streamer.errors import UsageError
+from streamer.pipeline.counters import ClickCounters
 from streamer.replay.options import ReplayOptions
 from streamer.replay.run import replay
 from streamer.replay.stretch import Stretch
@@ -46,7 +46,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_sessions_are_those_of_the_clicks_without_bots(rows: Path) -> None:
-    expected = [s for s in sessions_of_file(sample.path(), SessionRules(), Accounts()) if not s.is_bot]
+    expected = [s for s in sessions_of_file(sample.path(), SessionRules(), ClickCounters()) if not s.is_bot]
     found = list(training_sessions(rows))
     assert as_set(found) == as_set(expected)
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from models.bundle import default_bundle
-from streamer.accounts import Accounts
 from streamer.core.rules import SessionRules
+from streamer.pipeline.counters import ClickCounters
 from streamer.replay.comparison import Compared
 from streamer.replay.live import LiveState
 from streamer.replay.plan import Lane
@@ -32,7 +32,7 @@ def job() -> Job:
 
 def explained(
     job: Job,
-    accounts: Accounts,
+    counters: ClickCounters,
     *,
     differs: bool,
     asked: Stretch = WHOLE,
@@ -42,45 +42,47 @@ def explained(
     if differs:
         compared.differ("missing", ["one"])
     report = PartitionReport(0, Lane(0, 0, len(LOG)), asked, compared)
-    state = LiveState(1, len(LOG), ARRIVED, accounts, rules, frozenset())
+    state = LiveState(1, len(LOG), ARRIVED, counters, rules, frozenset())
     _, replay = replayed(LOG, RULES, Stretch())
     explain(report, replace(job, asked=asked), state, replay)
     return report
 
 
 def test_records_behind_the_clock_make_a_difference_undetermined(job: Job) -> None:
-    accounts = Accounts(received=len(LOG), clock_behind=3, behind_at=ARRIVED - 5)
-    report = explained(job, accounts, differs=True)
+    counters = ClickCounters(received=len(LOG), clock_behind=3, behind_at=ARRIVED - 5)
+    report = explained(job, counters, differs=True)
     assert report.compared.state == "undetermined"
     assert "3 records arrived behind a moment" in report.compared.blockers[0]
     assert Report([report], "r", ["m"]).result == "undetermined"
 
 
 def test_where_nothing_differs_a_clock_that_was_behind_did_no_harm(job: Job) -> None:
-    accounts = Accounts(received=len(LOG), clock_behind=3, behind_at=ARRIVED - 5)
-    assert explained(job, accounts, differs=False).compared.state == "equal"
+    counters = ClickCounters(received=len(LOG), clock_behind=3, behind_at=ARRIVED - 5)
+    assert explained(job, counters, differs=False).compared.state == "equal"
 
 
 def test_records_behind_the_clock_before_the_stretch_excuse_nothing_in_it(job: Job) -> None:
-    accounts = Accounts(received=len(LOG), clock_behind=3, behind_at=ARRIVED - 5)
-    report = explained(job, accounts, differs=True, asked=Stretch(ARRIVED))
+    counters = ClickCounters(received=len(LOG), clock_behind=3, behind_at=ARRIVED - 5)
+    report = explained(job, counters, differs=True, asked=Stretch(ARRIVED))
     assert report.compared.state == "different"
 
 
 def test_other_rules_of_the_worker_explain_a_difference(job: Job) -> None:
-    report = explained(job, Accounts(received=len(LOG)), differs=True, rules="other")
+    report = explained(job, ClickCounters(received=len(LOG)), differs=True, rules="other")
     assert report.compared.state == "undetermined"
     assert "live has rules other" in report.compared.blockers[0]
 
 
 def test_clicks_that_live_never_saw_are_told(job: Job) -> None:
-    notes = explained(job, Accounts(received=7, lost=4), differs=True).notes
+    notes = explained(job, ClickCounters(received=7, lost=4), differs=True).notes
     assert any("4 clicks were deleted" in note for note in notes)
     assert any("began later than the log" in note for note in notes)
 
 
 def test_a_stretch_that_live_has_not_reached_is_told(job: Job) -> None:
-    report = explained(job, Accounts(received=len(LOG)), differs=False, asked=Stretch(None, ARRIVED + 10))
+    report = explained(
+        job, ClickCounters(received=len(LOG)), differs=False, asked=Stretch(None, ARRIVED + 10)
+    )
     assert report.notes == [f"live has read only up to {ARRIVED}: compared up to there"]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from models.simulator import SimulatorConfig, simulate
 from streamer import sample
-from streamer.decode import ClickDecoder
+from streamer.pipeline.decode import ClickDecoder
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from schemas import codec
-from streamer.decode import ClickDecoder, Rejected
+from streamer.pipeline.decode import ClickDecoder, Rejected
 
 EXAMPLES = codec.FOLDER / "examples"
 ARRIVAL_MS = 1_795_046_400_300

@@ -10,10 +10,10 @@ import msgspec
 import orjson
 import pytest
 
+from streamer.core.session import OpenSession
 from streamer.core.sessionizer import Sessionizer
-from streamer.core.window import OpenSession
-from streamer.decode import ClickDecoder
-from streamer.partition import Partition
+from streamer.pipeline.decode import ClickDecoder
+from streamer.pipeline.partition import Partition
 from streamer.replay.source import LogRecord
 from streamer.session_rules import session_rules
 from streamer.settings import Settings

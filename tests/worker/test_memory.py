@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streamer.core.deadlines import BUCKET_MS
+from streamer.core.timers import BUCKET_MS
 from streamer.worker.state_log import StateLog
 
 KEPT = 30

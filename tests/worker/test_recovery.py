@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from schemas.click import Click
-from streamer.accounts import Accounts
 from streamer.core.clock import PartitionClock
-from streamer.core.window import OpenSession, open_session
+from streamer.core.session import OpenSession, open_session
+from streamer.pipeline.counters import ClickCounters
 from streamer.worker import changelog
 from streamer.worker.changelog import (
     STATE_VERSION,
@@ -43,7 +43,7 @@ def marker(commit: int, chunks: int, gone: tuple[str, ...] = (), epoch: int = 1,
             4,
             "rules",
             clock,
-            Accounts(received=9),
+            ClickCounters(received=9),
             list(gone),
         )
     )
@@ -100,7 +100,7 @@ def test_a_visitor_that_is_gone_has_no_session() -> None:
 def test_the_last_marker_says_position_clock_and_accounts() -> None:
     last = recovered(marker(1, 0, position=3), marker(2, 0, position=8)).marker
     assert last is not None
-    assert (last.position, last.clock.watermark, last.accounts.received) == (8, 6, 9)
+    assert (last.position, last.clock.watermark, last.counters.received) == (8, 6, 9)
 
 
 def test_an_empty_changelog_has_no_marker() -> None:

@@ -8,9 +8,9 @@ import pytest
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
 from models.bundle import default_bundle, load_bundle
-from streamer.decode import ClickDecoder
 from streamer.kafka.client import client_arguments
-from streamer.outputs import RecordWriter
+from streamer.pipeline.decode import ClickDecoder
+from streamer.pipeline.records import RecordWriter
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
 from streamer.worker.kill_points import KillPoint, Reach, pass_by

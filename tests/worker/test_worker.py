@@ -13,8 +13,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
 from models.bundle import default_bundle
-from streamer.extensions import not_compiled
 from streamer.kafka.embedded import EmbeddedKafka
+from streamer.native.build import not_compiled
 from streamer.settings import Settings, load_settings
 from streamer.worker.changelog import Marker, decode
 from streamer.worker.table import COMMIT_AT

@@ -27,9 +27,9 @@ from models.evaluation.world import World
 from models.tokenizer import Tokenizer
 from models.training.corpus import Corpus
 from schemas.click import Session
-from streamer.accounts import Accounts
 from streamer.clickfile import sessions_of_file
 from streamer.core.rules import SessionRules
+from streamer.pipeline.counters import ClickCounters
 
 TINY = Scale(
     visitors=250,
@@ -44,7 +44,7 @@ TINY = Scale(
 
 
 def cut(path: Path) -> list[Session]:
-    return sessions_of_file(path, SessionRules(), Accounts())
+    return sessions_of_file(path, SessionRules(), ClickCounters())
 
 
 @pytest.fixture(scope="module")

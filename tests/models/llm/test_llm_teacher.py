@@ -24,7 +24,7 @@ from models.training.config import TrainConfig
 from models.training.teacher import Lesson
 from models.training.work_folder import TrainingError
 from models.training.workshop import Workshop
-from streamer.scrub import scrub
+from streamer.pipeline.scrub import scrub
 from tests.models.conftest import SMALL
 from tests.models.hand_made import a_click, a_session, bank_sessions
 from tests.models.llm.lessons import FEW, lesson
@@ -212,7 +212,7 @@ from models.llm.config import LlmConfig
 from models.llm.endpoint import Endpoint
 from models.llm.teacher import LlmTeacher
 from models.taxonomy import to_json
-from streamer.scrub import scrub
+from streamer.pipeline.scrub import scrub
 from tests.models.llm.lessons import FEW, lesson
 config = LlmConfig(sys.argv[1], "rules", concurrency=1, **FEW)
 asker = Asker(config, Endpoint(config), Path("answers"), Budget(10**6, 10**9))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from models.llm.rendering import HEAD_LINES, TAIL_LINES, normalized, quotes, rendering
 from schemas.click import Session
-from streamer.scrub import scrub
+from streamer.pipeline.scrub import scrub
 from tests.models.hand_made import a_click, a_session, of_length
 
 

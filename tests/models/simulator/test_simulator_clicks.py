@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from models.simulator import Simulated, SimulatorConfig, load_catalogue, simulate
-from streamer.decode import ClickDecoder
+from streamer.pipeline.decode import ClickDecoder
 
 Clicks = list[dict[str, Any]]
 

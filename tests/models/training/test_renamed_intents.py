@@ -10,9 +10,9 @@ from models.simulator import Catalogue, SimulatorConfig, load_catalogue, simulat
 from models.simulator.files import write_table
 from models.training.config import TrainConfig
 from models.training.workshop import Workshop, train
-from streamer.accounts import Accounts
 from streamer.clickfile import sessions_of_file
 from streamer.core.rules import SessionRules
+from streamer.pipeline.counters import ClickCounters
 from tests.models.conftest import SMALL
 
 WORLD = SimulatorConfig(seed=5, visitors=150)
@@ -36,7 +36,7 @@ def bundle_of(catalogue: Catalogue, folder: Path) -> tuple[dict[str, bytes], set
     simulated = simulate(WORLD, catalogue)
     folder.mkdir()
     write_table(simulated.clicks(), folder / "clicks.jsonl.gz")
-    sessions = sessions_of_file(folder / "clicks.jsonl.gz", SessionRules(), Accounts())
+    sessions = sessions_of_file(folder / "clicks.jsonl.gz", SessionRules(), ClickCounters())
     config = TrainConfig(name="small", **(SMALL | {"epochs": 2}))  # type: ignore[arg-type]
     train(Workshop.of(sessions, config, folder / "work"), folder / "bundle", {"source": "simulator"})
     names = {name for row in simulated.sessions() for name in (*row["intents"], *row["parents"])}

@@ -16,9 +16,9 @@ from models.bundle import load_bundle
 from models.scorer import Scored, Scorer
 from models.training.config import TrainConfig
 from models.training.workshop import Workshop, train
-from streamer.accounts import Accounts
 from streamer.clickfile import sessions_of_file
 from streamer.core.rules import SessionRules
+from streamer.pipeline.counters import ClickCounters
 from tests.models.conftest import SMALL
 
 CLICKS_DATA = os.environ.get("CLICKS_DATA")
@@ -30,7 +30,7 @@ CLICKS = 4000
 def test_a_real_clickstream_trains_a_bundle_that_scores_it(site: str, tmp_path: Path) -> None:
     with gzip.open(Path(str(CLICKS_DATA)) / f"{site}.events.jsonl.gz", "rb") as lines:
         (tmp_path / "clicks.jsonl").write_bytes(b"".join(islice(lines, CLICKS)))
-    sessions = sessions_of_file(tmp_path / "clicks.jsonl", SessionRules(), Accounts())
+    sessions = sessions_of_file(tmp_path / "clicks.jsonl", SessionRules(), ClickCounters())
     config = TrainConfig(name=site, **(SMALL | {"epochs": 1, "batch": 64}))  # type: ignore[arg-type]
     train(Workshop.of(sessions, config, tmp_path / "work"), tmp_path / "bundle", {"source": site})
     bundle = load_bundle(tmp_path / "bundle")

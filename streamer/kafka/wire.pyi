@@ -1,9 +1,0 @@
-"""Types of the extension module; see wire.pyx."""
-
-from streamer.dead_letter import Header
-
-def crc32c(data: bytes | bytearray, start: int = 0) -> int: ...
-def are_sound(batches: bytes) -> bool: ...
-def pack(
-    messages: list[tuple[bytes | None, bytes | None, list[Header]]], first: int, most_bytes: int
-) -> tuple[bytearray, int]: ...

@@ -1,0 +1,9 @@
+"""Types of the extension module; see wire.pyx."""
+
+Header = tuple[str, bytes]
+
+def crc32c(data: bytes | bytearray, start: int = 0) -> int: ...
+def are_sound(batches: bytes) -> bool: ...
+def pack(
+    messages: list[tuple[bytes | None, bytes | None, list[Header]]], first: int, most_bytes: int
+) -> tuple[bytearray, int]: ...

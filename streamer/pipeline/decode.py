@@ -1,0 +1,349 @@
+"""Bytes of a record in, one click out: read, checked, scrubbed, cut to size. The hottest path there is.
+
+- Every input ends as `Arrived`, as None (no consent: to be counted as filtered) or as `Rejected`.
+- `Rejected.reason` names the rule and at most a field of our contract, never what was sent.
+- A click without consent is None even if its values break rules, so that it isn't kept as a dead letter
+  either; one that can't be read is rejected.
+- Whether an event time is too old or in the future isn't judged here: that takes the arrival clock.
+- Depends on nothing but its arguments: the same bytes and arrival always give the same click.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from math import isfinite
+from typing import Literal
+
+import msgspec
+
+from schemas import codec
+from schemas.click import Click
+from streamer.pipeline.bots import is_crawler
+from streamer.pipeline.normalize import (
+    MAX_SCANNED,
+    NUMBER_DIGITS,
+    Memo,
+    cut,
+    host_of,
+    label,
+    numbered_path_of,
+    path_of,
+    plain_path_of,
+    search_query,
+)
+
+try:
+    from streamer.pipeline.usual_clicks import UsualClicks
+except ImportError:  # it couldn't be built
+    UsualClicks = None  # type: ignore[assignment,misc]
+
+Format = Literal["auto", "json", "avro"]
+Stage = Literal["decode", "validate"]
+
+DEFAULT_MAX_BYTES = 262_144
+MAX_ID_BYTES = 256
+"""visitor_id, event_id, user_id: longer ones are refused, for cutting would make two ids one. Vendors' ids
+have 16 to 128 bytes; an id is copied into keys, state and outputs."""
+_SURELY_SHORT = MAX_ID_BYTES // 4
+"""Characters that never take more bytes than MAX_ID_BYTES."""
+MAX_PRODUCT_BYTES = 128
+MAX_DWELL_MS = 86_400_000
+"""Nobody reads one page for more than a day: a longer or negative dwell is a broken timer, kept as null."""
+MAX_DEPTH = 128
+"""Levels of nesting. Set here, for the parser's own limit depends on how deep in the stack it is called."""
+_DEEP_FROM_BYTES = 512
+"""No shorter text can be nested deeper than the parser takes (1,000 levels, less those of its callers)."""
+_MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_ONE_MS = dt.timedelta(milliseconds=1)
+_JSON_STARTS = {"auto": b"{ \t\r\n", "json": bytes(range(256)), "avro": b""}
+_AVRO_STARTS = {"auto": b"\0", "json": b"", "avro": b"\0"}
+"""First bytes by which a format is known."""
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_FIELD_IN_ERROR = re.compile(r"`(?:\$\.)?(\w+)`")
+_PATHS_KEPT = 32_768
+_UNSEEN = ""
+"""Stands for a path that is not known; no path is empty."""
+_QUERIES_KEPT = 32_768
+_HOSTS_KEPT = 4096
+_LABELS_KEPT = 8192
+_USER_AGENTS_KEPT = 8192
+
+
+class Rejected(Exception):  # noqa: N818, the name of an outcome like Arrived
+    """A record that is no click. `stage`: "decode", it can't be read; "validate", it breaks the contract."""
+
+    def __init__(self, stage: Stage, reason: str) -> None:
+        super().__init__(f"{stage}: {reason}")
+        self.stage = stage
+        self.reason = reason
+
+
+class Arrived(msgspec.Struct, gc=False):
+    """A click that may enter a session. `click.timestamp` is corrected by `sent_at`, and fits 64 bits."""
+
+    visitor_id: str
+    user_id: str | None
+    crawler: bool
+    click: Click
+
+
+class _Object(msgspec.Struct, gc=False):
+    """Any JSON object, its content skipped."""
+
+
+class _Wire(msgspec.Struct, gc=False):
+    """The fields of click.avsc in its order, in the types that JSON may give them."""
+
+    visitor_id: str
+    timestamp: int | float | dt.datetime
+    event_type: str
+    event_id: str | None = None
+    sent_at: int | float | dt.datetime | None = None
+    page_type: str | None = None
+    page_url: str | None = None
+    page_title: str | None = None
+    search_query: str | None = None
+    element: str | None = None
+    referrer: str | None = None
+    dwell_ms: int | float | None = None
+    product_id: str | None = None
+    category: str | None = None
+    price: float | None = None
+    device: str | None = None
+    user_agent: str | None = None
+    user_id: str | None = None
+    consent: bool | None = None
+    properties: _Object | None = None
+
+
+class ClickDecoder:
+    """Decodes clicks of one format; "auto" tells JSON and Avro apart by the first byte."""
+
+    def __init__(self, format: Format = "auto", max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+        self._json_starts = _JSON_STARTS[format]
+        self._avro_starts = _AVRO_STARTS[format]
+        self._max_bytes = max_bytes
+        self._parse_json = msgspec.json.Decoder(_Wire).decode
+        self._paths = Memo(path_of, _PATHS_KEPT, None)
+        self._numbered_paths = Memo(numbered_path_of, _PATHS_KEPT, None)
+        self._queries = Memo(search_query, _QUERIES_KEPT, None)
+        self._hosts = Memo(host_of, _HOSTS_KEPT, None)
+        self._labels = Memo(label, _LABELS_KEPT, None)
+        self._crawlers = Memo(is_crawler, _USER_AGENTS_KEPT, False)
+        # Read directly: a look-up in a plain dict is all that most fields cost.
+        self._known_paths = self._paths.known
+        self._known_numbered_paths = self._numbered_paths.known
+        self._known_queries = self._queries.known
+        self._known_hosts = self._hosts.known
+        self._known_labels = self._labels.known
+        self._known_crawlers = self._crawlers.known
+        flat = codec.flat_reader("click")
+        if UsualClicks is not None and flat is not None:
+            usual = UsualClicks(
+                wire=_Wire,
+                arrived=Arrived,
+                parse=self._parse_json,
+                read=self._read,
+                finish=self._finish,
+                tables=(
+                    self._known_paths,
+                    self._known_numbered_paths,
+                    self._known_queries,
+                    self._known_hosts,
+                    self._known_labels,
+                    self._known_crawlers,
+                ),
+                avro_values=flat.values,
+                avro_start=codec.prefix("click") if self._avro_starts else b"",
+                json_starts=self._json_starts,
+                max_bytes=max_bytes,
+                deep_from_bytes=_DEEP_FROM_BYTES,
+                max_depth=MAX_DEPTH,
+                number_digits=NUMBER_DIGITS,
+                max_id_bytes=MAX_ID_BYTES,
+                max_product_bytes=MAX_PRODUCT_BYTES,
+                max_dwell_ms=MAX_DWELL_MS,
+            )
+            self.decode = usual.decode  # type: ignore[method-assign]
+
+    def decode(self, value: bytes | None, arrival: int | None, fallback_id: str) -> Arrived | None:
+        """The click, or None if the visitor doesn't consent; raises Rejected.
+
+        `arrival` is the record's arrival time in ms UTC, None where nobody noted it: then `sent_at` corrects
+        nothing. `fallback_id` stands in for a missing event_id; it may be empty, for the caller to fill in.
+        """
+        wire = self._read(value)
+        return None if wire.consent is False else self._finish(wire, arrival, fallback_id)
+
+    # Long, and lengths looked at before any call: here a call costs as much as several look-ups.
+    def _finish(self, wire: _Wire, arrival: int | None, fallback_id: str) -> Arrived:
+        timestamp = wire.timestamp
+        if type(timestamp) is not int:
+            timestamp = _to_ms(timestamp, "timestamp")
+        if wire.sent_at is not None:
+            sent_at = _to_ms(wire.sent_at, "sent_at")
+            if arrival is not None:
+                timestamp = arrival - (sent_at - timestamp)
+        if not _MIN_INT64 <= timestamp <= _MAX_INT64:
+            raise Rejected("validate", "out_of_range:timestamp")
+        visitor_id = wire.visitor_id
+        if not visitor_id:
+            raise Rejected("validate", "empty:visitor_id")
+        event_id = wire.event_id or fallback_id
+        user_id = wire.user_id or None
+        if len(visitor_id) > _SURELY_SHORT or len(event_id) > _SURELY_SHORT or user_id is not None:
+            _check_sizes(visitor_id, event_id, user_id)
+        url, referrer, product_id, dwell_ms = wire.page_url, wire.referrer, wire.product_id, wire.dwell_ms
+        if url is not None and "?" in url:
+            wire.page_url = url = url.partition("?")[0]
+        if referrer is not None and "?" in referrer:
+            wire.referrer = referrer = referrer.partition("?")[0]
+        if product_id is not None:
+            wire.product_id = product_id = cut(product_id, MAX_PRODUCT_BYTES) or None
+        if dwell_ms is not None:
+            wire.dwell_ms = dwell_ms = int(dwell_ms) if 0 <= dwell_ms <= MAX_DWELL_MS else None
+
+        path = self._known_paths.get(url, _UNSEEN)
+        if path is _UNSEEN:
+            assert url is not None
+            address, _, number = url.rpartition("/")
+            path = self._known_numbered_paths.get(address)
+            usual = len(number) in NUMBER_DIGITS and number.isdigit() and number.isascii()
+            if path is None or not usual:
+                path = self._path_of(url, address)
+        labels = self._known_labels
+        try:
+            event_type = labels[wire.event_type]
+            crawler = self._known_crawlers[wire.user_agent]
+            click = Click(
+                timestamp,
+                event_id,
+                event_type or "",
+                labels[wire.page_type],
+                path,
+                dwell_ms,
+                self._known_queries[wire.search_query],
+                labels[wire.element],
+                labels[wire.category],
+                product_id,
+                wire.price,
+                labels[wire.device],
+                self._known_hosts[referrer],
+            )
+        except KeyError:  # some text hasn't been seen before, or isn't to be remembered
+            crawler = self._crawlers.of(wire.user_agent)
+            click = self._with_new_text(wire, timestamp, event_id, path)
+        if not click.event_type:
+            rule = "empty" if len(wire.event_type) <= MAX_SCANNED else "too_long"
+            raise Rejected("validate", f"{rule}:event_type")
+        return Arrived(visitor_id, user_id, crawler, click)
+
+    def _read(self, value: bytes | None) -> _Wire:
+        if not value or len(value) > self._max_bytes:
+            raise _bad_size(value)
+        if value[0] not in self._json_starts:
+            return self._read_avro(value)
+        if len(value) >= _DEEP_FROM_BYTES and _is_deep(value):
+            raise Rejected("decode", "nested_too_deep")
+        try:
+            return self._parse_json(value)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _bad_json(error) from None
+
+    def _path_of(self, url: str, address: str) -> str | None:
+        """The path of an address that isn't remembered; of the usual ones the part before the number is."""
+        plain = plain_path_of(url)
+        if plain is None:
+            return self._paths.of(url)
+        self._numbered_paths.of(address)
+        return plain
+
+    def _read_avro(self, value: bytes) -> _Wire:
+        if value[0] not in self._avro_starts:
+            raise Rejected("decode", "unsupported_magic_byte" if value[0] == 1 else "unknown_format")
+        try:
+            name, values = codec.decode_values(value)
+        except codec.CodecError as error:
+            raise Rejected("decode", error.reason) from None
+        if name != "click":
+            raise Rejected("decode", "unexpected_schema")
+        wire = _Wire(*values)
+        if wire.price is not None and not isfinite(wire.price):
+            wire.price = None
+        return wire
+
+    def _with_new_text(self, wire: _Wire, timestamp: int, event_id: str, path: str | None) -> Click:
+        label_of = self._labels.of
+        return Click(
+            timestamp=timestamp,
+            event_id=event_id,
+            event_type=label_of(wire.event_type) or "",
+            page_type=label_of(wire.page_type),
+            path=path,
+            dwell_ms=wire.dwell_ms,  # type: ignore[arg-type]  # made an int before
+            search_query=self._queries.of(wire.search_query),
+            element=label_of(wire.element),
+            category=label_of(wire.category),
+            product_id=wire.product_id,
+            price=wire.price,
+            device=label_of(wire.device),
+            referrer=self._hosts.of(wire.referrer),
+        )
+
+
+def _bad_size(value: bytes | None) -> Rejected:
+    if value is None:
+        return Rejected("decode", "null_value")
+    return Rejected("decode", "too_large" if value else "empty_value")
+
+
+def _bad_json(error: Exception) -> Rejected:
+    if isinstance(error, msgspec.ValidationError):
+        return _broken_contract(str(error))
+    return Rejected("decode", "invalid_utf8" if isinstance(error, UnicodeDecodeError) else "invalid_json")
+
+
+def _broken_contract(message: str) -> Rejected:
+    """The rule and the field out of the parser's message, which names types and fields but no values."""
+    found = _FIELD_IN_ERROR.search(message, message.find("`$.") if "`$." in message else 0)
+    field = found[1] if found else ""
+    if field not in _Wire.__struct_fields__:
+        return Rejected("decode", "not_an_object")
+    if message.startswith("Object missing") or "got `null`" in message:
+        return Rejected("validate", f"missing_field:{field}")
+    if "out of range" in message:
+        return Rejected("validate", f"out_of_range:{field}")
+    return Rejected("validate", f"invalid_time:{field}" if "RFC3339" in message else f"wrong_type:{field}")
+
+
+def _to_ms(value: float | dt.datetime, field: str) -> int:
+    """ms UTC. JSON has one kind of number, so 5.0 is 5; a fraction of a ms is refused in a number, dropped
+    in a text. A text without an offset is refused: whose time zone it is in can't be known."""
+    if isinstance(value, dt.datetime):
+        if value.tzinfo is None:
+            raise Rejected("validate", f"missing_offset:{field}")
+        return (value - _EPOCH) // _ONE_MS
+    if value != value // 1:
+        raise Rejected("validate", f"wrong_type:{field}")
+    return int(value)
+
+
+def _check_sizes(visitor_id: str, event_id: str, user_id: str | None) -> None:
+    for field, value in (("visitor_id", visitor_id), ("event_id", event_id), ("user_id", user_id or "")):
+        if len(value) > _SURELY_SHORT and len(value.encode()) > MAX_ID_BYTES:
+            raise Rejected("validate", f"too_long:{field}")
+
+
+def _is_deep(value: bytes) -> bool:
+    if value.count(b"[") + value.count(b"{") <= MAX_DEPTH:
+        return False
+    depth = 0
+    for byte in _STRING.sub(b"", value).translate(None, _NO_BRACKETS):
+        depth += 1 if byte in b"[{" else -1
+        if depth > MAX_DEPTH:
+            return True
+    return False

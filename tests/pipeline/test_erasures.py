@@ -1,0 +1,165 @@
+"""What an erasure takes from a partition: state, what has piled up, and clicks that come up to its moment."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import codec
+from streamer.core.rules import SessionRules
+from streamer.core.sessionizer import Sessionizer
+from streamer.pipeline.decode import ClickDecoder
+from streamer.pipeline.erasures import Erasures, erased_visitor
+from streamer.pipeline.partition import Partition, PendingOutputs
+from tests.bad_clicks import ARRIVAL_MS
+from tests.pipeline.test_partition import Arrived, click
+
+GAP_MS = 1_800_000
+
+
+def new_partition(erasures: Erasures | None = None) -> Partition:
+    rules = SessionRules(out_of_orderness_ms=0)
+    decode = ClickDecoder("auto", 262_144).decode
+    return Partition("clicks", 0, Sessionizer(rules), decode, erasures=erasures)
+
+
+def test_open_sessions_go_and_their_clicks_count_as_filtered() -> None:
+    partition = new_partition()
+    partition.process([Arrived(0, click("v", ARRIVAL_MS)), Arrived(1, click("w", ARRIVAL_MS))])
+    partition.erase("v", ARRIVAL_MS, 0)
+    assert list(partition.sessionizer.visitors()) == ["w"]
+    assert partition.sessionizer.take_changed()[1] == ["v"]
+    assert (partition.counters.filtered, partition.counters.open()) == (1, 1)
+    assert partition.take() == PendingOutputs([], [], [], ["v"])
+
+
+def test_a_click_at_the_moment_goes_and_the_one_after_it_stays() -> None:
+    partition = new_partition()
+    partition.erase("v", ARRIVAL_MS + 5, 0)
+    for offset, after in enumerate((0, 5, 6)):
+        partition.process([Arrived(offset, click("v", ARRIVAL_MS, f"e{after}"), ARRIVAL_MS + after)])
+    assert (partition.counters.filtered, partition.counters.open()) == (2, 1)
+
+
+def test_other_visitors_are_not_touched() -> None:
+    partition = new_partition()
+    partition.erase("v", ARRIVAL_MS + 9, 0)
+    partition.process([Arrived(0, click("vv", ARRIVAL_MS)), Arrived(1, click("V", ARRIVAL_MS))])
+    assert partition.counters.open() == 2
+
+
+def test_what_has_piled_up_and_is_not_yet_written_goes_too() -> None:
+    partition = new_partition()
+    after = ARRIVAL_MS + 2 * GAP_MS
+    partition.process(
+        [
+            Arrived(0, click("v", ARRIVAL_MS)),
+            Arrived(1, click("w", after), after),
+            Arrived(2, click("v", ARRIVAL_MS, "late"), after, b"v"),
+            Arrived(3, b"garbage", after, b"v"),
+            Arrived(4, b"garbage", after, b"w"),
+        ]
+    )
+    partition.erase("v", after, 0)
+    taken = partition.take()
+    assert (taken.sessions, taken.late, taken.erased) == ([], [], ["v"])
+    assert [each.key for each in taken.dead] == [b"w"]
+    counters = partition.counters
+    assert (counters.received, counters.filtered, counters.closed, counters.sessions) == (5, 3, 0, 0)
+    assert counters.open() == 1
+
+
+def test_a_session_that_began_after_the_moment_stays() -> None:
+    partition = new_partition()
+    partition.process([Arrived(0, click("v", ARRIVAL_MS), ARRIVAL_MS + 10)])
+    partition.erase("v", ARRIVAL_MS + 9, 0)
+    assert (partition.counters.filtered, partition.counters.open()) == (0, 1)
+
+
+def test_a_session_that_is_due_but_not_closed_yet_goes() -> None:
+    partition = new_partition()
+    partition.process([Arrived(n, click(f"v{n}", ARRIVAL_MS)) for n in range(2100)])
+    after = ARRIVAL_MS + 2 * GAP_MS
+    partition.process([Arrived(2100, click("w", after), after)])
+    left = [v for v in partition.sessionizer.visitors() if v != "w"]
+    assert left, "all were closed at once"
+    partition.erase(left[0], after, 0)
+    closed = partition.take().sessions
+    partition.resume_closing()
+    closed += partition.take().sessions
+    assert len(closed) == 2099
+    assert left[0] not in {session.visitor_id for session in closed}
+    assert (partition.counters.filtered, partition.counters.closed) == (1, 2099)
+    assert partition.counters.open() == partition.sessionizer.open_events
+
+
+def test_bytes_that_can_not_be_read_go_by_their_key() -> None:
+    partition = new_partition()
+    partition.erase("v", ARRIVAL_MS, 0)
+    partition.process(
+        [Arrived(0, b"\xff", key=b"v"), Arrived(1, b"\xff", key=b"\xff"), Arrived(2, b"", key=None)]
+    )
+    assert (partition.counters.filtered, partition.counters.dead_lettered) == (1, 2)
+
+
+def test_an_erasure_is_forgotten_when_the_arrival_clock_is_beyond_it() -> None:
+    erasures = Erasures()
+    erasures.note("a", 100, 0)
+    erasures.note("b", 200, 1)
+    erasures.note("a", 300, 2)
+    assert (erasures.settle(100), erasures.position) == (0, 3)
+    assert erasures.settle(101) == 1
+    assert erasures.covers("a", 250)
+    assert (erasures.settle(301), erasures.until) == (3, {})
+
+
+def test_the_later_of_two_moments_counts_in_whichever_order_they_come() -> None:
+    erasures = Erasures()
+    erasures.note("a", 300, 0)
+    erasures.note("a", 200, 1)
+    assert erasures.covers("a", 250)
+
+
+def test_only_an_erasure_in_wire_format_is_one() -> None:
+    good = codec.encode("erasure", {"visitor_id": "v"})
+    assert erased_visitor(good) == "v"
+    empty = codec.encode("erasure", {"visitor_id": ""})
+    click_bytes = codec.encode("click", {"visitor_id": "v", "timestamp": 1, "event_type": "x"})
+    longer = codec.encode("erasure", {"visitor_id": "v" * 257})
+    for value in (None, b"", b"v", good[:-1], good + b"\0", empty, longer, click_bytes):
+        assert erased_visitor(value) is None
+
+
+@given(st.integers(0, 2**32), st.integers(0, 60), st.integers(0, 60))
+def test_knowing_an_erasure_from_the_start_or_as_it_comes_gives_the_same_to_everybody(
+    seed: int, moment: int, learnt_by: int
+) -> None:
+    """What a replay does and what a worker does, that learns of it at or before its moment."""
+    chance = random.Random(seed)
+    records = [
+        Arrived(
+            number,
+            click(
+                chance.choice("vwx"), ARRIVAL_MS + number * 400_000 - chance.randrange(900_000), f"e{number}"
+            ),
+            ARRIVAL_MS + number * 400_000,
+        )
+        for number in range(60)
+    ]
+    until = ARRIVAL_MS + moment * 400_000
+    known = Erasures()
+    known.note("v", until, 0)
+    replayed, live = new_partition(known), new_partition()
+    learnt = min(moment, learnt_by)
+    live.process(records[:learnt])
+    written = live.take().sessions
+    live.erase("v", until, 0)
+    live.process(records[learnt:])
+    replayed.process(records)
+    others = [s for s in written if s.visitor_id != "v"] + live.take().sessions
+    assert others == replayed.take().sessions
+    assert live.sessionizer.clock == replayed.sessionizer.clock
+    for partition in (live, replayed):
+        assert partition.counters.open() == partition.sessionizer.open_events

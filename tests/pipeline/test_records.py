@@ -1,0 +1,164 @@
+"""The messages of a scored session, against the codec of whole records."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from models.scorer import Scored, ScoredIntent
+from schemas import codec
+from schemas.click import Click, Session
+from streamer.pipeline.records import RecordWriter, SessionRecords, unscored
+
+BUNDLE: Any = SimpleNamespace(
+    model_version="m@1", embedding_space="space", taxonomy=SimpleNamespace(version="7")
+)
+SESSION = Session(
+    session_id="0" * 32,
+    visitor_id="v",
+    user_id=None,
+    started_at=1,
+    ended_at=2,
+    closed_at=3,
+    event_count=4,
+    close_reason="gap",
+    is_bot=False,
+    clicks=[Click(1, "e", "page_view")],
+)
+SCORED = Scored(
+    embedding=np.arange(4, dtype=np.float32) / 3,
+    intents=[ScoredIntent("a", "A", "p", 0.75), ScoredIntent("b", "B", "p", 0.25)],
+    top_intent="a",
+    abstained=False,
+    abstain_reason=None,
+)
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+LONGS = st.integers(-(2**63), 2**63 - 1)
+INTS = st.integers(0, 2**31 - 1)
+FLOATS = st.floats(width=32, allow_nan=False)
+SESSIONS = st.builds(
+    Session,
+    session_id=TEXTS,
+    visitor_id=TEXTS,
+    user_id=st.none() | TEXTS,
+    started_at=LONGS,
+    ended_at=LONGS,
+    closed_at=LONGS,
+    event_count=INTS,
+    close_reason=st.sampled_from(["gap", "idle", "open"]),
+    is_bot=st.booleans(),
+    clicks=st.just([]),
+    is_final=st.booleans(),
+    revision=INTS,
+    supersedes=st.none() | TEXTS,
+)
+INTENTS = st.builds(
+    ScoredIntent,
+    TEXTS,
+    TEXTS,
+    TEXTS,
+    FLOATS,
+    parent_probability=st.none() | FLOATS,
+    presence=st.none() | FLOATS,
+)
+SCORES = st.builds(
+    Scored,
+    embedding=st.lists(FLOATS, max_size=70).map(lambda numbers: np.array(numbers, np.float32)),
+    intents=st.lists(INTENTS, max_size=6),
+    top_intent=st.none() | TEXTS,
+    abstained=st.booleans(),
+    abstain_reason=st.none() | st.sampled_from(["ambiguous", "novel"]),
+)
+
+
+@given(SESSIONS, SCORES)
+def test_each_message_is_that_of_the_codec_of_whole_records(session: Session, scored: Scored) -> None:
+    whole = {
+        **msgspec.structs.asdict(session),
+        **msgspec.structs.asdict(scored),
+        "rules_version": "rules",
+        "model_version": "m@1",
+        "embedding": scored.embedding.tolist(),
+        "embedding_space": "space",
+        "taxonomy_version": "7",
+        "intents": [msgspec.structs.asdict(intent) for intent in scored.intents],
+    }
+    expected = SessionRecords(
+        session.visitor_id.encode(),
+        codec.encode("session_embedding", of("session_embedding", whole)),
+        codec.encode("session_intent", of("session_intent", whole)),
+        codec.encode("visitor_intent", of("visitor_intent", whole)),
+    )
+    assert RecordWriter(BUNDLE, "rules").write(session, scored) == expected
+    assert in_python().write(session, scored) == expected
+
+
+def in_python() -> RecordWriter:
+    """As where nothing could be compiled."""
+    writer = RecordWriter(BUNDLE, "rules")
+    writer._compiled = None
+    return writer
+
+
+@pytest.mark.parametrize("writer", [RecordWriter(BUNDLE, "rules"), in_python()])
+def test_what_avro_can_t_hold_raises(writer: RecordWriter) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        writer.write(replace(SESSION, visitor_id="\ud800"), SCORED)
+    with pytest.raises(UnicodeEncodeError):
+        writer.write(SESSION, replace(SCORED, top_intent="\ud800"))
+    with pytest.raises(OverflowError):
+        writer.write(replace(SESSION, closed_at=2**63), SCORED)
+    with pytest.raises(OverflowError):
+        writer.write(SESSION, replace(SCORED, intents=[ScoredIntent("a", "A", "p", 1e300)]))
+
+
+@pytest.mark.parametrize("writer", [RecordWriter(BUNDLE, "rules"), in_python()])
+def test_an_embedding_may_be_of_other_numbers_or_a_part_of_a_matrix(writer: RecordWriter) -> None:
+    matrix = np.arange(12, dtype=np.float32).reshape(3, 4) / 3
+    expected = writer.write(SESSION, replace(SCORED, embedding=np.ascontiguousarray(matrix[:, 1])))
+    assert writer.write(SESSION, replace(SCORED, embedding=matrix[:, 1])) == expected
+    assert writer.write(SESSION, replace(SCORED, embedding=matrix[:, 1].astype(np.float64))) == expected
+    assert writer.write(SESSION, replace(SCORED, embedding=matrix[:, 1].astype(">f4"))) == expected
+
+
+def of(name: codec.SchemaName, whole: dict[str, Any]) -> dict[str, Any]:
+    return {field["name"]: whole[field["name"]] for field in codec.schema(name)["fields"]}
+
+
+def test_each_message_decodes_to_what_the_session_and_the_model_said() -> None:
+    records = RecordWriter(BUNDLE, "rules").write(SESSION, SCORED)
+    shared = {
+        **{key: value for key, value in msgspec.structs.asdict(SESSION).items() if key != "clicks"},
+        "rules_version": "rules",
+        "model_version": "m@1",
+    }
+    vector = {"embedding": SCORED.embedding.tolist(), "embedding_space": "space"}
+    labels = {
+        "taxonomy_version": "7",
+        "intents": [msgspec.structs.asdict(intent) for intent in SCORED.intents],
+        "top_intent": "a",
+        "abstained": False,
+        "abstain_reason": None,
+    }
+    assert codec.decode(records.embedding) == ("session_embedding", shared | vector)
+    assert codec.decode(records.intent) == ("session_intent", shared | labels)
+    assert codec.decode(records.visitor) == ("visitor_intent", shared | vector | labels)
+    assert records.visitor == codec.encode("visitor_intent", shared | vector | labels)
+    assert records.key == b"v"
+
+
+def test_a_session_that_could_not_be_scored_is_kept_whole() -> None:
+    forwarded = unscored(SESSION, "bad_numbers")
+    assert forwarded.reason == "bad_numbers"
+    assert dict(forwarded.headers)["x-streamer-stage"] == b"score"
+    assert forwarded.value is not None
+    assert msgspec.json.decode(forwarded.value, type=Session) == SESSION
