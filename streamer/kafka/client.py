@@ -6,7 +6,7 @@ import ssl
 from typing import Any
 
 from streamer.errors import UsageError
-from streamer.kafka.batches import read_safely
+from streamer.kafka.aiokafka_overrides.install import install_overrides
 from streamer.settings import KafkaSettings
 
 ClientArguments = dict[str, Any]
@@ -19,10 +19,10 @@ class TlsFileError(UsageError):
 def client_arguments(kafka: KafkaSettings) -> ClientArguments:
     """What `AIOKafkaConsumer`, `AIOKafkaProducer` and `AIOKafkaAdminClient` all take.
 
-    Holds the password in clear: never log or print it. Raises `TlsFileError`. From then on consumers of this
-    process read safely.
+    Holds the password in clear: never log or print it. Raises `TlsFileError`. Whoever asks is about to open a
+    client, so the overrides of aiokafka are installed first.
     """
-    read_safely()
+    install_overrides()
     arguments: ClientArguments = {
         "bootstrap_servers": kafka.bootstrap_servers,
         "client_id": kafka.client_id,

@@ -80,7 +80,7 @@ async def check_permissions(kafka: KafkaSettings, needed: Iterable[Permission]) 
 
 
 async def _missing_on_topics(link: Any, needed: list[Permission]) -> list[Permission]:
-    from streamer.kafka.authorized import TopicsRequest
+    from streamer.kafka.aiokafka_overrides.authorized import TopicsRequest
 
     response = await link.send(TopicsRequest(sorted({permission.name for permission in needed})))
     allowed = {name: (code, bits) for code, name, _, _, bits in response.topics}

@@ -19,6 +19,7 @@ import msgspec
 from aiokafka.errors import KafkaError
 
 from streamer.errors import UsageError
+from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.replay.engine import SAVE_EVERY
 from streamer.replay.job import ENDED, PLAN, Begun, Ended, JobError, read_value
 from streamer.replay.job_topic import Claim, JobTopic, Values
@@ -33,7 +34,6 @@ from streamer.replay.sinks import out_file
 from streamer.replay.summary import Summary
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
-from streamer.worker.cancellation import only_ours
 
 _LOOK_S = 0.2
 

@@ -16,6 +16,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from streamer.errors import StreamerError
+from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.replay.job import (
     ENDED,
     STATE,
@@ -36,7 +37,6 @@ from streamer.replay.run import OnProgress, join_files
 from streamer.replay.scoring import Bench
 from streamer.replay.topic_sink import TopicSinkError
 from streamer.replay.topic_source import TopicSourceError
-from streamer.worker.cancellation import only_ours
 
 LOOK_EVERY_S = 0.5
 RETRY_AFTER_S = 3.0

@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import IllegalOperation, KafkaError
 
 from streamer.errors import StreamerError, UsageError
+from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.kafka.client import client_arguments
 from streamer.kafka.topics import Topic, create_topics, find_topic
 from streamer.replay.journal import Sealed
@@ -23,7 +24,6 @@ from streamer.replay.plan import Lane
 from streamer.replay.scoring import ScoredSession
 from streamer.replay.sinks import messages_of, settings_topics
 from streamer.settings import Settings
-from streamer.worker.cancellation import only_ours
 
 _BATCH_BYTES = 1024 * 1024
 _TRANSACTION_MS = 60_000

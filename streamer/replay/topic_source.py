@@ -11,8 +11,9 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from streamer.core.rules import SessionRules
 from streamer.errors import StreamerError
+from streamer.kafka.aiokafka_overrides.cancellation import only_ours
+from streamer.kafka.aiokafka_overrides.fetched import leave_records_as_they_are
 from streamer.kafka.client import client_arguments
-from streamer.kafka.fetched import leave_records_as_they_are
 from streamer.kafka.start import is_found
 from streamer.kafka.topics import TopicError, find_topic
 from streamer.pipeline.decode import ClickDecoder
@@ -22,7 +23,6 @@ from streamer.replay.plan import Lane
 from streamer.replay.source import Portion
 from streamer.replay.stretch import Stretch
 from streamer.settings import Settings
-from streamer.worker.cancellation import only_ours
 
 LOG_APPEND_TIME = 1
 PORTION = 2000

@@ -16,11 +16,11 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
+from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.kafka.client import ClientArguments
 from streamer.kafka.permissions import refusal
 from streamer.pipeline.erasures import erased_visitor
 from streamer.pipeline.partition import Partition
-from streamer.worker.cancellation import only_ours
 from streamer.worker.shard import Shard
 
 POLL_MS = 500

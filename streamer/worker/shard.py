@@ -20,11 +20,11 @@ from aiokafka.structs import RecordMetadata
 
 from models.scorer import Scored, ScoreError
 from schemas.click import Session
-from streamer.kafka.packing import batches_of
+from streamer.kafka.aiokafka_overrides.cancellation import only_ours
+from streamer.kafka.aiokafka_overrides.packing import batches_of
 from streamer.pipeline.partition import Partition, PendingOutputs
 from streamer.pipeline.records import RecordWriter, unscored
 from streamer.settings import TopicSettings
-from streamer.worker.cancellation import only_ours
 from streamer.worker.changelog import STATE_VERSION, Images, Marker, encode, in_chunks
 from streamer.worker.kill_points import KillPoint, Reach
 from streamer.worker.shadow import Message, Shadow

@@ -17,10 +17,10 @@ from faust.types import TP
 from mode import Service
 
 from streamer.errors import StreamerError
+from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.kafka.permissions import refusal
 from streamer.kafka.trimming import trim
 from streamer.pipeline.dead_letter_limit import TooManyDeadLetters
-from streamer.worker.cancellation import only_ours
 from streamer.worker.draining import Drain
 from streamer.worker.erasure_feed import ErasureFeed
 from streamer.worker.kill_points import KillPoint

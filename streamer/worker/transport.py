@@ -28,9 +28,10 @@ from faust.serializers.schemas import Schema
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from streamer.kafka.fetched import leave_records_as_they_are
+from streamer.kafka.aiokafka_overrides.fetch_answers import FetchAnswer, observe_answers
+from streamer.kafka.aiokafka_overrides.fetched import leave_records_as_they_are
+from streamer.kafka.aiokafka_overrides.membership import Membership
 from streamer.pipeline.partition import Record
-from streamer.worker.membership import Membership
 
 BATCH_RECORDS = 2000
 
@@ -108,33 +109,9 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         await super().on_start()
         client = self._ensure_consumer()
-        fetcher, coordinator = client._fetcher, client._coordinator
-        self.consumer.membership.attach(coordinator)
+        self.consumer.membership.attach(client._coordinator)
         leave_records_as_they_are(client)
-        proceed = fetcher._proc_fetch_request
-
-        async def fetch_and_note(assignment: Any, node_id: int, request: Any) -> Any:
-            sent_at = time.monotonic()
-            states = _states(assignment, request) if assignment.active else {}
-            for _, state in states.values():
-                state.timestamp = None
-            result = await proceed(assignment, node_id, request)
-            if assignment.active:
-                self._note_ends(states, sent_at)
-            return result
-
-        fetcher._proc_fetch_request = fetch_and_note
-
-    def _note_ends(self, states: dict[TP, tuple[int, Any]], sent_at: float) -> None:
-        """Of the partitions for which the brokers did answer: only then the client has set the time."""
-        consumer: BatchConsumer = self.consumer
-        for tp, (offset, state) in states.items():
-            if state.timestamp is None or not state.has_valid_position:
-                continue
-            consumer.answered_at = time.monotonic()
-            consumer.ends[tp] = state.highwater
-            if state.highwater == offset == state.position:
-                consumer.empty_fetches[tp] = EmptyFetch(offset, consumer.records_end.get(tp, 0), sent_at)
+        observe_answers(client, self.consumer.note_answer)
 
     async def _fetch_records(self, consumer: Any, active_partitions: Any, **kwargs: Any) -> Any:
         try:
@@ -159,15 +136,6 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
             log.debug("group_offsets_not_committed", error=type(error).__name__)
             return False
         return True
-
-
-def _states(assignment: Any, request: Any) -> dict[TP, tuple[int, Any]]:
-    """Offset asked for and the client's state of each partition in a fetch request."""
-    return {
-        TP(topic, partition): (offset, assignment.state_value(TopicPartition(topic, partition)))
-        for topic, partitions in request.topics
-        for partition, offset, _ in partitions
-    }
 
 
 class BatchConsumer(driver.Consumer):
@@ -196,6 +164,14 @@ class BatchConsumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> _ConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def note_answer(self, answer: FetchAnswer) -> None:
+        """Called in the consumer's own thread."""
+        tp = TP(*answer.tp)
+        self.answered_at = time.monotonic()
+        self.ends[tp] = answer.end
+        if answer.end == answer.offset == answer.position:
+            self.empty_fetches[tp] = EmptyFetch(answer.offset, self.records_end.get(tp, 0), answer.sent_at)
 
     # -- seeking
 

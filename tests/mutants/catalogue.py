@@ -154,9 +154,9 @@ MUTANTS = (
     # -- silence
     Mutant(
         "a fetch that nobody answered proves silence",
-        TRANSPORT,
-        "            if state.timestamp is None or not state.has_valid_position:",
-        "            if not state.has_valid_position:",
+        "streamer/kafka/aiokafka_overrides/fetch_answers.py",
+        "                if state.timestamp is None or not state.has_valid_position:",
+        "                if not state.has_valid_position:",
         "chaos:network-cut",
     ),
     Mutant(

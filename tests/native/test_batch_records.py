@@ -17,9 +17,9 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamer.kafka import fetched as module
-from streamer.kafka.batches import read_safely
-from streamer.kafka.fetched import FetchedBatches, SafePartitionRecords
+from streamer.kafka.aiokafka_overrides import fetched as module
+from streamer.kafka.aiokafka_overrides.fetched import FetchedBatches, SafePartitionRecords
+from streamer.kafka.aiokafka_overrides.install import install_overrides
 
 batch_records = pytest.importorskip("streamer.native.batch_records", reason="the extension isn't compiled")
 BatchRecord = batch_records.BatchRecord
@@ -37,7 +37,7 @@ wrong_numbers = st.sampled_from([-1, 0, 1, 2, *far]) | st.integers(-3, 200)
 
 @pytest.fixture(autouse=True, scope="module")
 def unpacked_within_bounds() -> None:
-    read_safely()
+    install_overrides()
 
 
 def varint(value: int) -> bytes:

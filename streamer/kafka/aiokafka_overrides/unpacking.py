@@ -1,9 +1,7 @@
-"""Batches of records that a hostile producer may send: bombs, and what can't be taken apart.
+"""Decompression of record batches, bounded: a hostile producer may send decompression bombs.
 
-A broker checks the size of a batch as it is packed; a megabyte may unpack to gigabytes, and a header may have
-a name that is no text. aiokafka would take all memory, or raise at the same place for ever. Here unpacking is
-bounded, and a batch that can't be read, or the rest of one, comes as a single record whose value says so
-(`streamer.kafka.fetched`): it ends as a dead letter, and reading goes on.
+A broker checks the size of a batch as it is packed, and a megabyte may unpack to gigabytes: aiokafka would
+take all memory. A batch beyond the bound can't be read; what becomes of it is `fetched`'s.
 """
 
 from __future__ import annotations
@@ -77,21 +75,3 @@ def _into_room(unpack_into: Any, data: bytes) -> bytes:
         return room[: unpack_into(data, room)].tobytes()
     except cramjam.DecompressionError:
         raise BatchTooLargeError from None
-
-
-def read_safely() -> None:
-    """Make every aiokafka consumer of this process read so. Doing it again changes nothing."""
-    from aiokafka.consumer import fetcher
-    from aiokafka.record import default_records, legacy_records
-    from aiokafka.record._crecords import default_records as fast
-    from aiokafka.record._crecords import legacy_records as fast_legacy
-
-    from streamer.kafka.fetched import FetchedBatches, SafeFetchResult, SafePartitionRecords
-
-    for module in (default_records, legacy_records, fast, fast_legacy):
-        for decode in (gzip_decode, lz4_decode, snappy_decode, zstd_decode):
-            if hasattr(module, decode.__name__):
-                setattr(module, decode.__name__, decode)
-    fetcher.MemoryRecords = FetchedBatches
-    fetcher.PartitionRecords = SafePartitionRecords
-    fetcher.FetchResult = SafeFetchResult

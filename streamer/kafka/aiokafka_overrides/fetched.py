@@ -1,8 +1,10 @@
 """aiokafka's fetched records, many at once: one by one, passing them on costs more than parsing them.
 
 Aborted transactions, control batches, checksums and positions are as aiokafka has them: its own generator,
-with a loop over batches where that has one over records. And a batch that can't be read raises nothing: what
-is left of it comes as one record that says so.
+with a loop over batches where that has one over records. A batch that can't be read, for it is damaged or
+unpacks to too much, or has a header whose name is no text, raises nothing: aiokafka would raise at the same
+place for ever. What is left of it comes as one record whose value says so, a dead letter, and reading goes
+on.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
-from streamer.kafka.batches import gzip_decode, lz4_decode, snappy_decode, zstd_decode
+from streamer.kafka.aiokafka_overrides.unpacking import gzip_decode, lz4_decode, snappy_decode, zstd_decode
 
 try:
     from streamer.native.batch_records import BatchRecords
@@ -82,8 +84,8 @@ class _OpenBatch:
         batch, name = self._batch, type(error).__name__
         last = self.next_offset - 1
         log.error("batch_unreadable", error=name, last_offset=last, records_before=count)
-        told = f"(a batch that can't be read after {count} of its records: {name})".encode()
-        return Unreadable(last, batch.max_timestamp, batch.timestamp_type, told)
+        value = f"(a batch that can't be read after {count} of its records: {name})".encode()
+        return Unreadable(last, batch.max_timestamp, batch.timestamp_type, value)
 
 
 class _Compiled:
@@ -161,7 +163,7 @@ class SafePartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
                 records = [record for record in records if record.offset >= self.next_fetch_offset]
             if records:
                 self.next_fetch_offset = records[-1].offset + 1
-                taken += records if self.as_they_are else map(self._as_told, records)
+                taken += records if self.as_they_are else map(self._as_consumer_record, records)
             if batch.is_read:
                 # Compaction may have taken the last records, and they must not be asked for again.
                 self.next_fetch_offset = batch.next_offset
@@ -188,7 +190,7 @@ class SafePartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
                 return False
         return not batch.is_control_batch
 
-    def _as_told(self, record: Any) -> Any:
+    def _as_consumer_record(self, record: Any) -> Any:
         return self._consumer_record(self._tp, record)
 
     def __next__(self) -> Any:

@@ -10,8 +10,8 @@ import pytest
 from aiokafka import AIOKafkaProducer, codec
 from aiokafka.record._crc32c import crc as crc32c
 
-from streamer.kafka import batches
-from streamer.kafka.batches import BatchTooLargeError
+from streamer.kafka.aiokafka_overrides import unpacking
+from streamer.kafka.aiokafka_overrides.unpacking import BatchTooLargeError
 from streamer.kafka.snapshot import snapshot
 from streamer.settings import Settings
 from tests.conftest import FreshSettings
@@ -27,21 +27,21 @@ MIB = 1024 * 1024
 )
 def test_what_a_client_packs_comes_back(name: str, data: bytes) -> None:
     packed = getattr(codec, f"{name}_encode")(data)
-    assert getattr(batches, f"{name}_decode")(memoryview(packed)) == data
+    assert getattr(unpacking, f"{name}_decode")(memoryview(packed)) == data
 
 
 def test_blocks_of_snappy_come_back() -> None:
     data = os.urandom(100_000) + bytes(100_000)
-    assert batches.snappy_decode(codec.snappy_encode(data, xerial_compatible=True)) == data
-    assert batches.snappy_decode(codec.snappy_encode(data, xerial_compatible=False)) == data
+    assert unpacking.snappy_decode(codec.snappy_encode(data, xerial_compatible=True)) == data
+    assert unpacking.snappy_decode(codec.snappy_encode(data, xerial_compatible=False)) == data
 
 
 @pytest.mark.parametrize("name", CODECS)
 def test_a_bomb_is_refused_before_it_is_unpacked(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     packed = getattr(codec, f"{name}_encode")(bytes(3 * MIB))
-    monkeypatch.setattr(batches, "MAX_UNPACKED_BYTES", 2 * MIB)
+    monkeypatch.setattr(unpacking, "MAX_UNPACKED_BYTES", 2 * MIB)
     with pytest.raises(BatchTooLargeError):
-        getattr(batches, f"{name}_decode")(packed)
+        getattr(unpacking, f"{name}_decode")(packed)
 
 
 def read(settings: Settings) -> list[Any]:
@@ -77,7 +77,7 @@ def test_a_bomb_in_a_topic_is_one_record_and_the_next_ones_are_read(
 ) -> None:
     settings = fresh_settings({"topics.partitions": 1, "clicks.max_bytes": 8 * MIB})
     set_up(settings)
-    monkeypatch.setattr(batches, "MAX_UNPACKED_BYTES", 2 * MIB)
+    monkeypatch.setattr(unpacking, "MAX_UNPACKED_BYTES", 2 * MIB)
     for size in (10, 3 * MIB, 10):
         asyncio.run(send_batch(settings, [bytes(size), b"second"], name))
     values = [record.value for record in read(settings)]

@@ -12,8 +12,8 @@ from aiokafka.record._crc32c import crc as crc_by_tables
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.kafka import packing
-from streamer.kafka.packing import Message, batches_of
+from streamer.kafka.aiokafka_overrides import packing
+from streamer.kafka.aiokafka_overrides.packing import Message, batches_of
 from streamer.native import wire
 
 NOW_S = 1_700_000_000.123

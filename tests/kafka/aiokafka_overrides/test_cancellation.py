@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from aiokafka.errors import KafkaError
 
-from streamer.worker.cancellation import only_ours
+from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 
 
 async def _waits(future: asyncio.Future[None]) -> None:

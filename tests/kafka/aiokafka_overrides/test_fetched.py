@@ -19,8 +19,8 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.kafka import fetched as module
-from streamer.kafka.fetched import FetchedBatches, SafeFetchResult, SafePartitionRecords
+from streamer.kafka.aiokafka_overrides import fetched as module
+from streamer.kafka.aiokafka_overrides.fetched import FetchedBatches, SafeFetchResult, SafePartitionRecords
 
 TP = TopicPartition("topic", 3)
 PRODUCERS = (1000, 1001)

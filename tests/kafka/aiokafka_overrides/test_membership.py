@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from aiokafka.protocol.group import JoinGroupRequest
 
-from streamer.worker.membership import FENCED_INSTANCE_ID, UNKNOWN_MEMBER_ID, Membership
+from streamer.kafka.aiokafka_overrides.membership import FENCED_INSTANCE_ID, UNKNOWN_MEMBER_ID, Membership
 
 OK = 0
 

@@ -1,0 +1,14 @@
+"""Every place where the product replaces, wraps or reads private parts of aiokafka.
+
+- `install`: the overrides that all clients of a process share; `client_arguments` installs them.
+- `unpacking`, `fetched`: bounded decompression, and records of a fetch many at once.
+- `packing`: batches that are packed at once for a producer.
+- `connections`: connections that uvloop reports as broken.
+- `fetch_answers`: when each fetch was sent and what its answer said.
+- `membership`: what the group's answers say about this member.
+- `cancellation`: aiokafka's cancellations, told from our own.
+- `authorized`: a request that aiokafka has no class for.
+"""
+
+WRITTEN_FOR = "0.14.0"
+"""The version of aiokafka whose private parts were read for this; a test names what has changed since."""
