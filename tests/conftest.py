@@ -1,4 +1,4 @@
-"""What all tests share: one real Kafka per run, own names per test, the command line as a process."""
+"""What all tests share: one real broker and three, names per test, the command line as a process."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from streamer.kafka.cluster import EmbeddedCluster
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.settings import Settings, TopicSettings, load_settings
 
@@ -24,6 +25,13 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
     """A real broker for the whole run, on a free port, its data in a temporary directory."""
     with EmbeddedKafka(tmp_path_factory.mktemp("kafka"), say=print) as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedCluster]:
+    """Three brokers that tests may mistreat, if all run again at their end."""
+    with EmbeddedCluster(tmp_path_factory.mktemp("cluster"), brokers=3, say=print) as brokers:
+        yield brokers
 
 
 @pytest.fixture(scope="session")

