@@ -1,0 +1,57 @@
+"""State that earlier workers stored is read: `stored_state/` has what each version wrote of the same clicks.
+
+Four visitors, one with two sessions, one a crawler, one with a user; ids that are UUIDs, texts, and missing.
+From version 2 on with provisional records. The `.jsonl` are the sessions that the version itself then closed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from streamer.core.rules import SessionRules
+from streamer.core.sessionizer import Sessionizer
+from streamer.pipeline.counters import ClickCounters
+from streamer.worker.changelog import STATE_VERSION, Images, Marker, decode, encode
+
+STORED = Path(__file__).parent / "stored_state"
+VERSIONS = pytest.mark.parametrize("version", [1, 2, 3])
+
+
+def stored_images(version: int) -> Images:
+    images = decode((STORED / f"version-{version}.images").read_bytes())
+    assert isinstance(images, Images)
+    return images
+
+
+def stored_marker(version: int) -> Marker:
+    marker = decode((STORED / f"version-{version}.marker").read_bytes())
+    assert isinstance(marker, Marker)
+    return marker
+
+
+@VERSIONS
+def test_open_sessions_of_every_version_close_as_they_did_then(version: int) -> None:
+    clock, sessions = stored_marker(version).clock, stored_images(version).sessions
+    closed = Sessionizer(SessionRules(), clock=clock, sessions=sessions).drain()
+    assert list(map(msgspec.json.encode, closed)) == (
+        (STORED / f"version-{version}.jsonl").read_bytes().splitlines()
+    )
+
+
+@VERSIONS
+def test_markers_of_every_version_are_read(version: int) -> None:
+    marker = stored_marker(version)
+    assert (marker.position, marker.epoch, marker.commit_number, marker.gone) == (9, 3, 7, ["eve"])
+    assert marker.counters == ClickCounters(received=9, dead_lettered=1, duplicates=1)
+    assert marker.clock.raised_at == marker.clock.watermark + 120_000 == 1_763_512_300_000
+    assert (marker.clock.idle_until, marker.dead_letters.counts) == (0, ())
+    assert marker.erasures == (0 if version == 1 else 2)
+
+
+def test_what_the_current_version_wrote_is_written_again_byte_for_byte() -> None:
+    for kind in ("images", "marker"):
+        stored = (STORED / f"version-{STATE_VERSION}.{kind}").read_bytes()
+        assert encode(decode(stored)) == stored
