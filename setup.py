@@ -1,29 +1,25 @@
-"""Builds the optional extensions; without a C compiler, the Python beside them does the same, slower."""
+"""Builds the extensions, if a C compiler is there; `schemas/build.py` lists them."""
+
+import sys
+from pathlib import Path
 
 from setuptools import Extension, setup
 
-_DEPENDS = [
-    "schemas/slots.pxd",
-    "streamer/native/batch_records.pxd",
-    "streamer/core/ends.pxd",
-    "streamer/pipeline/usual_clicks.pxd",
-]
-_EXTENSIONS = (
-    "models.readings",
-    "models.tokens",
-    "schemas.flat_values",
-    "streamer.core.ends",
-    "streamer.core.kept_clicks",
-    "streamer.native.batch_records",
-    "streamer.native.wire",
-    "streamer.pipeline.lane",
-    "streamer.pipeline.record_bytes",
-    "streamer.pipeline.usual_clicks",
-)
+ROOT = Path(__file__).parent
+sys.path.insert(0, str(ROOT))
 
-setup(
-    ext_modules=[
-        Extension(name, [f"{name.replace('.', '/')}.pyx"], depends=_DEPENDS, optional=True)
-        for name in _EXTENSIONS
-    ]
-)
+from schemas.build import EXTENSIONS, PACKAGES  # noqa: E402, an isolated build has no folder of ours on its path
+
+
+def extension(name: str) -> Extension:
+    """From its `.pyx`, else from its `.py`, which has to mean in C what it means in Python."""
+    module = name.replace(".", "/")
+    source = next(f"{module}{suffix}" for suffix in (".pyx", ".py") if (ROOT / f"{module}{suffix}").exists())
+    # A change of C types changes whoever uses them: which those are isn't worth keeping track of.
+    depends = [str(file.relative_to(ROOT)) for each in PACKAGES for file in (ROOT / each).rglob("*.pxd")]
+    built = Extension(name, [source], depends=depends, optional=True)
+    built.cython_directives = {"language_level": 3, "annotation_typing": False}
+    return built
+
+
+setup(ext_modules=[extension(name) for name in EXTENSIONS])

@@ -3,3 +3,5 @@
 What lies directly here needs numpy and onnxruntime only and is what the worker imports. `training/`
 needs torch and is never imported from here.
 """
+
+import schemas  # noqa: F401, first of all: it decides which build runs

@@ -19,11 +19,10 @@ from models.encoded import LENGTH_BUCKETS, Encoded, Float32, Int32, Int64
 from models.fields import EVENT_FIELDS, SESSION_FIELDS
 from models.queries import QUERY_BUCKETS, QUERY_GRAMS, QUERY_SLOTS
 from models.timing import TIME_IDS
+from schemas.build import IS_COMPILED
 
-try:
+if IS_COMPILED:
     from models import tokens
-except ImportError:  # it couldn't be built
-    tokens = None  # type: ignore[assignment]
 
 ENCODER_INPUTS = {
     "event_ids": ("tensor(int32)", ["batch", "clicks", len(EVENT_FIELDS)]),
@@ -174,7 +173,7 @@ def feed_of(encoded: Encoded, order: Int64, start: int, end: int, width: int, si
     }
 
 
-_feed = feed_of if tokens is None else tokens.feed
+_feed = tokens.feed if IS_COMPILED else feed_of
 
 
 def _batches(lengths: Int32, sizes: Mapping[int, Sequence[int]]) -> list[Batch]:

@@ -30,12 +30,11 @@ from models.fields import (
 from models.queries import QUERY_GRAMS, QUERY_SLOTS, query_ids
 from models.timing import TIME_IDS, durations, log_seconds, standardized, time_bucket
 from models.vocabulary import Vocabulary
+from schemas.build import IS_COMPILED
 from schemas.click import KEPT_CLICKS, Click, Session
 
-try:
+if IS_COMPILED:
     from models import tokens
-except ImportError:  # it couldn't be built
-    tokens = None  # type: ignore[assignment]
 
 TOKENIZER_VERSION = 1
 VOCABULARIES = (*LEARNT_FIELDS, "device", "referrer")
@@ -53,13 +52,10 @@ class Tokenizer:
         self.dwell_std = dwell_std
         self._rows = _RowCache([vocabularies[name] for name in LEARNT_FIELDS])
         self._grams = _GramCache()
-        self._compiled = (
-            None
-            if tokens is None
-            else tokens.Tokens(
-                self._rows, self._grams, vocabularies["device"].id_of, vocabularies["referrer"].id_of
-            )
-        )
+        self._compiled: tokens.Tokens | None = None
+        if IS_COMPILED:
+            ids = vocabularies["device"].id_of, vocabularies["referrer"].id_of
+            self._compiled = tokens.Tokens(self._rows, self._grams, *ids)
 
     @classmethod
     def fit(cls, sessions: Iterable[Session], min_count: int = 10, max_vocabulary: int = 5000) -> Self:

@@ -12,12 +12,38 @@ from pathlib import Path
 
 import pytest
 
+from schemas import build
 from streamer.kafka.cluster import EmbeddedCluster
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.settings import Settings, TopicSettings, load_settings
 
+ROOT = Path(__file__).parents[1]
 RunStreamer = Callable[..., subprocess.CompletedProcess[str]]
 FreshSettings = Callable[..., Settings]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuses to test what was compiled from other sources than those that are here."""
+    stale = [name for name in build.EXTENSIONS if build.IS_COMPILED and is_stale(name)]
+    if stale:
+        raise pytest.UsageError(
+            f"changed since compiled: {', '.join(stale)}; run 'python setup.py build_ext --inplace',"
+            f" or set {build.NO_EXTENSIONS}=1 to test the Python"
+        )
+
+
+def is_stale(name: str) -> bool:
+    """Whether an extension's sources are younger than what was compiled from them."""
+    compiled = build.compiled_file(name)
+    sources = [ROOT / f"{name.replace('.', '/')}{suffix}" for suffix in (".py", ".pyx", ".pxd")]
+    youngest = max(source.stat().st_mtime for source in sources if source.exists())
+    return compiled is not None and compiled.stat().st_mtime < youngest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("compiled") and not build.IS_COMPILED:
+            item.add_marker(pytest.mark.skip(reason=build.WHY_PURE))
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +89,14 @@ def fresh_settings(bootstrap: str, own_names: dict[str, str]) -> FreshSettings:
     return fresh
 
 
+def without_settings() -> dict[str, str]:
+    """The environment of a process that is to have no settings but those it is given."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("STREAMER_")}
+    if build.NO_EXTENSIONS in os.environ:
+        kept[build.NO_EXTENSIONS] = os.environ[build.NO_EXTENSIONS]
+    return kept
+
+
 def as_environment(settings: Settings) -> dict[str, str]:
     """The settings that differ from the defaults, as environment variables."""
     changed = settings.model_dump(exclude_defaults=True, mode="json")
@@ -84,7 +118,6 @@ def run_streamer(tmp_path: Path) -> RunStreamer:
         stdin: str = "",
         timeout_s: float = 60,
     ) -> subprocess.CompletedProcess[str]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("STREAMER_")}
         given = (as_environment(settings) if settings else {}) | dict(environ or {})
         return subprocess.run(
             [sys.executable, "-c", "from streamer.cli import main; main()", *arguments],
@@ -93,7 +126,7 @@ def run_streamer(tmp_path: Path) -> RunStreamer:
             text=True,
             timeout=timeout_s,
             cwd=tmp_path,
-            env=clean | given,
+            env=without_settings() | given,
             check=False,
         )
 

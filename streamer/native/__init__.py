@@ -1,1 +1,1 @@
-"""C without rules: the bytes of Kafka batches, and which build of the product runs."""
+"""C without rules: the bytes of Kafka batches."""

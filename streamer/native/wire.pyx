@@ -2,7 +2,7 @@
 """Batches of records as they lie on the wire (magic 2): their checksums, and records put into one.
 
 aiokafka computes the checksum by tables, at a fifth of the speed of the processor's instruction for it, and
-takes one call a record.
+takes one call a record. A processor whose instruction isn't known here computes it by tables as well.
 """
 
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
@@ -15,11 +15,37 @@ cdef extern from *:
     #include <stdint.h>
     #include <string.h>
 
-    #if defined(__x86_64__) && defined(__GNUC__)
-    static int has_crc32c(void) { return __builtin_cpu_supports("sse4.2"); }
+    /* Eight bytes a step: table k is of a byte with k zero bytes after it. */
+    static uint32_t crc32c_tables[8][256];
 
+    static void fill_crc32c_tables(void) {
+        for (uint32_t byte = 0; byte < 256; byte++) {
+            uint32_t crc = byte;
+            for (int bit = 0; bit < 8; bit++)
+                crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78 : 0);
+            crc32c_tables[0][byte] = crc;
+        }
+        for (int k = 1; k < 8; k++)
+            for (int byte = 0; byte < 256; byte++) {
+                uint32_t shorter = crc32c_tables[k - 1][byte];
+                crc32c_tables[k][byte] = shorter >> 8 ^ crc32c_tables[0][shorter & 0xff];
+            }
+    }
+
+    static uint32_t crc32c_by_tables(const uint8_t* at, size_t size) {
+        uint32_t crc = 0xffffffff, (*t)[256] = crc32c_tables;
+        for (; size >= 8; size -= 8, at += 8)
+            crc = t[7][(crc ^ at[0]) & 0xff] ^ t[6][(crc >> 8 ^ at[1]) & 0xff]
+                ^ t[5][(crc >> 16 ^ at[2]) & 0xff] ^ t[4][crc >> 24 ^ at[3]]
+                ^ t[3][at[4]] ^ t[2][at[5]] ^ t[1][at[6]] ^ t[0][at[7]];
+        for (; size; size--, at++)
+            crc = crc >> 8 ^ t[0][(crc ^ *at) & 0xff];
+        return crc ^ 0xffffffff;
+    }
+
+    #if defined(__x86_64__) && defined(__GNUC__)
     __attribute__((target("sse4.2")))
-    static uint32_t crc32c_of(const uint8_t* at, size_t size) {
+    static uint32_t crc32c_by_instruction(const uint8_t* at, size_t size) {
         uint64_t crc = 0xffffffff, word;
         for (; size >= 8; size -= 8, at += 8) {
             memcpy(&word, at, 8);
@@ -29,16 +55,18 @@ cdef extern from *:
             crc = __builtin_ia32_crc32qi((uint32_t) crc, *at);
         return (uint32_t) crc ^ 0xffffffff;
     }
+    static uint32_t crc32c_of(const uint8_t* at, size_t size) {
+        return __builtin_cpu_supports("sse4.2") ? crc32c_by_instruction(at, size) : crc32c_by_tables(at, size);
+    }
     #else
-    static int has_crc32c(void) { return 0; }
-    static uint32_t crc32c_of(const uint8_t* at, size_t size) { return 0; }
+    static uint32_t crc32c_of(const uint8_t* at, size_t size) { return crc32c_by_tables(at, size); }
     #endif
     """
-    bint has_crc32c() nogil
+    void fill_crc32c_tables() nogil
     uint32_t crc32c_of(const uint8_t* at, size_t size) nogil
+    uint32_t crc32c_by_tables(const uint8_t* at, size_t size) nogil
 
-if not has_crc32c():
-    raise ImportError("this processor has no instruction for CRC-32C that is known here")
+fill_crc32c_tables()
 
 cdef enum:
     LENGTH_AT = 8
@@ -64,6 +92,11 @@ def crc32c(const uint8_t[::1] data not None, Py_ssize_t start=0):
     with nogil:
         crc = crc32c_of(&data[start], data.shape[0] - start)
     return crc
+
+
+def portable_crc32c(const uint8_t[::1] data not None):
+    """CRC-32C as a processor without an instruction for it computes it."""
+    return crc32c_by_tables(&data[0], data.shape[0]) if data.shape[0] else 0
 
 
 def are_sound(bytes batches not None):

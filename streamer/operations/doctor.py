@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
+from schemas.build import EXTENSIONS, NO_EXTENSIONS, WHY_PURE, not_built
 from streamer import __version__
 from streamer.errors import StreamerError
 from streamer.kafka.client import client_arguments
 from streamer.kafka.reach import check_brokers
 from streamer.kafka.topics import Drift, declared_topics, find_drift
-from streamer.native.build import EXTENSIONS, not_compiled
 from streamer.settings import Settings
 
 TAIL_RECORDS = 100_000
@@ -46,7 +46,7 @@ def worst(findings: list[Finding]) -> State:
 
 async def examine(settings: Settings, now_ms: Callable[[], int]) -> list[Finding]:
     """All checks. `now_ms`: this machine's clock, ms UTC."""
-    findings = [_versions(), _extensions(), *_configuration(settings), _bundle(settings)]
+    findings = [_versions(), _build(), *_configuration(settings), _bundle(settings)]
     try:
         await check_brokers(settings.kafka)
     except StreamerError as error:
@@ -84,15 +84,14 @@ def _versions() -> Finding:
     return Finding("versions", "ok", ", ".join(found))
 
 
-def _extensions() -> Finding:
-    missing = not_compiled()
-    if not missing:
+def _build() -> Finding:
+    """Which build runs; pure Python gives the same results, slower."""
+    if not WHY_PURE:
         return Finding("extensions", "ok", f"all {len(EXTENSIONS)} compiled")
-    found = ", ".join(f"{name} ({why})" if why else name for name, why in missing.items())
-    todo = "install a C compiler and Python's headers, then clicks-to-intent anew; it is merely slower so"
-    if all(missing.values()):
-        todo = "install clicks-to-intent anew; if it is the processor, leave it: it is merely slower so"
-    return Finding("extensions", "warn", f"not compiled: {found}", todo)
+    todo = f"unset {NO_EXTENSIONS}"
+    if not_built():
+        todo = "install a C compiler and Python's headers, then clicks-to-intent anew"
+    return Finding("extensions", "warn", f"pure Python ({WHY_PURE})", f"{todo}; results are the same, slower")
 
 
 def _configuration(settings: Settings) -> Iterator[Finding]:

@@ -14,13 +14,13 @@ import structlog
 from models.bundle import default_bundle, load_bundle
 from models.drift import DriftMonitor
 from models.scorer import Scorer
+from schemas.build import WHY_PURE
 from streamer.errors import StreamerError
 from streamer.kafka.acls import acls_of
 from streamer.kafka.client import client_arguments
 from streamer.kafka.permissions import check_permissions
 from streamer.kafka.reach import check_brokers
 from streamer.kafka.start import Start
-from streamer.native.build import not_compiled
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.records import RecordWriter
 from streamer.session_rules import session_rules
@@ -85,7 +85,7 @@ async def run_worker(
         "worker_started",
         app_id=settings.app.id,
         model_version=scorer.bundle.model_version,
-        not_compiled=list(not_compiled()),
+        pure_python=WHY_PURE,
     )
     looking = asyncio.create_task(watch.look_regularly())
     try:

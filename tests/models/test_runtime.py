@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.bundle import Bundle
 from models.encoded import LENGTH_BUCKETS
-from models.runtime import Outputs, Runtime, _batches, _random_sessions, feed_of, tokens
+from models.runtime import Outputs, Runtime, _batches, _random_sessions, feed_of
 from tests.models.hand_made import bank_sessions, of_length
 
 
@@ -74,10 +74,9 @@ def test_sessions_are_padded_where_that_costs_less_than_a_batch_of_their_own() -
     assert widths_and_sizes(*[8] * 5) == [(8, 4), (8, 1)]
 
 
+@pytest.mark.compiled
 @given(st.data())
 def test_compiled_or_not_the_inputs_are_the_same(data: st.DataObject) -> None:
-    if tokens is None:
-        pytest.skip("not compiled")
     count, length = data.draw(st.integers(1, 12)), data.draw(st.sampled_from(LENGTH_BUCKETS))
     longest = data.draw(st.integers(1, length))
     encoded = _random_sessions(longest, length, count)
@@ -88,6 +87,8 @@ def test_compiled_or_not_the_inputs_are_the_same(data: st.DataObject) -> None:
     start = data.draw(st.integers(0, count - 1))
     end = data.draw(st.integers(start + 1, count))
     width, size = data.draw(st.integers(longest, length)), data.draw(st.integers(end - start, 16))
+    from models import tokens
+
     ours = tokens.feed(encoded, order, start, end, width, size)
     theirs = feed_of(encoded, order, start, end, width, size)
     assert list(ours) == list(theirs)
@@ -96,12 +97,13 @@ def test_compiled_or_not_the_inputs_are_the_same(data: st.DataObject) -> None:
         assert array.tolist() == theirs[name].tolist()
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize(
     "batch", [(-1, 1, 8, 4), (1, 1, 8, 4), (0, 3, 8, 4), (0, 2, 8, 1), (0, 2, 9, 4)], ids=str
 )
 def test_a_batch_that_there_can_t_be_is_refused(batch: tuple[int, int, int, int]) -> None:
-    if tokens is None:
-        pytest.skip("not compiled")
+    from models import tokens
+
     encoded = _random_sessions(8, 8, 2)
     with pytest.raises(ValueError, match="no such batch"):
         tokens.feed(encoded, encoded.rows, *batch)

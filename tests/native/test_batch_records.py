@@ -128,7 +128,7 @@ def read(raw: bytes, most: int | None, *, compiled: bool) -> tuple[list[tuple[An
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "log", Mock())
         if not compiled:
-            patch.setattr(module, "BatchRecords", None)
+            patch.setattr(module, "IS_COMPILED", False)
         fetched, records = fetch(raw), []
         while portion := fetched.take(most):
             records += portion

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from streamer.native.build import EXTENSIONS
+from schemas.build import EXTENSIONS
 from streamer.operations import doctor
 from streamer.operations.doctor import Finding, examine, worst
 from streamer.settings import Settings, load_settings
@@ -63,27 +63,19 @@ def test_an_odd_configuration_is_a_warning_also_without_a_broker(
 
 
 @pytest.mark.parametrize(
-    ("missing", "state", "found", "todo"),
+    ("why", "missing", "state", "found", "todo"),
     [
-        ({}, "ok", f"all {len(EXTENSIONS)} compiled", ""),
-        (
-            {"streamer.pipeline.lane": "", "streamer.native.wire": "this processor can't"},
-            "warn",
-            "not compiled: streamer.pipeline.lane, streamer.native.wire (this processor can't)",
-            "install a C compiler",
-        ),
-        (
-            {"streamer.native.wire": "this processor can't"},
-            "warn",
-            "not compiled: streamer.native.wire (this processor can't)",
-            "install clicks-to-intent anew; if it is the processor, leave it",
-        ),
+        ("", [], "ok", f"all {len(EXTENSIONS)} compiled", ""),
+        ("not compiled: a.b", ["a.b"], "warn", "pure Python (not compiled: a.b)", "install a C compiler"),
+        ("X is set", [], "warn", "pure Python (X is set)", "unset STREAMER_NO_EXTENSIONS"),
+        ("X is set", ["a.b"], "warn", "pure Python (X is set)", "install a C compiler"),
     ],
 )
-def test_what_runs_uncompiled_is_a_hint(
-    monkeypatch: pytest.MonkeyPatch, missing: dict[str, str], state: str, found: str, todo: str
+def test_pure_python_is_a_hint(
+    monkeypatch: pytest.MonkeyPatch, why: str, missing: list[str], state: str, found: str, todo: str
 ) -> None:
-    monkeypatch.setattr(doctor, "not_compiled", lambda: missing)
+    monkeypatch.setattr(doctor, "WHY_PURE", why)
+    monkeypatch.setattr(doctor, "not_built", lambda: missing)
     (finding,) = (each for each in asyncio.run(examine(NOWHERE, lambda: 0)) if each.check == "extensions")
     assert (finding.state, finding.found) == (state, found)
     assert finding.todo.startswith(todo)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -31,7 +30,7 @@ from streamer.replay.run import replay
 from streamer.replay.stretch import Stretch
 from streamer.replay.tally import Tally
 from streamer.settings import Settings
-from tests.conftest import FreshSettings, as_environment
+from tests.conftest import FreshSettings, as_environment, without_settings
 from tests.worker.live import as_messages, committed, send, set_up, some_clicks, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -39,10 +38,9 @@ ROOT = Path(__file__).parents[2]
 
 def start(moment: str, out: str, settings: Settings, cwd: Path) -> subprocess.Popen[bytes]:
     """A member of group `g` that saves its state every 200 clicks."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("STREAMER_")}
     return subprocess.Popen(
         [sys.executable, str(ROOT / "tests/replay/armed_replay.py"), moment, "200", "topic", out, "g"],
-        env=clean | as_environment(settings) | {"PYTHONPATH": str(ROOT)},
+        env=without_settings() | as_environment(settings) | {"PYTHONPATH": str(ROOT)},
         cwd=cwd,
         stdout=subprocess.PIPE,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from streamer.replay.options import ReplayOptions, bundles_of
 from streamer.replay.run import replay
 from streamer.replay.stretch import Stretch
 from streamer.settings import Settings, load_settings
-from tests.conftest import FreshSettings, as_environment
+from tests.conftest import FreshSettings, as_environment, without_settings
 from tests.worker.live import as_messages, committed, send, set_up, some_clicks
 
 ROOT = Path(__file__).parents[2]
@@ -37,9 +36,8 @@ def clicks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(moment: str, source: str, out: str, cwd: Path, settings: Settings = SETTINGS) -> int:
     """The exit code of an armed replay that saves its state every 200 clicks."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("STREAMER_")}
     command = [sys.executable, str(ROOT / "tests/replay/armed_replay.py"), moment, "200", source, out]
-    environment = clean | as_environment(settings) | {"PYTHONPATH": str(ROOT)}
+    environment = without_settings() | as_environment(settings) | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(command, env=environment, cwd=cwd, check=False, timeout=120).returncode
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import os
 import random
 import re
 import subprocess
@@ -23,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from schemas import codec
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.settings import Settings
-from tests.conftest import as_environment
+from tests.conftest import as_environment, without_settings
 from tests.oracle import Expected, expected_sessions
 
 START_MS = 1_795_046_400_000
@@ -149,8 +148,7 @@ STARTED: list[Worker] = []
 
 def environment(settings: Settings) -> dict[str, str]:
     """For a process of this repository with these settings and no others."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("STREAMER_")}
-    return clean | as_environment(settings) | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    return without_settings() | as_environment(settings) | {"PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 class Worker:

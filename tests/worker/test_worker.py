@@ -13,8 +13,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
 from models.bundle import default_bundle
+from schemas.build import WHY_PURE
 from streamer.kafka.embedded import EmbeddedKafka
-from streamer.native.build import not_compiled
 from streamer.settings import Settings, load_settings
 from streamer.worker.changelog import Marker, decode
 from streamer.worker.table import COMMIT_AT
@@ -93,7 +93,9 @@ def test_silence_closes_a_session_of_a_live_worker(fresh_settings: FreshSettings
     assert record["closed_at"] == arrival + 1000 + (now_ms + 2000 - watermark)
 
 
-def test_a_worker_that_starts_says_what_of_it_is_not_compiled(fresh_settings: FreshSettings) -> None:
+def test_a_worker_that_starts_says_why_it_runs_as_pure_python(
+    fresh_settings: FreshSettings,
+) -> None:
     settings = fresh_settings()
     set_up(settings)
     worker = Worker(settings)
@@ -103,7 +105,7 @@ def test_a_worker_that_starts_says_what_of_it_is_not_compiled(fresh_settings: Fr
     (started,) = (
         line for line in map(json.loads, worker.log.splitlines()) if line["event"] == "worker_started"
     )
-    assert started["not_compiled"] == list(not_compiled())
+    assert started["pure_python"] == WHY_PURE
 
 
 def test_many_clicks_are_committed_before_their_time(fresh_settings: FreshSettings) -> None:

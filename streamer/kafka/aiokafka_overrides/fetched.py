@@ -22,16 +22,12 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
+from schemas.build import IS_COMPILED
 from streamer.kafka.aiokafka_overrides.unpacking import gzip_decode, lz4_decode, snappy_decode, zstd_decode
 
-try:
-    from streamer.native.batch_records import BatchRecords
-except ImportError:  # no C compiler where this was installed
-    BatchRecords = None  # type: ignore[assignment,misc]
-try:
+if IS_COMPILED:
     from streamer.native import wire
-except ImportError:  # no C compiler where this was installed, or another processor
-    wire = None  # type: ignore[assignment]
+    from streamer.native.batch_records import BatchRecords
 
 log = structlog.get_logger(__name__)
 
@@ -107,7 +103,7 @@ class FetchedBatches(MemoryRecords):  # type: ignore[misc]
 
     def __init__(self, raw: bytes) -> None:
         super().__init__(raw)
-        self.are_sound = wire is not None and wire.are_sound(raw)
+        self.are_sound = IS_COMPILED and wire.are_sound(raw)
         self._fetched = raw
         self._start = self._end = 0  # of the batch that came last
 
@@ -120,7 +116,7 @@ class FetchedBatches(MemoryRecords):  # type: ignore[misc]
 
     def records_of(self, batch: Any) -> Iterable[Any]:
         """Of the batch that came last: compiled ones, or aiokafka's."""
-        if BatchRecords is None or not isinstance(batch, DefaultRecordBatch):
+        if not IS_COMPILED or not isinstance(batch, DefaultRecordBatch):
             return batch  # type: ignore[no-any-return]
         compression = batch.compression_type
         if compression not in _UNPACK:

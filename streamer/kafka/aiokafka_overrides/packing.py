@@ -9,12 +9,11 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
+from schemas.build import IS_COMPILED
 from streamer.pipeline.dead_letters import Header
 
-try:
+if IS_COMPILED:
     from streamer.native import wire
-except ImportError:  # no C compiler where this was installed, or another processor
-    wire = None  # type: ignore[assignment]
 
 Message = tuple[bytes | None, bytes | None, list[Header]]
 
@@ -30,7 +29,7 @@ _UNKNOWN = -1
 def batches_of(producer: AIOKafkaProducer, messages: Iterable[Message]) -> Iterator[Any]:
     """As few batches as the messages fit into, for `producer.send_batch`. Each has one message at least."""
     accumulator = producer._message_accumulator
-    if wire is None or accumulator._compression_type:
+    if not IS_COMPILED or accumulator._compression_type:
         return _appended(producer, messages)
     return _packed(list(messages), accumulator._batch_size, producer._txn_manager is not None)
 

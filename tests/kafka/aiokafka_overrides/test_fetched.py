@@ -19,6 +19,7 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.build import IS_COMPILED
 from streamer.kafka.aiokafka_overrides import fetched as module
 from streamer.kafka.aiokafka_overrides.fetched import FetchedBatches, SafeFetchResult, SafePartitionRecords
 
@@ -201,11 +202,11 @@ def test_a_fetch_is_let_go_as_soon_as_nobody_has_it(most: int | None) -> None:
 
 
 @pytest.mark.parametrize("before", [0, 1])
-@pytest.mark.parametrize("wire", [module.wire, None])
+@pytest.mark.parametrize("is_compiled", sorted({IS_COMPILED, False}))
 def test_a_wrong_checksum_raises_and_what_came_with_it_is_fetched_again(
-    before: int, wire: Any, monkeypatch: pytest.MonkeyPatch
+    before: int, is_compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "wire", wire)
+    monkeypatch.setattr(module, "IS_COMPILED", is_compiled)
     spoilt = bytearray(Written((7, 8), 9, None).pack())
     spoilt[-1] ^= 1
     raw = Written((5, 6), 7, None).pack() * before + bytes(spoilt) + Written((9,), 10, None).pack()
@@ -224,8 +225,8 @@ def test_batches_are_sound_as_far_as_they_go_unless_a_bit_differs(
 ) -> None:
     packed = [batch.pack() for batch in log[0]]
     raw = b"".join(packed)
-    assert FetchedBatches(raw).are_sound == (module.wire is not None)
-    assert FetchedBatches(raw[:-cut]).are_sound == (module.wire is not None)
+    assert FetchedBatches(raw).are_sound == IS_COMPILED
+    assert FetchedBatches(raw[:-cut]).are_sound == IS_COMPILED
     at %= len(packed[0]) - 21
     spoilt = bytearray(raw)
     spoilt[21 + at] ^= bit

@@ -1,0 +1,14 @@
+"""Checksums of batches, by whatever the processor has for them."""
+
+from aiokafka.record._crc32c import crc as crc_by_tables
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamer.native import wire
+
+
+@given(st.binary(max_size=100), st.integers(0, 100))
+def test_the_checksum_is_crc_32c(data: bytes, start: int) -> None:
+    start = min(start, len(data))
+    assert wire.crc32c(data, start) == wire.portable_crc32c(data[start:]) == crc_by_tables(data[start:])
+    assert wire.crc32c(b"123456789") == wire.portable_crc32c(b"123456789") == 0xE3069283
