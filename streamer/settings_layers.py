@@ -88,7 +88,7 @@ def read_layers(
 
 def _read_toml(layered: Layered, path: Path) -> None:
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror}), expected a toml file") from None
     except UnicodeDecodeError:
@@ -123,7 +123,7 @@ def _refuse_single_underscore(known: KnownKeys, name: str) -> None:
 
 def _secret_from(value: object, place: str) -> str:
     try:
-        return Path(str(value)).read_text(encoding="utf-8").rstrip("\r\n")
+        return Path(str(value)).read_text(encoding="utf-8-sig").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise SettingsError(f"{place}: cannot read {value} ({reason}), expected a file") from None

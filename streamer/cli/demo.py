@@ -48,11 +48,14 @@ def demo(
     from streamer.demo.tally import Tally
     from streamer.demo.view import live_view, one_line, summary
     from streamer.kafka.embedded import EmbeddedKafka
+    from streamer.line_file import at_rest
 
-    clicks = file or sample.path()
-    extent = extent_of(clicks)
-    tally = Tally(clicks_total=extent.clicks)
-    with tempfile.TemporaryDirectory(prefix="streamer-demo-") as folder:
+    with (
+        at_rest(file or sample.path()) as clicks,
+        tempfile.TemporaryDirectory(prefix="streamer-demo-") as folder,
+    ):
+        extent = extent_of(clicks)
+        tally = Tally(clicks_total=extent.clicks)
         say("starting Kafka ...")
         with EmbeddedKafka(Path(folder), say=say) as broker:
             settings = ctx.obj.settings(kafka__bootstrap_servers=broker.bootstrap, log__level="error")

@@ -85,18 +85,19 @@ def _against_each_other(bundle: Bundle, before: list[Session], after: list[Sessi
 
 def _sessions(file: Path, settings: Settings) -> list[Session]:
     """Of people, from clicks or from the sessions that a replay wrote; of too many, whole visitors."""
-    from streamer.line_file import is_parquet
+    from streamer.line_file import at_rest, is_parquet
 
-    if is_parquet(file):
-        from streamer.replay.training_set import training_sessions
+    with at_rest(file) as readable:
+        if is_parquet(readable):
+            from streamer.replay.training_set import training_sessions
 
-        found = list(training_sessions(file))
-    else:
-        from streamer.clickfile import sessions_of_file
-        from streamer.pipeline.counters import ClickCounters
-        from streamer.session_rules import session_rules
+            found = list(training_sessions(readable))
+        else:
+            from streamer.clickfile import sessions_of_file
+            from streamer.pipeline.counters import ClickCounters
+            from streamer.session_rules import session_rules
 
-        found = sessions_of_file(file, session_rules(settings), ClickCounters())
+            found = sessions_of_file(readable, session_rules(settings), ClickCounters())
     people = [session for session in found if not session.is_bot and session.clicks]
     if not people:
         raise NothingToCompareError(f"{file}: has no session of a person among {len(found)} sessions")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -49,9 +47,9 @@ def erase(
     What is in the topics already (clicks, late clicks, dead letters, embeddings, intents) waits for the end
     of its retention. Exit code 1 with --verify if state or latest intents are still there.
     """
-    from streamer.kafka.erase import checked_visitors
+    from streamer.kafka.erase import checked_visitors, listed_visitors
 
-    visitors = checked_visitors([*(visitor or ()), *(_lines(file) if file else ())])
+    visitors = checked_visitors([*(visitor or ()), *(listed_visitors(file) if file else ())])
     settings = ctx.obj.settings()
     moment, taken_in, left = asyncio.run(_erase(settings, visitors, verify, timeout, dry_run))
     _report(len(visitors), moment, taken_in, left, json)
@@ -73,17 +71,6 @@ async def _erase(
             taken_in = await wait_for_tombstones(settings, visitors, moment, timeout_s)
         moment = last
     return moment, taken_in, await what_is_left(settings, visitors) if verify else None
-
-
-def _lines(file: str) -> list[str]:
-    from streamer.errors import UsageError
-
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise UsageError(f"{file}: cannot be read ({reason}), expected one visitor_id a line") from None
-    return [line for line in text.splitlines() if line]
 
 
 def _report(visitors: int, moment: int | None, taken_in: bool | None, left: Left | None, json: bool) -> None:

@@ -23,7 +23,12 @@ app = new_app()
 @app.command()
 def produce(
     ctx: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE|-", help="JSONL or JSONL.gz; - is standard input.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|-", help="JSON lines, plain or packed with gzip, bzip2 or xz; - is standard input."
+        ),
+    ],
     rate: Annotated[
         float | None, typer.Option("--rate", min=0.1, metavar="N", help="At most N clicks a second.")
     ] = None,

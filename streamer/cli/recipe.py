@@ -59,6 +59,8 @@ class Recipe:
 
         if not NAME.fullmatch(name):
             raise UsageError(f"--name {name!r}: expected 1 to 64 of a-z, 0-9, dot, dash and underscore")
+        if file.is_fifo():
+            raise UsageError(f"{file}: is a pipe; expected a file of clicks, which several steps will read")
         try:
             with file.open("rb") as clicks:
                 digest = hashlib.file_digest(clicks, "sha256").hexdigest()

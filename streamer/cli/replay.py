@@ -16,6 +16,7 @@ import typer
 from streamer.cli.lazy import new_app
 from streamer.cli.output import say
 from streamer.errors import UsageError
+from streamer.line_file import at_rest
 
 if TYPE_CHECKING:
     from streamer.replay.options import ReplayOptions
@@ -105,7 +106,8 @@ def _run(settings: Settings, options: ReplayOptions, show: Show) -> Summary:
         from streamer.replay.run import replay as run
     else:
         from streamer.replay.group import replay_in_group as run
-    return run(settings, options, show)
+    with at_rest(Path(options.source)) as source:
+        return run(settings, replace(options, source=str(source)), show)
 
 
 def _rows_for(report: Path, out: str | None, bundles: list[Path]) -> str:

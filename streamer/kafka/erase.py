@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from schemas import codec
 from streamer.errors import StreamerError, UsageError
@@ -15,7 +16,9 @@ from streamer.kafka.acls import Acl
 from streamer.kafka.client import client_arguments
 from streamer.kafka.permissions import check_permissions, refusal
 from streamer.kafka.topics import find_topic
+from streamer.line_file import lines_of
 from streamer.pipeline.decode import MAX_ID_BYTES
+from streamer.pipeline.scrub import without_invisible
 from streamer.settings import Settings
 
 _AT_ONCE = 5000
@@ -38,6 +41,27 @@ def checked_visitors(visitors: Iterable[str]) -> list[str]:
         if not 0 < size <= MAX_ID_BYTES:
             raise UsageError(f"visitor {number} has {size} bytes, expected 1 to {MAX_ID_BYTES}")
     return unique
+
+
+def listed_visitors(file: str) -> list[str]:
+    """Of a file, or of standard input for `-`: one visitor_id a line; blank lines are left out.
+
+    Raises UsageError for a list that names others than it seems to: a character that nobody sees makes
+    another id, which would be erased in place of the visitor.
+    """
+    visitors = []
+    for number, line in lines_of(Path(file), "one visitor_id a line"):
+        try:
+            visitor = line.rstrip(b"\r\n").decode()
+        except UnicodeDecodeError:
+            raise UsageError(f"{file}, line {number}: is not UTF-8, expected one visitor_id") from None
+        if visitor != without_invisible(visitor).strip() or not visitor.isprintable():
+            raise UsageError(
+                f"{file}, line {number}: has invisible characters, or spaces at its ends; expected one "
+                "visitor_id (--visitor takes any). Nobody was erased"
+            )
+        visitors.append(visitor)
+    return visitors
 
 
 async def erase(settings: Settings, visitors: Sequence[str], requested_at: int) -> tuple[int, int]:

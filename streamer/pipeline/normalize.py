@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 from urllib.parse import unquote_plus
 
-from streamer.pipeline.scrub import MIN_ACCOUNT_DIGITS, scrub
+from streamer.pipeline.scrub import MIN_ACCOUNT_DIGITS, scrub, without_invisible
 
 MAX_SCANNED = 256
 """Characters of a text that are looked at, so that a hostile one costs little: four times what is kept."""
@@ -217,8 +217,8 @@ def _decoded(text: str) -> str:
 
 
 def _tidy(text: str) -> str:
-    """Compatibility forms made plain, no control characters, words one space apart, a bounded length."""
-    tidy = text[:MAX_SCANNED]
+    """Compatibility forms made plain, nothing invisible, words one space apart, a bounded length."""
+    tidy = without_invisible(text[:MAX_SCANNED])
     if not tidy.isascii():
         tidy = unicodedata.normalize("NFKC", tidy)
     if not tidy.isprintable():

@@ -22,7 +22,7 @@ _MAX_VALUES = 60
 _MAX_TEXT = 80
 _NUMBERS_OF_CLICKS = frozenset(("timestamp", "sent_at", "dwell_ms", "price"))
 """Their numbers are times and amounts, long as they may be."""
-_ESCAPE = re.compile(r"\\u00([2-7][0-9a-fA-F])")
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
 def preview(value: bytes | None) -> str:
@@ -36,7 +36,13 @@ def preview(value: bytes | None) -> str:
         text = value.decode()
     except UnicodeDecodeError:
         return f"({len(value)} bytes that are no text)"
-    return _cut(readable(_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)))
+    return _cut(readable(_unescaped(text)))
+
+
+def _unescaped(text: str) -> str:
+    """With the characters that JSON's escapes stand for; U+FFFD for half a pair of surrogates."""
+    characters = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+    return characters.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _taken_apart(value: bytes) -> Any | None:

@@ -5,6 +5,7 @@ security and taxpayer numbers), `:phone`, `:account` (any other number of 8 digi
 names, postal addresses, jo (at) mail.example, numbers of 7 digits or fewer, digits grouped by commas.
 - In doubt a number goes: one lost costs a search a little, one kept can't be taken back.
 - Amounts, dates, ranges and version numbers stay, for they carry intent.
+- Characters that nobody sees hide nothing: they are looked through.
 - Scrubbing twice is scrubbing once. The time is linear in the text, whatever the text.
 """
 
@@ -20,6 +21,14 @@ from stdnum import luhn, numdb
 _WORTH_A_LOOK = re.compile(r"[@＠﹫%\d]")
 """The prefilter, with the count of digits: most texts end there."""
 
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+"""Controls that are no white space, Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt), which
+NFKC_Casefold removes, and the marks of interlinear annotations."""
+
 _NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
 _MIN_DIGITS = 7
 """Of the shortest phone number; account numbers have more, IBANs too."""
@@ -34,7 +43,7 @@ _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,
 """What may begin with an IBAN. ISO 13616: 15 (Norway) to 34 characters."""
 _LETTER_VALUES = {ord(letter): str(value) for value, letter in enumerate(ascii_lowercase, start=10)}
 
-_NUMBERS = re.compile(r"[+(]{0,2}\d++(?:[\s\u00ad\u2010-\u2015\u200b-\u200d\u2060\ufeff()./+_-]{1,3}+\d++)*+")
+_NUMBERS = re.compile(r"[+(]{0,2}\d++(?:[\s\u2010-\u2015()./+_-]{1,3}+\d++)*+")
 """Numbers that stand together, with the separators that people put within one number."""
 _NUMBER = re.compile(r"\d+")
 _DATE = re.compile(
@@ -62,11 +71,19 @@ _AMOUNT_LIKE_PHONE = (3, 3, 3)
 
 def scrub(text: str) -> str:
     """The text with what is personal replaced; the very same object if nothing was."""
-    if _WORTH_A_LOOK.search(text) is None or _has_few_digits(text):
+    if _WORTH_A_LOOK.search(text) is None:
         return text
-    scrubbed = _scrub_ibans(_TORN_EMAIL.sub(":email", _EMAIL.sub(":email", text)))
+    seen = without_invisible(text)
+    if _has_few_digits(seen):
+        return text
+    scrubbed = _scrub_ibans(_TORN_EMAIL.sub(":email", _EMAIL.sub(":email", seen)))
     scrubbed = _NUMBERS.sub(_replacement, scrubbed)
-    return text if scrubbed == text else scrubbed
+    return text if scrubbed == seen else scrubbed
+
+
+def without_invisible(text: str) -> str:
+    """The text as people see it: no zero-width characters, soft hyphens, marks of direction or controls."""
+    return text if text.isascii() and text.isprintable() else _INVISIBLE.sub("", text)
 
 
 def _has_few_digits(text: str) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from streamer.errors import UsageError
-from streamer.kafka.erase import checked_visitors
+from streamer.kafka.erase import checked_visitors, listed_visitors
 from tests.conftest import FreshSettings, RunStreamer
 from tests.worker import live
 
@@ -31,6 +33,41 @@ def test_a_visitor_that_no_click_can_have_is_refused_unprinted(visitors: list[st
 
 def test_each_visitor_is_erased_once() -> None:
     assert checked_visitors(["b", "a", "b"]) == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"anna\nbert\ncarla",
+        "\ufeffanna\r\n\r\nbert\r\ncarla\r\n".encode(),
+        gzip.compress(b"anna\nbert\ncarla\n"),
+    ],
+)
+def test_a_list_names_the_same_visitors_however_it_was_saved(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes(content)
+    assert listed_visitors(str(path)) == ["anna", "bert", "carla"]
+
+
+@pytest.mark.parametrize(
+    "line", ["bert ", " bert", "\ufeffbert", "be\u00adrt", "bert\u200b", "bert\u2028", "bert\t", "anna\rbert"]
+)
+def test_a_list_is_refused_where_an_id_is_not_what_it_looks_like(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes(f"anna\n{line}\n".encode())
+    with pytest.raises(UsageError, match=r"list.txt, line 2: has invisible characters, or spaces") as caught:
+        listed_visitors(str(path))
+    assert "bert" not in str(caught.value)
+
+
+def test_a_list_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes("anna\nbert\n".encode("utf-16"))
+    with pytest.raises(UsageError, match="is UTF-16; expected one visitor_id a line in UTF-8"):
+        listed_visitors(str(path))
+    path.write_bytes(b"anna\n\xe9ric\n")
+    with pytest.raises(UsageError, match="line 2: is not UTF-8"):
+        listed_visitors(str(path))
 
 
 def test_verify_reads_all_topics(fresh_settings: FreshSettings, run_streamer: RunStreamer) -> None:

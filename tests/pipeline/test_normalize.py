@@ -15,6 +15,7 @@ from streamer.pipeline.normalize import (
     plain_path_of,
     search_query,
 )
+from streamer.pipeline.scrub import without_invisible
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_of_a_referrer_only_the_host_is_kept(referrer: str, host: str | None) ->
         ("  Fixed \t Rate ", "fixed rate"),
         ("STRASSE straße", "strasse strasse"),
         ("ｆｉｘｅｄ　ｒａｔｅ", "fixed rate"),
-        ("rate\0\x1b[31m\u202e", "rate [31m"),
+        ("rate\0\x1b[31m\u202e", "rate[31m"),
         ("card 4111 1111 1111 1111", "card :card"),
         ("４１１１ １１１１ １１１１ １１１１", ":card"),
         (" ", None),
@@ -147,6 +148,22 @@ def test_of_a_referrer_only_the_host_is_kept(referrer: str, host: str | None) ->
 )
 def test_a_query_is_folded_and_scrubbed(typed: str, kept: str | None) -> None:
     assert search_query(typed) == kept
+
+
+@pytest.mark.parametrize("hidden", ["\u00ad", "\u200b", "\u200c", "\u2060", "\ufeff", "\x01"])
+def test_a_word_with_something_invisible_inside_is_the_word(hidden: str) -> None:
+    assert search_query(f"mort{hidden}gage rates") == "mortgage rates"
+    assert label(f"Compare{hidden} Rates") == "Compare Rates"
+    assert search_query(f"write to erika.muster{hidden}frau@mail.example") == "write to :email"
+    assert path_of(f"/erika.muster{hidden}frau@mail.example") == "/:email"
+    assert host_of(f"https://bank{hidden}.example/") == "bank.example"
+
+
+@given(st.sampled_from("eni ٤4@.-"), st.text(max_size=30))
+def test_nothing_invisible_is_kept(letter: str, text: str) -> None:
+    kept = search_query(text + letter) or ""
+    assert kept.isprintable()
+    assert without_invisible(kept) == kept
 
 
 def test_a_label_keeps_its_case() -> None:

@@ -24,6 +24,8 @@ CARD = "4111111111111111"
         b'{"x": "\\u0034' + CARD[1:].encode() + b'"}',
         b'{"x": "\\u0034' + CARD[1:].encode() + b'", broken',
         b'{"x": "jo\\u0040mail.example", broken',
+        b'{"x": "jo@mail\\u00ad.exam\\u200bple", broken',
+        b'{"x": "jo\\u0040ma\\ud83dil.example", broken',
         f"page ?card={CARD}".encode(),
         b"https://a/?c=4111%201111%201111%201111",
         b"https://a/?c=4111%25201111%25201111%25201111",

@@ -208,6 +208,26 @@ def test_what_is_harmless_stays_the_same_object(text: str) -> None:
     assert scrub(text) is text
 
 
+INVISIBLE = "\0\x1b\x7f\x90\u00ad\u034f\u061c\u180e\u200b\u200d\u200e\u202e\u2060\u2066\u3164" + (
+    "\ufe0f\ufeff\ufff9\U000e0041"
+)
+
+
+@pytest.mark.parametrize("hidden", INVISIBLE)
+@pytest.mark.parametrize(
+    ("kind", "text"), [(kind, text) for kind, texts in PERSONAL.items() for text in texts[:3]]
+)
+def test_what_nobody_sees_hides_nothing(hidden: str, kind: str, text: str) -> None:
+    middle = len(text) // 2
+    for disguised in (text[:middle] + hidden + text[middle:], hidden.join(text)):
+        assert scrub(disguised) == scrub(text)
+
+
+def test_a_harmless_text_keeps_what_nobody_sees() -> None:
+    text = "401k\u200b rollover"
+    assert scrub(text) is text
+
+
 def test_words_around_stay() -> None:
     assert scrub("block card 4111 1111 1111 1111 now") == "block card :card now"
     assert scrub("pay DE89 3704 0044 0532 0130 00 rent may") == "pay :iban rent may"
