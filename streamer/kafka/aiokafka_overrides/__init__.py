@@ -6,7 +6,7 @@
 - `connections`: connections that uvloop reports as broken.
 - `fetch_answers`: when each fetch was sent and what its answer said.
 - `membership`: what the group's answers say about this member.
-- `cancellation`: aiokafka's cancellations, told from our own.
+- `cancellation`: aiokafka's cancellations, kept apart from our own.
 - `authorized`: a request that aiokafka has no class for.
 """
 
