@@ -7,7 +7,7 @@
 - `fetch_answers`: when each fetch was sent and what its answer said.
 - `membership`: what the group's answers say about this member.
 - `cancellation`: aiokafka's cancellations, kept apart from our own.
-- `authorized`: a request that aiokafka has no class for.
+- `topics_request`: a request that aiokafka has no class for.
 """
 
 WRITTEN_FOR = "0.14.0"
