@@ -20,7 +20,7 @@ import orjson
 from benchmarks.clicks import DAY_START_MS, clicks
 from benchmarks.text_encoder import text_encoder
 from models.bundle import Bundle, default_bundle, load_bundle
-from models.llm.rendering import rendering
+from models.labelling.rendering import rendering
 from models.scorer import Scorer
 from schemas.click import Session
 from streamer.core.rules import SessionRules

@@ -26,11 +26,11 @@ def fit(
     module.train()
     step = 0
     for _ in range(config.epochs):
-        for shelf, rows in corpus.batches(config.batch, generator):
+        for bucket, rows in corpus.batches(config.batch, generator):
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * warm_then_cosine(step, steps, config.warmup_share)
             optimizer.zero_grad(set_to_none=True)
-            loss(pick(shelf.tokens, rows), generator).backward()  # type: ignore[no-untyped-call]
+            loss(pick(bucket.tokens, rows), generator).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(module.parameters(), 1.0)
             optimizer.step()
             step += 1

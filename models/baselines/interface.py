@@ -33,8 +33,8 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Assignment:
-    """What a baseline gets. Its generator is made of the seed: the same assignment gives the same vectors."""
+class BaselineInput:
+    """What a baseline gets. Its generator is made of the seed: the same input gives the same vectors."""
 
     sessions: Sequence[Session]
     learn_from: Bools
@@ -53,7 +53,7 @@ class Assignment:
         return torch.Generator().manual_seed(self.config.seed)
 
 
-Baseline = Callable[[Assignment], Floats]
+Baseline = Callable[[BaselineInput], Floats]
 """[S, F]"""
 
 

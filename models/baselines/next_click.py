@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.baselines.fitting import draw_linear, fit
-from models.baselines.interface import Assignment, embed_all
+from models.baselines.interface import BaselineInput, embed_all
 from models.evaluation.features import Floats
 from models.fields import LEARNT_FIELDS
 from models.training.corpus import Corpus
-from models.training.determinism import deterministic
 from models.training.encoder import Encoder, Tokens
-from models.training.pretrain import shape_of
+from models.training.pretrain import deterministic, shape_of
 
 Kind = Literal["recurrent", "causal"]
 _NEVER = -1e9
@@ -75,21 +74,21 @@ class NextClick(nn.Module):
         return torch.cat([last, mean], dim=1)
 
 
-def gru4rec(assignment: Assignment) -> Floats:
-    return _next_click(assignment, "recurrent")
+def gru4rec(given: BaselineInput) -> Floats:
+    return _next_click(given, "recurrent")
 
 
-def sasrec(assignment: Assignment) -> Floats:
-    return _next_click(assignment, "causal")
+def sasrec(given: BaselineInput) -> Floats:
+    return _next_click(given, "causal")
 
 
-def _next_click(assignment: Assignment, kind: Kind) -> Floats:
+def _next_click(given: BaselineInput, kind: Kind) -> Floats:
     """[S, 2D]"""
-    config, generator, tokenizer = assignment.config, assignment.generator(), assignment.tokenizer()
+    config, generator, tokenizer = given.config, given.generator(), given.tokenizer()
     with deterministic(config.threads):
         encoder = Encoder(shape_of(tokenizer, config))
         model = NextClick(encoder, kind)
         draw_linear(model, generator)
         encoder.initialize(generator)
-        fit(model, model.loss, Corpus.of(assignment.learnable(), tokenizer), config, generator)
-        return embed_all(model.embed, Corpus.of(assignment.sessions, tokenizer), 2 * config.dim)
+        fit(model, model.loss, Corpus.of(given.learnable(), tokenizer), config, generator)
+        return embed_all(model.embed, Corpus.of(given.sessions, tokenizer), 2 * config.dim)

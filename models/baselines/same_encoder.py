@@ -10,42 +10,41 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.baselines.interface import Assignment
+from models.baselines.interface import BaselineInput
 from models.evaluation.features import Floats
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus, embed
-from models.training.determinism import deterministic
-from models.training.pretrain import new_encoder, pretrain
+from models.training.pretrain import deterministic, new_encoder, pretrain
 
 
-def ours(assignment: Assignment) -> Floats:
+def ours(given: BaselineInput) -> Floats:
     """[S, D]"""
-    return _pretrained(assignment, assignment.config)
+    return _pretrained(given, given.config)
 
 
-def bert4rec(assignment: Assignment) -> Floats:
+def bert4rec(given: BaselineInput) -> Floats:
     """[S, D]"""
     alone = {"weight_rest": 0.0, "weight_contrast": 0.0, "mask_fields": 0.0, "mask_session": 0.0}
-    return _pretrained(assignment, replace(assignment.config, **alone))  # type: ignore[arg-type]
+    return _pretrained(given, replace(given.config, **alone))  # type: ignore[arg-type]
 
 
-def coles(assignment: Assignment) -> Floats:
+def coles(given: BaselineInput) -> Floats:
     """[S, D]"""
     alone = {"weight_masked": 0.0, "weight_rest": 0.0, "weight_contrast": 1.0}
-    return _pretrained(assignment, replace(assignment.config, **alone))  # type: ignore[arg-type]
+    return _pretrained(given, replace(given.config, **alone))  # type: ignore[arg-type]
 
 
-def untrained(assignment: Assignment) -> Floats:
+def untrained(given: BaselineInput) -> Floats:
     """[S, D]"""
-    config, tokenizer = assignment.config, assignment.tokenizer()
+    config, tokenizer = given.config, given.tokenizer()
     with deterministic(config.threads):
-        encoder = new_encoder(tokenizer, config, assignment.generator()).eval()
-        return embed(encoder, Corpus.of(assignment.sessions, tokenizer)).astype(np.float64)
+        encoder = new_encoder(tokenizer, config, given.generator()).eval()
+        return embed(encoder, Corpus.of(given.sessions, tokenizer)).astype(np.float64)
 
 
-def _pretrained(assignment: Assignment, config: TrainConfig) -> Floats:
-    tokenizer, generator = assignment.tokenizer(), assignment.generator()
+def _pretrained(given: BaselineInput, config: TrainConfig) -> Floats:
+    tokenizer, generator = given.tokenizer(), given.generator()
     with deterministic(config.threads):
-        corpus = Corpus.of(assignment.learnable(), tokenizer)
+        corpus = Corpus.of(given.learnable(), tokenizer)
         trained = pretrain(corpus, tokenizer, config, generator, lambda *_: None)
-        return embed(trained.encoder, Corpus.of(assignment.sessions, tokenizer)).astype(np.float64)
+        return embed(trained.encoder, Corpus.of(given.sessions, tokenizer)).astype(np.float64)

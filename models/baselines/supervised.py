@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.baselines.fitting import draw_linear, fit
-from models.baselines.interface import Assignment, embed_all
+from models.baselines.interface import BaselineInput, embed_all
 from models.evaluation.features import Floats
 from models.fields import LEARNT_FIELDS
 from models.training.corpus import Corpus, pick, slice_clicks
-from models.training.determinism import deterministic
 from models.training.encoder import Encoder, Tokens
-from models.training.pretrain import new_encoder
+from models.training.pretrain import deterministic, new_encoder
 
 _TASKS = ("page_type", "event_type", "category")
 """Of these fields: which values will still occur."""
@@ -58,51 +57,51 @@ class MultiTask(nn.Module):
         return torch.stack(terms).sum()
 
 
-def trace(assignment: Assignment) -> Floats:
+def trace(given: BaselineInput) -> Floats:
     """[S, D]"""
-    config, tokenizer, generator = assignment.config, assignment.tokenizer(), assignment.generator()
+    config, tokenizer, generator = given.config, given.tokenizer(), given.generator()
     with deterministic(config.threads):
         model = MultiTask(new_encoder(tokenizer, config, generator))
         for part in (model.occurs, model.amount):
             draw_linear(part, generator)
-        fit(model, model.loss, Corpus.of(assignment.learnable(), tokenizer), config, generator)
-        corpus = Corpus.of(assignment.sessions, tokenizer)
+        fit(model, model.loss, Corpus.of(given.learnable(), tokenizer), config, generator)
+        corpus = Corpus.of(given.sessions, tokenizer)
         return embed_all(lambda tokens: model.encoder(*tokens), corpus, config.dim)
 
 
-def bst(assignment: Assignment) -> Floats:
+def bst(given: BaselineInput) -> Floats:
     """[S, D]: learns from the labelled sessions alone, stops when validation labels get no better."""
-    labelled = assignment.labelled
+    labelled = given.labelled
     if labelled is None:
         raise ValueError("the supervised Transformer has no labels, expected outcomes of some sessions")
-    config, tokenizer, generator = assignment.config, assignment.tokenizer(), assignment.generator()
+    config, tokenizer, generator = given.config, given.tokenizer(), given.generator()
     with deterministic(config.threads):
         encoder = new_encoder(tokenizer, config, generator)
         head = nn.Linear(config.dim, labelled.labels.shape[1])
         draw_linear(head, generator)
-        some = Corpus.of([assignment.sessions[row] for row in labelled.rows.tolist()], tokenizer)
+        some = Corpus.of([given.sessions[row] for row in labelled.rows.tolist()], tokenizer)
         labels = torch.from_numpy(labelled.labels.astype(np.float32))
-        _fit_labels(encoder, head, some, labels, torch.from_numpy(~labelled.validation), assignment)
-        corpus = Corpus.of(assignment.sessions, tokenizer)
+        _fit_labels(encoder, head, some, labels, torch.from_numpy(~labelled.validation), given)
+        corpus = Corpus.of(given.sessions, tokenizer)
         return embed_all(lambda tokens: encoder(*tokens), corpus, config.dim)
 
 
 def _fit_labels(
-    encoder: Encoder, head: nn.Linear, corpus: Corpus, labels: Tensor, train: Tensor, assignment: Assignment
+    encoder: Encoder, head: nn.Linear, corpus: Corpus, labels: Tensor, train: Tensor, given: BaselineInput
 ) -> None:
     """Leaves in `encoder` the weights of the epoch with the least validation loss."""
-    config, generator = assignment.config, assignment.generator()
+    config, generator = given.config, given.generator()
     parameters = [*encoder.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     best, least, waited = copy.deepcopy(encoder.state_dict()), float("inf"), 0
     for _ in range(MAX_EPOCHS):
         encoder.train()
-        for shelf, rows in corpus.batches(config.batch, generator):
-            chosen = rows[train[shelf.rows[rows]]]
+        for bucket, rows in corpus.batches(config.batch, generator):
+            chosen = rows[train[bucket.rows[rows]]]
             if not len(chosen):
                 continue
-            logits = head(encoder(*pick(shelf.tokens, chosen)))
-            loss = F.binary_cross_entropy_with_logits(logits, labels[shelf.rows[chosen]])
+            logits = head(encoder(*pick(bucket.tokens, chosen)))
+            loss = F.binary_cross_entropy_with_logits(logits, labels[bucket.rows[chosen]])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(parameters, 1.0)

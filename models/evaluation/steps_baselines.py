@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from models.baselines.catalogue import CONTENDERS, OURS, Contender
-from models.baselines.interface import Assignment, Labelled
+from models.baselines.interface import BaselineInput, Labelled
 from models.evaluation import trained
 from models.evaluation.bag import Bag
 from models.evaluation.bootstrap import Resampled
@@ -233,8 +233,8 @@ def _tuned(
     for rate in rates:
         epochs = round(lab.scale.short_epochs * contender.passes)
         chosen = trained.train_config({"seed": seed, "epochs": epochs, "learning_rate": rate})
-        assignment = Assignment(world.sessions, lab.small(seed), chosen, labelled)
-        values, seconds = _embedded(lab, name, assignment)
+        given = BaselineInput(world.sessions, lab.small(seed), chosen, labelled)
+        values, seconds = _embedded(lab, name, given)
         quality = _validation_f1(world, values) if len(rates) > 1 else 0.0
         tried.append((quality, rate, seconds, values))
     quality, rate, seconds, values = max(tried, key=lambda each: each[0])
@@ -242,15 +242,15 @@ def _tuned(
     return values, cost
 
 
-def _embedded(lab: Laboratory, name: str, assignment: Assignment) -> tuple[Floats, float]:
-    chosen = assignment.config
+def _embedded(lab: Laboratory, name: str, given: BaselineInput) -> tuple[Floats, float]:
+    chosen = given.config
     config: dict[str, Any] = {**_config(lab), "baseline": name, "encoder": trained.encoder_facts(chosen)}
-    if assignment.labelled is not None:
-        config["labelled"] = int(assignment.labelled.rows.sum())
+    if given.labelled is not None:
+        config["labelled"] = int(given.labelled.rows.sum())
 
     def compute() -> dict[str, Any]:
         begun = time.process_time()
-        values = CONTENDERS[name].embed(assignment).astype(np.float32)
+        values = CONTENDERS[name].embed(given).astype(np.float32)
         return {"values": values, "cpu_seconds": np.array(time.process_time() - begun)}
 
     found = lab.ledger.arrays(f"baseline-{name}", config, compute)

@@ -15,8 +15,8 @@ import onnxruntime
 
 from models.bundle import Bundle
 from models.evaluation.laboratory import Json, Laboratory
+from models.labelling.rendering import rendering
 from models.llm.config import LlmConfig
-from models.llm.rendering import rendering
 
 SESSIONS = 2_000
 ROUNDS = 5

@@ -20,7 +20,7 @@ from models.evaluation.reader import teach
 from models.evaluation.splits import Ints
 from models.evaluation.trained import Parts
 from models.evaluation.world import Bools, World
-from models.training.unusual import MOST_SESSIONS, PAGES, UNSEEN_SHARE, Surprising, surprising
+from models.training.novelty import MOST_SESSIONS, PAGES, UNSEEN_SHARE, Surprising, surprising
 
 FOLDS = 4
 ACCURACY = 0.85

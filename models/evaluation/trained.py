@@ -17,16 +17,15 @@ from models.evaluation.features import Floats
 from models.evaluation.splits import TRAIN_BELOW, VALIDATION_BELOW, Ints, percent_of
 from models.evaluation.world import Bools
 from models.fields import EVENT_FIELDS, SESSION_FIELDS
+from models.labelling.teacher import Float32, SoftLabels, TeacherInput
 from models.tokenizer import Tokenizer
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus, embed
-from models.training.determinism import deterministic
-from models.training.distill import distil, outputs
+from models.training.distill import distill, outputs
 from models.training.encoder import Tokens
 from models.training.keyless import KeylessTeacher
-from models.training.pretrain import pretrain
-from models.training.teacher import Float32, Lesson, SoftLabels
-from models.training.unusual import Embed, Surprising
+from models.training.novelty import Embed, Surprising
+from models.training.pretrain import deterministic, pretrain
 from schemas.click import Session
 
 
@@ -88,8 +87,8 @@ def embedder(
 
 def without(corpus: Corpus, hidden: Sequence[str]) -> Corpus:
     """The fields named are missing everywhere, as on a site that doesn't have them."""
-    shelves = tuple(replace(shelf, tokens=_blanked(shelf.tokens, hidden)) for shelf in corpus.shelves)
-    return replace(corpus, shelves=shelves)
+    buckets = tuple(replace(bucket, tokens=_blanked(bucket.tokens, hidden)) for bucket in corpus.buckets)
+    return replace(corpus, buckets=buckets)
 
 
 def _blanked(tokens: Tokens, hidden: Sequence[str]) -> Tokens:
@@ -133,7 +132,7 @@ def student(
     train, validation = np.flatnonzero(parts.train), np.flatnonzero(parts.validation)
     generator = torch.Generator().manual_seed(seed)
     with deterministic(config.threads):
-        distilled = distil(
+        distilled = distill(
             x[train], labels_of_some(soft[train], labelled, rng),
             x[validation], labels_of_some(soft[validation], labelled // 4, rng),
             config, generator, unusual,
@@ -148,11 +147,11 @@ def keyless_labels(
     """[S, K]: what the keyless teacher says of every session, its clusters found on training sessions."""
     x = embedded.astype(np.float32)
     train = np.flatnonzero(parts.train)
-    lesson = Lesson([sessions[row] for row in train.tolist()], x[train])
+    train_input = TeacherInput([sessions[row] for row in train.tolist()], x[train])
     with deterministic(config.threads):
-        taught = KeylessTeacher(config, config.seed).teach(lesson, Lesson(sessions, x), None)
-    soft = np.zeros((len(sessions), taught.validation.probabilities.shape[1]))
-    soft[taught.validation.rows] = taught.validation.probabilities
+        output = KeylessTeacher(config, config.seed).teach(train_input, TeacherInput(sessions, x), None)
+    soft = np.zeros((len(sessions), output.validation.probabilities.shape[1]))
+    soft[output.validation.rows] = output.validation.probabilities
     return soft
 
 

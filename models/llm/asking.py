@@ -1,30 +1,103 @@
-"""Questions and usable answers: store, budget, ladder and re-asking around the endpoint.
+"""Questions and usable answers: answer store, budget, and asking again.
 
-An unusable answer is asked again with what was wrong with it, a truncated one with more room. Answers are
-stored before they are looked at, so the same job asks the same questions in the same order of attempts.
+An unusable answer is asked again together with what was wrong with it, a truncated one with more room. Every
+answer that was paid for is stored before it is checked, one file per question, so a run that died pays for no
+question twice. The budget is reserved before a request is sent, so the cap holds with requests in flight.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from models.llm.budget import Budget
+import msgspec
+
+from models.files import write_atomically
 from models.llm.config import LlmConfig
-from models.llm.endpoint import Endpoint, Messages, tokens_in
-from models.llm.errors import RefusedError, UnansweredError, UnusableError
-from models.llm.forms import Form
-from models.llm.ladder import RUNGS, Ladder, instruction, request_of
-from models.llm.store import Answer, AnswerStore
+from models.llm.endpoint import Answer, Endpoint, Messages, tokens_in
+from models.llm.errors import BudgetSpentError, RequestRefusedError, UnansweredError, UnusableError
+from models.llm.structured_output import FORMATS, Form, FormatFallback, instruction, request_of
 
 T = TypeVar("T")
 S = TypeVar("S")
 _REPEATED = 1500
 """Characters of an unusable answer that the model sees again."""
+
+
+class Budget:
+    """Counts answers and tokens of the whole job: also those that an earlier run paid for."""
+
+    def __init__(self, requests: int, tokens: int) -> None:
+        self._most_requests, self._most_tokens = requests, tokens
+        self._lock = Lock()
+        self._reserved_requests = self._reserved_tokens = 0
+        self.requests = self.tokens = 0
+
+    def paid(self, tokens: int) -> None:
+        """An answer of an earlier run was used."""
+        with self._lock:
+            self.requests += 1
+            self.tokens += tokens
+
+    @contextmanager
+    def reserved(self, tokens: int) -> Iterator[None]:
+        """Room for one request of at most `tokens`; raises BudgetSpentError if there is none."""
+        with self._lock:
+            self._check(tokens)
+            self._reserved_requests += 1
+            self._reserved_tokens += tokens
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._reserved_requests -= 1
+                self._reserved_tokens -= tokens
+
+    def _check(self, tokens: int) -> None:
+        if self.requests + self._reserved_requests >= self._most_requests:
+            raise BudgetSpentError(
+                f"the budget of {self._most_requests} requests is spent: raise llm.budget_requests and run"
+                " the same command again, answers so far are kept"
+            )
+        if self.tokens + self._reserved_tokens + tokens > self._most_tokens:
+            raise BudgetSpentError(
+                f"{self.tokens} of {self._most_tokens} tokens are spent and the next request may take"
+                f" {tokens}: raise llm.budget_tokens and run the same command again, answers so far are kept"
+            )
+
+
+class AnswerStore:
+    """Safe for threads: two that write the same key write the same thing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @staticmethod
+    def key(question: dict[str, Any]) -> str:
+        """64 hex digits; the same for the same question, whatever the order of its keys."""
+        canonical = json.dumps(question, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def get(self, key: str) -> Answer | None:
+        """None too for a file that isn't an answer: it is asked again."""
+        try:
+            return msgspec.json.decode(self._path(key).read_bytes(), type=Answer)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def put(self, key: str, answer: Answer) -> None:
+        write_atomically(self._path(key), msgspec.json.encode(answer))
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.json"
 
 
 @dataclass(frozen=True)
@@ -52,7 +125,7 @@ class Asker:
         self._endpoint = endpoint
         self._told = told
         self._store = AnswerStore(folder)
-        self._ladder = Ladder(folder / "endpoints.json", f"{config.base_url} {config.model}")
+        self._ladder = FormatFallback(folder / "endpoints.json", f"{config.base_url} {config.model}")
         self._lock = Lock()
         self.sent = self.unusable = 0
         """Requests of this run, and answers of the job that had to be asked again."""
@@ -142,9 +215,9 @@ class Asker:
                 answer = self._endpoint.complete(
                     self.model, messages, request_of(rung, form), question.temperature, room
                 )
-            except RefusedError as error:
+            except RequestRefusedError as error:
                 refused.append(rung)
-                if rung == RUNGS[-1]:
+                if rung == FORMATS[-1]:
                     raise UnansweredError(f"the endpoint refuses the request ({error})") from None
                 rung = self._ladder.below(rung)
             else:

@@ -13,11 +13,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from models.labelling.rendering import quotes
+from models.labelling.teacher import OTHER, Vote
 from models.llm.asking import Asker, Question, answered
 from models.llm.drafting import DATA_RULE, exactly, marked
-from models.llm.forms import Form
-from models.llm.rendering import quotes
-from models.llm.vote import OTHER, Vote
+from models.llm.structured_output import Form
 
 MOST_INTENTS = 2
 _FIRST, _SECOND = 2 / 3, 1 / 3
@@ -25,6 +25,13 @@ _FIRST, _SECOND = 2 / 3, 1 / 3
 _VOTE_TEMPERATURE = 0.7
 
 Float32 = npt.NDArray[np.float32]
+
+_SYSTEM = (
+    f"You tell what visitors of a website came for. {DATA_RULE} For each session name the intent that it"
+    f" shows, by its id from the list, and a second one only if the visitor clearly had two, the stronger"
+    f" first. For each intent quote a few words of the session that show it, copied exactly. If none fits,"
+    f" the only intent is `{OTHER}`, with an empty quote."
+)
 
 
 class Chosen(msgspec.Struct, frozen=True):
@@ -42,7 +49,7 @@ class Assignment(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Choices:
+class IntentChoices:
     """The intents to choose from, by id."""
 
     described: Mapping[str, str]
@@ -55,7 +62,7 @@ class Choices:
 
 
 def votes(
-    asker: Asker, choices: Choices, renderings: Sequence[str], count: int, first: int = 0
+    asker: Asker, choices: IntentChoices, renderings: Sequence[str], count: int, first: int = 0
 ) -> list[list[Vote]]:
     """Per session the votes that were usable: at most `count`, numbered from `first`."""
     size = asker.config.sessions_per_label
@@ -69,7 +76,7 @@ def votes(
     return result
 
 
-def _vote(asker: Asker, choices: Choices, renderings: Sequence[str], number: int) -> list[Vote | None]:
+def _vote(asker: Asker, choices: IntentChoices, renderings: Sequence[str], number: int) -> list[Vote | None]:
     """One vote on a few sessions; those that stay unusable together are asked one by one."""
     ids = [f"s{i + 1}" for i in range(len(renderings))]
     order = np.random.default_rng(number).permutation(len(choices.described)).tolist()
@@ -88,15 +95,7 @@ def _vote(asker: Asker, choices: Choices, renderings: Sequence[str], number: int
     return [vote for each in renderings for vote in _vote(asker, choices, [each], number)]
 
 
-_SYSTEM = (
-    f"You tell what visitors of a website came for. {DATA_RULE} For each session name the intent that it"
-    f" shows, by its id from the list, and a second one only if the visitor clearly had two, the stronger"
-    f" first. For each intent quote a few words of the session that show it, copied exactly. If none fits,"
-    f" the only intent is `{OTHER}`, with an empty quote."
-)
-
-
-def problem(found: Assignment, choices: Choices, rendered: Mapping[str, str]) -> str | None:
+def problem(found: Assignment, choices: IntentChoices, rendered: Mapping[str, str]) -> str | None:
     """What is wrong with an answer, if anything: ids, intents, quotes."""
     wrong = exactly(list(rendered), (each.id for each in found.sessions))
     if wrong:

@@ -14,8 +14,7 @@ import msgspec
 import openai
 
 from models.llm.config import LlmConfig
-from models.llm.errors import EndpointError, RefusedError
-from models.llm.store import Answer
+from models.llm.errors import EndpointError, RequestRefusedError
 
 Messages = Sequence[dict[str, str]]
 _CHARACTERS_PER_TOKEN = 3
@@ -55,6 +54,17 @@ def tokens_in(messages: Messages) -> int:
     return sum(len(message["content"]) for message in messages) // _CHARACTERS_PER_TOKEN + 50
 
 
+class Answer(msgspec.Struct, frozen=True):
+    """What came back, before anybody looked at whether it is of use."""
+
+    text: str
+    """Empty if there was none."""
+    finish: str
+    """`stop`, `length` (truncated), ..."""
+    tokens: int
+    """Of question and answer; estimated where the server doesn't say."""
+
+
 class Endpoint:
     """Safe for threads."""
 
@@ -76,7 +86,7 @@ class Endpoint:
     def complete(
         self, model: str, messages: Messages, extra: dict[str, Any], temperature: float, max_tokens: int
     ) -> Answer:
-        """Raises RefusedError, or EndpointError if there is no point in going on."""
+        """Raises RequestRefusedError, or EndpointError if there is no point in going on."""
         while True:
             parameters = self._parameters(temperature, max_tokens)
             try:
@@ -89,7 +99,7 @@ class Endpoint:
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 refused = _refused_parameter(error, parameters)
                 if refused is None:
-                    raise RefusedError(_described(error)) from None
+                    raise RequestRefusedError(_described(error)) from None
                 self._without.add(refused)
             except openai.OpenAIError as error:
                 raise EndpointError(self._explained(error)) from None

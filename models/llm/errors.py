@@ -19,7 +19,7 @@ class UnansweredError(LlmError):
     """No attempt gave a usable answer."""
 
 
-class RefusedError(Exception):
+class RequestRefusedError(Exception):
     """The endpoint doesn't take this request as it is: a format it doesn't know, or too much text."""
 
 

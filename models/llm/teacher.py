@@ -1,11 +1,12 @@
-"""The language model as a Teacher: sample, summarize, draft, drop the rare, group, label, audit.
+"""The language model as a teacher: sample, summarize, draft, drop the rare, group, label, audit.
 
-It sees renderings of sessions and nothing else. Given a taxonomy that people edited, it labels with that
-one as it is.
+It sees renderings of sessions and nothing else. Given a taxonomy that people edited, it labels with that one
+as it is.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,23 +16,60 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 
+from models.labelling import naming
+from models.labelling.audit import audit, write_report
+from models.labelling.rendering import Scrub, rendering
+from models.labelling.teacher import OTHER, SoftLabels, TeacherInput, TeacherOutput, Vote
 from models.llm.asking import Asker, answered
-from models.llm.assigning import Choices, soft_label, votes
-from models.llm.audit import audit, write_report
+from models.llm.assigning import IntentChoices, soft_label, votes
 from models.llm.config import LlmConfig
 from models.llm.drafting import Draft, DraftIntent, drafted, grouped, scrubbed, summarized
 from models.llm.errors import LlmError
-from models.llm.rendering import Scrub, rendering
-from models.llm.sampling import stratified
-from models.llm.vote import OTHER, Vote
-from models.taxonomy import FORMAT, Intent, Parent, Taxonomy, carried_over
-from models.training import naming
-from models.training.successors import successors
-from models.training.teacher import Lesson, SoftLabels, Taught
+from models.taxonomy import FORMAT, Intent, Parent, Taxonomy, carried_over, successors
 from schemas.click import Session
 
+Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
+_PER_STRATUM = 8
+_MOST_STRATA = 48
+_FITTED_ON = 10_000
+
+
+def strata(embeddings: Float32, size: int, rng: np.random.Generator) -> Int64:
+    """[N]: the stratum of each session, for a sample of `size`."""
+    count = max(1, min(_MOST_STRATA, size // _PER_STRATUM, len(embeddings)))
+    seen = rng.permutation(len(embeddings))[:_FITTED_ON]
+    with threadpool_limits(limits=1), warnings.catch_warnings():
+        # Sessions that are all alike have fewer distinct points than clusters.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = KMeans(count, n_init=1, random_state=int(rng.integers(2**31))).fit(embeddings[seen])
+        return np.asarray(model.predict(embeddings), np.int64)
+
+
+def stratified(embeddings: Float32, size: int, rng: np.random.Generator) -> Int64:
+    """Rows of at most `size` sessions, in random order; all of them if there are no more."""
+    if len(embeddings) <= size:
+        return np.asarray(rng.permutation(len(embeddings)), np.int64)
+    found = strata(embeddings, size, rng)
+    members = [rng.permutation(np.flatnonzero(found == s)) for s in np.unique(found)]
+    places = _places([len(rows) for rows in members], size)
+    chosen = np.concatenate([rows[:n] for rows, n in zip(members, places, strict=True)])
+    return np.asarray(rng.permutation(chosen), np.int64)
+
+
+def _places(sizes: list[int], wanted: int) -> list[int]:
+    """How many of each stratum: in proportion to the root of its size, never more than it has."""
+    places = [0] * len(sizes)
+    while (left := wanted - sum(places)) > 0 and any(p < s for p, s in zip(places, sizes, strict=True)):
+        open_roots = [s**0.5 * (p < s) for p, s in zip(places, sizes, strict=True)]
+        for i in sorted(range(len(sizes)), key=lambda i: -open_roots[i]):
+            share = max(1, round(left * open_roots[i] / sum(open_roots))) if open_roots[i] else 0
+            places[i] += min(share, sizes[i] - places[i], wanted - sum(places))
+    return places
 
 
 @dataclass(frozen=True)
@@ -51,7 +89,9 @@ class LlmTeacher:
     def name(self) -> str:
         return f"llm:{self.config.model}"
 
-    def teach(self, train: Lesson, validation: Lesson, previous: Taxonomy | None) -> Taught:
+    def teach(
+        self, train: TeacherInput, validation: TeacherInput, previous: Taxonomy | None
+    ) -> TeacherOutput:
         """Raises LlmError."""
         rng = np.random.default_rng(self.seed)
         if self.fixed and OTHER in {intent.id for intent in self.fixed.intents}:
@@ -70,16 +110,16 @@ class LlmTeacher:
         notes = self._audited(
             taxonomy, _renamed(cast, made, taxonomy), _renamed(seconded, made, taxonomy), renderings
         )
-        return Taught(taxonomy, learnt, held_out, notes)
+        return TeacherOutput(taxonomy, learnt, held_out, notes)
 
-    def _made(self, train: Lesson, previous: Taxonomy | None, rng: np.random.Generator) -> Taxonomy:
+    def _made(self, train: TeacherInput, previous: Taxonomy | None, rng: np.random.Generator) -> Taxonomy:
         rows = stratified(train.embeddings, self.config.sessions_summarized, rng)
         start = Draft([DraftIntent(i.label, i.description) for i in previous.intents] if previous else [])
         draft = scrubbed(drafted(self.asker, self._summaries(train, rows), start), self.scrub)
         pilot = stratified(train.embeddings, self.config.sessions_piloted, rng)
         return _taxonomy(self.name, self._frequent(draft, train, pilot), self.asker)
 
-    def _summaries(self, train: Lesson, rows: Int64) -> list[str]:
+    def _summaries(self, train: TeacherInput, rows: Int64) -> list[str]:
         size = self.config.sessions_per_summary
         renderings = self._rendered([train.sessions[row] for row in rows])
         batches = [renderings[at : at + size] for at in range(0, len(renderings), size)]
@@ -96,9 +136,11 @@ class LlmTeacher:
             )
         return found
 
-    def _frequent(self, draft: Draft, train: Lesson, rows: Int64) -> Draft:
+    def _frequent(self, draft: Draft, train: TeacherInput, rows: Int64) -> Draft:
         """Without intents that hardly any session of a sample shows."""
-        choices = Choices({f"i{k}": _described(i.label, i.description) for k, i in enumerate(draft.intents)})
+        choices = IntentChoices(
+            {f"i{k}": _described(i.label, i.description) for k, i in enumerate(draft.intents)}
+        )
         cast = votes(self.asker, choices, self._rendered([train.sessions[row] for row in rows]), 1)
         counts = Counter(intent for each in cast for vote in each for intent in vote)
         least = max(1.0, self.config.min_share * len(rows))
@@ -107,9 +149,14 @@ class LlmTeacher:
             raise LlmError(f"{self.name} found an intent of its own list in none of {len(rows)} sessions")
         return Draft(kept)
 
-    def _labels(self, lesson: Lesson, rows: Int64, choices: Choices) -> tuple[SoftLabels, list[list[Vote]]]:
+    def _labels(
+        self, split_input: TeacherInput, rows: Int64, choices: IntentChoices
+    ) -> tuple[SoftLabels, list[list[Vote]]]:
         cast = votes(
-            self.asker, choices, self._rendered([lesson.sessions[row] for row in rows]), self.config.votes
+            self.asker,
+            choices,
+            self._rendered([split_input.sessions[row] for row in rows]),
+            self.config.votes,
         )
         labels = [
             (row, soft_label(each, list(choices.described))) for row, each in zip(rows, cast, strict=True)
@@ -121,18 +168,18 @@ class LlmTeacher:
             np.array([row for row, _ in usable], np.int64), np.stack([label for _, label in usable])
         ), cast
 
-    def _seconded(self, train: Lesson, rows: Int64, choices: Choices) -> list[list[Vote]]:
+    def _seconded(self, train: TeacherInput, rows: Int64, choices: IntentChoices) -> list[list[Vote]]:
         if self.second is None:
             return []
         some = rows[: self.config.sessions_seconded]
         return votes(self.second, choices, self._rendered([train.sessions[row] for row in some]), 1)
 
     def _with_terms(
-        self, made: Taxonomy, train: Lesson, learnt: SoftLabels, previous: Taxonomy | None
+        self, made: Taxonomy, train: TeacherInput, learnt: SoftLabels, previous: Taxonomy | None
     ) -> Taxonomy:
         """With what marks each intent's sessions, and with the ids of the previous version's intents."""
         sessions = [train.sessions[row] for row in learnt.rows]
-        terms = naming.telling_terms(
+        terms = naming.distinctive_terms(
             sessions, learnt.probabilities.argmax(1), len(made.intents), self.min_term_visitors
         )
         intents = tuple(
@@ -198,8 +245,8 @@ def _taxonomy(teacher: str, draft: Draft, asker: Asker) -> Taxonomy:
     )
 
 
-def _choices(taxonomy: Taxonomy) -> Choices:
-    return Choices({i.id: _described(i.label, i.description) for i in taxonomy.intents})
+def _choices(taxonomy: Taxonomy) -> IntentChoices:
+    return IntentChoices({i.id: _described(i.label, i.description) for i in taxonomy.intents})
 
 
 def _described(label: str, description: str) -> str:

@@ -65,7 +65,7 @@ class Conversion:
     product: int
 
 
-class AppWorld:
+class AppSimulation:
     """Tables over I intents, T tiles and P products that all app users share."""
 
     def __init__(self, catalogue: Catalogue, config: SimulatorConfig) -> None:

@@ -28,14 +28,14 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Parent:
+class SimulatedParent:
     name: str
     words: tuple[str, ...]
     pages: tuple[Page, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Intent:
+class SimulatedIntent:
     name: str
     parent: int
     popularity: float
@@ -59,8 +59,8 @@ class Catalogue:
     """I intents, P products, T tiles."""
 
     host: str
-    parents: tuple[Parent, ...]
-    intents: tuple[Intent, ...]
+    parents: tuple[SimulatedParent, ...]
+    intents: tuple[SimulatedIntent, ...]
     campaigns: tuple[Campaign, ...]
     site_words: tuple[str, ...]
     site_pages: tuple[Page, ...]
@@ -107,7 +107,9 @@ def load_catalogue(data: Mapping[str, Any] | None = None) -> Catalogue:
     intents = tuple(_intent(item, parent_at, intent_at, products, tiles) for item in data["intent"])
     return Catalogue(
         host=data["site"]["host"],
-        parents=tuple(Parent(p["id"], tuple(p["words"]), _pages(p["pages"])) for p in data["parent"]),
+        parents=tuple(
+            SimulatedParent(p["id"], tuple(p["words"]), _pages(p["pages"])) for p in data["parent"]
+        ),
         intents=intents,
         campaigns=tuple(
             Campaign(intent_at[c["intent"]], _pages([c["page"]])[0], tuple(c["words"]))
@@ -131,9 +133,9 @@ def _intent(
     intent_at: Mapping[str, int],
     products: tuple[str, ...],
     tiles: tuple[str, ...],
-) -> Intent:
+) -> SimulatedIntent:
     product = item.get("product")
-    return Intent(
+    return SimulatedIntent(
         name=item["id"],
         parent=parent_at[item["parent"]],
         popularity=float(item["popularity"]),

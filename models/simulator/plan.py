@@ -26,7 +26,7 @@ _HOURS = cumulate((1, 0.5, 0.3, 0.2, 0.3, 0.8, 2, 4, 6, 7, 7, 7, 8, 7, 6, 6, 6, 
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PlannedSession:
     """One session of a person before it is walked. `start_ms` may still move behind the previous session."""
 
     visitor: Visitor
@@ -39,7 +39,7 @@ class Plan:
 
 def plan_sessions(
     rng: np.random.Generator, visitor: Visitor, catalogue: Catalogue, config: SimulatorConfig
-) -> list[Plan]:
+) -> list[PlannedSession]:
     """A visitor's sessions in order of time."""
     visits = [0] * len(catalogue.intents)
     plans = []
@@ -53,7 +53,7 @@ def plan_sessions(
         stage = pick(rng, _STAGES_BY_VISIT[min(ahead, 2)])
         visits[first] += 1
         login = not visitor.never_login and bool(rng.random() < config.login_rate)
-        plans.append(Plan(visitor, start_ms, intents, stage, campaign, login))
+        plans.append(PlannedSession(visitor, start_ms, intents, stage, campaign, login))
     return plans
 
 

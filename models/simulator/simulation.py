@@ -13,12 +13,12 @@ from urllib.parse import quote_plus
 
 import numpy as np
 
-from models.simulator.app import AppWorld, Conversion, Impression, WebSession, draw_links
+from models.simulator.app import AppSimulation, Conversion, Impression, WebSession, draw_links
 from models.simulator.bots import Bot, draw_bots, walk_bot
 from models.simulator.catalogue import Catalogue, load_catalogue
 from models.simulator.config import SimulatorConfig
 from models.simulator.people import Visitor, draw_visitors
-from models.simulator.plan import STAGES, Plan, plan_sessions
+from models.simulator.plan import STAGES, PlannedSession, plan_sessions
 from models.simulator.site import Site
 from models.simulator.walk import RawClick, Walk
 
@@ -32,7 +32,7 @@ BETWEEN_SESSIONS_MS = 40 * 60_000
 class Outline:
     """What is true of a walked session; bounds inclusive."""
 
-    of: Plan | Bot
+    of: PlannedSession | Bot
     started_ms: int
     ended_ms: int
     clicks: int
@@ -65,7 +65,7 @@ class Simulated:
 
     def _click(self, raw: RawClick, event_id: str) -> Record:
         source = self.outlines[raw.session].of
-        person = source.visitor if isinstance(source, Plan) else None
+        person = source.visitor if isinstance(source, PlannedSession) else None
         query = "" if raw.search_query is None else "?q=" + quote_plus(raw.search_query)
         fields: Record = {
             "visitor_id": source.visitor_id if isinstance(source, Bot) else source.visitor.visitor_id,
@@ -210,7 +210,9 @@ def _walk_visitor(
     return history
 
 
-def _keep(of: Plan | Bot, walked: list[RawClick], outlines: list[Outline], clicks: list[RawClick]) -> None:
+def _keep(
+    of: PlannedSession | Bot, walked: list[RawClick], outlines: list[Outline], clicks: list[RawClick]
+) -> None:
     outlines.append(Outline(of, walked[0].timestamp, walked[-1].timestamp, len(walked)))
     clicks.extend(walked)
 
@@ -222,7 +224,7 @@ def _app_users(
     catalogue: Catalogue,
     config: SimulatorConfig,
 ) -> list[AppUser]:
-    world = AppWorld(catalogue, config)
+    world = AppSimulation(catalogue, config)
     links = draw_links(rng, people, config)
     users = []
     for person, sessions, link in zip(people, histories, links, strict=True):

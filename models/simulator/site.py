@@ -35,7 +35,7 @@ _SITE_WEIGHTS = {
 _SITE_OTHERS = 0.7
 
 
-class Shelf:
+class PageDistribution:
     """Pages with the chance of each, by stage, for customers and for outsiders."""
 
     def __init__(self, pages: Sequence[Page]) -> None:
@@ -55,11 +55,11 @@ class Site:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
-        self.own = tuple(Shelf(intent.pages) for intent in catalogue.intents)
+        self.own = tuple(PageDistribution(intent.pages) for intent in catalogue.intents)
         self.campaigns = tuple(
-            Shelf((*catalogue.intents[c.intent].pages, c.page)) for c in catalogue.campaigns
+            PageDistribution((*catalogue.intents[c.intent].pages, c.page)) for c in catalogue.campaigns
         )
-        self.shared = tuple(Shelf(parent.pages) for parent in catalogue.parents)
+        self.shared = tuple(PageDistribution(parent.pages) for parent in catalogue.parents)
         self.near = tuple(
             catalogue.siblings(i) + intent.related for i, intent in enumerate(catalogue.intents)
         )

@@ -14,7 +14,7 @@ import numpy as np
 from models.simulator.catalogue import Page
 from models.simulator.config import SimulatorConfig
 from models.simulator.draw import cumulate, pick, pick_one
-from models.simulator.plan import Plan
+from models.simulator.plan import PlannedSession
 from models.simulator.queries import draw_query
 from models.simulator.site import Site
 
@@ -90,7 +90,7 @@ class Walk:
         self,
         rng: np.random.Generator,
         site: Site,
-        plan: Plan,
+        plan: PlannedSession,
         session: int,
         start_ms: int,
         config: SimulatorConfig,

@@ -44,7 +44,7 @@ def by_split(sessions: Iterable[Session]) -> dict[Split, list[Session]]:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class LengthBucket:
     """The sessions of one length bucket."""
 
     rows: Tensor
@@ -59,34 +59,34 @@ class Corpus:
     """Tokenized sessions."""
 
     size: int
-    shelves: tuple[Shelf, ...]
+    buckets: tuple[LengthBucket, ...]
 
     @classmethod
     def of(cls, sessions: Sequence[Session], tokenizer: Tokenizer) -> Corpus:
         number_of = {v: i for i, v in enumerate(dict.fromkeys(s.visitor_id for s in sessions))}
         visitors = torch.tensor([number_of[s.visitor_id] for s in sessions], dtype=torch.int64)
-        shelves = []
+        buckets = []
         for encoded in tokenizer.encode(sessions):
             rows = torch.from_numpy(encoded.rows.astype(np.int64))
             tokens = Tokens(*(torch.from_numpy(getattr(encoded, name)) for name in Tokens._fields))
-            shelves.append(Shelf(rows, tokens, visitors[rows]))
-        return cls(len(sessions), tuple(shelves))
+            buckets.append(LengthBucket(rows, tokens, visitors[rows]))
+        return cls(len(sessions), tuple(buckets))
 
-    def batches(self, size: int, generator: torch.Generator) -> list[tuple[Shelf, Tensor]]:
-        """One epoch in random order: (shelf, which of its sessions), each of one length bucket."""
+    def batches(self, size: int, generator: torch.Generator) -> list[tuple[LengthBucket, Tensor]]:
+        """One epoch in random order: (bucket, which of its sessions), each of one length bucket."""
         chunks = [
-            (shelf, chunk)
-            for shelf in self.shelves
-            for chunk in torch.split(torch.randperm(len(shelf.rows), generator=generator), size)
+            (bucket, chunk)
+            for bucket in self.buckets
+            for chunk in torch.split(torch.randperm(len(bucket.rows), generator=generator), size)
         ]
         order = torch.randperm(len(chunks), generator=generator)
         return [chunks[i] for i in order.tolist()]
 
     def in_order(self, size: int = 512) -> Iterator[tuple[Tensor, Tokens]]:
-        """(rows, tokens) of all sessions, shelf by shelf."""
-        for shelf in self.shelves:
-            for chunk in torch.split(torch.arange(len(shelf.rows)), size):
-                yield shelf.rows[chunk], pick(shelf.tokens, chunk)
+        """(rows, tokens) of all sessions, bucket by bucket."""
+        for bucket in self.buckets:
+            for chunk in torch.split(torch.arange(len(bucket.rows)), size):
+                yield bucket.rows[chunk], pick(bucket.tokens, chunk)
 
 
 def pick(tokens: Tokens, rows: Tensor) -> Tokens:

@@ -1,12 +1,13 @@
 """Distillation: the teacher's soft labels into a small head on the frozen embedding, then calibration.
 
-The head standardizes the embedding, has one hidden layer, and comes with all by which a session is found to
-be novel: see `novelty.py`. Everything is fitted on train; temperature and thresholds on validation.
+The head standardizes the embedding, has one hidden layer, and includes the novelty score (`novelty.py`).
+Everything is fitted on train; temperatures and thresholds on validation.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,20 +16,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.calibration import Calibration
+from models.labelling.teacher import Float32, SoftLabels
+from models.training.calibrate import calibration_metrics, fit_calibration
 from models.training.config import TrainConfig
 from models.training.layers import descend, draw_layers
-from models.training.novelty import DOUBT_WEIGHT, Novelty, learn_surprise, place_intents
-from models.training.presence import presence_metrics, with_presence
-from models.training.scaling import fit_scaling
-from models.training.teacher import Float32, Int64, SoftLabels
-from models.training.unusual import Surprising
+from models.training.novelty import DOUBT_WEIGHT, Novelty, Surprising, learn_surprise, place_intents
 
-_BINS = 15
 _LEAST_STD = 0.05
 """Sessions that are all alike have no spread; without this floor rounding errors would be blown up."""
 
+SIZES = (500, 1000, 2000, 5000)
 
-class Head(nn.Module):
+
+class ClassifierHead(nn.Module):
     """[B, D] to logits [B, K] and novelty [B]."""
 
     mean: Tensor
@@ -55,12 +55,12 @@ class Head(nn.Module):
 
 @dataclass(frozen=True)
 class Distilled:
-    head: Head
+    head: ClassifierHead
     calibration: Calibration
     metrics: dict[str, Any]
 
 
-def distil(
+def distill(
     train: Float32,
     train_labels: SoftLabels,
     validation: Float32,
@@ -74,37 +74,27 @@ def distil(
     Without `surprising` novelty is the distance to the known intents alone.
     """
     embeddings, soft = train[train_labels.rows], train_labels.probabilities
-    head = Head(train.shape[1], config.head_hidden, soft.shape[1])
+    head = ClassifierHead(train.shape[1], config.head_hidden, soft.shape[1])
     head.mean.copy_(torch.from_numpy(embeddings.mean(0)))
     head.scale.copy_(torch.from_numpy(1 / np.maximum(embeddings.std(0), _LEAST_STD)))
     _fit(head, torch.from_numpy(embeddings), torch.from_numpy(soft), config, generator)
     _fit_novelty(head, torch.from_numpy(embeddings), soft, surprising, config, generator)
     logits, novelty = outputs(head, validation)
-    labelled = logits[validation_labels.rows]
-    scaling = fit_scaling(labelled, validation_labels.probabilities)
-    calibration = Calibration(
-        temperature=scaling.temperature,
-        blunt_share=scaling.blunt_share,
-        blunt_temperature=scaling.blunt_temperature,
-        min_probability=config.min_probability,
-        max_novelty=round(float(np.quantile(novelty, config.novelty_quantile)), 4),
-        min_clicks=config.min_clicks,
-    )
-    probabilities = calibration.probabilities(labelled)
-    calibration = with_presence(calibration, probabilities, validation_labels.probabilities)
-    metrics = _metrics(probabilities, validation_labels.probabilities)
-    shown = presence_metrics(calibration, probabilities, validation_labels.probabilities)
-    return Distilled(head, calibration, metrics | ({"presence": shown} if shown else {}))
+    labelled, teacher_labels = logits[validation_labels.rows], validation_labels.probabilities
+    calibration = fit_calibration(labelled, teacher_labels, novelty, config)
+    return Distilled(head, calibration, calibration_metrics(calibration, labelled, teacher_labels))
 
 
 @torch.no_grad()
-def outputs(head: Head, embeddings: Float32) -> tuple[Float32, Float32]:
+def outputs(head: ClassifierHead, embeddings: Float32) -> tuple[Float32, Float32]:
     """Logits [N, K] and novelty [N]."""
     logits, novelty = head(torch.from_numpy(embeddings))
     return logits.numpy(), novelty.numpy()
 
 
-def _fit(head: Head, x: Tensor, soft: Tensor, config: TrainConfig, generator: torch.Generator) -> None:
+def _fit(
+    head: ClassifierHead, x: Tensor, soft: Tensor, config: TrainConfig, generator: torch.Generator
+) -> None:
     layers = (head.widen, head.decide)
     draw_layers(layers, generator)
     scaled = (x - head.mean) * head.scale
@@ -114,7 +104,7 @@ def _fit(head: Head, x: Tensor, soft: Tensor, config: TrainConfig, generator: to
 
 
 def _fit_novelty(
-    head: Head,
+    head: ClassifierHead,
     x: Tensor,
     soft: Float32,
     surprising: Surprising | None,
@@ -131,15 +121,6 @@ def _fit_novelty(
         learn_surprise(head.novelty, scaled, surprising, config, generator)
 
 
-def _metrics(probabilities: Float32, soft: Float32) -> dict[str, Any]:
-    best = probabilities.argmax(1)
-    return {
-        "accuracy_against_teacher": round(float((best == soft.argmax(1)).mean()), 4),
-        "ece": round(expected_calibration_error(probabilities, soft), 4),
-        "reliability": reliability(probabilities, soft),
-    }
-
-
 def hardened(labels: SoftLabels) -> SoftLabels:
     """All mass on the most probable intent: what a teacher gives that says one word a session."""
     hard = np.zeros_like(labels.probabilities)
@@ -147,32 +128,32 @@ def hardened(labels: SoftLabels) -> SoftLabels:
     return SoftLabels(labels.rows, hard)
 
 
-def expected_calibration_error(probabilities: Float32, soft: Float32) -> float:
-    """|claimed - given| probability of the best intent, averaged over 15 bins of the claimed one.
+def learning_curve(
+    train: Float32,
+    train_labels: SoftLabels,
+    validation: Float32,
+    validation_labels: SoftLabels,
+    config: TrainConfig,
+    generator_of: Callable[[str], torch.Generator],
+    sizes: Sequence[int] = SIZES,
+) -> list[dict[str, Any]]:
+    """Accuracy against the teacher and ECE by number of labelled training sessions, all of them last.
 
-    Given is what the teacher's soft label gives to that intent; with hard labels that is the usual ECE.
+    Smaller sets are part of larger ones, drawn by the generator; epochs grow so that every student takes
+    about as many steps.
     """
-    claimed, given, bins = _binned(probabilities, soft)
-    gaps = [abs(float(claimed[bins == b].sum() - given[bins == b].sum())) for b in range(_BINS)]
-    return sum(gaps) / max(1, len(claimed))
-
-
-def reliability(probabilities: Float32, soft: Float32) -> list[dict[str, float]]:
-    """One point per bin in use: mean probability claimed and given, and how many sessions."""
-    claimed, given, bins = _binned(probabilities, soft)
-    return [
-        {
-            "claimed": round(float(claimed[bins == b].mean()), 4),
-            "given": round(float(given[bins == b].mean()), 4),
-            "sessions": int((bins == b).sum()),
-        }
-        for b in np.unique(bins).tolist()
-    ]
-
-
-def _binned(probabilities: Float32, soft: Float32) -> tuple[Float32, Float32, Int64]:
-    """Of the best intent: claimed and given probability, and the bin of the claimed one."""
-    best = probabilities.argmax(1)
-    rows = np.arange(len(best))
-    claimed, given = probabilities[rows, best], soft[rows, best]
-    return claimed, given, np.minimum((claimed * _BINS).astype(np.int64), _BINS - 1)
+    count = len(train_labels.rows)
+    order = torch.randperm(count, generator=generator_of("curve")).numpy()
+    points = []
+    for size in [*(s for s in sizes if s < count), count]:
+        some = np.sort(order[:size])
+        labels = SoftLabels(train_labels.rows[some], train_labels.probabilities[some])
+        epochs = max(config.head_epochs, min(200, config.head_epochs * config.head_batch * 4 // size))
+        student = distill(
+            train, labels, validation, validation_labels,
+            replace(config, head_epochs=epochs), generator_of(f"curve/{size}"),
+        )  # fmt: skip
+        points.append(
+            {"labels": size, **{k: student.metrics[k] for k in ("accuracy_against_teacher", "ece")}}
+        )
+    return points

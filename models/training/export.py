@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from models import calibration as calibrations
 from models import selftest
@@ -21,16 +22,15 @@ from models import taxonomy as taxonomies
 from models.bundle import FLOAT32, FORMAT, INT8, MANIFEST, Manifest
 from models.calibration import Calibration
 from models.encoded import LENGTH_BUCKETS
-from models.profile import Profile
+from models.profile import DECILES, Layout, Profile
 from models.runtime import Runtime
 from models.taxonomy import Taxonomy
 from models.tokenizer import Tokenizer
 from models.training.config import TrainConfig
-from models.training.distill import Head
+from models.training.distill import ClassifierHead
 from models.training.encoder import Encoder
-from models.training.graphs import OPSET, encoder_graph, head_graph
-from models.training.int8 import int8_cost
-from models.training.parity import check_neighbours, parity_error
+from models.training.onnx_graphs import OPSET, encoder_graph, head_graph
+from models.training.parity import check_neighbours, int8_cost, parity_error
 from schemas.click import Session
 
 BATCH_OF_LENGTH = dict(zip(LENGTH_BUCKETS, (8, 8, 4, 4), strict=True))
@@ -39,12 +39,12 @@ _PACKAGES = ("clicks-to-intent", "numpy", "onnx", "onnxruntime", "scikit-learn",
 
 
 @dataclass(frozen=True)
-class Parts:
+class TrainedParts:
     """All that training made."""
 
     tokenizer: Tokenizer
     encoder: Encoder
-    head: Head
+    head: ClassifierHead
     taxonomy: Taxonomy
     calibration: Calibration
 
@@ -59,7 +59,7 @@ class Exported:
     precision: str = FLOAT32
 
 
-def build(parts: Parts) -> Exported:
+def build(parts: TrainedParts) -> Exported:
     """Raises ExportError if the graphs don't do what the trained model does."""
     graphs = encoder_graph(parts.encoder), head_graph(parts.head)
     runtime = Runtime(*graphs, BATCH_OF_LENGTH)
@@ -78,7 +78,7 @@ def build(parts: Parts) -> Exported:
     return Exported(files, runtime, checks)
 
 
-def build_int8(parts: Parts, exact: Exported, sessions: Sequence[Session]) -> Exported:
+def build_int8(parts: TrainedParts, exact: Exported, sessions: Sequence[Session]) -> Exported:
     """The same bundle with linear layers in 8 bits; `checks` say what that costs on these sessions."""
     files = {**exact.files, "encoder.onnx": encoder_graph(parts.encoder, int8=True)}
     runtime = Runtime(files["encoder.onnx"], files["classifier.onnx"], BATCH_OF_LENGTH)
@@ -90,7 +90,7 @@ def build_int8(parts: Parts, exact: Exported, sessions: Sequence[Session]) -> Ex
 
 def write(
     exported: Exported,
-    parts: Parts,
+    parts: TrainedParts,
     config: TrainConfig,
     data: dict[str, Any],
     metrics: dict[str, Any],
@@ -121,3 +121,28 @@ def write(
     document = json.dumps(msgspec.to_builtins(manifest), ensure_ascii=False, indent=2, sort_keys=True)
     (out / MANIFEST).write_text(document + "\n", encoding="utf-8")
     return manifest
+
+
+def reference_profile(
+    runtime: Runtime, parts: TrainedParts, sessions: Sequence[Session], split: str
+) -> Profile:
+    """The distribution that drift is measured from: of sessions held back from training, all of `split`.
+
+    At least one session.
+    """
+    encoded = parts.tokenizer.encode(sessions)
+    outputs = [runtime.run(each) for each in encoded]
+    novelty = np.concatenate([each.novelty for each in outputs]).astype(np.float64)
+    edges = np.quantile(novelty, np.arange(1, DECILES + 1) / (DECILES + 1)).round(4)
+    layout = Layout(parts.taxonomy, edges.tolist())
+    total = np.zeros(layout.width)
+    for tokens, found in zip(encoded, outputs, strict=True):
+        probabilities = parts.calibration.probabilities(found.logits)
+        reasons = [
+            parts.calibration.reason_to_abstain(sessions[i], distance, probability)
+            for i, distance, probability in zip(
+                tokens.rows.tolist(), found.novelty.tolist(), probabilities.max(1).tolist(), strict=True
+            )
+        ]
+        total += layout.counts(tokens, probabilities.argmax(1), found.novelty, reasons).sum(0)
+    return layout.profile(total, len(sessions), split)

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.taxonomy import FORMAT, Intent, Parent, Taxonomy, carried_over
-from models.training import clusters, naming
-from models.training.clusters import Float32, Int64
+from models.labelling import naming
+from models.labelling.teacher import SoftLabels, TeacherInput, TeacherOutput
+from models.taxonomy import FORMAT, Intent, Parent, Taxonomy, carried_over, successors
+from models.training import clustering
+from models.training.clustering import Float32, Int64, fit_mixture
 from models.training.config import TrainConfig
-from models.training.mixture import fit_mixture
-from models.training.successors import successors
-from models.training.teacher import Lesson, SoftLabels, Taught
 
 
 @dataclass(frozen=True)
@@ -28,19 +27,21 @@ class KeylessTeacher:
     def name(self) -> str:
         return "keyless"
 
-    def teach(self, train: Lesson, validation: Lesson, previous: Taxonomy | None) -> Taught:
+    def teach(
+        self, train: TeacherInput, validation: TeacherInput, previous: Taxonomy | None
+    ) -> TeacherOutput:
         rng = np.random.default_rng(self.seed)
-        sphere = clusters.Sphere.of(train.embeddings)
+        sphere = clustering.Sphere.of(train.embeddings)
         points = sphere.project(train.embeddings)
         sample = points[self._clear_sample(train, rng)]
-        found = clusters.stable_clustering(
+        found = clustering.stable_clustering(
             sample, self.config.max_intents, self.config.recurring_share, self.config.halves, rng
         )
-        centres = clusters.pruned(sample, found, self.config.near_duplicate, self.config.min_share)
-        labels = clusters.nearest(points, centres)
+        centres = clustering.pruned(sample, found, self.config.near_duplicate, self.config.min_share)
+        labels = clustering.nearest(points, centres)
         order = np.argsort(-np.bincount(labels, minlength=len(centres)), kind="stable")
         centres, labels = centres[order], np.argsort(order)[labels]
-        parents = clusters.parents_of(sample, centres)
+        parents = clustering.parents_of(sample, centres)
         taxonomy = self._named(train, labels, parents)
         if previous is not None:
             taxonomy = carried_over(taxonomy, previous, successors(taxonomy, previous))
@@ -58,19 +59,19 @@ class KeylessTeacher:
             "background": round(mixture.background, 4),
             "sessions": len(sample),
         }
-        return Taught(taxonomy, soft(train.embeddings), soft(validation.embeddings), notes)
+        return TeacherOutput(taxonomy, soft(train.embeddings), soft(validation.embeddings), notes)
 
-    def _clear_sample(self, train: Lesson, rng: np.random.Generator) -> Int64:
+    def _clear_sample(self, train: TeacherInput, rng: np.random.Generator) -> Int64:
         """Sessions long enough to be clear; all of them if too few are."""
         long = np.array([len(s.clicks) >= self.config.clear_clicks for s in train.sessions])
         rows = np.flatnonzero(long) if long.mean() > 0.1 else np.arange(len(long))
         return np.sort(rng.permutation(rows)[: self.config.taxonomy_sample])
 
-    def _named(self, train: Lesson, labels: Int64, parents: Int64) -> Taxonomy:
+    def _named(self, train: TeacherInput, labels: Int64, parents: Int64) -> Taxonomy:
         visitors = self.config.min_term_visitors
-        terms = naming.telling_terms(train.sessions, labels, len(parents), visitors)
+        terms = naming.distinctive_terms(train.sessions, labels, len(parents), visitors)
         number = int(parents.max()) + 1
-        parent_terms = naming.telling_terms(train.sessions, parents[labels], number, visitors)
+        parent_terms = naming.distinctive_terms(train.sessions, parents[labels], number, visitors)
         taken: set[str] = set()
         parent_labels = naming.labels_from(parent_terms, words=1)
         parent_ids = naming.slugs(parent_labels, taken)

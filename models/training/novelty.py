@@ -1,28 +1,57 @@
-"""How novel a session is: how far from all known intents, how surprising, how hard to tell.
+"""The novelty score: how far a session is from every known intent, how surprising, and how hard to classify.
 
-The distance is that of Mahalanobis to the nearest intent (K. Lee et al., NeurIPS 2018), under one covariance,
-shrunk as Ledoit and Wolf do. The surprise is that of `surprise.py`, as a small network tells it from the
-embedding alone. Doubt is one minus the classifier's best chance. All three are in standard deviations of
-training sessions and added by weight: 0 is usual.
+novelty = distance + 1.5 surprise + 0.5 doubt, each in standard deviations of training sessions; 0 is usual.
+Distance: Mahalanobis distance to the nearest intent (K. Lee et al., NeurIPS 2018) under one covariance,
+shrunk as by Ledoit and Wolf. Surprise: minus log likelihood of the session's items under a mixture of the
+known intents (T. Hofmann, Probabilistic Latent Semantic Indexing, SIGIR 1999), predicted from the embedding
+by a small network: a session that stays on pages which visitors of every intent only pass by is surprising,
+though no page of it is unknown. The network also learns from sessions made unusual by exchanging clicks
+(compare D. Hendrycks et al., Deep Anomaly Detection with Outlier Exposure, ICLR 2019). Doubt: one minus the
+classifier's best probability. Shapes: B rows, N sessions, D dimensions, K intents, V items.
 """
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
 import numpy as np
+import numpy.typing as npt
 import torch
 from sklearn.covariance import LedoitWolf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.labelling.teacher import Float32, Int64, SoftLabels
+from models.queries import words_of
 from models.training.config import TrainConfig
 from models.training.layers import descend, draw_layers
-from models.training.teacher import Float32
-from models.training.unusual import Surprising
+from schemas.click import Click, Session
 
 SURPRISE_WEIGHT, DOUBT_WEIGHT = 1.5, 0.5
 """Of a standard deviation, beside one of distance."""
 _LEAST_VARIANCE, _LEAST_SPREAD = 1e-4, 0.1
 """Sessions that are all alike have no spread; without these floors rounding errors would be blown up."""
+
+Floats = npt.NDArray[np.float64]
+MIN_SESSIONS = 10
+"""Items of fewer labelled sessions are one item, the last."""
+_SMOOTHING = 20.0
+"""Items that each intent is lent, in the shares of all sessions."""
+_ROUNDS = 2
+"""Of expectation and maximisation, from even shares: more let odd mixtures explain odd sessions too well."""
+PAGES = (1, 2, 3)
+"""How many pages a session's exchanged clicks come from; every session is made unusual with each number."""
+UNSEEN_SHARE = 0.1
+"""Of the pages drawn."""
+MOST_EXCHANGED = 0.9
+"""Up to this share of a session's clicks, each share as often as any other."""
+MOST_SESSIONS = 10_000
+_NAMED = ("page_type", "element", "category", "product_id", "search_query")
+_EXCHANGED = (*_NAMED, "path", "event_type")
+Embed = Callable[[Sequence[Session]], Float32]
 
 
 class Novelty(nn.Module):
@@ -110,3 +139,154 @@ def learn_surprise(
         weight = SURPRISE_WEIGHT / told.std(correction=0).clamp(min=_LEAST_SPREAD)
         novelty.tell.bias.sub_(told.mean()).mul_(weight)
         novelty.tell.weight.mul_(weight)
+
+
+def items_of(click: Click) -> Iterator[str]:
+    if click.search_query:
+        yield from (f"word {word}" for word in words_of(click.search_query))
+    else:
+        yield f"page {page_of(click)}"
+
+
+def page_of(click: Click) -> str:
+    """Whatever the site says of where a click was, the finest first."""
+    named = click.path or click.product_id or click.category or click.element or click.page_type
+    return named or click.event_type
+
+
+@dataclass(frozen=True)
+class _Bags:
+    """One entry per session and item of it."""
+
+    rows: Int64
+    columns: Int64
+    counts: Floats
+    sessions: int
+
+
+@dataclass(frozen=True)
+class ItemModel:
+    columns: dict[str, int]
+    chances: Floats
+    """[V, K]: of each item under each intent"""
+
+    @classmethod
+    def fit(cls, sessions: Sequence[Session], labels: SoftLabels) -> ItemModel:
+        """`labels.rows` are places among the sessions."""
+        labelled = [sessions[row] for row in labels.rows.tolist()]
+        seen = Counter(item for session in labelled for item in _bag(session))
+        kept = sorted(item for item, count in seen.items() if count >= MIN_SESSIONS)
+        columns = {item: column for column, item in enumerate(kept)}
+        bags = _bags(labelled, columns)
+        soft = labels.probabilities.astype(np.float64)
+        # One column at a time: all at once would be sessions by items by intents.
+        counts = np.stack(
+            [
+                np.bincount(bags.columns, bags.counts * soft[bags.rows, k], len(kept) + 1)
+                for k in range(soft.shape[1])
+            ],
+            axis=1,
+        )
+        everywhere = counts.sum(axis=1, keepdims=True) + 0.5
+        lent = _SMOOTHING * everywhere / everywhere.sum()
+        return cls(columns, (counts + lent) / (counts.sum(axis=0) + _SMOOTHING))
+
+    def surprise(self, sessions: Sequence[Session]) -> Float32:
+        """[S]: minus log likelihood an item under the session's mixture of intents, in nats."""
+        bags = _bags(sessions, self.columns)
+        likely = self.chances[bags.columns]
+        mixture = np.full((bags.sessions, likely.shape[1]), 1.0 / likely.shape[1])
+        for _ in range(_ROUNDS):
+            weight = bags.counts / (mixture[bags.rows] * likely).sum(axis=1)
+            share = [np.bincount(bags.rows, weight * each, bags.sessions) for each in likely.T]
+            mixture *= np.stack(share, axis=1)
+            mixture /= np.maximum(mixture.sum(axis=1, keepdims=True), 1e-300)
+        logs = np.log(np.maximum((mixture[bags.rows] * likely).sum(axis=1), 1e-300))
+        items = np.bincount(bags.rows, bags.counts, bags.sessions)
+        summed = np.bincount(bags.rows, bags.counts * logs, bags.sessions)
+        found: Float32 = (-summed / np.maximum(items, 1.0)).astype(np.float32)
+        return found
+
+
+def _bag(session: Session) -> Counter[str]:
+    return Counter(item for click in session.clicks for item in items_of(click))
+
+
+def _bags(sessions: Sequence[Session], columns: dict[str, int]) -> _Bags:
+    rows, places, counts = [], [], []
+    for row, session in enumerate(sessions):
+        for item, count in _bag(session).items():
+            rows.append(row)
+            places.append(columns.get(item, len(columns)))
+            counts.append(float(count))
+    return _Bags(np.array(rows, np.int64), np.array(places, np.int64), np.array(counts), len(sessions))
+
+
+@dataclass(frozen=True)
+class Surprising:
+    """Real and unusual sessions: embeddings [N, D], and how surprising each is [N]; the real ones first."""
+
+    embeddings: Float32
+    surprise: Float32
+    real: int
+
+
+def surprising(
+    sessions: Sequence[Session], labels: SoftLabels, embed: Embed, rng: np.random.Generator
+) -> Surprising:
+    """Of training sessions; `labels.rows` are places among them."""
+    model = ItemModel.fit(sessions, labels)
+    chosen = np.sort(rng.permutation(len(sessions))[:MOST_SESSIONS])
+    real = [sessions[row] for row in chosen.tolist()]
+    shelves = shelves_of(sessions)
+    made = [each for pages in PAGES for each in exchanged(real, shelves, pages, rng)]
+    every = [*real, *made]
+    return Surprising(embed(every), model.surprise(every), len(real))
+
+
+def shelves_of(sessions: Sequence[Session]) -> list[list[Click]]:
+    """Clicks by page, or by query; those of fewer than MIN_SESSIONS clicks are left out."""
+    by_page: dict[tuple[bool, str], list[Click]] = defaultdict(list)
+    for session in sessions:
+        for click in session.clicks:
+            query = click.search_query
+            by_page[bool(query), query.casefold() if query else page_of(click)].append(click)
+    return [clicks for clicks in by_page.values() if len(clicks) >= MIN_SESSIONS]
+
+
+def exchanged(
+    sessions: Sequence[Session], shelves: Sequence[Sequence[Click]], pages: int, rng: np.random.Generator
+) -> list[Session]:
+    """Times and everything else about the visit stay. None where there are no shelves."""
+    if not shelves:
+        return []
+    return [_exchanged(session, shelves, pages, rng) for session in sessions]
+
+
+def _exchanged(
+    session: Session, shelves: Sequence[Sequence[Click]], pages: int, rng: np.random.Generator
+) -> Session:
+    drawn = [_shelf(shelves, rng) for _ in range(pages)]
+    hit = rng.random(len(session.clicks)) < rng.uniform(0.0, MOST_EXCHANGED)
+    clicks = list(session.clicks)
+    for at in np.flatnonzero(hit).tolist():
+        bucket = drawn[int(rng.integers(pages))]
+        donor = bucket[int(rng.integers(len(bucket)))]
+        clicks[at] = msgspec.structs.replace(
+            clicks[at], **{name: getattr(donor, name) for name in _EXCHANGED}
+        )
+    return msgspec.structs.replace(session, clicks=clicks)
+
+
+def _shelf(shelves: Sequence[Sequence[Click]], rng: np.random.Generator) -> Sequence[Click]:
+    bucket = shelves[int(rng.integers(len(shelves)))]
+    if rng.random() >= UNSEEN_SHARE:
+        return bucket
+    return [_unseen(bucket[0], f"unseen{rng.integers(1 << 32):x}")]
+
+
+def _unseen(click: Click, name: str) -> Click:
+    """Whatever the click names, under a name that nobody has seen; a path stays as deep as it is."""
+    named = {field: name for field in _NAMED if getattr(click, field)}
+    path = click.path and "".join(f"/{name}" for part in click.path.split("/") if part)
+    return msgspec.structs.replace(click, **named, path=path or click.path)

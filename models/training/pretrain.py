@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+import torch.utils.deterministic
 from torch import nn
 
 from models.tokenizer import Tokenizer
@@ -56,10 +59,10 @@ def pretrain(
     encoder.train()
     for _ in range(config.epochs):
         seen: list[Losses] = []
-        for shelf, rows in corpus.batches(config.batch, generator):
+        for bucket, rows in corpus.batches(config.batch, generator):
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * warm_then_cosine(step, steps, config.warmup_share)
-            losses = objectives.losses(encoder, pick(shelf.tokens, rows), shelf.visitors[rows], generator)
+            losses = objectives.losses(encoder, pick(bucket.tokens, rows), bucket.visitors[rows], generator)
             _step(optimizer, _total(losses, config), [*encoder.parameters(), *objectives.parameters()])
             seen.append(losses)
             step += 1
@@ -110,3 +113,21 @@ def _means(seen: list[Losses]) -> dict[str, float]:
         name: round(sum(getattr(losses, name).item() for losses in seen) / len(seen), 4)
         for name in ("masked", "rest", "contrast")
     }
+
+
+@contextmanager
+def deterministic(threads: int) -> Iterator[None]:
+    """Deterministic algorithms and a fixed number of threads, inside and not after."""
+    settings: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    fill = settings.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    # Filling fresh memory helps to find reads of it; here it would only cost a sixth of the time.
+    settings.fill_uninitialized_memory = False
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        settings.fill_uninitialized_memory = fill
+        torch.set_num_threads(before[1])

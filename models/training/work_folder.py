@@ -1,33 +1,39 @@
-"""The folder where steps leave their results for the next: what is in it, by which step, and in what order.
+"""The folder where each training step leaves its result for the next.
 
-Nothing is unpickled. A file that is missing or damaged is named with the step that makes it.
+Files are written whole or not at all. Weights are numpy archives of plain arrays; nothing is unpickled. An
+error about a missing or damaged file names the step that makes it.
 """
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
+import numpy.typing as npt
+import torch
 
 from models import calibration as calibrations
 from models import taxonomy as taxonomies
+from models.files import write_atomically
+from models.labelling.teacher import SoftLabels, TeacherOutput
 from models.taxonomy import Taxonomy
 from models.tokenizer import Tokenizer
 from models.training.config import TrainConfig
-from models.training.distill import Distilled, Head
+from models.training.distill import ClassifierHead, Distilled
 from models.training.encoder import Encoder
-from models.training.export import Parts
+from models.training.export import TrainedParts
 from models.training.pretrain import shape_of
 from models.training.relabel import EditError, aligned
-from models.training.teacher import SoftLabels, Taught
-from models.training.weights import load_arrays, load_weights, save_weights
 
 _AS_MADE = "taxonomy.made.json"
-"""What the teacher made, and labelled with; `taxonomy.json` beside it is for people to edit."""
+"""The taxonomy as the teacher made it and labelled with it; `taxonomy.json` beside it is for people to
+edit."""
 _INTENTS = "intents.json"
 """Ids in the order of the head's outputs."""
 
@@ -58,17 +64,16 @@ class WorkFolder:
             load_weights(encoder, path)
         return encoder.eval()
 
-    def put_taught(self, taught: Taught) -> None:
+    def put_labels(self, output: TeacherOutput) -> None:
         for name in ("taxonomy.json", _AS_MADE):
-            self._write(name, taxonomies.to_json(taught.taxonomy))
-        with (self.path / "labels.npz").open("wb") as file:
-            np.savez(
-                file,
-                train_rows=taught.train.rows,
-                train=taught.train.probabilities,
-                validation_rows=taught.validation.rows,
-                validation=taught.validation.probabilities,
-            )
+            self._write(name, taxonomies.to_json(output.taxonomy))
+        save_arrays(
+            self.path / "labels.npz",
+            train_rows=output.train.rows,
+            train=output.train.probabilities,
+            validation_rows=output.validation.rows,
+            validation=output.validation.probabilities,
+        )
 
     def labels(self) -> tuple[Taxonomy, SoftLabels, SoftLabels]:
         """The taxonomy, as people may have edited it since, and the teacher's labels over its intents."""
@@ -89,16 +94,16 @@ class WorkFolder:
         self._write("calibration.json", calibrations.to_json(distilled.calibration))
         self._write(_INTENTS, json.dumps(_ids(taxonomy)) + "\n")
 
-    def parts(self, config: TrainConfig) -> Parts:
+    def parts(self, config: TrainConfig) -> TrainedParts:
         """All that export needs."""
         taxonomy = self._taxonomy("taxonomy.json")
         if json.loads(self._read(_INTENTS, "distill")) != _ids(taxonomy):
             raise TrainingError("taxonomy.json has other intents than the head: run the step 'distill' again")
-        head = Head(config.dim, config.head_hidden, len(taxonomy.intents))
+        head = ClassifierHead(config.dim, config.head_hidden, len(taxonomy.intents))
         with _readable(path := self._require("head.npz", "distill"), "distill"):
             load_weights(head, path)
         calibration = calibrations.from_json(self._read("calibration.json", "distill"))
-        return Parts(self.tokenizer(), self.encoder(config), head.eval(), taxonomy, calibration)
+        return TrainedParts(self.tokenizer(), self.encoder(config), head.eval(), taxonomy, calibration)
 
     def notes(self) -> dict[str, Any]:
         """What each step found out."""
@@ -124,7 +129,7 @@ class WorkFolder:
         return self._require(name, step).read_text(encoding="utf-8")
 
     def _write(self, name: str, text: str) -> None:
-        (self.path / name).write_text(text, encoding="utf-8")
+        write_atomically(self.path / name, text.encode())
 
 
 def _ids(taxonomy: Taxonomy) -> list[str]:
@@ -138,3 +143,31 @@ def _readable(path: Path, step: str) -> Iterator[None]:
     except (ValueError, KeyError) as error:
         reason = error if isinstance(error, ValueError) else f"{path.name} can't be read: no {error}"
         raise TrainingError(f"{path.parent}: {reason}; run the step {step!r} again") from None
+
+
+def save_weights(module: torch.nn.Module, path: Path) -> None:
+    save_arrays(path, **{name: tensor.numpy() for name, tensor in module.state_dict().items()})
+
+
+def load_weights(module: torch.nn.Module, path: Path) -> None:
+    """Raises ValueError if the file isn't one of this module's weights."""
+    arrays = load_arrays(path)
+    try:
+        module.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    except (RuntimeError, TypeError):
+        raise ValueError(f"{path.name} can't be read: its weights are of another shape") from None
+
+
+def save_arrays(path: Path, **arrays: npt.NDArray[Any]) -> None:
+    archive = io.BytesIO()
+    np.savez(archive, allow_pickle=False, **arrays)
+    write_atomically(path, archive.getvalue())
+
+
+def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Raises ValueError if the file isn't one of arrays."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, BadZipFile, AttributeError) as error:
+        raise ValueError(f"{path.name} can't be read ({type(error).__name__})") from None

@@ -15,7 +15,7 @@ from streamer.pipeline.scrub import scrub
 from streamer.settings import LlmSettings
 
 if TYPE_CHECKING:
-    from models.llm.budget import Budget
+    from models.llm.asking import Budget
     from models.llm.config import LlmConfig
     from models.llm.teacher import LlmTeacher
     from models.taxonomy import Taxonomy
@@ -28,8 +28,7 @@ _SAID_EVERY = 100
 def llm_teacher(settings: LlmSettings, work: Path, seed: int, fixed: Taxonomy | None) -> Iterator[LlmTeacher]:
     """Answers are kept in `work/llm`, the audit report goes into `work`. Raises UsageError."""
     config = _config(settings)
-    from models.llm.asking import Asker
-    from models.llm.budget import Budget
+    from models.llm.asking import Asker, Budget
     from models.llm.endpoint import Endpoint
     from models.llm.teacher import LlmTeacher
 

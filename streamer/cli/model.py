@@ -105,7 +105,7 @@ def train(
     json: Json = False,
 ) -> None:
     """All steps at once: fit, pretrain, taxonomy, distill, export."""
-    from streamer.cli.recipe import Recipe, explained, judge_by, workshop_of
+    from streamer.cli.recipe import Recipe, explained, judge_by, training_pipeline
 
     if simulated == (file is not None):
         raise UsageError("train: expected either a FILE of clicks or --simulated")
@@ -119,10 +119,8 @@ def train(
     recipe.save(work)
     settings = ctx.obj.settings()
     with explained(), _teacher(teacher, settings, work, seed) as own, _bars() as show:
-        from models.training.workshop import train as train_all
-
-        shop = workshop_of(recipe, work, settings, show)
-        manifest = train_all(shop, out, recipe.source, judge_by(truth), carried_over, own)
+        pipeline = training_pipeline(recipe, work, settings, show)
+        manifest = pipeline.run(out, recipe.source, judge_by(truth), carried_over, own)
     _report(out, manifest.metrics, json)
 
 
@@ -141,13 +139,13 @@ def fit(
 
     recipe = Recipe.of(file, seed=seed, epochs=epochs, name=name, most=most)
     recipe.save(work)
-    _step(ctx, work, lambda shop: shop.fit())
+    _step(ctx, work, lambda pipeline: pipeline.fit())
 
 
 @app.command()
 def pretrain(ctx: typer.Context, work: Work = WORK) -> None:
     """Step 2: pretrain the encoder on sessions without labels."""
-    _step(ctx, work, lambda shop: shop.pretrain())
+    _step(ctx, work, lambda pipeline: pipeline.pretrain())
 
 
 @app.command()
@@ -169,7 +167,7 @@ def taxonomy(
     carried_over, fixed = _taxonomy(previous), _taxonomy(use)
     seed = Recipe.load(work).seed
     with _teacher(teacher, ctx.obj.settings(), work, seed, fixed) as own:
-        _step(ctx, work, lambda shop: shop.teach(own, carried_over))
+        _step(ctx, work, lambda pipeline: pipeline.teach(own, carried_over))
     say(f"read {work / 'audit.md'}, edit {work / 'taxonomy.json'}, then `streamer model distill`")
 
 
@@ -179,8 +177,8 @@ def distill(
     work: Work = WORK,
     hard: Annotated[bool, typer.Option("--hard", help="Learn from each label's best intent only.")] = False,
 ) -> None:
-    """Step 4: distil the labels into a small head and calibrate it."""
-    _step(ctx, work, lambda shop: shop.distil(hard))
+    """Step 4: distill the labels into a small head and calibrate it."""
+    _step(ctx, work, lambda pipeline: pipeline.distill(hard))
 
 
 @app.command()
@@ -198,7 +196,7 @@ def export(
     from streamer.cli.recipe import Recipe, judge_by
 
     source = Recipe.load(work).source
-    manifest = _step(ctx, work, lambda shop: shop.export(out, source, judge_by(truth), int8))
+    manifest = _step(ctx, work, lambda pipeline: pipeline.export(out, source, judge_by(truth), int8))
     _report(out, manifest.metrics, json)
 
 
@@ -217,11 +215,11 @@ def _simulate(out: Path, visitors: int, seed: int) -> dict[str, Path]:
 
 
 def _step(ctx: typer.Context, work: Path, do: Any) -> Any:
-    from streamer.cli.recipe import Recipe, explained, workshop_of
+    from streamer.cli.recipe import Recipe, explained, training_pipeline
 
     recipe = Recipe.load(work)
     with explained(), _bars() as show:
-        return do(workshop_of(recipe, work, ctx.obj.settings(), show))
+        return do(training_pipeline(recipe, work, ctx.obj.settings(), show))
 
 
 def _taxonomy(path: Path | None) -> Any:
@@ -238,7 +236,7 @@ def _taxonomy(path: Path | None) -> Any:
 def _teacher(
     name: TeacherName, settings: Any, work: Path, seed: int, fixed: Any = None
 ) -> AbstractContextManager[Any]:
-    """None for the keyless one, which the workshop makes itself."""
+    """None for the keyless one, which the pipeline makes itself."""
     if name is TeacherName.KEYLESS:
         return nullcontext()
     from streamer.cli.llm import llm_teacher

@@ -21,7 +21,7 @@ from streamer.session_rules import session_rules
 from streamer.settings import Settings
 
 if TYPE_CHECKING:
-    from models.training.workshop import Judge, Workshop
+    from models.training.pipeline import Judge, TrainingPipeline
 
 _RECIPE = "recipe.json"
 
@@ -84,15 +84,15 @@ class Recipe:
             raise UsageError(f"{path}: not there or not readable; run `streamer model fit` first") from None
 
 
-def workshop_of(recipe: Recipe, work: Path, settings: Settings, show: Show) -> Workshop:
+def training_pipeline(recipe: Recipe, work: Path, settings: Settings, show: Show) -> TrainingPipeline:
     """The recipe's sessions, cut by the settings' rules, ready to train on."""
     from models.training.config import TrainConfig
-    from models.training.workshop import Workshop
+    from models.training.pipeline import TrainingPipeline
 
     sessions = _sessions(Path(recipe.file), recipe.most, settings)
     chosen = {} if recipe.epochs is None else {"epochs": recipe.epochs}
     config = TrainConfig(name=recipe.name, seed=recipe.seed, **chosen)
-    return Workshop.of(sessions, config, work, show)
+    return TrainingPipeline.of(sessions, config, work, show)
 
 
 def _sessions(file: Path, most: int | None, settings: Settings) -> Iterable[Session]:
@@ -129,7 +129,7 @@ def judge_by(truth: Path | None) -> Judge | None:
     if truth is None:
         return None
     from models.simulator.files import read_table
-    from models.training.agreement import agreement
+    from models.training.pipeline import truth_agreement
 
     first = {
         (row["visitor_id"], row["start"]): (row["intents"][0], row["parents"][0])
@@ -141,8 +141,12 @@ def judge_by(truth: Path | None) -> Judge | None:
         known = [i for i, s in enumerate(sessions) if (s.visitor_id, s.started_at) in first]
         latent = [first[sessions[i].visitor_id, sessions[i].started_at] for i in known]
         return {
-            "intents_against_truth": agreement([labels[i] for i in known], [name for name, _ in latent]),
-            "parents_against_truth": agreement([parents[i] for i in known], [name for _, name in latent]),
+            "intents_against_truth": truth_agreement(
+                [labels[i] for i in known], [name for name, _ in latent]
+            ),
+            "parents_against_truth": truth_agreement(
+                [parents[i] for i in known], [name for _, name in latent]
+            ),
         }
 
     return judge

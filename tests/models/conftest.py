@@ -32,11 +32,13 @@ def small_bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle trained end to end on a few hundred sessions made by hand."""
     pytest.importorskip("torch")
     from models.training.config import TrainConfig
-    from models.training.workshop import Workshop, train
+    from models.training.pipeline import TrainingPipeline
 
     folder = tmp_path_factory.mktemp("small")
     config = TrainConfig(name="small", **SMALL)  # type: ignore[arg-type]
-    train(Workshop.of(bank_sessions(400), config, folder / "work"), folder / "bundle", {"source": "hand"})
+    TrainingPipeline.of(bank_sessions(400), config, folder / "work").run(
+        folder / "bundle", {"source": "hand"}
+    )
     return folder / "bundle"
 
 

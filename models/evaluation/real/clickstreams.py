@@ -17,9 +17,8 @@ from models.evaluation.features import Floats
 from models.tokenizer import Tokenizer
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus, embed
-from models.training.determinism import deterministic
 from models.training.encoder import Encoder
-from models.training.pretrain import pretrain
+from models.training.pretrain import deterministic, pretrain
 from schemas.click import HEAD_CLICKS, KEPT_CLICKS, TAIL_CLICKS, Click, Session
 
 Event = dict[str, Any]

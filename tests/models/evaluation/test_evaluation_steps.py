@@ -150,12 +150,12 @@ def test_a_hidden_modality_is_in_no_token(world: World) -> None:
     tokenizer = Tokenizer.fit(world.sessions)
     corpus = without(Corpus.of(world.sessions, tokenizer), ("path_1", "dwell", "query", "device"))
     shown = Corpus.of(world.sessions, tokenizer)
-    for blank, shelf in zip(corpus.shelves, shown.shelves, strict=True):
-        assert blank.tokens.event_ids[:, :, 1].max() == 0 < shelf.tokens.event_ids[:, :, 1].max()
-        assert blank.tokens.dwell_z.abs().max() == 0 < shelf.tokens.dwell_z.abs().max()
+    for blank, bucket in zip(corpus.buckets, shown.buckets, strict=True):
+        assert blank.tokens.event_ids[:, :, 1].max() == 0 < bucket.tokens.event_ids[:, :, 1].max()
+        assert blank.tokens.dwell_z.abs().max() == 0 < bucket.tokens.dwell_z.abs().max()
         assert blank.tokens.query_slot.max() == 0
         assert blank.tokens.session_ids[:, 0].max() == 0
-        assert blank.tokens.event_ids[:, :, 0].equal(shelf.tokens.event_ids[:, :, 0])
+        assert blank.tokens.event_ids[:, :, 0].equal(bucket.tokens.event_ids[:, :, 0])
 
 
 def test_draws_of_nobody_with_an_outcome_leave_an_interval_of_the_others() -> None:

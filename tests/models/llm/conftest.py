@@ -11,8 +11,7 @@ collect_ignore_glob = [] if find_spec("openai") and find_spec("sklearn") else ["
 """The language model needs the extra [train]; where it isn't installed, its tests aren't there either."""
 
 if not collect_ignore_glob:
-    from models.llm.asking import Asker
-    from models.llm.budget import Budget
+    from models.llm.asking import Asker, Budget
     from models.llm.config import LlmConfig
     from models.llm.endpoint import Endpoint
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from models.llm.budget import Budget
+from models.llm.asking import AnswerStore, Budget
+from models.llm.endpoint import Answer
 from models.llm.errors import BudgetSpentError
-from models.llm.ladder import Ladder
-from models.llm.store import Answer, AnswerStore
+from models.llm.structured_output import FormatFallback
 
 
 def test_an_answer_is_found_again_by_what_was_asked(tmp_path: Path) -> None:
@@ -46,21 +46,21 @@ def test_the_budget_counts_what_is_under_way() -> None:
 
 
 def test_an_endpoint_is_remembered_by_the_rung_that_works(tmp_path: Path) -> None:
-    ladder = Ladder(tmp_path / "endpoints.json", "here")
+    ladder = FormatFallback(tmp_path / "endpoints.json", "here")
     ladder.refused("json_schema")
     ladder.refused("json_schema")
     assert ladder.rung == "tool"
-    assert Ladder(tmp_path / "endpoints.json", "here").rung == "tool"
-    assert Ladder(tmp_path / "endpoints.json", "elsewhere").rung == "json_schema"
+    assert FormatFallback(tmp_path / "endpoints.json", "here").rung == "tool"
+    assert FormatFallback(tmp_path / "endpoints.json", "elsewhere").rung == "json_schema"
 
 
 def test_a_rung_is_left_after_useless_answers_unless_some_were_of_use(tmp_path: Path) -> None:
-    ladder = Ladder(tmp_path / "endpoints.json", "here")
+    ladder = FormatFallback(tmp_path / "endpoints.json", "here")
     ladder.answered("json_schema", useful=True)
     for _ in range(9):
         ladder.answered("json_schema", useful=False)
     assert ladder.rung == "json_schema"
-    other = Ladder(tmp_path / "endpoints.json", "there")
+    other = FormatFallback(tmp_path / "endpoints.json", "there")
     for _ in range(3):
         other.answered("json_schema", useful=False)
     assert other.rung == "tool"

@@ -12,7 +12,7 @@ import pytest
 
 from models.llm.asking import Asker, Question
 from models.llm.errors import BudgetSpentError, EndpointError, UnansweredError
-from models.llm.forms import Form
+from models.llm.structured_output import Form
 from tests.models.llm.rule_endpoint import HANG_UP, Body, Misbehaviour, Reply, as_json, completion, serving
 
 AskerOf = Callable[..., Asker]

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.labelling.audit import agreement, audit
 from models.llm.asking import Asker
-from models.llm.assigning import Assignment, Choices, problem, soft_label, votes
-from models.llm.audit import agreement, audit
+from models.llm.assigning import Assignment, IntentChoices, problem, soft_label, votes
 from models.taxonomy import Intent, Parent, Taxonomy
 from tests.models.llm.rule_endpoint import Body, Reply, completion, serving
 
-CHOICES = Choices({"loan": "Loan. About loans", "card": "Card. About cards"})
+CHOICES = IntentChoices({"loan": "Loan. About loans", "card": "Card. About cards"})
 RENDERED = {
     "s1": "mobile, 1 clicks in 0 min\npage_view /loan",
     "s2": "mobile, 1 clicks in 0 min\npage_view /x",
@@ -75,7 +75,7 @@ def test_sessions_that_spoil_an_answer_are_asked_one_by_one(asker_of: Callable[.
 
 
 def test_every_vote_sees_the_intents_in_an_order_of_its_own(asker_of: Callable[..., Asker]) -> None:
-    many = Choices({f"i{k}": f"Word{k}." for k in range(8)})
+    many = IntentChoices({f"i{k}": f"Word{k}." for k in range(8)})
     with serving() as server:
         votes(asker_of(server.base_url, concurrency=1), many, ["d\npage_view /a"], 3)
         lists = [body["messages"][1]["content"].partition("</intents>")[0] for body in server.bodies]

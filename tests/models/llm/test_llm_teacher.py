@@ -15,20 +15,19 @@ import numpy as np
 import pytest
 
 from models.bundle import load_bundle
+from models.labelling.teacher import TeacherInput
 from models.llm.asking import Asker
 from models.llm.errors import BudgetSpentError, LlmError
 from models.llm.teacher import LlmTeacher
 from models.taxonomy import Intent, Mapped, Parent, Taxonomy, from_json, to_json
-from models.training.agreement import agreement
 from models.training.config import TrainConfig
-from models.training.teacher import Lesson
+from models.training.pipeline import TrainingPipeline, truth_agreement
 from models.training.work_folder import TrainingError
-from models.training.workshop import Workshop
 from streamer.pipeline.scrub import scrub
 from tests.models.conftest import SMALL
 from tests.models.hand_made import a_click, a_session, bank_sessions
-from tests.models.llm.lessons import FEW, lesson
 from tests.models.llm.rule_endpoint import HANG_UP, Body, Reply, as_json, completion, serving
+from tests.models.llm.teacher_inputs import FEW, teacher_input
 
 AskerOf = Callable[..., Asker]
 
@@ -38,17 +37,17 @@ def teacher_of(asker: Asker, folder: Path, **fields: object) -> LlmTeacher:
 
 
 def test_it_finds_the_topics_of_the_sessions_and_labels_with_them(asker_of: AskerOf, tmp_path: Path) -> None:
-    train = lesson(200)
+    train = teacher_input(200)
     with serving() as server:
         teacher = teacher_of(asker_of(server.base_url, **FEW), tmp_path)
-        taught = teacher.teach(train, lesson(60, 1), None)
+        output = teacher.teach(train, teacher_input(60, 1), None)
     topics = [next(str(c.path).split("/")[1] for c in s.clicks if c.path not in ("/", "/login"))
               if any(c.path not in ("/", "/login") for c in s.clicks) else "none"
-              for s in (train.sessions[row] for row in taught.train.rows)]  # fmt: skip
-    labels = [taught.taxonomy.intents[k].id for k in taught.train.probabilities.argmax(1)]
-    assert agreement(labels, topics)["nmi"] > 0.6
-    assert taught.taxonomy.teacher == "llm:rules"
-    np.testing.assert_allclose(taught.train.probabilities.sum(1), 1, rtol=1e-5)
+              for s in (train.sessions[row] for row in output.train.rows)]  # fmt: skip
+    labels = [output.taxonomy.intents[k].id for k in output.train.probabilities.argmax(1)]
+    assert truth_agreement(labels, topics)["nmi"] > 0.6
+    assert output.taxonomy.teacher == "llm:rules"
+    np.testing.assert_allclose(output.train.probabilities.sum(1), 1, rtol=1e-5)
     report = json.loads((tmp_path / "audit.json").read_text())
     assert report["test_retest"]["agree"] > 0.7
     assert report["sessions"] == 60
@@ -67,7 +66,7 @@ def test_nothing_leaves_but_scrubbed_renderings_without_ids(asker_of: AskerOf, t
     ]
     embeddings = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
     with serving() as server:
-        seen = Lesson(sessions, embeddings)
+        seen = TeacherInput(sessions, embeddings)
         teacher_of(asker_of(server.base_url, **FEW), tmp_path).teach(seen, seen, None)
         sent = json.dumps(server.bodies)
     assert "/loans/rates" in sent
@@ -85,21 +84,21 @@ def test_a_query_that_gives_orders_changes_no_structure(asker_of: AskerOf, tmp_p
         hacked = {"intent": "hacked", "quote": "hacked"}
         return completion(json.dumps({"sessions": [{"id": "s1", "intents": [hacked], "wanted": "hacked"}]}))
 
-    train = lesson(100)
+    train = teacher_input(100)
     evil = a_session(a_click(0, event_type="search", search_query=order), visitor_id="evil")
     sessions = [evil, *train.sessions[1:]]
     with serving(obedient) as server:
         teacher = teacher_of(asker_of(server.base_url, **FEW | {"sessions_labelled": 100}), tmp_path)
-        taught = teacher.teach(Lesson(sessions, train.embeddings), lesson(40, 1), None)
-    assert not any("hack" in json.dumps([i.id, i.label]).lower() for i in taught.taxonomy.intents)
-    assert 0 not in taught.train.rows
-    assert len(taught.train.rows) > 50
+        output = teacher.teach(TeacherInput(sessions, train.embeddings), teacher_input(40, 1), None)
+    assert not any("hack" in json.dumps([i.id, i.label]).lower() for i in output.taxonomy.intents)
+    assert 0 not in output.train.rows
+    assert len(output.train.rows) > 50
 
 
 def test_a_second_model_is_asked_for_the_audit_only(asker_of: AskerOf, tmp_path: Path) -> None:
     with serving() as server:
         asker, second = (asker_of(server.base_url, model=model, **FEW) for model in ("rules", "other"))
-        teacher_of(asker, tmp_path, second=second).teach(lesson(80), lesson(30, 1), None)
+        teacher_of(asker, tmp_path, second=second).teach(teacher_input(80), teacher_input(30, 1), None)
         models = Counter(body["model"] for body in server.bodies)
     assert json.loads((tmp_path / "audit.json").read_text())["two_models"]["pairs"] > 20
     assert 0 < models["other"] < models["rules"]
@@ -114,12 +113,12 @@ def test_it_labels_with_a_taxonomy_that_people_made(asker_of: AskerOf, tmp_path:
         (Intent("m", "Mortgage", "all"), Intent("i", "Insurance", "all")),
     )
     with serving() as server:
-        taught = teacher_of(asker_of(server.base_url, **FEW), tmp_path, fixed=own).teach(
-            lesson(80), lesson(30, 1), None
+        output = teacher_of(asker_of(server.base_url, **FEW), tmp_path, fixed=own).teach(
+            teacher_input(80), teacher_input(30, 1), None
         )
-    assert [i.id for i in taught.taxonomy.intents] == ["m", "i"]
-    assert (taught.taxonomy.version, taught.taxonomy.teacher) == ("7", "llm:rules")
-    assert taught.notes["taxonomy_from"] == "file"
+    assert [i.id for i in output.taxonomy.intents] == ["m", "i"]
+    assert (output.taxonomy.version, output.taxonomy.teacher) == ("7", "llm:rules")
+    assert output.notes["taxonomy_from"] == "file"
 
 
 def test_ids_live_on_in_the_next_version(asker_of: AskerOf, tmp_path: Path) -> None:
@@ -131,13 +130,13 @@ def test_ids_live_on_in_the_next_version(asker_of: AskerOf, tmp_path: Path) -> N
         (Intent("frozen-1", "Mortgage", "p"), Intent("gone", "Zebra", "p")),
     )
     with serving() as server:
-        taught = teacher_of(asker_of(server.base_url, **FEW), tmp_path).teach(
-            lesson(80), lesson(30, 1), previous
+        output = teacher_of(asker_of(server.base_url, **FEW), tmp_path).teach(
+            teacher_input(80), teacher_input(30, 1), previous
         )
-    assert "frozen-1" in {i.id for i in taught.taxonomy.intents}
-    assert taught.taxonomy.version == "2"
-    assert "gone" in taught.taxonomy.retired
-    assert Mapped("gone", None) in taught.taxonomy.mapping
+    assert "frozen-1" in {i.id for i in output.taxonomy.intents}
+    assert output.taxonomy.version == "2"
+    assert "gone" in output.taxonomy.retired
+    assert Mapped("gone", None) in output.taxonomy.mapping
 
 
 _NASTY: list[Reply] = [
@@ -160,24 +159,26 @@ def test_whatever_an_endpoint_does_the_labels_are_sound_or_the_job_says_why_not(
     asker_of: AskerOf, tmp_path: Path, seed: int
 ) -> None:
     rng = random.Random(seed)
-    train = lesson(80)
+    train = teacher_input(80)
     with serving(lambda _n, _b: rng.choice(_NASTY) if rng.random() < 0.3 else None) as server:
         asker = asker_of(server.base_url, **FEW | {"retries": 8, "sessions_labelled": 30, "concurrency": 1})
         try:
-            taught = teacher_of(asker, tmp_path).teach(train, lesson(30, 1), None)
+            output = teacher_of(asker, tmp_path).teach(train, teacher_input(30, 1), None)
         except LlmError:
             return
-    from_json(to_json(taught.taxonomy))
-    for labels in (taught.train, taught.validation):
+    from_json(to_json(output.taxonomy))
+    for labels in (output.train, output.validation):
         np.testing.assert_allclose(labels.probabilities.sum(1), 1, rtol=1e-5)
-        assert labels.probabilities.shape[1] == len(taught.taxonomy.intents)
-    assert max(taught.train.rows) < 80
+        assert labels.probabilities.shape[1] == len(output.taxonomy.intents)
+    assert max(output.train.rows) < 80
 
 
 @pytest.mark.parametrize("said", ["no", '{"sessions": []}'])
 def test_a_model_that_is_of_no_use_is_said(asker_of: AskerOf, tmp_path: Path, said: str) -> None:
     with serving(lambda _n, _b: completion(said)) as server, pytest.raises(LlmError, match="llm:rules"):
-        teacher_of(asker_of(server.base_url, **FEW), tmp_path).teach(lesson(30), lesson(10, 1), None)
+        teacher_of(asker_of(server.base_url, **FEW), tmp_path).teach(
+            teacher_input(30), teacher_input(10, 1), None
+        )
 
 
 def test_a_spent_budget_stops_and_a_higher_one_pays_only_for_the_rest(
@@ -187,7 +188,7 @@ def test_a_spent_budget_stops_and_a_higher_one_pays_only_for_the_rest(
 
         def job(budget: int) -> None:
             asker = asker_of(server.base_url, budget_requests=budget, concurrency=1, **FEW)
-            teacher_of(asker, tmp_path).teach(lesson(80), lesson(30, 1), None)
+            teacher_of(asker, tmp_path).teach(teacher_input(80), teacher_input(30, 1), None)
 
         for _ in range(2):
             with pytest.raises(BudgetSpentError):
@@ -207,17 +208,17 @@ _JOB = """
 import sys
 from pathlib import Path
 from models.llm.asking import Asker
-from models.llm.budget import Budget
+from models.llm.asking import Budget
 from models.llm.config import LlmConfig
 from models.llm.endpoint import Endpoint
 from models.llm.teacher import LlmTeacher
 from models.taxonomy import to_json
 from streamer.pipeline.scrub import scrub
-from tests.models.llm.lessons import FEW, lesson
+from tests.models.llm.teacher_inputs import FEW, teacher_input
 config = LlmConfig(sys.argv[1], "rules", concurrency=1, **FEW)
 asker = Asker(config, Endpoint(config), Path("answers"), Budget(10**6, 10**9))
-taught = LlmTeacher(config, asker, scrub, Path(), 1, 3).teach(lesson(80), lesson(30, 1), None)
-print(to_json(taught.taxonomy))
+output = LlmTeacher(config, asker, scrub, Path(), 1, 3).teach(teacher_input(80), teacher_input(30, 1), None)
+print(to_json(output.taxonomy))
 """
 
 
@@ -264,18 +265,18 @@ def pretrained(small_bundle_path: Path, tmp_path_factory: pytest.TempPathFactory
 def test_the_loop_yields_a_bundle_of_the_taxonomy_that_people_edited(
     asker_of: AskerOf, pretrained: Path, tmp_path: Path
 ) -> None:
-    shop = Workshop.of(bank_sessions(400), TrainConfig(name="small", **SMALL), pretrained)  # type: ignore[arg-type]
+    pipeline = TrainingPipeline.of(bank_sessions(400), TrainConfig(name="small", **SMALL), pretrained)  # type: ignore[arg-type]
     with serving(lambda n, _b: as_json(429, {}, Retry_After="0.01") if n % 9 == 0 else None) as server:
         asker = asker_of(server.base_url, **FEW | {"sessions_labelled": 160})
-        shop.teach(teacher_of(asker, tmp_path))
+        pipeline.teach(teacher_of(asker, tmp_path))
     file = pretrained / "taxonomy.json"
     made = json.loads(file.read_text())
     gone, kept = made["intents"][-1], made["intents"][0]
     kept["label"] = "What people call it"
     made |= {"version": "1-reviewed", "intents": made["intents"][:-1], "retired": [gone["id"]]}
     file.write_text(json.dumps(made))
-    shop.distil()
-    manifest = shop.export(tmp_path / "bundle", {"source": "hand"})
+    pipeline.distill()
+    manifest = pipeline.export(tmp_path / "bundle", {"source": "hand"})
     bundle = load_bundle(tmp_path / "bundle")
     assert bundle.taxonomy.version == "1-reviewed"
     assert bundle.taxonomy.intents[0].label == "What people call it"
@@ -288,6 +289,6 @@ def test_the_loop_yields_a_bundle_of_the_taxonomy_that_people_edited(
         to_json(from_json(file.read_text())).replace('"1-reviewed"', '"2"').replace(kept["id"], "new")
     )
     with pytest.raises(TrainingError, match="run the step 'distill' again"):
-        shop.export(tmp_path / "bundle", {"source": "hand"})
+        pipeline.export(tmp_path / "bundle", {"source": "hand"})
     with pytest.raises(TrainingError, match=r"which taxonomy\.json lacks"):
-        shop.distil()
+        pipeline.distill()

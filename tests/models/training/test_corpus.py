@@ -39,14 +39,14 @@ def test_every_session_is_in_one_batch_of_an_epoch() -> None:
     sessions = bank_sessions(200)
     corpus = Corpus.of(sessions, Tokenizer.fit(sessions))
     batches = corpus.batches(16, torch.Generator().manual_seed(0))
-    rows = sorted(row for shelf, chunk in batches for row in shelf.rows[chunk].tolist())
+    rows = sorted(row for bucket, chunk in batches for row in bucket.rows[chunk].tolist())
     assert rows == list(range(200))
 
 
 def test_a_slice_of_a_session_is_those_clicks_without_device_referrer_and_hour() -> None:
     sessions = bank_sessions(200)
     corpus = Corpus.of(sessions, Tokenizer.fit(sessions))
-    tokens = corpus.shelves[1].tokens
+    tokens = corpus.buckets[1].tokens
     lengths = tokens.lengths.long()
     cut = slice_clicks(tokens, torch.full_like(lengths, 2), lengths - 3)
     for i, length in enumerate(lengths.tolist()):

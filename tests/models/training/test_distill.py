@@ -4,18 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+from models.labelling.teacher import Float32, SoftLabels
+from models.training.calibrate import expected_calibration_error, reliability
 from models.training.config import TrainConfig
-from models.training.curve import learning_curve
 from models.training.distill import (
     Distilled,
-    distil,
-    expected_calibration_error,
+    distill,
     hardened,
+    learning_curve,
     outputs,
-    reliability,
 )
-from models.training.teacher import Float32, SoftLabels
-from models.training.unusual import Surprising
+from models.training.novelty import Surprising
 
 CONFIG = TrainConfig(head_hidden=32, head_epochs=30, head_batch=64)
 
@@ -33,7 +32,7 @@ def three_groups(count: int, seed: int) -> tuple[Float32, SoftLabels]:
 @pytest.fixture(scope="module")
 def distilled() -> Distilled:
     train, validation = three_groups(600, 0), three_groups(300, 1)
-    return distil(*train, *validation, CONFIG, torch.Generator().manual_seed(0))
+    return distill(*train, *validation, CONFIG, torch.Generator().manual_seed(0))
 
 
 def test_the_head_learns_what_the_teacher_says_and_how_sure_it_is(distilled: Distilled) -> None:
@@ -62,7 +61,7 @@ def test_what_looks_surprising_is_novel_where_it_lies_between_known_intents() ->
     seen = Surprising(np.concatenate([train[0], between[:600]]), surprise.astype(np.float32), 600)
     shares = []
     for surprising in (None, seen):
-        found = distil(*train, *validation, CONFIG, torch.Generator().manual_seed(0), surprising)
+        found = distill(*train, *validation, CONFIG, torch.Generator().manual_seed(0), surprising)
         novelty = outputs(found.head, between[600:])[1]
         shares.append((novelty > found.calibration.max_novelty).mean())
     assert shares[0] < 0.1 < 0.7 < shares[1]
@@ -72,7 +71,9 @@ def test_surprise_changes_no_probability() -> None:
     train, validation = three_groups(600, 0), three_groups(300, 1)
     seen = Surprising(train[0], np.arange(600, dtype=np.float32), 600)
     both = [
-        outputs(distil(*train, *validation, CONFIG, torch.Generator().manual_seed(0), each).head, train[0])[0]
+        outputs(distill(*train, *validation, CONFIG, torch.Generator().manual_seed(0), each).head, train[0])[
+            0
+        ]
         for each in (None, seen)
     ]
     assert (both[0] == both[1]).all()
@@ -81,7 +82,7 @@ def test_surprise_changes_no_probability() -> None:
 def test_labels_of_some_sessions_are_enough() -> None:
     (train, soft), (validation, _) = three_groups(600, 0), three_groups(300, 1)
     few = SoftLabels(np.arange(0, 600, 6), soft.probabilities[::6])
-    found = distil(
+    found = distill(
         train, few, validation, SoftLabels(np.arange(5), soft.probabilities[:5]), CONFIG, torch.Generator()
     )
     assert found.head.decide.out_features == 3

@@ -8,10 +8,9 @@ import torch
 from models.tokenizer import Tokenizer
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus, pick
-from models.training.determinism import deterministic
 from models.training.encoder import Encoder
 from models.training.objectives import Objectives, _bag_loss, _halves
-from models.training.pretrain import new_encoder, pretrain
+from models.training.pretrain import deterministic, new_encoder, pretrain
 from tests.models.hand_made import bank_sessions, of_length
 
 CONFIG = TrainConfig(dim=16, heads=2, hidden=32, epochs=4, batch=32, learning_rate=5e-3, min_count=3)
@@ -62,8 +61,8 @@ def test_a_hidden_field_is_not_seen() -> None:
             tokens.lengths.shape[0], 1 + tokens.dwell_z.shape[1], 16
         )
     )
-    shelf = corpus.shelves[0]
-    objectives._masked(encoder, pick(shelf.tokens, torch.arange(20)), seeded(0))
+    bucket = corpus.buckets[0]
+    objectives._masked(encoder, pick(bucket.tokens, torch.arange(20)), seeded(0))
     (tokens,) = seen
     assert not tokens.event_ids.any()
     assert not tokens.dwell_z.any()
@@ -73,14 +72,14 @@ def test_a_hidden_field_is_not_seen() -> None:
 
 def test_two_halves_are_the_session_and_short_sessions_have_none() -> None:
     tokenizer, corpus = a_corpus()
-    tokens = corpus.shelves[0].tokens
+    tokens = corpus.buckets[0].tokens
     halves = _halves(tokens, seeded(0))
     assert halves is not None
     first, second, rows = halves
     assert torch.equal(first.lengths + second.lengths, tokens.lengths[rows])
     assert first.lengths.min() >= 1
     assert second.lengths.min() >= 1
-    short = Corpus.of([of_length(1)] * 4, tokenizer).shelves[0].tokens
+    short = Corpus.of([of_length(1)] * 4, tokenizer).buckets[0].tokens
     assert _halves(short, torch.Generator()) is None
 
 

@@ -12,8 +12,8 @@ from models.bundle import load_bundle
 from models.scorer import Scored, Scorer
 from models.training.config import TrainConfig
 from models.training.corpus import by_split
+from models.training.pipeline import TrainingPipeline
 from models.training.work_folder import TrainingError
-from models.training.workshop import Workshop, train
 from schemas.click import Click, Session
 from tests.models.conftest import SMALL
 from tests.models.hand_made import a_click, a_session, bank_sessions
@@ -59,7 +59,7 @@ ODD: dict[str, list[Session]] = {
 @pytest.mark.parametrize("name", ODD)
 def test_it_trains_a_bundle_that_scores_the_sessions(name: str, tmp_path: Path) -> None:
     sessions = ODD[name]
-    train(Workshop.of(sessions, CONFIG, tmp_path / "work"), tmp_path / "bundle", {"source": "hand"})
+    TrainingPipeline.of(sessions, CONFIG, tmp_path / "work").run(tmp_path / "bundle", {"source": "hand"})
     results = Scorer(load_bundle(tmp_path / "bundle")).score(sessions)
     assert all(isinstance(result, Scored) for result in results)
 
@@ -69,7 +69,7 @@ def test_bots_only_are_nobody_to_learn_from(tmp_path: Path) -> None:
 
     bots = [msgspec.structs.replace(session, is_bot=True) for session in bank_sessions(100)]
     with pytest.raises(TrainingError, match="too few sessions of people"):
-        Workshop.of(bots, CONFIG, tmp_path)
+        TrainingPipeline.of(bots, CONFIG, tmp_path)
 
 
 def test_a_visitor_whose_sessions_come_twice_stays_in_one_split() -> None:
@@ -84,7 +84,9 @@ def test_the_order_of_the_input_changes_nothing(tmp_path: Path) -> None:
     sessions = bank_sessions(90)
     digests = []
     for name, given in (("forward", sessions), ("backward", sessions[::-1])):
-        train(Workshop.of(given, CONFIG, tmp_path / name), tmp_path / f"{name}.bundle", {"source": "hand"})
+        TrainingPipeline.of(given, CONFIG, tmp_path / name).run(
+            tmp_path / f"{name}.bundle", {"source": "hand"}
+        )
         digests.append(load_bundle(tmp_path / f"{name}.bundle").model_version)
     assert digests[0] == digests[1]
 
@@ -95,6 +97,6 @@ def test_a_damaged_result_of_a_step_says_which_step_to_run_again(
 ) -> None:
     work = shutil.copytree(small_bundle_path.parent / "work", tmp_path / "work")
     (work / name).write_bytes(b"PK\x03\x04 not really")
-    shop = Workshop.of(bank_sessions(400), TrainConfig(name="small", **SMALL), work)  # type: ignore[arg-type]
+    pipeline = TrainingPipeline.of(bank_sessions(400), TrainConfig(name="small", **SMALL), work)  # type: ignore[arg-type]
     with pytest.raises(TrainingError, match=f"{name} can't be read.*run the step"):
-        shop.export(tmp_path / "bundle", {}) if name == "head.npz" else shop.distil()
+        pipeline.export(tmp_path / "bundle", {}) if name == "head.npz" else pipeline.distill()

@@ -7,21 +7,21 @@ import torch
 from models.graph_check import GraphRefused, check_graph
 from models.runtime import Outputs, Runtime
 from models.training import parity
-from models.training.distill import Head
+from models.training.distill import ClassifierHead
 from models.training.encoder import Encoder, EncoderShape
 from models.training.export import BATCH_OF_LENGTH
-from models.training.graphs import OPSET, encoder_graph, head_graph
+from models.training.onnx_graphs import OPSET, encoder_graph, head_graph
 
 SHAPE = EncoderShape((40, 40, 40, 40, 40, 40, 40, 40, 17, 17), (35, 35, 25), dim=16, heads=2, hidden=32)
 
-Modules = tuple[Encoder, Head]
+Modules = tuple[Encoder, ClassifierHead]
 Graphs = tuple[bytes, bytes]
 
 
 @pytest.fixture(scope="module")
 def modules() -> Modules:
     generator = torch.Generator().manual_seed(0)
-    encoder, head = Encoder(SHAPE), Head(16, 8, 5)
+    encoder, head = Encoder(SHAPE), ClassifierHead(16, 8, 5)
     encoder.initialize(generator)
     for buffer in head.parameters():
         torch.nn.init.normal_(buffer, generator=generator)

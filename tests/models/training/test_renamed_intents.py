@@ -9,7 +9,7 @@ from pathlib import Path
 from models.simulator import Catalogue, SimulatorConfig, load_catalogue, simulate
 from models.simulator.files import write_table
 from models.training.config import TrainConfig
-from models.training.workshop import Workshop, train
+from models.training.pipeline import TrainingPipeline
 from streamer.clickfile import sessions_of_file
 from streamer.core.rules import SessionRules
 from streamer.pipeline.counters import ClickCounters
@@ -38,7 +38,7 @@ def bundle_of(catalogue: Catalogue, folder: Path) -> tuple[dict[str, bytes], set
     write_table(simulated.clicks(), folder / "clicks.jsonl.gz")
     sessions = sessions_of_file(folder / "clicks.jsonl.gz", SessionRules(), ClickCounters())
     config = TrainConfig(name="small", **(SMALL | {"epochs": 2}))  # type: ignore[arg-type]
-    train(Workshop.of(sessions, config, folder / "work"), folder / "bundle", {"source": "simulator"})
+    TrainingPipeline.of(sessions, config, folder / "work").run(folder / "bundle", {"source": "simulator"})
     names = {name for row in simulated.sessions() for name in (*row["intents"], *row["parents"])}
     return {path.name: path.read_bytes() for path in (folder / "bundle").iterdir()}, names
 

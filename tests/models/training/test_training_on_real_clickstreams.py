@@ -15,7 +15,7 @@ import pytest
 from models.bundle import load_bundle
 from models.scorer import Scored, Scorer
 from models.training.config import TrainConfig
-from models.training.workshop import Workshop, train
+from models.training.pipeline import TrainingPipeline
 from streamer.clickfile import sessions_of_file
 from streamer.core.rules import SessionRules
 from streamer.pipeline.counters import ClickCounters
@@ -32,7 +32,7 @@ def test_a_real_clickstream_trains_a_bundle_that_scores_it(site: str, tmp_path: 
         (tmp_path / "clicks.jsonl").write_bytes(b"".join(islice(lines, CLICKS)))
     sessions = sessions_of_file(tmp_path / "clicks.jsonl", SessionRules(), ClickCounters())
     config = TrainConfig(name=site, **(SMALL | {"epochs": 1, "batch": 64}))  # type: ignore[arg-type]
-    train(Workshop.of(sessions, config, tmp_path / "work"), tmp_path / "bundle", {"source": site})
+    TrainingPipeline.of(sessions, config, tmp_path / "work").run(tmp_path / "bundle", {"source": site})
     bundle = load_bundle(tmp_path / "bundle")
     results = Scorer(bundle).score(sessions)
     assert all(isinstance(result, Scored) for result in results)

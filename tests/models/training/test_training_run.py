@@ -12,10 +12,9 @@ import pytest
 from models.bundle import load_bundle, read_manifest
 from models.scorer import Scored, Scorer
 from models.taxonomy import from_json
-from models.training.agreement import agreement
 from models.training.config import TrainConfig
+from models.training.pipeline import TrainingPipeline, truth_agreement
 from models.training.work_folder import TrainingError
-from models.training.workshop import Workshop, train
 from tests.models.conftest import SMALL
 from tests.models.hand_made import TOPICS, a_click, a_session, bank_sessions, of_length
 
@@ -29,14 +28,14 @@ def digest(folder: Path) -> str:
 def test_the_same_seed_gives_the_same_bundle_byte_for_byte_in_steps_or_at_once(
     small_bundle_path: Path, tmp_path: Path
 ) -> None:
-    def workshop() -> Workshop:
-        return Workshop.of(bank_sessions(400), CONFIG, tmp_path / "work")
+    def pipeline() -> TrainingPipeline:
+        return TrainingPipeline.of(bank_sessions(400), CONFIG, tmp_path / "work")
 
-    workshop().fit()
-    workshop().pretrain()
-    workshop().teach()
-    workshop().distil()
-    workshop().export(tmp_path / "bundle", {"source": "hand"})
+    pipeline().fit()
+    pipeline().pretrain()
+    pipeline().teach()
+    pipeline().distill()
+    pipeline().export(tmp_path / "bundle", {"source": "hand"})
     assert digest(tmp_path / "bundle") == digest(small_bundle_path)
 
 
@@ -50,7 +49,7 @@ def test_a_trained_bundle_finds_topics_that_nobody_told_it(small_bundle_path: Pa
             sessions.append(a_session(*pages, asked))
             topics.append(topic)
     labels = [r.intents[0].intent_id for r in scorer.score(sessions) if isinstance(r, Scored)]
-    assert agreement(labels, topics)["nmi"] > 0.5
+    assert truth_agreement(labels, topics)["nmi"] > 0.5
 
 
 def test_the_manifest_tells_what_the_bundle_was_made_of(small_bundle_path: Path) -> None:
@@ -87,10 +86,10 @@ def test_a_new_taxonomy_carries_over_the_ids_of_the_previous_one(
     small_bundle_path: Path, tmp_path: Path
 ) -> None:
     previous = from_json((small_bundle_path / "taxonomy.json").read_bytes())
-    workshop = Workshop.of(bank_sessions(400), CONFIG, tmp_path / "work")
-    workshop.fit()
-    workshop.pretrain()
-    workshop.teach(previous=previous)
+    pipeline = TrainingPipeline.of(bank_sessions(400), CONFIG, tmp_path / "work")
+    pipeline.fit()
+    pipeline.pretrain()
+    pipeline.teach(previous=previous)
     new = from_json((tmp_path / "work" / "taxonomy.json").read_bytes())
     assert new.version == "2"
     assert [i.id for i in new.intents] == [i.id for i in previous.intents]
@@ -104,17 +103,17 @@ def test_a_new_taxonomy_carries_over_the_ids_of_the_previous_one(
 )
 def test_too_few_visitors_are_said(sessions: list[object], tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="too few sessions of people"):
-        Workshop.of(sessions, CONFIG, tmp_path)  # type: ignore[arg-type]
+        TrainingPipeline.of(sessions, CONFIG, tmp_path)  # type: ignore[arg-type]
 
 
 def test_a_step_without_the_one_before_says_which(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="run the step 'fit' first"):
-        Workshop.of(bank_sessions(100), CONFIG, tmp_path).pretrain()
+        TrainingPipeline.of(bank_sessions(100), CONFIG, tmp_path).pretrain()
 
 
 def test_sessions_of_one_click_without_queries_or_pages_still_train(tmp_path: Path) -> None:
     sessions = [a_session(a_click(product_id=f"p{i % 5}"), visitor_id=f"v{i}") for i in range(120)]
-    train(Workshop.of(sessions, CONFIG, tmp_path / "work"), tmp_path / "bundle", {"source": "hand"})
+    TrainingPipeline.of(sessions, CONFIG, tmp_path / "work").run(tmp_path / "bundle", {"source": "hand"})
     scorer = Scorer(load_bundle(tmp_path / "bundle"))
     assert isinstance(scorer.score(sessions[:1])[0], Scored)
 
@@ -123,14 +122,14 @@ def test_one_intent_is_a_taxonomy_too(tmp_path: Path) -> None:
     sessions = [
         a_session(*(a_click(j, path="/only") for j in range(3)), visitor_id=f"v{i}") for i in range(90)
     ]
-    train(Workshop.of(sessions, CONFIG, tmp_path / "work"), tmp_path / "bundle", {"source": "hand"})
+    TrainingPipeline.of(sessions, CONFIG, tmp_path / "work").run(tmp_path / "bundle", {"source": "hand"})
     assert json.loads((tmp_path / "bundle" / "taxonomy.json").read_text())["intents"]
     load_bundle(tmp_path / "bundle")
 
 
 def test_a_bundle_in_eight_bits_says_so_and_what_it_costs(small_bundle_path: Path, tmp_path: Path) -> None:
     work = shutil.copytree(small_bundle_path.parent / "work", tmp_path / "work")
-    manifest = Workshop.of(bank_sessions(400), CONFIG, work).export(tmp_path / "int8", {}, int8=True)
+    manifest = TrainingPipeline.of(bank_sessions(400), CONFIG, work).export(tmp_path / "int8", {}, int8=True)
     bundle = load_bundle(tmp_path / "int8")
     assert bundle.manifest.precision == "int8"
     cost = manifest.metrics["export"]

@@ -1,12 +1,12 @@
-"""A session as the lines that a language model reads: short, formal, without ids or times of day.
+"""A session as lines of text for a language model or a reviewer: short, without ids or times of day.
 
     desktop, from search.example, 7 clicks in 4 min
     page_view product /loans/mortgage 35s
     search "fixed rate mortgage"
     (3 clicks left out)
 
-Every text of a visitor or a site goes through `scrub`, loses control characters and line breaks, and is cut
-to size. What a visitor typed stands in quotes, and can neither end its line nor open a mark of the prompt.
+Every text of a visitor or a site goes through `scrub`, loses control characters and line breaks, and is
+truncated. What a visitor typed is quoted, and can neither end its line nor open a tag of the prompt.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.llm.rendering import HEAD_LINES, TAIL_LINES, normalized, quotes, rendering
+from models.labelling.rendering import HEAD_LINES, TAIL_LINES, normalized, quotes, rendering
 from schemas.click import Session
 from streamer.pipeline.scrub import scrub
 from tests.models.hand_made import a_click, a_session, of_length

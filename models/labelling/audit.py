@@ -1,7 +1,7 @@
-"""How far the labels can be trusted: what the votes agree on, and what a second model says.
+"""The audit of labels: how often votes agree, what a second model says, and example sessions per intent.
 
-Test-retest agreement compares the votes of one model on the same session; kappa takes off what chance would
-give (Fleiss 1971). None of it says that labels are right: only people who read examples can.
+Test-retest agreement compares the votes of one model on the same session; kappa corrects it for chance
+(Fleiss 1971). Agreement doesn't show that labels are right: only people who read examples can tell.
 """
 
 from __future__ import annotations
@@ -13,12 +13,19 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from models.llm.store import write_atomically
-from models.llm.vote import OTHER, Vote
+import numpy as np
+
+from models.files import write_atomically
+from models.labelling.rendering import rendering
+from models.labelling.teacher import OTHER, TeacherOutput, Vote
 from models.taxonomy import Taxonomy
+from schemas.click import Session
 
 EXAMPLES = 3
 _PAIRS_SHOWN = 10
+
+_SESSIONS = 2000
+_CLEAR = 0.5
 
 
 def agreement(pairs: Iterable[tuple[str, str]]) -> dict[str, float | int | None]:
@@ -147,3 +154,19 @@ def _said(found: dict[str, Any]) -> str:
     if not found["pairs"]:
         return "not measured"
     return f"{found['agree']:.1%} of {found['pairs']} pairs agree, kappa {found['kappa']}"
+
+
+def review(output: TeacherOutput, sessions: Sequence[Session]) -> dict[str, Any]:
+    """Of training sessions from all over the split; one without a clear intent counts as `other`.
+
+    The sessions were scrubbed when their clicks came in, and the report stays on the machine.
+    """
+    labels, ids = output.train, [intent.id for intent in output.taxonomy.intents]
+    chosen = np.unique(np.linspace(0, len(labels.rows) - 1, _SESSIONS).astype(int))
+    cast = [
+        [(ids[int(given.argmax())],) if given.max() >= _CLEAR else (OTHER,)]
+        for given in labels.probabilities[chosen]
+    ]
+    renderings = [rendering(sessions[row], str) for row in labels.rows[chosen]]
+    about = {"teacher": output.taxonomy.teacher, "taxonomy_version": output.taxonomy.version}
+    return {**about, **audit(output.taxonomy, renderings, cast, [])}

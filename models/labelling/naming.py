@@ -1,8 +1,8 @@
 """Names for clusters of sessions: c-TF-IDF over words of paths, queries, categories, pages and elements.
 
-A term counts once a session. Its weight in a cluster is its share of the cluster's terms times
-log(1 + A / f): A terms per cluster on average, f of them this one over all clusters (Grootendorst 2022,
-BERTopic). Terms of too few visitors never name anything: they might be somebody's own words.
+A term counts once per session. Its weight in a cluster is its share of the cluster's terms times log(1 + A /
+f), where A is the mean number of terms per cluster and f the term's count over all clusters (Grootendorst
+2022, BERTopic). Terms of too few visitors never name anything: they might be somebody's own words.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def terms_of(session: Session) -> set[str]:
     return {term for click in session.clicks for term in _terms_of_click(click)}
 
 
-def telling_terms(
+def distinctive_terms(
     sessions: Sequence[Session], labels: Int64, clusters: int, min_visitors: int
 ) -> list[list[str]]:
     """The most telling terms of each cluster; a session with label -1 belongs to none."""

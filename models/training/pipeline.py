@@ -1,7 +1,7 @@
-"""The steps of training in order, each with its result in a folder, so that any step can be run again.
+"""The training pipeline: its steps in order, each with its result in a folder, so that any step can be rerun.
 
-Each step draws from generators made of the one seed and its own name: run singly or all in a row, the same
-seed gives the same bundle, byte for byte, on the same machine.
+Each step draws from generators made of the one seed and its own name: run one by one or all in a row, the
+same seed gives the same bundle, byte for byte, on the same machine.
 """
 
 from __future__ import annotations
@@ -14,52 +14,49 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.metrics import normalized_mutual_info_score
 
 from models.bundle import Manifest
-from models.llm.audit import write_report
-from models.profile import Profile
+from models.labelling.audit import review, write_report
+from models.labelling.teacher import Float32, Teacher, TeacherInput
 from models.runtime import Outputs
 from models.taxonomy import Taxonomy
 from models.tokenizer import Tokenizer
 from models.training import export as exporting
+from models.training.collapse_guards import collapse_guards
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus, Split, by_split, embed
-from models.training.curve import learning_curve
-from models.training.determinism import deterministic
-from models.training.distill import distil, hardened
-from models.training.guards import collapse_guards
+from models.training.distill import distill, hardened, learning_curve
+from models.training.export import Exported, TrainedParts
 from models.training.keyless import KeylessTeacher
-from models.training.pretrain import new_encoder, pretrain
-from models.training.reference import reference_profile
-from models.training.review import review
-from models.training.teacher import Float32, Lesson, Teacher
-from models.training.unusual import surprising
+from models.training.novelty import surprising
+from models.training.pretrain import deterministic, new_encoder, pretrain
 from models.training.work_folder import TrainingError, WorkFolder
 from schemas.click import Session
 
 Progress = Callable[[str, int, int, str], None]
-"""(step, done, of how many, what is to be said about it)"""
+"""(step, done, total, note)"""
 Judge = Callable[[Sequence[Session], Sequence[str], Sequence[str]], dict[str, Any]]
-"""Test sessions, their most probable intents and those's parents to metrics. Called after all fitting."""
+"""From test sessions, their most probable intents and those' parents to metrics; called after all fitting."""
 
 
-def silent(_step: str, _done: int, _total: int, _note: str) -> None:
+def no_progress(_step: str, _done: int, _total: int, _note: str) -> None:
     pass
 
 
 @dataclass
-class Workshop:
+class TrainingPipeline:
     """Sessions by split, and the folder where steps leave their results."""
 
     sessions: dict[Split, list[Session]]
     config: TrainConfig
     folder: WorkFolder
-    progress: Progress = silent
+    progress: Progress = no_progress
 
     @classmethod
     def of(
-        cls, sessions: Iterable[Session], config: TrainConfig, folder: Path, progress: Progress = silent
-    ) -> Workshop:
+        cls, sessions: Iterable[Session], config: TrainConfig, folder: Path, progress: Progress = no_progress
+    ) -> TrainingPipeline:
         """Raises TrainingError if a split has nothing to learn from."""
         splits = by_split(sessions)
         for split in ("train", "validation"):
@@ -70,6 +67,21 @@ class Workshop:
                     " and some hundred visitors to learn anything from"
                 )
         return cls(splits, config, WorkFolder(folder), progress)
+
+    def run(
+        self,
+        out: Path,
+        source: dict[str, Any],
+        judge: Judge | None = None,
+        previous: Taxonomy | None = None,
+        teacher: Teacher | None = None,
+    ) -> Manifest:
+        """All steps in order."""
+        self.fit()
+        self.pretrain()
+        self.teach(teacher, previous)
+        self.distill()
+        return self.export(out, source, judge)
 
     def fit(self) -> None:
         """Learns the tokenizer from the training split."""
@@ -97,71 +109,62 @@ class Workshop:
         self.progress("taxonomy", 0, 1, "")
         teacher = teacher or KeylessTeacher(self.config, self._seed("taxonomy"))
         train, validation = (
-            Lesson(self.sessions[split], self._embeddings(split)) for split in ("train", "validation")
+            TeacherInput(self.sessions[split], self._embeddings(split)) for split in ("train", "validation")
         )
-        taught = teacher.teach(train, validation, previous)
-        self.folder.put_taught(taught)
+        output = teacher.teach(train, validation, previous)
+        self.folder.put_labels(output)
         if isinstance(teacher, KeylessTeacher):
-            write_report(review(taught, self.sessions["train"]), self.folder.path)
-        self.folder.note("taxonomy", {"teacher": teacher.name, **taught.notes})
-        self.progress("taxonomy", 1, 1, f"{len(taught.taxonomy.intents)} intents")
+            write_report(review(output, self.sessions["train"]), self.folder.path)
+        self.folder.note("taxonomy", {"teacher": teacher.name, **output.notes})
+        self.progress("taxonomy", 1, 1, f"{len(output.taxonomy.intents)} intents")
 
-    def distil(self, hard: bool = False) -> None:
-        """Distils the labels into the head and calibrates it; `hard` keeps only the best intent of each."""
-        self.progress("distil", 0, 1, "")
+    def distill(self, hard: bool = False) -> None:
+        """Distills the labels into the head and calibrates it; `hard` uses only the best intent of each
+        label."""
+        self.progress("distill", 0, 1, "")
         taxonomy, soft, validation = self.folder.labels()
         train = hardened(soft) if hard else soft
         embedded = self._embeddings("train"), self._embeddings("validation")
         rng = np.random.default_rng(self._seed("surprising"))
         unusual = surprising(self.sessions["train"], soft, self._embed, rng)
+        # The name is part of the seed: spelt otherwise, the same seed would give another bundle.
+        generator = self._generator("distil")
         with deterministic(self.config.threads):
-            distilled = distil(
-                embedded[0], train, embedded[1], validation, self.config, self._generator("distil"), unusual
-            )
+            distilled = distill(embedded[0], train, embedded[1], validation, self.config, generator, unusual)
             curve = learning_curve(embedded[0], train, embedded[1], validation, self.config, self._generator)
         self.folder.put_distilled(distilled, taxonomy)
         facts = {"labels": "hard" if hard else "soft", "labelled": len(train.rows)}
         self.folder.note("distillation", {**facts, **distilled.metrics, "learning_curve": curve})
-        self.progress("distil", 1, 1, f"ECE {distilled.metrics['ece']:.3f}")
+        self.progress("distill", 1, 1, f"ECE {distilled.metrics['ece']:.3f}")
 
     def export(
         self, out: Path, source: dict[str, Any], judge: Judge | None = None, int8: bool = False
     ) -> Manifest:
-        """Exports, checks and writes the bundle; `source` says what the sessions are."""
+        """Exports, checks and writes the bundle; `source` describes the sessions in the manifest."""
         self.progress("export", 0, 1, "")
         parts = self.folder.parts(self.config)
+        split: Split = "test" if self.sessions["test"] else "validation"
+        held_out = self.sessions[split]
         exported = exporting.build(parts)
         if int8:
-            exported = exporting.build_int8(parts, exported, self._held_out()[1])
+            exported = exporting.build_int8(parts, exported, held_out)
         metrics = {**self.folder.notes(), "export": exported.checks}
         if self.sessions["test"]:
-            outputs = self._test_outputs(exported)
-            metrics["test"] = self._test_metrics(parts, outputs, judge)
-        data = {**source, "sessions": {split: len(some) for split, some in self.sessions.items()}}
-        manifest = exporting.write(
-            exported, parts, self.config, data, metrics, out, self._profile(exported, parts)
-        )
+            metrics["test"] = self._test_metrics(parts, self._test_outputs(exported), judge)
+        data = {**source, "sessions": {name: len(some) for name, some in self.sessions.items()}}
+        profile = exporting.reference_profile(exported.runtime, parts, held_out, split)
+        manifest = exporting.write(exported, parts, self.config, data, metrics, out, profile)
         self.progress("export", 1, 1, f"{sum(map(len, exported.files.values())) / 1e6:.1f} MB")
         return manifest
 
-    def _profile(self, exported: exporting.Exported, parts: exporting.Parts) -> Profile:
-        split, sessions = self._held_out()
-        return reference_profile(
-            parts.tokenizer, exported.runtime, parts.calibration, parts.taxonomy, sessions, split
-        )
-
-    def _held_out(self) -> tuple[Split, list[Session]]:
-        split: Split = "test" if self.sessions["test"] else "validation"
-        return split, self.sessions[split]
-
-    def _test_outputs(self, exported: exporting.Exported) -> Outputs:
+    def _test_outputs(self, exported: Exported) -> Outputs:
         """Of the test sessions in their order, by the runtime that will serve."""
         encoded = self.folder.tokenizer().encode(self.sessions["test"])
         parts = [exported.runtime.run(each) for each in encoded]
         order = np.argsort(np.concatenate([each.rows for each in encoded]))
         return Outputs(*(np.concatenate(arrays)[order] for arrays in zip(*parts, strict=True)))
 
-    def _test_metrics(self, parts: exporting.Parts, outputs: Outputs, judge: Judge | None) -> dict[str, Any]:
+    def _test_metrics(self, parts: TrainedParts, outputs: Outputs, judge: Judge | None) -> dict[str, Any]:
         probabilities = parts.calibration.probabilities(outputs.logits)
         best = probabilities.argmax(1).tolist()
         ids = [intent.id for intent in parts.taxonomy.intents]
@@ -192,17 +195,14 @@ class Workshop:
         return torch.Generator().manual_seed(self._seed(step))
 
 
-def train(
-    workshop: Workshop,
-    out: Path,
-    source: dict[str, Any],
-    judge: Judge | None = None,
-    previous: Taxonomy | None = None,
-    teacher: Teacher | None = None,
-) -> Manifest:
-    """All steps in order."""
-    workshop.fit()
-    workshop.pretrain()
-    workshop.teach(teacher, previous)
-    workshop.distil()
-    return workshop.export(out, source, judge)
+def truth_agreement(labels: Sequence[str], truth: Sequence[str], seed: int = 0) -> dict[str, float]:
+    """Normalized mutual information of labels and truth, and of labels and shuffled truth (chance level).
+
+    Both sequences have the same length. Training never sees the truth.
+    """
+    shuffled = np.random.default_rng(seed).permutation(np.asarray(truth))
+    return {
+        "nmi": round(float(normalized_mutual_info_score(truth, labels)), 4),
+        "nmi_chance": round(float(normalized_mutual_info_score(shuffled, labels)), 4),
+        "sessions": len(labels),
+    }

@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from models.training import clusters
-from models.training.mixture import fit_mixture
+from models.training import clustering
+from models.training.clustering import fit_mixture
 
 Float32 = npt.NDArray[np.float32]
 
@@ -27,7 +27,7 @@ FIVE = np.eye(5, 12, dtype=np.float32)
 
 def test_the_number_of_clusters_is_found() -> None:
     points = around(FIVE, 80, 0.12)
-    found = clusters.stable_clustering(points, 12, 0.75, 4, np.random.default_rng(0))
+    found = clustering.stable_clustering(points, 12, 0.75, 4, np.random.default_rng(0))
     assert len(found.centres) == 5
     assert found.recurrence.min() > 0.9
     assert (found.centres @ FIVE.T).max(0).min() > 0.95
@@ -35,34 +35,34 @@ def test_the_number_of_clusters_is_found() -> None:
 
 def test_points_that_are_all_alike_are_one_cluster() -> None:
     points = np.repeat(FIVE[:1], 100, axis=0)
-    found = clusters.stable_clustering(points, 12, 0.75, 4, np.random.default_rng(0))
+    found = clustering.stable_clustering(points, 12, 0.75, 4, np.random.default_rng(0))
     assert found.centres == pytest.approx(FIVE[:1])
 
 
 def test_near_duplicates_are_merged_and_the_rare_dropped() -> None:
     points = np.concatenate([around(FIVE[:2], 100, 0.05), around(FIVE[2:3], 1, 0.05)])
     twice = unit(np.concatenate([FIVE[:3], FIVE[:1] + 0.1]))
-    found = clusters.Clustering(twice, np.ones(4))
-    kept = clusters.pruned(points, found, near_duplicate=0.9, min_share=0.02)
+    found = clustering.Clustering(twice, np.ones(4))
+    kept = clustering.pruned(points, found, near_duplicate=0.9, min_share=0.02)
     assert len(kept) == 2
     assert (kept @ FIVE[:2].T).max(0).min() > 0.98
 
 
 def test_a_dissolved_cluster_is_dropped() -> None:
-    found = clusters.Clustering(FIVE, np.array([1, 0.5, 0.49, 1, 1]))
-    kept = clusters.pruned(around(FIVE, 10, 0.05), found, near_duplicate=0.9, min_share=0.01)
+    found = clustering.Clustering(FIVE, np.array([1, 0.5, 0.49, 1, 1]))
+    kept = clustering.pruned(around(FIVE, 10, 0.05), found, near_duplicate=0.9, min_share=0.01)
     assert (kept @ FIVE.T).max(0).round().tolist() == [1, 1, 0, 1, 1]
 
 
 def test_the_best_cluster_is_never_dropped() -> None:
-    found = clusters.Clustering(FIVE, np.array([0.1, 0.2, 0.1, 0.1, 0.1]))
-    kept = clusters.pruned(around(FIVE, 10, 0.05), found, near_duplicate=0.9, min_share=0.9)
+    found = clustering.Clustering(FIVE, np.array([0.1, 0.2, 0.1, 0.1, 0.1]))
+    kept = clustering.pruned(around(FIVE, 10, 0.05), found, near_duplicate=0.9, min_share=0.9)
     assert kept == pytest.approx(FIVE[1:2])
 
 
 def test_parents_are_the_groups_of_the_centres() -> None:
     groups = unit(np.repeat(FIVE[:3], 3, axis=0) + 0.25 * np.eye(9, 12, k=3, dtype=np.float32))
-    parents = clusters.parents_of(around(groups, 40, 0.03), groups)
+    parents = clustering.parents_of(around(groups, 40, 0.03), groups)
     assert [len(set(parents[i : i + 3].tolist())) for i in (0, 3, 6)] == [1, 1, 1]
     assert len(set(parents.tolist())) == 3
 
@@ -85,12 +85,12 @@ def test_responsibilities_add_up_and_the_nearest_centre_leads() -> None:
     points = around(FIVE, 50, 0.3)
     shares = fit_mixture(points, FIVE).responsibilities(points)
     assert shares.sum(1) == pytest.approx(np.ones(len(points)), abs=1e-5)
-    assert (shares.argmax(1) == clusters.nearest(points, FIVE)).mean() > 0.95
+    assert (shares.argmax(1) == clustering.nearest(points, FIVE)).mean() > 0.95
 
 
 def test_the_same_seed_gives_the_same_centres() -> None:
     points = around(FIVE, 50, 0.3)
     first, second = (
-        clusters.stable_clustering(points, 7, 0.75, 2, np.random.default_rng(4)).centres for _ in range(2)
+        clustering.stable_clustering(points, 7, 0.75, 2, np.random.default_rng(4)).centres for _ in range(2)
     )
     assert first.tobytes() == second.tobytes()

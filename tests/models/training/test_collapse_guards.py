@@ -5,11 +5,10 @@ import pytest
 import torch
 
 from models.tokenizer import Tokenizer
+from models.training.collapse_guards import collapse_guards, effective_rank
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus
-from models.training.determinism import deterministic
-from models.training.guards import collapse_guards, effective_rank
-from models.training.pretrain import new_encoder, pretrain
+from models.training.pretrain import deterministic, new_encoder, pretrain
 from tests.models.hand_made import bank_sessions
 
 CONFIG = TrainConfig(dim=16, heads=2, hidden=32, epochs=6, batch=32, learning_rate=5e-3, min_count=3)

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from models.llm.errors import UnusableError
-from models.llm.forms import Form
+from models.llm.structured_output import Form
 
 
 class Fruit(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.training.naming import labels_from, slugs, telling_terms
+from models.labelling.naming import distinctive_terms, labels_from, slugs
 from schemas.click import Session
 from tests.models.hand_made import a_click, a_session
 
@@ -17,7 +17,7 @@ LABELS = np.repeat([0, 1], 20)
 
 
 def test_terms_that_tell_a_cluster_from_the_others_come_first() -> None:
-    loans, cards = telling_terms(LOANS + CARDS, LABELS, 2, min_visitors=5)
+    loans, cards = distinctive_terms(LOANS + CARDS, LABELS, 2, min_visitors=5)
     assert set(loans[:4]) == {"loans", "rates", "car", "loan"}
     assert set(cards[:3]) == {"cards", "gold", "card"}
     assert loans[-1] == cards[-1] == "start"
@@ -25,18 +25,18 @@ def test_terms_that_tell_a_cluster_from_the_others_come_first() -> None:
 
 def test_words_of_too_few_visitors_name_nothing() -> None:
     own_words = [a_session(a_click(0, search_query="jane doe"), visitor_id="jane") for _ in range(50)]
-    terms = telling_terms(LOANS + own_words, np.repeat([0, 1], [20, 50]), 2, min_visitors=2)
+    terms = distinctive_terms(LOANS + own_words, np.repeat([0, 1], [20, 50]), 2, min_visitors=2)
     assert not {"jane", "doe"} & {term for some in terms for term in some}
 
 
 def test_numbers_short_words_and_stop_words_name_nothing() -> None:
     sessions = sessions_about("/p/3301/for", "the 2 x 4", 20)
-    assert telling_terms(sessions, np.zeros(20, np.int64), 1, min_visitors=5) == [["start"]]
+    assert distinctive_terms(sessions, np.zeros(20, np.int64), 1, min_visitors=5) == [["start"]]
 
 
 def test_a_shop_with_nothing_but_products_is_named_by_them() -> None:
     sessions = [a_session(a_click(product_id="A13"), visitor_id=f"v{i}") for i in range(20)]
-    assert telling_terms(sessions, np.zeros(20, np.int64), 1, min_visitors=5) == [["A13"]]
+    assert distinctive_terms(sessions, np.zeros(20, np.int64), 1, min_visitors=5) == [["A13"]]
 
 
 def test_labels_leave_out_what_an_earlier_word_says_and_are_never_the_same() -> None:

@@ -1,7 +1,7 @@
 """Has the encoder collapsed? Rank and spread of its embeddings, and a probe beside an untrained encoder.
 
-The probe needs no labels: from a session without its last click, a logistic regression tells what that
-click will be. An encoder that learnt something does so better than one with random weights.
+The probe needs no labels: from a session without its last click, a logistic regression predicts that click.
+An encoder that has learnt something does so better than one with random weights.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The seam between whoever names and labels sessions and everything that learns from the labels.
+"""The interface of a teacher: it names intents, labels sessions, and everything else learns from its labels.
 
 A teacher sees what a session shows, never what the simulator knows about it.
 """
@@ -18,9 +18,14 @@ from schemas.click import Session
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
+OTHER = "other"
+"""None of the taxonomy's intents."""
+Vote = tuple[str, ...]
+"""One or two ids of intents, the stronger first, or `(OTHER,)`."""
+
 
 @dataclass(frozen=True)
-class Lesson:
+class TeacherInput:
     """Sessions of one split, with their embeddings [N, D]."""
 
     sessions: Sequence[Session]
@@ -36,7 +41,7 @@ class SoftLabels:
 
 
 @dataclass(frozen=True)
-class Taught:
+class TeacherOutput:
     taxonomy: Taxonomy
     train: SoftLabels
     validation: SoftLabels
@@ -50,4 +55,6 @@ class Teacher(Protocol):
     @property
     def name(self) -> str: ...
 
-    def teach(self, train: Lesson, validation: Lesson, previous: Taxonomy | None) -> Taught: ...
+    def teach(
+        self, train: TeacherInput, validation: TeacherInput, previous: Taxonomy | None
+    ) -> TeacherOutput: ...

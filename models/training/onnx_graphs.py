@@ -1,7 +1,7 @@
 """Encoder and head as ONNX graphs, written operator by operator.
 
 torch's own exporters leave source paths in the file, rename at will and take seconds; these graphs are the
-same bytes for the same weights, hold standard operators only, and one parity check keeps them true to
+same bytes for the same weights, contain standard operators only, and one parity check keeps them equal to
 `encoder.py`. Token tensors are flat, [B * (T+1), D], so that every linear layer is one Gemm; the queries of a
 batch are one list, for most sessions have fewer than they might.
 """
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from models.fields import EVENT_FIELDS, SESSION_FIELDS
 from models.queries import QUERY_GRAMS
-from models.training.distill import Head
+from models.training.distill import ClassifierHead
 from models.training.encoder import MAX_CLICKS, Block, Encoder, FieldTable
 from models.training.novelty import Novelty
 
@@ -206,7 +206,7 @@ def _block(g: Graph, block: Block, x: str, seen: str, by_session: str, flat: str
     return g.op("Add", x, g.linear(hidden, block.narrow))
 
 
-def head_graph(head: Head) -> bytes:
+def head_graph(head: ClassifierHead) -> bytes:
     """Input `embedding` [batch, D]; outputs `logits` [batch, K] and `novelty` [batch]."""
     g = Graph()
     centred = g.op("Sub", "embedding", g.weight(head.mean))

@@ -1,0 +1,1 @@
+"""What all teachers share: their interface, names of intents, renderings of sessions, the audit of labels."""
