@@ -11,7 +11,7 @@ import pytest
 from models.bundle import default_bundle
 from schemas.click import Session
 from streamer import sample
-from streamer.cli.recipe import Recipe, workshop_of
+from streamer.cli.recipe import Recipe, training_pipeline
 from streamer.clickfile import sessions_of_file
 from streamer.core.rules import SessionRules
 from streamer.errors import UsageError
@@ -62,7 +62,7 @@ def test_too_many_sessions_are_cut_down_to_whole_visitors_always_the_same(rows: 
 
 def test_a_training_run_takes_a_replays_file(rows: Path, tmp_path: Path) -> None:
     recipe = Recipe.of(rows, seed=1, epochs=1, name="x")
-    shop = workshop_of(recipe, tmp_path, SETTINGS, lambda *_: None)
+    shop = training_pipeline(recipe, tmp_path, SETTINGS, lambda *_: None)
     taken: list[Session] = [session for split in shop.sessions.values() for session in split]
     assert as_set(taken) == as_set(training_sessions(rows))
 
