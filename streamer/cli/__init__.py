@@ -16,6 +16,7 @@ from streamer import __version__
 from streamer.cli.errors import explain
 from streamer.cli.invocation import Invocation
 from streamer.cli.lazy import LazyCommand, LazyGroup
+from streamer.cli.streams import secure_standard_streams
 
 COMMANDS = (
     LazyCommand(
@@ -85,8 +86,14 @@ def command_line() -> LazyGroup:
 
 def main() -> None:
     """Runs the command line of this process and ends the process with the exit code."""
+    secure_standard_streams()
     invocation = Invocation()
     try:
-        command_line().main(prog_name="streamer", obj=invocation)
+        try:
+            command_line().main(prog_name="streamer", obj=invocation)
+        finally:
+            sys.stdout.flush()  # nothing is done that was not printed
+    except BrokenPipeError:
+        sys.exit(1)
     except Exception as error:
         sys.exit(explain(error, debug=invocation.debug))
