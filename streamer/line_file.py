@@ -1,7 +1,7 @@
 """Lines of text from a file, a pipe or standard input; `kafka/lines.py` reads what is still being written.
 
 - What is packed with gzip, bzip2 or xz is known by its first bytes and unpacked, whatever its name.
-- A byte order mark at the beginning is passed over (RFC 8259, 8.1, allows it).
+- A byte order mark at the beginning of a line is no part of it: files that were joined have it inside, too.
 - What can't be lines of UTF-8 text by its first bytes is refused by name, before any of it is used.
 """
 
@@ -54,12 +54,11 @@ _REFUSED = {
     b"{\0": "UTF-16",
     b"\0{": "UTF-16",
 }
-_MARKS = (*_UNPACKERS, *_REFUSED, codecs.BOM_UTF8)
-"""Beginnings that mean something."""
+_MAGIC = (*_UNPACKERS, *_REFUSED)
 
 
 class Input:
-    """`with Input(name, expected) as source`: the content as bytes, by `readline` and `read1`.
+    """`with Input(name, expected) as source`: the content, unpacked, by `readline` and `read1`.
 
     `name` is a path, or `-` for standard input. Opening it raises OSError; reading raises one of READ_ERRORS,
     or UsageError, which names what was `expected`, for content that can't be text. Nothing is read before the
@@ -108,13 +107,12 @@ class Input:
 
     def _unpacked(self, raw: io.RawIOBase) -> io.BufferedReader:
         head = _head(raw)
-        kept = b"" if head == codecs.BOM_UTF8 else head
         if head in _REFUSED:
             raise UsageError(
                 f"{self._name}: is {_REFUSED[head]}; expected {self._expected} in UTF-8, plain or packed "
                 "with gzip, bzip2 or xz"
             )
-        whole: io.BufferedReader = io.BufferedReader(_Continued(kept, raw), _READ_BYTES)
+        whole: io.BufferedReader = io.BufferedReader(_Continued(head, raw), _READ_BYTES)
         return self._unpacked(_UNPACKERS[head](whole)) if head in _UNPACKERS else whole
 
 
@@ -127,8 +125,9 @@ def lines_of(path: Path, expected: str) -> Iterator[tuple[int, bytes]]:
         with Input(str(path), expected) as source:
             lines = iter(partial(source.readline, MAX_LINE_BYTES), b"")
             for number, line in enumerate(lines, start=1):
-                if not line.isspace():
-                    yield number, line
+                text = line.removeprefix(codecs.BOM_UTF8)
+                if text and not text.isspace():
+                    yield number, text
                 if len(line) == MAX_LINE_BYTES:
                     _pass_over_rest(line, source)
     except READ_ERRORS as error:
@@ -222,9 +221,9 @@ def _pass_over_rest(line: bytes, source: Input) -> None:
 
 
 def _head(raw: io.RawIOBase) -> bytes:
-    """The first bytes: one of _MARKS, or as many as show that they are none."""
+    """The first bytes: one of _MAGIC, or as many as show that they are none."""
     head = b""
-    while head not in _MARKS and any(mark.startswith(head) for mark in _MARKS):
+    while head not in _MAGIC and any(magic.startswith(head) for magic in _MAGIC):
         more = raw.read(1)
         if not more:
             break

@@ -30,6 +30,7 @@ def read(path: Path) -> list[bytes]:
         TWO,
         TWO + b"\n",
         codecs.BOM_UTF8 + TWO,
+        TWO[:10] + codecs.BOM_UTF8 + TWO[10:],
         gzip.compress(TWO),
         gzip.compress(codecs.BOM_UTF8 + TWO),
         gzip.compress(TWO[:13]) + gzip.compress(TWO[13:]),

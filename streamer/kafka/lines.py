@@ -1,12 +1,13 @@
 """Lines of a file or of standard input, as they come.
 
-Lines keep their bytes as they are, without the line end. A source that is still being written to (a
-pipe) is read as far as it goes, so that no line waits for those after it.
+Lines keep their bytes as they are, without the line end and a byte order mark. A source that is still being
+written to (a pipe) is read as far as it goes, so that no line waits for those after it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator
 from typing import Self
 
@@ -57,8 +58,8 @@ class Lines:
             if lines:
                 complete = [b"".join(rest), *lines]
                 rest = [complete.pop()]
-                yield complete
-        if last := b"".join(rest):
+                yield [line.removeprefix(BOM_UTF8) for line in complete]
+        if last := b"".join(rest).removeprefix(BOM_UTF8):
             yield [last]
 
     async def _read(self) -> bytes:

@@ -23,6 +23,7 @@ from streamer.kafka.client import client_arguments
 from streamer.kafka.partitions import PartitionChooser
 from streamer.kafka.permissions import check_permissions
 from streamer.kafka.topics import FoundTopic, find_topic
+from streamer.pipeline.json_text import with_whole_characters
 from streamer.settings import Settings
 
 _BATCH_BYTES = 256 * 1024
@@ -58,10 +59,18 @@ _decoder = msgspec.json.Decoder(_VisitorOf)
 def visitor_key(line: bytes) -> bytes | None:
     """The visitor_id of a JSON click as UTF-8; None if it can't be read or is empty."""
     try:
-        visitor_id = _decoder.decode(line).visitor_id
-        return visitor_id.encode() or None
+        return _visitor_id(line).encode() or None
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
+
+
+def _visitor_id(line: bytes) -> str:
+    try:
+        return _decoder.decode(line).visitor_id
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:  # what the worker reads all the same has to go to its visitor's partition
+        return _decoder.decode(with_whole_characters(line)).visitor_id
 
 
 async def produce(

@@ -20,6 +20,7 @@ import msgspec
 from schemas import codec
 from schemas.click import Click
 from streamer.pipeline.bots import is_crawler
+from streamer.pipeline.json_text import REPLACEMENT, with_whole_characters
 from streamer.pipeline.normalize import (
     MAX_SCANNED,
     NUMBER_DIGITS,
@@ -61,6 +62,7 @@ _ONE_MS = dt.timedelta(milliseconds=1)
 _JSON_STARTS = {"auto": b"{ \t\r\n", "json": bytes(range(256)), "avro": b""}
 _AVRO_STARTS = {"auto": b"\0", "json": b"", "avro": b"\0"}
 """First bytes by which a format is known."""
+_IDS = ("visitor_id", "event_id", "user_id")
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _FIELD_IN_ERROR = re.compile(r"`(?:\$\.)?(\w+)`")
@@ -252,7 +254,20 @@ class ClickDecoder:
         try:
             return self._parse_json(value)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return self._read_mended(value, error)
+
+    def _read_mended(self, value: bytes, error: Exception) -> _Wire:
+        """Once more, with whole characters in place of halves; but for ids, which two could share then."""
+        whole = with_whole_characters(value)
+        if isinstance(error, msgspec.ValidationError) or whole == value:
             raise _bad_json(error) from None
+        try:
+            wire = self._parse_json(whole)
+        except (msgspec.DecodeError, UnicodeDecodeError) as later:
+            raise _bad_json(later) from None
+        if wire.consent is not False and any(REPLACEMENT in (getattr(wire, name) or "") for name in _IDS):
+            raise _bad_json(error) from None
+        return wire
 
     def _path_of(self, url: str, address: str) -> str | None:
         """The path of an address that isn't remembered; of the usual ones the part before the number is."""

@@ -51,6 +51,12 @@ def test_bytes_are_kept_as_they_are(tmp_path: Path) -> None:
     assert read(path) == [b"\xff\x00\r", b"", b"\x1e\x85"]
 
 
+def test_a_byte_order_mark_is_no_part_of_a_line_also_where_files_were_joined(tmp_path: Path) -> None:
+    path = tmp_path / "joined"
+    path.write_bytes(b"\xef\xbb\xbfone\n\xef\xbb\xbftwo\n\xef\xbb\xbf")
+    assert read(path) == [b"one", b"two"]
+
+
 @pytest.mark.parametrize("content", [b"", b"\x1f"])
 def test_a_tiny_file_is_no_gzip(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "tiny"

@@ -85,6 +85,10 @@ def test_the_key_is_the_visitor_in_utf_8() -> None:
     assert visitor_key(b'{"a": {"visitor_id": "no"}, "visitor_id": "Zo\\u00eb"}') == "Zoë".encode()
 
 
+def test_half_a_character_elsewhere_does_not_hide_the_visitor() -> None:
+    assert visitor_key(b'{"page_title": "cut \\ud83d", "visitor_id": "v"}') == b"v"
+
+
 def test_unreadable_lines_are_sent_as_they_are_without_a_key(settings: Settings, tmp_path: Path) -> None:
     odd = [b"not json", b'{"visitor_id": 5}', b"\xff\xfe"]
     produced = send(settings, tmp_path / "clicks", [*odd, b"", b"  \r", click("v", 1)])

@@ -271,6 +271,27 @@ def test_a_click_without_consent_is_filtered_even_if_it_breaks_rules(wrong: dict
     assert decode(click(**wrong, consent=False)) is None
 
 
+@pytest.mark.parametrize(
+    ("spelt", "kept"),
+    [
+        (b"cut \\ud83d", "cut \ufffd"),
+        (b"\\uDE00 cut", "\ufffd cut"),
+        (b"\\ud83d\\uD83D\\udE00", "\ufffd\U0001f600"),
+        (b"\\ud83d\\u0031", "\ufffd1"),
+        (b"\\\\ud83d \\ude00", "\\ud83d \ufffd"),
+    ],
+)
+def test_half_a_character_becomes_the_replacement_character(spelt: bytes, kept: str) -> None:
+    value = click()[:-1] + b', "search_query": "' + spelt + b'"}'
+    assert arrived(value).click.search_query == kept
+
+
+@pytest.mark.parametrize("field", [b"visitor_id", b"event_id", b"user_id"])
+def test_an_id_with_half_a_character_is_refused_for_two_could_become_one(field: bytes) -> None:
+    value = click()[:-1] + b', "' + field + b'": "v\\ud83d"}'
+    assert refusal(value) == ("decode", "invalid_json")
+
+
 def test_an_error_never_tells_what_was_sent() -> None:
     secret = "4111111111111111"
     for value in (
