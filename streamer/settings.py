@@ -92,7 +92,17 @@ def _table(value: object) -> object:
         raise ValueError('Input should be a JSON object such as {"X-Team": "web"}') from None
 
 
+def _replication(value: object) -> object:
+    if value == "auto":
+        return value
+    if not re.fullmatch(r"-1|[1-9]\d?|100", str(value)):
+        raise ValueError("Input should be auto, -1 or 1 to 100")
+    return int(str(value))
+
+
 TopicName = Annotated[str, AfterValidator(_topic_name)]
+Replication = Annotated[int | Literal["auto"], BeforeValidator(_replication)]
+"""Replicas of a topic. `auto`: three, or as many as there are brokers; -1: the cluster's own default."""
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 TimestampMs = Annotated[int, BeforeValidator(_timestamp_ms)]
 PositiveSeconds = Annotated[float, Field(ge=0.001, allow_inf_nan=False)]
@@ -155,7 +165,7 @@ class TopicSettings(_Section):
     """Where `model.shadow_bundle` publishes, and only there."""
     shadow_embeddings: TopicName = "web.session-embeddings-shadow.v1"
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
-    replication: Annotated[int, Field(ge=1, le=100)] = 1
+    replication: Replication = "auto"
 
     @model_validator(mode="after")
     def _names_differ(self) -> TopicSettings:

@@ -45,7 +45,7 @@ def test_defaults_are_the_documented_ones() -> None:
         "shadow_intents": "web.session-intents-shadow.v1",
         "shadow_embeddings": "web.session-embeddings-shadow.v1",
         "partitions": 4,
-        "replication": 1,
+        "replication": "auto",
     }
     assert settings.clicks.model_dump() == {
         "format": "auto",
@@ -156,6 +156,18 @@ def test_bad_value_names_key_value_place_and_expectation(toml: Path) -> None:
     toml.write_text("[session]\ngap_s = -5\n")
     expected = f"session.gap_s = -5 ({toml}): expected greater than or equal to 0.001"
     assert refused(toml) == expected
+
+
+@pytest.mark.parametrize(("written", "meant"), [("auto", "auto"), ("-1", -1), ("1", 1), ("100", 100)])
+def test_replicas_are_a_number_or_left_to_the_cluster(written: str, meant: object) -> None:
+    settings = load_settings(environ={"STREAMER_TOPICS__REPLICATION": written})
+    assert settings.topics.replication == meant
+
+
+@pytest.mark.parametrize("written", ["0", "-2", "101", "many", "1.5"])
+def test_other_replicas_are_refused(written: str) -> None:
+    message = refused(environ={"STREAMER_TOPICS__REPLICATION": written})
+    assert message.endswith("expected auto, -1 or 1 to 100")
 
 
 def test_bad_option_names_the_command_line() -> None:

@@ -45,6 +45,25 @@ async def check_brokers(kafka: KafkaSettings) -> None:
         await asyncio.sleep(_RETRY_S)
 
 
+async def refusals(kafka: KafkaSettings) -> list[BrokerError]:
+    """Why brokers don't let us in, one error each: the bootstrap servers, and those that the cluster names.
+
+    Each is tried once, all at the same time, within `kafka.connect_timeout_s`. Raises `BrokerError` if none
+    answers.
+    """
+    from aiokafka.protocol.metadata import MetadataRequest
+
+    soon = kafka.model_copy(update={"request_timeout_ms": round(kafka.connect_timeout_s * 1000)})
+    arguments = client_arguments(soon)
+    servers = arguments.pop("bootstrap_servers").split(",")
+    async with connection(soon) as link:
+        metadata = await link.send(MetadataRequest([]))
+    addresses = dict.fromkeys([*servers, *(f"{host}:{port}" for _, host, port, *_ in metadata.brokers)])
+    answers = (_check(address, arguments) for address in addresses)
+    found = await asyncio.gather(*answers, return_exceptions=True)
+    return [error for error in found if isinstance(error, BrokerError)]
+
+
 @asynccontextmanager
 async def connection(kafka: KafkaSettings) -> AsyncIterator[Any]:
     """A connection to the first of the bootstrap servers that lets us in. Raises `BrokerError`."""

@@ -3,16 +3,18 @@
 All have as many partitions as the clicks topic, for an output is written to the partition number of
 its source. All are LogAppendTime: the broker's clock is the product's arrival time, retention counts
 from when a record was written, and a search by time finds a place in the log. Only what is declared
-is compared; everything else is the cluster's own business, and nothing that exists is ever altered.
+is compared, and whether its replicas are alive; everything else is the cluster's own business, and
+nothing that exists is ever altered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from streamer.errors import StreamerError
@@ -20,7 +22,7 @@ from streamer.kafka.acls import Acl
 from streamer.kafka.client import client_arguments
 from streamer.kafka.permissions import NotPermittedError, check_permissions
 from streamer.kafka.reach import check_brokers
-from streamer.settings import KafkaSettings, Settings
+from streamer.settings import KafkaSettings, Replication, Settings
 
 _MIB = 1024 * 1024
 _DAY_MS = 24 * 60 * 60 * 1000
@@ -29,6 +31,11 @@ _LARGE_BYTES = 8 * _MIB
 """Room for a dead letter (a click with headers) and for the image of a session of many clicks."""
 _CHANGELOG_SEGMENT_BYTES = 64 * _MIB
 """Trimming frees whole segments only."""
+_AUTO_REPLICAS = 3
+_BY_CLUSTER = -1
+_MIN_IN_SYNC = "min.insync.replicas"
+_INTERNAL_TOPICS = ("__consumer_offsets", "__transaction_state")
+_NO_LEADER = -1
 _VISIBLE_WITHIN_S = 15
 _NO_ERROR, _NOT_PERMITTED, _EXISTS = 0, 29, 36
 
@@ -41,8 +48,20 @@ class TopicError(StreamerError):
 class Topic:
     name: str
     partitions: int
-    replication: int
+    replication: Replication
     config: Mapping[str, str]
+    holds_state: bool = False
+    """Whether losing its records loses what can't be read again from anywhere."""
+
+    def replicas(self, brokers: int) -> int:
+        """How many it gets on so many brokers; -1: the cluster decides."""
+        return min(_AUTO_REPLICAS, brokers) if self.replication == "auto" else self.replication
+
+    def config_for(self, replicas: int) -> dict[str, str]:
+        """Its configuration with so many replicas: all but one in sync are enough, two of three or more."""
+        if replicas == _BY_CLUSTER:
+            return dict(self.config)
+        return {_MIN_IN_SYNC: str(min(2, max(1, replicas - 1))), **self.config}
 
 
 @dataclass(frozen=True)
@@ -53,9 +72,13 @@ class Drift:
     what: str
     found: str
     expected: str
+    consequence: str = ""
+    """What goes wrong because of it; empty if nothing does."""
+    todo: str = "alter the topic or the settings"
 
     def __str__(self) -> str:
-        return f"{self.topic}: {self.what} is {self.found}, expected {self.expected}"
+        text = f"{self.topic}: {self.what} is {self.found}, expected {self.expected}"
+        return f"{text} ({self.consequence})" if self.consequence else text
 
 
 def declared_topics(settings: Settings) -> list[Topic]:
@@ -89,10 +112,8 @@ def declared_topics(settings: Settings) -> list[Topic]:
         },
     }
     everywhere = {"message.timestamp.type": "LogAppendTime"}
-    if names.replication >= 3:
-        everywhere["min.insync.replicas"] = "2"
     return [
-        Topic(name, names.partitions, names.replication, everywhere | config)
+        Topic(name, names.partitions, names.replication, everywhere | config, name == settings.changelog)
         for name, config in configs.items()
     ]
 
@@ -105,14 +126,22 @@ async def create_topics(kafka: KafkaSettings, topics: list[Topic]) -> list[str]:
     from aiokafka.admin import NewTopic
 
     async with admin_client(kafka) as admin:
-        existing = await _described(admin, topics)
-        missing = [topic for topic in topics if topic.name not in existing]
+        cluster = await _described(admin)
+        missing = [topic for topic in topics if topic.name not in cluster.topics]
         if not missing:
             return []
         await check_permissions(kafka, [Acl("topic", topic.name, "Create") for topic in missing])
+        replicas = [topic.replicas(len(cluster.known)) for topic in missing]
         wanted = [
-            NewTopic(topic.name, topic.partitions, topic.replication, topic_configs=dict(topic.config))
-            for topic in missing
+            NewTopic(
+                topic.name,
+                topic.partitions,
+                count,
+                # aiokafka takes -1 only beside assignments; the cluster takes none for its own choice.
+                replica_assignments={} if count == _BY_CLUSTER else None,
+                topic_configs=topic.config_for(count),
+            )
+            for topic, count in zip(missing, replicas, strict=True)
         ]
         response = await admin.create_topics(wanted)
         created = [name for name, code, text in response.topic_errors if _was_created(name, code, text)]
@@ -121,21 +150,22 @@ async def create_topics(kafka: KafkaSettings, topics: list[Topic]) -> list[str]:
 
 
 async def find_drift(kafka: KafkaSettings, topics: list[Topic]) -> list[Drift]:
-    """Missing topics and declared properties that differ.
+    """Missing topics, declared properties that differ, brokers that are down and replicas out of sync.
 
     Raises `BrokerError`, `TopicError`, NotPermittedError.
     """
     async with admin_client(kafka) as admin:
         await check_permissions(kafka, [Acl("topic", topic.name, "DescribeConfigs") for topic in topics])
-        described = await _described(admin, topics)
-        there = [topic for topic in topics if topic.name in described]
+        cluster = await _described(admin)
+        there = [topic for topic in topics if topic.name in cluster.topics]
         configs = await _configs(admin, there) if there else {}
-    drift = []
+    drift = list(_brokers_down(cluster, there))
     for topic in topics:
-        if topic.name not in described:
-            drift.append(Drift(topic.name, "topic", "missing", "there"))
+        if topic.name not in cluster.topics:
+            drift.append(_missing(topic))
         else:
-            drift += _compared(topic, described[topic.name], configs[topic.name])
+            drift += _compared(topic, cluster, configs[topic.name])
+            drift += _out_of_sync(topic.name, cluster)
     return drift
 
 
@@ -152,7 +182,7 @@ async def find_topic(kafka: KafkaSettings, name: str) -> FoundTopic:
     """What the cluster says of a topic. Raises `BrokerError`; `TopicError` if there is no such topic."""
     wanted = Topic(name, 0, 0, {"max.message.bytes": "", "retention.ms": ""})
     async with admin_client(kafka) as admin:
-        described = await _described(admin, [wanted])
+        described = (await _described(admin)).topics
         if name not in described:
             raise TopicError(
                 f"there is no topic {name} at {kafka.bootstrap_servers}: "
@@ -167,11 +197,11 @@ async def find_topic(kafka: KafkaSettings, name: str) -> FoundTopic:
 
 @asynccontextmanager
 async def admin_client(kafka: KafkaSettings) -> AsyncIterator[Any]:
-    """A started aiokafka admin client; raises `BrokerError` with a clear reason instead of its own."""
-    from aiokafka.admin import AIOKafkaAdminClient
+    """A started admin client; raises `BrokerError` with a clear reason instead of its own."""
+    from streamer.kafka.aiokafka_overrides.admin import AdminClient
 
     await check_brokers(kafka)
-    admin = AIOKafkaAdminClient(**client_arguments(kafka))
+    admin = AdminClient(**client_arguments(kafka))
     await admin.start()
     try:
         yield admin
@@ -187,27 +217,46 @@ def _was_created(name: str, code: int, text: str | None) -> bool:
 
 async def _wait_until_visible(admin: Any, topics: list[Topic]) -> None:
     deadline = time.monotonic() + _VISIBLE_WITHIN_S
-    while len(await _described(admin, topics)) < len(topics):
+    while not {topic.name for topic in topics} <= await admin.topics_everywhere():
         if time.monotonic() > deadline:
             raise TopicError(f"created topics are not visible after {_VISIBLE_WITHIN_S} s")
         await asyncio.sleep(0.05)
 
 
-async def _described(admin: Any, topics: list[Topic]) -> dict[str, list[dict[str, Any]]]:
-    """Topic -> its partitions. All topics are listed: asking by name can create a topic on some clusters."""
-    names = {topic.name for topic in topics}
-    return {
-        found["topic"]: found["partitions"]
-        for found in await admin.describe_topics()
-        if found["topic"] in names and found["error_code"] == _NO_ERROR
-    }
+@dataclass(frozen=True)
+class _Cluster:
+    alive: frozenset[int]
+    """Brokers by their `node.id`."""
+    topics: Mapping[str, list[dict[str, Any]]]
+    """The partitions of every topic that can be seen."""
+
+    @property
+    def known(self) -> frozenset[int]:
+        """Brokers that are alive or have a replica: one that is down is a broker too."""
+        return self.alive | self.holders(self.topics)
+
+    def holders(self, topics: Iterable[str]) -> frozenset[int]:
+        """Brokers that have a replica of these topics."""
+        partitions = chain.from_iterable(self.topics.get(name, ()) for name in topics)
+        return frozenset(broker for partition in partitions for broker in partition["replicas"])
+
+
+async def _described(admin: Any) -> _Cluster:
+    """All topics are listed: asking by name can create a topic on some clusters."""
+    brokers = (await admin.describe_cluster())["brokers"]
+    topics = await admin.describe_topics()
+    return _Cluster(
+        frozenset(broker["node_id"] for broker in brokers),
+        {each["topic"]: each["partitions"] for each in topics if each["error_code"] == _NO_ERROR},
+    )
 
 
 async def _configs(admin: Any, topics: list[Topic]) -> dict[str, dict[str, str]]:
     from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
     resources = [
-        ConfigResource(ConfigResourceType.TOPIC, topic.name, dict.fromkeys(topic.config)) for topic in topics
+        ConfigResource(ConfigResourceType.TOPIC, topic.name, dict.fromkeys([*topic.config, _MIN_IN_SYNC]))
+        for topic in topics
     ]
     [response] = await admin.describe_configs(resources)
     configs = {}
@@ -219,18 +268,67 @@ async def _configs(admin: Any, topics: list[Topic]) -> dict[str, dict[str, str]]
     return configs
 
 
-def _compared(topic: Topic, partitions: list[dict[str, Any]], config: Mapping[str, str]) -> list[Drift]:
-    drift = []
+def _missing(topic: Topic) -> Drift:
+    consequence, todo = "the worker can't run without it", "create it with 'streamer topics create'"
+    return Drift(topic.name, "topic", "missing", "there", consequence, todo)
+
+
+def _compared(topic: Topic, cluster: _Cluster, config: Mapping[str, str]) -> Iterator[Drift]:
+    partitions = cluster.topics[topic.name]
     if len(partitions) != topic.partitions:
-        drift.append(Drift(topic.name, "number of partitions", str(len(partitions)), str(topic.partitions)))
+        yield _drift(topic, "number of partitions", str(len(partitions)), str(topic.partitions))
     replicas = min((len(partition["replicas"]) for partition in partitions), default=0)
-    if replicas != topic.replication:
-        drift.append(Drift(topic.name, "number of replicas", str(replicas), str(topic.replication)))
-    for key, expected in topic.config.items():
+    wanted = topic.replicas(len(cluster.known))
+    if wanted != _BY_CLUSTER and (replicas < wanted or (replicas > wanted and topic.replication != "auto")):
+        yield _drift(topic, "number of replicas", str(replicas), str(wanted))
+    for key, expected in topic.config_for(_BY_CLUSTER if wanted == _BY_CLUSTER else replicas).items():
         found = config.get(key, "not set")
         if sorted(found.split(",")) != sorted(expected.split(",")):
-            drift.append(Drift(topic.name, key, found, expected))
-    return drift
+            yield _drift(topic, key, found, expected)
+
+
+def _drift(topic: Topic, what: str, found: str, expected: str) -> Drift:
+    consequence = _STOPS.get(what, "")
+    if topic.holds_state:
+        consequence = _LOSES_STATE.get(what, consequence)
+    return Drift(topic.name, what, found, expected, consequence)
+
+
+_STOPS = {
+    "number of partitions": "the worker refuses to start",
+    "message.timestamp.type": "the worker refuses to go on",
+    "cleanup.policy": "records are removed that are still needed",
+}
+_LOSES_STATE = {
+    "cleanup.policy": "open sessions are lost",
+    "retention.ms": "open sessions are lost",
+    "retention.bytes": "open sessions are lost",
+    "number of replicas": "open sessions are lost with a broker's disk",
+    _MIN_IN_SYNC: "open sessions may be lost, or commits stop, with one broker",
+}
+
+
+def _brokers_down(cluster: _Cluster, topics: list[Topic]) -> Iterator[Drift]:
+    """Brokers that have replicas of these topics or of Kafka's own, and are not there."""
+    needed = cluster.holders([*(topic.name for topic in topics), *_INTERNAL_TOPICS])
+    for broker in sorted(needed - cluster.alive):
+        consequence, todo = "its replicas fall behind", "start it again, or give its replicas to others"
+        yield Drift("cluster", f"broker {broker}", "down", "up", consequence, todo)
+
+
+def _out_of_sync(topic: str, cluster: _Cluster) -> Iterator[Drift]:
+    """Partitions without a leader, and those that have fallen behind on a broker."""
+    behind: dict[str, list[int]] = {}
+    for partition in cluster.topics[topic]:
+        if partition["leader"] == _NO_LEADER:
+            behind.setdefault("without a leader", []).append(partition["partition"])
+        for broker in set(partition["replicas"]) - set(partition["isr"]):
+            behind.setdefault(f"out of sync on broker {broker}", []).append(partition["partition"])
+    for found, numbers in sorted(behind.items()):
+        which = f"state of partitions {', '.join(map(str, sorted(numbers)))}"
+        yield Drift(
+            topic, which, found, "in sync", "one more failure may stop it", "look at the broker's log"
+        )
 
 
 def _error_name(code: int) -> str:

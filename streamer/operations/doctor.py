@@ -16,7 +16,7 @@ from schemas.build import EXTENSIONS, NO_EXTENSIONS, WHY_PURE, not_built
 from streamer import __version__
 from streamer.errors import StreamerError
 from streamer.kafka.client import client_arguments
-from streamer.kafka.reach import check_brokers
+from streamer.kafka.reach import check_brokers, refusals
 from streamer.kafka.topics import Drift, declared_topics, find_drift
 from streamer.settings import Settings
 
@@ -51,8 +51,8 @@ async def examine(settings: Settings, now_ms: Callable[[], int]) -> list[Finding
         await check_brokers(settings.kafka)
     except StreamerError as error:
         return [*findings, Finding("brokers", "fail", str(error), "mend this first: the rest needs a broker")]
-    findings.append(Finding("brokers", "ok", f"{settings.kafka.bootstrap_servers} let us in"))
     for name, check in (
+        ("brokers", lambda: _brokers(settings)),
         ("topics", lambda: _topics(settings)),
         ("clock", lambda: _clock(settings, now_ms)),
         ("keys", lambda: _keys(settings)),
@@ -119,9 +119,9 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
             "set dead_letters.max_run again once the bad records are passed",
         ),
         (
-            settings.topics.replication < 3 and not local,
+            settings.topics.replication in (1, 2) and not local,
             f"topics.replication is {settings.topics.replication}: a broker that dies stops the worker",
-            "use 3 where there are three brokers",
+            "use auto, or 3 where there are three brokers",
         ),
     ):
         if is_odd:
@@ -141,6 +141,14 @@ def _bundle(settings: Settings) -> Finding:
     return Finding("bundle", "ok", f"{bundle.model_version}, {len(bundle.taxonomy.intents)} intents")
 
 
+async def _brokers(settings: Settings) -> list[Finding]:
+    """Brokers that are down but have replicas are found with the topics."""
+    silent = await refusals(settings.kafka)
+    if not silent:
+        return [Finding("brokers", "ok", f"{settings.kafka.bootstrap_servers}: all brokers let us in")]
+    return [Finding("brokers", "fail", str(error), "start it, or take it off the list") for error in silent]
+
+
 async def _topics(settings: Settings) -> list[Finding]:
     wanted = declared_topics(settings)
     drift = await find_drift(settings.kafka, wanted)
@@ -150,12 +158,8 @@ async def _topics(settings: Settings) -> list[Finding]:
 
 
 def _of_drift(drift: Drift) -> Finding:
-    """What stops the worker fails, what is merely otherwise warns."""
-    stops = drift.what in ("topic", "number of partitions", "message.timestamp.type", "cleanup.policy")
-    todo = (
-        "create it with 'streamer topics create'" if drift.what == "topic" else "alter the topic or settings"
-    )
-    return Finding("topics", "fail" if stops else "warn", str(drift), todo)
+    """What stops the worker or loses state fails, what is merely otherwise warns."""
+    return Finding("topics", "fail" if drift.consequence else "warn", str(drift), drift.todo)
 
 
 async def _clock(settings: Settings, now_ms: Callable[[], int]) -> list[Finding]:
@@ -262,13 +266,13 @@ def _visitor_of(record: Any) -> bytes | None:
 
 
 async def _lag(settings: Settings) -> list[Finding]:
-    from aiokafka.admin import AIOKafkaAdminClient
     from aiokafka.errors import GroupCoordinatorNotAvailableError
 
+    from streamer.kafka.aiokafka_overrides.admin import AdminClient
     from streamer.worker.log_reader import LogReader, group_offsets
 
     topic = settings.topics.clicks
-    admin = AIOKafkaAdminClient(**client_arguments(settings.kafka))
+    admin = AdminClient(**client_arguments(settings.kafka))
     await admin.start()
     try:
         group = await group_offsets(admin, settings.app.id, topic)

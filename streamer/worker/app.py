@@ -84,15 +84,15 @@ def _connect(app: WorkerApp, table: SessionTable, settings: Settings) -> None:
     async def sessionize(batches: Any) -> None:
         async for batch in batches:
             try:
-                await table.processing.process(batch)
+                await table.process(batch)
             except Exception as error:
                 # Faust would log it, take the batch for done, and go on with the next one.
-                table.failure.report(error)
+                table.fail(error)
 
     @app.on_rebalance_complete.connect(weak=False)
     async def on_rebalance_complete(*_: Any, **__: Any) -> None:
-        await table.rebalance.on_assigned()
+        await table.on_assigned()
 
     @app.on_partitions_revoked.connect(weak=False)
     async def on_partitions_revoked(*_: Any, **__: Any) -> None:
-        await table.rebalance.on_revoked()
+        await table.on_revoked()

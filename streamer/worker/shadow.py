@@ -22,10 +22,7 @@ log = structlog.get_logger(__name__)
 
 
 class Shadow:
-    """Scores with one bundle and says which messages go to which topic.
-
-    `failed` gets the number of sessions that it couldn't score.
-    """
+    """Scores with one bundle and says which messages go to which topic. `failed` is told how many did."""
 
     def __init__(
         self, scorer: Scorer, rules_version: str, topics: TopicSettings, failed: Callable[[int], None]

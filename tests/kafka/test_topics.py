@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from streamer.kafka.topics import TopicError, create_topics, declared_topics, find_drift, find_topic
-from streamer.settings import Settings, load_settings
+from streamer.kafka.topics import Topic, TopicError, create_topics, declared_topics, find_drift, find_topic
+from streamer.settings import Replication, Settings, load_settings
 from tests.conftest import FreshSettings
 
 
@@ -56,9 +56,19 @@ def test_oversized_clicks_reach_the_worker_and_fit_as_dead_letters(max_bytes: in
     assert max_bytes < clicks < dlq
 
 
-def test_three_replicas_need_two_in_sync() -> None:
-    settings = load_settings(overrides={"topics.replication": 3}, environ={})
-    assert {topic.config["min.insync.replicas"] for topic in declared_topics(settings)} == {"2"}
+@pytest.mark.parametrize(
+    ("wanted", "brokers", "replicas"),
+    [("auto", 1, 1), ("auto", 2, 2), ("auto", 3, 3), ("auto", 9, 3), (1, 3, 1), (5, 9, 5), (-1, 3, -1)],
+)
+def test_replicas_are_three_or_as_many_as_brokers_unless_set(
+    wanted: Replication, brokers: int, replicas: int
+) -> None:
+    assert Topic("t", 1, wanted, {}).replicas(brokers) == replicas
+
+
+@pytest.mark.parametrize(("replicas", "in_sync"), [(1, "1"), (2, "1"), (3, "2"), (5, "2"), (-1, None)])
+def test_one_replica_may_be_missing_and_no_more(replicas: int, in_sync: str | None) -> None:
+    assert Topic("t", 1, "auto", {}).config_for(replicas).get("min.insync.replicas") == in_sync
 
 
 def test_what_create_makes_check_finds_as_declared(fresh_settings: FreshSettings) -> None:
@@ -75,7 +85,10 @@ def test_drift_names_topic_property_and_both_values(fresh_settings: FreshSetting
     asyncio.run(create_topics(settings.kafka, declared_topics(settings)))
     other = fresh_settings({"topics.partitions": 3, "clicks.max_bytes": 1_000_000})
     drift = [str(each) for each in asyncio.run(find_drift(settings.kafka, declared_topics(other)))]
-    assert f"{settings.topics.late}: number of partitions is 2, expected 3" in drift
+    assert (
+        f"{settings.topics.late}: number of partitions is 2, expected 3 (the worker refuses to start)"
+        in drift
+    )
     assert f"{settings.topics.clicks}: max.message.bytes is 1048576, expected 2000000" in drift
     assert len(drift) == len(declared_topics(other)) + 1
     assert asyncio.run(create_topics(settings.kafka, declared_topics(other))) == []

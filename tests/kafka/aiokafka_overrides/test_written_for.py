@@ -16,6 +16,7 @@ import pytest
 from streamer.kafka.aiokafka_overrides import WRITTEN_FOR
 
 RELIED_UPON = {
+    "aiokafka.admin.client:AIOKafkaAdminClient._send_request": "f22c6873ed66",
     "aiokafka.client:AIOKafkaClient._get_conn": "5149dd5dc10b",
     "aiokafka.client:AIOKafkaClient.send": "2c3b774f424b",
     "aiokafka.conn:AIOKafkaConnection.connect": "6ad90bc88929",
