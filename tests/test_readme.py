@@ -10,11 +10,10 @@ from models.bundle import default_bundle, load_bundle
 from models.scorer import Scorer
 from schemas import codec
 from streamer import sample
-from streamer.clickfile import sessions_of_file
-from streamer.demo.tally import Tally
-from streamer.demo.view import summary
+from streamer.demo.view import DemoProgress, summary
 from streamer.pipeline.counters import ClickCounters
 from streamer.pipeline.records import RecordWriter
+from streamer.replay.file_source import sessions_of_file
 from streamer.session_rules import session_rules
 from streamer.settings import load_settings
 
@@ -83,8 +82,8 @@ def test_the_demo_tells_what_the_readme_says() -> None:
         session_rules(load_settings(environ={})),
         ClickCounters(),
     )
-    sessions = sessions_of_file(sample.path(), rules, counters)
-    tally = Tally(clicks_sent=counters.received, counters=counters)
+    sessions, counters = sessions_of_file(sample.path(), rules)
+    tally = DemoProgress(clicks_sent=counters.received, counters=counters)
     for records in RecordWriter(bundle, rules.version).write_all(sessions, Scorer(bundle).score(sessions)):
         tally.see(codec.decode(records.intent)[1])
     shown = README.partition("$ make demo ARGS=--headless\n")[2].partition("```")[0].splitlines()

@@ -74,8 +74,8 @@ def _vectors(vectors: Json) -> Iterator[tuple[str, str]]:
         yield "vectors", f"not comparable: {vectors['because']}"
     overlap = vectors["neighbour_overlap"]
     if overlap is not None:
-        told = f"{_percent(overlap['share'])} (by chance {_percent(overlap['by_chance'])})"
-        yield f"of the {overlap['neighbours']} nearest sessions, in both", told
+        text = f"{_percent(overlap['share'])} (by chance {_percent(overlap['by_chance'])})"
+        yield f"of the {overlap['neighbours']} nearest sessions, in both", text
 
 
 def _examples(examples: Iterable[Json]) -> str:
@@ -113,10 +113,10 @@ def _bars(steps: Json, named: Sequence[str]) -> str:
         for (label, count), colour in zip(values, [*_COLOURS[: len(named)], _OTHERS], strict=True):
             height = _HEIGHT * count / total if total else 0.0
             if count:
-                told = escape(f"{_time(int(begin), '')} {label}: {count:,} of {total:,}")
+                text = escape(f"{_time(int(begin), '')} {label}: {count:,} of {total:,}")
                 parts.append(
                     f"<rect x='{place * width:.2f}' y='{at:.2f}' width='{max(width - 1, 1):.2f}'"
-                    f" height='{height:.2f}' fill='{colour}'><title>{told}</title></rect>"
+                    f" height='{height:.2f}' fill='{colour}'><title>{text}</title></rect>"
                 )
             at += height
     return f"<svg viewBox='0 0 {_WIDTH} {_HEIGHT}' width='100%' role='img'>{''.join(parts)}</svg>"
@@ -147,8 +147,8 @@ def _measured(name: str, entry: Json) -> tuple[str, str, str, str]:
     change = entry.get("against_first")
     if change is None:
         return name, value, "", ""
-    told = f"{change['value']:+.1%} [{change['low']:+.1%}, {change['high']:+.1%}]"
-    return name, value, told, f"{change['p_holm']:.4f}"
+    text = f"{change['value']:+.1%} [{change['low']:+.1%}, {change['high']:+.1%}]"
+    return name, value, text, f"{change['p_holm']:.4f}"
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

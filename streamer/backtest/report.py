@@ -1,18 +1,21 @@
-"""The backtest of a replay's file: everything that is to be told of its bundles, as one JSON document."""
+"""The backtest of a replay's file: everything that it shows about its bundles, as one JSON document."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from streamer.backtest.contrast import Contrast
+from streamer.backtest.contrast import COLUMNS, Contrast, Sides, label_of, sessions_side_by_side
 from streamer.backtest.page import page
-from streamer.backtest.pairs import COLUMNS, sessions_side_by_side
-from streamer.backtest.shares import LabelShares
 from streamer.errors import UsageError
 
 BOOTSTRAP_SEED = 1
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+_MOST_HOURS = 72
+"""A longer time range is shown by day."""
 
 
 def backtest(rows: Path, summary: dict[str, Any], outcomes: Path | None) -> dict[str, Any]:
@@ -35,8 +38,7 @@ def backtest(rows: Path, summary: dict[str, Any], outcomes: Path | None) -> dict
         "outcomes": None,
     }
     if outcomes is not None:
-        from streamer.backtest.outcomes import read_outcomes
-        from streamer.backtest.tasks import measure
+        from streamer.backtest.tasks import measure, read_outcomes
 
         document["outcomes"] = measure(rows, models, read_outcomes(outcomes), BOOTSTRAP_SEED)
     return document
@@ -49,3 +51,33 @@ def write_report(document: dict[str, Any], html: Path) -> Path:
     beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     html.write_text(page(document), encoding="utf-8")
     return beside
+
+
+class LabelShares:
+    """What share of the sessions each label has, over time and by bundle. `add` each session, then `as_dict`.
+
+    Time is `closed_at`, when the label was known.
+    """
+
+    def __init__(self) -> None:
+        self._by_hour: dict[str, dict[int, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+
+    def add(self, sides: Sides) -> None:
+        for model, row in sides.items():
+            self._by_hour[model][row["closed_at"] // HOUR_MS][label_of(row)] += 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """step_ms, and by bundle: begin of each step -> label -> sessions."""
+        hours = [hour for by_hour in self._by_hour.values() for hour in by_hour]
+        step = HOUR_MS if not hours or max(hours) - min(hours) < _MOST_HOURS else DAY_MS
+        found: dict[str, dict[int, Counter[str]]] = {}
+        for model, by_hour in self._by_hour.items():
+            steps: dict[int, Counter[str]] = defaultdict(Counter)
+            for hour, counts in sorted(by_hour.items()):
+                steps[hour * HOUR_MS // step * step].update(counts)
+            found[model] = dict(steps)
+        bundles = {
+            model: {str(begin): dict(counts.most_common()) for begin, counts in steps.items()}
+            for model, steps in found.items()
+        }
+        return {"step_ms": step, "bundles": bundles}

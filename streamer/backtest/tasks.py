@@ -3,15 +3,25 @@
 Rules: every bundle's features get the same heads on the same rows; heads see training and validation
 visitors, test visitors are scored once. A session counts from its `closed_at` on: a feature that was not
 known strictly before its row was decided is an error, not a good result.
+
+Outcomes are JSON lines, plain or packed, of two kinds that may be mixed:
+
+- `{"visitor_id": "v", "time": 1700000000000, "outcome": "mortgage"}`: something the visitor did.
+- `{"visitor_id": "v", "time": ..., "tiles": ["a", "b"], "clicked": "b"}`: what was shown, and the one
+  clicked, or null.
+
+`time` is ms UTC or RFC 3339. Every line shows as many tiles as every other.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from models.evaluation import metrics
@@ -30,20 +40,22 @@ from models.evaluation.rows import (
     tile_rows,
 )
 from models.evaluation.splits import Split, split_by_visitor
-from streamer.backtest.pairs import Sides, sessions_side_by_side
+from streamer.backtest.contrast import Sides, sessions_side_by_side
+from streamer.errors import UsageError
+from streamer.line_file import lines_of
 
 FADING_DAYS = 4.0
 """Tiles are shown days after a session: a second copy of its features fades with this time."""
 HISTORY = "history"
 """The floor: only what the visitor did in the app before."""
 FEWEST_ROWS = 50
-"""Of any split; with fewer nothing could be learnt or told."""
+"""Of any split; with fewer nothing could be learnt or measured."""
 
 ByContender = dict[str, Measured]
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredSessions:
     """Sessions of visitors with outcomes that every bundle has scored, and what each made of them."""
 
     sessions: SessionTable
@@ -62,7 +74,7 @@ def measure(rows: Path, models: Sequence[str], outcomes: Outcomes, seed: int) ->
     }
 
 
-def _scored(path: Path, models: Sequence[str], visitors: set[str]) -> Scored:
+def _scored(path: Path, models: Sequence[str], visitors: set[str]) -> ScoredSessions:
     kept: list[Sides] = []
     for sides in sessions_side_by_side(path):
         row = next(iter(sides.values()))
@@ -79,7 +91,7 @@ def _scored(path: Path, models: Sequence[str], visitors: set[str]) -> Scored:
         of_model = [sides[model] for sides in kept]
         values[f"{model} embedding"] = np.array([row["embedding"] for row in of_model], dtype=np.float64)
         values[f"{model} intents"] = _intents(of_model)
-    return Scored(table, values)
+    return ScoredSessions(table, values)
 
 
 def _intents(rows: Sequence[Mapping[str, Any]]) -> Floats:
@@ -97,7 +109,7 @@ def _intents(rows: Sequence[Mapping[str, Any]]) -> Floats:
 
 
 def _tiles(
-    outcomes: Outcomes, scored: Scored, models: Sequence[str], rng: np.random.Generator
+    outcomes: Outcomes, scored: ScoredSessions, models: Sequence[str], rng: np.random.Generator
 ) -> dict[str, Any]:
     rows = tile_rows(outcomes, scored.sessions)
     split = split_by_visitor(rows.decisions.visitor_ids)
@@ -121,7 +133,7 @@ def _tiles(
 
 
 def _conversions(
-    outcomes: Outcomes, scored: Scored, models: Sequence[str], rng: np.random.Generator
+    outcomes: Outcomes, scored: ScoredSessions, models: Sequence[str], rng: np.random.Generator
 ) -> dict[str, Any]:
     rows = conversion_rows(outcomes, scored.sessions)
     split = split_by_visitor(rows.decisions.visitor_ids)
@@ -144,7 +156,7 @@ def _conversions(
 
 
 def contenders(
-    floor: FeatureTable, scored: Scored, decisions: Decisions, fading_days: float | None
+    floor: FeatureTable, scored: ScoredSessions, decisions: Decisions, fading_days: float | None
 ) -> dict[str, Floats]:
     """Features by contender: the floor first, then floor and session. Raises LeakError if any of them was
     not known strictly before its row was decided."""
@@ -210,3 +222,62 @@ def _too_few(split: Split) -> dict[str, Any]:
 
 def _skip(why: str) -> dict[str, Any]:
     return {"skipped": why}
+
+
+class _Line(msgspec.Struct):
+    visitor_id: str
+    time: int | dt.datetime
+    outcome: str | None = None
+    tiles: list[str] | None = None
+    clicked: str | None = None
+
+    @property
+    def at_ms(self) -> int:
+        time = self.time
+        return time if isinstance(time, int) else round(time.timestamp() * 1000)
+
+    @property
+    def is_sound(self) -> bool:
+        if self.tiles is None:
+            return bool(self.outcome)
+        return self.outcome is None and (self.clicked is None or self.clicked in self.tiles)
+
+
+def read_outcomes(path: Path) -> Outcomes:
+    """Raises UsageError that names the line; what stands in it isn't repeated."""
+    impressions: list[dict[str, Any]] = []
+    conversions: list[dict[str, Any]] = []
+    visitors: dict[str, None] = {}
+    for number, raw in lines_of(path, "outcomes as JSON lines"):
+        line = _parsed(path, number, raw)
+        visitors[line.visitor_id] = None
+        row = {"user_id": line.visitor_id, "time": line.at_ms}
+        if line.tiles is None:
+            conversions.append(row | {"product": line.outcome})
+            continue
+        impressions.append(row | {"tiles": line.tiles, "clicked": line.clicked})
+        if len(line.tiles) != len(impressions[0]["tiles"]):
+            raise UsageError(
+                f"{path}, line {number}: {len(line.tiles)} tiles, the first such line has"
+                f" {len(impressions[0]['tiles'])}; expected the same number in each"
+            )
+    return Outcomes([_user(visitor) for visitor in visitors], impressions, conversions)
+
+
+def _user(visitor_id: str) -> dict[str, Any]:
+    """Nothing is known of a visitor but what happened."""
+    unknown = {"age": 0, "tenure_months": 0, "device": "", "holdings": []}
+    return {"user_id": visitor_id, "linked_visitor_id": visitor_id, **unknown}
+
+
+def _parsed(path: Path, number: int, raw: bytes) -> _Line:
+    try:
+        line = msgspec.json.decode(raw, type=_Line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        line = None
+    if line is None or not line.is_sound:
+        raise UsageError(
+            f"{path}, line {number}: expected visitor_id, time, and either outcome or tiles with clicked, one"
+            " of them or null"
+        )
+    return line

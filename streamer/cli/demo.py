@@ -43,10 +43,9 @@ def demo(
     from rich.live import Live
 
     from streamer import sample
-    from streamer.demo.extent import extent_of
+    from streamer.demo.pacing import extent_of
     from streamer.demo.play import play
-    from streamer.demo.tally import Tally
-    from streamer.demo.view import live_view, one_line, summary
+    from streamer.demo.view import DemoProgress, live_view, one_line, summary
     from streamer.kafka.embedded import EmbeddedKafka
     from streamer.line_file import at_rest
 
@@ -55,7 +54,7 @@ def demo(
         tempfile.TemporaryDirectory(prefix="streamer-demo-") as folder,
     ):
         extent = extent_of(clicks)
-        tally = Tally(clicks_total=extent.clicks)
+        seen = DemoProgress(clicks_total=extent.clicks)
         say("starting Kafka ...")
         with EmbeddedKafka(Path(folder), say=say) as broker:
             settings = ctx.obj.settings(kafka__bootstrap_servers=broker.bootstrap, log__level="error")
@@ -63,19 +62,19 @@ def demo(
             quiet = headless or json
             pace = None if quiet else speed or max(extent.seconds / PLAY_S, 1.0)
             redrawing = not quiet and typer.get_text_stream("stdout").isatty()
-            view = Live(get_renderable=lambda: live_view(tally), refresh_per_second=8)
+            view = Live(get_renderable=lambda: live_view(seen), refresh_per_second=8)
             with view if redrawing else nullcontext():
                 asyncio.run(
                     play(
                         settings,
                         clicks,
-                        tally,
+                        seen,
                         speed=pace,
                         worker_options=ctx.obj.as_options(),
                         on_record=(lambda _: None) if quiet or redrawing else lambda r: print(one_line(r)),
                     )
                 )
     if json:
-        print_json(tally.as_json())
+        print_json(seen.as_json())
     else:
-        print(summary(tally))
+        print(summary(seen))

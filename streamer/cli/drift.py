@@ -89,15 +89,14 @@ def _sessions(file: Path, settings: Settings) -> list[Session]:
 
     with at_rest(file) as readable:
         if is_parquet(readable):
-            from streamer.replay.training_set import training_sessions
+            from streamer.replay.rows import training_sessions
 
             found = list(training_sessions(readable))
         else:
-            from streamer.clickfile import sessions_of_file
-            from streamer.pipeline.counters import ClickCounters
+            from streamer.replay.file_source import sessions_of_file
             from streamer.session_rules import session_rules
 
-            found = sessions_of_file(readable, session_rules(settings), ClickCounters())
+            found = sessions_of_file(readable, session_rules(settings), settings.clicks).sessions
     people = [session for session in found if not session.is_bot and session.clicks]
     if not people:
         raise NothingToCompareError(f"{file}: has no session of a person among {len(found)} sessions")

@@ -96,14 +96,13 @@ def _scale(quick: bool, seeds: int | None) -> Scale:
 def _laboratory(settings: Settings, scale: Scale, out: Path, work: Path) -> Any:
     from models.evaluation.laboratory import Laboratory
     from models.evaluation.ledger import Ledger
-    from streamer.clickfile import sessions_of_file
-    from streamer.pipeline.counters import ClickCounters
+    from streamer.replay.file_source import sessions_of_file
     from streamer.session_rules import session_rules
 
     rules = session_rules(settings)
 
     def cut(path: Path) -> list[Session]:
-        return sessions_of_file(path, rules, ClickCounters())
+        return sessions_of_file(path, rules, settings.clicks).sessions
 
     return Laboratory(Ledger(out / "steps", work, say), cut, scale)
 

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Self
 from schemas.click import Session
 from streamer.cli.output import say
 from streamer.cli.steps import Show
-from streamer.clickfile import sessions_of_file
 from streamer.errors import StreamerError, UsageError
 from streamer.line_file import is_parquet
-from streamer.pipeline.counters import ClickCounters
+from streamer.replay.file_source import sessions_of_file
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
 
@@ -98,11 +97,10 @@ def training_pipeline(recipe: Recipe, work: Path, settings: Settings, show: Show
 def _sessions(file: Path, most: int | None, settings: Settings) -> Iterable[Session]:
     """Of a file of clicks, cut by the settings' rules; or as a replay has cut them and written them down."""
     if is_parquet(file):
-        from streamer.replay.training_set import MOST_SESSIONS, training_sessions
+        from streamer.replay.rows import MOST_SESSIONS, training_sessions
 
         return training_sessions(file, most or MOST_SESSIONS)
-    counters = ClickCounters()
-    sessions = sessions_of_file(file, session_rules(settings), counters)
+    sessions, counters = sessions_of_file(file, session_rules(settings), settings.clicks)
     say(
         f"{counters.received:,} clicks: {counters.closed:,} in {counters.sessions:,} sessions,"
         f" {counters.late:,} late, {counters.dead_lettered:,} refused,"

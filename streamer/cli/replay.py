@@ -1,4 +1,4 @@
-"""`streamer replay`: a stretch of the log, or a file, once more through the worker's own pipeline."""
+"""`streamer replay`: a time range of the log, or a file, once more through the worker's own pipeline."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from streamer.line_file import at_rest
 
 if TYPE_CHECKING:
     from streamer.replay.options import ReplayOptions
-    from streamer.replay.summary import Summary
+    from streamer.replay.run import ReplaySummary
     from streamer.settings import Settings
 
 app = new_app()
@@ -70,20 +70,20 @@ def replay(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print counters and digests as JSON.")] = False,
 ) -> None:
-    """Run a bounded stretch of the log again, without touching what is live.
+    """Run a bounded time_range of the log again, without touching what is live.
 
     TIME is arrival time and selects sessions by closed_at, half-open. Stopped half-way, the same command
     goes on where it was.
     """
-    from streamer.replay.options import ReplayOptions, bundles_of, stretch_of
+    from streamer.replay.options import ReplayOptions, bundles_of, time_range_of
 
-    stretch = stretch_of(start, end, int(time.time() * 1000))
+    time_range = time_range_of(start, end, int(time.time() * 1000))
     bundles = bundle or []
     if report is not None:
         out = _rows_for(report, out, bundles)
     elif outcomes is not None:
         raise UsageError("--outcomes: expected with --report FILE.html")
-    options = ReplayOptions(stretch, source, tuple(bundles), out, speed, processes, group)
+    options = ReplayOptions(time_range, source, tuple(bundles), out, speed, processes, group)
     settings = ctx.obj.settings()
     options = replace(options, bundles=bundles_of(bundles, settings))
     with progress() as show:
@@ -91,14 +91,14 @@ def replay(
     summary = done.as_dict()
     if report is not None and done.is_to_report:
         _write_report(report, str(out), summary, outcomes)
-    told = orjson.dumps(summary).decode() if json else _told(summary)
+    text = orjson.dumps(summary).decode() if json else _text_of(summary)
     if out == "-":
-        say(told)  # standard output has the sessions
+        say(text)  # standard output has the sessions
     else:
-        print(told, flush=True)
+        print(text, flush=True)
 
 
-def _run(settings: Settings, options: ReplayOptions, show: Show) -> Summary:
+def _run(settings: Settings, options: ReplayOptions, show: Show) -> ReplaySummary:
     from streamer.worker.memory import settle_memory
 
     settle_memory()
@@ -148,8 +148,8 @@ def progress() -> Iterator[Show]:
 
         def show(done: int, total: int) -> None:
             rate = progress.tasks[0].speed
-            told = f"{rate:,.0f} a second" if rate else ""
-            progress.update(task, completed=done, total=total, rate=told)
+            text = f"{rate:,.0f} a second" if rate else ""
+            progress.update(task, completed=done, total=total, rate=text)
 
         yield show
 
@@ -171,7 +171,7 @@ def _lines() -> Show:
     return show
 
 
-def _told(summary: dict[str, Any]) -> str:
+def _text_of(summary: dict[str, Any]) -> str:
     clicks, sessions = summary["clicks"], summary["sessions"]
     parts = " + ".join(
         f"{count:,} {name.replace('_', ' ')}" for name, count in clicks.items() if name != "read" and count

@@ -34,24 +34,24 @@ def verify(
 
     Exit code 0 only if all is equal; 1 if records differ, or if something can't be compared.
     """
-    from streamer.replay.options import bundles_of, stretch_of
+    from streamer.replay.options import bundles_of, time_range_of
     from streamer.replay.verify import verify as run
     from streamer.worker.memory import settle_memory
 
     settle_memory()
-    stretch = stretch_of(start, end, int(time.time() * 1000))
+    time_range = time_range_of(start, end, int(time.time() * 1000))
     settings = ctx.obj.settings()
     with progress() as show:
-        report = asyncio.run(run(settings, stretch, bundles_of(bundle or [], settings), show)).as_dict()
+        report = asyncio.run(run(settings, time_range, bundles_of(bundle or [], settings), show)).as_dict()
     if json:
         print_json(report)
     else:
-        print(_told(report), flush=True)
+        print(_text_of(report), flush=True)
     if report["result"] != "equal":
         raise typer.Exit(1)
 
 
-def _told(report: dict[str, Any]) -> str:
+def _text_of(report: dict[str, Any]) -> str:
     lines = []
     for each in report["partitions"]:
         lines.append(f"partition {each['partition']}: {each['state']}, {each['sessions']:,} sessions")

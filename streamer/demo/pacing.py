@@ -1,12 +1,15 @@
-"""Clicks at the pace of their own event times, faster or slower."""
+"""Clicks at the pace of their own event times, faster or slower; how many and how long they are."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
+
+from streamer.kafka.lines import Lines
 
 TICK_S = 0.1
 
@@ -53,3 +56,24 @@ def time_of(line: bytes) -> int | None:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
     return timestamp if isinstance(timestamp, int) else None
+
+
+class Extent(NamedTuple):
+    """Of a file of clicks: `seconds` of event time from the first to the last click in the file."""
+
+    clicks: int
+    seconds: float
+
+
+def extent_of(file: Path) -> Extent:
+    """Reads the file once. Raises LinesError if it can't be read."""
+    return asyncio.run(_extent_of(file))
+
+
+async def _extent_of(file: Path) -> Extent:
+    clicks, times = 0, []
+    with Lines(str(file)) as lines:
+        async for chunk in lines:
+            clicks += len(chunk)
+            times += [time for line in chunk if (time := time_of(line)) is not None]
+    return Extent(clicks, (max(times) - min(times)) / 1000 if times else 0.0)

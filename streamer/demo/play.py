@@ -1,4 +1,4 @@
-"""Plays clicks through a real broker and a worker process, and tells what comes out.
+"""Plays clicks through a real broker and a worker process, and follows what comes out.
 
 The worker is the one that users run, started as they start it. Its last act is a drain, so that the demo
 ends with every session closed.
@@ -18,14 +18,14 @@ from typing import Any
 
 from schemas import codec
 from streamer.demo.pacing import PacedLines
-from streamer.demo.tally import Tally
+from streamer.demo.view import DemoProgress
 from streamer.errors import StreamerError
 from streamer.kafka.client import client_arguments
 from streamer.kafka.lines import Lines
 from streamer.kafka.produce import Produced, produce
 from streamer.kafka.subscribe import records
 from streamer.kafka.topics import create_topics, declared_topics
-from streamer.pipeline.counters import ClickCounters
+from streamer.pipeline.counters import ClickCounters, total_of
 from streamer.settings import Settings
 from streamer.worker.log_reader import LogReader
 
@@ -40,7 +40,7 @@ class DemoError(StreamerError):
 async def play(
     settings: Settings,
     file: Path,
-    tally: Tally,
+    seen: DemoProgress,
     *,
     speed: float | None,
     worker_options: Sequence[str],
@@ -51,18 +51,18 @@ async def play(
     `worker_options` are what the command line said before the command.
     """
     await create_topics(settings.kafka, declared_topics(settings))
-    following = asyncio.create_task(_follow(settings, tally, on_record))
+    following = asyncio.create_task(_follow(settings, seen, on_record))
     try:
         if speed is None:
-            await _send(settings, file, None, tally)
+            await _send(settings, file, None, seen)
         else:
             async with _worker(settings, worker_options):
-                await _send(settings, file, speed, tally)
+                await _send(settings, file, speed, seen)
         async with _worker(settings, worker_options, "--drain") as drain:
             if await drain.wait():
                 raise DemoError("the worker failed; the lines above say why")
-        tally.counters = await _counters(settings)
-        if tally.sessions < tally.counters.sessions:
+        seen.counters = await _counters(settings)
+        if seen.sessions < seen.counters.sessions:
             # Sessions that could not be scored are dead letters and never come here.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(following, LAST_INTENTS_S)
@@ -70,36 +70,33 @@ async def play(
         following.cancel()
 
 
-async def _send(settings: Settings, file: Path, speed: float | None, tally: Tally) -> None:
+async def _send(settings: Settings, file: Path, speed: float | None, seen: DemoProgress) -> None:
     def progress(produced: Produced) -> None:
-        tally.clicks_sent = produced.sent
+        seen.clicks_sent = produced.sent
 
     with Lines(str(file)) as lines:
         paced = lines if speed is None else PacedLines(lines, speed)
         await produce(settings, paced, None, progress)
 
 
-async def _follow(settings: Settings, tally: Tally, on_record: Callable[[dict[str, Any]], None]) -> None:
+async def _follow(
+    settings: Settings, seen: DemoProgress, on_record: Callable[[dict[str, Any]], None]
+) -> None:
     async for record in records(settings.kafka, settings.topics.intents):
         intent = codec.decode(record.value)[1]
-        tally.see(intent)
+        seen.see(intent)
         on_record(intent)
-        if tally.counters is not None and tally.sessions >= tally.counters.sessions:
+        if seen.counters is not None and seen.sessions >= seen.counters.sessions:
             return
 
 
 async def _counters(settings: Settings) -> ClickCounters:
     """The counters of all partitions together, as the changelog has them."""
-    total = ClickCounters()
     async with LogReader(client_arguments(settings.kafka)) as reader:
         found = await reader.recover(
             settings.changelog, range(settings.topics.partitions), on_progress=lambda: None
         )
-    for recovery in found.values():
-        if recovery.marker is not None:
-            for name in total.__struct_fields__:
-                setattr(total, name, getattr(total, name) + getattr(recovery.marker.counters, name))
-    return total
+    return total_of(each.marker.counters for each in found.values() if each.marker is not None)
 
 
 @asynccontextmanager

@@ -1,8 +1,10 @@
-"""The demo's terminal view: the tally as tables. Draws only."""
+"""What the demo has seen so far, and how the terminal shows it."""
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -10,19 +12,66 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from streamer.demo.tally import Tally, label_of
+from streamer.pipeline.counters import ClickCounters
 
+RECENT = 14
 TOP_INTENTS = 14
 BAR_CELLS = 18
 
 
-def live_view(tally: Tally) -> RenderableType:
+@dataclass
+class DemoProgress:
+    """`recent` are the latest session intents, newest first; `intents` counts labels of top intents."""
+
+    clicks_sent: int = 0
+    clicks_total: int = 0
+    sessions: int = 0
+    bots: int = 0
+    intents: Counter[str] = field(default_factory=Counter)
+    abstained: Counter[str] = field(default_factory=Counter)
+    recent: deque[Mapping[str, Any]] = field(default_factory=lambda: deque(maxlen=RECENT))
+    counters: ClickCounters | None = None
+    """Where every click ended; known at the end."""
+    model_version: str = ""
+
+    def see(self, record: Mapping[str, Any]) -> None:
+        """Count one decoded session intent."""
+        self.sessions += 1
+        self.bots += record["is_bot"]
+        self.model_version = record["model_version"]
+        if record["abstained"]:
+            self.abstained[record["abstain_reason"]] += 1
+        else:
+            self.intents[label_of(record)] += 1
+        self.recent.appendleft(record)
+
+    def as_json(self) -> dict[str, Any]:
+        """The summary for `--json`."""
+        counters = self.counters or ClickCounters()
+        return {
+            "clicks_sent": self.clicks_sent,
+            "sessions": self.sessions,
+            "bots": self.bots,
+            "intents": dict(self.intents.most_common()),
+            "abstained": dict(self.abstained.most_common()),
+            "accounts": {name: getattr(counters, name) for name in counters.__struct_fields__},
+            "open": counters.open(),
+            "model_version": self.model_version,
+        }
+
+
+def label_of(record: Mapping[str, Any]) -> str:
+    """The label of a record's top intent; empty where the model abstained."""
+    return next(
+        (intent["label"] for intent in record["intents"] if intent["intent_id"] == record["top_intent"]), ""
+    )
+
+
+def live_view(seen: DemoProgress) -> RenderableType:
     """Progress on top, the latest sessions left, how often each intent came up right."""
     grid = Table.grid(padding=(0, 2))
-    grid.add_row(_recent(tally), _shares(tally))
-    return Group(
-        _head(tally), ProgressBar(total=max(tally.clicks_total, 1), completed=tally.clicks_sent), grid
-    )
+    grid.add_row(_recent(seen), _shares(seen))
+    return Group(_head(seen), ProgressBar(total=max(seen.clicks_total, 1), completed=seen.clicks_sent), grid)
 
 
 def one_line(record: Mapping[str, Any]) -> str:
@@ -34,16 +83,16 @@ def one_line(record: Mapping[str, Any]) -> str:
     )
 
 
-def summary(tally: Tally) -> str:
+def summary(seen: DemoProgress) -> str:
     """What came of the clicks, in a few lines."""
-    named = sum(tally.intents.values())
+    named = sum(seen.intents.values())
     lines = [
-        f"{tally.clicks_sent:,} clicks made {tally.sessions:,} sessions ({tally.bots:,} of bots); "
-        f"{named:,} with a clear intent, {tally.sessions - named:,} without",
-        *(f"  {count:>5,}  {label}" for label, count in tally.intents.most_common()),
-        *(f"  {count:>5,}  (no label: {reason})" for reason, count in tally.abstained.most_common()),
+        f"{seen.clicks_sent:,} clicks made {seen.sessions:,} sessions ({seen.bots:,} of bots); "
+        f"{named:,} with a clear intent, {seen.sessions - named:,} without",
+        *(f"  {count:>5,}  {label}" for label, count in seen.intents.most_common()),
+        *(f"  {count:>5,}  (no label: {reason})" for reason, count in seen.abstained.most_common()),
     ]
-    counters = tally.counters
+    counters = seen.counters
     if counters is not None:
         lines.append(
             f"every click accounted for: {counters.received:,} in = {counters.closed:,} in sessions + "
@@ -53,21 +102,21 @@ def summary(tally: Tally) -> str:
     return "\n".join(lines)
 
 
-def _head(tally: Tally) -> Text:
+def _head(seen: DemoProgress) -> Text:
     return Text.assemble(
         ("clicks to intent  ", "bold"),
-        f"{tally.clicks_sent:,}/{tally.clicks_total:,} clicks  ",
-        (f"{tally.sessions:,} sessions", "cyan"),
-        f"  {tally.bots:,} bots  ",
-        (tally.model_version, "dim"),
+        f"{seen.clicks_sent:,}/{seen.clicks_total:,} clicks  ",
+        (f"{seen.sessions:,} sessions", "cyan"),
+        f"  {seen.bots:,} bots  ",
+        (seen.model_version, "dim"),
     )
 
 
-def _recent(tally: Tally) -> Table:
+def _recent(seen: DemoProgress) -> Table:
     table = Table(title="sessions as they close", title_justify="left", box=None, pad_edge=False)
     for name, justify in (("visitor", "left"), ("clicks", "right"), ("min", "right"), ("intent", "left")):
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for record in list(tally.recent):  # a copy: the view is drawn by a thread of its own
+    for record in list(seen.recent):  # a copy: the view is drawn by a thread of its own
         minutes = (record["ended_at"] - record["started_at"]) / 60_000
         style = "dim" if record["abstained"] else ""
         table.add_row(
@@ -79,12 +128,12 @@ def _recent(tally: Tally) -> Table:
     return table
 
 
-def _shares(tally: Tally) -> Table:
+def _shares(seen: DemoProgress) -> Table:
     table = Table(title="intents so far", title_justify="left", box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
     table.add_column("", justify="right")
     table.add_column("", no_wrap=True)
-    most = tally.intents.most_common(TOP_INTENTS)
+    most = seen.intents.most_common(TOP_INTENTS)
     for label, count in most:
         bar = "█" * max(1, round(BAR_CELLS * count / most[0][1]))
         table.add_row(Text(label), f"{count:,}", Text(bar, style="cyan"))

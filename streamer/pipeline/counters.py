@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 
@@ -32,3 +34,12 @@ class ClickCounters(msgspec.Struct, array_like=True, gc=False):
     def open(self) -> int:
         """What the other counts leave for the clicks in open sessions."""
         return self.received - self.closed - self.late - self.dead_lettered - self.duplicates - self.filtered
+
+
+def total_of(counters: Iterable[ClickCounters]) -> ClickCounters:
+    """The counters of several partitions as one."""
+    total = ClickCounters()
+    for each in counters:
+        for name in total.__struct_fields__:
+            setattr(total, name, getattr(total, name) + getattr(each, name))
+    return total

@@ -1,1 +1,1 @@
-"""A bounded stretch of the log run again through the worker's own pipeline, and held against what is live."""
+"""A bounded time range of the log, run again through the worker's own pipeline and compared with live."""

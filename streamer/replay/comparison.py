@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from schemas.click import Session
-from streamer.replay.digests import Kind, OutputDigests, Print
-from streamer.replay.live import Key, Published
-from streamer.replay.stretch import Chains, Stretch, TornSpans
+from streamer.replay.digests import SCHEMA_OF, Kind, OutputDigests, RecordHashes
+from streamer.replay.time_range import TimeRange, UndeterminedSessions, UndeterminedSpans
 
 NAMED = 5
 """How many session_ids of each kind of difference are named."""
@@ -22,11 +21,32 @@ State = Literal["equal", "different", "undetermined"]
 Difference = Literal["missing", "extra", "different", "twice"]
 """Live lacks it; live alone has it; other contents or closed at another time; published more often."""
 ERASED = "of visitors who were erased"
-TORN = "may have begun before what was read"
+UNDETERMINED = "may have begun before what was read"
+
+
+@dataclass(slots=True)
+class PublishedSession:
+    """A session as live has published it."""
+
+    session_id: str
+    visitor_id: str
+    started_at: int
+    ended_at: int
+    closed_at: int
+    close_reason: str
+    model_version: str
+    rules_version: str
+    hashes: dict[Kind, list[RecordHashes]] = field(default_factory=lambda: {kind: [] for kind in SCHEMA_OF})
+    """Usually one of each. A click that is sent again after an end event has closed its session makes another
+    one of the same id."""
+
+
+SessionKey = tuple[str, int]
+"""session_id and closed_at."""
 
 
 @dataclass
-class Compared:
+class ComparisonResult:
     """What the comparison of one partition came to."""
 
     live: OutputDigests = field(default_factory=OutputDigests)
@@ -69,46 +89,46 @@ class Compared:
         }
 
 
-class Comparison:
-    """Hand it each session of the replay, the torn ones too, then `finish`."""
+class SessionComparison:
+    """Hand it each session of the replay, undetermined ones too, then `finish`."""
 
     def __init__(
         self,
-        live: Mapping[Key, Published],
-        stretch: Stretch,
-        chains: Chains,
-        torn: TornSpans,
+        live: Mapping[SessionKey, PublishedSession],
+        time_range: TimeRange,
+        undetermined: UndeterminedSessions,
+        spans: UndeterminedSpans,
         rules_version: str,
         model_versions: Collection[str],
         unpublished: Collection[str] = (),
         erased: Collection[str] = (),
     ) -> None:
-        """`live` in order of publishing; `chains` and `torn` are this comparison's own. `unpublished`: ids
-        that live hasn't got to; `erased`: visitors whose clicks live has dropped at some moment."""
+        """`live` in order of publishing; `undetermined` and `spans` are this comparison's own. `unpublished`:
+        ids that live hasn't got to; `erased`: visitors whose clicks live has dropped at some moment."""
         self._unpublished = unpublished
         self._erased = erased
-        self._torn = torn
-        self._compared = Compared()
-        self._live: dict[Key, Published] = {}
+        self._spans = spans
+        self._compared = ComparisonResult()
+        self._live: dict[SessionKey, PublishedSession] = {}
         self._by_others: set[str] = set()
         """Ids of sessions that another bundle made."""
-        self._matched: set[Key] = set()
+        self._matched: set[SessionKey] = set()
         self._different: set[str] = set()
         self._missing: list[Session] = []
-        other_rules: list[Published] = []
+        other_rules: list[PublishedSession] = []
         for key, session in live.items():
-            # Asked of every session, for one before the stretch may reach into it.
-            is_torn = chains.is_torn(session)
-            if is_torn:
-                torn.add(session)
-            if not stretch.holds(session.closed_at):
+            # Asked of every session, for one before the time range may reach into it.
+            is_undetermined = undetermined.is_undetermined(session)
+            if is_undetermined:
+                spans.add(session)
+            if not time_range.holds(session.closed_at):
                 continue
             if session.visitor_id in erased:
                 self._compared.leave_out(f"published, {ERASED}")
             elif session.rules_version != rules_version:
                 other_rules.append(session)
-            elif is_torn:
-                self._compared.leave_out(f"published, {TORN}")
+            elif is_undetermined:
+                self._compared.leave_out(f"published, {UNDETERMINED}")
             elif session.model_version not in model_versions:
                 self._compared.leave_out(f"made by bundle {session.model_version}")
                 self._by_others.add(session.session_id)
@@ -116,52 +136,52 @@ class Comparison:
                 self._live[key] = session
         self._block(other_rules, rules_version)
 
-    def add(self, session: Session, prints: Mapping[str, Mapping[Kind, Print]]) -> None:
-        """A session of the replay; `prints` by model_version."""
+    def add(self, session: Session, hashes: Mapping[str, Mapping[Kind, RecordHashes]]) -> None:
+        """A session of the replay; `hashes` by model_version."""
         compared = self._compared
         if session.visitor_id in self._erased:
             compared.leave_out(f"replayed, {ERASED}")
             return
         key = session.session_id, session.closed_at
         published = self._live.get(key)
-        if published is None or not any(published.prints.values()):
+        if published is None or not any(published.hashes.values()):
             if session.session_id in self._by_others:
                 return
             if session.session_id in self._unpublished:
                 compared.leave_out("not published yet")
-            elif self._torn.touch(session):
-                compared.leave_out(f"replayed, {TORN}")
+            elif self._spans.touch(session):
+                compared.leave_out(f"replayed, {UNDETERMINED}")
             else:
                 compared.sessions += 1
                 self._missing.append(session)
-                self._add_all(compared.replayed, next(iter(prints.values())))
+                self._add_all(compared.replayed, next(iter(hashes.values())))
             return
         compared.sessions += 1
         self._matched.add(key)
-        mine = prints.get(published.model_version, {})
+        mine = hashes.get(published.model_version, {})
         self._add_all(compared.replayed, mine)
-        for kind, of_live in published.prints.items():
+        for kind, of_live in published.hashes.items():
             found = mine.get(kind)
             if found is None or found not in of_live:
                 self._different.add(session.session_id)
                 continue
             of_live.remove(found)
-            compared.live.add_print(kind, found)
+            compared.live.add_hashes(kind, found)
 
-    def finish(self) -> Compared:
+    def finish(self) -> ComparisonResult:
         """What is left of live has no session in the replay, or not so often."""
         compared = self._compared
         extra: set[str] = set()
         twice: set[str] = set()
         for key, session in self._live.items():
-            left = [(kind, each) for kind, prints in session.prints.items() for each in prints]
+            left = [(kind, each) for kind, hashes in session.hashes.items() for each in hashes]
             if not left:
                 continue
-            if key not in self._matched and self._torn.touch(session):
-                compared.leave_out(f"published, {TORN}")
+            if key not in self._matched and self._spans.touch(session):
+                compared.leave_out(f"published, {UNDETERMINED}")
                 continue
             for kind, each in left:
-                compared.live.add_print(kind, each)
+                compared.live.add_hashes(kind, each)
             (twice if key in self._matched else extra).add(session.session_id)
         missing = {session.session_id for session in self._missing}
         different = self._different | (missing & extra)
@@ -171,14 +191,14 @@ class Comparison:
         compared.differ("twice", twice - different)
         return compared
 
-    def _block(self, other_rules: list[Published], rules_version: str) -> None:
+    def _block(self, other_rules: list[PublishedSession], rules_version: str) -> None:
         if other_rules:
             first, last = other_rules[0], other_rules[-1]
             self._compared.leave_out("published under other rules", len(other_rules))
             self._compared.blockers.append(
                 f"{len(other_rules)} sessions, closed from {first.closed_at} to {last.closed_at}, were cut by"
                 f" rules {first.rules_version}, the settings here give {rules_version}: verify with the"
-                " settings of that time, or a stretch without them"
+                " settings of that time, or a time range without them"
             )
         made_by = [reason for reason in self._compared.undetermined if reason.startswith("made by bundle")]
         for reason in made_by:
@@ -188,6 +208,6 @@ class Comparison:
             )
 
     @staticmethod
-    def _add_all(digests: OutputDigests, prints: Mapping[Kind, Print]) -> None:
-        for kind, found in prints.items():
-            digests.add_print(kind, found)
+    def _add_all(digests: OutputDigests, hashes: Mapping[Kind, RecordHashes]) -> None:
+        for kind, found in hashes.items():
+            digests.add_hashes(kind, found)

@@ -27,16 +27,16 @@ def canonical_body(kind: Kind, message: bytes) -> bytes:
     return codec.encode_body(name, codec.decode(message)[1])
 
 
-class Print(NamedTuple):
+class RecordHashes(NamedTuple):
     """The hashes that stand for one record."""
 
     record: bytes
     content: bytes
 
 
-def print_of(kind: Kind, body: bytes) -> Print:
+def hashes_of(kind: Kind, body: bytes) -> RecordHashes:
     """Of an Avro body without prefix."""
-    return Print(record_hash(body), record_hash(without(SCHEMA_OF[kind], body, "closed_at")))
+    return RecordHashes(record_hash(body), record_hash(without(SCHEMA_OF[kind], body, "closed_at")))
 
 
 class OutputDigests:
@@ -64,11 +64,11 @@ class OutputDigests:
                 body[:begin] + body[end:] for body, (begin, end) in zip(bodies[kind], spans, strict=True)
             )
 
-    def add_print(self, kind: Kind, found: Print) -> None:
-        """Take in the record that `print_of` gave this for."""
+    def add_hashes(self, kind: Kind, hashes: RecordHashes) -> None:
+        """Take in the record that `hashes_of` gave this for."""
         record, content = self._by_kind[kind]
-        record.add_hash(found.record)
-        content.add_hash(found.content)
+        record.add_hash(hashes.record)
+        content.add_hash(hashes.content)
 
     def merge(self, other: OutputDigests) -> None:
         for kind, pair in self._by_kind.items():

@@ -1,59 +1,126 @@
-"""Runs the lanes of a plan: portions in, sessions scored and written, states saved along the way."""
+"""Runs partitions of a plan in this process: portions in, sessions scored and written, checkpoints saved."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
 
 from schemas.click import Session
-from streamer.core.rules import SessionRules
 from streamer.pipeline.counters import ClickCounters
 from streamer.replay.digests import OutputDigests
-from streamer.replay.journal import STATE_VERSION, LaneState, Sealed
-from streamer.replay.partition_replay import PartitionReplay
-from streamer.replay.plan import Plan
-from streamer.replay.scoring import Bench
-from streamer.replay.sinks import Sink
-from streamer.replay.source import Portion, Source
-from streamer.replay.tally import Tally
+from streamer.replay.file_source import FileSource
+from streamer.replay.journal import STATE_VERSION, CheckpointStore, DurableOutput, PartitionCheckpoint
+from streamer.replay.options import FROM_TOPIC, STDOUT, ReplayOptions
+from streamer.replay.partition_replay import PartitionReplay, SelectionCounters
+from streamer.replay.plan import PartitionPlan, ReplayPlan
+from streamer.replay.scoring import BundleScorers
+from streamer.replay.sinks import NoSink, RowsSink, SessionSink, StdoutSink, TopicSink
+from streamer.replay.sources import PacedSource, Portion, RecordSource
+from streamer.replay.topic_source import TopicSource
+from streamer.session_rules import session_rules
+from streamer.settings import Settings
 
 SAVE_EVERY = 100_000
-"""Records of a partition between two states on disk, ..."""
+"""Records of a partition between two checkpoints, ..."""
 SAVE_EVERY_S = 10.0
 """... or seconds, on a machine that has other things to do."""
 SCORE_AT_ONCE = 2048
 """Sessions that are scored together: full batches for every length bucket."""
 
-OnProgress = Callable[[int], None]
-"""Called with the number of records done since the last call; what a state has already is not among them."""
+OnDone = Callable[[int], None]
+"""Called with the number of records done since the last call; those of a checkpoint are not among them."""
 
 
-class Keeper(Protocol):
-    """Where states are kept."""
+@dataclass(frozen=True)
+class ReplayTask:
+    """A replay that was begun: what was asked for, and what was fixed.
 
-    async def save(self, number: int, state: LaneState) -> None:
-        """Keep it in the last one's place. It holds what changes with the partition's next record."""
+    `save_every` is for tests that kill it.
+    """
+
+    settings: Settings
+    options: ReplayOptions
+    plan: ReplayPlan
+    scorers: BundleScorers
+    save_every: int = SAVE_EVERY
+
+
+@dataclass(frozen=True)
+class RowFolder:
+    """Where row files go. `mark` is in their names, so that nobody else can have written them."""
+
+    path: Path
+    mark: str = ""
 
 
 @dataclass
-class LaneResult:
+class PartitionResult:
     """What one partition came to."""
 
-    tally: Tally
+    selection: SelectionCounters
     counters: ClickCounters
     digests: list[OutputDigests]
     """By bundle."""
-    sealed: Sealed
+    output: DurableOutput
+
+
+async def run_partitions(
+    task: ReplayTask,
+    checkpoints: Mapping[int, PartitionCheckpoint | None],
+    store: CheckpointStore | None,
+    rows: RowFolder | None,
+    on_done: OnDone,
+) -> dict[int, PartitionResult]:
+    """Run the partitions that `checkpoints` names to their end, each from its checkpoint on if it has one.
+
+    `store`: None if nobody will go on with this.
+    """
+    partitions = {number: task.plan.partition(number) for number in checkpoints}
+    begun = {number: found for number, found in checkpoints.items() if found is not None}
+    durable = {number: begun[number].output if number in begun else DurableOutput() for number in partitions}
+    sink = _sink(task, partitions, durable, rows)
+    source = _source(task.settings, task.options, partitions)
+    try:
+        return await Engine(task, source, sink, store, on_done).run(partitions, begun)
+    finally:
+        await sink.close()
+
+
+def _sink(
+    task: ReplayTask,
+    partitions: Mapping[int, PartitionPlan],
+    durable: Mapping[int, DurableOutput],
+    rows: RowFolder | None,
+) -> SessionSink:
+    options = task.options
+    if options.out_topic is not None:
+        return TopicSink(task.settings, options.out_topic, partitions, durable)
+    if options.out == STDOUT:
+        return StdoutSink()
+    return (
+        NoSink()
+        if options.out is None or rows is None
+        else RowsSink(rows.path, task.scorers, durable, rows.mark)
+    )
+
+
+def _source(settings: Settings, options: ReplayOptions, partitions: dict[int, PartitionPlan]) -> RecordSource:
+    source: RecordSource
+    if options.source == FROM_TOPIC:
+        source = TopicSource(settings, partitions)
+    else:
+        source = FileSource(Path(options.source), settings.clicks)
+    if not options.speed:
+        return source
+    return PacedSource(source, options.speed, options.time_range.from_ms, time.monotonic, asyncio.sleep)
 
 
 @dataclass
-class _Run:
-    """A partition under way."""
-
+class _RunningPartition:
     replay: PartitionReplay
     digests: list[OutputDigests]
     waiting: list[Session] = field(default_factory=list)
@@ -61,129 +128,108 @@ class _Run:
     saved_at: float = 0.0
     """Monotonic seconds."""
 
+    def result(self, output: DurableOutput) -> PartitionResult:
+        return PartitionResult(self.replay.selection, self.replay.counters, self.digests, output)
+
 
 class Engine:
-    """Runs some of a plan's lanes in this process. `save_every` is for tests that kill it."""
-
     def __init__(
         self,
-        plan: Plan,
-        rules: SessionRules,
-        bench: Bench,
-        source: Source,
-        sink: Sink,
-        keeper: Keeper | None,
-        *,
-        save_every: int = SAVE_EVERY,
-        on_progress: OnProgress = lambda _: None,
-        now: Callable[[], float] = time.monotonic,
+        task: ReplayTask,
+        source: RecordSource,
+        sink: SessionSink,
+        store: CheckpointStore | None,
+        on_done: OnDone,
     ) -> None:
-        """`keeper`: None if nobody will go on with this. `now`, in monotonic seconds, decides on when a state
-        is saved and on nothing else."""
-        self._plan = plan
-        self._rules = rules
-        self._bench = bench
+        self._plan = task.plan
+        self._config = task.plan.config(session_rules(task.settings))
+        self._scorers = task.scorers
+        self._save_every = task.save_every
         self._source = source
         self._sink = sink
-        self._keeper = keeper
-        self._save_every = save_every
-        self._on_progress = on_progress
-        self._now = now
+        self._store = store
+        self._on_done = on_done
 
-    async def run(self, numbers: Iterable[int], states: Mapping[int, LaneState]) -> dict[int, LaneResult]:
-        """Do these lanes to their end, each from its state on if it has one."""
-        results: dict[int, LaneResult] = {}
-        runs: dict[int, _Run] = {}
-        for number in numbers:
-            state = states.get(number)
-            run = self._begin(number, state)
-            if state and state.done:
-                results[number] = self._result(run, state.sealed)
+    async def run(
+        self, partitions: Mapping[int, PartitionPlan], checkpoints: Mapping[int, PartitionCheckpoint]
+    ) -> dict[int, PartitionResult]:
+        """Run these partitions to their end, each from its checkpoint on if it has one."""
+        results: dict[int, PartitionResult] = {}
+        running: dict[int, _RunningPartition] = {}
+        for number, partition in partitions.items():
+            checkpoint = checkpoints.get(number)
+            run = self._begin(partition, checkpoint)
+            if checkpoint and checkpoint.done:
+                results[number] = run.result(checkpoint.output)
             else:
-                runs[number] = run
-        if not runs:
+                running[number] = run
+        if not running:
             return results
-        positions = {number: run.replay.position for number, run in runs.items()}
+        positions = {number: run.replay.position for number, run in running.items()}
         async with aclosing(self._source.portions(positions)) as portions:
             async for portion in portions:
-                run = runs[portion.number]
+                run = running[portion.number]
                 await self._take(run, portion)
                 await asyncio.sleep(0)  # a source that has read ahead doesn't wait for anything
                 if portion.is_last:
-                    results[portion.number] = self._result(run, await self._save(run, done=True))
+                    results[portion.number] = run.result(await self._save(run, done=True))
         return results
 
-    def _begin(self, number: int, state: LaneState | None) -> _Run:
-        lane = next(lane for lane in self._plan.lanes if lane.number == number)
-        replay = PartitionReplay(
-            self._plan.topic,
-            number,
-            self._plan.stretch,
-            self._rules,
-            self._source.decode,
-            start=lane.start,
-            unread_until_ms=lane.unread_until_ms,
-            idle_closing=self._plan.idle_closing,
-            early_every_ms=self._plan.early_every_ms,
-            drains_ms=lane.drains_ms,
-            erased=self._plan.erased,
-            snapshot=state.snapshot if state else None,
-        )
-        stored = state.digests if state else [None] * len(self._bench.bundles)
-        return _Run(replay, [OutputDigests(each) for each in stored], saved_at=self._now())
+    def _begin(self, partition: PartitionPlan, checkpoint: PartitionCheckpoint | None) -> _RunningPartition:
+        snapshot = checkpoint.snapshot if checkpoint else None
+        replay = PartitionReplay(self._config, partition, self._source.decode, snapshot=snapshot)
+        stored = checkpoint.digests if checkpoint else [None] * len(self._scorers.bundles)
+        return _RunningPartition(replay, [OutputDigests(each) for each in stored], saved_at=time.monotonic())
 
-    async def _take(self, run: _Run, portion: Portion) -> None:
+    async def _take(self, run: _RunningPartition, portion: Portion) -> None:
         replay = run.replay
         before = replay.counters.received
         run.waiting += replay.process(portion.records)
-        if portion.silent_until_ms is not None:
-            run.waiting += replay.silence(self._within(portion.silent_until_ms))
+        if portion.idle_until_ms is not None:
+            run.waiting += replay.idle(self._within(portion.idle_until_ms))
         if portion.is_last:
             to_ms = self._plan.to_ms
-            run.waiting += replay.drain() if to_ms is None else replay.silence(to_ms)
-        if portion.silent_until_ms is not None and run.waiting:  # at a given pace nothing waits
+            run.waiting += replay.drain() if to_ms is None else replay.idle(to_ms)
+        if portion.idle_until_ms is not None and run.waiting:  # at a given pace nothing waits
             await self._score(run, len(run.waiting))
             await self._sink.seal(replay.number)
         while len(run.waiting) >= SCORE_AT_ONCE:
             await self._score(run, SCORE_AT_ONCE)
         done = replay.counters.received - before
         run.since_saved += done
-        self._on_progress(done)
-        if self._keeper is None:
+        self._on_done(done)
+        if self._store is None:
             return
-        if run.since_saved >= self._save_every or self._now() - run.saved_at >= SAVE_EVERY_S:
+        if run.since_saved >= self._save_every or time.monotonic() - run.saved_at >= SAVE_EVERY_S:
             await self._save(run, done=False)
 
-    async def _score(self, run: _Run, count: int) -> None:
+    async def _score(self, run: _RunningPartition, count: int) -> None:
         scored = []
-        for each in self._bench.score(run.waiting[:count]):
-            if any(each.results):
+        for each in self._scorers.score(run.waiting[:count]):
+            if any(each.outputs):
                 scored.append(each)
             else:
                 run.replay.unscored(each.session)
             for reason in each.errors:
-                run.replay.tally.count_dead("score", reason)
+                run.replay.selection.count_dead("score", reason)
         for bundle, digests in enumerate(run.digests):
-            results = [each.results[bundle] for each in scored]
-            digests.add([result.records for result in results if result is not None])
+            outputs = [each.outputs[bundle] for each in scored]
+            digests.add([output.records for output in outputs if output is not None])
         del run.waiting[:count]
         await self._sink.write(run.replay.number, scored)
 
-    async def _save(self, run: _Run, *, done: bool) -> Sealed:
+    async def _save(self, run: _RunningPartition, *, done: bool) -> DurableOutput:
         while run.waiting:
             await self._score(run, SCORE_AT_ONCE)
         number = run.replay.number
-        sealed = await self._sink.seal(number)
-        if self._keeper is not None:
+        output = await self._sink.seal(number)
+        if self._store is not None:
             digests = [each.as_dict() for each in run.digests]
-            state = LaneState(STATE_VERSION, run.replay.snapshot(), done, sealed, digests)
-            await self._keeper.save(number, state)
-        run.since_saved, run.saved_at = 0, self._now()
-        return sealed
+            checkpoint = PartitionCheckpoint(STATE_VERSION, run.replay.snapshot(), done, output, digests)
+            await self._store.save(number, checkpoint)
+        run.since_saved, run.saved_at = 0, time.monotonic()
+        return output
 
     def _within(self, at_ms: int) -> int:
-        """Silence beyond the stretch is nobody's business."""
+        """Idleness after the end of the time range doesn't matter."""
         return at_ms if self._plan.to_ms is None else min(at_ms, self._plan.to_ms)
-
-    def _result(self, run: _Run, sealed: Sealed) -> LaneResult:
-        return LaneResult(run.replay.tally, run.replay.counters, run.digests, sealed)

@@ -1,9 +1,10 @@
-"""A file as the source of a replay: JSON lines (plain or gzipped) or parquet, clicks or a dumped log.
+"""A file as the source of a replay, or cut into sessions: JSON lines (plain or packed) or parquet,
+clicks or a dumped log.
 
 - A line or row with `arrival` and `value` is a record of a dumped log: `partition`, `offset`, `arrival` (ms
   UTC), `key`, and `value` as text, or `value_base64` where it is no text. It is replayed as the topic is.
 - Any other line or row is a click. Then the file is one partition, arrival is the running maximum of event
-  time, and silence closes nothing. `sent_at` can't correct a clock without an arrival, so it is left aside.
+  time, and idleness closes nothing. `sent_at` can't correct a clock without an arrival, so it is ignored.
 - Offsets of a dump must rise within a partition; those of clicks are their places, from 0.
 """
 
@@ -12,21 +13,25 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import AsyncGenerator, Iterator
-from itertools import accumulate, count, islice, repeat
+from itertools import accumulate, chain, count, islice, repeat
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
 
+from schemas.click import Session
+from streamer.core.rules import SessionRules
 from streamer.errors import UsageError
 from streamer.line_file import is_parquet, lines_of
+from streamer.pipeline.counters import ClickCounters, total_of
 from streamer.pipeline.decode import Arrived, ClickDecoder, Rejected
 from streamer.pipeline.partition import Decode
-from streamer.replay.plan import Lane
-from streamer.replay.source import LogRecord, Portion
-from streamer.settings import Settings
+from streamer.replay.partition_replay import PartitionReplay
+from streamer.replay.plan import PartitionPlan, ReplayConfig
+from streamer.replay.sources import LogRecord, Portion
+from streamer.settings import ClickSettings
 
 PORTION = 1000
 
@@ -45,14 +50,35 @@ class _Dumped(msgspec.Struct):
 _read_dumped = msgspec.json.Decoder(_Dumped).decode
 
 
+class FileSessions(NamedTuple):
+    """The sessions of a file, in order of closing, partition by partition; where every click ended."""
+
+    sessions: list[Session]
+    counters: ClickCounters
+
+
+def sessions_of_file(path: Path, rules: SessionRules, clicks: ClickSettings | None = None) -> FileSessions:
+    """What a replay of the whole file yields. Raises UsageError if it can't be read to its end."""
+    source = FileSource(path, clicks or ClickSettings())
+    config = ReplayConfig("file", rules, idle_closing=source.is_dump)
+    replays = {plan.number: PartitionReplay(config, plan, source.decode) for plan in source.partitions()}
+    sessions: dict[int, list[Session]] = {number: [] for number in replays}
+    for portion in source.read({number: replay.position for number, replay in replays.items()}):
+        replay = replays[portion.number]
+        sessions[portion.number] += replay.process(portion.records)
+        if portion.is_last:
+            sessions[portion.number] += replay.drain()
+    counters = total_of(replay.counters for replay in replays.values())
+    return FileSessions(list(chain.from_iterable(sessions.values())), counters)
+
+
 class FileSource:
     """Reads the file anew for each pass; holds one portion at a time."""
 
-    def __init__(self, path: Path, settings: Settings) -> None:
+    def __init__(self, path: Path, clicks: ClickSettings) -> None:
         self.path = path
         self.is_dump = self._is_dump()
-        format = settings.clicks.format if self.is_dump else "json"
-        self._decode = ClickDecoder(format, settings.clicks.max_bytes).decode
+        self._decode = ClickDecoder(clicks.format if self.is_dump else "json", clicks.max_bytes).decode
         self.decode: Decode = self._decode if self.is_dump else self._known
         self._clicks: dict[bytes | None, Arrived | None] = {}
         """By line of the last portion: looking at event times has made them, and they are asked for next."""
@@ -62,10 +88,10 @@ class FileSource:
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def lanes(self) -> list[Lane]:
+    def partitions(self) -> list[PartitionPlan]:
         """One per partition, by a first pass over the file. Raises UsageError."""
         if not self.is_dump:
-            return [Lane(0, 0, sum(1 for _ in self._values()))]
+            return [PartitionPlan(0, 0, sum(1 for _ in self._values()))]
         first: dict[int, LogRecord] = {}
         last: dict[int, int] = {}
         for number, record in self._dumped():
@@ -77,11 +103,16 @@ class FileSource:
                 )
             last[number] = record.offset
         return [
-            Lane(n, r.offset, last[n] + 1, None if r.offset == 0 else r.timestamp)
+            PartitionPlan(n, r.offset, last[n] + 1, None if r.offset == 0 else r.timestamp)
             for n, r in sorted(first.items())
         ]
 
     async def portions(self, positions: dict[int, int]) -> AsyncGenerator[Portion]:
+        for portion in self.read(positions):
+            yield portion
+
+    def read(self, positions: dict[int, int]) -> Iterator[Portion]:
+        """The portions of these partitions from the given offsets on."""
         if not self.is_dump:
             for records in self._by_event_time(positions[0]):
                 yield Portion(0, records)
@@ -103,7 +134,7 @@ class FileSource:
         values = islice(self._values(), position, None)
         latest = 0  # where a replay is resumed its own clock is ahead, and never goes back
         while lines := list(islice(values, PORTION)):
-            clicks = self._looked_at(lines)
+            clicks = self._decoded(lines)
             # What is no click moves no clock.
             times = [each.click.timestamp if each else 0 for each in clicks]
             arrivals = list(accumulate(times, max, initial=latest))[1:]
@@ -112,7 +143,7 @@ class FileSource:
             yield list(map(LogRecord, count(position), arrivals, repeat(None), lines))
             position += len(lines)
 
-    def _looked_at(self, lines: list[bytes]) -> list[Arrived | None]:
+    def _decoded(self, lines: list[bytes]) -> list[Arrived | None]:
         """The clicks of lines; None for what is no click."""
         clicks: list[Arrived | None] = []
         for line in lines:
@@ -135,7 +166,7 @@ class FileSource:
                     value = base64.b64decode(found.value_base64, validate=True)
             except (msgspec.DecodeError, ValueError):
                 raise UsageError(
-                    f"{self.path}: record {place} is none of a dumped log; expected partition, offset, "
+                    f"{self.path}: record {place} is no record of a dumped log; expected partition, offset, "
                     "arrival, key and value in each"
                 ) from None
             key = found.key.encode() if found.key is not None else None

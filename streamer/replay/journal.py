@@ -1,7 +1,8 @@
 """The folder in which a replay keeps what is done, so that it can be killed at any moment and go on.
 
-`plan.json` says what was begun, `lane-N.state` where partition N is, `lane-N-K.parquet` are its rows so far.
-A state names the row files that count; each file is written beside its place and renamed into it.
+`plan.json` says what was begun, `partition-N.state` is the checkpoint of partition N, `partition-N-K.parquet`
+are its rows so far. A checkpoint names the row files that count; each file is written beside its place and
+renamed into it.
 """
 
 from __future__ import annotations
@@ -10,22 +11,22 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from streamer.errors import StreamerError
-from streamer.replay.partition_replay import Snapshot
-from streamer.replay.plan import Plan
+from streamer.replay.partition_replay import ReplaySnapshot
+from streamer.replay.plan import ReplayPlan
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 
 
 class JournalError(StreamerError):
     """The folder of a replay can't be used."""
 
 
-class Sealed(msgspec.Struct, frozen=True):
+class DurableOutput(msgspec.Struct, frozen=True):
     """What of a partition's output is durable."""
 
     records: int = 0
@@ -34,15 +35,22 @@ class Sealed(msgspec.Struct, frozen=True):
     """Names of row files, in order."""
 
 
-class LaneState(msgspec.Struct):
+class PartitionCheckpoint(msgspec.Struct):
     """Where the replay of one partition is. Everything in it belongs to the same moment."""
 
     version: int
-    snapshot: Snapshot
+    snapshot: ReplaySnapshot
     done: bool
-    sealed: Sealed
+    output: DurableOutput
     digests: list[dict[str, Any]]
     """By bundle, as `OutputDigests.as_dict` gives them."""
+
+
+class CheckpointStore(Protocol):
+    """Where checkpoints are kept."""
+
+    async def save(self, number: int, checkpoint: PartitionCheckpoint) -> None:
+        """Keep it in the last one's place. It holds what changes with the partition's next record."""
 
 
 class Journal:
@@ -72,26 +80,26 @@ class Journal:
                 if self.folder.exists() and self.begun() is None:
                     self.remove()  # nothing was begun: the call was wrong
 
-    def begun(self) -> Plan | None:
+    def begun(self) -> ReplayPlan | None:
         """The plan that was begun here; None if there is none."""
         path = self.folder / "plan.json"
         if not path.exists():
             return None
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Plan)
+            return msgspec.json.decode(path.read_bytes(), type=ReplayPlan)
         except (OSError, msgspec.MsgspecError):
             raise JournalError(f"{path}: not the plan of a replay; delete the folder to start over") from None
 
-    def begin(self, plan: Plan) -> None:
+    def begin(self, plan: ReplayPlan) -> None:
         write_atomically(self.folder / "plan.json", msgspec.json.encode(plan))
 
-    def state(self, number: int) -> LaneState | None:
+    def checkpoint(self, number: int) -> PartitionCheckpoint | None:
         """Where this partition is; None if nothing of it is done."""
-        path = self._state_path(number)
+        path = self._path_of(number)
         if not path.exists():
             return None
         try:
-            state = msgspec.msgpack.decode(path.read_bytes(), type=LaneState)
+            state = msgspec.msgpack.decode(path.read_bytes(), type=PartitionCheckpoint)
         except (OSError, msgspec.MsgspecError):
             state = None
         if state is None or state.version != STATE_VERSION:
@@ -102,15 +110,15 @@ class Journal:
 
     def received(self, numbers: Iterable[int]) -> int:
         """Records of these partitions that are done."""
-        states = map(self.state, numbers)
-        return sum(state.snapshot.counters.received for state in states if state is not None)
+        found = map(self.checkpoint, numbers)
+        return sum(each.snapshot.counters.received for each in found if each is not None)
 
-    async def save(self, number: int, state: LaneState) -> None:
-        write_atomically(self._state_path(number), msgspec.msgpack.encode(state))
+    async def save(self, number: int, checkpoint: PartitionCheckpoint) -> None:
+        write_atomically(self._path_of(number), msgspec.msgpack.encode(checkpoint))
 
     def drop_rows_but(self, number: int, files: Collection[str]) -> None:
         """Delete row files that no state names: what was written after the last one was saved."""
-        for path in self.folder.glob(f"lane-{number}-*.parquet*"):
+        for path in self.folder.glob(f"partition-{number}-*.parquet*"):
             if path.name not in files:
                 path.unlink()
 
@@ -120,8 +128,8 @@ class Journal:
             path.unlink()
         self.folder.rmdir()
 
-    def _state_path(self, number: int) -> Path:
-        return self.folder / f"lane-{number}.state"
+    def _path_of(self, number: int) -> Path:
+        return self.folder / f"partition-{number}.state"
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 from models.bundle import default_bundle
 from streamer.errors import UsageError
 from streamer.kafka.start import parse_start
-from streamer.replay.sinks import STDOUT, out_file, out_topic
-from streamer.replay.stretch import Stretch
+from streamer.replay.time_range import TimeRange
 from streamer.settings import Settings
 
 FROM_TOPIC = "topic"
+TO_TOPIC = "topic:"
+STDOUT = "-"
 _GROUP_NAME = re.compile(r"[a-zA-Z0-9._-]{1,100}")
 _TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
@@ -22,20 +23,20 @@ _TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 class ReplayOptions:
     """`source`: `topic` or a file. `out`: a parquet file, `topic:NAME`, `-` or None. `speed` 0: no pace."""
 
-    stretch: Stretch
+    time_range: TimeRange
     source: str
     bundles: tuple[Path, ...]
-    out: str | None
-    speed: float
-    processes: int
+    out: str | None = None
+    speed: float = 0
+    processes: int = 1
     group: str | None = None
     """Whose members share the work, on whatever machines."""
 
     def __post_init__(self) -> None:
-        file = out_file(self.out)
+        file = self.out_file
         if file is not None and file.suffix != ".parquet":
             raise UsageError(f"--out {self.out}: expected FILE.parquet, topic:NAME or - for standard output")
-        name = out_topic(self.out)
+        name = self.out_topic
         if name is not None and _TOPIC_NAME.fullmatch(name) is None:
             raise UsageError(f"--out {self.out}: expected topic:NAME of letters, digits, dots, _ and -")
         if self.processes > 1 and self.out == STDOUT:
@@ -57,28 +58,37 @@ class ReplayOptions:
             )
 
     @property
+    def out_topic(self) -> str | None:
+        """The NAME of `topic:NAME`; None for any other output."""
+        return self.out.removeprefix(TO_TOPIC) if self.out and self.out.startswith(TO_TOPIC) else None
+
+    @property
+    def out_file(self) -> Path | None:
+        """The file, if the output is one."""
+        return Path(self.out) if self.out and self.out != STDOUT and self.out_topic is None else None
+
+    @property
     def journal_folder(self) -> Path | None:
         """Where what is done is kept; None if there is nothing to resume."""
-        file, topic = out_file(self.out), out_topic(self.out)
-        if topic is not None:
-            return Path(f"replay-{topic}.part")
-        return None if file is None else file.with_name(file.name + ".part")
+        if self.out_topic is not None:
+            return Path(f"replay-{self.out_topic}.part")
+        return None if self.out_file is None else self.out_file.with_name(self.out_file.name + ".part")
 
     @property
     def group_folder(self) -> Path | None:
         """Where the members of a group keep rows until they are joined; None if no rows are asked for."""
-        file = out_file(self.out)
+        file = self.out_file
         return None if file is None else file.with_name(f"{file.name}.{self.group}.part")
 
 
-def stretch_of(start: str | None, end: str | None, now_ms: int) -> Stretch:
+def time_range_of(start: str | None, end: str | None, now_ms: int) -> TimeRange:
     """`--from` and `--to` as given. Raises UsageError."""
     from_ms, to_ms = _time(start, "--from"), _time(end, "--to")
     if to_ms is not None and to_ms > now_ms:
         raise UsageError(
             f"--to {end}: lies in the future, expected a time that has passed; without it all is read"
         )
-    return Stretch(from_ms, to_ms)
+    return TimeRange(from_ms, to_ms)
 
 
 def bundles_of(given: list[Path], settings: Settings) -> tuple[Path, ...]:

@@ -1,7 +1,7 @@
-"""One partition of a replay: records, silence and the end of input in, sessions of the stretch out. Pure.
+"""One partition of a replay: records, idleness and the end of input in, sessions of the time range out. Pure.
 
 It drives the worker's own `Partition`. A result doesn't depend on how records are split into batches, on
-when silence is told, or on where it is stopped and goes on from a snapshot.
+when idleness is reported, or on where it is stopped and goes on from a snapshot.
 """
 
 from __future__ import annotations
@@ -13,25 +13,59 @@ import msgspec
 
 from schemas.click import Session
 from streamer.core.clock import PartitionClock
-from streamer.core.rules import SessionRules
 from streamer.core.session import OpenSession
 from streamer.core.sessionizer import Sessionizer
 from streamer.pipeline.counters import ClickCounters
 from streamer.pipeline.dead_letters import STAGE_HEADER
 from streamer.pipeline.erasures import Erasures
 from streamer.pipeline.partition import Decode, Partition, Record
-from streamer.replay.stretch import Chains, Stretch
-from streamer.replay.tally import Tally
+from streamer.replay.plan import PartitionPlan, ReplayConfig
+from streamer.replay.time_range import UndeterminedSessions
 
 
-class Snapshot(msgspec.Struct):
+class SelectionCounters(msgspec.Struct):
+    """Which of the closed sessions were selected, and why the others weren't; of one partition or several."""
+
+    sessions: int = 0
+    """Selected: closed within the time range, determined, scored."""
+    clicks: int = 0
+    """In these."""
+    outside_sessions: int = 0
+    """Closed before or after the time range: read because others straddle its bounds."""
+    outside_clicks: int = 0
+    undetermined_sessions: int = 0
+    """They may have begun before the first record that was read."""
+    undetermined_clicks: int = 0
+    unscored_sessions: int = 0
+    unscored_clicks: int = 0
+    dead: dict[str, int] = {}
+    """`stage: reason` -> records, and sessions at stage `score`."""
+    closed_by: dict[str, int] = {}
+    """Reason -> selected sessions."""
+
+    def add(self, other: SelectionCounters) -> None:
+        """Take in what the other has counted."""
+        for name in self.__struct_fields__:
+            mine, others = getattr(self, name), getattr(other, name)
+            if isinstance(mine, dict):
+                for key, count in others.items():
+                    mine[key] = mine.get(key, 0) + count
+            else:
+                setattr(self, name, mine + others)
+
+    def count_dead(self, stage: str, reason: str) -> None:
+        name = f"{stage}: {reason}"
+        self.dead[name] = self.dead.get(name, 0) + 1
+
+
+class ReplaySnapshot(msgspec.Struct):
     """All that a partition's replay has to know to go on."""
 
     position: int
     clock: PartitionClock
     sessions: list[OpenSession]
     counters: ClickCounters
-    tally: Tally
+    selection: SelectionCounters
     reaches: dict[str, int]
 
 
@@ -40,49 +74,36 @@ class PartitionReplay:
 
     def __init__(
         self,
-        topic: str,
-        number: int,
-        stretch: Stretch,
-        rules: SessionRules,
+        config: ReplayConfig,
+        plan: PartitionPlan,
         decode: Decode,
         *,
-        start: int = 0,
-        unread_until_ms: int | None = None,
-        idle_closing: bool = True,
-        early_every_ms: int = 0,
-        drains_ms: Sequence[int] = (),
-        erased: Mapping[str, int] | None = None,
-        on_torn: Callable[[Session], None] = lambda _: None,
-        snapshot: Snapshot | None = None,
+        snapshot: ReplaySnapshot | None = None,
+        on_undetermined: Callable[[Session], None] = lambda _: None,
     ) -> None:
-        """`start`: offset of the first record to read. `early_every_ms`: what live has; provisional records
-        are not yielded, but count in the final ones' `revision`. `drains_ms`: arrival times at which
-        everything open was closed, in order: what a drained worker did is not in the log. `erased`: visitor
-        -> arrival time up to which their clicks are dropped, and counted as filtered. `on_torn` is told of
-        sessions that are undetermined, within the stretch or not."""
-        self.stretch = stretch
-        self._on_torn = on_torn
-        self.tally = snapshot.tally if snapshot else Tally()
-        erasures = Erasures()
-        for visitor_id, until_ms in (erased or {}).items():
-            erasures.note(visitor_id, until_ms, 0)
-        self._chains = Chains(unread_until_ms, rules, snapshot.reaches if snapshot else None)
+        """`on_undetermined` is called with undetermined sessions, within the time range or not."""
+        self._time_range = config.time_range
+        self._on_undetermined = on_undetermined
+        self.selection = snapshot.selection if snapshot else SelectionCounters()
+        self._undetermined = UndeterminedSessions(
+            plan.unread_until_ms, config.rules, snapshot.reaches if snapshot else None
+        )
         self._partition = Partition(
-            topic,
-            number,
+            config.topic,
+            plan.number,
             Sessionizer(
-                rules,
-                idle_closing=idle_closing,
-                early_every_ms=early_every_ms,
+                config.rules,
+                idle_closing=config.idle_closing,
+                early_every_ms=config.early_every_ms,
                 clock=snapshot.clock if snapshot else None,
                 sessions=snapshot.sessions if snapshot else (),
             ),
             decode,
-            position=snapshot.position if snapshot else start,
+            position=snapshot.position if snapshot else plan.start,
             counters=snapshot.counters if snapshot else None,
-            erasures=erasures,
+            erasures=_noted(config.erased),
         )
-        self._drains_ms = [at for at in drains_ms if at >= self.clock_ms]
+        self._drains_ms = [at for at in plan.drains_ms if at >= self.clock_ms]
 
     @property
     def number(self) -> int:
@@ -113,8 +134,8 @@ class PartitionReplay:
             records = records[before:]
         yield from self._process(records)
 
-    def silence(self, until_ms: int) -> Iterator[Session]:
-        """Say that every record which arrived before `until_ms` has been handed in."""
+    def idle(self, until_ms: int) -> Iterator[Session]:
+        """Every record that arrived before `until_ms` has been handed in."""
         while self._drains_ms and self._drains_ms[0] <= until_ms:
             yield from self._drain_at(self._drains_ms.pop(0))
         yield from self._tick(until_ms)
@@ -127,25 +148,30 @@ class PartitionReplay:
 
     def unscored(self, session: Session) -> None:
         """Count a session that was yielded as one that nothing could score."""
-        self.tally.sessions -= 1
-        self.tally.clicks -= session.event_count
-        self.tally.closed_by[session.close_reason] -= 1
-        self.tally.unscored_sessions += 1
-        self.tally.unscored_clicks += session.event_count
+        self.selection.sessions -= 1
+        self.selection.clicks -= session.event_count
+        self.selection.closed_by[session.close_reason] -= 1
+        self.selection.unscored_sessions += 1
+        self.selection.unscored_clicks += session.event_count
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> ReplaySnapshot:
         """The state between two calls; it shares nothing that changes only if it is encoded at once."""
         sessionizer = self._partition.sessionizer
         windows = [w for visitor in sessionizer.visitors() for w in sessionizer.open_sessions(visitor)]
-        return Snapshot(
-            self.position, sessionizer.clock, windows, self.counters, self.tally, self._chains.reaches
+        return ReplaySnapshot(
+            self.position,
+            sessionizer.clock,
+            windows,
+            self.counters,
+            self.selection,
+            self._undetermined.reaches,
         )
 
     def _process(self, records: Sequence[Record]) -> Iterator[Session]:
         index = 0
         while index < len(records):
             index = self._partition.process(records, index)
-            yield from self._taken()
+            yield from self._pending()
 
     def _drain_at(self, at_ms: int) -> Iterator[Session]:
         yield from self._tick(at_ms)
@@ -154,23 +180,23 @@ class PartitionReplay:
     def _tick(self, until_ms: int) -> Iterator[Session]:
         while self.clock_ms < until_ms:
             self._partition.tick(until_ms)
-            yield from self._taken()
+            yield from self._pending()
 
     def _drain(self) -> Iterator[Session]:
         done = False
         while not done:
             done = self._partition.drain()
-            yield from self._taken()
+            yield from self._pending()
 
-    def _taken(self) -> Iterator[Session]:
+    def _pending(self) -> Iterator[Session]:
         """Everything that has piled up, until nothing is due."""
         partition = self._partition
         while True:
-            taken = partition.take()
-            for forwarded in taken.dead:
-                stage = dict(forwarded.headers)[STAGE_HEADER].decode()
-                self.tally.count_dead(stage, forwarded.reason)
-            for session in taken.sessions:
+            pending = partition.take()
+            for record in pending.dead:
+                stage = dict(record.headers)[STAGE_HEADER].decode()
+                self.selection.count_dead(stage, record.reason)
+            for session in pending.sessions:
                 if session.is_final and self._is_selected(session):
                     yield session
             if not partition.sessionizer.has_due:
@@ -179,19 +205,26 @@ class PartitionReplay:
         partition.sessionizer.forget_changes()
 
     def _is_selected(self, session: Session) -> bool:
-        tally = self.tally
-        is_torn = self._chains.is_torn(session)
-        if is_torn:
-            self._on_torn(session)
-        if not self.stretch.holds(session.closed_at):
-            tally.outside_sessions += 1
-            tally.outside_clicks += session.event_count
-        elif is_torn:
-            tally.torn_sessions += 1
-            tally.torn_clicks += session.event_count
+        counts = self.selection
+        is_undetermined = self._undetermined.is_undetermined(session)
+        if is_undetermined:
+            self._on_undetermined(session)
+        if not self._time_range.holds(session.closed_at):
+            counts.outside_sessions += 1
+            counts.outside_clicks += session.event_count
+        elif is_undetermined:
+            counts.undetermined_sessions += 1
+            counts.undetermined_clicks += session.event_count
         else:
-            tally.sessions += 1
-            tally.clicks += session.event_count
+            counts.sessions += 1
+            counts.clicks += session.event_count
             reason = cast(str, session.close_reason)
-            tally.closed_by[reason] = tally.closed_by.get(reason, 0) + 1
-        return not is_torn and self.stretch.holds(session.closed_at)
+            counts.closed_by[reason] = counts.closed_by.get(reason, 0) + 1
+        return not is_undetermined and self._time_range.holds(session.closed_at)
+
+
+def _noted(erased: Mapping[str, int]) -> Erasures:
+    erasures = Erasures()
+    for visitor_id, until_ms in erased.items():
+        erasures.note(visitor_id, until_ms, 0)
+    return erasures

@@ -5,15 +5,36 @@ The bounds of a topic's partitions are looked up once: clicks that arrive later 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 import msgspec
 
+from streamer.core.rules import SessionRules
 from streamer.errors import UsageError
-from streamer.replay.stretch import Stretch
+from streamer.replay.time_range import TimeRange
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 
 
-class Lane(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class ReplayConfig:
+    """What the replays of all partitions have in common."""
+
+    topic: str
+    """Ids that are made for clicks without one name it."""
+    rules: SessionRules
+    time_range: TimeRange = TimeRange()  # noqa: RUF009, it is frozen
+    idle_closing: bool = True
+    early_every_ms: int = 0
+    """How often live published an open session provisionally; 0: never. A replay yields no provisional
+    records, but they count in the final ones' `revision`."""
+    erased: Mapping[str, int] = field(default_factory=dict)
+    """Visitor -> arrival time up to which their clicks are dropped, as they asked for, and counted as
+    filtered."""
+
+
+class PartitionPlan(msgspec.Struct, frozen=True):
     """One partition's part. Offsets; `end` is exclusive."""
 
     number: int
@@ -22,6 +43,8 @@ class Lane(msgspec.Struct, frozen=True):
     unread_until_ms: int | None = None
     """No record before `start` arrived after it; None if there is none before."""
     drains_ms: tuple[int, ...] = ()
+    """Arrival times at which everything open was closed, in order: what a drained worker did is not in the
+    log."""
     out_start: int = 0
     """Where the output topic ended before the first record of this replay."""
 
@@ -31,45 +54,53 @@ class Lane(msgspec.Struct, frozen=True):
         return max(self.end - self.start, 0)
 
 
-class Plan(msgspec.Struct, frozen=True):
+class ReplayPlan(msgspec.Struct, frozen=True):
+    """The whole plan, as it is stored; `ReplayConfig` says what its fields of the same names are."""
+
     version: int
     source: str
     """`topic:NAME`, or `file:SHA256` of its bytes."""
     topic: str
-    """Ids that are made for clicks without one name it."""
     out: str
     from_ms: int | None
     to_ms: int | None
     rules_version: str
     model_versions: tuple[str, ...]
     idle_closing: bool
-    lanes: tuple[Lane, ...]
+    partitions: tuple[PartitionPlan, ...]
     erased: dict[str, int] = {}
-    """Visitor -> arrival time up to which their clicks are dropped, as they asked for."""
     early_every_ms: int = 0
-    """How often live published an open session provisionally; 0: never."""
-
-    @property
-    def stretch(self) -> Stretch:
-        return Stretch(self.from_ms, self.to_ms)
 
     @property
     def records(self) -> int:
         """At most so many are read."""
-        return sum(lane.size for lane in self.lanes)
+        return sum(partition.size for partition in self.partitions)
 
-    def require_same(self, stored: Plan, where: str, otherwise: str) -> None:
+    def partition(self, number: int) -> PartitionPlan:
+        return next(each for each in self.partitions if each.number == number)
+
+    def config(self, rules: SessionRules) -> ReplayConfig:
+        return ReplayConfig(
+            self.topic,
+            rules,
+            TimeRange(self.from_ms, self.to_ms),
+            idle_closing=self.idle_closing,
+            early_every_ms=self.early_every_ms,
+            erased=self.erased,
+        )
+
+    def require_same(self, stored: ReplayPlan, where: str, otherwise: str) -> None:
         """Raises UsageError if what was begun is something else; `where` it was, what to do `otherwise`."""
-        for field in self.__struct_fields__:
-            if field in ("lanes", "erased"):
+        for name in self.__struct_fields__:
+            if name in ("partitions", "erased"):
                 continue  # looked up when it was begun, and valid to its end
-            mine, begun = getattr(self, field), getattr(stored, field)
+            mine, begun = getattr(self, name), getattr(stored, name)
             if mine != begun:
                 raise UsageError(
-                    f"{where} that was begun with another {field}: {_told(begun)}, now {_told(mine)}. "
+                    f"{where} that was begun with another {name}: {_in_words(begun)}, now {_in_words(mine)}. "
                     f"Run it again as it was begun, or {otherwise} to start over"
                 )
 
 
-def _told(value: object) -> str:
+def _in_words(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

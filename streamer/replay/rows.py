@@ -3,10 +3,14 @@
 Columns are the fields of the session, of its embedding and of its intents, named as in the Avro records,
 and `clicks`. So one file serves training (the clicks), comparison of bundles, and joins on `closed_at`.
 Files are written and read a row group at a time: none is ever held whole.
+
+Training holds its sessions in memory; a file may have years of them. So where it has too many, visitors are
+chosen by a hash: always the same ones, and all sessions of each.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -21,10 +25,13 @@ from models.bundle import Bundle
 from models.scorer import ScoredIntent
 from schemas.click import Click, Session
 from streamer.errors import UsageError
-from streamer.replay.scoring import Result, ScoredSession
+from streamer.replay.scoring import BundleOutput, ScoredSession
 
 ROW_GROUP = 4096
 """Rows of a group; with clicks about 5 MB in memory."""
+MOST_SESSIONS = 200_000
+"""That training takes; some 3 kB each in memory."""
+_SHARES = 10_000
 
 _TEXT, _MS = pa.string(), pa.int64()
 _CLICK_TYPES = {"timestamp": _MS, "dwell_ms": _MS, "price": pa.float64()}
@@ -60,16 +67,16 @@ SCHEMA = pa.schema(
     ]
 )
 
-_Row = tuple[Session, Bundle, Result]
+_Row = tuple[Session, Bundle, BundleOutput]
 
 
 def table_of(scored: Iterable[ScoredSession], bundles: Sequence[Bundle], rules_version: str) -> pa.Table:
     """Rows of scored sessions, by session, then by bundle."""
     rows: list[_Row] = [
-        (each.session, bundle, result)
+        (each.session, bundle, output)
         for each in scored
-        for bundle, result in zip(bundles, each.results, strict=True)
-        if result is not None
+        for bundle, output in zip(bundles, each.outputs, strict=True)
+        if output is not None
     ]
     columns: dict[str, Any] = {name: [getattr(row[0], name) for row in rows] for name in _SESSION_FIELDS}
     columns["rules_version"] = [rules_version] * len(rows)
@@ -110,7 +117,7 @@ def join_rows(parts: Iterable[Path], out: Path, beside: Path | None = None) -> i
 def sessions_of_rows(path: Path) -> Iterator[Session]:
     """The sessions of a file, each once, a row group at a time. Raises UsageError for another file."""
     with opened(path) as file:
-        _require_columns(path, file, [*_SESSION_FIELDS, "clicks", "model_version"])
+        require_columns(path, file, [*_SESSION_FIELDS, "clicks", "model_version"])
         first: str | None = None
         for batch in file.iter_batches(ROW_GROUP, columns=[*_SESSION_FIELDS, "clicks", "model_version"]):
             for row in batch.to_pylist():
@@ -121,6 +128,14 @@ def sessions_of_rows(path: Path) -> Iterator[Session]:
                     yield msgspec.convert(
                         row | {"clicks": [tuple(c.values()) for c in row["clicks"]]}, Session
                     )
+
+
+def training_sessions(path: Path, most: int = MOST_SESSIONS) -> Iterator[Session]:
+    """Sessions of people, at most about `most`. Raises UsageError if the file isn't one of a replay."""
+    shares = _shares_below(_sessions_by_share(path), most)
+    for session in sessions_of_rows(path):
+        if not session.is_bot and _share_of(session.visitor_id) < shares:
+            yield session
 
 
 def opened(path: Path) -> pq.ParquetFile:
@@ -140,12 +155,10 @@ def batches_of(path: Path, rows: int) -> Iterator[pa.RecordBatch]:
             raise UsageError(f"{path}: damaged parquet file ({type(error).__name__})") from None
 
 
-def _require_columns(path: Path, file: pq.ParquetFile, names: Iterable[str]) -> None:
+def require_columns(path: Path, file: pq.ParquetFile, names: Iterable[str]) -> None:
     missing = [name for name in names if name not in file.schema_arrow.names]
     if missing:
-        raise UsageError(
-            f"{path}: has no column {missing[0]}; expected sessions as `streamer replay` writes them"
-        )
+        raise UsageError(f"{path}: no column {missing[0]}; expected what `streamer replay` writes")
 
 
 def _regrouped(parts: Iterable[Path]) -> Iterator[pa.Table]:
@@ -186,3 +199,33 @@ def _structs(lists: Sequence[Sequence[msgspec.Struct]], kind: type, fields: list
 
 def _offsets(lists: Sequence[Any]) -> pa.Array:
     return pa.array([0, *accumulate(map(len, lists))], pa.int32())
+
+
+def _sessions_by_share(path: Path) -> list[int]:
+    """Sessions of people by share of visitors: a first pass over three columns."""
+    names = ["visitor_id", "is_bot", "model_version"]
+    counts = [0] * _SHARES
+    with opened(path) as file:
+        require_columns(path, file, names)
+        first: str | None = None
+        for batch in file.iter_batches(ROW_GROUP, columns=names):
+            for row in batch.to_pylist():
+                first = first or row["model_version"]
+                if row["model_version"] == first and not row["is_bot"]:
+                    counts[_share_of(row["visitor_id"])] += 1
+    return counts
+
+
+def _shares_below(counts: list[int], most: int) -> int:
+    """How many shares, from the first on, have at most `most` sessions together."""
+    total = 0
+    for share, count in enumerate(counts):
+        total += count
+        if total > most:
+            return share
+    return _SHARES
+
+
+def _share_of(visitor_id: str) -> int:
+    digest = hashlib.blake2b(visitor_id.encode("utf-8", "surrogatepass"), digest_size=8, person=b"sample")
+    return int.from_bytes(digest.digest(), "big") % _SHARES

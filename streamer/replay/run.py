@@ -3,42 +3,138 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import os
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
-from streamer.core.rules import SessionRules
-from streamer.replay.engine import SAVE_EVERY, LaneResult
+import msgspec
+
+from streamer.errors import StreamerError
+from streamer.pipeline.counters import ClickCounters, total_of
+from streamer.replay.digests import OutputDigests
+from streamer.replay.engine import (
+    SAVE_EVERY,
+    OnDone,
+    PartitionResult,
+    ReplayTask,
+    RowFolder,
+    run_partitions,
+)
+from streamer.replay.file_source import FileSource
 from streamer.replay.journal import Journal
-from streamer.replay.lanes import do_lanes
-from streamer.replay.options import ReplayOptions
-from streamer.replay.plan import Plan
-from streamer.replay.planning import drafted, looked_up
-from streamer.replay.processes import run_lanes
-from streamer.replay.scoring import Bench
-from streamer.replay.sinks import out_file
-from streamer.replay.summary import Summary
+from streamer.replay.options import FROM_TOPIC, ReplayOptions
+from streamer.replay.partition_replay import SelectionCounters
+from streamer.replay.plan import PLAN_VERSION, PartitionPlan, ReplayPlan
+from streamer.replay.scoring import BundleScorers
+from streamer.replay.sinks import prepare_topic
+from streamer.replay.topic_source import erased_visitors, topic_partitions
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
+from streamer.worker.memory import settle_memory
+
+_LOOK_S = 0.2
 
 OnProgress = Callable[[int, int], None]
-"""(records done, of how many at most). The first call tells what was done before."""
+"""(records done, of how many at most). The first call reports what was done before."""
+
+
+class ProcessFailedError(StreamerError):
+    """A process of the replay ended with an error; its own message went to the terminal before."""
+
+
+@dataclass(frozen=True)
+class ReplaySummary:
+    plan: ReplayPlan
+    scorers: BundleScorers
+    results: dict[int, PartitionResult]
+    out: str | None
+    rows: int | None
+    """Of the file that was written."""
+    seconds: float
+    before: int
+    """Records that were done when these seconds began."""
+    is_to_report: bool = True
+    """Whether a report of the file is this process's to write: one member of a group does, for all."""
+
+    @property
+    def selection(self) -> SelectionCounters:
+        total = SelectionCounters()
+        for result in self.results.values():
+            total.add(result.selection)
+        return total
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        selection = self.selection
+        clicks = clicks_by_end(selection, total_of(result.counters for result in self.results.values()))
+        done = clicks["read"] - self.before
+        return {
+            "source": self.plan.source,
+            "from": self.plan.from_ms,
+            "to": self.plan.to_ms,
+            "rules_version": self.plan.rules_version,
+            "clicks": clicks,
+            "adds_up": clicks["read"] == sum(clicks.values()) - clicks["read"],
+            "sessions": {
+                "selected": selection.sessions,
+                "outside_the_stretch": selection.outside_sessions,
+                "undetermined": selection.undetermined_sessions,
+                "unscored": selection.unscored_sessions,
+            },
+            "closed_by": dict(sorted(selection.closed_by.items())),
+            "dead_letters": dict(sorted(selection.dead.items())),
+            "bundles": [
+                {
+                    "model_version": bundle.model_version,
+                    "embedding_space": bundle.embedding_space,
+                    "digests": self._digests(place).as_dict(),
+                }
+                for place, bundle in enumerate(self.scorers.bundles)
+            ],
+            "partitions": [self._partition(number) for number in sorted(self.results)],
+            "out": self.out,
+            "rows": self.rows,
+            "seconds": round(self.seconds, 3),
+            "clicks_per_s": round(done / self.seconds) if self.seconds else None,
+        }
+
+    def _digests(self, bundle: int) -> OutputDigests:
+        total = OutputDigests()
+        for result in self.results.values():
+            total.merge(result.digests[bundle])
+        return total
+
+    def _partition(self, number: int) -> dict[str, Any]:
+        partition = self.plan.partition(number)
+        result = self.results[number]
+        return {
+            "partition": number,
+            "offsets": [partition.start, partition.end],
+            "read": result.counters.received,
+            "sessions": result.selection.sessions,
+            "undetermined": result.selection.undetermined_sessions,
+            "digests": [digests.as_dict() for digests in result.digests],
+        }
 
 
 def replay(
     settings: Settings, options: ReplayOptions, on_progress: OnProgress, save_every: int = SAVE_EVERY
-) -> Summary:
-    """Do it, or go on with it where it was stopped.
+) -> ReplaySummary:
+    """Run it, or go on with it where it was stopped.
 
     Raises StreamerError and BundleError for what the user can mend.
     """
     started = time.monotonic()
-    if out_file(options.out) is not None:
-        import streamer.replay.rows  # noqa: F401, to know at once if a package is missing
-    rules = session_rules(settings)
-    bench = Bench.load(options.bundles, rules.version)
+    require_packages(options)
+    scorers = BundleScorers.load(options.bundles, session_rules(settings).version)
     with ExitStack() as stack:
         folder = options.journal_folder
         keeps = folder is not None
@@ -46,91 +142,201 @@ def replay(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-replay-")))
         journal = Journal(folder)
         stack.enter_context(journal.exclusively())
-        plan = _planned(settings, options, rules, bench, journal)
-        before = journal.received(lane.number for lane in plan.lanes)
-        results = _run_all(settings, options, plan, bench, journal, before, on_progress, save_every)
-        rows = join_files(options, plan, results, folder)
+        plan = _planned(settings, options, scorers, journal)
+        task = ReplayTask(settings, options, plan, scorers, save_every)
+        before = journal.received(partition.number for partition in plan.partitions)
+        results = _run_all(task, journal, before, on_progress)
+        rows = join_files(task, results, folder)
         if keeps:
             journal.remove()
-    return Summary(plan, bench, results, options.out, rows, time.monotonic() - started, before)
+    return ReplaySummary(plan, scorers, results, options.out, rows, time.monotonic() - started, before)
 
 
-def run_here(
-    settings: Settings,
-    options: ReplayOptions,
-    plan: Plan,
-    bench: Bench,
-    journal: Journal,
-    numbers: Iterable[int],
-    on_done: Callable[[int], None],
-    save_every: int,
-) -> dict[int, LaneResult]:
-    """Run these lanes in this process, each from its state in the journal on."""
-    states = {number: journal.state(number) for number in numbers}
-    for number, state in states.items():
-        journal.drop_rows_but(number, state.sealed.files if state else ())
-    # A replay without a folder of its own can't be resumed, but its processes tell their results by states.
-    keeper = journal if options.journal_folder or options.processes > 1 else None
-    work = do_lanes(
-        settings, options, plan, bench, keeper, states, on_done, save_every, folder=journal.folder
+def require_packages(options: ReplayOptions) -> None:
+    """Raises ImportError at once, and not after hours, if the output needs a package that is missing."""
+    if options.out_file is not None:
+        import streamer.replay.rows  # noqa: F401
+
+
+def drafted(settings: Settings, options: ReplayOptions, scorers: BundleScorers) -> ReplayPlan:
+    """The plan without what is looked up: enough to tell whether a plan that was begun is the same."""
+    file = None if options.source == FROM_TOPIC else FileSource(Path(options.source), settings.clicks)
+    has_arrivals = file is None or file.is_dump
+    log_append = settings.clicks.arrival == "log_append_time"
+    return ReplayPlan(
+        version=PLAN_VERSION,
+        source=f"topic:{settings.topics.clicks}" if file is None else f"file:{file.digest()}",
+        topic=settings.topics.clicks if has_arrivals else "file",
+        out=options.out or "",
+        from_ms=options.time_range.from_ms,
+        to_ms=options.time_range.to_ms,
+        rules_version=scorers.rules_version,
+        model_versions=tuple(scorers.model_versions),
+        idle_closing=log_append and has_arrivals,
+        early_every_ms=settings.emit.early_every_ms if has_arrivals else 0,
+        partitions=(),
     )
-    return asyncio.run(work)
+
+
+async def looked_up(settings: Settings, options: ReplayOptions, draft: ReplayPlan) -> ReplayPlan:
+    """The whole plan. Makes the output topic if there is to be one."""
+    erased: dict[str, int] = {}
+    if options.source == FROM_TOPIC:
+        partitions = await topic_partitions(settings, options.time_range, session_rules(settings))
+        erased = await erased_visitors(settings)
+    else:
+        partitions = FileSource(Path(options.source), settings.clicks).partitions()
+    if options.out_topic is not None:
+        ends = await prepare_topic(settings, options.out_topic, partitions)
+        partitions = [msgspec.structs.replace(each, out_start=ends[each.number]) for each in partitions]
+    return msgspec.structs.replace(draft, partitions=tuple(partitions), erased=erased)
 
 
 def join_files(
-    options: ReplayOptions,
-    plan: Plan,
-    results: dict[int, LaneResult],
-    folder: Path | None,
-    beside: Path | None = None,
+    task: ReplayTask, results: Mapping[int, PartitionResult], folder: Path | None, beside: Path | None = None
 ) -> int | None:
     """The one file of all rows, by partition, each in order of closing; returns how many. `beside`: where
     it is until it is whole."""
-    out = out_file(options.out)
+    out = task.options.out_file
     if out is None or folder is None:
         return None
     from streamer.replay.rows import join_rows
 
-    return join_rows(
-        (folder / name for lane in plan.lanes for name in results[lane.number].sealed.files), out, beside
-    )
+    parts = (folder / name for each in task.plan.partitions for name in results[each.number].output.files)
+    return join_rows(parts, out, beside)
 
 
 def _planned(
-    settings: Settings, options: ReplayOptions, rules: SessionRules, bench: Bench, journal: Journal
-) -> Plan:
+    settings: Settings, options: ReplayOptions, scorers: BundleScorers, journal: Journal
+) -> ReplayPlan:
     """The plan that was begun in the journal, or a new one, begun there now."""
-    draft = drafted(settings, options, rules, bench)
+    draft = drafted(settings, options, scorers)
     begun = journal.begun()
     if begun is not None:
         draft.require_same(begun, f"{journal.folder} holds a replay", "delete the folder")
         return begun
-    plan = asyncio.run(looked_up(settings, options, rules, draft))
+    plan = asyncio.run(looked_up(settings, options, draft))
     journal.begin(plan)
     return plan
 
 
 def _run_all(
-    settings: Settings,
-    options: ReplayOptions,
-    plan: Plan,
-    bench: Bench,
-    journal: Journal,
-    before: int,
-    on_progress: OnProgress,
-    save_every: int,
-) -> dict[int, LaneResult]:
-    numbers = [lane.number for lane in plan.lanes]
+    task: ReplayTask, journal: Journal, before: int, on_progress: OnProgress
+) -> dict[int, PartitionResult]:
+    numbers = [partition.number for partition in task.plan.partitions]
     done = before
 
     def count(records: int) -> None:
         nonlocal done
         done += records
-        on_progress(done, plan.records)
+        on_progress(done, task.plan.records)
 
     count(0)
-    if options.processes > 1 and len(numbers) > 1:
-        run_lanes(settings, options, journal.folder, plan, save_every, count)
-        # Every lane is done now: this reads the results back, and writes nothing.
-        return run_here(settings, options, plan, bench, journal, numbers, lambda _: None, save_every)
-    return run_here(settings, options, plan, bench, journal, numbers, count, save_every)
+    if task.options.processes > 1 and len(numbers) > 1:
+        _run_in_processes(task, journal.folder, count)
+        # Every partition is done now: this reads the results back, and writes nothing.
+        return _run_here(task, journal, numbers, lambda _: None)
+    return _run_here(task, journal, numbers, count)
+
+
+def _run_here(
+    task: ReplayTask, journal: Journal, numbers: Iterable[int], on_done: OnDone
+) -> dict[int, PartitionResult]:
+    """Run these partitions in this process, each from its checkpoint in the journal on."""
+    checkpoints = {number: journal.checkpoint(number) for number in numbers}
+    for number, checkpoint in checkpoints.items():
+        journal.drop_rows_but(number, checkpoint.output.files if checkpoint else ())
+    # A replay without a folder of its own can't be resumed, but its processes leave results in checkpoints.
+    store = journal if task.options.journal_folder or task.options.processes > 1 else None
+    return asyncio.run(run_partitions(task, checkpoints, store, RowFolder(journal.folder), on_done))
+
+
+def _run_in_processes(task: ReplayTask, folder: Path, on_done: OnDone) -> None:
+    """Run all partitions of the plan that was begun in the folder; what each process did is in its journal.
+
+    Raises ProcessFailedError after stopping the other processes.
+    """
+    context = multiprocessing.get_context("spawn")
+    shares = [share for share in _shares(task.plan.partitions, task.options.processes) if share]
+    done: Any = context.Array("q", len(shares))
+    settings, options, save_every = task.settings, task.options, task.save_every
+    processes = [
+        context.Process(target=_work, args=(settings, options, save_every, folder, share, done, place))
+        for place, share in enumerate(shares)
+    ]
+    reported = 0
+    for process in processes:
+        process.start()
+    try:
+        while running := [process.sentinel for process in processes if process.is_alive()]:
+            wait(running, _LOOK_S)
+            on_done(sum(done) - reported)
+            reported = sum(done)
+            if any(process.exitcode for process in processes):
+                break
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+    if any(process.exitcode for process in processes):
+        raise ProcessFailedError("a process of the replay failed; run the same command to go on")
+
+
+def _shares(partitions: Sequence[PartitionPlan], count: int) -> list[list[int]]:
+    """Partitions by process, the largest first to whichever has least."""
+    shares: list[list[int]] = [[] for _ in range(count)]
+    loads = [0] * count
+    for partition in sorted(partitions, key=lambda each: -each.size):
+        least = loads.index(min(loads))
+        shares[least].append(partition.number)
+        loads[least] += partition.size + 1
+    return shares
+
+
+def _work(
+    settings: Settings,
+    options: ReplayOptions,
+    save_every: int,
+    folder: Path,
+    numbers: list[int],
+    done: Any,
+    place: int,
+) -> None:
+    """What a process does, and where in `done` it counts records."""
+    settle_memory()
+    parent = os.getppid()
+
+    def count(records: int) -> None:
+        done[place] += records
+        if os.getppid() != parent:  # killed, and perhaps about to be run again
+            os._exit(1)
+
+    journal = Journal(folder)
+    plan = journal.begun()
+    assert plan is not None
+    try:
+        scorers = BundleScorers.load(options.bundles, plan.rules_version)
+        _run_here(ReplayTask(settings, options, plan, scorers, save_every), journal, numbers, count)
+    except StreamerError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except Exception as error:
+        # Its text may hold what a customer typed.
+        print(f"Error: unexpected {type(error).__name__} in a process of the replay", file=sys.stderr)
+        sys.exit(1)
+
+
+def clicks_by_end(selection: SelectionCounters, counters: ClickCounters) -> dict[str, int]:
+    """Clicks read, and each of the places where they ended; all but `read` add up to `read`."""
+    return {
+        "read": counters.received,
+        "in_sessions": selection.clicks,
+        "outside_the_stretch": selection.outside_clicks,
+        "undetermined": selection.undetermined_clicks,
+        "unscored": selection.unscored_clicks,
+        "open_at_the_end": counters.open(),
+        "late": counters.late,
+        "dead_lettered": counters.dead_lettered,
+        "duplicates": counters.duplicates,
+        "filtered": counters.filtered,
+    }

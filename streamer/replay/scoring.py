@@ -13,7 +13,7 @@ from streamer.errors import UsageError
 from streamer.pipeline.records import RecordWriter, SessionRecords
 
 
-class Result(NamedTuple):
+class BundleOutput(NamedTuple):
     """What one bundle made of a session."""
 
     scored: Scored
@@ -22,13 +22,13 @@ class Result(NamedTuple):
 
 class ScoredSession(NamedTuple):
     session: Session
-    results: tuple[Result | None, ...]
+    outputs: tuple[BundleOutput | None, ...]
     """By bundle; None where it could not score the session."""
     errors: tuple[str, ...]
     """Reasons of those that could not."""
 
 
-class Bench:
+class BundleScorers:
     """The bundles of a replay."""
 
     def __init__(self, bundles: Iterable[Bundle], rules_version: str) -> None:
@@ -38,7 +38,7 @@ class Bench:
         self._writers = [RecordWriter(bundle, rules_version) for bundle in self.bundles]
 
     @classmethod
-    def load(cls, paths: Iterable[Path], rules_version: str) -> Bench:
+    def load(cls, paths: Iterable[Path], rules_version: str) -> BundleScorers:
         """Raises BundleError, and UsageError for a bundle that is named twice."""
         bundles = [load_bundle(path) for path in paths]
         versions = [bundle.model_version for bundle in bundles]
@@ -54,7 +54,7 @@ class Bench:
     def score(self, sessions: Sequence[Session]) -> list[ScoredSession]:
         """One entry per session, in order."""
         by_bundle = [
-            [self._result(writer, each, result) for each, result in zip(sessions, scores, strict=True)]
+            [self._output(writer, each, result) for each, result in zip(sessions, scores, strict=True)]
             for writer, scores in zip(
                 self._writers, [scorer.score(sessions) for scorer in self._scorers], strict=True
             )
@@ -62,14 +62,14 @@ class Bench:
         return [
             ScoredSession(
                 session,
-                tuple(r if isinstance(r, Result) else None for r in results),
-                tuple(r for r in results if isinstance(r, str)),
+                tuple(r if isinstance(r, BundleOutput) else None for r in outputs),
+                tuple(r for r in outputs if isinstance(r, str)),
             )
-            for session, *results in zip(sessions, *by_bundle, strict=True)
+            for session, *outputs in zip(sessions, *by_bundle, strict=True)
         ]
 
     @staticmethod
-    def _result(writer: RecordWriter, session: Session, scored: Scored | ScoreError) -> Result | str:
+    def _output(writer: RecordWriter, session: Session, scored: Scored | ScoreError) -> BundleOutput | str:
         if isinstance(scored, ScoreError):
             return scored.reason
-        return Result(scored, writer.write(session, scored))
+        return BundleOutput(scored, writer.write(session, scored))

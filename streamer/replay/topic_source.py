@@ -19,9 +19,9 @@ from streamer.kafka.topics import TopicError, find_topic
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.erasures import erased_visitor
 from streamer.pipeline.partition import Decode
-from streamer.replay.plan import Lane
-from streamer.replay.source import Portion
-from streamer.replay.stretch import Stretch
+from streamer.replay.plan import PartitionPlan
+from streamer.replay.sources import Portion
+from streamer.replay.time_range import TimeRange
 from streamer.settings import Settings
 
 LOG_APPEND_TIME = 1
@@ -57,7 +57,9 @@ async def reading(settings: Settings, portion: int = PORTION) -> AsyncIterator[A
         await consumer.stop()
 
 
-async def topic_lanes(settings: Settings, stretch: Stretch, rules: SessionRules) -> list[Lane]:
+async def topic_partitions(
+    settings: Settings, time_range: TimeRange, rules: SessionRules
+) -> list[PartitionPlan]:
     """Where to begin and to end in every partition. Raises BrokerError, TopicError, TopicSourceError."""
     topic = settings.topics.clicks
     found = await find_topic(settings.kafka, topic)
@@ -65,11 +67,11 @@ async def topic_lanes(settings: Settings, stretch: Stretch, rules: SessionRules)
     async with reading(settings) as consumer:
         begins = await consumer.beginning_offsets(tps)
         ends = await consumer.end_offsets(tps)
-        read_from_ms = stretch.read_from_ms(rules)
+        read_from_ms = time_range.read_from_ms(rules)
         starts = begins if read_from_ms is None else await _offsets(consumer, tps, read_from_ms, ends)
-        if stretch.to_ms is not None:
-            ends = await _offsets(consumer, tps, stretch.to_ms, ends)
-    lanes = []
+        if time_range.to_ms is not None:
+            ends = await _offsets(consumer, tps, time_range.to_ms, ends)
+    partitions = []
     for tp in tps:
         start, end = starts[tp], ends[tp]
         unread_until_ms = None
@@ -77,8 +79,8 @@ async def topic_lanes(settings: Settings, stretch: Stretch, rules: SessionRules)
             unread_until_ms = read_from_ms - 1  # else the search by time had found an earlier record
         elif 0 < start < end:
             unread_until_ms = await _first_arrival_ms(settings, tp, start, end)
-        lanes.append(Lane(tp.partition, start, end, unread_until_ms))
-    return lanes
+        partitions.append(PartitionPlan(tp.partition, start, end, unread_until_ms))
+    return partitions
 
 
 async def erased_visitors(settings: Settings) -> dict[str, int]:
@@ -105,17 +107,19 @@ async def erased_visitors(settings: Settings) -> dict[str, int]:
 
 
 class TopicSource:
-    """Reads the lanes of a plan."""
+    """Reads the partitions of a plan."""
 
-    def __init__(self, settings: Settings, lanes: dict[int, Lane], portion: int = PORTION) -> None:
+    def __init__(
+        self, settings: Settings, partitions: dict[int, PartitionPlan], portion: int = PORTION
+    ) -> None:
         self._settings = settings
-        self._lanes = lanes
+        self._partitions = partitions
         self._portion = portion
         self.decode: Decode = ClickDecoder(settings.clicks.format, settings.clicks.max_bytes).decode
 
     async def portions(self, positions: dict[int, int]) -> AsyncGenerator[Portion]:
         topic = self._settings.topics.clicks
-        left = {number: at for number, at in positions.items() if at < self._lanes[number].end}
+        left = {number: at for number, at in positions.items() if at < self._partitions[number].end}
         for number in sorted(positions.keys() - left.keys()):
             yield Portion(number, is_last=True)
         if not left:
@@ -132,7 +136,7 @@ class TopicSource:
                 for number in sorted(running):
                     tp = TopicPartition(topic, number)
                     # By position, not by the last record: transactions end with offsets that hold none.
-                    if await consumer.position(tp) >= self._lanes[number].end:
+                    if await consumer.position(tp) >= self._partitions[number].end:
                         running.discard(number)
                         consumer.pause(tp)
                         yield Portion(number, is_last=True)
@@ -150,7 +154,7 @@ class TopicSource:
         for tp, records in fetched.items():
             if tp.partition in running:
                 self._check_arrival(records[0])
-                end = self._lanes[tp.partition].end
+                end = self._partitions[tp.partition].end
                 kept = records if records[-1].offset < end else [r for r in records if r.offset < end]
                 portions.append(Portion(tp.partition, kept))
         return portions

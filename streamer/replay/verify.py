@@ -1,44 +1,59 @@
 """Replays what a live worker has read and compares: the same log must have given the same records.
 
-What the log can't tell is taken from live itself and said in the report: how far a worker has read, and
-when it was drained. Partitions are done one after the other; live's sessions of one are held in memory as
-hashes, some 500 bytes each.
+What the log doesn't hold is read from live itself and reported: how far a worker has read, and when it was
+drained. Partitions are compared one after the other; live's sessions of one are held in memory as hashes,
+some 500 bytes each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
+from aiokafka import TopicPartition
 
 from schemas import codec
 from schemas.click import Session
 from streamer.core.rules import SessionRules
-from streamer.replay.comparison import TORN, Compared, Comparison, State
-from streamer.replay.digests import Kind, OutputDigests, Print, print_of
-from streamer.replay.live import LiveState, live_states, published
+from streamer.errors import StreamerError
+from streamer.kafka.client import client_arguments
+from streamer.kafka.start import Start, offsets_at
+from streamer.pipeline.counters import ClickCounters
+from streamer.replay.comparison import (
+    UNDETERMINED,
+    ComparisonResult,
+    PublishedSession,
+    SessionComparison,
+    SessionKey,
+    State,
+)
+from streamer.replay.digests import SCHEMA_OF, Kind, OutputDigests, RecordHashes, canonical_body, hashes_of
 from streamer.replay.partition_replay import PartitionReplay
-from streamer.replay.plan import Lane
-from streamer.replay.scoring import Bench, Result
-from streamer.replay.stretch import Chains, Stretch, TornSpans
-from streamer.replay.topic_source import PORTION, TopicSource, erased_visitors, topic_lanes
+from streamer.replay.plan import PartitionPlan, ReplayConfig
+from streamer.replay.scoring import BundleOutput, BundleScorers
+from streamer.replay.time_range import TimeRange, UndeterminedSessions, UndeterminedSpans
+from streamer.replay.topic_source import PORTION, TopicSource, erased_visitors, reading, topic_partitions
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
+from streamer.worker.changelog import ChangelogError
+from streamer.worker.log_reader import LogReader
 
 SCORE_AT_ONCE = 512
+_MARGIN_MS = 600_000
+"""Brokers' clocks may differ by less: a record may seem to be published before its session closed."""
 
 
 @dataclass(frozen=True)
-class Job:
+class VerifyTask:
     """What every partition is verified with."""
 
     settings: Settings
     rules: SessionRules
-    bench: Bench
-    asked: Stretch
+    scorers: BundleScorers
+    asked: TimeRange
     erased: Mapping[str, int]
     count: Callable[[int], None]
     portion: int
@@ -47,24 +62,24 @@ class Job:
 @dataclass
 class PartitionReport:
     number: int
-    lane: Lane
-    stretch: Stretch
-    compared: Compared
+    plan: PartitionPlan
+    time_range: TimeRange
+    compared: ComparisonResult
     notes: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "partition": self.number,
-            "offsets": [self.lane.start, self.lane.end],
-            "from": self.stretch.from_ms,
-            "to": self.stretch.to_ms,
+            "offsets": [self.plan.start, self.plan.end],
+            "from": self.time_range.from_ms,
+            "to": self.time_range.to_ms,
             **self.compared.as_dict(),
             "notes": self.notes,
         }
 
 
 @dataclass
-class Report:
+class VerifyReport:
     partitions: list[PartitionReport]
     rules_version: str
     model_versions: list[str]
@@ -95,20 +110,20 @@ class Report:
 
 async def verify(
     settings: Settings,
-    stretch: Stretch,
+    time_range: TimeRange,
     bundles: Iterable[Path],
     on_progress: Callable[[int, int], None] = lambda _, __: None,
     portion: int = PORTION,
-) -> Report:
-    """Compare live with its replay in the stretch. Raises StreamerError and BundleError.
+) -> VerifyReport:
+    """Compare live with its replay in the time range. Raises StreamerError and BundleError.
 
-    Without `stretch.to_ms` everything is compared that live had committed when this began.
+    Without `time_range.to_ms` everything is compared that live had committed when this began.
     """
     rules = session_rules(settings)
-    bench = Bench.load(bundles, rules.version)
-    lanes = await topic_lanes(settings, stretch, rules)
-    before = await live_states(settings, rules.version, [lane.number for lane in lanes])
-    total = sum(min(lane.end, s.position) - lane.start for lane in lanes if (s := before.get(lane.number)))
+    scorers = BundleScorers.load(bundles, rules.version)
+    plans = await topic_partitions(settings, time_range, rules)
+    before = await live_states(settings, rules.version, [plan.number for plan in plans])
+    total = sum(min(plan.end, s.position) - plan.start for plan in plans if (s := before.get(plan.number)))
     done = 0
 
     def count(records: int) -> None:
@@ -117,141 +132,219 @@ async def verify(
         on_progress(done, total)
 
     count(0)
-    job = Job(settings, rules, bench, stretch, await erased_visitors(settings), count, portion)
-    reports = [await _partition(job, lane, before.get(lane.number)) for lane in lanes]
-    return Report(reports, rules.version, bench.model_versions)
+    task = VerifyTask(settings, rules, scorers, time_range, await erased_visitors(settings), count, portion)
+    reports = [await _partition(task, plan, before.get(plan.number)) for plan in plans]
+    return VerifyReport(reports, rules.version, scorers.model_versions)
 
 
-def _unread(lane: Lane, stretch: Stretch) -> PartitionReport:
-    compared = Compared()
-    if lane.size:
+def _unread(plan: PartitionPlan, time_range: TimeRange) -> PartitionReport:
+    compared = ComparisonResult()
+    if plan.size:
         compared.blockers.append("no worker has read this partition: there is nothing to compare with")
-    return PartitionReport(lane.number, lane, stretch, compared)
+    return PartitionReport(plan.number, plan, time_range, compared)
 
 
-async def _partition(job: Job, lane: Lane, state: LiveState | None) -> PartitionReport:
-    asked = job.asked
+async def _partition(task: VerifyTask, plan: PartitionPlan, state: LivePosition | None) -> PartitionReport:
+    asked = task.asked
     if state is None:
-        return _unread(lane, asked)
-    live = await published(job.settings, lane.number, asked.read_from_ms(job.rules))
-    after = (await live_states(job.settings, job.rules.version, [lane.number])).get(lane.number)
+        return _unread(plan, asked)
+    live = await published(task.settings, plan.number, asked.read_from_ms(task.rules))
+    after = (await live_states(task.settings, task.rules.version, [plan.number])).get(plan.number)
     # A worker at work may close more at this very moment of its clock: what it closed before is certain.
     is_quiet = after is not None and after.commit_number == state.commit_number
     known_until_ms = state.clock_ms + is_quiet
     to_ms = known_until_ms if asked.to_ms is None else min(asked.to_ms, known_until_ms)
     if asked.from_ms is not None and to_ms <= asked.from_ms:
-        return _before_the_stretch(lane, asked, state)
+        return _before_time_range(plan, asked, state)
     drained = {session.closed_at for session in live.values() if session.close_reason == "drain"}
     drains = tuple(sorted(at for at in drained if at <= to_ms))
-    lane = msgspec.structs.replace(lane, end=min(lane.end, state.position), drains_ms=drains)
-    stretch = Stretch(asked.from_ms, to_ms)
-    torn = TornSpans(job.rules.gap_ms)
-    comparison = Comparison(
+    plan = msgspec.structs.replace(plan, end=min(plan.end, state.position), drains_ms=drains)
+    time_range = TimeRange(asked.from_ms, to_ms)
+    spans = UndeterminedSpans(task.rules.gap_ms)
+    comparison = SessionComparison(
         live,
-        stretch,
-        Chains(lane.unread_until_ms, job.rules),
-        torn,
-        job.rules.version,
-        job.bench.model_versions,
+        time_range,
+        UndeterminedSessions(plan.unread_until_ms, task.rules),
+        spans,
+        task.rules.version,
+        task.scorers.model_versions,
         state.open_ids,
-        job.erased,
+        task.erased,
     )
-    replay = await _replayed(job, lane, stretch, state.clock_ms, comparison, torn)
-    report = PartitionReport(lane.number, lane, stretch, comparison.finish())
-    explain(report, job, state, replay)
+    replay = await _replayed(task, plan, time_range, state.clock_ms, comparison, spans)
+    report = PartitionReport(plan.number, plan, time_range, comparison.finish())
+    explain(report, task, state, replay)
     return report
 
 
-def _before_the_stretch(lane: Lane, asked: Stretch, state: LiveState) -> PartitionReport:
-    """Live's clock stands before the stretch: fine if nothing has arrived since and nothing is open."""
-    report = PartitionReport(lane.number, lane, asked, Compared())
-    if lane.end > state.position or state.open_ids:
-        report.compared.blockers.append(f"live has read only up to {state.clock_ms}, before the stretch")
+def _before_time_range(plan: PartitionPlan, asked: TimeRange, state: LivePosition) -> PartitionReport:
+    """Live's clock stands before the time range: fine if nothing has arrived since and nothing is open."""
+    report = PartitionReport(plan.number, plan, asked, ComparisonResult())
+    if plan.end > state.position or state.open_ids:
+        report.compared.blockers.append(f"live has read only up to {state.clock_ms}, before the time range")
     else:
         report.notes.append(f"nothing has arrived since {state.clock_ms}, and nothing was open then")
     return report
 
 
 async def _replayed(
-    job: Job, lane: Lane, stretch: Stretch, clock_ms: int, comparison: Comparison, torn: TornSpans
+    task: VerifyTask,
+    plan: PartitionPlan,
+    time_range: TimeRange,
+    clock_ms: int,
+    comparison: SessionComparison,
+    spans: UndeterminedSpans,
 ) -> PartitionReplay:
-    settings = job.settings
-    source = TopicSource(settings, {lane.number: lane}, job.portion)
-    replay = PartitionReplay(
+    settings = task.settings
+    source = TopicSource(settings, {plan.number: plan}, task.portion)
+    config = ReplayConfig(
         settings.topics.clicks,
-        lane.number,
-        stretch,
-        job.rules,
-        source.decode,
-        start=lane.start,
-        unread_until_ms=lane.unread_until_ms,
+        task.rules,
+        time_range,
         idle_closing=settings.clicks.arrival == "log_append_time",
         early_every_ms=settings.emit.early_every_ms,
-        drains_ms=lane.drains_ms,
-        on_torn=torn.add,
     )
+    replay = PartitionReplay(config, plan, source.decode, on_undetermined=spans.add)
     waiting: list[Session] = []
-    async for each in source.portions({lane.number: lane.start}):
+    async for each in source.portions({plan.number: plan.start}):
         waiting += replay.process(each.records)
         if each.is_last:
-            waiting += replay.silence(clock_ms if stretch.to_ms is None else min(stretch.to_ms, clock_ms))
-        job.count(len(each.records))
+            waiting += replay.idle(clock_ms if time_range.to_ms is None else min(time_range.to_ms, clock_ms))
+        task.count(len(each.records))
         if len(waiting) >= SCORE_AT_ONCE or each.is_last:
-            _compare(job.bench, waiting, comparison)
+            _compare(task.scorers, waiting, comparison)
             waiting.clear()
     return replay
 
 
-def _compare(bench: Bench, sessions: Sequence[Session], comparison: Comparison) -> None:
-    for scored in bench.score(sessions):
-        prints = {
-            model: _prints(result)
-            for model, result in zip(bench.model_versions, scored.results, strict=True)
-            if result is not None
+def _compare(scorers: BundleScorers, sessions: Sequence[Session], comparison: SessionComparison) -> None:
+    for scored in scorers.score(sessions):
+        hashes = {
+            model: _hashes(output)
+            for model, output in zip(scorers.model_versions, scored.outputs, strict=True)
+            if output is not None
         }
-        if prints:
-            comparison.add(scored.session, prints)
+        if hashes:
+            comparison.add(scored.session, hashes)
 
 
-def _prints(result: Result) -> dict[Kind, Print]:
+def _hashes(output: BundleOutput) -> dict[Kind, RecordHashes]:
     return {
-        "embeddings": print_of("embeddings", codec.body(result.records.embedding)),
-        "intents": print_of("intents", codec.body(result.records.intent)),
+        "embeddings": hashes_of("embeddings", codec.body(output.records.embedding)),
+        "intents": hashes_of("intents", codec.body(output.records.intent)),
     }
 
 
-def explain(report: PartitionReport, job: Job, state: LiveState, replay: PartitionReplay) -> None:
+def explain(report: PartitionReport, task: VerifyTask, state: LivePosition, replay: PartitionReplay) -> None:
     """Notes on what the log didn't tell, and blockers where it makes differences meaningless."""
-    compared, counters, asked = report.compared, state.counters, job.asked
-    compared.leave_out(f"replayed, {TORN}", replay.tally.torn_sessions)
-    compared.leave_out("not scored by the replay", replay.tally.unscored_sessions)
-    report.notes += _notes(report.lane, asked, state, replay.counters.received)
+    compared, counters, asked = report.compared, state.counters, task.asked
+    compared.leave_out(f"replayed, {UNDETERMINED}", replay.selection.undetermined_sessions)
+    compared.leave_out("not scored by the replay", replay.selection.unscored_sessions)
+    report.notes += _notes(report.plan, asked, state, replay.counters.received)
     if not compared.counts:
         return
-    if state.rules_version != job.rules.version:
+    if state.rules_version != task.rules.version:
         compared.blockers.append(
-            f"live has rules {state.rules_version}, the settings here give {job.rules.version}: verify with"
+            f"live has rules {state.rules_version}, the settings here give {task.rules.version}: verify with"
             " the settings of the worker"
         )
     if counters.clock_behind and counters.behind_at >= (asked.from_ms or 0):
         compared.blockers.append(
             f"{counters.clock_behind} records arrived behind a moment that live had taken for silent, the"
-            f" last at {counters.behind_at}: what it closed then can't be told from the log"
+            f" last at {counters.behind_at}: what it closed then isn't in the log"
         )
 
 
-def _notes(lane: Lane, asked: Stretch, state: LiveState, received: int) -> list[str]:
+def _notes(plan: PartitionPlan, asked: TimeRange, state: LivePosition, received: int) -> list[str]:
     notes = []
     if asked.to_ms is not None and asked.to_ms > state.clock_ms:
         notes.append(f"live has read only up to {state.clock_ms}: compared up to there")
-    if lane.drains_ms:
-        told = ", ".join(map(str, lane.drains_ms[:5]))
-        notes.append(f"live was drained at {told}: replayed alike, for the log doesn't say so")
+    if plan.drains_ms:
+        moments = ", ".join(map(str, plan.drains_ms[:5]))
+        notes.append(f"live was drained at {moments}: replayed alike, for the log doesn't say so")
     if state.counters.lost:
         notes.append(f"{state.counters.lost} clicks were deleted from the topic before live read them")
-    if received > state.counters.received and lane.start == 0:
+    if received > state.counters.received and plan.start == 0:
         notes.append(
             f"live has read {state.counters.received} records, the log holds {received} up to its position:"
             " it began later than the log. Give --from a time after it began"
         )
     return notes
+
+
+class LiveError(StreamerError):
+    """What live has published can't be read."""
+
+
+class LivePosition(NamedTuple):
+    """Where the worker is in one partition, as of its last commit."""
+
+    commit_number: int
+    position: int
+    """Offset of the next click it will read."""
+    clock_ms: int
+    counters: ClickCounters
+    rules_version: str
+    open_ids: frozenset[str]
+    """Sessions that are open, or closed and still to be published."""
+
+
+async def live_states(settings: Settings, rules_version: str, numbers: list[int]) -> dict[int, LivePosition]:
+    """By partition; those that no worker has read are left out. Raises LiveError."""
+    async with LogReader(client_arguments(settings.kafka)) as reader:
+        try:
+            found = await reader.recover(settings.changelog, numbers, lambda: None)
+        except ChangelogError as error:
+            raise LiveError(f"can't tell how far live is from {error}") from None
+    return {
+        number: LivePosition(
+            marker.commit_number,
+            marker.position,
+            marker.clock.now,
+            marker.counters,
+            marker.rules_version,
+            frozenset(window.session_id(rules_version) for window in recovery.sessions),
+        )
+        for number, recovery in found.items()
+        if (marker := recovery.marker) is not None
+    }
+
+
+async def published(
+    settings: Settings, number: int, from_ms: int | None
+) -> dict[SessionKey, PublishedSession]:
+    """Final sessions of a partition, in order of publishing: those published after `from_ms`, and some
+    before. Committed records only."""
+    found: dict[SessionKey, PublishedSession] = {}
+    for kind in SCHEMA_OF:
+        async for message in _messages(settings, getattr(settings.topics, kind), number, from_ms):
+            _note(found, kind, message)
+    return found
+
+
+def _note(found: dict[SessionKey, PublishedSession], kind: Kind, message: bytes) -> None:
+    name, record = codec.decode(message)
+    if name != SCHEMA_OF[kind] or not record["is_final"]:
+        return
+    key = record["session_id"], record["closed_at"]
+    if key not in found:
+        found[key] = PublishedSession(
+            **{f: record[f] for f in PublishedSession.__dataclass_fields__ if f != "hashes"}
+        )
+    found[key].hashes[kind].append(hashes_of(kind, canonical_body(kind, message)))
+
+
+async def _messages(settings: Settings, topic: str, number: int, from_ms: int | None) -> AsyncIterator[bytes]:
+    tp = TopicPartition(topic, number)
+    async with reading(settings) as consumer:
+        start: Start = "earliest" if from_ms is None else max(from_ms - _MARGIN_MS, 0)
+        at: int = (await offsets_at(consumer, [tp], start))[tp]
+        end: int = (await consumer.end_offsets([tp]))[tp]
+        consumer.assign([tp])
+        consumer.seek(tp, at)
+        while await consumer.position(tp) < end:
+            fetched: dict[Any, list[Any]] = await consumer.getmany(timeout_ms=200)
+            for records in fetched.values():
+                for record in records:
+                    if record.value is not None:
+                        yield record.value

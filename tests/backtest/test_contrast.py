@@ -33,12 +33,12 @@ def test_flips_are_counted_with_examples_and_agreement_is_not(tmp_path: Path) ->
     assert second["b"] == "(novel)"
 
 
-def test_sessions_that_one_bundle_could_not_score_are_told(tmp_path: Path) -> None:
+def test_sessions_that_one_bundle_could_not_score_are_reported(tmp_path: Path) -> None:
     rows = [a_row("s0", "a"), a_row("s0", "b"), a_row("s1", "a"), a_row("s2", "b"), a_row("s3", "b")]
     assert contrast(tmp_path, rows)["sessions"] == {"both": 1, "only_a": 1, "only_b": 2}
 
 
-def test_cosines_are_told_within_one_space(tmp_path: Path) -> None:
+def test_cosines_are_reported_within_one_space(tmp_path: Path) -> None:
     rows = []
     for n, vector in enumerate(([1.0, 0.0], [0.0, 1.0], [-1.0, 0.0])):
         rows += [a_row(f"s{n}", "a"), a_row(f"s{n}", "b", embedding=vector)]
@@ -72,7 +72,7 @@ def test_the_same_id_with_another_name_means_another_taxonomy(tmp_path: Path) ->
     assert not contrast(tmp_path, rows)["same_taxonomy"]
 
 
-def test_label_shares_are_told_by_hour_of_closing_or_by_day(tmp_path: Path) -> None:
+def test_label_shares_are_reported_by_hour_of_closing_or_by_day(tmp_path: Path) -> None:
     rows = [a_row("s0", "a"), a_row("s1", "a", "loans", closed_at=11 * HOUR_MS + 5)]
     shares = backtest(write(tmp_path / "r.parquet", rows), SIDES, None)["label_shares"]
     assert shares["step_ms"] == HOUR_MS

@@ -11,10 +11,9 @@ import pytest
 
 from models.evaluation.features import NEVER, FeatureTable, LeakError
 from models.evaluation.rows import Outcomes, SessionTable, tile_rows
-from streamer.backtest.outcomes import read_outcomes
 from streamer.backtest.page import page
 from streamer.backtest.report import backtest
-from streamer.backtest.tasks import Scored, contenders, measure
+from streamer.backtest.tasks import ScoredSessions, contenders, measure, read_outcomes
 from streamer.errors import UsageError
 from tests.backtest.made import HOUR_MS, a_row, a_summary, write
 
@@ -46,7 +45,7 @@ def a_world(tmp_path: Path, visitors: int = 900) -> tuple[Path, Path]:
     return write(tmp_path / "rows.parquet", rows), written(tmp_path / "outcomes.jsonl", lines)
 
 
-def test_a_good_bundle_is_told_from_a_bad_one_with_intervals(tmp_path: Path) -> None:
+def test_a_good_bundle_is_distinguished_from_a_bad_one_with_intervals(tmp_path: Path) -> None:
     rows, outcomes = a_world(tmp_path)
     document = backtest(rows, a_summary("bad", "good"), outcomes)
     found = document["outcomes"]
@@ -92,7 +91,7 @@ def test_a_join_on_the_sessions_end_would_be_caught_as_a_leak() -> None:
     ended = SessionTable(("v",), np.array([9 * HOUR_MS]), np.array([9 * HOUR_MS + 60_000]))
     decisions = tile_rows(outcomes_at(9 * HOUR_MS + 120_000), ended).decisions
     floor = FeatureTable("history", np.zeros((1, 1)), np.array([NEVER]))
-    scored = Scored(closed, {"m embedding": np.ones((1, 2))})
+    scored = ScoredSessions(closed, {"m embedding": np.ones((1, 2))})
     with pytest.raises(LeakError, match="expected known before decided"):
         contenders(floor, scored, decisions, None)
 

@@ -19,8 +19,8 @@ from models.bundle import default_bundle, read_manifest
 from models.graph_check import GraphRefused, check_graph
 from models.tokenizer import Tokenizer
 from schemas import codec
-from streamer.clickfile import decoded_clicks
 from streamer.core.clock import PartitionClock
+from streamer.core.rules import SessionRules
 from streamer.core.session import open_session
 from streamer.errors import UsageError
 from streamer.kafka.dead_letters import as_dead_letter
@@ -32,6 +32,7 @@ from streamer.pipeline.erasures import erased_visitor
 from streamer.pipeline.normalize import host_of, label, path_of, search_query
 from streamer.pipeline.preview import preview
 from streamer.pipeline.scrub import scrub
+from streamer.replay.file_source import sessions_of_file
 from streamer.settings import SettingsError, load_settings
 from streamer.worker.changelog import STATE_VERSION, ChangelogError, Images, Marker, encode
 from streamer.worker.recovery import Recovery
@@ -127,13 +128,13 @@ def _manifest(value: bytes) -> object:
 def _lines(value: bytes) -> str:
     path = _SCRATCH / "clicks.jsonl"
     path.write_bytes(value)
-    counters = ClickCounters()
+    counters: ClickCounters | None = None
     try:
-        clicks = list(decoded_clicks(path, counters))
+        counters = sessions_of_file(path, SessionRules()).counters
     except UsageError:
-        counters = None  # type: ignore[assignment]
+        pass
     else:
-        assert counters.received == len(clicks) + counters.dead_lettered + counters.filtered
+        assert counters.open() == 0
     try:
         asyncio.run(_keys(path))
     except LinesError:

@@ -13,9 +13,8 @@ from models.scorer import Scored, Scorer
 from models.simulator import SimulatorConfig, simulate
 from models.simulator.files import write_table
 from schemas.click import Session
-from streamer.clickfile import sessions_of_file
 from streamer.core.rules import SessionRules
-from streamer.pipeline.counters import ClickCounters
+from streamer.replay.file_source import sessions_of_file
 
 UNSEEN_SEED = 77_002
 """Nothing was trained on it: the shipped bundle's clicks have seed 1."""
@@ -37,7 +36,7 @@ def judged(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Judged:
     truth = {(row["visitor_id"], row["start"]): row for row in simulated.sessions() if row["intents"]}
     sessions = [
         session
-        for session in sessions_of_file(clicks, SessionRules(), ClickCounters())
+        for session in sessions_of_file(clicks, SessionRules()).sessions
         if (session.visitor_id, session.started_at) in truth and not session.is_bot
     ]
     results = Scorer(bundle).score(sessions)

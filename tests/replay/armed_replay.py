@@ -16,19 +16,18 @@ from typing import Any
 import orjson
 
 from streamer.logs import configure_logging
-from streamer.replay import member, sinks, topic_sink
+from streamer.replay import group_topic, sinks
 from streamer.replay.group import replay_in_group
-from streamer.replay.job import LaneKeeper
 from streamer.replay.journal import Journal
 from streamer.replay.options import ReplayOptions, bundles_of
 from streamer.replay.run import replay
-from streamer.replay.stretch import Stretch
+from streamer.replay.time_range import TimeRange
 from streamer.settings import load_settings
 
 MOMENTS = {
-    "saved": [(Journal, "save"), (LaneKeeper, "save")],
-    "sealed": [(sinks.RowsSink, "_write_file"), (topic_sink.TopicSink, "_transact")],
-    "written": [(sinks.RowsSink, "write"), (topic_sink.TopicSink, "write")],
+    "saved": [(Journal, "save"), (group_topic.GroupCheckpointStore, "save")],
+    "sealed": [(sinks.RowsSink, "_write_file"), (sinks.TopicSink, "_transact")],
+    "written": [(sinks.RowsSink, "write"), (sinks.TopicSink, "write")],
 }
 passed = 0
 
@@ -61,10 +60,10 @@ def main() -> None:
     kind, count, *fate = moment.split(":")
     for owner, name in MOMENTS.get(kind, []):
         arm(owner, name, int(count), signal.Signals[f"SIG{fate[0] if fate else 'KILL'}"])
-    member.SESSION_TIMEOUT_MS = 6_000  # the least that a broker takes
+    group_topic.SESSION_TIMEOUT_MS = 6_000  # the least that a broker takes
     settings = load_settings()
     configure_logging(settings.log)
-    options = ReplayOptions(Stretch(), source, bundles_of([], settings), out, 0, 1, *group)
+    options = ReplayOptions(TimeRange(), source, bundles_of([], settings), out, 0, 1, *group)
     run = replay_in_group if group else replay
     summary = run(settings, options, lambda _, __: None, int(save_every)).as_dict()
     sys.stdout.buffer.write(orjson.dumps(summary))

@@ -19,12 +19,14 @@ from streamer.core.session import OpenSession
 from streamer.core.sessionizer import Sessionizer
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.partition import Partition
-from streamer.replay.partition_replay import PartitionReplay, Snapshot
-from streamer.replay.source import LogRecord
-from streamer.replay.stretch import Stretch
+from streamer.replay.partition_replay import PartitionReplay, ReplaySnapshot
+from streamer.replay.plan import PartitionPlan, ReplayConfig
+from streamer.replay.sources import LogRecord
+from streamer.replay.time_range import TimeRange
 
 TOPIC = "clicks"
 BEGIN_MS = 1_795_046_400_000
+WHOLE_PARTITION = PartitionPlan(0, 0, 0)
 
 
 def hours_of_clicks(seed: int, visitors: int = 40, hours: float = 10.0) -> list[LogRecord]:
@@ -129,19 +131,22 @@ class Live:
             self.sessions += self.partition.take().sessions
 
 
-def new_replay(rules: SessionRules, stretch: Stretch, **options: Any) -> PartitionReplay:
-    return PartitionReplay(TOPIC, 0, stretch, rules, ClickDecoder().decode, **options)
+def new_replay(
+    rules: SessionRules, time_range: TimeRange, plan: PartitionPlan = WHOLE_PARTITION, **options: Any
+) -> PartitionReplay:
+    return PartitionReplay(ReplayConfig(TOPIC, rules, time_range), plan, ClickDecoder().decode, **options)
 
 
 def replayed(
     log: Sequence[LogRecord],
     rules: SessionRules,
-    stretch: Stretch,
+    time_range: TimeRange,
     dice: random.Random | None = None,
+    plan: PartitionPlan = WHOLE_PARTITION,
     **options: Any,
 ) -> tuple[list[Session], PartitionReplay]:
     """A replay to its end; with `dice`, in random portions and stopped and restored in between."""
-    replay = new_replay(rules, stretch, **options)
+    replay = new_replay(rules, time_range, plan, **options)
     sessions: list[Session] = []
     place = 0
     while place < len(log):
@@ -150,9 +155,9 @@ def replayed(
         sessions += replay.process(portion)
         if dice and dice.random() < 0.2:
             stored = msgspec.msgpack.encode(replay.snapshot())
-            snapshot = msgspec.msgpack.decode(stored, type=Snapshot)
-            replay = new_replay(rules, stretch, **options, snapshot=snapshot)
-    sessions += replay.drain() if stretch.to_ms is None else replay.silence(stretch.to_ms)
+            snapshot = msgspec.msgpack.decode(stored, type=ReplaySnapshot)
+            replay = new_replay(rules, time_range, plan, **options, snapshot=snapshot)
+    sessions += replay.drain() if time_range.to_ms is None else replay.idle(time_range.to_ms)
     return sessions, replay
 
 

@@ -13,25 +13,26 @@ from schemas import codec
 from schemas.click import Click, Session
 from streamer.core.rules import SessionRules
 from streamer.pipeline.records import RecordWriter
-from streamer.replay.comparison import Compared, Comparison
-from streamer.replay.digests import OutputDigests, Print, print_of
-from streamer.replay.live import Key, Published
-from streamer.replay.stretch import Chains, Stretch, TornSpans
+from streamer.replay.comparison import ComparisonResult, PublishedSession, SessionComparison, SessionKey
+from streamer.replay.digests import OutputDigests, RecordHashes, hashes_of
+from streamer.replay.time_range import TimeRange, UndeterminedSessions, UndeterminedSpans
 
 RULES = SessionRules()
 GAP = RULES.gap_ms
 START = 10**12
-PRINT = Print(b"1" * 16, b"2" * 16)
-OTHER = Print(b"3" * 16, b"2" * 16)
+PRINT = RecordHashes(b"1" * 16, b"2" * 16)
+OTHER = RecordHashes(b"3" * 16, b"2" * 16)
 
 
 def a_session(name: str, start: int = START, closed_at: int = START + GAP) -> Session:
     return Session(name, f"v-{name}", None, start, start, closed_at, 1, "gap", False, [])
 
 
-def live(*sessions: Session, found: Print = PRINT, **fields: Any) -> dict[Key, Published]:
+def live(
+    *sessions: Session, found: RecordHashes = PRINT, **fields: Any
+) -> dict[SessionKey, PublishedSession]:
     return {
-        (s.session_id, s.closed_at): Published(
+        (s.session_id, s.closed_at): PublishedSession(
             **{
                 "session_id": s.session_id,
                 "visitor_id": s.visitor_id,
@@ -41,7 +42,7 @@ def live(*sessions: Session, found: Print = PRINT, **fields: Any) -> dict[Key, P
                 "close_reason": "gap",
                 "model_version": "m",
                 "rules_version": "r",
-                "prints": {"embeddings": [found], "intents": [found]},
+                "hashes": {"embeddings": [found], "intents": [found]},
                 **fields,
             }
         )
@@ -50,17 +51,17 @@ def live(*sessions: Session, found: Print = PRINT, **fields: Any) -> dict[Key, P
 
 
 def compared(
-    published: dict[Key, Published],
+    published: dict[SessionKey, PublishedSession],
     *replayed: Session,
     unread_until_ms: int | None = None,
-    torn: tuple[Session, ...] = (),
+    undetermined: tuple[Session, ...] = (),
     **options: Any,
-) -> Compared:
-    spans = TornSpans(GAP)
-    for session in torn:
+) -> ComparisonResult:
+    spans = UndeterminedSpans(GAP)
+    for session in undetermined:
         spans.add(session)
-    comparison = Comparison(
-        published, Stretch(), Chains(unread_until_ms, RULES), spans, "r", ["m"], **options
+    comparison = SessionComparison(
+        published, TimeRange(), UndeterminedSessions(unread_until_ms, RULES), spans, "r", ["m"], **options
     )
     for session in replayed:
         comparison.add(session, {"m": {"embeddings": PRINT, "intents": PRINT}})
@@ -101,21 +102,21 @@ def test_a_session_that_closed_at_another_time_is_different() -> None:
     assert found.named == {"different": ["one"]}
 
 
-def test_a_session_that_live_published_twice_is_told() -> None:
+def test_a_session_that_live_published_twice_is_reported() -> None:
     published = live(ONE)
-    for prints in published["one", ONE.closed_at].prints.values():
-        prints.append(PRINT)
+    for hashes in published["one", ONE.closed_at].hashes.values():
+        hashes.append(PRINT)
     assert compared(published, ONE).named == {"twice": ["one"]}
     # A click sent again after an end event gives two sessions of the same id, live and in the replay.
     published = live(ONE)
-    for prints in published["one", ONE.closed_at].prints.values():
-        prints.append(PRINT)
+    for hashes in published["one", ONE.closed_at].hashes.values():
+        hashes.append(PRINT)
     assert compared(published, ONE, ONE).state == "equal"
 
 
 def test_a_session_that_lacks_one_of_its_records_is_different() -> None:
     published = live(ONE)
-    published["one", ONE.closed_at].prints["intents"].clear()
+    published["one", ONE.closed_at].hashes["intents"].clear()
     assert compared(published, ONE).named == {"different": ["one"]}
 
 
@@ -146,10 +147,10 @@ def test_a_bundle_that_is_not_at_hand_is_named_and_its_sessions_left_out() -> No
 def test_sessions_that_may_have_begun_before_are_no_difference(side: str) -> None:
     published = live(ONE) if side == "live" else {}
     replayed = () if side == "live" else (ONE,)
-    found = compared(published, *replayed, torn=(a_session("torn", START - GAP),))
+    found = compared(published, *replayed, undetermined=(a_session("undetermined", START - GAP),))
     assert found.state == "different"  # another visitor's session says nothing about this one
     mine = Session(**{**{f: getattr(ONE, f) for f in ONE.__struct_fields__}, "started_at": START - GAP})
-    found = compared(published, *replayed, torn=(mine,))
+    found = compared(published, *replayed, undetermined=(mine,))
     assert found.state == "equal"
     assert sum(found.undetermined.values()) == 1
 
@@ -165,12 +166,12 @@ def test_digests_go_on_from_what_was_stored() -> None:
     whole, begun = OutputDigests(), OutputDigests()
     bodies = [bytes([n]) * 40 for n in range(2, 12, 2)]
     for body in bodies:
-        whole.add_print("intents", Print(body[:16], body[:16]))
+        whole.add_hashes("intents", RecordHashes(body[:16], body[:16]))
     for body in bodies[:2]:
-        begun.add_print("intents", Print(body[:16], body[:16]))
+        begun.add_hashes("intents", RecordHashes(body[:16], body[:16]))
     resumed = OutputDigests(begun.as_dict())
     for body in bodies[2:]:
-        resumed.add_print("intents", Print(body[:16], body[:16]))
+        resumed.add_hashes("intents", RecordHashes(body[:16], body[:16]))
     assert resumed.as_dict() == whole.as_dict()
 
 
@@ -187,8 +188,8 @@ def test_records_of_sessions_are_digested_as_each_by_itself() -> None:
     together.add([])
     together.add(records[1:])
     for each in records:
-        each_alone.add_print("embeddings", print_of("embeddings", codec.body(each.embedding)))
-        each_alone.add_print("intents", print_of("intents", codec.body(each.intent)))
+        each_alone.add_hashes("embeddings", hashes_of("embeddings", codec.body(each.embedding)))
+        each_alone.add_hashes("intents", hashes_of("intents", codec.body(each.intent)))
     assert together.as_dict() == each_alone.as_dict()
 
 
@@ -199,5 +200,5 @@ def test_the_content_digest_knows_no_closing_time() -> None:
     }
     record["intents"] = []
     one, other = (codec.encode_body("session_intent", record | {"closed_at": at}) for at in (1, 2))
-    assert print_of("intents", one).content == print_of("intents", other).content
-    assert print_of("intents", one).record != print_of("intents", other).record
+    assert hashes_of("intents", one).content == hashes_of("intents", other).content
+    assert hashes_of("intents", one).record != hashes_of("intents", other).record

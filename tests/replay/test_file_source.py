@@ -19,26 +19,28 @@ from streamer.core.rules import SessionRules
 from streamer.errors import UsageError
 from streamer.pipeline.decode import Arrived, ClickDecoder
 from streamer.replay.file_source import FileSource
-from streamer.replay.options import ReplayOptions, bundles_of, stretch_of
+from streamer.replay.options import ReplayOptions, bundles_of, time_range_of
+from streamer.replay.partition_replay import PartitionReplay
+from streamer.replay.plan import ReplayConfig
 from streamer.replay.rows import sessions_of_rows
 from streamer.replay.run import replay
-from streamer.replay.source import LogRecord
-from streamer.replay.stretch import Stretch
+from streamer.replay.sources import LogRecord
+from streamer.replay.time_range import TimeRange
 from streamer.settings import load_settings
 from tests.oracle import expected_sessions
-from tests.replay.log import BEGIN_MS, Live, as_set, hours_of_clicks, new_replay
+from tests.replay.log import BEGIN_MS, TOPIC, WHOLE_PARTITION, Live, as_set, hours_of_clicks
 from tests.worker.live import some_clicks
 
 SETTINGS = load_settings(environ={})
 RULES = SessionRules()
 
 
-def options(source: Path, out: Path | None = None, stretch: Stretch = Stretch()) -> ReplayOptions:  # noqa: B008
-    return ReplayOptions(stretch, str(source), bundles_of([], SETTINGS), out and str(out), 0, 1)
+def options(source: Path, out: Path | None = None, time_range: TimeRange = TimeRange()) -> ReplayOptions:  # noqa: B008
+    return ReplayOptions(time_range, str(source), bundles_of([], SETTINGS), out and str(out), 0, 1)
 
 
-def run(source: Path, out: Path | None = None, stretch: Stretch = Stretch()) -> dict[str, Any]:  # noqa: B008
-    return replay(SETTINGS, options(source, out, stretch), lambda _, __: None).as_dict()
+def run(source: Path, out: Path | None = None, time_range: TimeRange = TimeRange()) -> dict[str, Any]:  # noqa: B008
+    return replay(SETTINGS, options(source, out, time_range), lambda _, __: None).as_dict()
 
 
 def written(path: Path, clicks: list[dict[str, Any]]) -> Path:
@@ -102,10 +104,10 @@ def test_a_stretch_of_a_dumped_log_has_what_closed_in_it(tmp_path: Path) -> None
     log = hours_of_clicks(6)
     live = Live(RULES, random.Random(6)).run(log, 100)
     live.drain()
-    stretch = Stretch(BEGIN_MS + 3 * 3_600_000, BEGIN_MS + 6 * 3_600_000)
+    time_range = TimeRange(BEGIN_MS + 3 * 3_600_000, BEGIN_MS + 6 * 3_600_000)
     out = tmp_path / "s.parquet"
-    summary = run(dumped(tmp_path / "log.jsonl", log), out, stretch)
-    expected = [s for s in live.sessions if stretch.holds(s.closed_at)]
+    summary = run(dumped(tmp_path / "log.jsonl", log), out, time_range)
+    expected = [s for s in live.sessions if time_range.holds(s.closed_at)]
     assert as_set(sessions_of_rows(out)) == as_set(expected)
     assert summary["adds_up"]
 
@@ -131,7 +133,10 @@ def test_partitions_of_a_dump_may_be_mixed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b'{"arrival":1,"value":"x","partition":0,"offset":0}\n{"x":1}', "record 2 is none of a dumped log"),
+        (
+            b'{"arrival":1,"value":"x","partition":0,"offset":0}\n{"x":1}',
+            "record 2 is no record of a dumped log",
+        ),
         (b'{"arrival":1,"value":"x","partition":0,"offset":5}\n' * 2, "expected offsets that rise"),
         (b"\x1f\x8bnothing", "cannot be read"),
         (b"PAR1nothing", "cannot be read as parquet"),
@@ -141,7 +146,7 @@ def test_a_broken_file_is_refused_with_its_reason(tmp_path: Path, content: bytes
     path = tmp_path / "broken"
     path.write_bytes(content)
     with pytest.raises(UsageError, match=reason):
-        FileSource(path, SETTINGS).lanes()
+        FileSource(path, SETTINGS.clicks).partitions()
 
 
 def test_a_file_that_is_not_there_is_a_wrong_call_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -170,7 +175,7 @@ def test_clicks_without_an_id_get_one_from_their_place_also_beside_what_is_no_cl
 
 def test_the_clock_of_plain_clicks_is_the_running_maximum_of_event_time(tmp_path: Path) -> None:
     clicks = some_clicks(20, seed=3)
-    source = FileSource(written(tmp_path / "c.jsonl", clicks), SETTINGS)
+    source = FileSource(written(tmp_path / "c.jsonl", clicks), SETTINGS.clicks)
 
     async def arrivals() -> list[int]:
         return [r.timestamp async for p in source.portions({0: 0}) for r in p.records]
@@ -203,22 +208,23 @@ def test_a_click_is_decoded_once_whatever_comes_of_those_before_it(
 
 def test_times_that_make_no_sense_are_wrong_calls() -> None:
     with pytest.raises(UsageError, match="in the future"):
-        stretch_of(None, "2025-01-02", 1_000)
+        time_range_of(None, "2025-01-02", 1_000)
     with pytest.raises(UsageError, match="before --to"):
-        stretch_of("2025-01-02", "2025-01-01", 10**15)
+        time_range_of("2025-01-02", "2025-01-01", 10**15)
     with pytest.raises(UsageError, match="--from latest"):
-        stretch_of("latest", None, 10**15)
-    assert stretch_of("earliest", "2025-01-01", 10**15) == Stretch(None, 1_735_689_600_000)
+        time_range_of("latest", None, 10**15)
+    assert time_range_of("earliest", "2025-01-01", 10**15) == TimeRange(None, 1_735_689_600_000)
 
 
 def test_a_session_on_the_bound_belongs_to_the_stretch_that_begins_there() -> None:
-    stretch = Stretch(10, 20)
-    assert [stretch.holds(at) for at in (9, 10, 19, 20)] == [False, True, True, False]
+    time_range = TimeRange(10, 20)
+    assert [time_range.holds(at) for at in (9, 10, 19, 20)] == [False, True, True, False]
 
 
 def test_erased_visitors_are_left_out_and_counted() -> None:
     log = hours_of_clicks(10)
-    replay_of = new_replay(RULES, Stretch(), erased={"v1": BEGIN_MS + 10**9})
+    config = ReplayConfig(TOPIC, RULES, erased={"v1": BEGIN_MS + 10**9})
+    replay_of = PartitionReplay(config, WHOLE_PARTITION, ClickDecoder().decode)
     sessions: list[Session] = [*replay_of.process(log), *replay_of.drain()]
     assert "v1" not in {session.visitor_id for session in sessions}
     assert replay_of.counters.filtered > 0

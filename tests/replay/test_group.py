@@ -21,14 +21,20 @@ from streamer.errors import UsageError
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.pipeline.counters import ClickCounters
 from streamer.replay.group import replay_in_group
-from streamer.replay.job import Begun, JobError, Owned, read_value
-from streamer.replay.job_topic import CHUNK_BYTES, Claim, JobTopic, Values
-from streamer.replay.journal import STATE_VERSION, LaneState, Sealed
+from streamer.replay.group_topic import (
+    CHUNK_BYTES,
+    ClaimedCheckpoint,
+    CommittedValues,
+    GroupError,
+    GroupPlan,
+    GroupTopic,
+    PartitionClaim,
+)
+from streamer.replay.journal import STATE_VERSION, DurableOutput, PartitionCheckpoint
 from streamer.replay.options import ReplayOptions, bundles_of
-from streamer.replay.partition_replay import Snapshot
+from streamer.replay.partition_replay import ReplaySnapshot, SelectionCounters
 from streamer.replay.run import replay
-from streamer.replay.stretch import Stretch
-from streamer.replay.tally import Tally
+from streamer.replay.time_range import TimeRange
 from streamer.settings import Settings
 from tests.conftest import FreshSettings, as_environment, without_settings
 from tests.worker.live import as_messages, committed, send, set_up, some_clicks, wait_until
@@ -47,10 +53,10 @@ def start(moment: str, out: str, settings: Settings, cwd: Path) -> subprocess.Po
 
 
 def ended(member: subprocess.Popen[bytes], code: int = 0) -> dict[str, Any]:
-    """What the member told, once it has ended so."""
-    told, _ = member.communicate(timeout=120)
+    """What the member printed, once it has ended so."""
+    printed, _ = member.communicate(timeout=120)
     assert member.returncode == code
-    return json.loads(told) if told else {}
+    return json.loads(printed) if printed else {}
 
 
 def is_stopped(member: subprocess.Popen[bytes]) -> bool:
@@ -74,7 +80,7 @@ def groups(settings: Settings) -> set[str]:
 
 def options(out: str | None, settings: Settings, group: str | None = "g", **given: Any) -> ReplayOptions:
     fields: dict[str, Any] = {"source": "topic", "speed": 0, "processes": 1} | given
-    return ReplayOptions(Stretch(), bundles=bundles_of([], settings), out=out, group=group, **fields)
+    return ReplayOptions(TimeRange(), bundles=bundles_of([], settings), out=out, group=group, **fields)
 
 
 def test_a_member_that_dies_and_one_that_stalls_cost_the_file_nothing(
@@ -89,16 +95,16 @@ def test_a_member_that_dies_and_one_that_stalls_cost_the_file_nothing(
     ended(start("saved:2", str(out), settings, tmp_path), -signal.SIGKILL)
     stalled = start("written:1:STOP", str(out), settings, tmp_path)
     wait_until(lambda: is_stopped(stalled))
-    told = [ended(start("never:0", str(out), settings, tmp_path))]
+    printed = [ended(start("never:0", str(out), settings, tmp_path))]
     assert is_stopped(stalled)
     assert out.read_bytes() == alone.read_bytes()
     stalled.send_signal(signal.SIGCONT)
-    told.append(ended(stalled))
+    printed.append(ended(stalled))
     late = replay_in_group(settings, options(str(out), settings), lambda _, __: None)
     assert late.is_to_report
-    told.append(late.as_dict())
-    assert told[-1]["clicks_per_s"] == 0
-    for each in told:
+    printed.append(late.as_dict())
+    assert printed[-1]["clicks_per_s"] == 0
+    for each in printed:
         for name in ("bundles", "clicks", "sessions", "closed_by", "partitions", "rows", "adds_up"):
             assert each[name] == expected[name], name
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alone.parquet", "shared.parquet"]
@@ -118,9 +124,9 @@ def test_a_topic_has_each_record_once_though_a_member_died(
     send(settings, as_messages(some_clicks(300, seed=42)))
     name = f"{settings.topics.clicks}-again"
     ended(start("sealed:1", f"topic:{name}", settings, tmp_path), -signal.SIGKILL)
-    told = ended(start("never:0", f"topic:{name}", settings, tmp_path))
+    printed = ended(start("never:0", f"topic:{name}", settings, tmp_path))
     expected = replay(settings, options(None, settings, None), lambda _, __: None).as_dict()
-    assert told["bundles"] == expected["bundles"]
+    assert printed["bundles"] == expected["bundles"]
     digests = expected["bundles"][0]["digests"]
     found = [codec.decode(record.value) for record in committed(settings, name).records]
     ids = [(schema, record["session_id"]) for schema, record in found]
@@ -136,20 +142,20 @@ def test_a_claim_is_lost_to_the_next_one_and_values_come_whole_in_place_of_older
     large = bytes(range(256)) * (CHUNK_BYTES // 100)
 
     async def run() -> None:
-        job = await JobTopic.made(settings, "g")
+        job = await GroupTopic.made(settings, "g")
         assert job.whole == 1
-        async with Claim(job, 0) as first, Values(job, 0) as values:
+        async with PartitionClaim(job, 0) as first, CommittedValues(job, 0) as values:
             await first.put({(0, "state"): b"old"})
             assert await values.refresh() == {"state": b"old"}
             await first.put({(0, "state"): large, (1, "head-0"): b"half"})
             assert await values.refresh() == {"state": large}
-            async with Claim(job, 0) as second:
+            async with PartitionClaim(job, 0) as second:
                 with pytest.raises(KafkaError):
                     await first.put({(0, "state"): b"of a member that is none any more"})
-                async with Values(job, 0) as after:
+                async with CommittedValues(job, 0) as after:
                     assert await after.refresh() == {"state": large}
                 await second.put({(0, "state"): b""})
-            async with Values(job, 0) as after, Values(job, 1) as whole:
+            async with CommittedValues(job, 0) as after, CommittedValues(job, 1) as whole:
                 assert await after.refresh() == {"state": b""}
                 assert await whole.refresh() == {"head-0": b"half"}
 
@@ -160,16 +166,18 @@ def test_a_claim_is_lost_to_the_next_one_and_values_come_whole_in_place_of_older
 
 
 def test_what_another_version_has_written_is_refused(fresh_settings: FreshSettings) -> None:
-    job = JobTopic(fresh_settings(), "old-replay-g", 1)
-    begun = Snapshot(0, PartitionClock(), [], ClickCounters(), Tally(), {})
+    job = GroupTopic(fresh_settings(), "old-replay-g", 1)
+    begun = ReplaySnapshot(0, PartitionClock(), [], ClickCounters(), SelectionCounters(), {})
     mine, newer = (
-        msgspec.msgpack.encode(Owned(1, LaneState(version, begun, False, Sealed(), [])))
+        msgspec.msgpack.encode(
+            ClaimedCheckpoint(1, PartitionCheckpoint(version, begun, False, DurableOutput(), []))
+        )
         for version in (STATE_VERSION, STATE_VERSION + 1)
     )
-    assert read_value(mine, Owned, job).epoch == 1
-    for value, of_type in ((newer, Owned), (msgspec.msgpack.encode({"plan": 1}), Begun)):
-        with pytest.raises(JobError, match="topic old-replay-g holds a replay of another version"):
-            read_value(value, of_type, job)
+    assert job.read(mine, ClaimedCheckpoint).epoch == 1
+    for value, of_type in ((newer, ClaimedCheckpoint), (msgspec.msgpack.encode({"plan": 1}), GroupPlan)):
+        with pytest.raises(GroupError, match="topic old-replay-g holds a replay of another version"):
+            job.read(value, of_type)
 
 
 @pytest.mark.parametrize(

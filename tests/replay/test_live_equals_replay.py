@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.core.rules import SessionRules
-from streamer.replay.stretch import Chains, Stretch, TornSpans, read_back_ms
+from streamer.replay.plan import PartitionPlan
+from streamer.replay.time_range import TimeRange, UndeterminedSessions, UndeterminedSpans, read_back_ms
 from tests.replay.log import BEGIN_MS, Live, as_log, as_set, hours_of_clicks, replayed
 
 DEFAULTS = SessionRules()
-WHOLE = Stretch()
+WHOLE = TimeRange()
 HOUR_MS = 3_600_000
 ALL_RULES = {
     "defaults": DEFAULTS,
@@ -39,7 +40,7 @@ def test_any_batches_ticks_and_restarts_give_what_a_replay_gives(
     log = hours_of_clicks(seed % 50)
     live = Live(rules, random.Random(seed)).run(log, largest)
     last_ms = log[-1].timestamp
-    until = Stretch(None, last_ms + 1)
+    until = TimeRange(None, last_ms + 1)
     live.tick(last_ms + 1)
     again, _ = replayed(log, rules, until, random.Random(seed + 1))
     assert as_set(again) == as_set(live.sessions)
@@ -54,9 +55,9 @@ def test_a_drained_worker_is_equal_to_a_replay_to_the_end(seed: int) -> None:
     again, replay = replayed(log, DEFAULTS, WHOLE, random.Random(seed))
     assert as_set(again) == as_set(live.sessions)
     assert {session.close_reason for session in again} >= {"gap", "drain"}
-    tally, counters = replay.tally, replay.counters
+    selection, counters = replay.selection, replay.counters
     assert counters.open() == 0
-    assert counters.closed == tally.clicks == sum(session.event_count for session in again)
+    assert counters.closed == selection.clicks == sum(session.event_count for session in again)
 
 
 def test_the_log_of_these_tests_meets_every_rule() -> None:
@@ -66,7 +67,7 @@ def test_the_log_of_these_tests_meets_every_rule() -> None:
     assert reasons == {"gap", "idle", "explicit", "drain"}
     counters = replay.counters
     assert min(counters.late, counters.dead_lettered, counters.duplicates) > 0
-    assert sum(replay.tally.dead.values()) == counters.dead_lettered
+    assert sum(replay.selection.dead.values()) == counters.dead_lettered
 
 
 @settings(max_examples=25, deadline=None)
@@ -78,10 +79,10 @@ def test_a_stretch_in_the_middle_gives_what_live_closed_in_it(seed: int, begin: 
     to_ms = from_ms + int(length * HOUR_MS)
     live.tick(max(to_ms, log[-1].timestamp))
     closed = [s for s in live.sessions if from_ms <= s.closed_at < to_ms]
-    again, replay = replayed([r for r in log if r.timestamp < to_ms], DEFAULTS, Stretch(from_ms, to_ms))
+    again, replay = replayed([r for r in log if r.timestamp < to_ms], DEFAULTS, TimeRange(from_ms, to_ms))
     assert as_set(again) == as_set(closed)
-    tally, counters = replay.tally, replay.counters
-    assert tally.clicks + tally.outside_clicks + counters.open() == counters.closed + counters.open()
+    selection, counters = replay.selection, replay.counters
+    assert selection.clicks + selection.outside_clicks + counters.open() == counters.closed + counters.open()
 
 
 @settings(max_examples=60, deadline=None)
@@ -89,7 +90,7 @@ def test_a_stretch_in_the_middle_gives_what_live_closed_in_it(seed: int, begin: 
 def test_what_is_certain_without_the_beginning_is_what_live_published(
     seed: int, begin: int, read_back_hours: int
 ) -> None:
-    """Reading begins in mid-log, even much too late: no session that is told as certain is a wrong one, and
+    """Reading begins in mid-log, even much too late: none that is yielded as certain is wrong, and
     none that live published is missing unless it is undetermined."""
     log = hours_of_clicks(seed % 50, hours=12)
     live = Live(DEFAULTS, random.Random(seed)).run(log, 100)
@@ -97,24 +98,23 @@ def test_what_is_certain_without_the_beginning_is_what_live_published(
     from_ms = BEGIN_MS + begin * HOUR_MS
     read_from_ms = from_ms - read_back_hours * HOUR_MS
     unread = [r for r in log if r.timestamp < read_from_ms]
-    stretch = Stretch(from_ms, None)
-    torn = TornSpans(DEFAULTS.gap_ms)
+    time_range = TimeRange(from_ms, None)
+    spans = UndeterminedSpans(DEFAULTS.gap_ms)
     again, _ = replayed(
         [r for r in log if r.timestamp >= read_from_ms],
         DEFAULTS,
-        stretch,
-        start=len(unread),
-        unread_until_ms=unread[-1].timestamp if unread else None,
-        on_torn=torn.add,
+        time_range,
+        plan=PartitionPlan(0, len(unread), 0, unread[-1].timestamp if unread else None),
+        on_undetermined=spans.add,
     )
     published = Counter(as_set(s for s in live.sessions if s.closed_at >= from_ms))
     found = Counter(as_set(again))
     assert found <= published
     if not unread:
         assert found == published
-    chains = Chains(unread[-1].timestamp if unread else None, DEFAULTS)
-    certain = [s for s in live.sessions if not chains.is_torn(s) and s.closed_at >= from_ms]
-    assert Counter(as_set(s for s in certain if not torn.touch(s))) <= found
+    undetermined = UndeterminedSessions(unread[-1].timestamp if unread else None, DEFAULTS)
+    certain = [s for s in live.sessions if not undetermined.is_undetermined(s) and s.closed_at >= from_ms]
+    assert Counter(as_set(s for s in certain if not spans.touch(s))) <= found
 
 
 def test_reading_back_far_enough_makes_every_usual_session_certain() -> None:
@@ -127,12 +127,11 @@ def test_reading_back_far_enough_makes_every_usual_session_certain() -> None:
     again, replay = replayed(
         log[len(unread) :],
         DEFAULTS,
-        Stretch(from_ms, None),
-        start=len(unread),
-        unread_until_ms=unread[-1].timestamp,
+        TimeRange(from_ms, None),
+        plan=PartitionPlan(0, len(unread), 0, unread[-1].timestamp),
     )
     assert unread
-    assert replay.tally.torn_sessions == 0
+    assert replay.selection.undetermined_sessions == 0
     assert as_set(again) == as_set(s for s in live.sessions if s.closed_at >= from_ms)
 
 
@@ -152,17 +151,17 @@ def test_drains_in_the_middle_are_replayed_where_live_was_drained(seed: int, hou
     live.drain()
     live.run(log, 100)
     live.drain()
-    again, _ = replayed(log, DEFAULTS, WHOLE, drains_ms=[drained_at])
+    again, _ = replayed(log, DEFAULTS, WHOLE, plan=PartitionPlan(0, 0, 0, drains_ms=(drained_at,)))
     assert as_set(again) == as_set(live.sessions)
 
 
 @pytest.mark.parametrize("most", [2500, 7])
-def test_torn_sessions_and_what_is_cut_off_them_are_not_told_as_certain(most: int) -> None:
+def test_sessions_that_began_before_reading_and_what_a_cap_cuts_off_them_are_undetermined(most: int) -> None:
     """A visitor clicks every ten minutes for ten hours: the end hangs on the start, cut by a cap or not."""
     rules = replace(DEFAULTS, max_events=most)
     times = [BEGIN_MS + n * 600_000 for n in range(60)]
     click = b'{"visitor_id":"v","event_type":"x","event_id":"e%d","timestamp":%d}'
     records = as_log((at, click % (at, at)) for at in times)
-    again, replay = replayed(records[30:], rules, WHOLE, start=30, unread_until_ms=times[29])
+    again, replay = replayed(records[30:], rules, WHOLE, plan=PartitionPlan(0, 30, 0, times[29]))
     assert again == []
-    assert replay.tally.torn_clicks == 30
+    assert replay.selection.undetermined_clicks == 30

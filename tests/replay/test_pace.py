@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from streamer.pipeline.decode import Arrived
-from streamer.replay.pace import PacedSource
-from streamer.replay.source import LogRecord, Portion
+from streamer.replay.sources import LogRecord, PacedSource, Portion
 
 
 class Given:
@@ -65,9 +64,9 @@ def test_what_arrived_before_the_stretch_comes_at_once() -> None:
     ]
 
 
-def test_a_silent_partition_is_told_of_time_while_another_talks_and_never_of_too_much() -> None:
+def test_an_idle_partition_gets_the_time_while_another_has_records_and_never_too_much() -> None:
     seen = played({0: [1000, 2000, 3000], 1: [1500, 3000]}, speed=1)
-    silences = [p.silent_until_ms for _, p in seen if p.number == 1 and p.silent_until_ms]
+    silences = [p.idle_until_ms for _, p in seen if p.number == 1 and p.idle_until_ms]
     assert silences == sorted(silences)
     assert 1375 in silences
     given = 0
@@ -75,7 +74,7 @@ def test_a_silent_partition_is_told_of_time_while_another_talks_and_never_of_too
         if portion.number == 1:
             given = max([given, *(r.timestamp for r in portion.records)])
             missing = [at for at in (1500, 3000) if at > given]
-            assert not missing or (portion.silent_until_ms or 0) <= missing[0]
+            assert not missing or (portion.idle_until_ms or 0) <= missing[0]
 
 
 def test_each_partition_ends_once() -> None:

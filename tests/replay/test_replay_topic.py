@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from schemas import codec
-from streamer.replay.digests import Kind, OutputDigests, print_of
+from streamer.replay.digests import Kind, OutputDigests, hashes_of
 from streamer.replay.options import bundles_of
-from streamer.replay.stretch import Stretch
+from streamer.replay.time_range import TimeRange
 from streamer.replay.verify import verify
 from streamer.settings import Settings
 from tests.conftest import FreshSettings, RunStreamer
@@ -45,12 +45,12 @@ def digests_of_topics(settings: Settings) -> dict[str, Any]:
     kinds: tuple[Kind, ...] = ("embeddings", "intents")
     for kind in kinds:
         for record in committed(settings, getattr(settings.topics, kind)).records:
-            digests.add_print(kind, print_of(kind, codec.body(record.value)))
+            digests.add_hashes(kind, hashes_of(kind, codec.body(record.value)))
     return digests.as_dict()
 
 
-def verified(settings: Settings, stretch: Stretch = Stretch(), portion: int = 2000) -> dict[str, Any]:  # noqa: B008
-    report = asyncio.run(verify(settings, stretch, bundles_of([], settings), portion=portion))
+def verified(settings: Settings, time_range: TimeRange = TimeRange(), portion: int = 2000) -> dict[str, Any]:  # noqa: B008
+    report = asyncio.run(verify(settings, time_range, bundles_of([], settings), portion=portion))
     return report.as_dict()
 
 
@@ -118,8 +118,8 @@ def test_silence_closed_live_what_it_closes_in_the_replay(
     assert report["live"] == digests_of_topics(settings)
     assert report["sessions"] > 20
 
-    # Of the last round alone: what came before isn't read, and nothing that is told is wrong.
-    late = verified(settings, Stretch(round_ms))
+    # Of the last round alone: what came before isn't read, and nothing that is reported is wrong.
+    late = verified(settings, TimeRange(round_ms))
     assert late["result"] == "equal", late
     assert 0 < late["sessions"] < report["sessions"]
     assert max(each["offsets"][0] for each in late["partitions"]) > 0
@@ -145,7 +145,7 @@ def test_a_worker_that_was_drained_and_went_on_is_replayed_alike(fresh_settings:
     assert any("drained" in note for each in report["partitions"] for note in each["notes"])
 
 
-def test_a_record_that_live_should_not_have_is_named_and_other_rules_are_told(
+def test_a_record_that_live_should_not_have_is_named_and_other_rules_are_reported(
     fresh_settings: FreshSettings, run_streamer: RunStreamer
 ) -> None:
     settings = fresh_settings({"topics.partitions": 1})

@@ -13,10 +13,10 @@ import pytest
 from schemas import codec
 from streamer import sample
 from streamer.errors import UsageError
-from streamer.replay.journal import Journal, JournalError, LaneState
+from streamer.replay.journal import Journal, JournalError, PartitionCheckpoint
 from streamer.replay.options import ReplayOptions, bundles_of
 from streamer.replay.run import replay
-from streamer.replay.stretch import Stretch
+from streamer.replay.time_range import TimeRange
 from streamer.settings import Settings, load_settings
 from tests.conftest import FreshSettings, as_environment, without_settings
 from tests.worker.live import as_messages, committed, send, set_up, some_clicks
@@ -49,12 +49,12 @@ def test_a_file_is_the_same_to_the_byte_however_often_it_was_killed(clicks: Path
         assert not killed.exists()
     shown: list[int] = []
     last = _options(str(clicks), str(killed))
-    told = replay(SETTINGS, last, lambda done, _: shown.append(done), 200).as_dict()
-    read = told["clicks"]["read"]
+    found = replay(SETTINGS, last, lambda done, _: shown.append(done), 200).as_dict()
+    read = found["clicks"]["read"]
     assert 0 < shown[0] < shown[-1] == read
-    assert told["clicks_per_s"] == pytest.approx((read - shown[0]) / told["seconds"], rel=0.01)
+    assert found["clicks_per_s"] == pytest.approx((read - shown[0]) / found["seconds"], rel=0.01)
     for name in ("bundles", "clicks", "sessions", "closed_by", "rows", "adds_up"):
-        assert told[name] == expected[name]
+        assert found[name] == expected[name]
     assert killed.read_bytes() == whole.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["killed.parquet", "whole.parquet"]
 
@@ -83,7 +83,7 @@ def test_a_folder_of_another_replay_is_refused_by_name(clicks: Path, tmp_path: P
     other = load_settings(overrides={"session.gap_s": 60}, environ={})
     with pytest.raises(UsageError, match="begun with another rules_version"):
         replay(other, _options(str(clicks), str(out)), lambda _, __: None)
-    (tmp_path / "s.parquet.part" / "lane-0.state").write_bytes(b"?")
+    (tmp_path / "s.parquet.part" / "partition-0.state").write_bytes(b"?")
     with pytest.raises(JournalError, match="state of a replay"):
         replay(SETTINGS, _options(str(clicks), str(out)), lambda _, __: None)
 
@@ -103,15 +103,15 @@ def test_states_are_saved_where_a_replay_can_go_on_from_them(
     """Nobody goes on with one that has no folder of its own; what it gives is the same."""
     saved = []
 
-    async def save(self: Journal, number: int, state: LaneState) -> None:
+    async def save(self: Journal, number: int, state: PartitionCheckpoint) -> None:
         saved.append(state.done)
 
     monkeypatch.setattr(Journal, "save", save)
-    told = replay(SETTINGS, _options(str(clicks), None), lambda _, __: None, 1000).as_dict()
+    found = replay(SETTINGS, _options(str(clicks), None), lambda _, __: None, 1000).as_dict()
     assert saved == []
     kept = replay(SETTINGS, _options(str(clicks), str(tmp_path / "s.parquet")), lambda _, __: None, 1000)
     assert saved == [False] * 4 + [True]
-    assert kept.as_dict()["bundles"] == told["bundles"]
+    assert kept.as_dict()["bundles"] == found["bundles"]
 
 
 def test_a_live_topic_is_never_written_to(fresh_settings: FreshSettings) -> None:
@@ -122,4 +122,4 @@ def test_a_live_topic_is_never_written_to(fresh_settings: FreshSettings) -> None
 
 
 def _options(source: str, out: str | None) -> ReplayOptions:
-    return ReplayOptions(Stretch(), source, bundles_of([], SETTINGS), out, 0, 1)
+    return ReplayOptions(TimeRange(), source, bundles_of([], SETTINGS), out, 0, 1)

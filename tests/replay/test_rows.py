@@ -8,29 +8,30 @@ import pytest
 
 from models.bundle import default_bundle
 from streamer import sample
-from streamer.clickfile import sessions_of_file
 from streamer.core.rules import SessionRules
-from streamer.pipeline.counters import ClickCounters
 from streamer.replay import rows as rows_module
+from streamer.replay.file_source import sessions_of_file
 from streamer.replay.rows import join_rows, sessions_of_rows, table_of, write_rows
-from streamer.replay.scoring import Bench, ScoredSession
+from streamer.replay.scoring import BundleScorers, ScoredSession
 
 
 @pytest.fixture(scope="module")
-def bench() -> Bench:
-    return Bench.load([default_bundle()], "r")
+def scorers() -> BundleScorers:
+    return BundleScorers.load([default_bundle()], "r")
 
 
 @pytest.fixture(scope="module")
-def scored(bench: Bench) -> list[ScoredSession]:
-    return bench.score(sessions_of_file(sample.path(), SessionRules(), ClickCounters())[:100])
+def scored(scorers: BundleScorers) -> list[ScoredSession]:
+    return scorers.score(sessions_of_file(sample.path(), SessionRules()).sessions[:100])
 
 
-def joined(folder: Path, name: str, bench: Bench, scored: list[ScoredSession], cuts: list[int]) -> Path:
+def joined(
+    folder: Path, name: str, scorers: BundleScorers, scored: list[ScoredSession], cuts: list[int]
+) -> Path:
     parts = []
     for number, (begin, end) in enumerate(zip([0, *cuts], [*cuts, len(scored)], strict=True)):
         parts.append(folder / f"{name}-{number}.parquet")
-        write_rows(parts[-1], table_of(scored[begin:end], bench.bundles, "r"))
+        write_rows(parts[-1], table_of(scored[begin:end], scorers.bundles, "r"))
     out = folder / f"{name}.parquet"
     assert join_rows(parts, out) == len(scored)
     return out
@@ -38,18 +39,22 @@ def joined(folder: Path, name: str, bench: Bench, scored: list[ScoredSession], c
 
 @pytest.mark.parametrize("group", [7, 10, 1000])
 def test_the_bytes_do_not_depend_on_where_parts_were_cut(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bench: Bench, scored: list[ScoredSession], group: int
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    scorers: BundleScorers,
+    scored: list[ScoredSession],
+    group: int,
 ) -> None:
     monkeypatch.setattr(rows_module, "ROW_GROUP", group)
-    whole = joined(tmp_path, "whole", bench, scored, [])
+    whole = joined(tmp_path, "whole", scorers, scored, [])
     for cuts in ([50], [1, 2, 3, 99], [7, 14, 70], [33, 33]):
-        assert joined(tmp_path, "cut", bench, scored, cuts).read_bytes() == whole.read_bytes()
+        assert joined(tmp_path, "cut", scorers, scored, cuts).read_bytes() == whole.read_bytes()
 
 
 def test_sessions_come_back_to_the_last_field(
-    tmp_path: Path, bench: Bench, scored: list[ScoredSession]
+    tmp_path: Path, scorers: BundleScorers, scored: list[ScoredSession]
 ) -> None:
-    out = joined(tmp_path, "all", bench, scored, [40])
+    out = joined(tmp_path, "all", scorers, scored, [40])
     assert list(sessions_of_rows(out)) == [each.session for each in scored]
 
 

@@ -12,14 +12,13 @@ from models.bundle import default_bundle
 from schemas.click import Session
 from streamer import sample
 from streamer.cli.recipe import Recipe, training_pipeline
-from streamer.clickfile import sessions_of_file
 from streamer.core.rules import SessionRules
 from streamer.errors import UsageError
-from streamer.pipeline.counters import ClickCounters
+from streamer.replay.file_source import sessions_of_file
 from streamer.replay.options import ReplayOptions
+from streamer.replay.rows import training_sessions
 from streamer.replay.run import replay
-from streamer.replay.stretch import Stretch
-from streamer.replay.training_set import training_sessions
+from streamer.replay.time_range import TimeRange
 from streamer.settings import load_settings
 from tests.replay.log import as_set
 
@@ -40,13 +39,13 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rows")
     out = folder / "sessions.parquet"
     bundles = [default_bundle(), renamed_bundle(folder / "other")]
-    options = ReplayOptions(Stretch(), str(sample.path()), tuple(bundles), str(out), 0, 1)
+    options = ReplayOptions(TimeRange(), str(sample.path()), tuple(bundles), str(out), 0, 1)
     replay(SETTINGS, options, lambda _, __: None)
     return out
 
 
 def test_the_sessions_are_those_of_the_clicks_without_bots(rows: Path) -> None:
-    expected = [s for s in sessions_of_file(sample.path(), SessionRules(), ClickCounters()) if not s.is_bot]
+    expected = [s for s in sessions_of_file(sample.path(), SessionRules()).sessions if not s.is_bot]
     found = list(training_sessions(rows))
     assert as_set(found) == as_set(expected)
 
@@ -78,6 +77,6 @@ def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_bundle_that_is_named_twice_is_a_wrong_call(tmp_path: Path) -> None:
-    options = ReplayOptions(Stretch(), str(sample.path()), (default_bundle(), default_bundle()), None, 0, 1)
+    options = ReplayOptions(TimeRange(), str(sample.path()), (default_bundle(), default_bundle()), None, 0, 1)
     with pytest.raises(UsageError, match="named twice"):
         replay(SETTINGS, options, lambda _, __: None)

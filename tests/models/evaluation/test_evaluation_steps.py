@@ -27,9 +27,8 @@ from models.evaluation.world import World
 from models.tokenizer import Tokenizer
 from models.training.corpus import Corpus
 from schemas.click import Session
-from streamer.clickfile import sessions_of_file
 from streamer.core.rules import SessionRules
-from streamer.pipeline.counters import ClickCounters
+from streamer.replay.file_source import sessions_of_file
 
 TINY = Scale(
     visitors=250,
@@ -44,7 +43,7 @@ TINY = Scale(
 
 
 def cut(path: Path) -> list[Session]:
-    return sessions_of_file(path, SessionRules(), ClickCounters())
+    return sessions_of_file(path, SessionRules()).sessions
 
 
 @pytest.fixture(scope="module")

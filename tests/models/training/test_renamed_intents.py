@@ -10,9 +10,8 @@ from models.simulator import Catalogue, SimulatorConfig, load_catalogue, simulat
 from models.simulator.files import write_table
 from models.training.config import TrainConfig
 from models.training.pipeline import TrainingPipeline
-from streamer.clickfile import sessions_of_file
 from streamer.core.rules import SessionRules
-from streamer.pipeline.counters import ClickCounters
+from streamer.replay.file_source import sessions_of_file
 from tests.models.conftest import SMALL
 
 WORLD = SimulatorConfig(seed=5, visitors=150)
@@ -36,7 +35,7 @@ def bundle_of(catalogue: Catalogue, folder: Path) -> tuple[dict[str, bytes], set
     simulated = simulate(WORLD, catalogue)
     folder.mkdir()
     write_table(simulated.clicks(), folder / "clicks.jsonl.gz")
-    sessions = sessions_of_file(folder / "clicks.jsonl.gz", SessionRules(), ClickCounters())
+    sessions = sessions_of_file(folder / "clicks.jsonl.gz", SessionRules()).sessions
     config = TrainConfig(name="small", **(SMALL | {"epochs": 2}))  # type: ignore[arg-type]
     TrainingPipeline.of(sessions, config, folder / "work").run(folder / "bundle", {"source": "simulator"})
     names = {name for row in simulated.sessions() for name in (*row["intents"], *row["parents"])}

@@ -16,9 +16,8 @@ from models.bundle import load_bundle
 from models.scorer import Scored, Scorer
 from models.training.config import TrainConfig
 from models.training.pipeline import TrainingPipeline
-from streamer.clickfile import sessions_of_file
 from streamer.core.rules import SessionRules
-from streamer.pipeline.counters import ClickCounters
+from streamer.replay.file_source import sessions_of_file
 from tests.models.conftest import SMALL
 
 CLICKS_DATA = os.environ.get("CLICKS_DATA")
@@ -30,7 +29,7 @@ CLICKS = 4000
 def test_a_real_clickstream_trains_a_bundle_that_scores_it(site: str, tmp_path: Path) -> None:
     with gzip.open(Path(str(CLICKS_DATA)) / f"{site}.events.jsonl.gz", "rb") as lines:
         (tmp_path / "clicks.jsonl").write_bytes(b"".join(islice(lines, CLICKS)))
-    sessions = sessions_of_file(tmp_path / "clicks.jsonl", SessionRules(), ClickCounters())
+    sessions = sessions_of_file(tmp_path / "clicks.jsonl", SessionRules()).sessions
     config = TrainConfig(name=site, **(SMALL | {"epochs": 1, "batch": 64}))  # type: ignore[arg-type]
     TrainingPipeline.of(sessions, config, tmp_path / "work").run(tmp_path / "bundle", {"source": site})
     bundle = load_bundle(tmp_path / "bundle")

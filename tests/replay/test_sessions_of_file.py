@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from schemas.click import Session
-from streamer.clickfile import sessions_of_file
 from streamer.core.rules import SessionRules
 from streamer.errors import UsageError
 from streamer.pipeline.counters import ClickCounters
+from streamer.replay.file_source import FileSessions, sessions_of_file
+from streamer.settings import ClickSettings
 
 T = 1_700_000_000_000
 MINUTE = 60_000
@@ -25,10 +25,9 @@ def line(at: int, **fields: Any) -> bytes:
     return json.dumps(click).encode() + b"\n"
 
 
-def read(path: Path, *lines: bytes, rules: SessionRules = RULES) -> tuple[list[Session], ClickCounters]:
+def read(path: Path, *lines: bytes, rules: SessionRules = RULES) -> FileSessions:
     path.write_bytes(b"".join(lines))
-    counters = ClickCounters()
-    return sessions_of_file(path, rules, counters), counters
+    return sessions_of_file(path, rules)
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def test_lines_become_sessions_as_the_core_cuts_them(path: Path) -> None:
 def test_gzipped_file_is_known_by_its_content(path: Path) -> None:
     plain, _ = read(path, line(0, event_id="a"), line(5, event_id="b"))
     path.write_bytes(gzip.compress(path.read_bytes()))
-    assert sessions_of_file(path, RULES, ClickCounters()) == plain
+    assert sessions_of_file(path, RULES).sessions == plain
 
 
 def test_silence_closes_nothing_for_a_file_has_no_arrival_times(path: Path) -> None:
@@ -102,15 +101,14 @@ def test_click_that_a_merge_finds_repeated_is_counted_as_duplicate(path: Path) -
     assert counters == ClickCounters(received=3, closed=2, sessions=1, duplicates=1)
 
 
-def test_click_without_event_id_is_named_by_its_line(path: Path) -> None:
+def test_click_without_event_id_is_named_by_its_place_as_in_a_replay(path: Path) -> None:
     [session], _ = read(path, line(0), b"\n", line(1), line(1))
-    assert [click.event_id for click in session.clicks] == ["line-1", "line-3", "line-4"]
+    assert [click.event_id for click in session.clicks] == ["file-0-0", "file-0-1", "file-0-2"]
 
 
 def test_line_beyond_the_allowed_size_is_refused(path: Path) -> None:
     path.write_bytes(line(0) + line(1, page_title="x" * 1000))
-    counters = ClickCounters()
-    sessions_of_file(path, RULES, counters, max_bytes=500)
+    counters = sessions_of_file(path, RULES, ClickSettings(max_bytes=500)).counters
     assert counters == ClickCounters(received=2, closed=1, sessions=1, dead_lettered=1)
 
 
@@ -120,7 +118,7 @@ def test_empty_file_has_no_sessions(path: Path) -> None:
 
 def test_file_that_is_not_there_is_named(path: Path) -> None:
     with pytest.raises(UsageError, match=r"clicks\.jsonl: cannot be read \(No such file or directory\)"):
-        sessions_of_file(path, RULES, ClickCounters())
+        sessions_of_file(path, RULES)
 
 
 @pytest.mark.parametrize(
@@ -129,4 +127,21 @@ def test_file_that_is_not_there_is_named(path: Path) -> None:
 def test_damaged_gzip_file_is_said_to_be_damaged(path: Path, damage: Any) -> None:
     path.write_bytes(damage(gzip.compress(line(0) * 500)))
     with pytest.raises(UsageError, match=r"clicks\.jsonl: cannot be read \(damaged or cut off\)"):
-        sessions_of_file(path, RULES, ClickCounters())
+        sessions_of_file(path, RULES)
+
+
+def test_a_dumped_log_is_cut_by_its_arrival_times_partition_by_partition(path: Path) -> None:
+    def record(number: int, offset: int, arrival: int, value: bytes) -> bytes:
+        fields = {"partition": number, "offset": offset, "arrival": T + arrival, "value": value.decode()}
+        return json.dumps(fields).encode() + b"\n"
+
+    clicks = line(0, visitor_id="bob"), line(0), line(40 * MINUTE, visitor_id="carl")
+    sessions, counters = read(
+        path, record(1, 0, 0, clicks[0]), record(0, 0, 0, clicks[1]), record(0, 1, 40 * MINUTE, clicks[2])
+    )
+    assert [(s.visitor_id, s.close_reason) for s in sessions] == [
+        ("ann", "idle"),
+        ("carl", "drain"),
+        ("bob", "drain"),
+    ]
+    assert counters == ClickCounters(received=3, closed=3, sessions=3)

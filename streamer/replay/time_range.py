@@ -1,6 +1,6 @@
-"""The stretch of arrival time that a replay is about, and which of its sessions can be told for certain.
+"""The range of arrival times that a replay is about, and which of its sessions are certain.
 
-A stretch selects sessions by `closed_at`, half-open: [from_ms, to_ms). Reading begins earlier, so that
+A time range selects sessions by `closed_at`, half-open: [from_ms, to_ms). Reading begins earlier, so that
 sessions which straddle `from_ms` are whole. A session whose clicks may go on before the first record that
 was read is undetermined: nobody can say what live made of it.
 """
@@ -15,7 +15,7 @@ from streamer.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class TimeRange:
     """Arrival time in ms UTC; None: from the first record, to the last one there is."""
 
     from_ms: int | None = None
@@ -28,7 +28,7 @@ class Stretch:
             )
 
     def holds(self, closed_at: int) -> bool:
-        """Whether a session that closed then is in the stretch."""
+        """Whether a session that closed then is in the time range."""
         after_begin = self.from_ms is None or closed_at >= self.from_ms
         return after_begin and (self.to_ms is None or closed_at < self.to_ms)
 
@@ -56,8 +56,8 @@ class Span(Protocol):
     def ended_at(self) -> int: ...
 
 
-class Chains:
-    """Tells sessions that may have begun before reading began.
+class UndeterminedSessions:
+    """Finds sessions that may have begun before reading began.
 
     `unread_until_ms`: no unread record arrived after it; None if there is no unread record. No click before
     can have an event time beyond that by more than `max_future`. What comes within a gap after such a click
@@ -76,7 +76,7 @@ class Chains:
             None if unread_until_ms is None else unread_until_ms + rules.max_future_ms + rules.gap_ms
         )
 
-    def is_torn(self, session: Span) -> bool:
+    def is_undetermined(self, session: Span) -> bool:
         """Whether it is undetermined. Ask in order of closing."""
         certain_after = self._certain_after_ms
         if certain_after is None:
@@ -89,7 +89,7 @@ class Chains:
         return True
 
 
-class TornSpans:
+class UndeterminedSpans:
     """Event times that undetermined sessions cover, by visitor."""
 
     def __init__(self, gap_ms: int) -> None:
