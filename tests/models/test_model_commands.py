@@ -66,7 +66,7 @@ def test_inspect_works_and_train_says_what_is_missing_without_the_extra(tmp_path
     assert without_torch("inspect").returncode == 0
     result = without_torch("train", str(clicks), "--out", str(tmp_path / "bundle"))
     assert result.returncode == 1
-    assert "clicks-to-intent[train]" in result.stderr
+    assert "the package torch of the extra [train], which is not installed: pip install" in result.stderr
 
 
 @pytest.mark.parametrize(
