@@ -184,15 +184,28 @@ async def find_topic(kafka: KafkaSettings, name: str) -> FoundTopic:
     async with admin_client(kafka) as admin:
         described = (await _described(admin)).topics
         if name not in described:
-            raise TopicError(
-                f"there is no topic {name} at {kafka.bootstrap_servers}: "
-                "create it with 'streamer topics create', or check the topics settings"
-            )
+            raise _no_topic(kafka, name)
         try:
             found = (await _configs(admin, [wanted]))[name]
         except NotPermittedError:
             return FoundTopic(name, len(described[name]), None, None)
     return FoundTopic(name, len(described[name]), int(found["max.message.bytes"]), int(found["retention.ms"]))
+
+
+async def require_topics(kafka: KafkaSettings, topics: Iterable[Topic]) -> None:
+    """Raises `TopicError` if one of them is missing, and `BrokerError`."""
+    async with admin_client(kafka) as admin:
+        there = (await _described(admin)).topics
+    missing = [topic.name for topic in topics if topic.name not in there]
+    if missing:
+        raise _no_topic(kafka, ", ".join(missing))
+
+
+def _no_topic(kafka: KafkaSettings, names: str) -> TopicError:
+    return TopicError(
+        f"there is no topic {names} at {kafka.bootstrap_servers}: "
+        "create it with 'streamer topics create', or check the topics settings"
+    )
 
 
 @asynccontextmanager

@@ -21,6 +21,7 @@ from streamer.kafka.client import client_arguments
 from streamer.kafka.permissions import check_permissions
 from streamer.kafka.reach import check_brokers
 from streamer.kafka.start import Start
+from streamer.kafka.topics import declared_topics, require_topics
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.records import RecordWriter
 from streamer.session_rules import session_rules
@@ -63,6 +64,7 @@ async def run_worker(
     scorer = Scorer(bundle, drift.see if drift else None)
     await check_brokers(settings.kafka)
     await check_permissions(settings.kafka, acls_of("worker", settings))
+    await require_topics(settings.kafka, declared_topics(settings))
     metrics = Metrics()
     if drift:
         metrics.registry.register(DriftCollector(drift))

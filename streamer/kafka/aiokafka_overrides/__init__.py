@@ -1,6 +1,7 @@
 """Every place where the product replaces, wraps or reads private parts of aiokafka.
 
 - `install`: the overrides that all clients of a process share; `client_arguments` installs them.
+- `metadata_request`: asking for a topic creates none.
 - `unpacking`, `fetched`: bounded decompression, and records of a fetch many at once.
 - `packing`: batches that are packed at once for a producer.
 - `connections`: connections that uvloop reports as broken.

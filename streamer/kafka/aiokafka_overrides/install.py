@@ -4,7 +4,12 @@ from __future__ import annotations
 
 
 def install_overrides() -> None:
-    """Make every aiokafka consumer of this process read safely. A second call changes nothing."""
+    """Make every aiokafka client of this process read safely and create no topic by asking for it.
+
+    A second call changes nothing.
+    """
+    from aiokafka import client
+    from aiokafka.admin import client as admin_client
     from aiokafka.consumer import fetcher
     from aiokafka.record import default_records, legacy_records
     from aiokafka.record._crecords import default_records as fast
@@ -15,6 +20,7 @@ def install_overrides() -> None:
         SafeFetchResult,
         SafePartitionRecords,
     )
+    from streamer.kafka.aiokafka_overrides.metadata_request import MetadataRequestWithoutCreation
     from streamer.kafka.aiokafka_overrides.unpacking import (
         gzip_decode,
         lz4_decode,
@@ -26,6 +32,7 @@ def install_overrides() -> None:
         for decode in (gzip_decode, lz4_decode, snappy_decode, zstd_decode):
             if hasattr(module, decode.__name__):
                 setattr(module, decode.__name__, decode)
+    client.MetadataRequest = admin_client.MetadataRequest = MetadataRequestWithoutCreation
     fetcher.MemoryRecords = FetchedBatches
     fetcher.PartitionRecords = SafePartitionRecords
     fetcher.FetchResult = SafeFetchResult

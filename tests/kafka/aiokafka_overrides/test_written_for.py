@@ -18,6 +18,7 @@ from streamer.kafka.aiokafka_overrides import WRITTEN_FOR
 RELIED_UPON = {
     "aiokafka.admin.client:AIOKafkaAdminClient._send_request": "f22c6873ed66",
     "aiokafka.client:AIOKafkaClient._get_conn": "5149dd5dc10b",
+    "aiokafka.client:AIOKafkaClient._metadata_update": "8ac65fcf94a1",
     "aiokafka.client:AIOKafkaClient.send": "2c3b774f424b",
     "aiokafka.conn:AIOKafkaConnection.connect": "6ad90bc88929",
     "aiokafka.conn:AIOKafkaConnection.send": "3587057dfb1e",
@@ -34,6 +35,7 @@ RELIED_UPON = {
     "aiokafka.producer.message_accumulator:MessageAccumulator.add_batch": "fc649d205899",
     "aiokafka.producer.producer:AIOKafkaProducer.send_batch": "cfaf7859ba4e",
     "aiokafka.protocol.api:Request": "57a2e549df19",
+    "aiokafka.protocol.metadata:MetadataRequest": "8716ab3644da",
     "faust.transport.consumer:Consumer._drain_messages": "8308d11bc7a2",
     "faust.transport.consumer:Consumer.on_partitions_revoked": "1119883ef88f",
     "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._create_worker_consumer": "684c167041ff",
