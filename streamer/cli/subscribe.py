@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,7 +55,7 @@ def subscribe(
     """Read decoded records, committed ones only, without joining a consumer group."""
     from streamer.kafka.start import parse_start
 
-    begin = parse_start(start)
+    begin = parse_start(start, int(time.time() * 1000))
     settings = ctx.obj.settings()
     asyncio.run(_print_records(settings, feed, begin, limit, timeout, raw, json))
 

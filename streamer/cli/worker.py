@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import Annotated
 
@@ -40,7 +41,7 @@ def worker(
     from streamer.worker.processes import run_processes
     from streamer.worker.run import end_for_sure, run_worker
 
-    begin = parse_start(start)
+    begin = parse_start(start, int(time.time() * 1000))
     settings = ctx.obj.settings()
     if processes > 1:
         code = run_processes(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from models.bundle import default_bundle
 from streamer.errors import UsageError
-from streamer.kafka.start import parse_start
+from streamer.kafka.start import parse_start, parse_time
 from streamer.replay.time_range import TimeRange
 from streamer.settings import Settings
 
@@ -83,25 +83,17 @@ class ReplayOptions:
 
 def time_range_of(start: str | None, end: str | None, now_ms: int) -> TimeRange:
     """`--from` and `--to` as given. Raises UsageError."""
-    from_ms, to_ms = _time(start, "--from"), _time(end, "--to")
+    begin = "earliest" if start is None else parse_start(start, now_ms)
+    if begin == "latest":
+        raise UsageError("--from latest: expected a time such as 2025-01-31T12:00:00Z, or earliest")
+    to_ms = None if end is None else parse_time(end, "--to")
     if to_ms is not None and to_ms > now_ms:
         raise UsageError(
             f"--to {end}: lies in the future, expected a time that has passed; without it all is read"
         )
-    return TimeRange(from_ms, to_ms)
+    return TimeRange(None if begin == "earliest" else begin, to_ms)
 
 
 def bundles_of(given: list[Path], settings: Settings) -> tuple[Path, ...]:
     """The bundles to score with: as given, or else the live one."""
     return tuple(given) or (settings.model.bundle or default_bundle(),)
-
-
-def _time(text: str | None, name: str) -> int | None:
-    if text is None:
-        return None
-    start = parse_start(text, name)
-    if start == "latest":
-        raise UsageError(f"{name} latest: expected a time such as 2025-01-31T12:00:00Z, or earliest")
-    if start == "earliest" and name == "--to":
-        raise UsageError(f"{name} earliest: expected a time such as 2025-01-31T12:00:00Z")
-    return None if start == "earliest" else start
