@@ -19,7 +19,7 @@ import orjson
 from benchmarks.core_state import Feed
 from streamer.core.session import OpenSession
 from streamer.pipeline.partition import Partition
-from streamer.worker.changelog import STATE_VERSION, Images, Marker, encode, in_chunks
+from streamer.worker.changelog import STATE_VERSION, Marker, SessionSnapshots, encode, in_chunks
 from streamer.worker.memory import settle_memory
 from streamer.worker.state_log import StateLog
 
@@ -68,7 +68,7 @@ class Log:
     ) -> Iterator[bytes]:
         chunks = in_chunks(partition.sessionizer.sessions_of(visitors))
         for chunk in chunks:
-            yield encode(Images(STATE_VERSION, self._number, chunk))
+            yield encode(SessionSnapshots(STATE_VERSION, self._number, chunk))
         yield encode(
             Marker(
                 state_version=STATE_VERSION,

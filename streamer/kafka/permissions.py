@@ -80,10 +80,10 @@ async def check_permissions(kafka: KafkaSettings, needed: Iterable[Permission]) 
 
 
 async def _missing_on_topics(link: Any, needed: list[Permission]) -> list[Permission]:
-    from streamer.kafka.aiokafka_overrides.authorized import TopicsRequest
+    from streamer.kafka.aiokafka_overrides.topics_request import TopicsRequest, answers_of
 
     response = await link.send(TopicsRequest(sorted({permission.name for permission in needed})))
-    allowed = {name: (code, bits) for code, name, _, _, bits in response.topics}
+    allowed = {topic.name: (topic.error_code, topic.operations) for topic in answers_of(response)}
     return [p for p in needed if _lacks(p, *allowed.get(p.name, (0, _UNKNOWN)), refused=_TOPIC_REFUSED)]
 
 

@@ -17,7 +17,7 @@ from streamer.kafka.client import client_arguments
 from streamer.kafka.snapshot import snapshot, visitors_of
 from streamer.kafka.topics import find_topic
 from streamer.settings import Settings
-from streamer.worker.changelog import ChangelogError, Images, decode
+from streamer.worker.changelog import ChangelogError, SessionSnapshots, decode
 from streamer.worker.log_reader import LogReader
 
 _POLL_S = 0.5
@@ -104,7 +104,7 @@ async def _left_in_changelog(settings: Settings, visitors: set[str]) -> Leftover
     async for record in snapshot(settings.kafka, settings.changelog):
         with contextlib.suppress(ChangelogError):
             entry = decode(record.value or b"")
-            if isinstance(entry, Images) and any(w.visitor_id in visitors for w in entry.sessions):
+            if isinstance(entry, SessionSnapshots) and any(w.visitor_id in visitors for w in entry.sessions):
                 left.records += 1
                 left.newest = max(left.newest or 0, record.timestamp)
     return left

@@ -84,15 +84,15 @@ def _connect(app: WorkerApp, table: SessionTable, settings: Settings) -> None:
     async def sessionize(batches: Any) -> None:
         async for batch in batches:
             try:
-                await table.process(batch)
+                await table.processing.process(batch)
             except Exception as error:
                 # Faust would log it, take the batch for done, and go on with the next one.
-                table.fail(error)
+                table.failure.report(error)
 
     @app.on_rebalance_complete.connect(weak=False)
     async def on_rebalance_complete(*_: Any, **__: Any) -> None:
-        await table.on_assigned()
+        await table.rebalance.on_assigned()
 
     @app.on_partitions_revoked.connect(weak=False)
     async def on_partitions_revoked(*_: Any, **__: Any) -> None:
-        await table.on_revoked()
+        await table.rebalance.on_revoked()

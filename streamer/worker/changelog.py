@@ -1,6 +1,6 @@
-"""What the changelog of the session table says: images of open sessions and markers.
+"""What the changelog of the session table says: snapshots of open sessions, and markers.
 
-A commit writes one group: image chunks, then a marker with the source position they belong to. An image
+A commit writes one group: snapshot chunks, then a marker with the source position they belong to. A snapshot
 replaces all open sessions of its visitor; a visitor in `gone` has none left. Only whole groups count.
 """
 
@@ -22,7 +22,7 @@ are text, which is read as well."""
 CHUNK_BYTES = 512 * 1024
 
 
-class Images(msgspec.Struct, array_like=True, tag="images"):
+class SessionSnapshots(msgspec.Struct, array_like=True, tag="images"):
     """Open sessions of some visitors; all of one visitor's stand in the same chunk."""
 
     state_version: int
@@ -38,7 +38,7 @@ class Marker(msgspec.Struct, array_like=True, tag="marker"):
     """Number of take-overs of this shard; it never goes down along the changelog."""
     commit_number: int
     chunks: int
-    """Image chunks of this group."""
+    """Snapshot chunks of this group."""
     position: int
     partitions: int
     """Partitions of the source topic; with another number, visitors would live elsewhere."""
@@ -53,7 +53,7 @@ class Marker(msgspec.Struct, array_like=True, tag="marker"):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Images | Marker)
+_decoder = msgspec.msgpack.Decoder(SessionSnapshots | Marker)
 _peek = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
@@ -61,14 +61,14 @@ class ChangelogError(Exception):
     """The changelog can't be trusted or understood; the text says why."""
 
 
-def encode(entry: Images | Marker) -> bytes:
+def encode(entry: SessionSnapshots | Marker) -> bytes:
     """One changelog record."""
     return _encoder.encode(entry)
 
 
-def decode(value: bytes) -> Images | Marker:
+def decode(value: bytes) -> SessionSnapshots | Marker:
     """Raises ChangelogError for anything that this version of the state didn't write."""
-    entry: Images | Marker | None
+    entry: SessionSnapshots | Marker | None
     try:
         entry = _decoder.decode(value)
         version = entry.state_version
@@ -89,7 +89,7 @@ def _written_version(value: bytes) -> int:
 
 
 def in_chunks(windows: list[OpenSession]) -> list[list[OpenSession]]:
-    """Sessions by image chunk, of about CHUNK_BYTES; a visitor's, which come together, stay in one."""
+    """Sessions by snapshot chunk, of about CHUNK_BYTES; a visitor's, which come together, stay in one."""
     chunks: list[list[OpenSession]] = []
     start = size = 0
     for end, window in enumerate(windows, 1):

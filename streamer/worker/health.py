@@ -19,7 +19,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Standing:
+class HealthSnapshot:
     """What is known of a worker at one moment; durations in seconds, up to that moment."""
 
     joined: bool
@@ -29,31 +29,31 @@ class Standing:
     """Partitions whose open sessions are in memory."""
     lag: Mapping[int, int] = field(default_factory=dict)
     """Records at the source that are not processed, by partition."""
-    silent_for: float = 0.0
+    unanswered_for: float = 0.0
     """Since the brokers last answered a fetch."""
     stalled_for: float = 0.0
     """Since there is lag and no batch was finished."""
 
 
-def not_live(standing: Standing, limits: Limits) -> list[str]:
+def not_live(snapshot: HealthSnapshot, limits: Limits) -> list[str]:
     """Why the process should be ended and started again; empty if it shouldn't."""
-    if standing.stalled_for < limits.stalled_after_s:
+    if snapshot.stalled_for < limits.stalled_after_s:
         return []
-    behind = sum(standing.lag.values())
-    return [f"no batch finished for {standing.stalled_for:.0f} s, {behind} records behind"]
+    behind = sum(snapshot.lag.values())
+    return [f"no batch finished for {snapshot.stalled_for:.0f} s, {behind} records behind"]
 
 
-def not_ready(standing: Standing, limits: Limits) -> list[str]:
+def not_ready(snapshot: HealthSnapshot, limits: Limits) -> list[str]:
     """Why sessions are not published in time now; empty if they are."""
-    if not standing.joined:
+    if not snapshot.joined:
         return ["not a member of the consumer group yet"]
     reasons = []
-    missing = sorted(standing.assigned - standing.recovered)
+    missing = sorted(snapshot.assigned - snapshot.recovered)
     if missing:
         reasons.append(f"partitions {missing} are not recovered yet")
-    if standing.assigned and standing.silent_for > limits.answered_within_s:
-        reasons.append(f"no broker has answered for {standing.silent_for:.0f} s")
-    behind = {number: lag for number, lag in sorted(standing.lag.items()) if lag > limits.max_lag}
+    if snapshot.assigned and snapshot.unanswered_for > limits.answered_within_s:
+        reasons.append(f"no broker has answered for {snapshot.unanswered_for:.0f} s")
+    behind = {number: lag for number, lag in sorted(snapshot.lag.items()) if lag > limits.max_lag}
     if behind:
         reasons.append(f"records behind, by partition: {behind}; the bound is {limits.max_lag}")
     return reasons

@@ -31,7 +31,7 @@ PARTITION_GAUGES = {
 PARTITION_COUNTERS = {
     "clicks": "Clicks by where they ended, since the partition's first; survives restarts. `open` may fall",
     "clicks_lost": "Offsets that the source dropped before they were read",
-    "clock_behind": "Records that arrived before a moment that had been declared silent",
+    "clock_behind": "Records that arrived before a moment that had been declared idle",
 }
 
 

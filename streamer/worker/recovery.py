@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streamer.core.store import OpenWindows
-from streamer.worker.changelog import ChangelogError, Images, Marker, decode
+from streamer.worker.changelog import ChangelogError, Marker, SessionSnapshots, decode
 from streamer.worker.state_log import StateLog
 
 
@@ -15,7 +15,7 @@ class Recovery:
         self.state_log = StateLog()
         self.sessions = OpenWindows()
         """Every open session."""
-        self._pending: list[Images] = []
+        self._pending: list[SessionSnapshots] = []
         self._group_offset: int | None = None
 
     def feed(self, offset: int, value: bytes | None) -> None:
@@ -25,7 +25,7 @@ class Recovery:
         entry = decode(value)
         if self._group_offset is None:
             self._group_offset = offset
-        if isinstance(entry, Images):
+        if isinstance(entry, SessionSnapshots):
             self._pending.append(entry)
         else:
             self._check(entry, offset)
@@ -38,11 +38,11 @@ class Recovery:
             raise ChangelogError(f"the group that starts at offset {self._group_offset} has no marker")
 
     def _check(self, marker: Marker, offset: int) -> None:
-        numbers = {images.commit_number for images in self._pending}
+        numbers = {chunk.commit_number for chunk in self._pending}
         if len(self._pending) != marker.chunks or numbers - {marker.commit_number}:
             raise ChangelogError(
-                f"the group that ends at offset {offset} is torn: it has {len(self._pending)} image chunks, "
-                f"expected {marker.chunks}"
+                f"the group that ends at offset {offset} is torn: it has {len(self._pending)} snapshot "
+                f"chunks, expected {marker.chunks}"
             )
         last = self.marker
         if last is not None and (marker.commit_number <= last.commit_number or marker.epoch < last.epoch):
@@ -54,18 +54,18 @@ class Recovery:
     def _apply(self, marker: Marker, offset: int) -> None:
         for visitor in marker.gone:
             self.sessions.forget(visitor)
-        visitors = [visitor for images in self._pending for visitor in self._take_in(images)]
+        visitors = [visitor for chunk in self._pending for visitor in self._replace(chunk)]
         self.state_log.committed(marker.commit_number, offset, visitors, marker.gone)
         self.marker = marker
 
-    def _take_in(self, images: Images) -> list[str]:
-        """Put the images in place of what was there; returns their visitors.
+    def _replace(self, chunk: SessionSnapshots) -> list[str]:
+        """Put the snapshots in place of what was there; returns their visitors.
 
-        A visitor is named by one string however many images there are: in a large state names are a tenth.
+        A visitor is named by one string however many snapshots there are: in a large state names are a tenth.
         """
         sessions, visitors = self.sessions, list[str]()
         latest = None
-        for window in images.sessions:  # all of one visitor's next to each other
+        for window in chunk.sessions:  # all of one visitor's next to each other
             if window.visitor_id == latest:
                 sessions.insert(window)
             else:

@@ -34,8 +34,8 @@ from streamer.worker.memory import settle_memory
 from streamer.worker.metrics import Metrics
 from streamer.worker.scoring import JointScoring
 from streamer.worker.shadow import Shadow
+from streamer.worker.shard import ShardConfig
 from streamer.worker.table import SessionTable
-from streamer.worker.takeover import ShardParts
 from streamer.worker.watch import Watch
 
 END_WITHIN_S = 9.5
@@ -71,7 +71,7 @@ async def run_worker(
     else:
         log.info("no_drift_metrics", reason="the bundle was made without a profile to compare with")
     shadow = _shadow(settings, metrics)
-    table = SessionTable(_parts(settings, scorer, shadow, start, reach), metrics, drain=drain)
+    table = SessionTable(_config(settings, scorer, shadow, start, reach), metrics, drain=drain)
     watch = Watch(settings, table)
     metrics.watch(watch.states)
     app = create_app(settings, client_arguments(settings.kafka), table, instance_id)
@@ -100,7 +100,7 @@ async def run_worker(
         looking.cancel()
         await _shut_down(app, table)
         await health.stop()
-        log.info("worker_stopped", records=table.records)
+        log.info("worker_stopped", records=table.processing.records)
 
 
 async def _until_done(app: WorkerApp, table: SessionTable, watch: Watch, stop: asyncio.Event) -> None:
@@ -109,12 +109,12 @@ async def _until_done(app: WorkerApp, table: SessionTable, watch: Watch, stop: a
         ends.append(table.drain.finished.wait())
     waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(end) for end in ends]
     try:
-        await asyncio.wait([*waits, table.failed], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([*waits, table.failure.reported], return_when=asyncio.FIRST_COMPLETED)
     finally:
         for wait in waits:
             wait.cancel()
-    if table.failed.done():
-        table.failed.result()
+    if table.failure.reported.done():
+        table.failure.reported.result()
     if app.crashed:
         watch.check_not_replaced()  # which the client takes for an error that it doesn't know
         raise app.crash_reason or RuntimeError("the Faust app ended by itself")
@@ -123,7 +123,7 @@ async def _until_done(app: WorkerApp, table: SessionTable, watch: Watch, stop: a
 async def _shut_down(app: WorkerApp, table: SessionTable) -> None:
     app.consumer.stop_flow()
     app.flow_control.suspend()
-    for stopping, seconds in ((table.shutdown(), 5), (app.stop(), 4)):
+    for stopping, seconds in ((table.rebalance.shut_down(), 5), (app.stop(), 4)):
         # Not wait_for: it would wait on for ever where a client swallows its cancellation.
         await asyncio.wait({asyncio.ensure_future(stopping)}, timeout=seconds)
 
@@ -143,11 +143,11 @@ def _shadow(settings: Settings, metrics: Metrics) -> Shadow | None:
     return Shadow(scorer, version, settings.topics, metrics.shadow_failed.inc)
 
 
-def _parts(
+def _config(
     settings: Settings, scorer: Scorer, shadow: Shadow | None, start: Start, reach: Reach
-) -> ShardParts:
+) -> ShardConfig:
     rules = session_rules(settings)
-    return ShardParts(
+    return ShardConfig(
         settings=settings,
         arguments=client_arguments(settings.kafka),
         rules=rules,

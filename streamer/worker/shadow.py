@@ -22,7 +22,10 @@ log = structlog.get_logger(__name__)
 
 
 class Shadow:
-    """Scores with one bundle and says which messages go to which topic. `failed` is told how many did."""
+    """Scores with one bundle and says which messages go to which topic.
+
+    `failed` gets the number of sessions that it couldn't score.
+    """
 
     def __init__(
         self, scorer: Scorer, rules_version: str, topics: TopicSettings, failed: Callable[[int], None]

@@ -1,6 +1,6 @@
 """One shard of the session table: the state of one source partition and the producer that owns it.
 
-A commit is one Kafka transaction: outputs, images of changed visitors, and a marker with the source
+A commit is one Kafka transaction: outputs, snapshots of changed visitors, and a marker with the source
 position. What goes into it is fixed between two awaits, so that records may be processed before and after.
 After any failure a shard is dropped and read back from the changelog; it is never repaired in memory.
 """
@@ -12,6 +12,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
@@ -20,12 +21,15 @@ from aiokafka.structs import RecordMetadata
 
 from models.scorer import Scored, ScoreError
 from schemas.click import Session
+from streamer.core.rules import SessionRules
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.kafka.aiokafka_overrides.packing import batches_of
-from streamer.pipeline.partition import Partition, PendingOutputs
+from streamer.kafka.client import ClientArguments
+from streamer.kafka.start import Start
+from streamer.pipeline.partition import Decode, Partition, PendingOutputs
 from streamer.pipeline.records import RecordWriter, unscored
-from streamer.settings import TopicSettings
-from streamer.worker.changelog import STATE_VERSION, Images, Marker, encode, in_chunks
+from streamer.settings import Settings
+from streamer.worker.changelog import STATE_VERSION, Marker, SessionSnapshots, encode, in_chunks
 from streamer.worker.kill_points import KillPoint, Reach
 from streamer.worker.shadow import Message, Shadow
 from streamer.worker.state_log import StateLog
@@ -34,6 +38,24 @@ LOG_APPEND_TIME = 1
 """Timestamp type of a record whose broker wrote the time."""
 
 Score = Callable[[Sequence[Session]], Awaitable[list[Scored | ScoreError]]]
+
+
+@dataclass(frozen=True)
+class ShardConfig:
+    """What all shards of a worker have in common."""
+
+    settings: Settings
+    arguments: ClientArguments
+    rules: SessionRules
+    decode: Decode
+    writer: RecordWriter
+    score: Score
+    shadow: Shadow | None
+    start: Start
+    """Where a partition begins that nobody has read before."""
+    reach: Reach
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Whose turn it is to make snapshots: what each shard does at a stretch shall not add up."""
 
 
 class Committed(NamedTuple):
@@ -46,17 +68,17 @@ class Committed(NamedTuple):
     commit_s: float
 
 
-class _Fixed(NamedTuple):
+class _Snapshot(NamedTuple):
     """The state of one moment, for a commit to make durable."""
 
-    taken: PendingOutputs
-    state: list[bytes]
-    """Records of the changelog: images of some visitors' sessions, and the marker."""
+    outputs: PendingOutputs
+    records: list[bytes]
+    """Of the changelog: snapshots of some visitors' sessions, and the marker."""
     position: int
     changed: list[str]
-    """Visitors with an image."""
+    """Visitors whose sessions are in it."""
     gone: list[str]
-    """Visitors who had one and need none any more."""
+    """Visitors with an older snapshot that doesn't count any more."""
 
 
 class Shard:
@@ -67,17 +89,11 @@ class Shard:
         partition: Partition,
         producer: AIOKafkaProducer,
         state_log: StateLog,
+        config: ShardConfig,
         *,
-        topics: TopicSettings,
-        changelog: str,
         epoch: int,
         commit_number: int,
         partitions: int,
-        writer: RecordWriter,
-        score: Score,
-        shadow: Shadow | None,
-        reach: Reach,
-        turn: asyncio.Lock,
     ) -> None:
         self.partition = partition
         self.producer = producer
@@ -89,17 +105,11 @@ class Shard:
         """Set where the next commit should not wait for its time, and when there is none to come."""
         self.seek_count = 0
         """Which seek of the source this state belongs to; batches from before it are not for it."""
-        self._topics = topics
-        self._changelog = changelog
         self.epoch = epoch
         """Number of take-overs of this shard so far."""
         self._commit_number = commit_number
         self._partitions = partitions
-        self._writer = writer
-        self._score = score
-        self._shadow = shadow
-        self._reach = reach
-        self._turn = turn
+        self._config = config
         self._busy = asyncio.Lock()
         self._failed = False
 
@@ -149,67 +159,73 @@ class Shard:
 
     async def _commit(self) -> Committed:
         self._commit_number += 1
-        taken, state, position, changed, gone = await self._fix()
+        snapshot = await self._snapshot()
+        outputs = snapshot.outputs
         started = time.monotonic()
-        scored = await self._score(taken.sessions) if taken.sessions else []
-        shadow = await self._shadow.messages(taken.sessions) if self._shadow and taken.sessions else {}
+        scored, shadow = await self._scored(outputs.sessions) if outputs.sessions else ([], {})
         scored_at = time.monotonic()
-        dead = taken.dead + [
+        dead = outputs.dead + [
             unscored(session, result.reason)
-            for session, result in zip(taken.sessions, scored, strict=True)
+            for session, result in zip(outputs.sessions, scored, strict=True)
             if isinstance(result, ScoreError) and session.is_final
         ]
-        first, last = await self._transact(taken._replace(dead=dead), scored, shadow, state)
-        self.state_log.committed(self._commit_number, first.offset, changed, gone)
-        self.committed_position = position
+        first, last = await self._transact(outputs._replace(dead=dead), scored, shadow, snapshot.records)
+        self.state_log.committed(self._commit_number, first.offset, snapshot.changed, snapshot.gone)
+        self.committed_position = snapshot.position
         if last.timestamp_type == LOG_APPEND_TIME:
             self.saw_broker_time(last.timestamp, time.monotonic())
         reasons = [forwarded.reason for forwarded in dead]
         ended = time.monotonic()
-        return Committed(taken.sessions, len(taken.late), reasons, scored_at - started, ended - scored_at)
+        return Committed(outputs.sessions, len(outputs.late), reasons, scored_at - started, ended - scored_at)
+
+    async def _scored(
+        self, sessions: list[Session]
+    ) -> tuple[list[Scored | ScoreError], Mapping[str, list[Message]]]:
+        """Results of the live bundle, and the messages of the shadow bundle if there is one."""
+        shadow = self._config.shadow
+        scored = await self._config.score(sessions)
+        return scored, await shadow.messages(sessions) if shadow is not None else {}
 
     async def _transact(
         self,
-        taken: PendingOutputs,
+        outputs: PendingOutputs,
         scored: list[Scored | ScoreError],
         shadow: Mapping[str, list[Message]],
         state: list[bytes],
     ) -> tuple[RecordMetadata, RecordMetadata]:
         """Outputs and state in one transaction; returns where the state's first and last record went."""
         await self.producer.begin_transaction()
-        self._reach(KillPoint.BEFORE_OUTPUTS)
-        outputs = await self._send_outputs(taken, scored)
+        self._config.reach(KillPoint.BEFORE_OUTPUTS)
+        sent = await self._send_outputs(outputs, scored)
         for topic, messages in shadow.items():
-            outputs += await self._send(topic, messages)
-        self._reach(KillPoint.BETWEEN_OUTPUTS_AND_MARKER)
-        images = await self._send(self._changelog, ((None, value, []) for value in state))
-        delivered = await _all_of([*images, *outputs])
-        self._reach(KillPoint.BEFORE_COMMIT)
+            sent += await self._send(topic, messages)
+        self._config.reach(KillPoint.BETWEEN_OUTPUTS_AND_MARKER)
+        group = await self._send(self._config.settings.changelog, ((None, value, []) for value in state))
+        delivered = await _all_of([*group, *sent])
+        self._config.reach(KillPoint.BEFORE_COMMIT)
         await self.producer.commit_transaction()
-        self._reach(KillPoint.AFTER_COMMIT)
-        groups = [metadata for metadata in delivered if metadata.topic == self._changelog]
-        return groups[0], groups[-1]
+        self._config.reach(KillPoint.AFTER_COMMIT)
+        return delivered[0], delivered[len(group) - 1]
 
-    async def _fix(self) -> _Fixed:
-        """One shard of a worker at a time does so: what each does at a stretch shall not add up."""
+    async def _snapshot(self) -> _Snapshot:
         partition, sessionizer = self.partition, self.partition.sessionizer
-        async with self._turn:
+        async with self._config.turn:
             stale = self.state_log.stale(sessionizer.changed_count)
             if stale:
                 await asyncio.sleep(0)
             # This is the moment.
-            taken, position = partition.take(), partition.position
+            outputs, position = partition.take(), partition.position
             visitors, gone = self.state_log.next_group(stale, *sessionizer.take_changed())
             chunks = in_chunks(sessionizer.sessions_of(visitors))
-            # Images of the first are made at once: usually there is no other, and nothing is copied.
+            # The first is encoded at once: usually there is no other, and nothing is copied.
             chunks[1:] = [list(map(copy, chunk)) for chunk in chunks[1:]]
             marker = encode(self._marker(len(chunks), gone))
-            images: list[bytes] = []
+            records: list[bytes] = []
             for chunk in chunks:
-                if images:
+                if records:
                     await asyncio.sleep(0)
-                images.append(encode(Images(STATE_VERSION, self._commit_number, chunk)))
-        return _Fixed(taken, [*images, marker], position, list(visitors), gone)
+                records.append(encode(SessionSnapshots(STATE_VERSION, self._commit_number, chunk)))
+        return _Snapshot(outputs, [*records, marker], position, list(visitors), gone)
 
     def _marker(self, chunks: int, gone: list[str]) -> Marker:
         sessionizer, partition = self.partition.sessionizer, self.partition
@@ -229,18 +245,17 @@ class Shard:
         )
 
     async def _send_outputs(
-        self, taken: PendingOutputs, scored: list[Scored | ScoreError]
+        self, outputs: PendingOutputs, scored: list[Scored | ScoreError]
     ) -> list[asyncio.Future[RecordMetadata]]:
-        write = self._writer.write_all
-        records = await asyncio.to_thread(write, taken.sessions, scored) if scored else []
-        topics = self._topics
+        write, topics = self._config.writer.write_all, self._config.settings.topics
+        records = await asyncio.to_thread(write, outputs.sessions, scored) if scored else []
         return [
             *await self._send(topics.embeddings, ((r.key, r.embedding, []) for r in records)),
             *await self._send(topics.intents, ((r.key, r.intent, []) for r in records)),
-            *await self._send(topics.visitors, ((v.encode(), None, []) for v in taken.erased)),
+            *await self._send(topics.visitors, ((v.encode(), None, []) for v in outputs.erased)),
             *await self._send(topics.visitors, ((r.key, r.visitor, []) for r in records)),
-            *await self._send(topics.late, taken.late),
-            *await self._send(topics.dlq, taken.dead),
+            *await self._send(topics.late, outputs.late),
+            *await self._send(topics.dlq, outputs.dead),
         ]
 
     async def _send(self, topic: str, messages: Iterable[Message]) -> list[asyncio.Future[RecordMetadata]]:

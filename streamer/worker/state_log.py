@@ -1,6 +1,6 @@
-"""Which changelog groups still hold images that count, and so how far the changelog may be trimmed.
+"""Which changelog groups still hold snapshots that count, and so how far the changelog may be trimmed.
 
-A log-structured store: every commit appends; the oldest group is emptied by rewriting the images in it
+A log-structured store: every commit appends; the oldest group is emptied by rewriting the snapshots in it
 that are still the latest of their visitor, a few with each commit. So the changelog, and with it recovery,
 is bounded by the open sessions, and nothing ever stops to write everything at once.
 """
@@ -14,13 +14,13 @@ from streamer.core.session import OpenSession
 from streamer.worker.memory import untracked
 
 REWRITE_RATIO = 2.5
-"""How many images the changelog may hold for each visitor with open sessions before old ones are moved. With
-fewer, more is written all the time; with more, more is read in a take-over: docs/capacity.md has figures."""
+"""How many snapshots the changelog may hold for each visitor with open sessions before old ones are moved.
+With fewer, more is written all the time; with more, more is read in a take-over (docs/capacity.md)."""
 REWRITE_MIN = 1000
-"""Below this many images nothing is rewritten."""
+"""Below this many snapshots nothing is rewritten."""
 REWRITE_STEP = 500
-"""Images that one commit may look at to rewrite what counts of them, and two for each that it changed: of the
-oldest about half still count."""
+"""Snapshots that one commit may look at to rewrite what counts of them, and two for each that it changed: of
+the oldest about half still count."""
 
 
 class _Group(NamedTuple):
@@ -30,12 +30,12 @@ class _Group(NamedTuple):
 
 
 class StateLog:
-    """The groups of one shard's changelog, oldest first, and the latest image of every visitor."""
+    """The groups of one shard's changelog, oldest first, and the latest snapshot of every visitor."""
 
     def __init__(self) -> None:
         self._groups: deque[_Group] = deque()
         self._latest: dict[str, int] = {}
-        self._images = 0
+        self._snapshots = 0
 
     @property
     def trim_offset(self) -> int | None:
@@ -43,19 +43,19 @@ class StateLog:
         return self._groups[0].offset if self._groups else None
 
     def committed(self, commit_number: int, offset: int, visitors: list[str], gone: list[str]) -> None:
-        """Note a committed group: its first offset, whose images it holds, and who has none any more."""
+        """Note a committed group: its first offset, whose snapshots it holds, and who has none any more."""
         for visitor in gone:
             self._latest.pop(visitor, None)
         for visitor in visitors:
             self._latest[visitor] = commit_number
         self._groups.append(_Group(commit_number, offset, untracked(visitors)))
-        self._images += len(visitors)
+        self._snapshots += len(visitors)
         self._drop_empty()
 
     def stale(self, changed: int) -> list[str]:
-        """Visitors whose images the next commit rewrites, beside the `changed` that it writes anyway."""
+        """Visitors whose snapshots the next commit rewrites, beside the `changed` that it writes anyway."""
         visitors: list[str] = []
-        excess = self._images - max(REWRITE_MIN, int(REWRITE_RATIO * len(self._latest)))
+        excess = self._snapshots - max(REWRITE_MIN, int(REWRITE_RATIO * len(self._latest)))
         room = min(excess, REWRITE_STEP + 2 * changed)
         for group in self._groups:
             if room <= 0:
@@ -68,7 +68,7 @@ class StateLog:
     def next_group(
         self, stale: list[str], changed: dict[str, OpenSession | None], closed: list[str]
     ) -> tuple[dict[str, OpenSession | None], list[str]]:
-        """What a commit tells: visitors with an image, and those whose image doesn't count any more.
+        """What a commit writes: visitors with a snapshot, and those whose snapshot doesn't count any more.
 
         `stale` as `stale` gave it, the others as `Sessionizer.take_changed` does.
         """
@@ -76,12 +76,12 @@ class StateLog:
         return {visitor: None for visitor in stale if visitor not in gone} | changed, list(gone)
 
     def _drop_empty(self) -> None:
-        """Forget the oldest groups in which no image counts; the newest stays, for its marker does."""
+        """Forget the oldest groups in which no snapshot counts; the newest stays, for its marker does."""
         while len(self._groups) > 1:
             number, _, visitors = self._groups[0]
             while visitors and self._latest.get(visitors[-1]) != number:
                 visitors.pop()
-                self._images -= 1
+                self._snapshots -= 1
             if visitors:
                 return
             self._groups.popleft()

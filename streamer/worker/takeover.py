@@ -8,29 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
 from streamer.errors import StreamerError
-from streamer.kafka.client import ClientArguments
-from streamer.kafka.start import Start
 from streamer.pipeline.dead_letter_limit import DeadLetterLimit
 from streamer.pipeline.erasures import Erasures
-from streamer.pipeline.partition import MAX_FORWARDED_BYTES, Decode, Partition
-from streamer.pipeline.records import RecordWriter
+from streamer.pipeline.partition import MAX_FORWARDED_BYTES, Partition
 from streamer.settings import Settings
 from streamer.worker.changelog import ChangelogError, Marker
 from streamer.worker.erasure_feed import take_in_erasures
-from streamer.worker.kill_points import KillPoint, Reach
+from streamer.worker.kill_points import KillPoint
 from streamer.worker.log_reader import LogReader, group_offsets, partition_counts
 from streamer.worker.recovery import Recovery
-from streamer.worker.shadow import Shadow
-from streamer.worker.shard import Score, Shard
+from streamer.worker.shard import Shard, ShardConfig
 
 PRODUCER_BATCH_BYTES = 1024 * 1024
 TRANSACTION_TIMEOUT_MS = 30_000
@@ -42,54 +36,36 @@ class RefusedError(StreamerError):
     """State and source don't fit together; going on would lose or double clicks."""
 
 
-@dataclass(frozen=True)
-class ShardParts:
-    """What every shard of a worker is built from."""
-
-    settings: Settings
-    arguments: ClientArguments
-    rules: SessionRules
-    decode: Decode
-    writer: RecordWriter
-    score: Score
-    shadow: Shadow | None
-    start: Start
-    """Where a partition begins that nobody has read before."""
-    reach: Reach
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Whose turn it is to make images."""
-
-
 async def take_over(
-    parts: ShardParts, numbers: Iterable[int], still_wanted: Callable[[int], bool]
+    config: ShardConfig, numbers: Iterable[int], still_wanted: Callable[[int], bool]
 ) -> list[Shard]:
     """Shards of the given partitions, each with its claim committed.
 
     `still_wanted` is asked right before a partition's last owner is fenced. Raises RefusedError, and
     KafkaError if a broker fails meanwhile.
     """
-    settings = parts.settings
-    admin = AIOKafkaAdminClient(**parts.arguments)
+    settings = config.settings
+    admin = AIOKafkaAdminClient(**config.arguments)
     producers: dict[int, AIOKafkaProducer] = {}
     try:
         await admin.start()
-        partitions = await _source_partitions(parts, admin)
+        partitions = await _source_partitions(config, admin)
         for number in numbers:
             if still_wanted(number):
-                producers[number] = await _fence(parts, number)
-                parts.reach(KillPoint.AFTER_FENCING)
-        async with LogReader(parts.arguments) as reader:
-            recoveries = await _recover(parts, reader, producers)
+                producers[number] = await _fence(config, number)
+                config.reach(KillPoint.AFTER_FENCING)
+        async with LogReader(config.arguments) as reader:
+            recoveries = await _recover(config, reader, producers)
             group = await group_offsets(admin, settings.app.id, settings.topics.clicks)
             bounds = await reader.bounds(settings.topics.clicks, producers)
             fresh = [number for number in producers if recoveries[number].marker is None]
             _refuse_forgotten(settings, fresh, group)
-            starts = await reader.starts(settings.topics.clicks, fresh, parts.start)
+            starts = await reader.starts(settings.topics.clicks, fresh, config.start)
         unsettled = {n: m.erasures if (m := recoveries[n].marker) else 0 for n in producers}
-        async with LogReader(parts.arguments) as reader:
+        async with LogReader(config.arguments) as reader:
             erasures = await reader.rest(settings.topics.erasures, unsettled)
         shards = [
-            _shard(parts, producer, recoveries[number], number, partitions, bounds[number], starts)
+            _shard(config, producer, recoveries[number], number, partitions, bounds[number], starts)
             for number, producer in producers.items()
         ]
         for shard in shards:
@@ -103,9 +79,9 @@ async def take_over(
     return shards
 
 
-async def _source_partitions(parts: ShardParts, admin: AIOKafkaAdminClient) -> int:
+async def _source_partitions(config: ShardConfig, admin: AIOKafkaAdminClient) -> int:
     """Partitions of the source. Raises RefusedError if another topic has fewer."""
-    settings = parts.settings
+    settings = config.settings
     topics = settings.topics
     others = (*settings.outputs, topics.erasures, settings.changelog)
     counts = await partition_counts(admin, (topics.clicks, *others))
@@ -118,22 +94,22 @@ async def _source_partitions(parts: ShardParts, admin: AIOKafkaAdminClient) -> i
     return counts[topics.clicks]
 
 
-async def _fence(parts: ShardParts, number: int) -> AIOKafkaProducer:
+async def _fence(config: ShardConfig, number: int) -> AIOKafkaProducer:
     producer = AIOKafkaProducer(
-        **parts.arguments,
-        transactional_id=f"{parts.settings.app.id}-{number}",
+        **config.arguments,
+        transactional_id=f"{config.settings.app.id}-{number}",
         transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
         max_batch_size=PRODUCER_BATCH_BYTES,
-        max_request_size=max(8 * PRODUCER_BATCH_BYTES, 4 * parts.settings.clicks.max_bytes),
+        max_request_size=max(8 * PRODUCER_BATCH_BYTES, 4 * config.settings.clicks.max_bytes),
     )
     await producer.start()  # it asks for a producer id, and that fences
     return producer
 
 
-async def _recover(parts: ShardParts, reader: LogReader, numbers: Iterable[int]) -> dict[int, Recovery]:
-    changelog = parts.settings.changelog
+async def _recover(config: ShardConfig, reader: LogReader, numbers: Iterable[int]) -> dict[int, Recovery]:
+    changelog = config.settings.changelog
     try:
-        return await reader.recover(changelog, numbers, lambda: parts.reach(KillPoint.DURING_RECOVERY))
+        return await reader.recover(changelog, numbers, lambda: config.reach(KillPoint.DURING_RECOVERY))
     except ChangelogError as error:
         raise RefusedError(
             f"can't restore open sessions from {error}. Use the version of the worker that wrote it, or "
@@ -152,7 +128,7 @@ def _refuse_forgotten(settings: Settings, fresh: list[int], group: dict[int, int
 
 
 def _shard(
-    parts: ShardParts,
+    config: ShardConfig,
     producer: AIOKafkaProducer,
     recovery: Recovery,
     number: int,
@@ -160,19 +136,19 @@ def _shard(
     bounds: tuple[int, int],
     starts: dict[int, int],
 ) -> Shard:
-    settings, marker = parts.settings, recovery.marker
+    settings, marker = config.settings, recovery.marker
     topic = settings.topics.clicks
     partition = Partition(
         topic,
         number,
         Sessionizer(
-            parts.rules,
+            config.rules,
             idle_closing=settings.clicks.arrival == "log_append_time",
             early_every_ms=settings.emit.early_every_ms,
             clock=marker.clock if marker else None,
             sessions=recovery.sessions,
         ),
-        parts.decode,
+        config.decode,
         position=marker.position if marker else starts[number],
         counters=marker.counters if marker else None,
         erasures=Erasures(marker.erasures if marker else 0),
@@ -186,16 +162,10 @@ def _shard(
         partition,
         producer,
         recovery.state_log,
-        topics=settings.topics,
-        changelog=settings.changelog,
+        config,
         epoch=marker.epoch + 1 if marker else 1,
         commit_number=marker.commit_number if marker else 0,
         partitions=partitions,
-        writer=parts.writer,
-        score=parts.score,
-        shadow=parts.shadow,
-        reach=parts.reach,
-        turn=parts.turn,
     )
 
 

@@ -7,7 +7,7 @@ Why each override is there:
 - the group's offsets follow the table's markers and never lead them;
 - the driver sleeps a whole second when all buffers are full: here it waits for one to drain;
 - records go on as a parser gives them: wrapping each costs more than parsing it;
-- it notes fetches that came back empty at the end of a partition: proof of silence;
+- it notes fetches that came back empty at the end of a partition: proof of idleness;
 - a group offset that can't be committed is no reason to end: nothing starts there.
 """
 
@@ -46,7 +46,7 @@ class FetchedRecord(Record, Protocol):
 
 
 class RecordBatch(NamedTuple):
-    """Consecutive records of one partition. `seek_count` tells which seek of it they came after."""
+    """Consecutive records of one partition. `seek_count`: the seek of it that they came after."""
 
     tp: TP
     records: list[FetchedRecord]
@@ -160,7 +160,7 @@ class BatchConsumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self.membership = Membership(self.app.conf.consumer_group_instance_id)
         self.positions = self.app.session_table
-        self.app.session_table.consumer = self
+        self.app.session_table.shards.consumer = self
 
     def _new_consumer_thread(self) -> _ConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -283,7 +283,7 @@ class BatchConsumer(driver.Consumer):
     # -- the group's offsets
 
     async def commit(self, *_: Any, **__: Any) -> bool:
-        """Tell the group where the session table's markers are: for lag displays, nothing starts there."""
+        """Give the group the positions of the markers: for displays of lag, nothing starts there."""
         assert self.positions is not None
         assigned = self.assignment()
         offsets = {

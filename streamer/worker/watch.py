@@ -9,7 +9,7 @@ from faust.types import TP
 
 from streamer.errors import StreamerError
 from streamer.settings import Settings
-from streamer.worker.health import Limits, StallWatch, Standing, not_live, not_ready
+from streamer.worker.health import HealthSnapshot, Limits, StallWatch, not_live, not_ready
 from streamer.worker.metrics import PartitionState
 from streamer.worker.table import SessionTable
 
@@ -33,37 +33,37 @@ class Watch:
         """What the metrics of each partition are read from."""
         return {
             number: PartitionState(shard, self._lag(number, shard.partition.position))
-            for number, shard in self._table.shards.items()
+            for number, shard in self._table.shards.by_number.items()
         }
 
-    def standing(self) -> Standing:
+    def snapshot(self) -> HealthSnapshot:
         """Where the worker stands now."""
-        table, consumer, now = self._table, self._table.consumer, time.monotonic()
+        table, consumer, now = self._table, self._table.shards.consumer, time.monotonic()
         lag = {number: state.lag for number, state in self.states().items()}
-        return Standing(
-            joined=table.joined,
-            assigned=frozenset(table.assigned()) if consumer is not None else frozenset(),
-            recovered=frozenset(table.shards),
+        return HealthSnapshot(
+            joined=table.rebalance.joined,
+            assigned=frozenset(table.shards.assigned()) if consumer is not None else frozenset(),
+            recovered=frozenset(table.shards.by_number),
             lag=lag,
-            silent_for=now - consumer.answered_at if consumer is not None else 0.0,
-            stalled_for=self._stall.seen(now, sum(lag.values()), table.batches),
+            unanswered_for=now - consumer.answered_at if consumer is not None else 0.0,
+            stalled_for=self._stall.seen(now, sum(lag.values()), table.processing.batches),
         )
 
     def not_live(self) -> list[str]:
-        return not_live(self.standing(), self._limits)
+        return not_live(self.snapshot(), self._limits)
 
     def not_ready(self) -> list[str]:
-        return not_ready(self.standing(), self._limits)
+        return not_ready(self.snapshot(), self._limits)
 
     async def look_regularly(self) -> None:
         """Until cancelled; a stall is seen only by looking."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            self.standing()
+            self.snapshot()
 
     def check_not_replaced(self) -> None:
         """Raises ReplacedError if another worker has taken this one's place in the group."""
-        consumer, app = self._table.consumer, self._settings.app
+        consumer, app = self._table.shards.consumer, self._settings.app
         if consumer is not None and consumer.membership.replaced:
             raise ReplacedError(
                 f"another worker has joined group {app.id} as app.instance_id={app.instance_id}: give each "
@@ -71,5 +71,5 @@ class Watch:
             )
 
     def _lag(self, number: int, position: int) -> int:
-        consumer = self._table.consumer
+        consumer = self._table.shards.consumer
         return consumer.lag(TP(self._settings.topics.clicks, number), position) if consumer is not None else 0

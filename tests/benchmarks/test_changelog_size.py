@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.changelog import PER_COMMIT, Log
 from benchmarks.core_state import Feed
-from streamer.worker.changelog import STATE_VERSION, Images, encode
+from streamer.worker.changelog import STATE_VERSION, SessionSnapshots, encode
 from streamer.worker.state_log import REWRITE_RATIO
 
 
@@ -15,6 +15,6 @@ def test_the_changelog_holds_all_open_sessions_and_only_so_many_old_images() -> 
     feed.take_in(20_000)
     sessionizer = feed.partition.sessionizer
     sessions = sessionizer.sessions_of(dict.fromkeys(sessionizer.visitors()))
-    latest = len(encode(Images(STATE_VERSION, 1, sessions)))
+    latest = len(encode(SessionSnapshots(STATE_VERSION, 1, sessions)))
     assert latest < log.needed < (REWRITE_RATIO + 0.2) * latest < log.size
     assert log.images - before > 20_000

@@ -34,7 +34,7 @@ from streamer.pipeline.preview import preview
 from streamer.pipeline.scrub import scrub
 from streamer.replay.file_source import sessions_of_file
 from streamer.settings import SettingsError, load_settings
-from streamer.worker.changelog import STATE_VERSION, ChangelogError, Images, Marker, encode
+from streamer.worker.changelog import STATE_VERSION, ChangelogError, Marker, SessionSnapshots, encode
 from streamer.worker.recovery import Recovery
 from tests.bad_clicks import GOOD, avro, click
 from tests.click_fuzz import FULL, end_of
@@ -233,7 +233,7 @@ TARGETS: dict[str, Target] = {
     ),
     "settings file": Target([_TOML], _toml),
     "environment": Target([_ENVIRONMENT], _environment),
-    "changelog": Target([encode(Images(STATE_VERSION, 1, [_WINDOW])), encode(_MARKER)], _changelog),
+    "changelog": Target([encode(SessionSnapshots(STATE_VERSION, 1, [_WINDOW])), encode(_MARKER)], _changelog),
     "manifest": Target([_shortened("manifest.json")], _of_bundle(_manifest)),
     "tokenizer": Target([_shortened("tokenizer.json")], _of_bundle(Tokenizer.from_json)),
     "taxonomy": Target([_shortened("taxonomy.json")], _of_bundle(taxonomy.from_json)),

@@ -19,7 +19,8 @@ class Mutant:
 
 CORE = "streamer/core/sessionizer.py"
 SHARD = "streamer/worker/shard.py"
-TABLE = "streamer/worker/table.py"
+OPEN_SHARDS = "streamer/worker/open_shards.py"
+REBALANCE = "streamer/worker/rebalance.py"
 TAKEOVER = "streamer/worker/takeover.py"
 TRANSPORT = "streamer/worker/transport.py"
 
@@ -28,12 +29,12 @@ MUTANTS = (
     Mutant(
         "marker in a transaction after the outputs'",
         SHARD,
-        "        images = await self._send(self._changelog,",
-        "        await _all_of(outputs)\n"
+        "        group = await self._send(self._config.settings.changelog,",
+        "        await _all_of(sent)\n"
         "        await self.producer.commit_transaction()\n"
-        "        self._reach(KillPoint.BEFORE_COMMIT)\n"
+        "        self._config.reach(KillPoint.BEFORE_COMMIT)\n"
         "        await self.producer.begin_transaction()\n"
-        "        images = await self._send(self._changelog,",
+        "        group = await self._send(self._config.settings.changelog,",
         "chaos:kill",
     ),
     Mutant(
@@ -41,14 +42,15 @@ MUTANTS = (
         SHARD,
         "        scored_at = time.monotonic()\n",
         "        scored_at = time.monotonic()\n"
-        "        state[-1] = encode(self._marker(len(state) - 1, gone))\n",
+        "        records = snapshot.records\n"
+        "        records[-1] = encode(self._marker(len(records) - 1, snapshot.gone))\n",
         "tests/worker/test_commit.py",
     ),
     Mutant(
         "fencing off: a transactional id of each process's own",
         TAKEOVER,
-        'transactional_id=f"{parts.settings.app.id}-{number}"',
-        "transactional_id=f\"{parts.settings.app.id}-{number}-{id(parts)}-{__import__('os').getpid()}\"",
+        'transactional_id=f"{config.settings.app.id}-{number}"',
+        "transactional_id=f\"{config.settings.app.id}-{number}-{id(config)}-{__import__('os').getpid()}\"",
         "chaos:zombie",
     ),
     Mutant(
@@ -60,7 +62,7 @@ MUTANTS = (
     ),
     Mutant(
         "one click further than the marker's position",
-        TABLE,
+        OPEN_SHARDS,
         "self.consumer.request_seek(TP(self._topic, number), shard.partition.position)",
         "self.consumer.request_seek(TP(self._topic, number), shard.partition.position + 1)",
         "chaos:sigterm",
@@ -80,7 +82,7 @@ MUTANTS = (
         "tests/worker/test_recovery.py",
     ),
     Mutant(
-        "images of sessions that go on growing",
+        "snapshots of sessions that go on growing",
         SHARD,
         "            chunks[1:] = [list(map(copy, chunk)) for chunk in chunks[1:]]\n",
         "",
@@ -94,14 +96,14 @@ MUTANTS = (
         "tests/worker/test_state_log.py",
     ),
     Mutant(
-        "old images never rewritten",
+        "old snapshots never rewritten",
         "streamer/worker/state_log.py",
         "        room = min(excess, REWRITE_STEP + 2 * changed)\n",
         "        room = 0\n",
         "tests/worker/test_state_log.py",
     ),
     Mutant(
-        "images looked at again that were moved already",
+        "snapshots looked at again that were moved already",
         "streamer/worker/state_log.py",
         "            last = group.visitors[-room:]",
         "            last = group.visitors[:room]",
@@ -137,18 +139,18 @@ MUTANTS = (
     ),
     Mutant(
         "SIGTERM drains",
-        TABLE,
-        "        await self.on_revoked()\n        for number in list(self.shards):",
-        "        for shard in self.shards.values():\n"
+        REBALANCE,
+        "        await self.on_revoked()\n        for number in list(self._shards.by_number):",
+        "        for shard in self._shards.by_number.values():\n"
         "            shard.partition.drain()\n"
-        "        await self.on_revoked()\n        for number in list(self.shards):",
+        "        await self.on_revoked()\n        for number in list(self._shards.by_number):",
         "chaos:sigterm",
     ),
     Mutant(
         "nothing committed at the end",
-        TABLE,
-        "        await self.on_revoked()\n        for number in list(self.shards):",
-        "        for number in list(self.shards):",
+        REBALANCE,
+        "        await self.on_revoked()\n        for number in list(self._shards.by_number):",
+        "        for number in list(self._shards.by_number):",
         "chaos:sigterm",
     ),
     # -- silence
@@ -161,10 +163,10 @@ MUTANTS = (
     ),
     Mutant(
         "silence while lagging",
-        "streamer/worker/silence.py",
+        "streamer/worker/idleness.py",
         "    if empty is None or position < empty.records_end or seen_ms <= 0:",
         "    if empty is None or seen_ms <= 0:",
-        "tests/worker/test_silence.py",
+        "tests/worker/test_idleness.py",
     ),
     Mutant(
         "silence moves the watermark",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from streamer.worker.health import Limits, StallWatch, Standing, not_live, not_ready
+from streamer.worker.health import HealthSnapshot, Limits, StallWatch, not_live, not_ready
 
 LIMITS = Limits(stalled_after_s=60, max_lag=1000, answered_within_s=10)
-WELL = Standing(joined=True, assigned=frozenset({0, 1}), recovered=frozenset({0, 1}), lag={0: 0, 1: 1000})
+BOTH, ONE = frozenset({0, 1}), frozenset({0})
+WELL = HealthSnapshot(joined=True, assigned=BOTH, recovered=BOTH, lag={0: 0, 1: 1000})
 
 
 def test_a_worker_that_keeps_up_is_live_and_ready() -> None:
@@ -16,29 +17,32 @@ def test_a_worker_that_keeps_up_is_live_and_ready() -> None:
 
 
 def test_a_member_without_partitions_is_ready() -> None:
-    assert not_ready(Standing(joined=True, silent_for=100), LIMITS) == []
+    assert not_ready(HealthSnapshot(joined=True, unanswered_for=100), LIMITS) == []
 
 
 @pytest.mark.parametrize(
-    ("standing", "reason"),
+    ("snapshot", "reason"),
     [
-        (Standing(joined=False), "not a member"),
+        (HealthSnapshot(joined=False), "not a member"),
         (
-            Standing(joined=True, assigned=frozenset({0, 1}), recovered=frozenset({1})),
+            HealthSnapshot(joined=True, assigned=frozenset({0, 1}), recovered=frozenset({1})),
             "[0] are not recovered",
         ),
-        (Standing(joined=True, assigned=frozenset({0}), recovered=frozenset({0}), silent_for=11), "11 s"),
-        (Standing(joined=True, lag={0: 1001, 1: 5}), "{0: 1001}"),
+        (
+            HealthSnapshot(joined=True, assigned=ONE, recovered=ONE, unanswered_for=11),
+            "11 s",
+        ),
+        (HealthSnapshot(joined=True, lag={0: 1001, 1: 5}), "{0: 1001}"),
     ],
 )
-def test_what_makes_a_worker_not_ready_is_said(standing: Standing, reason: str) -> None:
-    (said,) = not_ready(standing, LIMITS)
+def test_what_makes_a_worker_not_ready_is_said(snapshot: HealthSnapshot, reason: str) -> None:
+    (said,) = not_ready(snapshot, LIMITS)
     assert reason in said
-    assert not_live(standing, LIMITS) == []
+    assert not_live(snapshot, LIMITS) == []
 
 
 def test_lag_without_a_finished_batch_for_a_minute_is_not_live() -> None:
-    (said,) = not_live(Standing(joined=True, lag={0: 3, 1: 4}, stalled_for=60), LIMITS)
+    (said,) = not_live(HealthSnapshot(joined=True, lag={0: 3, 1: 4}, stalled_for=60), LIMITS)
     assert said == "no batch finished for 60 s, 7 records behind"
 
 

@@ -15,8 +15,8 @@ from streamer.worker import changelog
 from streamer.worker.changelog import (
     STATE_VERSION,
     ChangelogError,
-    Images,
     Marker,
+    SessionSnapshots,
     encode,
     in_chunks,
 )
@@ -28,7 +28,7 @@ def window(visitor: str, at: int) -> OpenSession:
 
 
 def images(commit: int, *sessions: OpenSession) -> bytes:
-    return encode(Images(STATE_VERSION, commit, list(sessions)))
+    return encode(SessionSnapshots(STATE_VERSION, commit, list(sessions)))
 
 
 def marker(commit: int, chunks: int, gone: tuple[str, ...] = (), epoch: int = 1, position: int = 0) -> bytes:
@@ -126,7 +126,7 @@ def test_groups_that_do_not_fit_together_are_refused(values: tuple[bytes, ...], 
 
 
 def test_a_newer_state_version_is_refused_by_number() -> None:
-    newer = encode(Images(STATE_VERSION + 1, 1, []))
+    newer = encode(SessionSnapshots(STATE_VERSION + 1, 1, []))
     with pytest.raises(
         ChangelogError, match=f"version is {STATE_VERSION + 1}, .* reads version {STATE_VERSION}"
     ):
@@ -158,6 +158,6 @@ def test_a_chunk_holds_all_sessions_of_its_visitors(
     windows = [window(visitor, at) for visitor, at in zip("aabccd", [1, 9, 1, 1, 9, 1], strict=True)]
     chunks = in_chunks(windows)
     assert [len(chunk) for chunk in chunks] == expected
-    images = [encode(Images(STATE_VERSION, 1, chunk)) for chunk in chunks]
+    images = [encode(SessionSnapshots(STATE_VERSION, 1, chunk)) for chunk in chunks]
     assert [w.visitor_id for w in recovered(*images, marker(1, len(images))).sessions] == [*"bdaacc"]
     assert not in_chunks([])

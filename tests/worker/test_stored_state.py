@@ -14,15 +14,15 @@ import pytest
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
 from streamer.pipeline.counters import ClickCounters
-from streamer.worker.changelog import STATE_VERSION, Images, Marker, decode, encode
+from streamer.worker.changelog import STATE_VERSION, Marker, SessionSnapshots, decode, encode
 
 STORED = Path(__file__).parent / "stored_state"
 VERSIONS = pytest.mark.parametrize("version", [1, 2, 3])
 
 
-def stored_images(version: int) -> Images:
+def stored_images(version: int) -> SessionSnapshots:
     images = decode((STORED / f"version-{version}.images").read_bytes())
-    assert isinstance(images, Images)
+    assert isinstance(images, SessionSnapshots)
     return images
 
 

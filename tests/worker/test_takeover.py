@@ -14,8 +14,8 @@ from streamer.pipeline.records import RecordWriter
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
 from streamer.worker.kill_points import KillPoint, Reach, pass_by
-from streamer.worker.shard import Shard
-from streamer.worker.takeover import ShardParts, take_over
+from streamer.worker.shard import Shard, ShardConfig
+from streamer.worker.takeover import take_over
 from tests.conftest import FreshSettings
 from tests.worker.live import set_up
 
@@ -32,13 +32,13 @@ def stop_at(point: KillPoint) -> Reach:
     return reach
 
 
-def parts(settings: Settings, reach: Reach) -> ShardParts:
+def parts(settings: Settings, reach: Reach) -> ShardConfig:
     rules = session_rules(settings)
 
     async def nothing(_: object) -> list[object]:
         return []
 
-    return ShardParts(
+    return ShardConfig(
         settings=settings,
         arguments=client_arguments(settings.kafka),
         rules=rules,

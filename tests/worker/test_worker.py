@@ -17,7 +17,7 @@ from schemas.build import WHY_PURE
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.settings import Settings, load_settings
 from streamer.worker.changelog import Marker, decode
-from streamer.worker.table import COMMIT_AT
+from streamer.worker.processing import COMMIT_AT
 from tests.bad_clicks import BAD_CLICKS
 from tests.conftest import FreshSettings
 from tests.worker.live import (

@@ -7,9 +7,9 @@
 - `connections`: connections that uvloop reports as broken.
 - `fetch_answers`: when each fetch was sent and what its answer said.
 - `membership`: what the group's answers say about this member.
-- `cancellation`: aiokafka's cancellations, told from our own.
+- `cancellation`: aiokafka's cancellations, kept apart from our own.
 - `admin`: administration while brokers are down.
-- `authorized`: a request that aiokafka has no class for.
+- `topics_request`: a request that aiokafka has no class for.
 """
 
 WRITTEN_FOR = "0.14.0"

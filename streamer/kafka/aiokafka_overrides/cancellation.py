@@ -1,4 +1,4 @@
-"""Telling our own cancellation from the client library's."""
+"""Our own cancellations, kept apart from the client library's."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What the consumer group has lately said about this member, read off the client's own requests.
 
-Two things that aiokafka does not tell: when a heartbeat was last answered with the current generation, and
+Two things that aiokafka does not report: when a heartbeat was last answered with the current generation, and
 that a static member (KIP-345) was replaced by another process of the same name. On the latter aiokafka
 would join again as a new member and so replace the other in turn, for ever: it forgets its member id, which
 is what lets the broker tell an expired member from a fenced one. So the id is kept, whatever heartbeats and
@@ -31,7 +31,7 @@ class Membership:
         self.replaced = False
         """Whether another process has taken this static member's place."""
         self._expired = False
-        """Whether the last join was told that there is no such member."""
+        """Whether the last join was answered with: no such member."""
 
     def attach(self, coordinator: Any) -> None:
         """Watch the requests of an aiokafka GroupCoordinator."""

@@ -1,11 +1,12 @@
-"""How far the arrival clock of a silent partition may be moved while live. Pure."""
+"""How far the arrival clock of an idle partition may be moved while live."""
 
 from __future__ import annotations
 
+from streamer.worker.shard import Shard
 from streamer.worker.transport import EmptyFetch
 
 
-def silent_until(
+def idle_until(
     empty: EmptyFetch | None, position: int, broker_time: tuple[int, float], margin_ms: int
 ) -> int | None:
     """Arrival time in ms before which no record can be missing; None if nothing can be said.
@@ -18,3 +19,10 @@ def silent_until(
     if empty is None or position < empty.records_end or seen_ms <= 0:
         return None
     return seen_ms + int((empty.sent_at - seen_at) * 1000) - margin_ms
+
+
+def advance_idle_clock(shard: Shard, empty: EmptyFetch | None, margin_ms: int) -> None:
+    """Move the shard's clock as far as its last empty fetch allows; sessions that are over then close."""
+    now_ms = idle_until(empty, shard.partition.position, shard.broker_time, margin_ms)
+    if now_ms is not None:
+        shard.partition.tick(now_ms)

@@ -1,0 +1,100 @@
+"""The commits of every open shard: at an interval, when enough is uncommitted, and whenever somebody asks.
+
+Before each, idleness closes what it may; after each, a drain that has read to the end closes the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from streamer.settings import Settings
+from streamer.worker.draining import Drain
+from streamer.worker.failure import Failure
+from streamer.worker.idleness import advance_idle_clock
+from streamer.worker.metrics import Metrics
+from streamer.worker.open_shards import OpenShards
+from streamer.worker.retries import Retries
+from streamer.worker.shard import Shard
+
+MIN_INTERVAL_PER_SHARD_S = 0.008
+"""A transaction costs a client about 1 ms: this keeps commits below an eighth of a core."""
+
+log = structlog.get_logger(__name__)
+
+
+class CommitLoop:
+    """Commits shards. One whose commit fails is dropped and taken over again."""
+
+    def __init__(
+        self,
+        shards: OpenShards,
+        retries: Retries,
+        failure: Failure,
+        metrics: Metrics,
+        settings: Settings,
+        drain: Drain | None,
+    ) -> None:
+        self._shards = shards
+        self._retries = retries
+        self._failure = failure
+        self._metrics = metrics
+        self._settings = settings
+        self._drain = drain
+
+    async def run(self, shard: Shard) -> None:
+        """Until the shard is dropped. Shards take turns within an interval."""
+        interval = self._settings.commit.interval_ms / 1000
+        shards = max(len(self._shards.by_number), 1)  # it may have been dropped before this began
+        await asyncio.sleep(interval * (shard.number % shards) / shards)
+        while self._shards.has(shard):
+            try:
+                await self._turn(shard)
+            except Exception as error:
+                self._failure.report(error)
+            effective = max(interval, MIN_INTERVAL_PER_SHARD_S * len(self._shards.by_number))
+            self._metrics.commit_interval.set(effective)
+            shard.due.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(effective):
+                    await shard.due.wait()
+
+    async def commit(self, shard: Shard) -> None:
+        """Raises only what no retry can mend."""
+        try:
+            committed = await shard.commit()
+        except KafkaError as error:
+            self._metrics.failed_commits.inc()
+            self._failure.report_if_refused(error)
+            if self._shards.has(shard):
+                log.warning("commit_failed", partition=shard.number, error=type(error).__name__)
+                await self._retries.drop_and_retry(shard)
+        except Exception:
+            if self._shards.has(shard):
+                await self._shards.drop(shard.number)
+            raise
+        else:
+            if committed is not None:
+                self._metrics.committed(committed)
+
+    async def _turn(self, shard: Shard) -> None:
+        empty = self._shards.empty_fetch(shard)
+        if self._settings.clicks.arrival == "log_append_time" and self._drain is None:
+            advance_idle_clock(shard, empty, self._settings.watermark.idle_margin_ms)
+        await self.commit(shard)
+        await self._retries.retry_if_out_of_range(shard)
+        shard.partition.resume_closing()
+        if self._drain is not None and self._drain.is_due(shard, self._shards.empty_fetch(shard)):
+            await self._finish(shard, self._drain)
+
+    async def _finish(self, shard: Shard, drain: Drain) -> None:
+        """Close everything that is open, and publish it."""
+        while not shard.partition.drain():
+            await self.commit(shard)
+        await self.commit(shard)
+        if self._shards.has(shard):
+            drain.note_done(shard.number)
+            drain.check(self._shards.assigned())

@@ -1,0 +1,29 @@
+"""The error that ends a worker: the first one that it can't go on after."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiokafka.errors import KafkaError
+
+from streamer.kafka.permissions import refusal
+
+
+class Failure:
+    """Whoever meets such an error reports it here; whoever runs the worker waits for `reported`."""
+
+    def __init__(self, app_id: str) -> None:
+        self.reported: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Gets the first error as its exception."""
+        self._app_id = app_id
+
+    def report(self, error: BaseException) -> None:
+        """The worker has to end with this error, unless another came before."""
+        if not self.reported.done():
+            self.reported.set_exception(error)
+
+    def report_if_refused(self, error: KafkaError) -> None:
+        """Of what brokers answer, only a missing permission ends the worker: everything else may pass."""
+        refused = refusal(error, f"work for {self._app_id}")
+        if refused is not None:
+            self.report(refused)

@@ -1,0 +1,87 @@
+"""The shards that a worker has open, among the partitions that the group assigns to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import structlog
+from faust.types import TP
+
+from streamer.kafka.aiokafka_overrides.cancellation import only_ours
+from streamer.worker.kill_points import KillPoint
+from streamer.worker.memory import give_back_memory
+from streamer.worker.metrics import Metrics
+from streamer.worker.shard import Shard, ShardConfig
+from streamer.worker.takeover import take_over
+from streamer.worker.transport import BatchConsumer, EmptyFetch
+
+log = structlog.get_logger(__name__)
+
+
+class OpenShards:
+    """Shards by partition number."""
+
+    def __init__(self, config: ShardConfig, metrics: Metrics) -> None:
+        self.by_number: dict[int, Shard] = {}
+        self.consumer: BatchConsumer | None = None
+        """The transport's, as soon as there is one."""
+        self.on_opened: Callable[[Shard], object] = lambda _: None
+        self.taking_over = asyncio.Lock()
+        """Held while partitions are taken over, so that none is taken over twice at once."""
+        self._config = config
+        self._topic = config.settings.topics.clicks
+        self._metrics = metrics
+
+    def assigned(self) -> set[int]:
+        """Partitions that are this worker's, as the group has last said."""
+        assert self.consumer is not None
+        return {tp.partition for tp in self.consumer.assignment() if tp.topic == self._topic}
+
+    def missing(self) -> set[int]:
+        """Assigned partitions without a shard."""
+        return self.assigned() - self.by_number.keys()
+
+    def has(self, shard: Shard) -> bool:
+        """Whether this very shard is open still, and wasn't dropped and another opened in its place."""
+        return self.by_number.get(shard.number) is shard
+
+    async def open(self, numbers: Iterable[int]) -> None:
+        """Take partitions over. Raises what `take_over` raises."""
+        wanted = sorted(numbers)
+        if not wanted:
+            return
+        with self._metrics.recovery.time(), only_ours():
+            shards = await take_over(self._config, wanted, lambda number: number in self.assigned())
+        for shard in shards:
+            self.by_number[shard.number] = shard
+            self.on_opened(shard)
+        await asyncio.to_thread(give_back_memory)
+        open_sessions = sum(shard.partition.sessionizer.open_count for shard in shards)
+        log.info("shards_open", partitions=wanted, open_sessions=open_sessions)
+
+    def seek(self, number: int) -> None:
+        """Fetch a shard's partition from the shard's position on."""
+        assert self.consumer is not None
+        shard = self.by_number[number]
+        self._config.reach(KillPoint.BEFORE_SEEK)
+        shard.seek_count = self.consumer.request_seek(TP(self._topic, number), shard.partition.position)
+
+    async def drop(self, number: int) -> None:
+        """Let go of a shard; what it has not committed is lost from memory and read again."""
+        shard = self.by_number.pop(number)
+        await shard.close()
+
+    def committed_positions(self) -> dict[TP, int]:
+        """Source positions that are durable."""
+        return {TP(self._topic, n): shard.committed_position for n, shard in self.by_number.items()}
+
+    def empty_fetch(self, shard: Shard) -> EmptyFetch | None:
+        """The last fetch that found nothing; None before the first since the shard was opened."""
+        assert self.consumer is not None
+        return self.consumer.empty_fetch(TP(self._topic, shard.number)) if shard.seek_count else None
+
+    def is_out_of_range(self, shard: Shard) -> bool:
+        """Whether the source has no record at the shard's position any more, or not yet."""
+        assert self.consumer is not None
+        return TP(self._topic, shard.number) in self.consumer.out_of_range

@@ -1,0 +1,92 @@
+"""Processing of fetched batches: each goes to its partition's shard, in chunks between which others run.
+
+A batch that was fetched before the shard's last seek is dropped; its records come again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from streamer.errors import StreamerError
+from streamer.pipeline.dead_letter_limit import TooManyDeadLetters
+from streamer.settings import Settings
+from streamer.worker.commit_loop import CommitLoop
+from streamer.worker.draining import Drain
+from streamer.worker.open_shards import OpenShards
+from streamer.worker.shard import LOG_APPEND_TIME, Shard
+from streamer.worker.transport import FetchedRecord, RecordBatch
+
+COMMIT_AT = 8000
+"""Records beyond the last commit at which the next one's time has come. More would save snapshots, of
+sessions that get another click, and take more memory and longer at a stretch."""
+MAX_UNCOMMITTED = 12_000
+"""Records that may be beyond it while a broker is slow."""
+CHUNK_RECORDS = 500
+"""Records between which others in the event loop have their turn: some 5 ms with a million open sessions."""
+
+
+class ArrivalError(StreamerError):
+    """The source topic's timestamps are not what the settings say."""
+
+
+class DeadLetterLimitError(StreamerError):
+    """Going on would dead-letter what a bad deploy, here or at a producer, made unreadable."""
+
+
+class Processing:
+    """Takes batches in, and holds them back while too much is uncommitted."""
+
+    def __init__(
+        self, shards: OpenShards, commits: CommitLoop, settings: Settings, drain: Drain | None
+    ) -> None:
+        self.batches = 0
+        """Batches finished so far."""
+        self.records = 0
+        """Records processed so far, those included that a failed commit has undone."""
+        self._shards = shards
+        self._commits = commits
+        self._settings = settings
+        self._drain = drain
+
+    async def process(self, batch: RecordBatch) -> None:
+        """Take in a batch; waits for commits while too much is in memory."""
+        shard = self._shards.by_number.get(batch.tp.partition)
+        if shard is None or batch.seek_count != shard.seek_count:
+            return
+        self._check_arrival(batch)
+        records = batch.records if self._drain is None else self._drain.within(batch)
+        received = shard.partition.counters.received
+        shard.saw_broker_time(batch.records[-1].timestamp, batch.received_at)
+        index = 0
+        while index < len(records) and self._shards.has(shard):
+            index = await self._process_chunk(shard, records[: index + CHUNK_RECORDS], index)
+            behind = shard.partition.position - shard.committed_position
+            if shard.partition.is_full or behind > MAX_UNCOMMITTED:
+                await self._commits.commit(shard)
+                shard.partition.resume_closing()
+            elif behind > COMMIT_AT:
+                shard.due.set()
+            await asyncio.sleep(0)
+        self.batches += 1
+        self.records += shard.partition.counters.received - received
+
+    async def _process_chunk(self, shard: Shard, records: list[FetchedRecord], index: int) -> int:
+        """`Partition.process`. A shard that it fails in is left as its last commit was."""
+        try:
+            return shard.partition.process(records, index)
+        except TooManyDeadLetters as limit:
+            raise DeadLetterLimitError(
+                f"{limit}. What came before is committed, this record isn't read yet. 'streamer dlq ls' says "
+                "what is wrong: mend the producer or the settings, or raise the limit to go on"
+            ) from None
+        except Exception:
+            await self._shards.drop(shard.number)
+            raise
+
+    def _check_arrival(self, batch: RecordBatch) -> None:
+        expected = self._settings.clicks.arrival
+        if expected == "log_append_time" and batch.records[0].timestamp_type != LOG_APPEND_TIME:
+            raise ArrivalError(
+                f"topic {batch.tp.topic} has message.timestamp.type=CreateTime, expected LogAppendTime: "
+                "change the topic, or set clicks.arrival=create_time (no closing by silence then)"
+            )
