@@ -20,10 +20,10 @@ from models import calibration as calibrations
 from models import selftest
 from models import taxonomy as taxonomies
 from models.calibration import Calibration
+from models.drift_profile import Profile, check_profile
 from models.encoded import LENGTH_BUCKETS
 from models.graph_check import GraphRefused, check_graph
 from models.memory import memory_bounded
-from models.profile import Profile, check_profile
 from models.runtime import Runtime
 from models.taxonomy import Taxonomy
 from models.tokenizer import Tokenizer

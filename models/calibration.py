@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from models.encoded import Float32
+from models.arrays import Float32
 from schemas.click import Session
 
 AbstainReason = Literal["ambiguous", "novel", "too_short"]

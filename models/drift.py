@@ -1,27 +1,44 @@
-"""Has the traffic moved away from what a bundle was made for? The last sessions beside its profile.
+"""Drift: has traffic moved away from what a bundle was trained on, or one sample of it from another?
 
-The window is the last one to two blocks of sessions: whole blocks leave it at once, so it costs two arrays.
+`DriftMonitor` compares the worker's last sessions with the bundle's profile. Its window is the last one to
+two blocks of sessions: whole blocks leave it at once, so it costs two arrays.
+
+`compare` gives intervals by a bootstrap over visitors, for a visitor's sessions are alike. They are basic
+intervals (twice the estimate minus the drawn quantiles), which correct the upward bias that resampling adds
+to a distance: where nothing moved, an interval may lie below its estimate. A part counts as moved only if
+its whole interval does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 import numpy as np
 
+from models.arrays import Float32, Float64, Int64
 from models.bundle import Bundle
-from models.encoded import Encoded, Float32, Int64
-from models.profile import Layout, unknown_shares
+from models.drift_profile import DECILES, ProfileLayout, jensen_shannon, psi, shares, unknown_shares
+from models.encoded import Encoded
+from models.scorer import Scorer
+from schemas.click import Session
 
 BLOCK = 2500
 """Sessions. Of so many, a distribution over 20 categories that didn't move has a PSI of about .01."""
+
+MOVED, MOVED_A_LOT = 0.1, 0.25
+"""Usual limits of the population stability index (Siddiqi 2006, Credit Risk Scorecards)."""
+FEWEST_SESSIONS = 100
+DRAWS = 300
+_CHUNK = 2000
+_CHANGES = 3
 
 
 class DriftMonitor:
     """`see` fits a Scorer's `seen`. Reading while it is told of sessions is safe."""
 
-    def __init__(self, layout: Layout, reference: np.ndarray, block: int = BLOCK) -> None:
+    def __init__(self, layout: ProfileLayout, reference: np.ndarray, block: int = BLOCK) -> None:
         self._layout, self._reference, self._block = layout, reference, block
         self._full, self._filling = np.zeros(layout.width), np.zeros(layout.width)
         self._sessions_full = self._sessions_filling = 0
@@ -32,7 +49,7 @@ class DriftMonitor:
         profile = bundle.manifest.profile
         if profile is None:
             return None
-        layout = Layout(bundle.taxonomy, profile.novelty_deciles)
+        layout = ProfileLayout(bundle.taxonomy, profile.novelty_deciles)
         return cls(layout, layout.total(profile), block)
 
     def see(self, encoded: Encoded, best: Int64, novelty: Float32, reasons: Sequence[str | None]) -> None:
@@ -56,3 +73,117 @@ class DriftMonitor:
     def unknown_shares(self) -> dict[str, float]:
         """Of each learnt field: clicks in the window whose value training never learnt."""
         return unknown_shares(self._full + self._filling, self._layout.columns)
+
+
+@dataclass
+class TrafficSample:
+    """What a bundle says of some sessions, kept until the ranges of novelty are known."""
+
+    visitors: list[str] = field(default_factory=list)
+    seen: list[tuple[Encoded, Int64, Float32, Sequence[str | None]]] = field(default_factory=list)
+
+    @property
+    def sessions(self) -> int:
+        return len(self.visitors)
+
+    def deciles(self) -> list[float]:
+        """Of novelty."""
+        novelty = np.concatenate([each[2] for each in self.seen]).astype(np.float64)
+        edges: list[float] = np.quantile(novelty, np.arange(1, DECILES + 1) / (DECILES + 1)).tolist()
+        return edges
+
+    def by_visitor(self, layout: ProfileLayout) -> Float64:
+        """[V, width]: the counts of each visitor."""
+        rows = np.concatenate([layout.counts(*each) for each in self.seen])
+        _, visitor = np.unique(np.array(self.visitors), return_inverse=True)
+        total = np.zeros((int(visitor.max()) + 1, layout.width))
+        np.add.at(total, visitor, rows)
+        return total
+
+
+def traffic_sample(bundle: Bundle, sessions: Sequence[Session]) -> TrafficSample:
+    """Of people's sessions; bots are left out, as in training."""
+    sample = TrafficSample()
+    people = [session for session in sessions if not session.is_bot and session.clicks]
+    chunk: list[Session] = []
+
+    def see(encoded: Encoded, best: Int64, novelty: Float32, reasons: Sequence[str | None]) -> None:
+        sample.seen.append((encoded, best, novelty, reasons))
+        sample.visitors += [chunk[i].visitor_id for i in encoded.rows.tolist()]
+
+    scorer = Scorer(bundle, see)
+    for at in range(0, len(people), _CHUNK):
+        chunk[:] = people[at : at + _CHUNK]
+        scorer.score(chunk)
+    return sample
+
+
+@dataclass(frozen=True)
+class PartDrift:
+    """One part of the profile: how far apart, with 95 % intervals, and what changed most."""
+
+    part: str
+    psi: float
+    psi_interval: tuple[float, float]
+    jensen_shannon: float
+    jensen_shannon_interval: tuple[float, float]
+    verdict: str
+    """`alike`, `moved`, `moved a lot`"""
+    changes: list[tuple[str, float, float]]
+    """(category, share before, share after), the largest changes first"""
+
+
+def compare(
+    layout: ProfileLayout, before: Float64, after: Float64, rng: np.random.Generator, draws: int = DRAWS
+) -> list[PartDrift]:
+    """Counts by visitor [V, width]; a profile is one visitor, and isn't drawn from."""
+    drawn = _drawn(before, rng, draws), _drawn(after, rng, draws)
+    found = []
+    for part, where in layout.columns.items():
+        sides = before.sum(0)[where], after.sum(0)[where]
+        resampled = [(a[where], b[where]) for a, b in zip(*drawn, strict=True)]
+        of_psi = _estimate(psi, sides, resampled)
+        of_divergence = _estimate(jensen_shannon, sides, resampled)
+        changes = _changes(layout.categories[part], *sides)
+        found.append(PartDrift(part, *of_psi, *of_divergence, _verdict(of_psi[1][0]), changes))
+    return found
+
+
+def report(moved: Sequence[PartDrift], before: int, after: int) -> dict[str, Any]:
+    """With the verdict over all parts; `before` and `after` are numbers of sessions."""
+    worst = max(moved, key=lambda each: each.psi_interval[0])
+    verdict = worst.verdict if min(before, after) >= FEWEST_SESSIONS else "too few sessions to tell"
+    parts = [asdict(each) for each in moved]
+    return {"verdict": verdict, "sessions": {"before": before, "after": after}, "parts": parts}
+
+
+def _drawn(counts: Float64, rng: np.random.Generator, draws: int) -> Float64:
+    """[draws, width]: sums over visitors drawn with replacement."""
+    visitors = len(counts)
+    if visitors == 1:
+        return np.repeat(counts, draws, axis=0)
+    return np.stack(
+        [rng.multinomial(visitors, np.full(visitors, 1 / visitors)) @ counts for _ in range(draws)]
+    )
+
+
+def _estimate(
+    distance: Callable[[Float64, Float64], float],
+    sides: tuple[Float64, Float64],
+    resampled: Sequence[tuple[Float64, Float64]],
+) -> tuple[float, tuple[float, float]]:
+    value = distance(*sides)
+    low, high = np.quantile([distance(a, b) for a, b in resampled], [0.025, 0.975]).tolist()
+    return round(value, 4), (round(max(0.0, 2 * value - high), 4), round(max(0.0, 2 * value - low), 4))
+
+
+def _verdict(lowest_psi: float) -> str:
+    if lowest_psi >= MOVED_A_LOT:
+        return "moved a lot"
+    return "moved" if lowest_psi >= MOVED else "alike"
+
+
+def _changes(names: Sequence[str], before: Float64, after: Float64) -> list[tuple[str, float, float]]:
+    p, q = shares(before), shares(after)
+    order = np.argsort(-np.abs(p - q), kind="stable")[:_CHANGES].tolist()
+    return [(names[i], round(float(p[i]), 4), round(float(q[i]), 4)) for i in order]

@@ -6,15 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from models.arrays import Float32, Int32, Int64
 from models.fields import EVENT_FIELDS
 
 LENGTH_BUCKETS: Final = (8, 16, 32, 64)
-
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
-Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime
 
-from models.encoded import LENGTH_BUCKETS, Encoded, Float32, Int32, Int64
+from models.arrays import Float32, Int32, Int64
+from models.encoded import LENGTH_BUCKETS, Encoded
 from models.fields import EVENT_FIELDS, SESSION_FIELDS
 from models.queries import QUERY_BUCKETS, QUERY_GRAMS, QUERY_SLOTS
 from models.timing import TIME_IDS

@@ -15,9 +15,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from models.arrays import Float32, Int64
 from models.bundle import Bundle
 from models.calibration import AbstainReason
-from models.encoded import Encoded, Float32, Int64
+from models.encoded import Encoded
 from models.runtime import Outputs
 from schemas.click import Session
 

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from models.encoded import Float32
+from models.arrays import Float32
 from models.runtime import Outputs, Runtime
 from models.tokenizer import Tokenizer
 from schemas.click import KEPT_CLICKS, Click, Session

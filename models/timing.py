@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from models.encoded import Float32, Int32, Int64
+from models.arrays import Float32, Int32, Int64
 from schemas.click import HEAD_CLICKS, KEPT_CLICKS, Click, Session
 
 EDGES_MS: Final = np.array([0, 1] + [250 << k for k in range(14)], dtype=np.int64)

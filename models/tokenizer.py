@@ -15,7 +15,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from models.encoded import LENGTH_BUCKETS, Encoded, Flat, Int32, Int64, bucketed
+from models.arrays import Int32, Int64
+from models.encoded import LENGTH_BUCKETS, Encoded, Flat, bucketed
 from models.fields import (
     EVENT_FIELDS,
     HOUR_IDS,

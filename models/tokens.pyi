@@ -1,7 +1,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from models.encoded import Encoded, Float32, Int32, Int64
+from models.arrays import Float32, Int32, Int64
+from models.encoded import Encoded
 from schemas.click import Session
 
 class Tokens:

@@ -1,6 +1,7 @@
-"""The one interface: sessions in, of which some may be learnt from; a vector of each out.
+"""The interface of a baseline, and the training loop that all share.
 
-S sessions, F numbers, N labelled sessions, P labels.
+Sessions in, of which some may be learnt from; a vector of each out. Optimizer, schedule and batches are the
+encoder's. S sessions, F numbers, N labelled sessions, P labels.
 """
 
 from __future__ import annotations
@@ -10,25 +11,28 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from models.evaluation.features import Floats
-from models.evaluation.splits import Ints
-from models.evaluation.world import Bools
+from models.arrays import Bool, Float64, Int64
 from models.tokenizer import Tokenizer
 from models.training.config import TrainConfig
-from models.training.corpus import Corpus
+from models.training.corpus import Corpus, pick
+from models.training.encoder import Tokens
+from models.training.pretrain import warm_then_cosine
 from schemas.click import Session
+
+Loss = Callable[[Tokens, torch.Generator], Tensor]
 
 
 @dataclass(frozen=True)
 class Labelled:
     """Outcomes of some sessions; only supervised baselines look at them."""
 
-    rows: Ints
+    rows: Int64
     """[N]: places among the sessions"""
-    labels: Floats
+    labels: Float64
     """[N, P]"""
-    validation: Bools
+    validation: Bool
     """[N]: which of them choose when to stop"""
 
 
@@ -37,7 +41,7 @@ class BaselineInput:
     """What a baseline gets. Its generator is made of the seed: the same input gives the same vectors."""
 
     sessions: Sequence[Session]
-    learn_from: Bools
+    learn_from: Bool
     """[S]"""
     config: TrainConfig
     """Width, layers, batch, learning rate, seed; as many epochs as the compute budget allows."""
@@ -53,14 +57,49 @@ class BaselineInput:
         return torch.Generator().manual_seed(self.config.seed)
 
 
-Baseline = Callable[[BaselineInput], Floats]
+Baseline = Callable[[BaselineInput], Float64]
 """[S, F]"""
 
 
 @torch.no_grad()
-def embed_all(embed: Callable[..., torch.Tensor], corpus: Corpus, width: int) -> Floats:
+def embed_all(embed: Callable[..., torch.Tensor], corpus: Corpus, width: int) -> Float64:
     """[S, width] of `embed`, which takes tokens of one length bucket and gives [B, width]."""
     out = torch.zeros(corpus.size, width)
     for rows, tokens in corpus.in_order():
         out[rows] = embed(tokens)
     return out.numpy().astype(np.float64)
+
+
+def fit(
+    module: nn.Module, loss: Loss, corpus: Corpus, config: TrainConfig, generator: torch.Generator
+) -> None:
+    """`config.epochs` passes over the corpus; the module is in evaluation mode afterwards."""
+    optimizer = torch.optim.AdamW(
+        module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    steps = config.epochs * len(corpus.batches(config.batch, torch.Generator()))
+    module.train()
+    step = 0
+    for _ in range(config.epochs):
+        for bucket, rows in corpus.batches(config.batch, generator):
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * warm_then_cosine(step, steps, config.warmup_share)
+            optimizer.zero_grad(set_to_none=True)
+            loss(pick(bucket.tokens, rows), generator).backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+            optimizer.step()
+            step += 1
+    module.eval()
+
+
+def draw_linear(module: nn.Module, generator: torch.Generator) -> None:
+    """Weights of all linear and recurrent layers from `generator`, biases 0."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.GRU):
+            for name, parameter in part.named_parameters(recurse=False):
+                with torch.no_grad():
+                    if "bias" in name:
+                        parameter.zero_()
+                    else:
+                        drawn = torch.randn(parameter.shape, generator=generator)
+                        parameter.copy_(drawn * parameter.shape[1] ** -0.5)

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.baselines.fitting import draw_linear, fit
-from models.baselines.interface import BaselineInput, embed_all
-from models.evaluation.features import Floats
+from models.arrays import Float64
+from models.baselines.interface import BaselineInput, draw_linear, embed_all, fit
 from models.fields import LEARNT_FIELDS
 from models.training.corpus import Corpus, pick, slice_clicks
 from models.training.encoder import Encoder, Tokens
@@ -57,7 +56,7 @@ class MultiTask(nn.Module):
         return torch.stack(terms).sum()
 
 
-def trace(given: BaselineInput) -> Floats:
+def trace(given: BaselineInput) -> Float64:
     """[S, D]"""
     config, tokenizer, generator = given.config, given.tokenizer(), given.generator()
     with deterministic(config.threads):
@@ -69,7 +68,7 @@ def trace(given: BaselineInput) -> Floats:
         return embed_all(lambda tokens: model.encoder(*tokens), corpus, config.dim)
 
 
-def bst(given: BaselineInput) -> Floats:
+def bst(given: BaselineInput) -> Float64:
     """[S, D]: learns from the labelled sessions alone, stops when validation labels get no better."""
     labelled = given.labelled
     if labelled is None:

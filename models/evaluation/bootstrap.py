@@ -1,22 +1,27 @@
-"""Intervals and tests by a paired bootstrap over visitors.
+"""Confidence intervals and tests by a paired bootstrap over visitors, and the mean over several seeds.
 
-Rules: whole visitors are drawn with replacement, for the rows of one visitor are not independent. All
-contenders see the same draws, so that differences between them are compared on the same visitors.
+Whole visitors are drawn with replacement, for the rows of one visitor are not independent. All contenders
+see the same draws, so that differences between them are compared on the same visitors. Over several seeds of
+simulator and training, seeds are drawn with replacement first, then visitors within each seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from models.evaluation.features import Floats
+from models.arrays import Float64, Int64
 from models.evaluation.metrics import Measured
-from models.evaluation.splits import Ints
+from models.evaluation.result_store import Arrays
 
 DRAWS = 2_000
 CONFIDENCE = 0.95
+
+_STRIDE = 997
+"""Moves to other draws of visitors where a seed is drawn twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +41,21 @@ class Resampled:
     """A metric's value, and its values on R resampled sets of visitors."""
 
     value: float
-    draws: Floats
+    draws: Float64
     """[R]"""
 
     def estimate(self) -> Estimate:
         return interval(self.value, self.draws)
 
 
-def cluster_numbers(visitor_ids: Sequence[str]) -> Ints:
+def cluster_numbers(visitor_ids: Sequence[str]) -> Int64:
     """[B]: a number from 0 per visitor, in order of appearance."""
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(v, len(numbers)) for v in visitor_ids], dtype=np.int64)
 
 
 def resample(
-    measured: Mapping[str, Measured], clusters: Ints, rng: np.random.Generator, draws: int = DRAWS
+    measured: Mapping[str, Measured], clusters: Int64, rng: np.random.Generator, draws: int = DRAWS
 ) -> dict[str, Resampled]:
     """Every metric on the same draws. `clusters` [B] numbers the visitors of the rows from 0."""
     count = int(clusters.max()) + 1
@@ -79,7 +84,7 @@ def gap_closed(contender: Resampled, without: Resampled, oracle: Resampled) -> E
     return interval(float(value), draws)
 
 
-def interval(value: float, draws: Floats) -> Estimate:
+def interval(value: float, draws: Float64) -> Estimate:
     """Over the draws that have the metric at all: where nobody drawn had an outcome, there is none."""
     draws = draws[np.isfinite(draws)]
     if not len(draws):
@@ -104,3 +109,43 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[name]))
         adjusted[name] = highest
     return {name: adjusted[name] for name in p_values}
+
+
+def pooled(by_seed: Sequence[Mapping[str, Resampled]], rng: np.random.Generator) -> dict[str, Resampled]:
+    """Every metric that all seeds have, by its name."""
+    if len(by_seed) == 1:
+        return dict(by_seed[0])
+    draws = len(next(iter(by_seed[0].values())).draws)
+    picked = rng.integers(len(by_seed), size=(draws, len(by_seed)))
+    at = (np.arange(draws)[:, None] + _STRIDE * np.arange(len(by_seed))) % draws
+    found = {}
+    for name in [each for each in by_seed[0] if all(each in seed for seed in by_seed)]:
+        every = np.stack([seed[name].draws for seed in by_seed])
+        value = float(np.mean([seed[name].value for seed in by_seed]))
+        found[name] = Resampled(value, every[picked, at].mean(axis=1))
+    return found
+
+
+def versus(
+    resampled: Mapping[str, Resampled], metric: str, reference: str, others: Iterable[str]
+) -> dict[str, Any]:
+    """How far `reference` is above each of the others, relatively, with Holm's correction over them."""
+    one = resampled[f"{metric}/{reference}"]
+    p = {name: p_value(one, resampled[f"{metric}/{name}"]) for name in others}
+    corrected = holm(p)
+    return {
+        name: {
+            **relative_change(one, resampled[f"{metric}/{name}"]).as_dict(),
+            "p_holm": corrected[name],
+        }
+        for name in p
+    }
+
+
+def as_arrays(resampled: Mapping[str, Resampled]) -> Arrays:
+    """Value first, then the draws."""
+    return {name: np.concatenate([[each.value], each.draws]) for name, each in resampled.items()}
+
+
+def from_arrays(arrays: Mapping[str, Any]) -> dict[str, Resampled]:
+    return {name: Resampled(float(array[0]), array[1:]) for name, array in arrays.items()}

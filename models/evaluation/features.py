@@ -1,21 +1,26 @@
 """Features that know when they were known, so that a leak is an error and not a good result.
 
-Rule: whatever went into a row's features was known strictly before that row was decided.
+Whatever went into a row's features was known strictly before that row was decided. Also here: the bag, which
+is the simplest description of a session (how often each page and each search word occurs in it), and the
+standardization of columns.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from models.evaluation.splits import Ints
+from models.arrays import Float64, Int64
+from schemas.click import Session
 
-Floats = npt.NDArray[np.float64]
 NEVER = np.iinfo(np.int64).min
 """`known_at` of what was known from the beginning."""
+
+MIN_SESSIONS = 10
+"""Items in fewer training sessions are left out."""
 
 
 class LeakError(ValueError):
@@ -27,8 +32,8 @@ class FeatureTable:
     """N rows of F features. `known_at` [N]: when the last thing that went into a row happened, ms UTC."""
 
     name: str
-    values: Floats
-    known_at: Ints
+    values: Float64
+    known_at: Int64
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.known_at.shape != self.values.shape[:1]:
@@ -45,7 +50,7 @@ class FeatureTable:
         return int(np.flatnonzero(~np.isfinite(self.values).all(axis=1))[0])
 
 
-def require_known(table: FeatureTable, decided_at: Ints) -> None:
+def require_known(table: FeatureTable, decided_at: Int64) -> None:
     """Raises LeakError if anything in the table was not known strictly before its row was decided."""
     late = np.flatnonzero(table.known_at >= decided_at)
     if len(late):
@@ -56,7 +61,7 @@ def require_known(table: FeatureTable, decided_at: Ints) -> None:
         )
 
 
-def join_tables(tables: Sequence[FeatureTable], decided_at: Ints) -> Floats:
+def join_tables(tables: Sequence[FeatureTable], decided_at: Int64) -> Float64:
     """[N, F1 + F2 + ...], after every table was checked for leaks."""
     for table in tables:
         require_known(table, decided_at)
@@ -64,17 +69,51 @@ def join_tables(tables: Sequence[FeatureTable], decided_at: Ints) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class Scaling:
+class Standardizer:
     """To mean 0 and deviation 1 by column; constant columns become 0, far outliers are cut."""
 
-    mean: Floats
-    deviation: Floats
+    mean: Float64
+    deviation: Float64
 
     @classmethod
-    def fit(cls, values: Floats) -> Scaling:
+    def fit(cls, values: Float64) -> Standardizer:
         deviation = values.std(axis=0)
         return cls(values.mean(axis=0), np.where(deviation > 1e-9, deviation, np.inf))
 
-    def apply(self, values: Floats) -> Floats:
-        scaled: Floats = np.clip((values - self.mean) / self.deviation, -8.0, 8.0)
+    def apply(self, values: Float64) -> Float64:
+        scaled: Float64 = np.clip((values - self.mean) / self.deviation, -8.0, 8.0)
         return scaled
+
+
+@dataclass(frozen=True, slots=True)
+class Bag:
+    """Items and their columns, learnt from training sessions alone."""
+
+    columns: dict[str, int]
+
+    @classmethod
+    def fit(cls, sessions: Sequence[Session]) -> Bag:
+        counts = Counter(item for session in sessions for item in set(_items(session)))
+        kept = sorted(item for item, count in counts.items() if count >= MIN_SESSIONS)
+        return cls({item: column for column, item in enumerate(kept)})
+
+    def encode(self, sessions: Sequence[Session]) -> Float64:
+        """[S, F]: log(1 + count)"""
+        counts = np.zeros((len(sessions), len(self.columns)))
+        for row, session in enumerate(sessions):
+            for item in _items(session):
+                column = self.columns.get(item)
+                if column is not None:
+                    counts[row, column] += 1.0
+        encoded: Float64 = np.log1p(counts)
+        return encoded
+
+
+def _items(session: Session) -> list[str]:
+    items = [f"event {click.event_type}" for click in session.clicks]
+    for click in session.clicks:
+        if click.path is not None:
+            items.append(f"page {click.path}")
+        if click.search_query is not None:
+            items += [f"word {word}" for word in click.search_query.lower().split()]
+    return items

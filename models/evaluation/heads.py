@@ -1,8 +1,8 @@
-"""The small models put on top of features, the same for every contender: linear, with a tuned penalty.
+"""The small models on top of features, the same for every contender: linear with a tuned penalty, or trees.
 
-Rules: fitted on training rows; the penalty, and the threshold for labels, are chosen on validation rows.
-Features that all contenders share keep the penalty chosen for them alone, so that the ones added are judged.
-B rows, F features, T tiles, K slots, P labels.
+Heads are fitted on training rows; the penalty, the number of leaves, and the threshold for labels are chosen
+on validation rows. Features that all contenders share keep the penalty chosen for them alone, so that the
+added ones are judged. B rows, F features, T tiles, K slots, P labels.
 """
 
 from __future__ import annotations
@@ -13,34 +13,43 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax
+from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
-from models.evaluation.features import Floats, Scaling
-from models.evaluation.splits import Ints
+from models.arrays import Float64, Int64
+from models.evaluation.features import Standardizer
 
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 1e-4, 1e-5)
 """Times half the squared length of the weights, beside the mean loss of a row."""
 MAX_STEPS = 400
 TOLERANCE = 1e-5
 
+Loss = Callable[[Float64], tuple[float, Float64]]
+LEAVES = (4, 15)
+STEPS = 150
+LEARNING_RATE = 0.08
+MIN_LEAF = 40
+MIN_OF_EACH = 5
+"""Of a label with fewer rows of either value nothing is learnt but how frequent it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class TileHead:
     """The chance of a tile is softmax over the tiles shown of weights · features + bias + slot."""
 
-    scaling: Scaling
-    weights: Floats
+    scaling: Standardizer
+    weights: Float64
     """[F, T]"""
-    bias: Floats
+    bias: Float64
     """[T]"""
-    slots: Floats
+    slots: Float64
     """[K]"""
     penalty: float
 
-    def log_probabilities(self, features: Floats, shown: Ints) -> Floats:
+    def log_probabilities(self, features: Float64, shown: Int64) -> Float64:
         """[B, K]"""
         scores = self.scaling.apply(features) @ self.weights + self.bias
-        logs: Floats = log_softmax(np.take_along_axis(scores, shown, axis=1) + self.slots, axis=1)
+        logs: Float64 = log_softmax(np.take_along_axis(scores, shown, axis=1) + self.slots, axis=1)
         return logs
 
 
@@ -48,82 +57,82 @@ class TileHead:
 class LabelHead:
     """One logistic regression a label; labels are given from `threshold` on."""
 
-    scaling: Scaling
-    weights: Floats
+    scaling: Standardizer
+    weights: Float64
     """[F, P]"""
-    bias: Floats
+    bias: Float64
     """[P]"""
     threshold: float
     penalty: float
 
-    def probabilities(self, features: Floats) -> Floats:
+    def probabilities(self, features: Float64) -> Float64:
         """[B, P]"""
-        chances: Floats = expit(self.scaling.apply(features) @ self.weights + self.bias)
+        chances: Float64 = expit(self.scaling.apply(features) @ self.weights + self.bias)
         return chances
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class FixedPenalty:
     """The first columns of the features keep the penalty that suited them alone; the others' is tuned."""
 
     columns: int = 0
     penalty: float = 0.0
 
-    def by_column(self, width: int, penalty: float) -> Floats:
+    def by_column(self, width: int, penalty: float) -> Float64:
         """[F, 1]"""
-        settled = np.arange(width)[:, None] < self.columns
-        return np.where(settled, self.penalty, penalty)
+        fixed = np.arange(width)[:, None] < self.columns
+        return np.where(fixed, self.penalty, penalty)
 
 
-NOTHING_SETTLED = Settled()
+NONE_FIXED = FixedPenalty()
 
 
 def fit_tile_head(
-    train: tuple[Floats, Ints, Ints],
-    validation: tuple[Floats, Ints, Ints],
+    train: tuple[Float64, Int64, Int64],
+    validation: tuple[Float64, Int64, Int64],
     tiles: int,
-    settled: Settled = NOTHING_SETTLED,
+    fixed: FixedPenalty = NONE_FIXED,
 ) -> TileHead:
     """Each of `train` and `validation` is (features [B, F], shown [B, K], clicked slot [B])."""
     features, shown, clicked = train
-    scaling = Scaling.fit(features)
+    scaling = Standardizer.fit(features)
     x = scaling.apply(features)
     shape = (x.shape[1], tiles, shown.shape[1])
 
-    def head(flat: Floats, penalty: float) -> TileHead:
+    def head(flat: Float64, penalty: float) -> TileHead:
         return TileHead(scaling, *_tile_parts(flat, shape), penalty)
 
-    def cost(flat: Floats) -> float:
+    def cost(flat: Float64) -> float:
         logs = head(flat, 0.0).log_probabilities(validation[0], validation[1])
         return -float(np.take_along_axis(logs, validation[2][:, None], axis=1).mean())
 
     size = (shape[0] + 1) * tiles + shape[2]
 
     def loss_at(penalty: float) -> Loss:
-        return _tile_loss(x, shown, clicked, tiles, settled.by_column(x.shape[1], penalty))
+        return _tile_loss(x, shown, clicked, tiles, fixed.by_column(x.shape[1], penalty))
 
     return head(*_best_penalty(loss_at, cost, size))
 
 
 def fit_label_head(
-    train: tuple[Floats, Floats],
-    validation: tuple[Floats, Floats],
-    settled: Settled = NOTHING_SETTLED,
+    train: tuple[Float64, Float64],
+    validation: tuple[Float64, Float64],
+    fixed: FixedPenalty = NONE_FIXED,
 ) -> LabelHead:
     """Each of `train` and `validation` is (features [B, F], labels [B, P] of 0 and 1)."""
     features, labels = train
-    scaling = Scaling.fit(features)
+    scaling = Standardizer.fit(features)
     x, x_validation = scaling.apply(features), scaling.apply(validation[0])
     width, count = x.shape[1], labels.shape[1]
 
-    def cost(flat: Floats) -> float:
+    def cost(flat: Float64) -> float:
         logits = x_validation @ flat[: width * count].reshape(width, count) + flat[width * count :]
         return float((np.logaddexp(0.0, logits) - validation[1] * logits).mean())
 
     size = (width + 1) * count
 
     def loss_at(penalty: float) -> Loss:
-        return _label_loss(x, labels, settled.by_column(width, penalty))
+        return _label_loss(x, labels, fixed.by_column(width, penalty))
 
     flat, penalty = _best_penalty(loss_at, cost, size)
     weights, bias = flat[: width * count].reshape(width, count), flat[width * count :]
@@ -131,7 +140,7 @@ def fit_label_head(
     return LabelHead(scaling, weights, bias, threshold, penalty)
 
 
-def best_threshold(chances: Floats, labels: Floats) -> float:
+def best_threshold(chances: Float64, labels: Float64) -> float:
     """The chance from which on to give a label for the highest micro F1; 1 if no label is ever right."""
     order = np.argsort(-chances, axis=None, kind="stable")
     ranked, right = chances.ravel()[order], np.cumsum(labels.ravel()[order])
@@ -142,12 +151,9 @@ def best_threshold(chances: Floats, labels: Floats) -> float:
     return float(ranked[best]) if f1[best] > 0.0 else 1.0
 
 
-Loss = Callable[[Floats], tuple[float, Floats]]
-
-
 def _best_penalty(
-    loss_at: Callable[[float], Loss], cost: Callable[[Floats], float], size: int
-) -> tuple[Floats, float]:
+    loss_at: Callable[[float], Loss], cost: Callable[[Float64], float], size: int
+) -> tuple[Float64, float]:
     """Weights and penalty of the least cost; from strong to weak, each begun where the one before ended.
 
     Ends after two penalties without a gain: from there on weights only learn the training rows by heart.
@@ -164,27 +170,27 @@ def _best_penalty(
     return best, best_penalty
 
 
-def _minimise(loss: Loss, start: Floats) -> Floats:
+def _minimise(loss: Loss, start: Float64) -> Float64:
     options = {"maxiter": MAX_STEPS, "gtol": TOLERANCE, "ftol": 1e-9}
     # These matrices are small: several BLAS threads only wait for each other, and sum in varying order.
     with threadpool_limits(1, user_api="blas"):
-        found: Floats = minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x
+        found: Float64 = minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x
     return found
 
 
-def _tile_parts(flat: Floats, shape: tuple[int, int, int]) -> tuple[Floats, Floats, Floats]:
+def _tile_parts(flat: Float64, shape: tuple[int, int, int]) -> tuple[Float64, Float64, Float64]:
     width, tiles, _ = shape
     weights, rest = flat[: width * tiles].reshape(width, tiles), flat[width * tiles :]
     return weights, rest[:tiles], rest[tiles:]
 
 
-def _tile_loss(x: Floats, shown: Ints, clicked: Ints, tiles: int, penalty: Floats) -> Loss:
+def _tile_loss(x: Float64, shown: Int64, clicked: Int64, tiles: int, penalty: Float64) -> Loss:
     """`penalty` [F, 1]"""
     rows = len(x)
     shape = (x.shape[1], tiles, shown.shape[1])
     chosen = np.arange(shown.shape[1]) == clicked[:, None]
 
-    def loss(flat: Floats) -> tuple[float, Floats]:
+    def loss(flat: Float64) -> tuple[float, Float64]:
         weights, bias, slots = _tile_parts(flat, shape)
         logs = log_softmax(np.take_along_axis(x @ weights + bias, shown, axis=1) + slots, axis=1)
         value = -logs[chosen].mean() + 0.5 * (penalty * weights**2).sum()
@@ -197,11 +203,11 @@ def _tile_loss(x: Floats, shown: Ints, clicked: Ints, tiles: int, penalty: Float
     return loss
 
 
-def _label_loss(x: Floats, labels: Floats, penalty: Floats) -> Loss:
+def _label_loss(x: Float64, labels: Float64, penalty: Float64) -> Loss:
     """The mean over rows of the sum over labels. `penalty` [F, 1]"""
     rows, width, count = len(x), x.shape[1], labels.shape[1]
 
-    def loss(flat: Floats) -> tuple[float, Floats]:
+    def loss(flat: Float64) -> tuple[float, Float64]:
         weights, bias = flat[: width * count].reshape(width, count), flat[width * count :]
         logits = x @ weights + bias
         value = (np.logaddexp(0.0, logits) - labels * logits).sum() / rows + 0.5 * (
@@ -212,3 +218,63 @@ def _label_loss(x: Floats, labels: Floats, penalty: Floats) -> Loss:
         return float(value), np.concatenate([part.ravel() for part in slope])
 
     return loss
+
+
+@dataclass(frozen=True, slots=True)
+class BoostedHead:
+    """One ensemble a label; a number where training rows had hardly any. Threshold as in LabelHead."""
+
+    labels: tuple[HistGradientBoostingClassifier | float, ...]
+    threshold: float
+
+    def probabilities(self, features: Float64) -> Float64:
+        """[B, P]"""
+        return np.stack([_chances(label, features) for label in self.labels], axis=1)
+
+
+def fit_boosted_head(
+    train: tuple[Float64, Float64], validation: tuple[Float64, Float64], seed: int
+) -> BoostedHead:
+    """`train` and `validation` are (features [B, F], labels [B, P]); leaves are chosen on validation."""
+    heads = [_head(train, leaves, seed) for leaves in LEAVES]
+    best = min(heads, key=lambda head: _cost(head.probabilities(validation[0]), validation[1]))
+    return BoostedHead(best.labels, best_threshold(best.probabilities(validation[0]), validation[1]))
+
+
+def _head(train: tuple[Float64, Float64], leaves: int, seed: int) -> BoostedHead:
+    features, labels = train
+    return BoostedHead(
+        tuple(_label(features, labels[:, p], leaves, seed) for p in range(labels.shape[1])), 0.5
+    )
+
+
+def _label(
+    features: Float64, label: Float64, leaves: int, seed: int
+) -> HistGradientBoostingClassifier | float:
+    if min(label.sum(), len(label) - label.sum()) < MIN_OF_EACH:
+        return float(label.mean())
+    trees = HistGradientBoostingClassifier(
+        learning_rate=LEARNING_RATE,
+        max_iter=STEPS,
+        max_leaf_nodes=leaves,
+        min_samples_leaf=MIN_LEAF,
+        early_stopping=True,
+        n_iter_no_change=8,
+        random_state=seed,
+    )
+    # One thread: the same trees everywhere, and no waiting for each other on rows this few.
+    with threadpool_limits(1):
+        return trees.fit(features, label)
+
+
+def _chances(label: HistGradientBoostingClassifier | float, features: Float64) -> Float64:
+    if isinstance(label, float):
+        return np.full(len(features), label)
+    with threadpool_limits(1):
+        chances: Float64 = label.predict_proba(features)[:, 1]
+    return chances
+
+
+def _cost(chances: Float64, labels: Float64) -> float:
+    inside = np.clip(chances, 1e-6, 1.0 - 1e-6)
+    return -float((labels * np.log(inside) + (1.0 - labels) * np.log1p(-inside)).mean())

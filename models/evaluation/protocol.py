@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from models.arrays import Int64
 from models.evaluation import metrics
-from models.evaluation.boosting import BoostedHead, fit_boosted_head
 from models.evaluation.bootstrap import (
     DRAWS,
     Resampled,
@@ -25,10 +25,18 @@ from models.evaluation.bootstrap import (
     resample,
 )
 from models.evaluation.features import FeatureTable, join_tables
-from models.evaluation.heads import NOTHING_SETTLED, LabelHead, Settled, fit_label_head, fit_tile_head
+from models.evaluation.heads import (
+    NONE_FIXED,
+    BoostedHead,
+    FixedPenalty,
+    LabelHead,
+    fit_boosted_head,
+    fit_label_head,
+    fit_tile_head,
+)
 from models.evaluation.metrics import Measured
-from models.evaluation.rows import ConversionRows, Decisions, TileRows
-from models.evaluation.splits import Ints, Split
+from models.evaluation.splits import Split
+from models.evaluation.task_rows import ConversionRows, Decisions, TileRows
 
 FLOOR, ORACLE = "app_only", "oracle"
 
@@ -42,55 +50,24 @@ class SplitError(ValueError):
     """A split from which nothing could be learnt or told."""
 
 
-def evaluate_tiles(
-    rows: TileRows,
-    tiles: int,
-    floor: FeatureTable,
-    contenders: Contenders,
-    split: Split,
-    rng: np.random.Generator,
-    draws: int = DRAWS,
-) -> Report:
-    """Log loss and macro Recall@1 of the floor and of every contender on the test rows."""
-    found = measure_tiles(rows, tiles, floor, contenders, split)
-    return report_of(resample_rows(found, rows.decisions, split, rng, draws), rows.decisions, split)
-
-
 def measure_tiles(
     rows: TileRows, tiles: int, floor: FeatureTable, contenders: Contenders, split: Split
 ) -> ByMetric:
+    """Log loss and macro Recall@1 of the floor and of every contender on the test rows."""
     _check(split)
     found: ByMetric = {"log_loss": {}, "macro_recall_at_1": {}}
     shown, clicked = rows.shown[split.test], rows.clicked[split.test]
-    settled = NOTHING_SETTLED
+    fixed = NONE_FIXED
     for name, tables in _with_floor(contenders).items():
         features = join_tables([floor, *tables], rows.decisions.at)
         train, validation = fitting_parts(split, features, rows.shown, rows.clicked)
-        head = fit_tile_head(train, validation, tiles, settled)
+        head = fit_tile_head(train, validation, tiles, fixed)
         if name == FLOOR:
-            settled = Settled(features.shape[1], head.penalty)
+            fixed = FixedPenalty(features.shape[1], head.penalty)
         logs = head.log_probabilities(features[split.test], shown)
         found["log_loss"][name] = metrics.log_loss(logs, clicked)
         found["macro_recall_at_1"][name] = metrics.macro_recall_at_1(logs, shown, clicked, tiles)
     return found
-
-
-def evaluate_conversions(
-    rows: ConversionRows,
-    floor: FeatureTable,
-    contenders: Contenders,
-    split: Split,
-    rng: np.random.Generator,
-    draws: int = DRAWS,
-    boosted: Collection[str] = (),
-) -> Report:
-    """Micro F1 over all products of the floor and of every contender on the test rows.
-
-    The contenders named in `boosted` have trees for a head, which see everything unscaled.
-    """
-    seed = int(rng.integers(2**31))
-    found = measure_conversions(rows, floor, contenders, split, boosted, seed)
-    return report_of(resample_rows(found, rows.decisions, split, rng, draws), rows.decisions, split)
 
 
 def measure_conversions(
@@ -101,9 +78,13 @@ def measure_conversions(
     boosted: Collection[str] = (),
     seed: int = 0,
 ) -> ByMetric:
+    """Micro F1 over all products of the floor and of every contender on the test rows.
+
+    The contenders named in `boosted` have trees for a head, which see all features unscaled.
+    """
     _check(split)
     found: ByMetric = {"micro_f1": {}}
-    settled = NOTHING_SETTLED
+    fixed = NONE_FIXED
     for name, tables in _with_floor(contenders).items():
         features = join_tables([floor, *tables], rows.decisions.at)
         train, validation = fitting_parts(split, features, rows.bought)
@@ -111,9 +92,9 @@ def measure_conversions(
         if name in boosted:
             head = fit_boosted_head(train, validation, seed)
         else:
-            head = fit_label_head(train, validation, settled)
+            head = fit_label_head(train, validation, fixed)
         if name == FLOOR and isinstance(head, LabelHead):
-            settled = Settled(features.shape[1], head.penalty)
+            fixed = FixedPenalty(features.shape[1], head.penalty)
         given = (head.probabilities(features[split.test]) >= head.threshold).astype(np.float64)
         found["micro_f1"][name] = metrics.micro_f1(given, rows.bought[split.test])
     return found
@@ -171,7 +152,7 @@ def compared(resampled: Mapping[str, Resampled]) -> Report:
     return by_metric
 
 
-def _clusters(decisions: Decisions, split: Split) -> Ints:
+def _clusters(decisions: Decisions, split: Split) -> Int64:
     return cluster_numbers([decisions.visitor_ids[row] for row in split.test.tolist()])
 
 

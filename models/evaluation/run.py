@@ -1,4 +1,4 @@
-"""All steps of an evaluation by name, in an order in which they share worlds; any can be run alone."""
+"""All steps of an evaluation by name, in an order in which they share data; any can be run alone."""
 
 from __future__ import annotations
 
@@ -10,58 +10,92 @@ from models.bundle import Bundle
 from models.evaluation import (
     steps_baselines,
     steps_cost,
-    steps_knobs,
     steps_main,
-    steps_map,
     steps_novelty,
-    steps_real,
+    steps_sensitivity,
+    training_runs,
 )
-from models.evaluation.laboratory import Json, Laboratory
-from models.evaluation.ledger import NotThereError
+from models.evaluation.experiment import Experiment, Json
+from models.evaluation.real import eshop2008, shop1999, trivago
+from models.evaluation.result_store import MissingResultError
+from models.training.config import TrainConfig
+
+REAL = ("trivago", "shop1999", "eshop2008")
+SEED = 7
+"""Of the steps on public clickstreams: their results are stored like any other, so the test split is read
+once."""
 
 
 @dataclass(frozen=True)
 class Context:
-    lab: Laboratory
+    experiment: Experiment
     bundle: Bundle
     """Whose cost is measured."""
-    data: Path | None
+    clickstreams: Path | None
     """The folder of the public clickstreams; None where there is none."""
 
 
 Step = Callable[[Context], Json]
 
 
-def _of_lab(step: Callable[[Laboratory], Json]) -> Step:
-    return lambda context: step(context.lab)
+def trivago_ranking(experiment: Experiment, folder: Path) -> Json:
+    chosen = TrainConfig(seed=SEED, epochs=experiment.scale.epochs)
+    config = {"encoder": training_runs.encoder_facts(chosen), "seed": SEED, "draws": experiment.scale.draws}
+    return experiment.store.result(
+        "trivago", config, lambda: trivago.evaluate(folder, chosen, experiment.scale.draws)
+    )
 
 
-def _of_data(step: Callable[[Laboratory, Path], Json]) -> Step:
+def shop1999_conversion(experiment: Experiment, folder: Path) -> Json:
+    chosen = TrainConfig(seed=SEED, epochs=shop1999.EPOCHS, min_count=shop1999.MIN_COUNT)
+    config = {"encoder": training_runs.encoder_facts(chosen), "seed": SEED, "draws": experiment.scale.draws}
+    return experiment.store.result(
+        "shop1999", config, lambda: shop1999.evaluate(folder, chosen, experiment.scale.draws)
+    )
+
+
+def eshop2008_category(experiment: Experiment, folder: Path) -> Json:
+    chosen = TrainConfig(seed=SEED, epochs=experiment.scale.short_epochs)
+    config = {
+        "encoder": training_runs.encoder_facts(chosen),
+        "seed": SEED,
+        "draws": experiment.scale.draws,
+        "sessions": eshop2008.MOST_SESSIONS,
+    }
+    return experiment.store.result(
+        "eshop2008", config, lambda: eshop2008.evaluate(folder, chosen, experiment.scale.draws)
+    )
+
+
+def _of_experiment(step: Callable[[Experiment], Json]) -> Step:
+    return lambda context: step(context.experiment)
+
+
+def _of_clickstreams(step: Callable[[Experiment, Path], Json]) -> Step:
     def run(context: Context) -> Json:
-        if context.data is None:
+        if context.clickstreams is None:
             raise ValueError("a step on public clickstreams has no folder to read them from")
-        return step(context.lab, context.data)
+        return step(context.experiment, context.clickstreams)
 
     return run
 
 
-REAL = ("trivago", "shop1999", "eshop2008")
 STEPS: dict[str, Step] = {
-    "main": _of_lab(steps_main.main_table),
-    "student": _of_lab(steps_main.student_table),
-    "signal": _of_lab(steps_knobs.signal_curve),
-    "time": _of_lab(steps_knobs.time_forward),
-    "links": _of_lab(steps_knobs.links),
-    "transfer": _of_lab(steps_knobs.transfer),
-    "learning": _of_lab(steps_baselines.learning_curve),
-    "map": _of_lab(steps_map.embedding_map),
-    "costs": lambda context: steps_cost.costs(context.lab, context.bundle),
-    "baselines": _of_lab(steps_baselines.baselines),
-    "ablations": _of_lab(steps_baselines.ablations),
-    "novelty": _of_lab(steps_novelty.novelty),
-    "trivago": _of_data(steps_real.trivago_ranking),
-    "shop1999": _of_data(steps_real.shop1999_conversion),
-    "eshop2008": _of_data(steps_real.eshop2008_category),
+    "main": _of_experiment(steps_main.main_table),
+    "student": _of_experiment(steps_main.student_table),
+    "signal": _of_experiment(steps_sensitivity.signal_curve),
+    "time": _of_experiment(steps_sensitivity.time_forward),
+    "links": _of_experiment(steps_sensitivity.links),
+    "transfer": _of_experiment(steps_sensitivity.transfer),
+    "learning": _of_experiment(steps_baselines.learning_curve),
+    "map": _of_experiment(steps_main.embedding_map),
+    "costs": lambda context: steps_cost.costs(context.experiment, context.bundle),
+    "baselines": _of_experiment(steps_baselines.baselines),
+    "ablations": _of_experiment(steps_baselines.ablations),
+    "novelty": _of_experiment(steps_novelty.novelty),
+    "trivago": _of_clickstreams(trivago_ranking),
+    "shop1999": _of_clickstreams(shop1999_conversion),
+    "eshop2008": _of_clickstreams(eshop2008_category),
 }
 
 
@@ -72,14 +106,18 @@ def evaluate(context: Context, steps: Collection[str]) -> dict[str, Json]:
     """
     results = {}
     for name, step in STEPS.items():
-        runs = name in steps and (name not in REAL or context.data is not None)
+        runs = name in steps and (name not in REAL or context.clickstreams is not None)
         try:
             results[name] = step(context if runs else _known(context))
-        except NotThereError:
+        except MissingResultError:
             continue
     return results
 
 
 def _known(context: Context) -> Context:
-    ledger = replace(context.lab.ledger, known_only=True)
-    return replace(context, lab=replace(context.lab, ledger=ledger), data=context.data or Path())
+    store = replace(context.experiment.store, known_only=True)
+    return replace(
+        context,
+        experiment=replace(context.experiment, store=store),
+        clickstreams=context.clickstreams or Path(),
+    )

@@ -1,37 +1,27 @@
-"""Who is trained on and who is tested on: by a hash of the visitor, or by time.
+"""Which rows are trained, validated and tested on: by the visitor's hash, or by time.
 
-Rules: the rows of one visitor never lie in two splits of the hash. The split by time tests on what was
-decided last, and leaves out of training whatever outcome wasn't known by then.
+Split by the hash, the rows of one visitor never lie in two parts. Split by time, what was decided last is
+tested on, and whatever outcome wasn't known by then is left out of training.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
-
-TRAIN_BELOW, VALIDATION_BELOW = 60, 75
-"""Percent of the visitors: 60 train, 15 validate, 25 test."""
+from models.arrays import Int64
+from models.visitor_splits import TRAIN_BELOW, VALIDATION_BELOW, percent_of
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
     """Row numbers, rising."""
 
-    train: Ints
-    validation: Ints
-    test: Ints
-
-
-def percent_of(visitor_id: str) -> int:
-    """0..99, always the same for the same visitor."""
-    digest = hashlib.blake2b(visitor_id.encode("utf-8", "surrogatepass"), digest_size=8, person=b"split")
-    return int.from_bytes(digest.digest(), "big") % 100
+    train: Int64
+    validation: Int64
+    test: Int64
 
 
 def split_by_visitor(visitor_ids: Sequence[str]) -> Split:
@@ -43,25 +33,11 @@ def split_by_visitor(visitor_ids: Sequence[str]) -> Split:
     )
 
 
-def split_by_time(decided_at: Ints, outcome_ms: int = 0) -> Split:
-    """The first 60 % of the rows by time, then 15 %, then 25 %.
+def split_forward(decided_at: Int64, visitor_ids: Sequence[str], outcome_ms: int) -> Split:
+    """Tests on the last quarter by time; validates on every fifth visitor of the rows known by then.
 
-    `outcome_ms` is how long a row waits for its outcome: rows are left out that were decided before the next
-    split began but whose outcome could still come after.
-    """
-    begins_validation, begins_test = np.quantile(decided_at, [TRAIN_BELOW / 100, VALIDATION_BELOW / 100])
-    known_at = decided_at + outcome_ms
-    return Split(
-        np.flatnonzero(known_at < begins_validation),
-        np.flatnonzero((decided_at >= begins_validation) & (known_at < begins_test)),
-        np.flatnonzero(decided_at >= begins_test),
-    )
-
-
-def split_forward(decided_at: Ints, visitor_ids: Sequence[str], outcome_ms: int) -> Split:
-    """Tests on the last quarter by time; validates on every fifth visitor of what was known by then.
-
-    For outcomes that take longer than a validation stretch between the two would last.
+    `outcome_ms` is how long a row waits for its outcome; validating on a period of its own would need at
+    least as much time between training and test.
     """
     begins_test = np.quantile(decided_at, VALIDATION_BELOW / 100)
     known = decided_at + outcome_ms < begins_test

@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from models.baselines.catalogue import CONTENDERS, OURS, Contender
+from models.arrays import Float64, Int64
 from models.baselines.interface import BaselineInput, Labelled
-from models.evaluation import trained
-from models.evaluation.bag import Bag
-from models.evaluation.bootstrap import Resampled
-from models.evaluation.features import Floats
-from models.evaluation.laboratory import Json, Laboratory
-from models.evaluation.pooling import versus
+from models.baselines.registry import CONTENDERS, OURS, Contender
+from models.evaluation import training_runs
+from models.evaluation.bootstrap import Resampled, versus
+from models.evaluation.experiment import Experiment, Json
+from models.evaluation.features import Bag
 from models.evaluation.protocol import ORACLE, compared, measure_conversions, resample_rows
-from models.evaluation.splits import Ints, Split, split_by_visitor
+from models.evaluation.simulated_data import SimulatedData
+from models.evaluation.splits import Split, split_by_visitor
 from models.evaluation.steps_main import measure_tasks, resample_tasks, session_features
-from models.evaluation.world import World
+from models.training.config import TrainConfig
 
 TREES = "bag_trees"
 FEW_LABELS = 2_000
@@ -49,19 +49,19 @@ MODALITIES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def baselines(lab: Laboratory) -> Json:
+def baselines(experiment: Experiment) -> Json:
     """Micro F1 of conversions with few labels, for every baseline, and how far the encoder is above each."""
-    seed = lab.scale.seeds[0]
-    config = {**_config(lab), "labels": FEW_LABELS, "label_draws": LABEL_DRAWS, "rates": list(RATES)}
+    seed = experiment.scale.seeds[0]
+    config = {**_config(experiment), "labels": FEW_LABELS, "label_draws": LABEL_DRAWS, "rates": list(RATES)}
 
     def compute() -> Json:
-        world = lab.world(seed)
-        fixed, costs = _representations(lab, world)
+        data = experiment.data(seed)
+        fixed, costs = _representations(experiment, data)
         draws = []
         for number in range(LABEL_DRAWS):
-            split = few_labels(world, FEW_LABELS, number)
-            contenders = {**fixed, "bst": _supervised(lab, world, split, costs)}
-            draws.append(_conversions(lab, world, contenders, split))
+            split = few_labels(data, FEW_LABELS, number)
+            contenders = {**fixed, "bst": _supervised(experiment, data, split, costs)}
+            draws.append(_conversions(experiment, data, contenders, split))
         resampled = mean_of(draws)
         others = [name for name in (*CONTENDERS, "bag", TREES) if name != OURS]
         return {
@@ -70,40 +70,42 @@ def baselines(lab: Laboratory) -> Json:
             "costs": costs,
         }
 
-    return lab.ledger.result("baselines", config, compute)
+    return experiment.store.result("baselines", config, compute)
 
 
-def learning_curve(lab: Laboratory) -> Json:
+def learning_curve(experiment: Experiment) -> Json:
     """Micro F1 of conversions over the number of labels."""
-    seed = lab.scale.seeds[0]
+    seed = experiment.scale.seeds[0]
     names = ("embedding", "both", "distilled_soft", "keyless", "bag")
 
     def compute() -> Json:
-        world, features = lab.world(seed), session_features(lab, seed)
+        data, features = experiment.data(seed), session_features(experiment, seed)
         chosen = {name: features[name] for name in names}
-        every = split_by_visitor(world.conversions.decisions.visitor_ids)
+        every = split_by_visitor(data.conversions.decisions.visitor_ids)
         points = []
         most = len(every.train) + len(every.validation)
         for count in [*(count for count in LABEL_COUNTS if count < most), most]:
             # All labels are the same labels however often they are drawn.
             times = LABEL_DRAWS if count in LABEL_COUNTS else 1
-            splits = [few_labels(world, count, number) for number in range(times)]
-            draws = [_conversions(lab, world, chosen, split) for split in splits]
+            splits = [few_labels(data, count, number) for number in range(times)]
+            draws = [_conversions(experiment, data, chosen, split) for split in splits]
             points.append({"labels": count, "micro_f1": compared(mean_of(draws))["micro_f1"]})
         return {"points": points}
 
-    config = {**_config(lab), "counts": list(LABEL_COUNTS), "label_draws": LABEL_DRAWS}
-    return lab.ledger.result("learning", config, compute)
+    config = {**_config(experiment), "counts": list(LABEL_COUNTS), "label_draws": LABEL_DRAWS}
+    return experiment.store.result("learning", config, compute)
 
 
-def ablations(lab: Laboratory) -> Json:
+def ablations(experiment: Experiment) -> Json:
     """Each objective and each modality alone and left out: both tasks with all labels."""
-    seed = lab.scale.seeds[0]
+    seed = experiment.scale.seeds[0]
 
     def compute() -> Json:
-        variants = {name: _variant(lab, name, *variant) for name, variant in _variants().items()}
-        world = lab.world(seed)
-        tiles, bought = resample_tasks(world, measure_tasks(world, variants, variants), seed, lab.scale.draws)
+        variants = {name: _variant(experiment, name, *variant) for name, variant in _variants().items()}
+        data = experiment.data(seed)
+        tiles, bought = resample_tasks(
+            data, measure_tasks(data, variants, variants), seed, experiment.scale.draws
+        )
         of_tiles, of_conversions = compared(tiles), compared(bought)
         return {
             "rows": {
@@ -121,31 +123,33 @@ def ablations(lab: Laboratory) -> Json:
         }
 
     variants = [[name, *each] for name, each in _variants().items()]
-    config = {**_config(lab), "variants": variants, "epochs": ABLATION_EPOCHS}
-    return lab.ledger.result("ablations", config, compute)
+    config = {**_config(experiment), "variants": variants, "epochs": ABLATION_EPOCHS}
+    return experiment.store.result("ablations", config, compute)
 
 
-def _variant(lab: Laboratory, name: str, overrides: Json, hidden: tuple[str, ...]) -> Floats:
-    seed = lab.scale.seeds[0]
+def _variant(experiment: Experiment, name: str, overrides: Json, hidden: tuple[str, ...]) -> Float64:
+    seed = experiment.scale.seeds[0]
 
     def compute() -> dict[str, Any]:
-        chosen = trained.train_config({"seed": seed, "epochs": ABLATION_EPOCHS, **overrides})
-        values = trained.embeddings(lab.world(seed).sessions, lab.small(seed), chosen, hidden)
+        chosen = TrainConfig(seed=seed, epochs=ABLATION_EPOCHS, **overrides)
+        values = training_runs.embeddings(
+            experiment.data(seed).sessions, experiment.small(seed), chosen, hidden
+        )
         return {"embedding": values.astype(np.float32)}
 
-    found = lab.ledger.arrays(
-        "ablation", {**_config(lab), "variant": name, "epochs": ABLATION_EPOCHS}, compute
+    found = experiment.store.arrays(
+        "ablation", {**_config(experiment), "variant": name, "epochs": ABLATION_EPOCHS}, compute
     )
-    values: Floats = found["embedding"].astype(np.float64)
+    values: Float64 = found["embedding"].astype(np.float64)
     return values
 
 
-def few_labels(world: World, count: int, number: int) -> Split:
+def few_labels(data: SimulatedData, count: int, number: int) -> Split:
     """Training and validation rows of random visitors, `count` in all; the test rows are always the same."""
     rng = np.random.default_rng([count, number])
-    every = split_by_visitor(world.conversions.decisions.visitor_ids)
+    every = split_by_visitor(data.conversions.decisions.visitor_ids)
     validation = round(count * VALIDATION_SHARE)
-    visitors = world.conversions.decisions.visitor_ids
+    visitors = data.conversions.decisions.visitor_ids
     return Split(
         _rows_of_some(every.train, visitors, count - validation, rng),
         _rows_of_some(every.validation, visitors, validation, rng),
@@ -164,87 +168,92 @@ def mean_of(draws: Sequence[Mapping[str, Resampled]]) -> dict[str, Resampled]:
     }
 
 
-def _rows_of_some(rows: Ints, visitors: Sequence[str], count: int, rng: np.random.Generator) -> Ints:
+def _rows_of_some(rows: Int64, visitors: Sequence[str], count: int, rng: np.random.Generator) -> Int64:
     if count >= len(rows):
         return rows
     order = {visitor: place for place, visitor in enumerate(sorted({visitors[row] for row in rows.tolist()}))}
     shuffled = rng.permutation(len(order))
     ranks = np.array([shuffled[order[visitors[row]]] for row in rows.tolist()])
-    chosen: Ints = np.sort(rows[np.argsort(ranks, kind="stable")[:count]])
+    chosen: Int64 = np.sort(rows[np.argsort(ranks, kind="stable")[:count]])
     return chosen
 
 
-def _config(lab: Laboratory) -> Json:
+def _config(experiment: Experiment) -> Json:
     facts = {
-        "small_sessions": lab.scale.small_sessions,
-        "short_epochs": lab.scale.short_epochs,
-        "draws": lab.scale.draws,
+        "small_sessions": experiment.scale.small_sessions,
+        "short_epochs": experiment.scale.short_epochs,
+        "draws": experiment.scale.draws,
     }
-    return {**lab.of_features(lab.scale.seeds[0]), **facts}
+    return {**experiment.of_features(experiment.scale.seeds[0]), **facts}
 
 
 def _conversions(
-    lab: Laboratory, world: World, features: Mapping[str, Floats], split: Split
+    experiment: Experiment, data: SimulatedData, features: Mapping[str, Float64], split: Split
 ) -> dict[str, Resampled]:
     """The floor, the oracle and with few labels the bag with trees; always on the same draws of visitors."""
-    tables = {name: [world.conversion_features(name, values)] for name, values in features.items()}
+    tables = {name: [data.conversion_features(name, values)] for name, values in features.items()}
     if len(split.train) <= FEW_LABELS:
-        tables[TREES] = [world.conversion_features(TREES, features["bag"])]
-    tables[ORACLE] = [world.conversion_features(ORACLE, world.oracle)]
-    found = measure_conversions(world.conversions, world.conversion_floor, tables, split, (TREES,))
+        tables[TREES] = [data.conversion_features(TREES, features["bag"])]
+    tables[ORACLE] = [data.conversion_features(ORACLE, data.oracle)]
+    found = measure_conversions(data.conversions, data.conversion_floor, tables, split, (TREES,))
     rng = np.random.default_rng(0)
-    return resample_rows(found, world.conversions.decisions, split, rng, lab.scale.draws)
+    return resample_rows(found, data.conversions.decisions, split, rng, experiment.scale.draws)
 
 
-def _representations(lab: Laboratory, world: World) -> tuple[dict[str, Floats], Json]:
+def _representations(experiment: Experiment, data: SimulatedData) -> tuple[dict[str, Float64], Json]:
     """Of all baselines but the supervised one, whose vectors depend on the labels; and what each cost."""
-    found: dict[str, Floats] = {}
+    found: dict[str, Float64] = {}
     costs: Json = {}
     for name, contender in CONTENDERS.items():
         if not contender.supervised:
-            found[name], costs[name] = _tuned(lab, world, name, contender, None)
-    learnt = lab.small(lab.scale.seeds[0])
-    found["bag"] = Bag.fit([s for s, chosen in zip(world.sessions, learnt, strict=True) if chosen]).encode(
-        world.sessions
+            found[name], costs[name] = _tuned(experiment, data, name, contender, None)
+    learnt = experiment.small(experiment.scale.seeds[0])
+    found["bag"] = Bag.fit([s for s, chosen in zip(data.sessions, learnt, strict=True) if chosen]).encode(
+        data.sessions
     )
     return found, costs
 
 
-def _supervised(lab: Laboratory, world: World, split: Split, costs: Json) -> Floats:
-    decisions = world.conversions.decisions
+def _supervised(experiment: Experiment, data: SimulatedData, split: Split, costs: Json) -> Float64:
+    decisions = data.conversions.decisions
     rows = np.concatenate([split.train, split.validation])
     labelled = Labelled(
         decisions.session[rows],
-        world.conversions.bought[rows],
+        data.conversions.bought[rows],
         np.arange(len(rows)) >= len(split.train),
     )
-    values, costs["bst"] = _tuned(lab, world, "bst", CONTENDERS["bst"], labelled)
+    values, costs["bst"] = _tuned(experiment, data, "bst", CONTENDERS["bst"], labelled)
     return values
 
 
 def _tuned(
-    lab: Laboratory, world: World, name: str, contender: Contender, labelled: Labelled | None
-) -> tuple[Floats, Json]:
+    experiment: Experiment, data: SimulatedData, name: str, contender: Contender, labelled: Labelled | None
+) -> tuple[Float64, Json]:
     """The vectors with the learning rate that serves validation visitors best, and its CPU time."""
-    seed = lab.scale.seeds[0]
-    own = trained.train_config({"seed": seed}).learning_rate
-    rates = (own, *RATES) if contender.tuned else (own,)
+    seed = experiment.scale.seeds[0]
+    own = TrainConfig(seed=seed).learning_rate
+    tuning = _tuning_split(data)
+    rates = (own, *RATES) if contender.tuned and len(tuning.test) else (own,)
     tried = []
     for rate in rates:
-        epochs = round(lab.scale.short_epochs * contender.passes)
-        chosen = trained.train_config({"seed": seed, "epochs": epochs, "learning_rate": rate})
-        given = BaselineInput(world.sessions, lab.small(seed), chosen, labelled)
-        values, seconds = _embedded(lab, name, given)
-        quality = _validation_f1(world, values) if len(rates) > 1 else 0.0
+        epochs = round(experiment.scale.short_epochs * contender.passes)
+        chosen = TrainConfig(seed=seed, epochs=epochs, learning_rate=rate)
+        given = BaselineInput(data.sessions, experiment.small(seed), chosen, labelled)
+        values, seconds = _embedded(experiment, name, given)
+        quality = _f1(data, values, tuning) if len(rates) > 1 else 0.0
         tried.append((quality, rate, seconds, values))
     quality, rate, seconds, values = max(tried, key=lambda each: each[0])
     cost = {"cpu_seconds": seconds, "learning_rate": rate, "tried": len(rates), "width": values.shape[1]}
     return values, cost
 
 
-def _embedded(lab: Laboratory, name: str, given: BaselineInput) -> tuple[Floats, float]:
+def _embedded(experiment: Experiment, name: str, given: BaselineInput) -> tuple[Float64, float]:
     chosen = given.config
-    config: dict[str, Any] = {**_config(lab), "baseline": name, "encoder": trained.encoder_facts(chosen)}
+    config: dict[str, Any] = {
+        **_config(experiment),
+        "baseline": name,
+        "encoder": training_runs.encoder_facts(chosen),
+    }
     if given.labelled is not None:
         config["labelled"] = int(given.labelled.rows.sum())
 
@@ -253,18 +262,20 @@ def _embedded(lab: Laboratory, name: str, given: BaselineInput) -> tuple[Floats,
         values = CONTENDERS[name].embed(given).astype(np.float32)
         return {"values": values, "cpu_seconds": np.array(time.process_time() - begun)}
 
-    found = lab.ledger.arrays(f"baseline-{name}", config, compute)
+    found = experiment.store.arrays(f"baseline-{name}", config, compute)
     return found["values"].astype(np.float64), float(found["cpu_seconds"])
 
 
-def _validation_f1(world: World, values: Floats) -> float:
-    """Heads fitted on few labels, scored on the validation visitors left over: no test row is looked at."""
-    few = few_labels(world, FEW_LABELS, 0)
-    every = split_by_visitor(world.conversions.decisions.visitor_ids)
-    left = np.setdiff1d(every.validation, few.validation)
-    split = Split(few.train, few.validation, left)
-    table = [world.conversion_features("tried", values)]
-    found = measure_conversions(world.conversions, world.conversion_floor, {"tried": table}, split)
+def _tuning_split(data: SimulatedData) -> Split:
+    """Few labels to fit on, scored on the validation visitors left over, if any: no test row is looked at."""
+    few = few_labels(data, FEW_LABELS, 0)
+    every = split_by_visitor(data.conversions.decisions.visitor_ids)
+    return Split(few.train, few.validation, np.setdiff1d(every.validation, few.validation))
+
+
+def _f1(data: SimulatedData, values: Float64, split: Split) -> float:
+    table = [data.conversion_features("tried", values)]
+    found = measure_conversions(data.conversions, data.conversion_floor, {"tried": table}, split)
     return found["micro_f1"]["tried"].value()
 
 

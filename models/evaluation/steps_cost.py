@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 
 from models.bundle import Bundle
-from models.evaluation.laboratory import Json, Laboratory
+from models.evaluation.experiment import Experiment, Json
 from models.labelling.rendering import rendering
 from models.llm.config import LlmConfig
 
@@ -31,13 +31,17 @@ TEACHER_SECONDS = 1.5
 """Assumed: one request."""
 
 
-def costs(lab: Laboratory, bundle: Bundle) -> Json:
+def costs(experiment: Experiment, bundle: Bundle) -> Json:
     """Per session: CPU time of tokenizer, encoder and head; a teacher's requests, tokens and money."""
     # Not by the model's version: that changes with whatever is written into its manifest.
-    config = {**lab.of_seed(lab.scale.seeds[0]), "sessions": SESSIONS, "bundle": bundle.embedding_space}
+    config = {
+        **experiment.of_seed(experiment.scale.seeds[0]),
+        "sessions": SESSIONS,
+        "bundle": bundle.embedding_space,
+    }
 
     def compute() -> Json:
-        sessions = lab.world(lab.scale.seeds[0]).sessions[:SESSIONS]
+        sessions = experiment.data(experiment.scale.seeds[0]).sessions[:SESSIONS]
         encoded = bundle.tokenizer.encode(sessions)
         embeddings = np.concatenate([bundle.runtime.run(each).embeddings for each in encoded])
         tokenizing = _microseconds(lambda: bundle.tokenizer.encode(sessions), len(sessions))
@@ -50,7 +54,7 @@ def costs(lab: Laboratory, bundle: Bundle) -> Json:
             "teacher": _teacher([rendering(session, str) for session in sessions]),
         }
 
-    return lab.ledger.result("costs", config, compute)
+    return experiment.store.result("costs", config, compute)
 
 
 def _microseconds(do: Callable[[], Any], sessions: int) -> float:

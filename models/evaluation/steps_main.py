@@ -1,23 +1,33 @@
 """The main table: embedding, labels and simple features beside the floor and the oracle, on paired seeds.
 
-Also from here: the curve over the teacher's accuracy, calibration, abstention and confusion of the student.
+Also here: the curve over the teacher's accuracy, the student's calibration, abstention and confusion, and
+the map of the embedding.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
-from models.evaluation import trained
-from models.evaluation.bag import Bag
-from models.evaluation.bootstrap import Resampled, cluster_numbers, resample
-from models.evaluation.calibrated import abstention_curve, calibration_error, reliability
-from models.evaluation.features import Floats
-from models.evaluation.laboratory import Json, Laboratory
-from models.evaluation.metrics import Measured
-from models.evaluation.pooling import as_arrays, from_arrays, pooled, versus
+from models.arrays import Float64
+from models.evaluation import training_runs
+from models.evaluation.bootstrap import (
+    Resampled,
+    as_arrays,
+    cluster_numbers,
+    from_arrays,
+    pooled,
+    resample,
+    versus,
+)
+from models.evaluation.experiment import Experiment, Json
+from models.evaluation.features import Bag
+from models.evaluation.metrics import Measured, abstention_curve, calibration_error, reliability
 from models.evaluation.protocol import (
     ORACLE,
     ByMetric,
@@ -26,10 +36,11 @@ from models.evaluation.protocol import (
     measure_tiles,
     resample_rows,
 )
-from models.evaluation.reader import TeacherLabels, teach
+from models.evaluation.simulated_data import SimulatedData
+from models.evaluation.simulated_teacher import TeacherLabels, teach
 from models.evaluation.splits import split_by_visitor
-from models.evaluation.trained import Parts
-from models.evaluation.world import World
+from models.evaluation.training_runs import SplitMasks
+from models.training.config import TrainConfig
 
 ACCURACIES = (0.70, 0.85, 0.95)
 MIDDLE = 0.85
@@ -45,14 +56,16 @@ BOTH_TASKS = (
     "bag",
 )
 
+POINTS = 1_500
 
-def main_table(lab: Laboratory) -> Json:
+
+def main_table(experiment: Experiment) -> Json:
     """Both tasks over all seeds, by visitors."""
-    config = _config(lab)
+    config = _config(experiment)
 
     def compute() -> Json:
         rng = np.random.default_rng(0)
-        draws = [_draws_of(lab, seed) for seed in lab.scale.seeds]
+        draws = [_draws_of(experiment, seed) for seed in experiment.scale.seeds]
         tiles = pooled([tiles for tiles, _ in draws], rng)
         conversions = pooled([conversions for _, conversions in draws], rng)
         return {
@@ -60,7 +73,7 @@ def main_table(lab: Laboratory) -> Json:
             "conversions": compared(conversions),
             "by_seed": {
                 str(seed): {"tiles": compared(t), "conversions": compared(c)}
-                for seed, (t, c) in zip(lab.scale.seeds, draws, strict=True)
+                for seed, (t, c) in zip(experiment.scale.seeds, draws, strict=True)
             },
             "embedding_versus": {
                 "log_loss": versus(tiles, "log_loss", "embedding", BOTH_TASKS[1:]),
@@ -69,58 +82,67 @@ def main_table(lab: Laboratory) -> Json:
             "teacher_curve": _teacher_curve(conversions),
         }
 
-    return lab.ledger.result("main", config, compute)
+    return experiment.store.result("main", config, compute)
 
 
-def student_table(lab: Laboratory) -> Json:
+def student_table(experiment: Experiment) -> Json:
     """Calibration, abstention, confusion of the student on test visitors; the last two of the first seed."""
-    config = _config(lab)
+    config = _config(experiment)
 
     def compute() -> Json:
         rng = np.random.default_rng(0)
         errors: list[dict[str, Resampled]] = []
         shown: Json = {}
-        for seed in lab.scale.seeds:
-            found = _Student.of(lab, seed)
-            errors.append(found.errors(rng, lab.scale.draws))
+        for seed in experiment.scale.seeds:
+            found = _Student.of(experiment, seed)
+            errors.append(found.errors(rng, experiment.scale.draws))
             shown = shown or found.curves()
         ece = {name.split("/")[1]: each.estimate().as_dict() for name, each in pooled(errors, rng).items()}
         return {"ece": ece, **shown}
 
-    return lab.ledger.result("student", {**config, "calibrated": "two temperatures, all answers"}, compute)
+    return experiment.store.result(
+        "student", {**config, "calibrated": "two temperatures, all answers"}, compute
+    )
 
 
-def _config(lab: Laboratory) -> Json:
-    first = lab.of_features(lab.scale.seeds[0])
-    return {**first, "seed": list(lab.scale.seeds), "draws": lab.scale.draws, "split": "visitors"}
+def _config(experiment: Experiment) -> Json:
+    first = experiment.of_features(experiment.scale.seeds[0])
+    return {
+        **first,
+        "seed": list(experiment.scale.seeds),
+        "draws": experiment.scale.draws,
+        "split": "visitors",
+    }
 
 
-def session_features(lab: Laboratory, seed: int) -> dict[str, Floats]:
+def session_features(experiment: Experiment, seed: int) -> dict[str, Float64]:
     """[S, F] of every contender, by its name; kept in the cache."""
-    config = lab.of_features(seed)
+    config = experiment.of_features(seed)
 
-    def compute() -> dict[str, Floats]:
-        world, embedding = lab.world(seed), lab.embedding(seed)
-        parts, settings = Parts.of(world.sessions), trained.train_config({"seed": seed})
-        found: dict[str, Floats] = {}
+    def compute() -> dict[str, Float64]:
+        data, embedding = experiment.data(seed), experiment.embedding(seed)
+        parts, settings = SplitMasks.of(data.sessions), TrainConfig(seed=seed)
+        found: dict[str, Float64] = {}
         for accuracy in ACCURACIES:
-            labels = teach(lab.reading(seed), accuracy, np.random.default_rng(seed))
+            labels = teach(experiment.reading(seed), accuracy, np.random.default_rng(seed))
             hard = np.eye(labels.soft.shape[1])[labels.hard]
             found[f"teacher_{accuracy:.0%}"] = hard
             for kind, given in (("hard", hard), ("soft", labels.soft)):
-                asked = trained.student(embedding, given, parts, lab.scale.labelled, settings, seed)
+                asked = training_runs.student(
+                    embedding, given, parts, experiment.scale.labelled, settings, seed
+                )
                 found[f"distilled_{kind}_{accuracy:.0%}"] = asked.probabilities
-        keyless = trained.keyless_labels(embedding, world.sessions, parts, settings)
-        found["keyless"] = trained.student(
-            embedding, keyless, parts, lab.scale.labelled, settings, seed
+        keyless = training_runs.keyless_labels(embedding, data.sessions, parts, settings)
+        found["keyless"] = training_runs.student(
+            embedding, keyless, parts, experiment.scale.labelled, settings, seed
         ).probabilities
-        learnt = [s for s, chosen in zip(world.sessions, parts.train, strict=True) if chosen]
-        found["bag"] = Bag.fit(learnt).encode(world.sessions)
+        learnt = [s for s, chosen in zip(data.sessions, parts.train, strict=True) if chosen]
+        found["bag"] = Bag.fit(learnt).encode(data.sessions)
         return {name: values.astype(np.float32) for name, values in found.items()}
 
-    stored = lab.ledger.arrays("features", config, compute)
+    stored = experiment.store.arrays("features", config, compute)
     features = {name: values.astype(np.float64) for name, values in stored.items()}
-    features["embedding"] = lab.embedding(seed)
+    features["embedding"] = experiment.embedding(seed)
     for name, of in (
         ("teacher", "teacher"),
         ("distilled_hard", "distilled_hard"),
@@ -137,45 +159,47 @@ def session_features(lab: Laboratory, seed: int) -> dict[str, Floats]:
 
 
 def measure_tasks(
-    world: World, tiles: Mapping[str, Floats], conversions: Mapping[str, Floats]
+    data: SimulatedData, tiles: Mapping[str, Float64], conversions: Mapping[str, Float64]
 ) -> tuple[ByMetric, ByMetric]:
     """Both tasks by visitors; the oracle is added to the contenders of each."""
-    of_tiles = {name: [world.tile_features(name, values)] for name, values in tiles.items()}
-    of_tiles[ORACLE] = [world.tile_features(ORACLE, world.oracle)]
-    of_conversions = {name: [world.conversion_features(name, values)] for name, values in conversions.items()}
-    of_conversions[ORACLE] = [world.conversion_features(ORACLE, world.oracle)]
-    tile_split = split_by_visitor(world.tiles.decisions.visitor_ids)
-    conversion_split = split_by_visitor(world.conversions.decisions.visitor_ids)
+    of_tiles = {name: [data.tile_features(name, values)] for name, values in tiles.items()}
+    of_tiles[ORACLE] = [data.tile_features(ORACLE, data.oracle)]
+    of_conversions = {name: [data.conversion_features(name, values)] for name, values in conversions.items()}
+    of_conversions[ORACLE] = [data.conversion_features(ORACLE, data.oracle)]
+    tile_split = split_by_visitor(data.tiles.decisions.visitor_ids)
+    conversion_split = split_by_visitor(data.conversions.decisions.visitor_ids)
     return (
-        measure_tiles(world.tiles, len(world.outcomes.tiles()), world.tile_floor, of_tiles, tile_split),
-        measure_conversions(world.conversions, world.conversion_floor, of_conversions, conversion_split),
+        measure_tiles(data.tiles, len(data.outcomes.tiles()), data.tile_floor, of_tiles, tile_split),
+        measure_conversions(data.conversions, data.conversion_floor, of_conversions, conversion_split),
     )
 
 
 def resample_tasks(
-    world: World, found: tuple[ByMetric, ByMetric], seed: int, draws: int
+    data: SimulatedData, found: tuple[ByMetric, ByMetric], seed: int, draws: int
 ) -> tuple[dict[str, Resampled], dict[str, Resampled]]:
     rng = np.random.default_rng(seed)
-    tiles, conversions = world.tiles.decisions, world.conversions.decisions
+    tiles, conversions = data.tiles.decisions, data.conversions.decisions
     return (
         resample_rows(found[0], tiles, split_by_visitor(tiles.visitor_ids), rng, draws),
         resample_rows(found[1], conversions, split_by_visitor(conversions.visitor_ids), rng, draws),
     )
 
 
-def _draws_of(lab: Laboratory, seed: int) -> tuple[dict[str, Resampled], dict[str, Resampled]]:
+def _draws_of(experiment: Experiment, seed: int) -> tuple[dict[str, Resampled], dict[str, Resampled]]:
     def compute() -> dict[str, Any]:
-        world, features = lab.world(seed), session_features(lab, seed)
+        data, features = experiment.data(seed), session_features(experiment, seed)
         for_tiles = {name: features[name] for name in BOTH_TASKS}
         for_conversions = {name: features[name] for name in (*BOTH_TASKS, *_curve_names())}
-        found = measure_tasks(world, for_tiles, for_conversions)
-        tiles, conversions = resample_tasks(world, found, seed, lab.scale.draws)
+        found = measure_tasks(data, for_tiles, for_conversions)
+        tiles, conversions = resample_tasks(data, found, seed, experiment.scale.draws)
         return {
             **{f"tiles/{name}": each for name, each in as_arrays(tiles).items()},
             **{f"conversions/{name}": each for name, each in as_arrays(conversions).items()},
         }
 
-    stored = lab.ledger.arrays("tasks", {**lab.of_features(seed), "draws": lab.scale.draws}, compute)
+    stored = experiment.store.arrays(
+        "tasks", {**experiment.of_features(seed), "draws": experiment.scale.draws}, compute
+    )
     tasks: dict[str, dict[str, Any]] = {"tiles": {}, "conversions": {}}
     for name, array in stored.items():
         task, _, key = name.partition("/")
@@ -208,40 +232,40 @@ def _teacher_curve(conversions: Mapping[str, Resampled]) -> list[Json]:
     return points
 
 
-def _side_by_side(features: Mapping[str, Floats], *names: str) -> Floats:
+def _side_by_side(features: Mapping[str, Float64], *names: str) -> Float64:
     return np.concatenate([features[name] for name in names], axis=1)
 
 
 class _Student:
-    """The soft student of one world's test visitors, beside its teacher and the truth."""
+    """The soft student of one data's test visitors, beside its teacher and the truth."""
 
     def __init__(
-        self, world: World, soft_student: Floats, hard_student: Floats, labels: TeacherLabels
+        self, data: SimulatedData, soft_student: Float64, hard_student: Float64, labels: TeacherLabels
     ) -> None:
-        test = Parts.of(world.sessions).test
+        test = SplitMasks.of(data.sessions).test
         rows = np.arange(int(test.sum()))
-        self.world = world
+        self.data = data
         self.claimed, self.best = soft_student[test].max(axis=1), soft_student[test].argmax(axis=1)
         self.answers = labels.soft[test][rows, self.best]
         """Share of the teacher's answers that say the student's best."""
         self.teacher = labels.hard[test]
         self.hard_claimed = hard_student[test].max(axis=1)
         self.hard_right = hard_student[test].argmax(axis=1) == self.teacher
-        self.truth = world.intent[test]
-        self.visitors = [
-            v for v, chosen in zip(world.table.visitor_ids, test.tolist(), strict=True) if chosen
-        ]
+        self.truth = data.intent[test]
+        self.visitors = [v for v, chosen in zip(data.table.visitor_ids, test.tolist(), strict=True) if chosen]
 
     @classmethod
-    def of(cls, lab: Laboratory, seed: int) -> _Student:
-        world, embedding = lab.world(seed), lab.embedding(seed)
-        labels = teach(lab.reading(seed), MIDDLE, np.random.default_rng(seed))
-        parts, settings = Parts.of(world.sessions), trained.train_config({"seed": seed})
+    def of(cls, experiment: Experiment, seed: int) -> _Student:
+        data, embedding = experiment.data(seed), experiment.embedding(seed)
+        labels = teach(experiment.reading(seed), MIDDLE, np.random.default_rng(seed))
+        parts, settings = SplitMasks.of(data.sessions), TrainConfig(seed=seed)
         soft, hard = (
-            trained.student(embedding, given, parts, lab.scale.labelled, settings, seed).probabilities
+            training_runs.student(
+                embedding, given, parts, experiment.scale.labelled, settings, seed
+            ).probabilities
             for given in (labels.soft, np.eye(labels.soft.shape[1])[labels.hard])
         )
-        return cls(world, soft, hard, labels)
+        return cls(data, soft, hard, labels)
 
     def errors(self, rng: np.random.Generator, draws: int) -> dict[str, Resampled]:
         against: dict[str, Measured] = {
@@ -253,7 +277,7 @@ class _Student:
         return resample(against, cluster_numbers(self.visitors), rng, draws)
 
     def curves(self) -> Json:
-        count = len(self.world.names)
+        count = len(self.data.names)
         confusion = np.zeros((count, count), dtype=np.int64)
         np.add.at(confusion, (self.truth, self.best), 1)
         return {
@@ -265,5 +289,31 @@ class _Student:
                 "against_teacher": abstention_curve(self.claimed, self.best == self.teacher),
                 "against_truth": abstention_curve(self.claimed, self.best == self.truth),
             },
-            "confusion": {"names": list(self.world.names), "counts": confusion.tolist()},
+            "confusion": {"names": list(self.data.names), "counts": confusion.tolist()},
         }
+
+
+def embedding_map(experiment: Experiment) -> Json:
+    """Coordinates and latent first intents of some test sessions of the first seed."""
+    seed = experiment.scale.seeds[0]
+
+    def compute() -> Json:
+        data, embedding = experiment.data(seed), experiment.embedding(seed)
+        long = np.array([session.event_count > 1 for session in data.sessions])
+        rows = np.flatnonzero(SplitMasks.of(data.sessions).test & long)
+        rows = np.sort(np.random.default_rng(0).permutation(rows)[:POINTS])
+        chosen = embedding[rows]
+        scaled = (chosen - chosen.mean(axis=0)) / np.maximum(chosen.std(axis=0), 1e-9)
+        perplexity = min(30.0, max(2.0, len(rows) / 4))
+        with threadpool_limits(1), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            flat = TSNE(2, perplexity=perplexity, random_state=0, init="pca").fit_transform(scaled)
+        return {
+            "names": list(data.names),
+            "points": [
+                [round(float(x), 2), round(float(y), 2), int(data.intent[row])]
+                for (x, y), row in zip(flat, rows, strict=True)
+            ],
+        }
+
+    return experiment.store.result("map", {**experiment.of_features(seed), "points": POINTS}, compute)

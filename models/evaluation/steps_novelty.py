@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from models.evaluation import trained
+from models.arrays import Bool, Float64, Int64
+from models.evaluation import training_runs
 from models.evaluation.bootstrap import CONFIDENCE, Estimate, interval
-from models.evaluation.calibrated import auroc
-from models.evaluation.features import Floats
-from models.evaluation.laboratory import Json, Laboratory
-from models.evaluation.reader import teach
-from models.evaluation.splits import Ints
-from models.evaluation.trained import Parts
-from models.evaluation.world import Bools, World
+from models.evaluation.experiment import Experiment, Json
+from models.evaluation.metrics import auroc
+from models.evaluation.simulated_data import SimulatedData
+from models.evaluation.simulated_teacher import teach
+from models.evaluation.training_runs import SplitMasks
+from models.training.config import TrainConfig
 from models.training.novelty import MOST_SESSIONS, PAGES, UNSEEN_SHARE, Surprising, surprising
 
 FOLDS = 4
@@ -31,18 +31,24 @@ NOT_CHOSEN_ON = (2, 3)
 """Folds whose intents had no part in choosing the score: that looked at validation visitors of the others."""
 
 
-def novelty(lab: Laboratory) -> Json:
-    seed = lab.scale.seeds[0]
-    facts = {"small_sessions": lab.scale.small_sessions, "short_epochs": lab.scale.short_epochs}
-    config = {**lab.of_features(seed), **facts, "folds": FOLDS, "accuracy": ACCURACY, "scores": list(SCORES)}
+def novelty(experiment: Experiment) -> Json:
+    seed = experiment.scale.seeds[0]
+    facts = {"small_sessions": experiment.scale.small_sessions, "short_epochs": experiment.scale.short_epochs}
+    config = {
+        **experiment.of_features(seed),
+        **facts,
+        "folds": FOLDS,
+        "accuracy": ACCURACY,
+        "scores": list(SCORES),
+    }
 
     def compute() -> Json:
-        world = lab.world(seed)
+        data = experiment.data(seed)
         by_intent: dict[str, Json] = {}
         for fold in range(FOLDS):
-            held_out = np.arange(len(world.names)) % FOLDS == fold
-            scored = _scored(lab, world, held_out, fold)
-            by_intent |= _aurocs(world, held_out, scored, fold)
+            held_out = np.arange(len(data.names)) % FOLDS == fold
+            scored = _scored(experiment, data, held_out, fold)
+            by_intent |= _aurocs(data, held_out, scored, fold)
         untouched = [each for each in by_intent.values() if each["fold"] in NOT_CHOSEN_ON]
         return {
             "auroc": _means(list(by_intent.values())),
@@ -51,34 +57,34 @@ def novelty(lab: Laboratory) -> Json:
             "interval": f"{CONFIDENCE:.0%} over intents",
         }
 
-    return lab.ledger.result("novelty", config, compute)
+    return experiment.store.result("novelty", config, compute)
 
 
-def _scored(lab: Laboratory, world: World, held_out: Bools, fold: int) -> dict[str, Floats]:
+def _scored(experiment: Experiment, data: SimulatedData, held_out: Bool, fold: int) -> dict[str, Float64]:
     """[S] each."""
-    seed, sessions = lab.scale.seeds[0], world.sessions
-    known = ~world.intents[:, held_out].any(axis=1)
-    chosen = trained.train_config({"seed": seed, "epochs": lab.scale.short_epochs})
+    seed, sessions = experiment.scale.seeds[0], data.sessions
+    known = ~data.intents[:, held_out].any(axis=1)
+    chosen = TrainConfig(seed=seed, epochs=experiment.scale.short_epochs)
     config = {
-        **lab.of_seed(seed),
-        "small_sessions": lab.scale.small_sessions,
-        "encoder": trained.encoder_facts(chosen),
+        **experiment.of_seed(seed),
+        "small_sessions": experiment.scale.small_sessions,
+        "encoder": training_runs.encoder_facts(chosen),
         "fold": fold,
         "folds": FOLDS,
-        "labelled": lab.scale.labelled,
+        "labelled": experiment.scale.labelled,
         "unusual": {"pages": list(PAGES), "unseen": UNSEEN_SHARE, "sessions": MOST_SESSIONS},
     }
 
-    chances = lab.reading(seed)[:, ~held_out] + 1e-9
+    chances = experiment.reading(seed)[:, ~held_out] + 1e-9
     labels = teach(chances / chances.sum(axis=1, keepdims=True), ACCURACY, np.random.default_rng(seed))
-    parts = Parts.of(sessions)
-    only = Parts(parts.train & known, parts.validation & known, parts.test)
+    parts = SplitMasks.of(sessions)
+    only = SplitMasks(parts.train & known, parts.validation & known, parts.test)
 
     def compute() -> dict[str, Any]:
-        embed = trained.embedder(sessions, lab.small(seed) & known, chosen)
+        embed = training_runs.embedder(sessions, experiment.small(seed) & known, chosen)
         # The labels are those that the student gets.
         rng = np.random.default_rng(seed)
-        given = trained.labels_of_some(labels.soft[only.train], lab.scale.labelled, rng)
+        given = training_runs.labels_of_some(labels.soft[only.train], experiment.scale.labelled, rng)
         learnable = [s for s, learnt in zip(sessions, only.train.tolist(), strict=True) if learnt]
         found = surprising(learnable, given, embed, rng)
         return {
@@ -88,11 +94,13 @@ def _scored(lab: Laboratory, world: World, held_out: Bools, fold: int) -> dict[s
             "real": np.array(found.real),
         }
 
-    stored = lab.ledger.arrays("held-out", config, compute)
+    stored = experiment.store.arrays("held-out", config, compute)
     unusual = Surprising(stored["unusual"], stored["surprise"], int(stored["real"]))
     embedding = stored["embedding"].astype(np.float64)
-    asked = trained.student(embedding, labels.soft, only, lab.scale.labelled, chosen, seed, unusual)
-    plain = trained.student(embedding, labels.soft, only, lab.scale.labelled, chosen, seed)
+    asked = training_runs.student(
+        embedding, labels.soft, only, experiment.scale.labelled, chosen, seed, unusual
+    )
+    plain = training_runs.student(embedding, labels.soft, only, experiment.scale.labelled, chosen, seed)
     return {
         "novelty": asked.novelty,
         "distance": plain.novelty,
@@ -100,18 +108,18 @@ def _scored(lab: Laboratory, world: World, held_out: Bools, fold: int) -> dict[s
     }
 
 
-def _aurocs(world: World, held_out: Bools, scored: dict[str, Floats], fold: int) -> dict[str, Json]:
+def _aurocs(data: SimulatedData, held_out: Bool, scored: dict[str, Float64], fold: int) -> dict[str, Json]:
     clear = np.array(
-        [s.event_count >= CLEAR_CLICKS or any(c.search_query for c in s.clicks) for s in world.sessions]
+        [s.event_count >= CLEAR_CLICKS or any(c.search_query for c in s.clicks) for s in data.sessions]
     )
-    test = Parts.of(world.sessions).test & clear
-    known = test & ~world.intents[:, held_out].any(axis=1)
-    strange = test & ~world.intents[:, ~held_out].any(axis=1)
+    test = SplitMasks.of(data.sessions).test & clear
+    known = test & ~data.intents[:, held_out].any(axis=1)
+    strange = test & ~data.intents[:, ~held_out].any(axis=1)
     found = {}
     for intent in np.flatnonzero(held_out).tolist():
-        rows: Ints = np.flatnonzero(known | (strange & (world.intent == intent)))
+        rows: Int64 = np.flatnonzero(known | (strange & (data.intent == intent)))
         positive = strange[rows]
-        found[world.names[intent]] = {
+        found[data.names[intent]] = {
             **{name: auroc(scored[name][rows], positive) for name in SCORES},
             "sessions": int(positive.sum()),
             "fold": fold,

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
+from models.arrays import Int64
 from models.queries import words_of
 from models.taxonomy import unused_id
 from schemas.click import Click, Session
 
-Int64 = npt.NDArray[np.int64]
 TERMS_KEPT = 8
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _NOT_SLUG = re.compile(r"[^a-z0-9]+")

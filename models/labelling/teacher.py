@@ -9,14 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from models.arrays import Float32, Int64
 from models.taxonomy import Taxonomy
 from schemas.click import Session
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 OTHER = "other"
 """None of the taxonomy's intents."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from models.arrays import Float32
 from models.labelling.rendering import quotes
 from models.labelling.teacher import OTHER, Vote
 from models.llm.asking import Asker, Question, answered
@@ -24,7 +24,6 @@ _FIRST, _SECOND = 2 / 3, 1 / 3
 """Mass of a vote's first and second intent."""
 _VOTE_TEMPERATURE = 0.7
 
-Float32 = npt.NDArray[np.float32]
 
 _SYSTEM = (
     f"You tell what visitors of a website came for. {DATA_RULE} For each session name the intent that it"

@@ -15,11 +15,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
+from models.arrays import Float32, Int64
 from models.labelling import naming
 from models.labelling.audit import audit, write_report
 from models.labelling.rendering import Scrub, rendering
@@ -32,8 +32,6 @@ from models.llm.errors import LlmError
 from models.taxonomy import FORMAT, Intent, Parent, Taxonomy, carried_over, successors
 from schemas.click import Session
 
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 _PER_STRATUM = 8
 _MOST_STRATA = 48
 _FITTED_ON = 10_000

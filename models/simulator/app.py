@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.simulator.catalogue import Catalogue, Floats
+from models.arrays import Float64
+from models.simulator.catalogue import Catalogue
 from models.simulator.config import SimulatorConfig
 from models.simulator.draw import cumulate, pick
 from models.simulator.people import Visitor
@@ -92,18 +93,18 @@ class AppSimulation:
                     bought[product] = session.ended_ms + delay_ms
         return sorted((Conversion(time_ms, p) for p, time_ms in bought.items()), key=lambda c: c.time_ms)
 
-    def _purchase_chances(self, visitor: Visitor, session: WebSession) -> Floats:
+    def _purchase_chances(self, visitor: Visitor, session: WebSession) -> Float64:
         """[P]. Signal strength s turns a chance p into 1 - (1 - p)^s: 0 at 0, p at 1."""
         affinity = self._session_affinity(self.product_affinity, session)
         ready = READY_BY_STAGE[session.stage] * (0.6 + 0.8 * visitor.readiness)
         caused = 1.0 - (1.0 - np.minimum(ready * affinity, 0.95)) ** self._strength(visitor)
         base = BASE_RATE * self.product_popularity * (1.0 + 8.0 * self.product_affinity[visitor.interests[0]])
-        chances: Floats = 1.0 - (1.0 - caused) * (1.0 - base)
+        chances: Float64 = 1.0 - (1.0 - caused) * (1.0 - base)
         chances[list(visitor.holdings)] *= REBUY
         return chances
 
-    def _session_affinity(self, table: Floats, session: WebSession) -> Floats:
-        affinity: Floats = table[session.intents[0]]
+    def _session_affinity(self, table: Float64, session: WebSession) -> Float64:
+        affinity: Float64 = table[session.intents[0]]
         if len(session.intents) > 1:
             affinity = np.maximum(affinity, SECOND * table[session.intents[1]])
         return affinity
@@ -138,9 +139,9 @@ class AppSimulation:
             times.append(self.config.start_ms + int(rng.random() * self.config.period_days * DAY_MS))
         return sorted(times)
 
-    def _utility(self, visitor: Visitor, session: WebSession | None, time_ms: int) -> Floats:
+    def _utility(self, visitor: Visitor, session: WebSession | None, time_ms: int) -> Float64:
         """[T]"""
-        utility: Floats = self.tile_popularity + INTEREST_UTILITY * self.tile_affinity[visitor.interests[0]]
+        utility: Float64 = self.tile_popularity + INTEREST_UTILITY * self.tile_affinity[visitor.interests[0]]
         if session is None:
             return utility
         fading = np.exp(-(time_ms - session.ended_ms) / (SIGNAL_DAYS * DAY_MS))
@@ -149,7 +150,7 @@ class AppSimulation:
         return utility
 
     def _impression(
-        self, rng: np.random.Generator, time_ms: int, utility: Floats, held: set[int]
+        self, rng: np.random.Generator, time_ms: int, utility: Float64, held: set[int]
     ) -> Impression:
         held_tiles = [self.tile_of_product[product] for product in sorted(held)]
         policy = self.tile_popularity.copy()
@@ -164,15 +165,15 @@ class AppSimulation:
         return Impression(time_ms, tiles, propensities, tiles[choice] if choice < len(tiles) else None)
 
 
-def slot_probabilities(weights: Floats, exploration: float) -> Floats:
+def slot_probabilities(weights: Float64, exploration: float) -> Float64:
     """[T], sums to 1: uniform over what is left (weight > 0) by chance `exploration`, else by weight."""
     left = weights > 0.0
-    mixed: Floats = left * (exploration / left.sum()) + weights * ((1.0 - exploration) / weights.sum())
+    mixed: Float64 = left * (exploration / left.sum()) + weights * ((1.0 - exploration) / weights.sum())
     return mixed
 
 
 def draw_slate(
-    rng: np.random.Generator, weights: Floats, slots: int, exploration: float
+    rng: np.random.Generator, weights: Float64, slots: int, exploration: float
 ) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Tiles slot by slot without repetition, and the probability each had for its slot."""
     left = weights.copy()

@@ -13,9 +13,8 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from models.arrays import Float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ class Catalogue:
         parent = self.intents[intent].parent
         return tuple(i for i, other in enumerate(self.intents) if other.parent == parent and i != intent)
 
-    def tile_affinity(self) -> Floats:
+    def tile_affinity(self) -> Float64:
         """[I, T]: how much each intent makes each tile attractive."""
         affinity = np.zeros((len(self.intents), len(self.tiles)))
         for index, intent in enumerate(self.intents):
@@ -83,7 +82,7 @@ class Catalogue:
             affinity[index, intent.tile] = 1.0
         return affinity
 
-    def product_affinity(self) -> Floats:
+    def product_affinity(self) -> Float64:
         """[I, P]: how much each intent leads to each product; service intents have none of their own."""
         affinity = np.zeros((len(self.intents), len(self.products)))
         for index, intent in enumerate(self.intents):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.simulator.catalogue import Catalogue, Floats
+from models.arrays import Float64
+from models.simulator.catalogue import Catalogue
 from models.simulator.config import SimulatorConfig
 from models.simulator.draw import Cumulative, cumulate, pick, pick_one
 
@@ -75,8 +76,8 @@ def _visitor(
     rng: np.random.Generator,
     catalogue: Catalogue,
     config: SimulatorConfig,
-    popularity: Floats,
-    outside: Floats,
+    popularity: Float64,
+    outside: Float64,
 ) -> Visitor:
     age = int(np.clip(rng.normal(42.0, 15.0), 18, 85))
     tenure_months = int(min(rng.exponential(60.0), (age - 17) * 12))
@@ -101,12 +102,12 @@ def _visitor(
     )
 
 
-def _age_factors(catalogue: Catalogue, age: int) -> Floats:
+def _age_factors(catalogue: Catalogue, age: int) -> Float64:
     inside = [intent.ages[0] <= age <= intent.ages[1] for intent in catalogue.intents]
     return np.where(inside, AGE_FACTOR, 1.0)
 
 
-def _interests(rng: np.random.Generator, catalogue: Catalogue, fitting: Floats) -> tuple[int, ...]:
+def _interests(rng: np.random.Generator, catalogue: Catalogue, fitting: Float64) -> tuple[int, ...]:
     """Half of the further interests are close to the first: a sibling, or sold together with it."""
     everything = cumulate(fitting)
     first = pick(rng, everything)
@@ -119,7 +120,7 @@ def _interests(rng: np.random.Generator, catalogue: Catalogue, fitting: Floats) 
     return tuple(chosen)
 
 
-def _mix(fitting: Floats, interests: tuple[int, ...]) -> Cumulative:
+def _mix(fitting: Float64, interests: tuple[int, ...]) -> Cumulative:
     mix = (1.0 - LASTING_SHARE) * fitting / fitting.sum()
     for intent, weight in zip(interests, INTEREST_WEIGHTS[len(interests) - 1], strict=True):
         mix[intent] += LASTING_SHARE * weight

@@ -15,17 +15,15 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from models.arrays import Float32, Float64, Int64
 from models.calibration import Calibration, log_odds
-from models.labelling.teacher import Float32, Int64
 from models.training.config import TrainConfig
 
-Float64 = npt.NDArray[np.float64]
 MIN_GAIN = 1e-3
 """In nats a session: a second temperature that explains less is left out."""
 _LOG_BOUND = 3.0

@@ -20,14 +20,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
 
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
+from models.arrays import Float32, Float64, Int64
 
 _FEWEST = 2
 _RECURS, _DISSOLVED = 0.75, 0.5
 _SILHOUETTE_SAMPLE = 3000
 
-Float64 = npt.NDArray[np.float64]
 _ROUNDS = 50
 _SPREAD = 40.0
 

@@ -10,23 +10,21 @@ import warnings
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from models.arrays import Float32, Int64
 from models.fields import LEARNT_FIELDS
-from models.training.corpus import Corpus, Float32, slice_clicks
+from models.training.corpus import Corpus, slice_clicks
 from models.training.encoder import Encoder
 
 _CLASSES = 20
 _TRAIN_ROWS, _TEST_ROWS = 4000, 4000
 MIN_RANK_SHARE = 0.1
 MIN_STD = 1e-3
-
-Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

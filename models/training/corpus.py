@@ -5,38 +5,23 @@ A visitor's sessions all fall into one split. Bots are left out: they have no in
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from models.arrays import Float32
 from models.tokenizer import Tokenizer
 from models.training.encoder import Encoder, Tokens
+from models.visitor_splits import SplitName, split_of
 from schemas.click import Session
 
-Split = Literal["train", "validation", "test"]
-_TRAIN_BELOW, _VALIDATION_BELOW = 60, 75
 
-Float32 = npt.NDArray[np.float32]
-
-
-def split_of(visitor_id: str) -> Split:
-    """60, 15 and 25 % of the visitors, by hash: the same visitor always falls into the same split."""
-    digest = hashlib.blake2b(visitor_id.encode("utf-8", "surrogatepass"), digest_size=8, person=b"split")
-    percent = int.from_bytes(digest.digest(), "big") % 100
-    if percent < _TRAIN_BELOW:
-        return "train"
-    return "validation" if percent < _VALIDATION_BELOW else "test"
-
-
-def by_split(sessions: Iterable[Session]) -> dict[Split, list[Session]]:
+def by_split(sessions: Iterable[Session]) -> dict[SplitName, list[Session]]:
     """Sessions of people by split, in order of (started_at, session_id)."""
-    splits: dict[Split, list[Session]] = {"train": [], "validation": [], "test": []}
+    splits: dict[SplitName, list[Session]] = {"train": [], "validation": [], "test": []}
     for session in sorted(sessions, key=lambda s: (s.started_at, s.session_id)):
         if not session.is_bot and session.clicks:
             splits[split_of(session.visitor_id)].append(session)

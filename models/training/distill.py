@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.arrays import Float32
 from models.calibration import Calibration
-from models.labelling.teacher import Float32, SoftLabels
+from models.labelling.teacher import SoftLabels
 from models.training.calibrate import calibration_metrics, fit_calibration
 from models.training.config import TrainConfig
 from models.training.layers import descend, draw_layers

@@ -21,8 +21,8 @@ from models import selftest
 from models import taxonomy as taxonomies
 from models.bundle import FLOAT32, FORMAT, INT8, MANIFEST, Manifest
 from models.calibration import Calibration
+from models.drift_profile import DECILES, Profile, ProfileLayout
 from models.encoded import LENGTH_BUCKETS
-from models.profile import DECILES, Layout, Profile
 from models.runtime import Runtime
 from models.taxonomy import Taxonomy
 from models.tokenizer import Tokenizer
@@ -134,7 +134,7 @@ def reference_profile(
     outputs = [runtime.run(each) for each in encoded]
     novelty = np.concatenate([each.novelty for each in outputs]).astype(np.float64)
     edges = np.quantile(novelty, np.arange(1, DECILES + 1) / (DECILES + 1)).round(4)
-    layout = Layout(parts.taxonomy, edges.tolist())
+    layout = ProfileLayout(parts.taxonomy, edges.tolist())
     total = np.zeros(layout.width)
     for tokens, found in zip(encoded, outputs, strict=True):
         probabilities = parts.calibration.probabilities(found.logits)

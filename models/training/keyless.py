@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from models.arrays import Float32, Int64
 from models.labelling import naming
 from models.labelling.teacher import SoftLabels, TeacherInput, TeacherOutput
 from models.taxonomy import FORMAT, Intent, Parent, Taxonomy, carried_over, successors
 from models.training import clustering
-from models.training.clustering import Float32, Int64, fit_mixture
+from models.training.clustering import fit_mixture
 from models.training.config import TrainConfig
 
 

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.covariance import LedoitWolf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.labelling.teacher import Float32, Int64, SoftLabels
+from models.arrays import Float32, Float64, Int64
+from models.labelling.teacher import SoftLabels
 from models.queries import words_of
 from models.training.config import TrainConfig
 from models.training.layers import descend, draw_layers
@@ -35,7 +35,6 @@ SURPRISE_WEIGHT, DOUBT_WEIGHT = 1.5, 0.5
 _LEAST_VARIANCE, _LEAST_SPREAD = 1e-4, 0.1
 """Sessions that are all alike have no spread; without these floors rounding errors would be blown up."""
 
-Floats = npt.NDArray[np.float64]
 MIN_SESSIONS = 10
 """Items of fewer labelled sessions are one item, the last."""
 _SMOOTHING = 20.0
@@ -160,14 +159,14 @@ class _Bags:
 
     rows: Int64
     columns: Int64
-    counts: Floats
+    counts: Float64
     sessions: int
 
 
 @dataclass(frozen=True)
 class ItemModel:
     columns: dict[str, int]
-    chances: Floats
+    chances: Float64
     """[V, K]: of each item under each intent"""
 
     @classmethod

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from models.encoded import Encoded, Float32
+from models.arrays import Float32
+from models.encoded import Encoded
 from models.queries import QUERY_BUCKETS, QUERY_GRAMS, QUERY_SLOTS
 from models.runtime import Outputs, Runtime
 from models.tokenizer import Tokenizer

@@ -16,22 +16,24 @@ import numpy as np
 import torch
 from sklearn.metrics import normalized_mutual_info_score
 
+from models.arrays import Float32
 from models.bundle import Manifest
 from models.labelling.audit import review, write_report
-from models.labelling.teacher import Float32, Teacher, TeacherInput
+from models.labelling.teacher import Teacher, TeacherInput
 from models.runtime import Outputs
 from models.taxonomy import Taxonomy
 from models.tokenizer import Tokenizer
 from models.training import export as exporting
 from models.training.collapse_guards import collapse_guards
 from models.training.config import TrainConfig
-from models.training.corpus import Corpus, Split, by_split, embed
+from models.training.corpus import Corpus, by_split, embed
 from models.training.distill import distill, hardened, learning_curve
 from models.training.export import Exported, TrainedParts
 from models.training.keyless import KeylessTeacher
 from models.training.novelty import surprising
 from models.training.pretrain import deterministic, new_encoder, pretrain
 from models.training.work_folder import TrainingError, WorkFolder
+from models.visitor_splits import SplitName
 from schemas.click import Session
 
 Progress = Callable[[str, int, int, str], None]
@@ -48,7 +50,7 @@ def no_progress(_step: str, _done: int, _total: int, _note: str) -> None:
 class TrainingPipeline:
     """Sessions by split, and the folder where steps leave their results."""
 
-    sessions: dict[Split, list[Session]]
+    sessions: dict[SplitName, list[Session]]
     config: TrainConfig
     folder: WorkFolder
     progress: Progress = no_progress
@@ -143,7 +145,7 @@ class TrainingPipeline:
         """Exports, checks and writes the bundle; `source` describes the sessions in the manifest."""
         self.progress("export", 0, 1, "")
         parts = self.folder.parts(self.config)
-        split: Split = "test" if self.sessions["test"] else "validation"
+        split: SplitName = "test" if self.sessions["test"] else "validation"
         held_out = self.sessions[split]
         exported = exporting.build(parts)
         if int8:
@@ -178,10 +180,10 @@ class TrainingPipeline:
         }
         return {**metrics, **(judge(self.sessions["test"], labels, parents) if judge else {})}
 
-    def _corpus(self, split: Split) -> Corpus:
+    def _corpus(self, split: SplitName) -> Corpus:
         return Corpus.of(self.sessions[split], self.folder.tokenizer())
 
-    def _embeddings(self, split: Split) -> Float32:
+    def _embeddings(self, split: SplitName) -> Float32:
         return self._embed(self.sessions[split])
 
     def _embed(self, sessions: Sequence[Session]) -> Float32:

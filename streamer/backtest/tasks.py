@@ -24,22 +24,23 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from models.arrays import Float64
 from models.evaluation import metrics
-from models.evaluation.app_only import app_only
 from models.evaluation.bootstrap import cluster_numbers, holm, p_value, relative_change, resample
-from models.evaluation.features import FeatureTable, Floats, join_tables
-from models.evaluation.heads import Settled, fit_label_head, fit_tile_head
+from models.evaluation.features import FeatureTable, join_tables
+from models.evaluation.heads import FixedPenalty, fit_label_head, fit_tile_head
 from models.evaluation.metrics import Measured
 from models.evaluation.protocol import fitting_parts
-from models.evaluation.rows import (
+from models.evaluation.splits import Split, split_by_visitor
+from models.evaluation.task_rows import (
+    ClosedSessions,
     Decisions,
     Outcomes,
-    SessionTable,
+    app_only,
     conversion_rows,
     session_features,
     tile_rows,
 )
-from models.evaluation.splits import Split, split_by_visitor
 from streamer.backtest.contrast import Sides, sessions_side_by_side
 from streamer.errors import UsageError
 from streamer.line_file import lines_of
@@ -58,8 +59,8 @@ ByContender = dict[str, Measured]
 class ScoredSessions:
     """Sessions of visitors with outcomes that every bundle has scored, and what each made of them."""
 
-    sessions: SessionTable
-    values: Mapping[str, Floats]
+    sessions: ClosedSessions
+    values: Mapping[str, Float64]
     """`MODEL embedding` and `MODEL intents` -> [S, F]"""
 
 
@@ -81,12 +82,12 @@ def _scored(path: Path, models: Sequence[str], visitors: set[str]) -> ScoredSess
         if row["visitor_id"] in visitors and not row["is_bot"] and sides.keys() >= set(models):
             kept.append(sides)
     firsts = [sides[models[0]] for sides in kept]
-    table = SessionTable(
+    table = ClosedSessions(
         tuple(row["visitor_id"] for row in firsts),
         np.array([row["started_at"] for row in firsts], dtype=np.int64),
         np.array([row["closed_at"] for row in firsts], dtype=np.int64),
     )
-    values: dict[str, Floats] = {}
+    values: dict[str, Float64] = {}
     for model in models:
         of_model = [sides[model] for sides in kept]
         values[f"{model} embedding"] = np.array([row["embedding"] for row in of_model], dtype=np.float64)
@@ -94,7 +95,7 @@ def _scored(path: Path, models: Sequence[str], visitors: set[str]) -> ScoredSess
     return ScoredSessions(table, values)
 
 
-def _intents(rows: Sequence[Mapping[str, Any]]) -> Floats:
+def _intents(rows: Sequence[Mapping[str, Any]]) -> Float64:
     """[S, I + 1]: the probabilities of the best five, and whether the bundle abstained."""
     places: dict[str, int] = {}
     for row in rows:
@@ -119,12 +120,12 @@ def _tiles(
     tiles = len(outcomes.tiles())
     floor = app_only(outcomes, rows.decisions)
     found: dict[str, ByContender] = {"log_loss": {}, "macro_recall_at_1": {}}
-    settled = Settled()
+    settled = FixedPenalty()
     for name, features in contenders(floor, scored, rows.decisions, FADING_DAYS).items():
         train, validation = fitting_parts(split, features, rows.shown, rows.clicked)
         head = fit_tile_head(train, validation, tiles, settled)
         if name == HISTORY:
-            settled = Settled(features.shape[1], head.penalty)
+            settled = FixedPenalty(features.shape[1], head.penalty)
         shown, clicked = rows.shown[split.test], rows.clicked[split.test]
         logs = head.log_probabilities(features[split.test], shown)
         found["log_loss"][name] = metrics.log_loss(logs, clicked)
@@ -144,12 +145,12 @@ def _conversions(
         return skipped
     floor = app_only(outcomes, rows.decisions)
     found: dict[str, ByContender] = {"micro_f1": {}}
-    settled = Settled()
+    settled = FixedPenalty()
     for name, features in contenders(floor, scored, rows.decisions, None).items():
         train, validation = fitting_parts(split, features, rows.bought)
         head = fit_label_head(train, validation, settled)
         if name == HISTORY:
-            settled = Settled(features.shape[1], head.penalty)
+            settled = FixedPenalty(features.shape[1], head.penalty)
         given = (head.probabilities(features[split.test]) >= head.threshold).astype(np.float64)
         found["micro_f1"][name] = metrics.micro_f1(given, rows.bought[split.test])
     return _judged(found, rows.decisions, split, models, rng)
@@ -157,7 +158,7 @@ def _conversions(
 
 def contenders(
     floor: FeatureTable, scored: ScoredSessions, decisions: Decisions, fading_days: float | None
-) -> dict[str, Floats]:
+) -> dict[str, Float64]:
     """Features by contender: the floor first, then floor and session. Raises LeakError if any of them was
     not known strictly before its row was decided."""
     found = {HISTORY: join_tables([floor], decisions.at)}

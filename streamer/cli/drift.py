@@ -19,7 +19,7 @@ _SEED = 0
 
 
 class NothingToCompareError(StreamerError):
-    """A stretch without sessions, or a bundle without a profile."""
+    """A file without sessions, or a bundle without a profile."""
 
 
 def drift(
@@ -36,7 +36,7 @@ def drift(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Compare two stretches of clicks, or one with the profile in the bundle."""
+    """Compare the clicks of two periods, or of one with the profile in the bundle."""
     from models.bundle import default_bundle, load_bundle
 
     settings = ctx.obj.settings()
@@ -55,8 +55,8 @@ def drift(
 def _against_profile(bundle: Bundle, sessions: list[Session], file: Path) -> dict[str, Any]:
     import numpy as np
 
-    from models.profile import Layout
-    from models.stretches import compare, report, stretch_of
+    from models.drift import compare, report, traffic_sample
+    from models.drift_profile import ProfileLayout
 
     profile = bundle.manifest.profile
     if profile is None:
@@ -64,21 +64,21 @@ def _against_profile(bundle: Bundle, sessions: list[Session], file: Path) -> dic
             f"{bundle.model_version} was made without a profile: expected a second file to compare"
             f" {file} with, or a bundle trained anew"
         )
-    layout = Layout(bundle.taxonomy, profile.novelty_deciles)
-    stretch = stretch_of(bundle, sessions)
+    layout = ProfileLayout(bundle.taxonomy, profile.novelty_deciles)
+    sample = traffic_sample(bundle, sessions)
     rng = np.random.default_rng(_SEED)
-    moved = compare(layout, layout.total(profile)[None, :], stretch.by_visitor(layout), rng)
-    return report(moved, profile.sessions, stretch.sessions)
+    moved = compare(layout, layout.total(profile)[None, :], sample.by_visitor(layout), rng)
+    return report(moved, profile.sessions, sample.sessions)
 
 
 def _against_each_other(bundle: Bundle, before: list[Session], after: list[Session]) -> dict[str, Any]:
     import numpy as np
 
-    from models.profile import Layout
-    from models.stretches import compare, report, stretch_of
+    from models.drift import compare, report, traffic_sample
+    from models.drift_profile import ProfileLayout
 
-    a, b = stretch_of(bundle, before), stretch_of(bundle, after)
-    layout = Layout(bundle.taxonomy, a.deciles())
+    a, b = traffic_sample(bundle, before), traffic_sample(bundle, after)
+    layout = ProfileLayout(bundle.taxonomy, a.deciles())
     moved = compare(layout, a.by_visitor(layout), b.by_visitor(layout), np.random.default_rng(_SEED))
     return report(moved, a.sessions, b.sessions)
 

@@ -14,7 +14,7 @@ from streamer.cli.output import print_json, say
 from streamer.errors import StreamerError, UsageError
 
 if TYPE_CHECKING:
-    from models.evaluation.laboratory import Scale
+    from models.evaluation.experiment import Scale
     from models.evaluation.run import Context
     from schemas.click import Session
     from streamer.settings import Settings
@@ -66,20 +66,19 @@ def evaluate(
 ) -> None:
     """Measure the training recipe against baselines and labels, and write one report (HTML and JSON)."""
     from models.bundle import default_bundle, load_bundle
-    from models.evaluation.report_page import write_report
+    from models.evaluation.report import figures, write_report
     from models.evaluation.run import Context
-    from models.evaluation.summary import figures
 
     chosen = _chosen(steps)
     folder = bundle or default_bundle()
     context = Context(
-        _laboratory(ctx.obj.settings(), _scale(quick, seeds), out, work), load_bundle(folder), _data(data)
+        _experiment(ctx.obj.settings(), _scale(quick, seeds), out, work), load_bundle(folder), _data(data)
     )
     results = _run(context, chosen)
-    write_report(out, results, context.lab.scale)
+    write_report(out, results, context.experiment.scale)
     found = figures(results)
     if into_manifest:
-        _write_figures(folder, found, context.lab.scale)
+        _write_figures(folder, found, context.experiment.scale)
     if json:
         print_json({"report": str(out / "report.html"), "metrics": found})
     else:
@@ -87,15 +86,15 @@ def evaluate(
 
 
 def _scale(quick: bool, seeds: int | None) -> Scale:
-    from models.evaluation.laboratory import Scale
+    from models.evaluation.experiment import Scale
 
     scale = Scale(**_QUICK) if quick else Scale()  # type: ignore[arg-type]
     return replace(scale, seeds=scale.seeds[:seeds])
 
 
-def _laboratory(settings: Settings, scale: Scale, out: Path, work: Path) -> Any:
-    from models.evaluation.laboratory import Laboratory
-    from models.evaluation.ledger import Ledger
+def _experiment(settings: Settings, scale: Scale, out: Path, work: Path) -> Any:
+    from models.evaluation.experiment import Experiment
+    from models.evaluation.result_store import ResultStore
     from streamer.replay.file_source import sessions_of_file
     from streamer.session_rules import session_rules
 
@@ -104,7 +103,7 @@ def _laboratory(settings: Settings, scale: Scale, out: Path, work: Path) -> Any:
     def cut(path: Path) -> list[Session]:
         return sessions_of_file(path, rules, settings.clicks).sessions
 
-    return Laboratory(Ledger(out / "steps", work, say), cut, scale)
+    return Experiment(ResultStore(out / "steps", work, say), cut, scale)
 
 
 def _chosen(steps: str | None) -> list[str]:
@@ -136,7 +135,7 @@ def _run(context: Context, steps: list[str]) -> dict[str, Any]:
 
 
 def _write_figures(folder: Path, found: dict[str, Any], scale: Scale) -> None:
-    from models.evaluation.summary import NOTE
+    from models.evaluation.report import NOTE
 
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))

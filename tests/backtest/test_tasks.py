@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from models.evaluation.features import NEVER, FeatureTable, LeakError
-from models.evaluation.rows import Outcomes, SessionTable, tile_rows
+from models.evaluation.task_rows import ClosedSessions, Outcomes, tile_rows
 from streamer.backtest.page import page
 from streamer.backtest.report import backtest
 from streamer.backtest.tasks import ScoredSessions, contenders, measure, read_outcomes
@@ -81,14 +81,14 @@ def outcomes_at(time: int) -> Outcomes:
     ("at", "rows"), [(9 * HOUR_MS + 60_001, 0), (10 * HOUR_MS, 0), (10 * HOUR_MS + 1, 1)]
 )
 def test_a_session_that_ended_but_had_not_closed_helps_nobody(at: int, rows: int) -> None:
-    table = SessionTable(("v",), np.array([9 * HOUR_MS]), np.array([10 * HOUR_MS]))
+    table = ClosedSessions(("v",), np.array([9 * HOUR_MS]), np.array([10 * HOUR_MS]))
     assert len(tile_rows(outcomes_at(at), table).decisions.at) == rows
 
 
 def test_a_join_on_the_sessions_end_would_be_caught_as_a_leak() -> None:
     """The mistake that this product's users would make first: `ended_at` in place of `closed_at`."""
-    closed = SessionTable(("v",), np.array([9 * HOUR_MS]), np.array([10 * HOUR_MS]))
-    ended = SessionTable(("v",), np.array([9 * HOUR_MS]), np.array([9 * HOUR_MS + 60_000]))
+    closed = ClosedSessions(("v",), np.array([9 * HOUR_MS]), np.array([10 * HOUR_MS]))
+    ended = ClosedSessions(("v",), np.array([9 * HOUR_MS]), np.array([9 * HOUR_MS + 60_000]))
     decisions = tile_rows(outcomes_at(9 * HOUR_MS + 120_000), ended).decisions
     floor = FeatureTable("history", np.zeros((1, 1)), np.array([NEVER]))
     scored = ScoredSessions(closed, {"m embedding": np.ones((1, 2))})

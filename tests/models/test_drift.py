@@ -1,5 +1,3 @@
-"""The profile in a bundle, and the last sessions beside it."""
-
 from __future__ import annotations
 
 import json
@@ -13,12 +11,14 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from models.bundle import Bundle, BundleError, load_bundle
-from models.drift import DriftMonitor
-from models.profile import Layout, jensen_shannon, psi
+from models.drift import DriftMonitor, PartDrift, compare, report, traffic_sample
+from models.drift_profile import ProfileLayout, jensen_shannon, psi
 from models.scorer import Scorer
 from schemas.click import Session
 from streamer.worker.drift import DriftCollector
+from tests.conftest import RunStreamer
 from tests.models.hand_made import a_click, a_session, bank_sessions
+from tests.models.test_model_commands import write_clicks
 
 
 def watched(bundle: Bundle, sessions: list[Session], block: int = 10_000) -> DriftMonitor:
@@ -65,7 +65,7 @@ def test_the_sum_of_all_sessions_counts_is_counted_at_once(
     small_bundle: Bundle, count: int, seed: int
 ) -> None:
     assert small_bundle.manifest.profile is not None
-    layout = Layout(small_bundle.taxonomy, small_bundle.manifest.profile.novelty_deciles)
+    layout = ProfileLayout(small_bundle.taxonomy, small_bundle.manifest.profile.novelty_deciles)
     rng = np.random.default_rng(seed)
     sessions = bank_sessions(count, seed=seed % 1000) + strangers(count)
     for encoded in small_bundle.tokenizer.encode(sessions):
@@ -137,7 +137,7 @@ def test_a_negative_count_is_refused(small_bundle: Bundle) -> None:
     profile = deepcopy(small_bundle.manifest.profile)
     profile.parts["abstention"]["none"] = -1
     with pytest.raises(ValueError, match="'abstention' doesn't fit"):
-        Layout(small_bundle.taxonomy, profile.novelty_deciles).total(profile)
+        ProfileLayout(small_bundle.taxonomy, profile.novelty_deciles).total(profile)
 
 
 def test_distances_are_0_between_equals_and_grow() -> None:
@@ -146,3 +146,80 @@ def test_distances_are_0_between_equals_and_grow() -> None:
     assert 0 < psi(a, b) < psi(a, c)
     assert 0 < jensen_shannon(a, b) < jensen_shannon(a, c) < 1
     assert psi(a, 100 * a) < 1e-6  # only shares count
+
+
+def compared(bundle: Bundle, before: list[Session], after: list[Session]) -> dict[str, PartDrift]:
+    a, b = traffic_sample(bundle, before), traffic_sample(bundle, after)
+    layout = ProfileLayout(bundle.taxonomy, a.deciles())
+    rng = np.random.default_rng(0)
+    moved = compare(layout, a.by_visitor(layout), b.by_visitor(layout), rng, draws=100)
+    return {each.part: each for each in moved}
+
+
+def test_two_samples_of_the_same_traffic_are_alike(small_bundle: Bundle) -> None:
+    found = compared(small_bundle, bank_sessions(500, seed=1), bank_sessions(500, seed=2))
+    assert {each.verdict for each in found.values()} == {"alike"}
+    assert all(each.psi_interval[0] <= each.psi_interval[1] < 0.1 for each in found.values())
+
+
+def test_a_topic_that_goes_away_moves_the_intents_and_says_which(small_bundle: Bundle) -> None:
+    before = bank_sessions(600, seed=1)
+    after = [s for s in bank_sessions(600, seed=2) if not any("/insurance" in str(c.path) for c in s.clicks)]
+    found = compared(small_bundle, before, after)
+    assert found["intent"].verdict != "alike"
+    name, share_before, share_after = found["intent"].changes[0]
+    assert name in {intent.id for intent in small_bundle.taxonomy.intents}
+    assert abs(share_before - share_after) > 0.05
+    assert found["page_type"].verdict == "alike"
+
+
+def test_a_rebuilt_site_moves_pages_and_novelty(small_bundle: Bundle) -> None:
+    found = compared(small_bundle, bank_sessions(300, seed=1), strangers(300))
+    assert found["page_type"].verdict == found["novelty"].verdict == "moved a lot"
+    assert found["page_type"].changes[0][0] in {"known", "unknown"}
+
+
+def test_few_visitors_give_wide_intervals_and_no_verdict(small_bundle: Bundle) -> None:
+    before = bank_sessions(300, seed=1)
+    few = compared(small_bundle, before, bank_sessions(40, seed=2, per_visitor=20))["intent"]
+    many = compared(small_bundle, before, bank_sessions(300, seed=2))["intent"]
+    assert np.ptp(few.psi_interval) > np.ptp(many.psi_interval)
+    assert report([few], 300, 40)["verdict"] == "too few sessions to tell"
+
+
+def test_bots_are_left_out(small_bundle: Bundle) -> None:
+    import msgspec
+
+    sessions = bank_sessions(10)
+    bots = [msgspec.structs.replace(session, is_bot=True) for session in sessions[:4]]
+    assert traffic_sample(small_bundle, bots + sessions[4:]).sessions == 6
+
+
+def test_the_command_compares_files_and_profiles(
+    run_streamer: RunStreamer, small_bundle_path: Path, tmp_path: Path
+) -> None:
+    clicks = str(write_clicks(tmp_path / "clicks.jsonl", 240))
+    with_profile = run_streamer("model", "drift", clicks, "--bundle", str(small_bundle_path), "--json")
+    assert with_profile.returncode == 0, with_profile.stderr
+    found = json.loads(with_profile.stdout)
+    assert found["sessions"]["after"] > 100
+    assert {"intent", "abstention", "novelty", "page_type"} <= {part["part"] for part in found["parts"]}
+    replayed = run_streamer("replay", "--source", clicks, "--out", "sessions.parquet")
+    assert replayed.returncode == 0, replayed.stderr
+    shown = run_streamer("model", "drift", clicks, "sessions.parquet", "--bundle", str(small_bundle_path))
+    assert shown.stdout.startswith("alike: "), shown.stderr
+    before, after = shown.stdout.split(": ")[1].splitlines()[0].split(", ")
+    assert before.removesuffix(" sessions before") == after.removesuffix(" after")
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "said"),
+    [(None, 2, "cannot be read"), ('{"not": "a click"}\n', 1, "no session of a person")],
+)
+def test_a_file_without_sessions_is_said(
+    run_streamer: RunStreamer, tmp_path: Path, content: str | None, code: int, said: str
+) -> None:
+    if content:
+        (tmp_path / "clicks.jsonl").write_text(content)
+    result = run_streamer("model", "drift", "clicks.jsonl")
+    assert (result.returncode, said in result.stderr) == (code, True), result.stderr

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace as changed
 
+from models.arrays import Float32
 from models.bundle import Bundle
-from models.encoded import Encoded, Float32
+from models.encoded import Encoded
 from models.runtime import Outputs, Runtime
 from models.scorer import BEST, Numbers, Readings, Scored, ScoredIntent, ScoreError, Scorer
 from schemas.click import Session

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from models.evaluation.features import Floats
+from models.arrays import Float64
 from models.tokenizer import Tokenizer
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus, embed
@@ -83,7 +83,9 @@ def trained_on(sessions: Sequence[Session], config: TrainConfig) -> tuple[Encode
         return pretrain(corpus, tokenizer, config, generator, lambda *_: None).encoder, tokenizer
 
 
-def embedded(encoder: Encoder, tokenizer: Tokenizer, sessions: Sequence[Session], threads: int = 1) -> Floats:
+def embedded(
+    encoder: Encoder, tokenizer: Tokenizer, sessions: Sequence[Session], threads: int = 1
+) -> Float64:
     """[S, D]"""
     with deterministic(threads):
         return embed(encoder, Corpus.of(sessions, tokenizer)).astype(np.float64)

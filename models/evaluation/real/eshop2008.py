@@ -17,12 +17,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from models.arrays import Float64, Int64
 from models.evaluation.bootstrap import holm, p_value, relative_change, resample
-from models.evaluation.features import Floats
 from models.evaluation.metrics import Measured
 from models.evaluation.real.clickstreams import click_of, embedded, read, session_of, trained_on
-from models.evaluation.splits import TRAIN_BELOW, VALIDATION_BELOW, Ints, percent_of
 from models.training.config import TrainConfig
+from models.visitor_splits import TRAIN_BELOW, VALIDATION_BELOW, percent_of
 from schemas.click import Click
 
 PERSISTENCE = "last_category"
@@ -71,7 +71,7 @@ def _order(visitor_id: str) -> int:
     return int.from_bytes(hashlib.blake2b(visitor_id.encode(), digest_size=8, person=b"cut").digest(), "big")
 
 
-def _counts(beginnings: list[list[Click]], place: dict[str, int]) -> Floats:
+def _counts(beginnings: list[list[Click]], place: dict[str, int]) -> Float64:
     """Counts of categories, the last one, and how many clicks there were."""
     found = np.zeros((len(beginnings), 2 * len(place) + 1))
     for row, clicks in enumerate(beginnings):
@@ -83,10 +83,10 @@ def _counts(beginnings: list[list[Click]], place: dict[str, int]) -> Floats:
     return found
 
 
-def _answers(counts: Floats, vectors: Floats, answer: Ints, train: Any) -> dict[str, Ints]:
+def _answers(counts: Float64, vectors: Float64, answer: Int64, train: Any) -> dict[str, Int64]:
     """Of all rows, by contender."""
     inputs = {"counts": counts, "encoder": vectors, OURS: np.concatenate([vectors, counts], axis=1)}
-    given: dict[str, Ints] = {}
+    given: dict[str, Int64] = {}
     # One thread: the same sums everywhere.
     with threadpool_limits(1):
         for name, features in inputs.items():
@@ -99,6 +99,6 @@ def _answers(counts: Floats, vectors: Floats, answer: Ints, train: Any) -> dict[
     return given
 
 
-def _accuracy(given: Ints, answer: Ints) -> Measured:
+def _accuracy(given: Int64, answer: Int64) -> Measured:
     numbers = np.stack([(given == answer).astype(np.float64), np.ones(len(answer))], axis=1)
     return Measured(numbers, lambda sums: sums[..., 0] / sums[..., 1], "higher")

@@ -17,13 +17,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from models.arrays import Bool, Float64, Int64
 from models.evaluation.bootstrap import Resampled, p_value
-from models.evaluation.calibrated import auroc
-from models.evaluation.features import Floats
+from models.evaluation.metrics import auroc
 from models.evaluation.real.clickstreams import click_of, embedded, read, session_of, trained_on
-from models.evaluation.splits import VALIDATION_BELOW, Ints, percent_of
-from models.evaluation.world import Bools
 from models.training.config import TrainConfig
+from models.visitor_splits import VALIDATION_BELOW, percent_of
 from schemas.click import Click
 
 FIRST = 6
@@ -71,7 +70,7 @@ def evaluate(folder: Path, config: TrainConfig, draws: int) -> dict[str, Any]:
     }
 
 
-def _scores(beginnings: list[list[Click]], vectors: Floats, paid: Bools, learnt: Bools) -> dict[str, Floats]:
+def _scores(beginnings: list[list[Click]], vectors: Float64, paid: Bool, learnt: Bool) -> dict[str, Float64]:
     """Of the test rows, by contender."""
     counts, last, times = _described(beginnings)
     everything = np.concatenate([vectors, counts, last, times], axis=1)
@@ -81,7 +80,7 @@ def _scores(beginnings: list[list[Click]], vectors: Floats, paid: Bools, learnt:
         "trees_and_times": np.concatenate([counts, last, times], axis=1),
         OURS: everything,
     }
-    found: dict[str, Floats] = {}
+    found: dict[str, Float64] = {}
     # One thread: the same trees everywhere.
     with threadpool_limits(1):
         for name, features in linear.items():
@@ -100,11 +99,11 @@ def _scores(beginnings: list[list[Click]], vectors: Floats, paid: Bools, learnt:
     return found
 
 
-def _described(beginnings: list[list[Click]]) -> tuple[Floats, Floats, Floats]:
+def _described(beginnings: list[list[Click]]) -> tuple[Float64, Float64, Float64]:
     """Counts of pages, the last two pages, the logs of the times between clicks and in all."""
     pages = sorted({str(click.page_type) for clicks in beginnings for click in clicks})
     at = {page: place for place, page in enumerate(pages)}
-    ids: Ints = np.array([[at[str(click.page_type)] for click in clicks] for clicks in beginnings])
+    ids: Int64 = np.array([[at[str(click.page_type)] for click in clicks] for clicks in beginnings])
     one_hot = np.eye(len(pages))[ids]
     last = np.concatenate([one_hot[:, -1], one_hot[:, -2]], axis=1)
     stamps = np.array([[click.timestamp for click in clicks] for clicks in beginnings], dtype=np.float64)
@@ -115,7 +114,7 @@ def _described(beginnings: list[list[Click]]) -> tuple[Floats, Floats, Floats]:
 
 
 def _resampled(
-    scores: dict[str, Floats], positive: Bools, rng: np.random.Generator, draws: int
+    scores: dict[str, Float64], positive: Bool, rng: np.random.Generator, draws: int
 ) -> dict[str, Resampled]:
     """AUC under draws of visitors, the same for all; one row a visitor."""
     weights = rng.multinomial(len(positive), np.full(len(positive), 1 / len(positive)), size=draws)

@@ -1,12 +1,17 @@
-"""trivago: ranking of the hotels shown, tested on the second half of the time.
+"""trivago: which of the hotels shown is clicked out to, tested on the second half of the time.
 
-Baselines: popularity (ties count half), the order shown, the hotel touched last and then the order shown.
-Ours: boosted trees over what is known of each hotel, with and without what the encoder, pretrained on the
-first half, adds.
+A row knows the clicks of its session before the click-out and nothing after; popularity counts the
+click-outs of earlier moments, never its own. Baselines: popularity (ties count half), the order shown, and
+the hotel touched last followed by the order shown. Ours: boosted trees over what is known of each hotel,
+with and without what the encoder, pretrained on the first half, adds. N rows, K places shown at most, F
+features.
 """
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +20,47 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
+from models.arrays import Bool, Float64, Int64
 from models.evaluation.bootstrap import cluster_numbers, p_value, relative_change, resample
-from models.evaluation.features import Floats
 from models.evaluation.metrics import Measured
-from models.evaluation.real.candidates import FEATURES, SHOWN, Ranking, load, second_half_begins
-from models.evaluation.real.clickstreams import embedded, session_of, trained_on
-from models.evaluation.splits import VALIDATION_BELOW, Ints, percent_of
+from models.evaluation.real.clickstreams import Event, click_of, embedded, read, session_of, trained_on
 from models.fields import LEARNT_FIELDS
 from models.tokenizer import Tokenizer
 from models.training.config import TrainConfig
 from models.training.encoder import Encoder
+from models.visitor_splits import VALIDATION_BELOW, percent_of
+from schemas.click import Click
+
+SHOWN = 25
+_INTERACTIONS = (
+    "interaction item image",
+    "interaction item info",
+    "interaction item rating",
+    "interaction item deals",
+    "clickout item",
+    "search for item",
+)
+_FAR = 30.0
+"""Stands for "never" where a distance in clicks or places is a feature."""
+FEATURES = (
+    "place",
+    "places_shown",
+    "price",
+    "price_to_mean",
+    "price_rank",
+    "is_last",
+    "clicks_since",
+    "seconds_since",
+    *_INTERACTIONS,
+    "order_of_first",
+    "places_after_last",
+    "kinds_touched",
+    "popularity",
+    "shown_rate",
+    "clicks_before",
+    "clickouts_before",
+    "sorted_by_price",
+)
 
 BASELINE = "last_then_order"
 TREES, WITH_ENCODER = "trees", "trees_and_encoder"
@@ -32,6 +68,129 @@ COMPONENTS = 12
 """Of the session's embedding that trees get to see."""
 _LEAVES = (8, 15)
 _STEPS, _RATE = 150, 0.06
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """N click-outs in order of time."""
+
+    visitor_ids: tuple[str, ...]
+    at: Int64
+    shown: tuple[tuple[str, ...], ...]
+    clicked: Int64
+    """[N]: its place among those shown; -1 where it wasn't shown"""
+    before: tuple[tuple[Click, ...], ...]
+    """[N]: the clicks of the session before"""
+    features: Float64
+    """[N, K, F]; 0 where there is no hotel"""
+
+    @property
+    def exists(self) -> Bool:
+        """[N, K]"""
+        counts = np.array([len(shown) for shown in self.shown])
+        exists: Bool = np.arange(SHOWN) < counts[:, None]
+        return exists
+
+
+def load(folder: Path) -> Ranking:
+    sessions = _clicks_by_session(folder)
+    rows = sorted(read(folder, "trivago.ranking"), key=lambda row: (row["timestamp"], row["event_id"]))
+    clicked: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+    uncounted: list[Event] = []
+    before, features = [], np.zeros((len(rows), SHOWN, len(FEATURES)))
+    for number, row in enumerate(rows):
+        if uncounted and uncounted[0]["timestamp"] < row["timestamp"]:
+            clicked.update(each["clicked_item"] for each in uncounted)
+            for each in uncounted:
+                seen.update(each["impressions"])
+            uncounted = []
+        uncounted.append(row)
+        step = _step(row["event_id"])
+        known = tuple(click for at, click in sessions[row["source_session_id"]] if at < step)
+        before.append(known)
+        told = _candidates(row["impressions"], row["prices"], known, row["timestamp"], clicked, seen)
+        features[number, : len(told)] = told
+    return Ranking(
+        visitor_ids=tuple(row["visitor_id"] for row in rows),
+        at=np.array([row["timestamp"] for row in rows], dtype=np.int64),
+        shown=tuple(tuple(row["impressions"][:SHOWN]) for row in rows),
+        clicked=np.array([_place(row["clicked_item"], row["impressions"]) for row in rows], dtype=np.int64),
+        before=tuple(before),
+        features=features,
+    )
+
+
+def second_half_begins(at: Int64) -> int:
+    return int(np.sort(at)[len(at) // 2])
+
+
+def _clicks_by_session(folder: Path) -> dict[str, list[tuple[int, Click]]]:
+    """In order of the source's steps."""
+    found: dict[str, list[tuple[int, Click]]] = defaultdict(list)
+    for event in read(folder, "trivago.events"):
+        session = event["event_id"].removeprefix("trv-").split("-")[0]
+        found[session].append((_step(event["event_id"]), click_of(event)))
+    for clicks in found.values():
+        clicks.sort(key=lambda each: each[0])
+    return found
+
+
+def _step(event_id: str) -> int:
+    """Of `trv-<session>-<step>` and, where the source repeats a step, `trv-<session>-<step>-<n>`."""
+    return int(event_id.split("-")[2])
+
+
+def _place(item: str, shown: Sequence[str]) -> int:
+    return shown.index(item) if item in shown[:SHOWN] else -1
+
+
+def _candidates(
+    shown: Sequence[str],
+    prices: Sequence[float],
+    before: Sequence[Click],
+    at: int,
+    clicked: Counter[str],
+    seen: Counter[str],
+) -> Float64:
+    """[places shown, F], in the order of FEATURES."""
+    shown, price = shown[:SHOWN], np.array(prices[:SHOWN])
+    touched = [(number, click) for number, click in enumerate(before) if click.product_id in set(shown)]
+    last = touched[-1][1].product_id if touched else None
+    last_place = shown.index(last) if last is not None else None
+    first_seen = {item: place for place, item in enumerate(dict.fromkeys(c.product_id for _, c in touched))}
+    by_item: dict[str, list[tuple[int, Click]]] = defaultdict(list)
+    for number, click in touched:
+        by_item[str(click.product_id)].append((number, click))
+    ranks = price.argsort(kind="stable").argsort(kind="stable")
+    sorted_by_price = float(any(c.element and "rice" in c.element for c in before))
+    clickouts = float(sum(c.element == "clickout item" for c in before))
+    rows = []
+    for place, item in enumerate(shown):
+        own = by_item.get(item, [])
+        kinds = Counter(click.element for _, click in own)
+        rows.append(
+            [
+                float(place),
+                float(len(shown)),
+                float(np.log1p(price[place])),
+                float(price[place] / max(1.0, price.mean())),
+                float(ranks[place]),
+                float(item == last),
+                float(len(before) - own[-1][0]) if own else _FAR,
+                float(np.log1p(max(0, at - own[-1][1].timestamp) / 1000)) if own else _FAR,
+                *(float(kinds[kind]) for kind in _INTERACTIONS),
+                float(first_seen.get(item, _FAR)),
+                float(place - last_place) if last_place is not None else _FAR,
+                float(len(first_seen)),
+                float(np.log1p(clicked[item])),
+                (clicked[item] + 0.5) / (seen[item] + 10.0),
+                float(np.log1p(len(before))),
+                clickouts,
+                sorted_by_price,
+            ]
+        )
+    return np.array(rows)
 
 
 def evaluate(folder: Path, config: TrainConfig, draws: int) -> dict[str, Any]:
@@ -69,7 +228,7 @@ def evaluate(folder: Path, config: TrainConfig, draws: int) -> dict[str, Any]:
     }
 
 
-def mrr(scores: Floats, ranking: Ranking, rows: Ints) -> Measured:
+def mrr(scores: Float64, ranking: Ranking, rows: Int64) -> Measured:
     """Mean of 1 / rank by scores [N, K] of what was clicked; 0 where it wasn't shown."""
     scores = np.where(ranking.exists[rows], scores, -np.inf)
     clicked = ranking.clicked[rows]
@@ -81,8 +240,8 @@ def mrr(scores: Floats, ranking: Ranking, rows: Ints) -> Measured:
 
 
 def _scores(
-    ranking: Ranking, encoded: Floats, train: Ints, validation: Ints
-) -> tuple[dict[str, Floats], dict[str, Any]]:
+    ranking: Ranking, encoded: Float64, train: Int64, validation: Int64
+) -> tuple[dict[str, Float64], dict[str, Any]]:
     """[N, K] each; and what was chosen on validation."""
     place = ranking.features[:, :, FEATURES.index("place")]
     last = ranking.features[:, :, FEATURES.index("is_last")]
@@ -103,7 +262,7 @@ def _scores(
     return scores, settings
 
 
-def _trees(ranking: Ranking, features: Floats, train: Ints, leaves: int) -> Floats:
+def _trees(ranking: Ranking, features: Float64, train: Int64, leaves: int) -> Float64:
     exists = ranking.exists
     hit = np.arange(SHOWN) == ranking.clicked[:, None]
     trees = HistGradientBoostingClassifier(
@@ -122,7 +281,7 @@ def _trees(ranking: Ranking, features: Floats, train: Ints, leaves: int) -> Floa
     return scores
 
 
-def _encoded(ranking: Ranking, first: Any, config: TrainConfig) -> Floats:
+def _encoded(ranking: Ranking, first: Any, config: TrainConfig) -> Float64:
     """[N, K, 2 + COMPONENTS]: how near each hotel is to the session and to the hotel touched last, and
     the session's main components. The encoder learns from what preceded the first half's click-outs.
     """
@@ -149,7 +308,7 @@ def _encoded(ranking: Ranking, first: Any, config: TrainConfig) -> Floats:
     )
 
 
-def _hotels(ranking: Ranking, encoder: Encoder, tokenizer: Tokenizer) -> tuple[Floats, Floats]:
+def _hotels(ranking: Ranking, encoder: Encoder, tokenizer: Tokenizer) -> tuple[Float64, Float64]:
     """[N, K, D] of the hotels shown and [N, D] of the one touched last, of length 1."""
     table = encoder.events.of_field(LEARNT_FIELDS.index("product_id")).detach().numpy().astype(np.float64)
     id_of = tokenizer.vocabularies["product_id"].id_of
@@ -163,7 +322,7 @@ def _hotels(ranking: Ranking, encoder: Encoder, tokenizer: Tokenizer) -> tuple[F
     return _unit(table[shown]), _unit(table[last])
 
 
-def _unit(vectors: Floats) -> Floats:
-    lengths: Floats = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    unit: Floats = vectors / np.maximum(lengths, 1e-9)
+def _unit(vectors: Float64) -> Float64:
+    lengths: Float64 = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    unit: Float64 = vectors / np.maximum(lengths, 1e-9)
     return unit

@@ -1,10 +1,13 @@
-"""Results of all steps as they come out of a ledger, with made-up numbers."""
+"""Results of all steps as they come out of a store, with made-up numbers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 Json = dict[str, Any]
+
+
+LABELLERS = ("embedding", "teacher", "distilled_hard", "distilled_soft", "both")
 
 
 def estimate(value: float, **more: Any) -> Json:
@@ -17,9 +20,6 @@ def contenders(*names: str, floor: float = 0.1, oracle: float = 0.3) -> Json:
         change = estimate(0.5 + 0.01 * place, p_holm=0.001)
         found[name] = estimate(0.25 - 0.002 * place, vs_app_only=change, gap_closed=estimate(0.75))
     return {**found, "oracle": estimate(oracle, vs_app_only=estimate(2.0, p_holm=0.001))}
-
-
-LABELLERS = ("embedding", "teacher", "distilled_hard", "distilled_soft", "both")
 
 
 def tasks(*names: str) -> Json:

@@ -7,8 +7,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from models.evaluation import heads
-from models.evaluation.features import Scaling
-from models.evaluation.heads import NOTHING_SETTLED, Settled, best_threshold, fit_label_head, fit_tile_head
+from models.evaluation.features import Standardizer
+from models.evaluation.heads import (
+    NONE_FIXED,
+    FixedPenalty,
+    best_threshold,
+    fit_boosted_head,
+    fit_label_head,
+    fit_tile_head,
+)
 
 
 def labelled(rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -31,7 +38,7 @@ def test_the_label_head_is_scikit_learns_logistic_regression(monkeypatch: pytest
     monkeypatch.setattr(heads, "PENALTIES", (0.01,))
     monkeypatch.setattr(heads, "TOLERANCE", 1e-8)
     ours = fit_label_head((x, labels), (x, labels)).probabilities(x)
-    scaled = Scaling.fit(x).apply(x)
+    scaled = Standardizer.fit(x).apply(x)
     for label in range(2):
         theirs = LogisticRegression(C=1 / (0.01 * len(x)), tol=1e-8).fit(scaled, labels[:, label])
         assert ours[:, label] == pytest.approx(theirs.predict_proba(scaled)[:, 1], abs=2e-3)
@@ -41,7 +48,7 @@ def test_the_label_head_is_scikit_learns_logistic_regression(monkeypatch: pytest
 def test_slopes_are_those_of_the_losses(penalty: float) -> None:
     rng = np.random.default_rng(1)
     x, shown, chosen = clicked(rng, 30)
-    by_column = Settled(2, 0.7).by_column(5, penalty)
+    by_column = FixedPenalty(2, 0.7).by_column(5, penalty)
     tile_loss = heads._tile_loss(x, shown, chosen, 5, by_column)
     start = rng.normal(size=5 * 5 + 5 + 3)
     assert check_grad(lambda f: tile_loss(f)[0], lambda f: tile_loss(f)[1], start) < 1e-5
@@ -79,8 +86,8 @@ def test_without_any_signal_the_strongest_penalty_wins() -> None:
 
 
 def test_settled_columns_keep_their_penalty() -> None:
-    assert Settled(2, 0.5).by_column(4, 0.1).ravel().tolist() == [0.5, 0.5, 0.1, 0.1]
-    assert NOTHING_SETTLED.by_column(2, 0.1).ravel().tolist() == [0.1, 0.1]
+    assert FixedPenalty(2, 0.5).by_column(4, 0.1).ravel().tolist() == [0.5, 0.5, 0.1, 0.1]
+    assert NONE_FIXED.by_column(2, 0.1).ravel().tolist() == [0.1, 0.1]
 
 
 def test_the_threshold_is_the_best_of_all_possible_ones() -> None:
@@ -102,3 +109,32 @@ def test_the_same_rows_give_the_same_head() -> None:
         for _ in "ab"
     )
     assert np.array_equal(one.weights, two.weights)
+
+
+def rows(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first label is what no linear model tells: both features on one side of 0."""
+    x = rng.normal(size=(count, 2))
+    return x, np.stack([x[:, 0] * x[:, 1] > 0, np.zeros(count)], axis=1).astype(np.float64)
+
+
+def test_trees_tell_what_no_linear_head_can() -> None:
+    rng = np.random.default_rng(0)
+    head = fit_boosted_head(rows(rng, 900), rows(rng, 300), seed=1)
+    x, labels = rows(rng, 400)
+    given = head.probabilities(x) >= head.threshold
+    assert f1_score(labels, given, average="micro") > 0.9
+
+
+def test_a_label_that_training_never_had_is_never_given() -> None:
+    rng = np.random.default_rng(0)
+    head = fit_boosted_head(rows(rng, 400), rows(rng, 200), seed=1)
+    assert head.probabilities(rows(rng, 50)[0])[:, 1].tolist() == [0.0] * 50
+
+
+def test_the_same_seed_gives_the_same_trees() -> None:
+    one, two = (
+        fit_boosted_head(rows(np.random.default_rng(0), 400), rows(np.random.default_rng(1), 200), seed=5)
+        for _ in range(2)
+    )
+    x = rows(np.random.default_rng(2), 50)[0]
+    assert np.array_equal(one.probabilities(x), two.probabilities(x))

@@ -10,12 +10,10 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from models.evaluation.laboratory import Scale
-from models.evaluation.report_page import write_report
+from models.evaluation.experiment import Scale
+from models.evaluation.report import figures, targets, write_report
 from models.evaluation.report_tables import TABLES, number
 from models.evaluation.run import STEPS
-from models.evaluation.summary import figures
-from models.evaluation.targets import targets
 from tests.models.evaluation.made_results import estimate, every_step
 
 

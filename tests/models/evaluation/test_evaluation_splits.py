@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from models.evaluation.splits import percent_of, split_by_time, split_by_visitor
+from models.evaluation.splits import split_by_visitor
+from models.visitor_splits import split_of
 
 
 def test_the_rows_of_a_visitor_never_lie_in_two_splits() -> None:
@@ -25,24 +25,8 @@ def test_a_visitor_stays_in_its_split_whoever_else_is_there() -> None:
         assert (len(getattr(alone, name)) == 1) == (1 in getattr(among, name))
 
 
-def test_the_split_agrees_with_the_one_that_encoders_are_trained_on() -> None:
-    corpus = pytest.importorskip("models.training.corpus")
-    names = {"train": range(60), "validation": range(60, 75), "test": range(75, 100)}
-    for i in range(500):
-        assert percent_of(f"v-{i}") in names[corpus.split_of(f"v-{i}")]
-
-
-def test_the_split_by_time_trains_on_what_came_first() -> None:
-    at = np.random.default_rng(0).permutation(1_000).astype(np.int64)
-    split = split_by_time(at)
-    assert at[split.train].max() < at[split.validation].min()
-    assert at[split.validation].max() < at[split.test].min()
-    assert len(split.train) + len(split.validation) + len(split.test) == 1_000
-    assert len(split.test) == 250
-
-
-def test_the_split_by_time_leaves_out_rows_whose_outcome_was_still_to_come() -> None:
-    at = np.arange(1_000, dtype=np.int64)
-    split = split_by_time(at, outcome_ms=50)
-    assert at[split.train].max() + 50 < at[split.validation].min()
-    assert at[split.validation].max() + 50 < at[split.test].min()
+def test_rows_are_split_as_training_splits_visitors() -> None:
+    visitors = [f"v-{i}" for i in range(500)]
+    split = split_by_visitor(visitors)
+    for name in ("train", "validation", "test"):
+        assert {split_of(visitors[row]) for row in getattr(split, name)} == {name}

@@ -12,9 +12,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from models.evaluation.real.candidates import FEATURES, SHOWN, Ranking, load
 from models.evaluation.real.clickstreams import MissingDataError
-from models.evaluation.real.trivago import evaluate, mrr
+from models.evaluation.real.trivago import FEATURES, SHOWN, Ranking, evaluate, load, mrr
 from models.training.config import TrainConfig
 
 SESSIONS = 60

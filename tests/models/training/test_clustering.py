@@ -4,10 +4,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from models.arrays import Float32
 from models.training import clustering
 from models.training.clustering import fit_mixture
-
-Float32 = npt.NDArray[np.float32]
 
 
 def unit(vectors: npt.NDArray[np.floating]) -> Float32:

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from models.tokenizer import Tokenizer
-from models.training.corpus import Corpus, by_split, slice_clicks, split_of
+from models.training.corpus import Corpus, by_split, slice_clicks
+from models.visitor_splits import split_of
 from tests.models.hand_made import bank_sessions, of_length
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.labelling.teacher import Float32, SoftLabels
+from models.arrays import Float32
+from models.labelling.teacher import SoftLabels
 from models.training.calibrate import expected_calibration_error, reliability
 from models.training.config import TrainConfig
 from models.training.distill import (

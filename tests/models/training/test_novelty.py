@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from models.labelling.teacher import Float32, SoftLabels
+from models.arrays import Float32
+from models.labelling.teacher import SoftLabels
 from models.training.novelty import PAGES, ItemModel, exchanged, items_of, shelves_of, surprising
 from schemas.click import Session
 from tests.models.hand_made import a_click, a_session

@@ -1,8 +1,9 @@
-"""The rows of both tasks: which web session is known when, what was decided, what came of it.
+"""The rows of both tasks: the web session and the app's knowledge at a decision, and the outcome.
 
-Rules: a session counts from its `closed_at` on, never from its end: before, nobody could have scored it.
-A user's session is the last one closed strictly before the decision; who a user is on the web is what the
-bank believes, right or wrong.
+A session counts from its `closed_at` on, never from its end: before that, nobody could have scored it. A
+user's session is the last one closed strictly before the decision; who a user is on the web is what the bank
+believes, right or wrong. The app's own features (age, tenure, device, holdings, earlier tile clicks) hold
+only what happened strictly before the decision.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from models.evaluation.features import FeatureTable, Floats
-from models.evaluation.splits import Ints
+from models.arrays import Float64, Int64
+from models.evaluation.features import NEVER, FeatureTable
 from schemas.click import Session
 
 Record = Mapping[str, Any]
@@ -26,24 +27,27 @@ FRESH_DAYS = 7
 CONVERSION_DAYS = 14
 """A session's conversions are those within this time after it closed."""
 
+_AGES = (25, 30, 35, 42, 50, 60, 67)
+_DEVICES = ("desktop", "mobile", "tablet")
+
 
 @dataclass(frozen=True, slots=True)
-class SessionTable:
+class ClosedSessions:
     """S closed sessions, in the order of the arrays that describe them."""
 
     visitor_ids: tuple[str, ...]
-    started_at: Ints
-    closed_at: Ints
+    started_at: Int64
+    closed_at: Int64
 
     @classmethod
-    def of(cls, sessions: Sequence[Session]) -> SessionTable:
+    def of(cls, sessions: Sequence[Session]) -> ClosedSessions:
         return cls(
             tuple(session.visitor_id for session in sessions),
             np.array([session.started_at for session in sessions], dtype=np.int64),
             np.array([session.closed_at for session in sessions], dtype=np.int64),
         )
 
-    def true_intents(self, truth: Iterable[Record], names: Sequence[str]) -> Ints:
+    def true_intents(self, truth: Iterable[Record], names: Sequence[str]) -> Int64:
         """[S]: the place of each session's first latent intent among `names`; -1 where there is none."""
         place = {name: index for index, name in enumerate(names)}
         first = {
@@ -75,12 +79,12 @@ class Outcomes:
 class Decisions:
     """N moments at which something was decided for a user, with the web session known then."""
 
-    user: Ints
+    user: Int64
     """[N]: place among the users."""
     visitor_ids: tuple[str, ...]
     """[N]: the linked web visitor; what rows are split and resampled by."""
-    at: Ints
-    session: Ints
+    at: Int64
+    session: Int64
     """[N]: place among the sessions."""
 
 
@@ -89,9 +93,9 @@ class TileRows:
     """N impressions that were clicked, K tiles each."""
 
     decisions: Decisions
-    shown: Ints
+    shown: Int64
     """[N, K]: tiles in order of the slots."""
-    clicked: Ints
+    clicked: Int64
     """[N]: the slot that was clicked."""
 
 
@@ -100,14 +104,14 @@ class ConversionRows:
     """N sessions of users with a link, P products."""
 
     decisions: Decisions
-    bought: Floats
+    bought: Float64
     """[N, P]: 1 where the product was bought in the time after the session closed."""
 
 
-class Closings:
+class LastClosedSession:
     """Finds the last session of a visitor that closed before a moment."""
 
-    def __init__(self, sessions: SessionTable) -> None:
+    def __init__(self, sessions: ClosedSessions) -> None:
         self._rows: dict[str, list[int]] = defaultdict(list)
         for row in np.lexsort((sessions.started_at, sessions.closed_at)).tolist():
             self._rows[sessions.visitor_ids[row]].append(row)
@@ -119,12 +123,12 @@ class Closings:
         return self._rows[visitor_id][before - 1] if before else None
 
 
-def tile_rows(outcomes: Outcomes, sessions: SessionTable) -> TileRows:
+def tile_rows(outcomes: Outcomes, sessions: ClosedSessions) -> TileRows:
     """Clicked impressions of linked users whose last session closed within FRESH_DAYS before."""
     link = [user["linked_visitor_id"] for user in outcomes.users]
     place = {user["user_id"]: index for index, user in enumerate(outcomes.users)}
     tile_at = {tile: index for index, tile in enumerate(outcomes.tiles())}
-    closings = Closings(sessions)
+    closings = LastClosedSession(sessions)
     found: list[tuple[int, int, int]] = []
     kept: list[Record] = []
     for row in outcomes.impressions:
@@ -144,7 +148,7 @@ def tile_rows(outcomes: Outcomes, sessions: SessionTable) -> TileRows:
     )
 
 
-def conversion_rows(outcomes: Outcomes, sessions: SessionTable) -> ConversionRows:
+def conversion_rows(outcomes: Outcomes, sessions: ClosedSessions) -> ConversionRows:
     """Every session of every linked user, decided the moment after it closed."""
     link = [user["linked_visitor_id"] for user in outcomes.users]
     users_of: dict[str, list[int]] = defaultdict(list)
@@ -168,7 +172,7 @@ def _decisions(found: list[tuple[int, int, int]], link: Sequence[str | None]) ->
     return Decisions(table[:, 0].copy(), visitor_ids, table[:, 1].copy(), table[:, 2].copy())
 
 
-def _bought(outcomes: Outcomes, decisions: Decisions) -> Floats:
+def _bought(outcomes: Outcomes, decisions: Decisions) -> Float64:
     products = {product: index for index, product in enumerate(outcomes.products())}
     by_user: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for row in outcomes.conversions:
@@ -182,7 +186,11 @@ def _bought(outcomes: Outcomes, decisions: Decisions) -> Floats:
 
 
 def session_features(
-    name: str, values: Floats, sessions: SessionTable, decisions: Decisions, fading_days: float | None = None
+    name: str,
+    values: Float64,
+    sessions: ClosedSessions,
+    decisions: Decisions,
+    fading_days: float | None = None,
 ) -> FeatureTable:
     """[N, F] of `values` [S, F]: each row gets its session's features, known since that session closed.
 
@@ -194,3 +202,50 @@ def session_features(
         freshness = np.exp((closed_at - decisions.at) / (fading_days * DAY_MS))
         own = np.concatenate([own, own * freshness[:, None]], axis=1)
     return FeatureTable(name, own, closed_at)
+
+
+def app_only(outcomes: Outcomes, decisions: Decisions) -> FeatureTable:
+    """[N, F]"""
+    history = _History(outcomes)
+    static = np.array([_static(user) for user in outcomes.users])[decisions.user]
+    rows = [
+        history.at(user, at) for user, at in zip(decisions.user.tolist(), decisions.at.tolist(), strict=True)
+    ]
+    counts = np.array([counts for counts, _ in rows]).reshape(len(rows), history.width)
+    known_at: Int64 = np.array([known_at for _, known_at in rows], dtype=np.int64)
+    return FeatureTable("app_only", np.concatenate([static, counts], axis=1), known_at)
+
+
+def _static(user: Record) -> list[float]:
+    ages = [float(user["age"] >= age) for age in _AGES]
+    devices = [float(user["device"] == device) for device in _DEVICES]
+    return [*ages, *devices, float(np.log1p(user["tenure_months"]))]
+
+
+class _History:
+    """What each user held and clicked by any moment."""
+
+    def __init__(self, outcomes: Outcomes) -> None:
+        products = {product: index for index, product in enumerate(outcomes.products())}
+        tiles = {tile: len(products) + index for index, tile in enumerate(outcomes.tiles())}
+        self._visits = len(products) + len(tiles)
+        self.width = self._visits + 1
+        place = {user["user_id"]: index for index, user in enumerate(outcomes.users)}
+        self._events: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        for index, user in enumerate(outcomes.users):
+            self._events[index] += [(NEVER, products[product]) for product in user["holdings"]]
+        for row in outcomes.conversions:
+            self._events[place[row["user_id"]]].append((row["time"], products[row["product"]]))
+        for row in outcomes.impressions:
+            self._events[place[row["user_id"]]].append((row["time"], self._visits))
+            if row["clicked"] is not None:
+                self._events[place[row["user_id"]]].append((row["time"], tiles[row["clicked"]]))
+        for events in self._events.values():
+            events.sort()
+
+    def at(self, user: int, at: int) -> tuple[Float64, int]:
+        """log(1 + count) of each kind of event before `at`, and when the last of them happened."""
+        events = self._events[user]
+        before = bisect_left(events, (at, -1))
+        counts = np.bincount([kind for _, kind in events[:before]], minlength=self.width)
+        return np.log1p(counts.astype(np.float64)), events[before - 1][0] if before else NEVER

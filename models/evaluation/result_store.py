@@ -1,7 +1,7 @@
-"""Results of steps as JSON files, so that a run that was stopped goes on where it was.
+"""Results of steps as JSON files, so that a run that was stopped resumes where it was.
 
-Rules: a file's name has a hash of the step's config, and the file has the config itself: another config never
-finds it. A file is there whole or not at all. Arrays too large for JSON are kept apart, in the cache.
+A file's name has a hash of the step's config, and the file has the config itself: another config never finds
+it. A file is there whole or not at all. Arrays too large for JSON are stored apart, in the cache.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ def say_nothing(_line: str) -> None:
     pass
 
 
-class NotThereError(Exception):
-    """A result that wasn't made yet, asked of a ledger that makes none."""
+class MissingResultError(Exception):
+    """A result that wasn't made yet, asked of a store that makes none."""
 
 
 @dataclass(frozen=True)
-class Ledger:
+class ResultStore:
     results: Path
     cache: Path
     say: Callable[[str], None] = say_nothing
     known_only: bool = False
-    """Raises NotThereError instead of computing."""
+    """Raises MissingResultError instead of computing."""
 
     def result(self, step: str, config: Config, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What `compute` finds, or found earlier under the same step and config."""
@@ -47,7 +47,7 @@ class Ledger:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["result"]
             return found
         if self.known_only:
-            raise NotThereError(step)
+            raise MissingResultError(step)
         begun, cpu = time.monotonic(), time.process_time()
         result = json.loads(json.dumps(rounded(compute())))
         spent = {
@@ -81,7 +81,7 @@ def key_of(step: str, config: Config) -> str:
 
 
 def rounded(value: Any) -> Any:
-    """Floats to six significant digits, numpy's numbers as Python's, what is no number as null."""
+    """Float64 to six significant digits, numpy's numbers as Python's, what is no number as null."""
     if isinstance(value, Mapping):
         return {str(name): rounded(each) for name, each in value.items()}
     if isinstance(value, list | tuple):

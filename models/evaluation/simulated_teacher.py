@@ -1,9 +1,9 @@
-"""Simulated teachers: how well labels serve, as a function of how often their teacher is right.
+"""Simulated teachers: how well labels serve, as a function of the teacher's accuracy.
 
-Rules: a teacher sees what the session shows and nothing else. The best reading of a session comes from a
-reader that learnt the site on other simulated people; a teacher of accuracy a gives that reading with chance
-a, and otherwise an intent that the session could be taken for. No latent intent of the evaluated world
-reaches any label.
+A teacher sees what the session shows and nothing else. The best reading of a session comes from a reference
+classifier that was trained on other simulated people; a teacher of accuracy a gives that reading with
+probability a, and otherwise an intent that the session could be mistaken for. No latent intent of the
+evaluated data reaches any label.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from models.evaluation.bag import Bag
-from models.evaluation.features import Floats
-from models.evaluation.splits import Ints
-from models.evaluation.world import World
+from models.arrays import Float64, Int64
+from models.evaluation.features import Bag
+from models.evaluation.simulated_data import SimulatedData
 from schemas.click import Session
 
 VOTES = 5
@@ -30,26 +29,26 @@ TEMPER = 0.5
 
 
 @dataclass(frozen=True)
-class Reader:
+class ReferenceClassifier:
     """Chances of each intent, from counts of pages and words."""
 
     bag: Bag
     model: LogisticRegression
 
     @classmethod
-    def fit(cls, world: World) -> Reader:
-        bag = Bag.fit(world.sessions)
+    def fit(cls, data: SimulatedData) -> ReferenceClassifier:
+        bag = Bag.fit(data.sessions)
         # One thread: the same sums everywhere.
         with threadpool_limits(1):
             model = LogisticRegression(C=0.3, max_iter=300, tol=1e-3).fit(
-                bag.encode(world.sessions), world.intent
+                bag.encode(data.sessions), data.intent
             )
         return cls(bag, model)
 
-    def read(self, sessions: Sequence[Session]) -> Floats:
+    def read(self, sessions: Sequence[Session]) -> Float64:
         """[S, I], rows add up to 1."""
         with threadpool_limits(1):
-            chances: Floats = self.model.predict_proba(self.bag.encode(sessions))
+            chances: Float64 = self.model.predict_proba(self.bag.encode(sessions))
         return chances
 
 
@@ -57,13 +56,13 @@ class Reader:
 class TeacherLabels:
     """Of S sessions and I intents."""
 
-    hard: Ints
+    hard: Int64
     """[S]: the first answer"""
-    soft: Floats
+    soft: Float64
     """[S, I]: shares of all answers"""
 
 
-def teach(chances: Floats, accuracy: float, rng: np.random.Generator) -> TeacherLabels:
+def teach(chances: Float64, accuracy: float, rng: np.random.Generator) -> TeacherLabels:
     """`chances` [S, I] are the reader's; `accuracy` is that of the first answer against its best reading."""
     best = chances.argmax(axis=1)
     right = rng.random(len(best)) < accuracy
@@ -75,16 +74,16 @@ def teach(chances: Floats, accuracy: float, rng: np.random.Generator) -> Teacher
     return TeacherLabels(hard, soft / VOTES)
 
 
-def _wrong(chances: Floats, best: Ints) -> Floats:
+def _wrong(chances: Float64, best: Int64) -> Float64:
     tempered = chances**TEMPER
     tempered[np.arange(len(best)), best] = 0.0
-    wrong: Floats = tempered / np.maximum(tempered.sum(axis=1, keepdims=True), 1e-12)
+    wrong: Float64 = tempered / np.maximum(tempered.sum(axis=1, keepdims=True), 1e-12)
     return wrong
 
 
-def _drawn(chances: Floats, rng: np.random.Generator) -> Ints:
+def _drawn(chances: Float64, rng: np.random.Generator) -> Int64:
     """[S]: one intent a row, by its chance."""
     sums = chances.cumsum(axis=1)
     draws = rng.random(len(chances))[:, None] * sums[:, -1:]
-    drawn: Ints = (draws >= sums).sum(axis=1).clip(max=chances.shape[1] - 1)
+    drawn: Int64 = (draws >= sums).sum(axis=1).clip(max=chances.shape[1] - 1)
     return drawn

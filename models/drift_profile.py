@@ -1,8 +1,8 @@
-"""What a stretch of sessions looks like to a bundle, as counts: the reference that drift is measured from.
+"""The profile of a bundle: counts of what its sessions look like, the reference that drift is measured from.
 
-Every part is a distribution over few categories: the likeliest intent, abstention, distance from training
-(by the reference's deciles), number of clicks, and of each learnt field whether a click's value is missing,
-known or unknown to the vocabulary.
+Every part is a distribution over few categories: the likeliest intent, abstention, novelty (by the
+reference's deciles), number of clicks, and for each learnt field whether a click's value is missing, known
+or unknown to the vocabulary.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-from models.encoded import LENGTH_BUCKETS, Encoded, Float32, Int64
+from models.arrays import Float32, Float64, Int64
+from models.encoded import LENGTH_BUCKETS, Encoded
 from models.fields import LEARNT_FIELDS
 from models.taxonomy import Taxonomy
 from models.vocabulary import FIRST_LEARNT_ID
-
-Float64 = npt.NDArray[np.float64]
 
 DECILES = 9
 """Edges between ten ranges of novelty."""
@@ -39,7 +37,7 @@ class Profile(msgspec.Struct, frozen=True):
     """Part → category → count."""
 
 
-class Layout:
+class ProfileLayout:
     """The parts and categories of one taxonomy as columns of an array of counts."""
 
     def __init__(self, taxonomy: Taxonomy, novelty_deciles: Sequence[float]) -> None:
@@ -132,7 +130,7 @@ def check_profile(profile: Profile, taxonomy: Taxonomy) -> None:
     edges = profile.novelty_deciles
     if len(edges) != DECILES or sorted(edges) != edges:
         raise ValueError(f"the profile has {len(edges)} novelty deciles, expected {DECILES} in order")
-    Layout(taxonomy, edges).total(profile)
+    ProfileLayout(taxonomy, edges).total(profile)
 
 
 def shares(counts: Float64) -> Float64:

@@ -1,28 +1,66 @@
-"""Next-click models: a recurrent one after GRU4Rec, a causal Transformer after SASRec.
+"""Self-supervised baselines: the encoder trained otherwise, and next-click models.
 
-B. Hidasi et al., Session-based recommendations with recurrent neural networks, ICLR 2016.
-W. Kang, J. McAuley, Self-attentive sequential recommendation, ICDM 2018. Both predict items; here a click is
-predicted by its fields, as the encoder's own objectives do. B sessions, T clicks, D wide.
+The encoder itself: untrained; on hidden clicks alone (F. Sun et al., BERT4Rec, CIKM 2019: whole clicks are
+hidden); on contrast alone (D. Babaev et al., CoLES, SIGMOD 2022: slices of one session belong together,
+slices of others don't). Next-click models: B. Hidasi et al., Session-based recommendations with recurrent
+neural networks, ICLR 2016 (GRU4Rec); W. Kang, J. McAuley, Self-attentive sequential recommendation, ICDM
+2018 (SASRec). Both predict items; here a click is predicted by its fields, as the encoder's own objectives
+do. B sessions, T clicks, D wide.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.baselines.fitting import draw_linear, fit
-from models.baselines.interface import BaselineInput, embed_all
-from models.evaluation.features import Floats
+from models.arrays import Float64
+from models.baselines.interface import BaselineInput, draw_linear, embed_all, fit
 from models.fields import LEARNT_FIELDS
-from models.training.corpus import Corpus
+from models.training.config import TrainConfig
+from models.training.corpus import Corpus, embed
 from models.training.encoder import Encoder, Tokens
-from models.training.pretrain import deterministic, shape_of
+from models.training.pretrain import deterministic, new_encoder, pretrain, shape_of
 
 Kind = Literal["recurrent", "causal"]
 _NEVER = -1e9
+
+
+def ours(given: BaselineInput) -> Float64:
+    """[S, D]"""
+    return _pretrained(given, given.config)
+
+
+def bert4rec(given: BaselineInput) -> Float64:
+    """[S, D]"""
+    alone = {"weight_rest": 0.0, "weight_contrast": 0.0, "mask_fields": 0.0, "mask_session": 0.0}
+    return _pretrained(given, replace(given.config, **alone))  # type: ignore[arg-type]
+
+
+def coles(given: BaselineInput) -> Float64:
+    """[S, D]"""
+    alone = {"weight_masked": 0.0, "weight_rest": 0.0, "weight_contrast": 1.0}
+    return _pretrained(given, replace(given.config, **alone))  # type: ignore[arg-type]
+
+
+def untrained(given: BaselineInput) -> Float64:
+    """[S, D]"""
+    config, tokenizer = given.config, given.tokenizer()
+    with deterministic(config.threads):
+        encoder = new_encoder(tokenizer, config, given.generator()).eval()
+        return embed(encoder, Corpus.of(given.sessions, tokenizer)).astype(np.float64)
+
+
+def _pretrained(given: BaselineInput, config: TrainConfig) -> Float64:
+    tokenizer, generator = given.tokenizer(), given.generator()
+    with deterministic(config.threads):
+        corpus = Corpus.of(given.learnable(), tokenizer)
+        trained = pretrain(corpus, tokenizer, config, generator, lambda *_: None)
+        return embed(trained.encoder, Corpus.of(given.sessions, tokenizer)).astype(np.float64)
 
 
 class NextClick(nn.Module):
@@ -74,15 +112,15 @@ class NextClick(nn.Module):
         return torch.cat([last, mean], dim=1)
 
 
-def gru4rec(given: BaselineInput) -> Floats:
+def gru4rec(given: BaselineInput) -> Float64:
     return _next_click(given, "recurrent")
 
 
-def sasrec(given: BaselineInput) -> Floats:
+def sasrec(given: BaselineInput) -> Float64:
     return _next_click(given, "causal")
 
 
-def _next_click(given: BaselineInput, kind: Kind) -> Floats:
+def _next_click(given: BaselineInput, kind: Kind) -> Float64:
     """[S, 2D]"""
     config, generator, tokenizer = given.config, given.generator(), given.tokenizer()
     with deterministic(config.threads):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.evaluation.bag import MIN_SESSIONS, Bag
+from models.evaluation.features import MIN_SESSIONS, Bag
 from schemas.click import Click, Session
 
 

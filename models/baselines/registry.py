@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.baselines import next_click, same_encoder, supervised
+from models.baselines import self_supervised, supervised
 from models.baselines.interface import Baseline
+
+OURS = "ours"
 
 
 @dataclass(frozen=True)
@@ -18,14 +20,13 @@ class Contender:
     supervised: bool = False
 
 
-OURS = "ours"
 CONTENDERS = {
-    OURS: Contender(same_encoder.ours, tuned=False),
-    "gru4rec": Contender(next_click.gru4rec, passes=3.0),
-    "sasrec": Contender(next_click.sasrec, passes=2.0),
-    "bert4rec": Contender(same_encoder.bert4rec, passes=2.0),
-    "coles": Contender(same_encoder.coles, passes=2.0),
+    OURS: Contender(self_supervised.ours, tuned=False),
+    "gru4rec": Contender(self_supervised.gru4rec, passes=3.0),
+    "sasrec": Contender(self_supervised.sasrec, passes=2.0),
+    "bert4rec": Contender(self_supervised.bert4rec, passes=2.0),
+    "coles": Contender(self_supervised.coles, passes=2.0),
     "trace": Contender(supervised.trace, passes=2.5),
     "bst": Contender(supervised.bst, supervised=True),
-    "untrained": Contender(same_encoder.untrained, tuned=False),
+    "untrained": Contender(self_supervised.untrained, tuned=False),
 }

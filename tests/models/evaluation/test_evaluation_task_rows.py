@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.evaluation.app_only import app_only
 from models.evaluation.features import NEVER, FeatureTable, LeakError, join_tables, require_known
-from models.evaluation.rows import (
+from models.evaluation.task_rows import (
     CONVERSION_DAYS,
     DAY_MS,
     FRESH_DAYS,
+    ClosedSessions,
     Outcomes,
-    SessionTable,
+    app_only,
     conversion_rows,
     session_features,
     tile_rows,
 )
 
-SESSIONS = SessionTable(("v-1", "v-2", "v-1"), np.array([100, 200, 900]), np.array([2_000, 2_100, 3_000]))
+SESSIONS = ClosedSessions(("v-1", "v-2", "v-1"), np.array([100, 200, 900]), np.array([2_000, 2_100, 3_000]))
 
 
 def user(number: int, link: str | None, holdings: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -1,23 +1,21 @@
-"""What training makes of a world, for the evaluation: embeddings, and labels distilled from a teacher.
+"""Training for the evaluation: embeddings of sessions, and students distilled from a teacher's labels.
 
-Rules: tokenizer, encoder and heads learn from training visitors, temperatures from validation visitors; the
-test visitors are only embedded. S sessions, D numbers, I intents.
+Tokenizer, encoder and heads learn from training visitors, temperatures from validation visitors; test
+visitors are only embedded. S sessions, D dimensions, I intents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from models.evaluation.features import Floats
-from models.evaluation.splits import TRAIN_BELOW, VALIDATION_BELOW, Ints, percent_of
-from models.evaluation.world import Bools
+from models.arrays import Bool, Float32, Float64, Int64
 from models.fields import EVENT_FIELDS, SESSION_FIELDS
-from models.labelling.teacher import Float32, SoftLabels, TeacherInput
+from models.labelling.teacher import SoftLabels, TeacherInput
 from models.tokenizer import Tokenizer
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus, embed
@@ -26,31 +24,27 @@ from models.training.encoder import Tokens
 from models.training.keyless import KeylessTeacher
 from models.training.novelty import Embed, Surprising
 from models.training.pretrain import deterministic, pretrain
+from models.visitor_splits import TRAIN_BELOW, VALIDATION_BELOW, percent_of
 from schemas.click import Session
-
-
-@dataclass(frozen=True)
-class Parts:
-    """[S] each: whose visitors train, validate and test, by the same hash as everywhere."""
-
-    train: Bools
-    validation: Bools
-    test: Bools
-
-    @classmethod
-    def of(cls, sessions: Sequence[Session]) -> Parts:
-        percents = np.array([percent_of(session.visitor_id) for session in sessions])
-        validation = (percents >= TRAIN_BELOW) & (percents < VALIDATION_BELOW)
-        return cls(percents < TRAIN_BELOW, validation, percents >= VALIDATION_BELOW)
-
 
 _NOT_OF_THE_ENCODER = {"name", "seed", "threads"}
 _AFTER_THE_ENCODER = "max_intents"
 """The first field of what comes after pretraining."""
 
 
-def train_config(overrides: Mapping[str, Any]) -> TrainConfig:
-    return TrainConfig(**overrides)
+@dataclass(frozen=True)
+class SplitMasks:
+    """[S] each: whose visitors train, validate and test, by the same hash as everywhere."""
+
+    train: Bool
+    validation: Bool
+    test: Bool
+
+    @classmethod
+    def of(cls, sessions: Sequence[Session]) -> SplitMasks:
+        percents = np.array([percent_of(session.visitor_id) for session in sessions])
+        validation = (percents >= TRAIN_BELOW) & (percents < VALIDATION_BELOW)
+        return cls(percents < TRAIN_BELOW, validation, percents >= VALIDATION_BELOW)
 
 
 def encoder_facts(config: TrainConfig) -> dict[str, Any]:
@@ -61,14 +55,14 @@ def encoder_facts(config: TrainConfig) -> dict[str, Any]:
 
 
 def embeddings(
-    sessions: Sequence[Session], learn_from: Bools, config: TrainConfig, hidden: Sequence[str] = ()
-) -> Floats:
+    sessions: Sequence[Session], learn_from: Bool, config: TrainConfig, hidden: Sequence[str] = ()
+) -> Float64:
     """[S, D] of an encoder pretrained where `learn_from` [S] is true; it never sees `hidden` fields."""
     return embedder(sessions, learn_from, config, hidden)(sessions).astype(np.float64)
 
 
 def embedder(
-    sessions: Sequence[Session], learn_from: Bools, config: TrainConfig, hidden: Sequence[str] = ()
+    sessions: Sequence[Session], learn_from: Bool, config: TrainConfig, hidden: Sequence[str] = ()
 ) -> Embed:
     """As `embeddings`, for any sessions."""
     chosen = [session for session, learnt in zip(sessions, learn_from, strict=True) if learnt]
@@ -111,16 +105,16 @@ def _blanked(tokens: Tokens, hidden: Sequence[str]) -> Tokens:
 class Student:
     """A head distilled from labels, asked about all sessions."""
 
-    probabilities: Floats
+    probabilities: Float64
     """[S, I], calibrated on validation"""
-    novelty: Floats
+    novelty: Float64
     """[S]"""
 
 
 def student(
-    embedded: Floats,
-    soft: Floats,
-    parts: Parts,
+    embedded: Float64,
+    soft: Float64,
+    parts: SplitMasks,
     labelled: int,
     config: TrainConfig,
     seed: int,
@@ -142,8 +136,8 @@ def student(
 
 
 def keyless_labels(
-    embedded: Floats, sessions: Sequence[Session], parts: Parts, config: TrainConfig
-) -> Floats:
+    embedded: Float64, sessions: Sequence[Session], parts: SplitMasks, config: TrainConfig
+) -> Float64:
     """[S, K]: what the keyless teacher says of every session, its clusters found on training sessions."""
     x = embedded.astype(np.float32)
     train = np.flatnonzero(parts.train)
@@ -155,6 +149,6 @@ def keyless_labels(
     return soft
 
 
-def labels_of_some(soft: Floats, most: int, rng: np.random.Generator) -> SoftLabels:
-    rows: Ints = np.sort(rng.permutation(len(soft))[:most])
+def labels_of_some(soft: Float64, most: int, rng: np.random.Generator) -> SoftLabels:
+    rows: Int64 = np.sort(rng.permutation(len(soft))[:most])
     return SoftLabels(rows, soft[rows].astype(np.float32))

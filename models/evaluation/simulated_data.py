@@ -1,7 +1,7 @@
-"""A simulated bank as the evaluation sees it: sessions, rows of both tasks, what the app knows, the truth.
+"""Simulated data as the evaluation sees it: sessions, rows of both tasks, what the app knows, the truth.
 
-Rules: sessions are cut by the product itself; whoever calls gives the cutter, for models import nothing of
-streamer. Knobs of the app alone leave clicks and sessions as they are, so these are cut once.
+Sessions are cut by the product itself; the caller passes the function, for models import nothing of streamer.
+Settings of the app alone leave clicks and sessions as they are, so these are cut once.
 """
 
 from __future__ import annotations
@@ -13,48 +13,46 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import numpy.typing as npt
 
-from models.evaluation.app_only import app_only
-from models.evaluation.features import FeatureTable, Floats
-from models.evaluation.rows import (
+from models.arrays import Bool, Float64, Int64
+from models.evaluation.features import FeatureTable
+from models.evaluation.task_rows import (
+    ClosedSessions,
     ConversionRows,
     Decisions,
     Outcomes,
     Record,
-    SessionTable,
     TileRows,
+    app_only,
     conversion_rows,
     session_features,
     tile_rows,
 )
-from models.evaluation.splits import Ints
 from models.simulator import SimulatorConfig, simulate
 from models.simulator.files import write_table
 from schemas.click import Session
 
 Cutter = Callable[[Path], list[Session]]
 """A file of clicks to its closed sessions."""
-Bools = npt.NDArray[np.bool_]
 FADING_DAYS = 4.0
 """Tile rows have every session feature twice: as it is, and fading with the time since."""
 
 
 @dataclass(frozen=True)
-class World:
+class SimulatedData:
     """S sessions of people; features of sessions are arrays [S, F] in their order."""
 
     sessions: Sequence[Session]
     outcomes: Outcomes
     names: tuple[str, ...]
     """Of the latent intents, sorted."""
-    intent: Ints
+    intent: Int64
     """[S]: the first latent intent; what the oracle knows and nobody else."""
-    intents: Bools
+    intents: Bool
     """[S, I]: all latent intents of a session, one or two."""
-    never_login: Bools
+    never_login: Bool
     """[S]: whether the visitor never logs in on the web."""
-    table: SessionTable = field(repr=False)
+    table: ClosedSessions = field(repr=False)
 
     @cached_property
     def tiles(self) -> TileRows:
@@ -73,23 +71,23 @@ class World:
         return app_only(self.outcomes, self.conversions.decisions)
 
     @property
-    def oracle(self) -> Floats:
+    def oracle(self) -> Float64:
         """[S, I]: the first latent intent, one-hot."""
         return np.eye(len(self.names))[self.intent]
 
-    def tile_features(self, name: str, values: Floats) -> FeatureTable:
+    def tile_features(self, name: str, values: Float64) -> FeatureTable:
         return session_features(name, values, self.table, self.tiles.decisions, FADING_DAYS)
 
-    def conversion_features(self, name: str, values: Floats) -> FeatureTable:
+    def conversion_features(self, name: str, values: Float64) -> FeatureTable:
         return session_features(name, values, self.table, self.conversions.decisions)
 
-    def with_app(self, config: SimulatorConfig) -> World:
-        """The same clicks, another app; `config` may differ in knobs of the app alone."""
+    def with_app(self, config: SimulatorConfig) -> SimulatedData:
+        """The same clicks, another app; `config` may differ in settings of the app alone."""
         simulated = simulate(config)
         return replace(self, outcomes=_outcomes(simulated))
 
 
-def simulated_world(config: SimulatorConfig, cut: Cutter, folder: Path) -> World:
+def simulate_data(config: SimulatorConfig, cut: Cutter, folder: Path) -> SimulatedData:
     """`folder` holds the clicks while they are cut."""
     simulated = simulate(config)
     folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +96,7 @@ def simulated_world(config: SimulatorConfig, cut: Cutter, folder: Path) -> World
         clicks = Path(own) / "clicks.jsonl.gz"
         write_table(simulated.clicks(), clicks, level=1)
         sessions = people(cut(clicks))
-    return _world(sessions, _outcomes(simulated), list(simulated.sessions()), list(simulated.visitors()))
+    return _data_of(sessions, _outcomes(simulated), list(simulated.sessions()), list(simulated.visitors()))
 
 
 def people(sessions: Sequence[Session]) -> list[Session]:
@@ -107,9 +105,9 @@ def people(sessions: Sequence[Session]) -> list[Session]:
     return sorted(kept, key=lambda session: (session.started_at, session.session_id))
 
 
-def decisions_where(decisions: Decisions, sessions: Bools) -> Bools:
+def decisions_where(decisions: Decisions, sessions: Bool) -> Bool:
     """[N]: whether the row's session is one of those."""
-    chosen: Bools = sessions[decisions.session]
+    chosen: Bool = sessions[decisions.session]
     return chosen
 
 
@@ -118,9 +116,9 @@ def _outcomes(simulated: object) -> Outcomes:
     return Outcomes(*tables)
 
 
-def _world(
+def _data_of(
     sessions: Sequence[Session], outcomes: Outcomes, truth: Sequence[Record], visitors: Sequence[Record]
-) -> World:
+) -> SimulatedData:
     known = {(row["visitor_id"], row["start"]): row["intents"] for row in truth if row["intents"]}
     # A session that the product cut otherwise than the simulator began it has no truth; it is left out.
     sessions = [s for s in sessions if (s.visitor_id, s.started_at) in known]
@@ -131,12 +129,12 @@ def _world(
     for row, intents in enumerate(latent):
         every[row, [place[name] for name in intents]] = True
     anonymous = {row["visitor_id"]: row["never_login"] for row in visitors}
-    return World(
+    return SimulatedData(
         sessions=sessions,
         outcomes=outcomes,
         names=names,
         intent=np.array([place[intents[0]] for intents in latent], dtype=np.int64),
         intents=every,
         never_login=np.array([anonymous[s.visitor_id] for s in sessions], dtype=np.bool_),
-        table=SessionTable.of(sessions),
+        table=ClosedSessions.of(sessions),
     )

@@ -1,0 +1,74 @@
+"""Steps are run once for each config, and never found half."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.evaluation.result_store import MissingResultError, ResultStore, rounded
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ResultStore:
+    return ResultStore(tmp_path / "results", tmp_path / "cache")
+
+
+def test_a_result_is_computed_once_and_found_again(store: ResultStore) -> None:
+    calls: list[int] = []
+
+    def compute() -> dict[str, float]:
+        calls.append(1)
+        return {"x": 1 / 3}
+
+    first, second = store.result("s", {"a": 1}, compute), store.result("s", {"a": 1}, compute)
+    assert first == second == {"x": 0.333333}
+    assert len(calls) == 1
+
+
+def test_another_config_or_step_never_finds_it(store: ResultStore) -> None:
+    assert store.result("s", {"a": 1}, lambda: {"x": 1}) == {"x": 1}
+    assert store.result("s", {"a": 2}, lambda: {"x": 2}) == {"x": 2}
+    assert store.result("t", {"a": 1}, lambda: {"x": 3}) == {"x": 3}
+
+
+def test_the_file_says_what_it_was_made_with(store: ResultStore) -> None:
+    store.result("s", {"a": 1}, lambda: {"x": 1})
+    (path,) = store.results.iterdir()
+    document = json.loads(path.read_text())
+    assert (document["step"], document["config"], document["result"]) == ("s", {"a": 1}, {"x": 1})
+
+
+def test_a_step_that_fails_leaves_nothing_behind(store: ResultStore) -> None:
+    def fail() -> dict[str, float]:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        store.result("s", {}, fail)
+    with pytest.raises(RuntimeError):
+        store.arrays("s", {}, fail)  # type: ignore[arg-type]
+    assert store.result("s", {}, lambda: {"x": 1}) == {"x": 1}
+    assert store.arrays("s", {}, lambda: {"y": np.ones(2)})["y"].tolist() == [1, 1]
+
+
+def test_arrays_are_kept_as_they_are(store: ResultStore) -> None:
+    made = np.random.default_rng(0).normal(size=(3, 2))
+    store.arrays("s", {}, lambda: {"metric/name": made})
+    found = store.arrays("s", {}, lambda: pytest.fail("computed again"))
+    assert np.array_equal(found["metric/name"], made)
+
+
+def test_what_is_no_number_becomes_null() -> None:
+    found = rounded({"a": float("nan"), "b": [np.float64(np.inf), np.int64(3)], "c": 123.4567891})
+    assert found == {"a": None, "b": [None, 3], "c": 123.457}
+
+
+def test_a_ledger_that_makes_nothing_gives_what_is_there(store: ResultStore) -> None:
+    known = replace(store, known_only=True)
+    with pytest.raises(MissingResultError):
+        known.result("s", {}, lambda: {"x": 1})
+    store.result("s", {}, lambda: {"x": 1})
+    assert known.result("s", {}, lambda: {"x": 2}) == {"x": 1}
