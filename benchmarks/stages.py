@@ -30,6 +30,7 @@ from streamer.settings import Settings, load_settings
 from streamer.worker import event_loop, run, takeover
 from streamer.worker.app import create_app
 from streamer.worker.metrics import Metrics
+from streamer.worker.options import DrainOptions, WorkerOptions
 from streamer.worker.shard import Shard
 
 
@@ -94,7 +95,7 @@ def work(stage: str, settings: Settings) -> None:
     with ExitStack() as stack:
         for module, name, stand_in in [*STAGES[stage], (run, "create_app", begin)]:
             stack.enter_context(patch.object(module, name, stand_in))
-        event_loop.run(run.run_worker(settings, drain=True), settings.kafka)
+        event_loop.run(run.run_worker(settings, options=WorkerOptions(drain=DrainOptions())), settings.kafka)
     spent.show()
 
 

@@ -23,7 +23,33 @@ def worker(
     drain: Annotated[
         bool,
         typer.Option(
-            "--drain", help="Stop at the end offsets read at start, close what is open, publish, exit."
+            "--drain",
+            help="Stop at the end offsets read at start, close what is open, publish, exit; waits for "
+            "partitions that others of the group have.",
+        ),
+    ] = False,
+    partitions: Annotated[
+        str,
+        typer.Option(
+            "--partitions",
+            metavar="all|assigned|N,...",
+            help="With --drain: exit as soon as these are drained; assigned: what this worker gets.",
+        ),
+    ] = "all",
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            min=0,
+            metavar="S",
+            help="With --drain: exit 1 unless done within S seconds.",
+        ),
+    ] = None,
+    accept_rules: Annotated[
+        bool,
+        typer.Option(
+            "--accept-rules",
+            help="Go on from state that was made under other session or watermark settings.",
         ),
     ] = False,
     start: Annotated[
@@ -36,23 +62,28 @@ def worker(
     ] = "earliest",
 ) -> None:
     """Turn clicks into sessions, embeddings and intents until stopped."""
+    from streamer.errors import UsageError
     from streamer.kafka.start import parse_start
     from streamer.worker import event_loop
+    from streamer.worker.options import DrainOptions, WorkerOptions, parse_scope
     from streamer.worker.processes import run_processes
     from streamer.worker.run import end_for_sure, run_worker
 
-    begin = parse_start(start, int(time.time() * 1000))
+    if not drain and (partitions != "all" or timeout is not None):
+        raise UsageError("--partitions and --timeout say how to drain: they need --drain")
+    options = WorkerOptions(
+        start=parse_start(start, int(time.time() * 1000)),
+        drain=DrainOptions(parse_scope(partitions), timeout) if drain else None,
+        accept_rules=accept_rules,
+    )
     settings = ctx.obj.settings()
     if processes > 1:
-        code = run_processes(
-            settings, processes, start=begin, drain=drain, explain=partial(explain, debug=ctx.obj.debug)
-        )
+        code = run_processes(settings, processes, options, partial(explain, debug=ctx.obj.debug))
         raise typer.Exit(code)
     event_loop.run(
         run_worker(
             settings,
-            start=begin,
-            drain=drain,
+            options=options,
             instance_id=settings.app.instance_id,
             on_stopping=end_for_sure,
         ),

@@ -50,6 +50,8 @@ class Marker(msgspec.Struct, array_like=True, tag="marker"):
     erasures: int = 0
     """Offset in the erasures topic from which on erasures may still count."""
     dead_letters: DeadLetterTally = DeadLetterTally()
+    drained: int = 0
+    """Every session of clicks before this source offset was closed by a drain."""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -62,10 +62,10 @@ class CommitLoop:
                 async with asyncio.timeout(effective):
                     await shard.due.wait()
 
-    async def commit(self, shard: Shard) -> None:
+    async def commit(self, shard: Shard, *, force: bool = False) -> None:
         """Raises only what no retry can mend."""
         try:
-            committed = await shard.commit()
+            committed = await shard.commit(force=force)
         except KafkaError as error:
             self._metrics.failed_commits.inc()
             self._failure.report_if_refused(error)
@@ -94,7 +94,7 @@ class CommitLoop:
         """Close everything that is open, and publish it."""
         while not shard.partition.drain():
             await self.commit(shard)
-        await self.commit(shard)
+        shard.drained = shard.partition.position
+        await self.commit(shard, force=True)
         if self._shards.has(shard):
             drain.note_done(shard.number)
-            drain.check(self._shards.assigned())

@@ -1,53 +1,192 @@
-"""Stopping at the ends of the partitions, as they were when this worker got them."""
+"""Draining: up to the ends of the partitions as they were at the start, then everything open is closed.
+
+A drain answers for the partitions of its scope, whoever of the group has them: it is finished when each is
+drained, by this worker or, as the marker in its changelog says, by another. Until then it waits: a member
+that died owns its partitions until the group gives them away, and this worker may get them.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import contextlib
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from streamer.kafka.client import ClientArguments
-from streamer.worker.log_reader import LogReader
-from streamer.worker.shard import Shard
+import structlog
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from streamer.errors import StreamerError, UsageError
+from streamer.kafka.aiokafka_overrides.cancellation import only_ours
+from streamer.kafka.group_members import owners
+from streamer.settings import Settings
+from streamer.worker.changelog import Marker
+from streamer.worker.log_reader import LogReader, partition_counts
+from streamer.worker.open_shards import OpenShards
+from streamer.worker.options import DrainOptions
+from streamer.worker.shard import Shard, ShardConfig
 from streamer.worker.transport import EmptyFetch, FetchedRecord, RecordBatch
+
+LOOK_EVERY_S = 1.0
+REPORT_EVERY_S = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+class DrainTimeoutError(StreamerError):
+    """Not all that was to be drained is drained; the text says what is missing and who has it."""
+
+
+class Bounds(NamedTuple):
+    """Of a partition at the start: the offset of its first record, and of the next one to come."""
+
+    first: int
+    end: int
+
+
+async def read_bounds(config: ShardConfig) -> dict[int, Bounds]:
+    """Of every partition of the clicks. Raises KafkaError, and TopicError if there is no such topic."""
+    topic = config.settings.topics.clicks
+    admin = AIOKafkaAdminClient(**config.arguments)
+    try:
+        await admin.start()
+        counts = await partition_counts(admin, [topic])
+    finally:
+        await admin.close()
+    async with LogReader(config.arguments) as reader:
+        found = await reader.bounds(topic, range(counts[topic]))
+    return {number: Bounds(*bounds) for number, bounds in found.items()}
 
 
 class Drain:
-    """Which partitions are still to be read to their end."""
+    """Which partitions are still to be drained. `bounds`: of all of them, read before the group is joined."""
 
-    def __init__(self, arguments: ClientArguments, topic: str) -> None:
+    def __init__(self, options: DrainOptions, config: ShardConfig, bounds: Mapping[int, Bounds]) -> None:
         self.finished = asyncio.Event()
-        self._arguments = arguments
-        self._topic = topic
-        self._ends: dict[int, int] = {}
-        """Offset to stop at, by partition."""
+        self._options = options
+        self._config = config
+        self._bounds = bounds
         self._done: set[int] = set()
-
-    async def look_up(self, numbers: Iterable[int]) -> None:
-        """Note where these partitions end; those that were looked up before keep their ends."""
-        new = [number for number in numbers if number not in self._ends]
-        if new:
-            async with LogReader(self._arguments) as reader:
-                bounds = await reader.bounds(self._topic, new)
-            self._ends |= {number: end for number, (_, end) in bounds.items()}
+        self._changed = asyncio.Event()
+        if isinstance(options.scope, frozenset) and options.scope - bounds.keys():
+            raise UsageError(
+                f"--partitions {_listed(options.scope)}: {self._settings.topics.clicks} has {len(bounds)} "
+                f"partitions, 0 to {len(bounds) - 1}"
+            )
 
     def within(self, batch: RecordBatch) -> list[FetchedRecord]:
         """The batch's records before the end."""
-        end = self._ends.get(batch.tp.partition)
-        if end is None or batch.records[-1].offset < end:
+        bounds = self._bounds.get(batch.tp.partition)
+        if bounds is None or batch.records[-1].offset < bounds.end:
             return batch.records
-        return [record for record in batch.records if record.offset < end]
+        return [record for record in batch.records if record.offset < bounds.end]
+
+    def lag(self, number: int, position: int) -> int:
+        """Records that are still to be processed, for those beyond the end aren't."""
+        return max(self._bounds[number].end - position, 0) if number in self._bounds else 0
 
     def is_due(self, shard: Shard, empty: EmptyFetch | None) -> bool:
         """Whether the shard has been read to its end, and isn't done. `empty`: the last fetch that was."""
-        end, position = self._ends.get(shard.number, 0), shard.partition.position
+        number, position = shard.number, shard.partition.position
+        if number in self._done or number not in self._wanted({number}):
+            return False
+        end = self._bounds[number].end
         at_fetched_end = empty is not None and empty.offset >= end and position >= empty.records_end
-        return shard.number not in self._done and (position >= end or at_fetched_end)
+        return position >= end or at_fetched_end
 
     def note_done(self, number: int) -> None:
         """Everything of this partition is published."""
         self._done.add(number)
+        self._changed.set()
 
-    def check(self, assigned: set[int]) -> None:
-        """Finished once all that are assigned are done."""
-        if assigned <= self._done:
-            self.finished.set()
+    async def follow(self, shards: OpenShards) -> None:
+        """Returns when all is drained. Raises DrainTimeoutError."""
+        started = reported = time.monotonic()
+        while missing := self._missing(shards):
+            now = time.monotonic()
+            if self._options.timeout_s is not None and now - started > self._options.timeout_s:
+                described = await self._described(missing, shards)
+                raise DrainTimeoutError(f"not drained after {self._options.timeout_s:g} s: {described}")
+            if now - reported > REPORT_EVERY_S:
+                reported = now
+                log.info("drain_waits", missing=await self._described(missing, shards))
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._changed.wait()
+            await self._look_at_others(self._missing(shards) - _assigned(shards))
+        self.finished.set()
+
+    @property
+    def _settings(self) -> Settings:
+        return self._config.settings
+
+    def _wanted(self, assigned: set[int]) -> set[int]:
+        match self._options.scope:
+            case "all":
+                return set(self._bounds)
+            case "assigned":
+                return assigned & self._bounds.keys()
+            case numbers:
+                return set(numbers)
+
+    def _missing(self, shards: OpenShards) -> set[int]:
+        if self._options.scope == "assigned" and not shards.joined:
+            return set(self._bounds)
+        return self._wanted(_assigned(shards)) - self._done
+
+    async def _look_at_others(self, numbers: set[int]) -> None:
+        """Others of the group may have drained these, or there is nothing in them."""
+        for number, marker in (await self._markers(numbers)).items():
+            bounds = self._bounds[number]
+            if bounds.first >= bounds.end if marker is None else marker.drained >= bounds.end:
+                self._done.add(number)
+
+    async def _markers(self, numbers: set[int]) -> dict[int, Marker | None]:
+        if not numbers:
+            return {}
+        try:
+            with only_ours():
+                async with LogReader(self._config.arguments) as reader:
+                    return await reader.last_markers(self._settings.changelog, numbers)
+        except KafkaError as error:
+            log.warning("changelog_unread", error=type(error).__name__)
+            return {}
+
+    async def _described(self, missing: set[int], shards: OpenShards) -> str:
+        mine = _assigned(shards)
+        members = await self._owners() if missing - mine else {}
+        markers = await self._markers(missing - mine)
+        return ", ".join(
+            f"partition {number} at {_position(number, shards, markers)} of {self._bounds[number].end} "
+            f"({'this worker' if number in mine else members.get(number, 'nobody')})"
+            for number in sorted(missing)
+        )
+
+    async def _owners(self) -> dict[int, str]:
+        admin = AIOKafkaAdminClient(**self._config.arguments)
+        try:
+            with only_ours():
+                await admin.start()
+                return await owners(admin, self._settings.app.id, self._settings.topics.clicks)
+        except KafkaError:
+            return {}
+        finally:
+            await admin.close()
+
+
+def _assigned(shards: OpenShards) -> set[int]:
+    return shards.assigned() if shards.joined else set()
+
+
+def _position(number: int, shards: OpenShards, markers: Mapping[int, Marker | None]) -> int | str:
+    shard = shards.by_number.get(number)
+    if shard is not None:
+        return shard.partition.position
+    marker = markers.get(number)
+    return marker.position if marker is not None else "no position"
+
+
+def _listed(numbers: frozenset[int]) -> str:
+    return ",".join(map(str, sorted(numbers)))

@@ -12,8 +12,11 @@ from aiokafka.structs import TopicPartition
 from streamer.errors import StreamerError
 from streamer.kafka.client import ClientArguments
 from streamer.kafka.start import Start, offsets_at, seek
-from streamer.worker.changelog import ChangelogError
+from streamer.worker.changelog import ChangelogError, Marker, decode
 from streamer.worker.recovery import Recovery
+
+_MARKER_WITHIN = 50
+"""Offsets from the end of a changelog within which its newest marker usually is."""
 
 
 class TopicError(StreamerError):
@@ -77,18 +80,41 @@ class LogReader:
         From its beginning where the offset is beyond the end: the topic was made anew.
         """
         bounds = await self.bounds(topic, starts)
-        found: dict[int, list[Any]] = {number: [] for number in starts}
         self._consumer.assign([TopicPartition(topic, number) for number in starts])
-        behind = set()
-        for number, (first, end) in bounds.items():
-            start = starts[number] if first <= starts[number] <= end else first
+        begins = {n: starts[n] if first <= starts[n] <= end else first for n, (first, end) in bounds.items()}
+        return await self._read(topic, begins, {number: end for number, (_, end) in bounds.items()})
+
+    async def _read(
+        self, topic: str, starts: Mapping[int, int], ends: Mapping[int, int]
+    ) -> dict[int, list[Any]]:
+        """Records of assigned partitions between two offsets each."""
+        found: dict[int, list[Any]] = {number: [] for number in starts}
+        for number, start in starts.items():
             self._consumer.seek(TopicPartition(topic, number), start)
-            if start < end:
-                behind.add(TopicPartition(topic, number))
+        behind = {TopicPartition(topic, number) for number in starts if starts[number] < ends[number]}
         while behind:
-            for tp, records in (await self._consumer.getmany(timeout_ms=200)).items():
+            for tp, records in (await self._consumer.getmany(*behind, timeout_ms=200)).items():
                 found[tp.partition] += records
-            behind = {tp for tp in behind if await self._consumer.position(tp) < bounds[tp.partition][1]}
+            behind = {tp for tp in behind if await self._consumer.position(tp) < ends[tp.partition]}
+        return found
+
+    async def last_markers(self, topic: str, partitions: Iterable[int]) -> dict[int, Marker | None]:
+        """The newest marker of each partition of the changelog; None where there is none.
+
+        Raises ChangelogError. Looks further back, in steps that grow, where aborted groups are at the end.
+        """
+        found: dict[int, Marker | None] = {}
+        wanted, back = await self.bounds(topic, partitions), _MARKER_WITHIN
+        self._consumer.assign([TopicPartition(topic, number) for number in wanted])
+        while wanted:
+            starts = {number: max(first, end - back) for number, (first, end) in wanted.items()}
+            records = await self._read(topic, starts, {n: end for n, (_, end) in wanted.items()})
+            for number, (first, _) in list(wanted.items()):
+                markers = [e for r in records[number] if isinstance(e := decode(r.value), Marker)]
+                if markers or starts[number] == first:
+                    found[number] = markers[-1] if markers else None
+                    del wanted[number]
+            back *= 10
         return found
 
     async def recover(

@@ -26,6 +26,8 @@ class OpenShards:
         self.by_number: dict[int, Shard] = {}
         self.consumer: BatchConsumer | None = None
         """The transport's, as soon as there is one."""
+        self.joined = False
+        """Whether the group has said which partitions are this worker's."""
         self.on_opened: Callable[[Shard], object] = lambda _: None
         self.taking_over = asyncio.Lock()
         """Held while partitions are taken over, so that none is taken over twice at once."""

@@ -9,16 +9,14 @@ from collections.abc import Callable
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
-from streamer.kafka.start import Start
 from streamer.settings import Settings
+from streamer.worker.options import WorkerOptions
 
 
 def run_processes(
     settings: Settings,
     count: int,
-    *,
-    start: Start,
-    drain: bool,
+    options: WorkerOptions,
     explain: Callable[[Exception], int],
 ) -> int:
     """Run `count` workers; returns the exit code: of the first that failed, after stopping the others.
@@ -27,7 +25,7 @@ def run_processes(
     """
     context = multiprocessing.get_context("spawn")
     workers: list[BaseProcess] = [
-        context.Process(target=_work, args=(settings, start, drain, index, explain), name=f"worker-{index}")
+        context.Process(target=_work, args=(settings, options, index, explain), name=f"worker-{index}")
         for index in range(count)
     ]
     for worker in workers:
@@ -55,7 +53,7 @@ def _stop(workers: list[BaseProcess]) -> None:
 
 
 def _work(
-    settings: Settings, start: Start, drain: bool, index: int, explain: Callable[[Exception], int]
+    settings: Settings, options: WorkerOptions, index: int, explain: Callable[[Exception], int]
 ) -> None:
     from streamer.logs import configure_logging
     from streamer.worker import event_loop
@@ -70,8 +68,7 @@ def _work(
         event_loop.run(
             run_worker(
                 settings,
-                start=start,
-                drain=drain,
+                options=options,
                 instance_id=f"{instance}-{index}" if instance else None,
                 on_stopping=end_for_sure,
             ),

@@ -8,7 +8,6 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from streamer.worker.commit_loop import CommitLoop
-from streamer.worker.draining import Drain
 from streamer.worker.failure import Failure
 from streamer.worker.open_shards import OpenShards
 from streamer.worker.retries import Retries
@@ -25,15 +24,11 @@ class Rebalance:
         commits: CommitLoop,
         retries: Retries,
         failure: Failure,
-        drain: Drain | None,
     ) -> None:
-        self.joined = False
-        """Whether the group has said which partitions are this worker's."""
         self._shards = shards
         self._commits = commits
         self._retries = retries
         self._failure = failure
-        self._drain = drain
 
     async def on_assigned(self) -> None:
         """Take over what is newly assigned, give up what is not assigned any more, go on with the rest."""
@@ -63,11 +58,7 @@ class Rebalance:
     async def _take_up(self, assigned: set[int]) -> None:
         for number in self._shards.by_number.keys() - assigned:
             await self._shards.drop(number)
-        if self._drain is not None:
-            await self._drain.look_up(assigned)
-        self.joined = True
+        self._shards.joined = True
         await self._shards.open(assigned - self._shards.by_number.keys())
         for number in self._shards.by_number:
             self._shards.seek(number)
-        if self._drain is not None:
-            self._drain.check(self._shards.assigned())

@@ -20,24 +20,26 @@ from streamer.kafka.acls import acls_of
 from streamer.kafka.client import client_arguments
 from streamer.kafka.permissions import check_permissions
 from streamer.kafka.reach import check_brokers
-from streamer.kafka.start import Start
 from streamer.kafka.topics import declared_topics, require_topics
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.records import RecordWriter
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
 from streamer.worker.app import WorkerApp, create_app
+from streamer.worker.draining import Drain, read_bounds
 from streamer.worker.drift import DriftCollector
 from streamer.worker.http import HealthServer
 from streamer.worker.kill_points import Reach, pass_by
 from streamer.worker.memory import settle_memory
 from streamer.worker.metrics import Metrics
+from streamer.worker.options import WorkerOptions
 from streamer.worker.scoring import JointScoring
 from streamer.worker.shadow import Shadow
 from streamer.worker.shard import ShardConfig
 from streamer.worker.table import SessionTable
 from streamer.worker.watch import Watch
 
+DEFAULTS = WorkerOptions()
 END_WITHIN_S = 9.5
 """From the last commit to the process's end."""
 
@@ -47,13 +49,12 @@ log = structlog.get_logger(__name__)
 async def run_worker(
     settings: Settings,
     *,
-    start: Start = "earliest",
-    drain: bool = False,
+    options: WorkerOptions = DEFAULTS,
     instance_id: str | None = None,
     reach: Reach = pass_by,
     on_stopping: Callable[[], None] = lambda: None,
 ) -> None:
-    """Work until SIGTERM or SIGINT, or with `drain` until everything is published.
+    """Work until SIGTERM or SIGINT, or with `options.drain` until everything is published.
 
     `on_stopping` is called when nothing is left to do but to let go of brokers and threads.
     Raises StreamerError for what the user can mend, anything else for what nobody foresaw.
@@ -71,7 +72,9 @@ async def run_worker(
     else:
         log.info("no_drift_metrics", reason="the bundle was made without a profile to compare with")
     shadow = _shadow(settings, metrics)
-    table = SessionTable(_config(settings, scorer, shadow, start, reach), metrics, drain=drain)
+    config = _config(settings, scorer, shadow, options, reach)
+    drain = None if options.drain is None else Drain(options.drain, config, await read_bounds(config))
+    table = SessionTable(config, metrics, drain)
     watch = Watch(settings, table)
     metrics.watch(watch.states)
     app = create_app(settings, client_arguments(settings.kafka), table, instance_id)
@@ -144,7 +147,7 @@ def _shadow(settings: Settings, metrics: Metrics) -> Shadow | None:
 
 
 def _config(
-    settings: Settings, scorer: Scorer, shadow: Shadow | None, start: Start, reach: Reach
+    settings: Settings, scorer: Scorer, shadow: Shadow | None, options: WorkerOptions, reach: Reach
 ) -> ShardConfig:
     rules = session_rules(settings)
     return ShardConfig(
@@ -155,6 +158,6 @@ def _config(
         writer=RecordWriter(scorer.bundle, rules.version),
         score=JointScoring(scorer.score).score,
         shadow=shadow,
-        start=start,
+        options=options,
         reach=reach,
     )

@@ -25,12 +25,12 @@ from streamer.core.rules import SessionRules
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.kafka.aiokafka_overrides.packing import batches_of
 from streamer.kafka.client import ClientArguments
-from streamer.kafka.start import Start
 from streamer.pipeline.partition import Decode, Partition, PendingOutputs
 from streamer.pipeline.records import RecordWriter, unscored
 from streamer.settings import Settings
 from streamer.worker.changelog import STATE_VERSION, Marker, SessionSnapshots, encode, in_chunks
 from streamer.worker.kill_points import KillPoint, Reach
+from streamer.worker.options import WorkerOptions
 from streamer.worker.shadow import Message, Shadow
 from streamer.worker.state_log import StateLog
 
@@ -51,8 +51,7 @@ class ShardConfig:
     writer: RecordWriter
     score: Score
     shadow: Shadow | None
-    start: Start
-    """Where a partition begins that nobody has read before."""
+    options: WorkerOptions
     reach: Reach
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Whose turn it is to make snapshots: what each shard does at a stretch shall not add up."""
@@ -94,6 +93,7 @@ class Shard:
         epoch: int,
         commit_number: int,
         partitions: int,
+        drained: int,
     ) -> None:
         self.partition = partition
         self.producer = producer
@@ -107,6 +107,8 @@ class Shard:
         """Which seek of the source this state belongs to; batches from before it are not for it."""
         self.epoch = epoch
         """Number of take-overs of this shard so far."""
+        self.drained = drained
+        """Source offset before which every session was closed by a drain."""
         self._commit_number = commit_number
         self._partitions = partitions
         self._config = config
@@ -242,6 +244,7 @@ class Shard:
             gone=gone,
             erasures=partition.erasures.settle(sessionizer.clock.now),
             dead_letters=partition.dead_letters,
+            drained=self.drained,
         )
 
     async def _send_outputs(

@@ -28,17 +28,17 @@ class SessionTable(Service):
 
     abstract = False
 
-    def __init__(self, config: ShardConfig, metrics: Metrics, *, drain: bool = False) -> None:
+    def __init__(self, config: ShardConfig, metrics: Metrics, drain: Drain | None = None) -> None:
         super().__init__()
         settings = config.settings
-        self.drain = Drain(config.arguments, settings.topics.clicks) if drain else None
+        self.drain = drain
         self.failure = Failure(settings.app.id)
         self.shards = OpenShards(config, metrics)
         retries = Retries(self.shards, self.failure, self.add_future)
-        commits = CommitLoop(self.shards, retries, self.failure, metrics, settings, self.drain)
+        commits = CommitLoop(self.shards, retries, self.failure, metrics, settings, drain)
         self.shards.on_opened = lambda shard: self.add_future(commits.run(shard))
-        self.rebalance = Rebalance(self.shards, commits, retries, self.failure, self.drain)
-        self.processing = Processing(self.shards, commits, settings, self.drain)
+        self.rebalance = Rebalance(self.shards, commits, retries, self.failure)
+        self.processing = Processing(self.shards, commits, settings, drain)
         self._erasures = ErasureFeed(
             config.arguments, settings.topics.erasures, self.shards.by_number, commits.commit
         )
@@ -51,6 +51,15 @@ class SessionTable(Service):
     @Service.task
     async def _trim_regularly(self) -> None:
         await trim_regularly(self.shards, self._config)
+
+    @Service.task
+    async def _follow_drain(self) -> None:
+        if self.drain is None:
+            return
+        try:
+            await self.drain.follow(self.shards)
+        except Exception as error:
+            self.failure.report(error)
 
     @Service.task
     async def _follow_erasures(self) -> None:

@@ -60,7 +60,7 @@ async def take_over(
             bounds = await reader.bounds(settings.topics.clicks, producers)
             fresh = [number for number in producers if recoveries[number].marker is None]
             _refuse_forgotten(settings, fresh, group)
-            starts = await reader.starts(settings.topics.clicks, fresh, config.start)
+            starts = await reader.starts(settings.topics.clicks, fresh, config.options.start)
         unsettled = {n: m.erasures if (m := recoveries[n].marker) else 0 for n in producers}
         async with LogReader(config.arguments) as reader:
             erasures = await reader.rest(settings.topics.erasures, unsettled)
@@ -157,6 +157,7 @@ def _shard(
         max_forwarded_bytes=max(MAX_FORWARDED_BYTES, 2 * settings.clicks.max_bytes),
     )
     if marker is not None:
+        _check_rules(config, partition, marker)
         _check_source(settings, partition, marker, partitions, bounds)
     return Shard(
         partition,
@@ -166,6 +167,19 @@ def _shard(
         epoch=marker.epoch + 1 if marker else 1,
         commit_number=marker.commit_number if marker else 0,
         partitions=partitions,
+        drained=marker.drained if marker else 0,
+    )
+
+
+def _check_rules(config: ShardConfig, partition: Partition, marker: Marker) -> None:
+    """Raises RefusedError where the state was made under other rules, unless they are accepted."""
+    before, now = marker.rules_version, config.rules.version
+    if before == now or config.options.accept_rules:
+        return
+    raise RefusedError(
+        f"the state of {config.settings.app.id} in partition {partition.number} was made under session rules "
+        f"{before}, these settings give {now} (session.*, watermark.*): restore the settings, or go on with "
+        "'streamer worker --accept-rules', where open sessions go on under the new rules"
     )
 
 

@@ -41,7 +41,7 @@ class Watch:
         table, consumer, now = self._table, self._table.shards.consumer, time.monotonic()
         lag = {number: state.lag for number, state in self.states().items()}
         return HealthSnapshot(
-            joined=table.rebalance.joined,
+            joined=table.shards.joined,
             assigned=frozenset(table.shards.assigned()) if consumer is not None else frozenset(),
             recovered=frozenset(table.shards.by_number),
             lag=lag,
@@ -71,5 +71,7 @@ class Watch:
             )
 
     def _lag(self, number: int, position: int) -> int:
-        consumer = self._table.shards.consumer
+        consumer, drain = self._table.shards.consumer, self._table.drain
+        if drain is not None:
+            return drain.lag(number, position)
         return consumer.lag(TP(self._settings.topics.clicks, number), position) if consumer is not None else 0

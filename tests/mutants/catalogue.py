@@ -153,6 +153,20 @@ MUTANTS = (
         "        for number in list(self._shards.by_number):",
         "chaos:sigterm",
     ),
+    Mutant(
+        "a drain answers only for what is assigned to it",
+        "streamer/worker/draining.py",
+        "                return set(self._bounds)\n",
+        "                return assigned & self._bounds.keys()\n",
+        "tests/worker/test_draining.py -k killed",
+    ),
+    Mutant(
+        "other session rules not noticed",
+        TAKEOVER,
+        "    if before == now or config.options.accept_rules:",
+        "    if True:",
+        "tests/worker/test_takeover.py -k rules",
+    ),
     # -- silence
     Mutant(
         "a fetch that nobody answered proves silence",

@@ -15,6 +15,7 @@ import time
 from streamer.logs import configure_logging
 from streamer.settings import load_settings
 from streamer.worker.kill_points import KillPoint
+from streamer.worker.options import DrainOptions, WorkerOptions
 from streamer.worker.run import run_worker
 
 
@@ -49,7 +50,7 @@ def main() -> None:
     asyncio.run(
         run_worker(
             settings,
-            drain="--drain" in sys.argv,
+            options=WorkerOptions(drain=DrainOptions() if "--drain" in sys.argv else None),
             instance_id=settings.app.instance_id,
             reach=armed(KillPoint(name), int(count)),
         )

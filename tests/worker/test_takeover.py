@@ -14,10 +14,13 @@ from streamer.pipeline.records import RecordWriter
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
 from streamer.worker.kill_points import KillPoint, Reach, pass_by
+from streamer.worker.options import WorkerOptions
 from streamer.worker.shard import Shard, ShardConfig
-from streamer.worker.takeover import take_over
+from streamer.worker.takeover import RefusedError, take_over
 from tests.conftest import FreshSettings
 from tests.worker.live import set_up
+
+NO_OPTIONS = WorkerOptions()
 
 
 class StoppedError(Exception):
@@ -32,7 +35,7 @@ def stop_at(point: KillPoint) -> Reach:
     return reach
 
 
-def parts(settings: Settings, reach: Reach) -> ShardConfig:
+def config(settings: Settings, reach: Reach, options: WorkerOptions = NO_OPTIONS) -> ShardConfig:
     rules = session_rules(settings)
 
     async def nothing(_: object) -> list[object]:
@@ -46,16 +49,16 @@ def parts(settings: Settings, reach: Reach) -> ShardConfig:
         writer=RecordWriter(load_bundle(default_bundle()), rules.version),
         score=nothing,  # type: ignore[arg-type]
         shadow=None,
-        start="earliest",
+        options=options,
         reach=reach,
     )
 
 
-async def a_shard(settings: Settings) -> Shard:
+async def a_shard(settings: Settings, options: WorkerOptions = NO_OPTIONS) -> Shard:
     """Partition 0, taken over; a broker that has just started has no coordinator at first."""
     while True:
         try:
-            (shard,) = await take_over(parts(settings, pass_by), [0], lambda _: True)
+            (shard,) = await take_over(config(settings, pass_by, options), [0], lambda _: True)
             return shard
         except GroupCoordinatorNotAvailableError:
             await asyncio.sleep(0.2)
@@ -70,7 +73,7 @@ def test_the_last_owner_is_fenced_before_the_changelog_is_read(
     async def run() -> None:
         owner = await a_shard(settings)
         with pytest.raises(StoppedError):
-            await take_over(parts(settings, stop_at(KillPoint.AFTER_FENCING)), [0], lambda _: True)
+            await take_over(config(settings, stop_at(KillPoint.AFTER_FENCING)), [0], lambda _: True)
         with pytest.raises(KafkaError):
             await owner.commit(force=True)
         await owner.close()
@@ -91,3 +94,20 @@ def test_each_owner_has_a_higher_epoch_than_the_last(fresh_settings: FreshSettin
         return epochs
 
     assert asyncio.run(run()) == [1, 2, 3]
+
+
+def test_state_of_other_session_rules_is_refused_unless_they_are_accepted(
+    fresh_settings: FreshSettings,
+) -> None:
+    before = fresh_settings({"topics.partitions": 1})
+    now = fresh_settings({"topics.partitions": 1, "session.gap_s": 600})
+    set_up(before)
+
+    async def run() -> None:
+        await (await a_shard(before)).close()
+        with pytest.raises(RefusedError, match=r"under session rules .* --accept-rules"):
+            await a_shard(now)
+        await (await a_shard(now, WorkerOptions(accept_rules=True))).close()
+        await (await a_shard(now)).close()
+
+    asyncio.run(run())

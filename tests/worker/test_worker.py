@@ -15,12 +15,14 @@ from aiokafka.structs import TopicPartition
 from models.bundle import default_bundle
 from schemas.build import WHY_PURE
 from streamer.kafka.embedded import EmbeddedKafka
+from streamer.session_rules import session_rules
 from streamer.settings import Settings, load_settings
-from streamer.worker.changelog import Marker, decode
+from streamer.worker.changelog import Marker, SessionSnapshots, decode
 from streamer.worker.processing import COMMIT_AT
 from tests.bad_clicks import BAD_CLICKS
 from tests.conftest import FreshSettings
 from tests.worker.live import (
+    START_MS,
     Worker,
     as_messages,
     committed,
@@ -72,6 +74,39 @@ def test_outputs_are_in_the_partition_of_their_source_with_the_visitor_as_key(
 
 
 TOPIC_MAX_BYTES = 1024 * 1024
+
+
+def test_sessions_that_are_open_when_other_rules_are_accepted_go_on_under_them(
+    fresh_settings: FreshSettings,
+) -> None:
+    settings, shorter = fresh_settings(), fresh_settings({"session.gap_s": 600})
+    first, second, third = (
+        {"visitor_id": "v", "timestamp": START_MS + at_s * 1000, "event_type": "click"}
+        for at_s in (0, 500, 1200)
+    )
+    set_up(settings)
+    send(settings, as_messages([first]))
+    worker = Worker(settings)
+    wait_until(lambda: open_sessions(settings) == 1)
+    worker.signal(signal.SIGTERM)
+    assert worker.end() == 0, worker.log
+    send(settings, as_messages([second, third]))
+    refused = Worker(shorter, "--drain")
+    assert refused.end() == 1
+    assert "--accept-rules" in refused.last_words
+    assert Worker(shorter, "--drain", "--accept-rules").end() == 0
+    assert published(settings) == [
+        ("v", START_MS, START_MS + 500_000, 2),
+        ("v", START_MS + 1_200_000, START_MS + 1_200_000, 1),
+    ]
+    records = committed(settings, settings.topics.intents).decoded()
+    assert {record["rules_version"] for record in records} == {session_rules(shorter).version}
+
+
+def open_sessions(settings: Settings) -> int:
+    """In the changelog."""
+    entries = [decode(record.value) for record in committed(settings, settings.changelog).records]
+    return sum(len(entry.sessions) for entry in entries if isinstance(entry, SessionSnapshots))
 
 
 def test_silence_closes_a_session_of_a_live_worker(fresh_settings: FreshSettings) -> None:

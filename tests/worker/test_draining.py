@@ -1,0 +1,81 @@
+"""A drain ends with 0 only when every partition that it answers for is drained, by whoever of the group."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from streamer.errors import UsageError
+from streamer.worker.draining import Bounds, Drain
+from streamer.worker.kill_points import pass_by
+from streamer.worker.options import DrainOptions, parse_scope
+from tests.conftest import FreshSettings, RunStreamer
+from tests.worker.live import Worker, as_messages, oracle, published, send, set_up, some_clicks
+from tests.worker.test_takeover import config
+
+
+def test_partitions_of_a_worker_that_was_killed_are_waited_for_and_drained(
+    fresh_settings: FreshSettings,
+) -> None:
+    """The group gives them away only when the dead member's session has timed out."""
+    settings, clicks = fresh_settings(), some_clicks(200, seed=31)
+    set_up(settings)
+    send(settings, as_messages(clicks))
+    killed = Worker(settings)
+    killed.wait_for("shards_open")
+    killed.process.kill()
+    drain = Worker(settings, "--drain")
+    assert drain.end() == 0, drain.log
+    assert published(settings) == oracle(clicks)
+
+
+def test_a_drain_names_the_worker_that_has_the_rest_and_ends_with_1_in_the_end(
+    fresh_settings: FreshSettings,
+) -> None:
+    settings, clicks = fresh_settings(), some_clicks(200, seed=32)
+    set_up(settings)
+    send(settings, as_messages(clicks))
+    other = Worker(settings)
+    other.wait_for("shards_open")
+    drain = Worker(settings, "--drain", "--timeout", "15")
+    assert drain.end() == 1, drain.log
+    assert "not drained after 15 s" in drain.last_words
+    assert len(re.findall(r"partition \d at \d+ of \d+ \(\S+ at 127\.0\.0\.1\)", drain.last_words)) == 2
+    share = Worker(settings, "--drain", "--partitions", "assigned")
+    assert share.end() == 0, share.log
+    assert other.process.poll() is None
+
+
+def test_what_another_worker_has_drained_is_not_waited_for(fresh_settings: FreshSettings) -> None:
+    settings, clicks = fresh_settings(), some_clicks(200, seed=33)
+    set_up(settings)
+    send(settings, as_messages(clicks))
+    both = Worker(settings, "--drain", "--processes", "2")
+    assert both.end() == 0, both.log
+    assert published(settings) == oracle(clicks)
+
+
+@pytest.mark.parametrize(
+    ("text", "scope"),
+    [("all", "all"), ("assigned", "assigned"), ("3", frozenset({3})), ("0,12", frozenset({0, 12}))],
+)
+def test_a_scope_is_all_the_share_or_numbers(text: str, scope: object) -> None:
+    assert parse_scope(text) == scope
+
+
+@pytest.mark.parametrize("text", ["", "some", "1,", "-1", "1-3", "٣"])
+def test_another_scope_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="expected all, assigned, or numbers"):
+        parse_scope(text)
+
+
+def test_a_partition_that_the_topic_lacks_is_refused(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings()
+    with pytest.raises(UsageError, match="has 2 partitions, 0 to 1"):
+        Drain(DrainOptions(frozenset({1, 2})), config(settings, pass_by), {0: Bounds(0, 5), 1: Bounds(0, 0)})
+
+
+def test_options_of_a_drain_without_one_are_refused(run_streamer: RunStreamer) -> None:
+    done = run_streamer("worker", "--timeout", "5")
+    assert (done.returncode, "need --drain" in done.stderr) == (2, True)
