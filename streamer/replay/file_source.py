@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Iterator
 from itertools import accumulate, chain, count, islice, repeat
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import orjson
@@ -188,21 +188,7 @@ class FileSource:
     def _values(self) -> Iterator[bytes]:
         """Each line that isn't blank, or each row as JSON."""
         if is_parquet(self.path):
-            return _rows(self.path)
+            from streamer.replay.parquet_source import json_rows
+
+            return json_rows(self.path, PORTION)
         return map(itemgetter(1), lines_of(self.path, "clicks as JSON lines or parquet"))
-
-
-def _rows(path: Path) -> Iterator[bytes]:
-    from streamer.replay.rows import batches_of
-
-    for batch in batches_of(path, PORTION):
-        for row in batch.to_pylist():
-            fields = {name: v for name, v in row.items() if v is not None}
-            if isinstance(fields.get("value"), bytes):
-                fields["value_base64"] = base64.b64encode(fields.pop("value")).decode()
-            yield orjson.dumps(fields, default=_as_json, option=orjson.OPT_NAIVE_UTC)
-
-
-def _as_json(value: Any) -> str:
-    """Bytes as text; other types of parquet (decimals, ...) as text too, for the decoder to judge."""
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -146,15 +146,6 @@ def opened(path: Path) -> pq.ParquetFile:
         raise UsageError(f"{path}: cannot be read as parquet ({type(error).__name__})") from None
 
 
-def batches_of(path: Path, rows: int) -> Iterator[pa.RecordBatch]:
-    """Of so many rows each. Raises UsageError if the file isn't parquet, or is damaged."""
-    with opened(path) as file:
-        try:
-            yield from file.iter_batches(rows)
-        except (OSError, pa.ArrowException) as error:
-            raise UsageError(f"{path}: damaged parquet file ({type(error).__name__})") from None
-
-
 def require_columns(path: Path, file: pq.ParquetFile, names: Iterable[str]) -> None:
     missing = [name for name in names if name not in file.schema_arrow.names]
     if missing:

@@ -1,0 +1,84 @@
+"""Rows of a parquet file as the JSON that a producer would have sent, or that a dump would have.
+
+Only columns that a click or a dumped record has are read. Times, whatever their unit, become milliseconds,
+decimals become numbers. Bytes are text if they are UTF-8. What JSON has no type for becomes an object, which
+is of a wrong type for any field but `properties`, and so a dead letter.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+from pyarrow import types
+
+from schemas import codec
+from streamer.errors import UsageError
+from streamer.replay.rows import opened
+
+DUMP_COLUMNS = ("partition", "offset", "arrival", "key", "value", "value_base64")
+_OBJECT: dict[str, Any] = {}
+"""Stands for what is nested, too: nothing of `properties` is looked at."""
+
+
+def json_rows(path: Path, batch_rows: int) -> Iterator[bytes]:
+    """Raises UsageError if the file isn't parquet, or is damaged."""
+    clicks = [field["name"] for field in codec.schema("click")["fields"]]
+    with opened(path) as file:
+        columns = [name for name in (*clicks, *DUMP_COLUMNS) if name in file.schema_arrow.names]
+        try:
+            for batch in file.iter_batches(batch_rows, columns=columns):
+                yield from _rows_of(batch)
+        except (OSError, pa.ArrowException) as error:
+            raise UsageError(f"{path}: damaged parquet file ({type(error).__name__})") from None
+
+
+def _rows_of(batch: pa.RecordBatch) -> Iterator[bytes]:
+    columns: dict[str, list[Any]] = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if name == "value" and _is_bytes(column.type):
+            columns["value_base64"] = [v and base64.b64encode(v).decode() for v in column.to_pylist()]
+        else:
+            columns[name] = _values(column)
+    for place in range(batch.num_rows):
+        row = {name: values[place] for name, values in columns.items() if values[place] is not None}
+        yield orjson.dumps(row, default=lambda _: _OBJECT)
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """The column's values in types that JSON has; None where there is none."""
+    if types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    kind = column.type
+    if types.is_nested(kind):
+        return [_OBJECT if valid else None for valid in column.is_valid().to_pylist()]
+    if types.is_timestamp(kind) or types.is_date(kind):
+        # Whole milliseconds first: Python's own types hold neither nanoseconds nor the year 10000.
+        zone = kind.tz if types.is_timestamp(kind) else None
+        column = column.cast(pa.timestamp("ms", zone), safe=False).cast(pa.int64())
+    elif types.is_duration(kind):
+        column = column.cast(pa.duration("ms"), safe=False).cast(pa.int64())
+    elif types.is_time(kind):
+        column = column.cast(pa.string())
+    elif types.is_decimal(kind):
+        return [None if value is None else float(value) for value in column.to_pylist()]
+    elif _is_bytes(kind):
+        return [None if value is None else _text_of(value) for value in column.to_pylist()]
+    return list(column.to_pylist())
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    kinds = types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view
+    return any(is_kind(kind) for is_kind in kinds)
+
+
+def _text_of(value: bytes) -> str | dict[str, Any]:
+    """What is no text must not become one: two visitors could be taken for the same."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return _OBJECT

@@ -1,0 +1,79 @@
+"""Rows of a parquet file are the JSON that means the same, whatever types their columns have."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from streamer.errors import UsageError
+from streamer.pipeline.decode import ClickDecoder, Rejected
+from streamer.replay.parquet_source import json_rows
+
+AT_MS = 1_795_800_000_123
+TEXT = pa.string()
+
+
+def rows(path: Path, columns: dict[str, pa.Array]) -> list[dict[str, Any]]:
+    pq.write_table(pa.table(columns), path)
+    return [orjson.loads(row) for row in json_rows(path, 2)]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind", "expected"),
+    [
+        ("timestamp", [AT_MS * 1_000_000 + 7], pa.timestamp("ns", "UTC"), AT_MS),
+        ("timestamp", [AT_MS * 1_000 + 7], pa.timestamp("us"), AT_MS),
+        ("timestamp", [AT_MS], pa.timestamp("ms", "Europe/Berlin"), AT_MS),
+        ("timestamp", [AT_MS // 1000], pa.timestamp("s"), AT_MS // 1000 * 1000),
+        ("timestamp", [2**52], pa.timestamp("ms"), 2**52),
+        ("timestamp", [dt.date(2026, 1, 1)], pa.date32(), 1_767_225_600_000),
+        ("dwell_ms", [1_500_000], pa.duration("ns"), 1),
+        ("price", [Decimal("19.90")], pa.decimal128(20, 2), 19.9),
+        ("properties", [[("a", "b")]], pa.map_(TEXT, TEXT), {}),
+        ("properties", [{"a": 1}], pa.struct([("a", pa.int8())]), {}),
+        ("visitor_id", [b"ann"], pa.binary(), "ann"),
+        ("visitor_id", [b"ann"], pa.large_binary(), "ann"),
+        ("visitor_id", ["ann"], pa.dictionary(pa.int8(), TEXT), "ann"),
+        ("value", [b"{\xff"], pa.binary(), None),
+    ],
+)
+def test_a_value_is_written_as_the_type_of_its_field(
+    tmp_path: Path, name: str, values: list[Any], kind: pa.DataType, expected: Any
+) -> None:
+    found = rows(tmp_path / "c.parquet", {name: pa.array([*values, None], kind)})
+    assert found == [{name: expected} if expected is not None else {"value_base64": "e/8="}, {}]
+
+
+def test_bytes_that_are_no_text_make_no_two_visitors_the_same(tmp_path: Path) -> None:
+    ids = pa.array([b"\xff\x01", b"\xff\x02"], pa.binary())
+    times = pa.array([AT_MS, AT_MS])
+    for row in rows(tmp_path / "c.parquet", {"visitor_id": ids, "timestamp": times}):
+        with pytest.raises(Rejected, match="validate: wrong_type:visitor_id"):
+            ClickDecoder("json").decode(orjson.dumps(row), None, "")
+
+
+def test_columns_that_no_click_has_are_not_read(tmp_path: Path) -> None:
+    odd = pa.array([1, 2, 3], pa.timestamp("ns"))
+    assert rows(tmp_path / "c.parquet", {"loaded_at": odd}) == [{}, {}, {}]
+    assert rows(tmp_path / "c.parquet", {"loaded_at": odd, "device": pa.array(["a", "b", None])}) == [
+        {"device": "a"},
+        {"device": "b"},
+        {},
+    ]
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.parquet"
+    pq.write_table(pa.table({"visitor_id": ["ann"] * 1000}), path, compression="zstd")
+    content = bytearray(path.read_bytes())
+    content[8:40] = bytes(32)
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"c\.parquet: damaged parquet file"):
+        list(json_rows(path, 100))
