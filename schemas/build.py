@@ -23,13 +23,14 @@ NO_EXTENSIONS: Final = "STREAMER_NO_EXTENSIONS"
 EXTENSIONS: Final = (
     "models.readings",
     "models.tokens",
-    "schemas.flat_values",
+    "schemas.binary",
+    "schemas.flat",
     "streamer.core.ends",
     "streamer.core.kept_clicks",
     "streamer.native.batch_records",
     "streamer.native.wire",
     "streamer.pipeline.lane",
-    "streamer.pipeline.record_bytes",
+    "streamer.pipeline.records",
     "streamer.pipeline.usual_clicks",
 )
 """Compiled from their `.py`, with C types in a `.pxd` beside it; or from a `.pyx`, instead of which the pure

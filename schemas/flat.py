@@ -1,77 +1,46 @@
-"""Avro by hand where a generic codec costs too much: reading clicks, writing the records of sessions.
+"""Avro records by a plan made of their schema, where a generic codec costs too much.
 
 - The reader takes flat records of usual sizes. Anything else, be it valid or not, it declines, so that one
   codec alone decides what is refused and why.
-- The writer's functions give the bytes of single values; whoever joins them keeps the schema's order.
+- The writer takes values in whatever order the caller has them; the schema alone gives the order of fields.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
-try:
-    from schemas.flat_values import FlatValues
-except ImportError:  # it couldn't be built
-    FlatValues = None  # type: ignore[assignment,misc]
+from msgspec.structs import astuple
 
-_KINDS: Final = {"string": 0, "long": 1, "boolean": 2, "double": 3, "map": 4}
-_STRING, _LONG, _BOOLEAN, _DOUBLE, _MAP = range(5)
+from schemas.binary import BinaryEncoder
+
+_STRING, _LONG, _BOOLEAN, _DOUBLE, _MAP, _FLOAT, _FLOATS, _RECORDS = range(8)
 _OPTIONAL = 8
 """Added to the kind of a field whose type is a union of null and something."""
+_CONSTANT = 16
+"""Kind of a field that has been encoded before."""
+_KINDS: Final = {
+    "string": _STRING,
+    "int": _LONG,
+    "long": _LONG,
+    "boolean": _BOOLEAN,
+    "double": _DOUBLE,
+    "float": _FLOAT,
+}
+_READ: Final = (_STRING, _LONG, _BOOLEAN, _DOUBLE, _MAP)
+_WRITTEN: Final = (_STRING, _LONG, _BOOLEAN, _FLOAT, _FLOATS, _RECORDS)
+
 _LONGEST_SHIFT = 56
 """Larger numbers, of ten bytes, could leave 64 bits."""
 _DOUBLE_AT = struct.Struct("<d").unpack_from
-_PAIRS: Final = [bytes((0x80 | n & 0x7F, 0x80 | n >> 7)) for n in range(1 << 14)]
-_LAST: Final = [bytes((n,)) for n in range(1 << 7)] + [
-    bytes((0x80 | n & 0x7F, n >> 7)) for n in range(1 << 7, 1 << 14)
-]
-
-_FLOAT = struct.Struct("<f").pack
-_END: Final = b"\0"
+_FLOAT_BYTES = 4
+_NULL, _PRESENT = b"\0", b"\2"
+"""The first and the second branch of a field that may be null."""
+_END = b"\0"
 """A block of no items ends an array."""
 
-NULL: Final = b"\0"
-"""The first branch of an optional field."""
-PRESENT: Final = b"\2"
-"""The second one; the value follows."""
-FALSE_TRUE: Final = (b"\0", b"\1")
-
-
-def long(number: int) -> bytes:
-    """An int or a long: zigzag, then seven bits a byte, lowest first. Raises OverflowError beyond 64 bits."""
-    if not -(1 << 63) <= number < 1 << 63:
-        raise OverflowError("an Avro long has 64 bits")
-    rest, written = number << 1 ^ number >> 63, b""
-    while rest >= 1 << 14:
-        written += _PAIRS[rest & 0x3FFF]
-        rest >>= 14
-    return written + _LAST[rest]
-
-
-def string(text: str) -> bytes:
-    """Raises UnicodeEncodeError on text that UTF-8 can't hold."""
-    encoded = text.encode()
-    size = len(encoded)
-    return (_LAST[size << 1] if size < 1 << 13 else long(size)) + encoded
-
-
-def optional_string(text: str | None) -> bytes:
-    return NULL if text is None else PRESENT + string(text)
-
-
-def float32(number: float) -> bytes:
-    return _FLOAT(number)
-
-
-def optional_float32(number: float | None) -> bytes:
-    return NULL if number is None else PRESENT + _FLOAT(number)
-
-
-def array(count: int, items: bytes) -> bytes:
-    """`count` items that are encoded end to end."""
-    return long(count) + items + _END if count else _END
+Fields = Sequence[Mapping[str, Any]]
 
 
 class Declined(Exception):  # noqa: N818, an outcome rather than a mistake
@@ -81,52 +50,63 @@ class Declined(Exception):  # noqa: N818, an outcome rather than a mistake
 class FlatReader:
     """Reads records of one schema whose fields hold no records, arrays or enums."""
 
-    def __init__(self, names: list[str], kinds: list[int]) -> None:
+    def __init__(self, names: list[str], kinds: bytes) -> None:
         self.names, self._kinds = names, kinds
-        if FlatValues is not None:
-            self.values = FlatValues(kinds, Declined).values  # type: ignore[method-assign]
 
     @classmethod
     def of(cls, schema: Mapping[str, Any]) -> Self | None:
         """None if the schema has a field of another kind."""
         kinds = [_kind(field["type"]) for field in schema["fields"]]
-        known = [kind for kind in kinds if kind is not None]
-        return cls([field["name"] for field in schema["fields"]], known) if len(known) == len(kinds) else None
+        known = [kind for kind in kinds if kind is not None and kind % _OPTIONAL in _READ]
+        if len(known) < len(kinds):
+            return None
+        return cls([field["name"] for field in schema["fields"]], bytes(known))
 
     # Long, with nulls and short strings looked at before any call: there are twenty fields, and calls add up.
     def values(self, data: bytes, at: int) -> list[Any]:
         """The fields from `at` to the end of the data, in the schema's order; raises Declined."""
         found: list[Any] = []
-        add = found.append
+        end = len(data)
         try:
             for kind in self._kinds:
                 if kind >= _OPTIONAL:
                     branch = data[at]
                     at += 1
-                    if not branch:
-                        add(None)
+                    if branch == 0:
+                        found.append(None)
                         continue
                     if branch != 2:
                         raise Declined
-                if kind & 7 == _STRING:
+                    kind -= _OPTIONAL
+                if kind == _STRING:
                     size = data[at]
                     at += 1
-                    if size & 0x80 and data[at] < 0x80:
-                        size += (data[at] - 1) << 7
+                    if size >= 0x80:
+                        more = data[at]
                         at += 1
-                    elif size & 0x80:
-                        raise Declined
-                    if size & 1:
-                        raise Declined
+                        if more >= 0x80:
+                            raise Declined
+                        size = size & 0x7F | more << 7
                     start = at
                     at += size >> 1
-                    add(data[start:at].decode())
+                    if size & 1 or at > end:
+                        raise Declined
+                    found.append(data[start:at].decode("utf-8"))
+                elif kind == _LONG:
+                    number, at = _long_at(data, at)
+                    found.append(number)
+                elif kind == _BOOLEAN:
+                    true, at = _boolean_at(data, at)
+                    found.append(true)
+                elif kind == _DOUBLE:
+                    found.append(_DOUBLE_AT(data, at)[0])
+                    at += 8
                 else:
-                    value, at = _READ[kind & 7](data, at)
-                    add(value)
+                    entries, at = _map_at(data, at)
+                    found.append(entries)
         except (IndexError, UnicodeDecodeError, struct.error):
             raise Declined from None
-        if at != len(data):
+        if at != end:
             raise Declined
         return found
 
@@ -135,13 +115,112 @@ class FlatReader:
         return dict(zip(self.names, self.values(data, at), strict=True))
 
 
+class FlatWriter:
+    """Writes some or all fields of one schema, in its order.
+
+    An array of float is given as its items' bytes, little-endian, and an array of records as msgspec Structs.
+    """
+
+    def __init__(self, kinds: bytes, places: bytes, constants: list[bytes], items: FlatWriter | None) -> None:
+        """Of each field its kind, and its place among the values that are given or among the constants."""
+        self._kinds, self._places, self._constants, self._items = kinds, places, constants, items
+
+    @classmethod
+    def of(
+        cls,
+        fields: Fields,
+        given: Sequence[str],
+        constants: Mapping[str, str] | None = None,
+        item: Sequence[str] = (),
+    ) -> Self:
+        """`given` names the values that `write` takes, in their order, and `item` those of a record within an
+        array; what no field has the name of isn't written. `constants` are texts that all records share.
+
+        Raises ValueError for a field that is neither given nor a constant, or whose type can't be written.
+        """
+        kinds, places = bytearray(), bytearray()
+        encoded: list[bytes] = []
+        items = None
+        for field in fields:
+            name, kind = field["name"], _kind(field["type"])
+            if constants is not None and name in constants:
+                encoder = BinaryEncoder()
+                encoder.write_string(constants[name])
+                kinds.append(_CONSTANT)
+                places.append(len(encoded))
+                encoded.append(encoder.to_bytes())
+                continue
+            if name not in given or kind is None or kind % _OPTIONAL not in _WRITTEN:
+                raise ValueError(
+                    f"field {name} of type {field['type']} can't be written from {', '.join(given)}"
+                )
+            kinds.append(kind)
+            places.append(list(given).index(name))
+            if kind == _RECORDS:
+                items = cls.of(field["type"]["items"]["fields"], item)
+        return cls(bytes(kinds), bytes(places), encoded, items)
+
+    def write(self, values: tuple[Any, ...]) -> bytes:
+        """The fields, encoded. Raises UnicodeEncodeError on text that UTF-8 can't hold, OverflowError on a
+        number that is too large for its type."""
+        encoder = BinaryEncoder()
+        self._put(encoder, values)
+        return encoder.to_bytes()
+
+    def _put(self, encoder: BinaryEncoder, values: tuple[Any, ...]) -> None:
+        for step in range(len(self._kinds)):
+            kind, place = self._kinds[step], self._places[step]
+            if kind == _CONSTANT:
+                encoder.write_encoded(self._constants[place])
+                continue
+            value = values[place]
+            if kind >= _OPTIONAL:
+                if value is None:
+                    encoder.write_encoded(_NULL)
+                    continue
+                encoder.write_encoded(_PRESENT)
+                kind -= _OPTIONAL
+            if kind == _STRING:
+                encoder.write_string(value)
+            elif kind == _LONG:
+                encoder.write_long(value)
+            elif kind == _BOOLEAN:
+                encoder.write_boolean(value)
+            elif kind == _FLOAT:
+                encoder.write_float(value)
+            elif kind == _FLOATS:
+                self._put_floats(encoder, value)
+            else:
+                self._put_records(encoder, value)
+
+    def _put_floats(self, encoder: BinaryEncoder, packed: bytes) -> None:
+        if packed:
+            encoder.write_long(len(packed) // _FLOAT_BYTES)
+            encoder.write_encoded(packed)
+        encoder.write_encoded(_END)
+
+    def _put_records(self, encoder: BinaryEncoder, records: list[Any]) -> None:
+        if records:
+            encoder.write_long(len(records))
+            assert self._items is not None
+            for record in records:
+                self._items._put(encoder, astuple(record))
+        encoder.write_encoded(_END)
+
+
 def _kind(of_type: Any) -> int | None:
+    """None: of no kind that is read or written here."""
     if isinstance(of_type, list):
         kind = _kind(of_type[1]) if len(of_type) == 2 and of_type[0] == "null" else None
         return None if kind is None or kind >= _OPTIONAL else kind + _OPTIONAL
-    if isinstance(of_type, dict) and of_type != {"type": "map", "values": "string"}:
-        return None
-    return _KINDS["map"] if isinstance(of_type, dict) else _KINDS.get(of_type)
+    if not isinstance(of_type, dict):
+        return _KINDS.get(of_type)
+    if of_type["type"] == "map":
+        return _MAP if of_type["values"] == "string" else None
+    if of_type["type"] == "array":
+        items = of_type["items"]
+        return _FLOATS if items == "float" else _RECORDS if isinstance(items, dict) else None
+    return None
 
 
 def _long_at(data: bytes, at: int) -> tuple[int, int]:
@@ -158,22 +237,18 @@ def _long_at(data: bytes, at: int) -> tuple[int, int]:
     return number >> 1 ^ -(number & 1), at + 1
 
 
-def _string_at(data: bytes, at: int) -> tuple[str, int]:
-    size, start = _long_at(data, at)
-    end = start + size
-    if size < 0 or end > len(data):
-        raise Declined
-    return data[start:end].decode(), end
-
-
 def _boolean_at(data: bytes, at: int) -> tuple[bool, int]:
     if data[at] > 1:
         raise Declined
     return data[at] == 1, at + 1
 
 
-def _double_at(data: bytes, at: int) -> tuple[float, int]:
-    return _DOUBLE_AT(data, at)[0], at + 8
+def _string_at(data: bytes, at: int) -> tuple[str, int]:
+    size, start = _long_at(data, at)
+    end = start + size
+    if size < 0 or end > len(data):
+        raise Declined
+    return data[start:end].decode("utf-8"), end
 
 
 def _map_at(data: bytes, at: int) -> tuple[dict[str, str], int]:
@@ -186,11 +261,3 @@ def _map_at(data: bytes, at: int) -> tuple[dict[str, str], int]:
             key, at = _string_at(data, at)
             entries[key], at = _string_at(data, at)
     return entries, at + 1
-
-
-_READ: Final[dict[int, Callable[[bytes, int], tuple[Any, int]]]] = {
-    _LONG: _long_at,
-    _BOOLEAN: _boolean_at,
-    _DOUBLE: _double_at,
-    _MAP: _map_at,
-}

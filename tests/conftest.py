@@ -35,9 +35,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def is_stale(name: str) -> bool:
     """Whether an extension's sources are younger than what was compiled from them."""
     compiled = build.compiled_file(name)
-    sources = [ROOT / f"{name.replace('.', '/')}{suffix}" for suffix in (".py", ".pyx", ".pxd")]
-    youngest = max(source.stat().st_mtime for source in sources if source.exists())
-    return compiled is not None and compiled.stat().st_mtime < youngest
+    module = ROOT / name.replace(".", "/")
+    source = module.with_suffix(".pyx") if module.with_suffix(".pyx").exists() else module.with_suffix(".py")
+    sources = [file for file in (source, module.with_suffix(".pxd")) if file.exists()]
+    return compiled is not None and compiled.stat().st_mtime < max(file.stat().st_mtime for file in sources)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

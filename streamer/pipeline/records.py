@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
+import numpy as np
+from msgspec.structs import astuple
 
 from models.bundle import Bundle
+from models.encoded import Float32
 from models.scorer import Scored, ScoredIntent, ScoreError
-from schemas import codec, flat
+from schemas import codec
 from schemas.click import Session
+from schemas.flat import Fields, FlatWriter
 from streamer.pipeline.dead_letters import REASON_HEADER, STAGE_HEADER, Header
 from streamer.pipeline.partition import SideOutputRecord
 
-try:
-    from streamer.pipeline.record_bytes import RecordBytes
-except ImportError:  # it couldn't be built
-    RecordBytes = None  # type: ignore[assignment,misc]
-
-_ALL_NUMBERS: Final = struct.Struct("<fBfBf").pack
-"""Of an intent whose numbers are all there: the branch of an optional one is a byte."""
+_new_tuple = tuple.__new__
+_LITTLE_ENDIAN = np.dtype("<f4")
 
 
 class SessionRecords(NamedTuple):
@@ -42,21 +40,26 @@ def unscored(session: Session, reason: str) -> SideOutputRecord:
 class RecordWriter:
     """Writes the messages of scored sessions, each naming the rules and the one model that made it.
 
-    An Avro record is its fields one after the other, so the records share what is encoded once, and what
-    never changes is encoded before. The order of the fields is that of the schemas, which tests hold this to.
+    The fields, and their order, are those of the three schemas: what they share, the vector, the labels. Each
+    of these parts is encoded once and copied into its messages.
     """
 
     def __init__(self, bundle: Bundle, rules_version: str) -> None:
-        self._versions = flat.string(rules_version) + flat.string(bundle.model_version)
-        self._embedding_space = flat.string(bundle.embedding_space)
-        self._taxonomy_version = flat.string(bundle.taxonomy.version)
-        self._named: dict[tuple[str, str, str], bytes] = {}
-        self._prefixes = [codec.prefix(n) for n in ("session_embedding", "session_intent", "visitor_intent")]
-        self._compiled: RecordBytes | None = None
-        if RecordBytes is not None:
-            self._compiled = RecordBytes(
-                SessionRecords, self._versions, self._embedding_space, self._taxonomy_version, self._prefixes
-            )
+        constants = {
+            "rules_version": rules_version,
+            "model_version": bundle.model_version,
+            "embedding_space": bundle.embedding_space,
+            "taxonomy_version": bundle.taxonomy.version,
+        }
+        shared, vector, labels = _parts()
+        self._shared = FlatWriter.of(shared, Session.__struct_fields__, constants)
+        self._vector = FlatWriter.of(vector, ["embedding"], constants)
+        self._labels = FlatWriter.of(
+            labels, Scored.__struct_fields__, constants, item=ScoredIntent.__struct_fields__
+        )
+        self._of_embedding = codec.prefix("session_embedding")
+        self._of_intent = codec.prefix("session_intent")
+        self._of_visitor = codec.prefix("visitor_intent")
 
     def write_all(
         self, sessions: Sequence[Session], scored: Sequence[Scored | ScoreError]
@@ -70,63 +73,46 @@ class RecordWriter:
 
     def write(self, session: Session, scored: Scored) -> SessionRecords:
         """The three messages of one session. Raises UnicodeEncodeError on text that UTF-8 can't hold."""
-        if self._compiled is not None:
-            return self._compiled.write(session, scored)
-        shared = self._shared(session)
-        vector = self._vector(scored)
-        labels = self._labels(scored)
-        of_embedding, of_intent, of_visitor = self._prefixes
-        return SessionRecords(
-            session.visitor_id.encode(),
-            b"".join((of_embedding, shared, vector)),
-            b"".join((of_intent, shared, labels)),
-            b"".join((of_visitor, shared, vector, labels)),
-        )
-
-    def _shared(self, session: Session) -> bytes:
-        return b"".join(
+        shared = self._shared.write(astuple(session))
+        vector = self._vector.write((_packed(scored.embedding),))
+        labels = self._labels.write(astuple(scored))
+        return _new_tuple(
+            SessionRecords,
             (
-                flat.string(session.session_id),
-                flat.string(session.visitor_id),
-                flat.optional_string(session.user_id),
-                flat.long(session.started_at),
-                flat.long(session.ended_at),
-                flat.long(session.closed_at),
-                flat.long(session.event_count),
-                flat.string(session.close_reason),
-                flat.FALSE_TRUE[session.is_final],
-                flat.long(session.revision),
-                flat.optional_string(session.supersedes),
-                flat.FALSE_TRUE[session.is_bot],
-                self._versions,
-            )
+                session.visitor_id.encode(),
+                self._of_embedding + shared + vector,
+                self._of_intent + shared + labels,
+                self._of_visitor + shared + vector + labels,
+            ),
         )
 
-    def _vector(self, scored: Scored) -> bytes:
-        numbers = scored.embedding.astype("<f4", copy=False).tobytes()
-        return flat.array(len(scored.embedding), numbers) + self._embedding_space
 
-    def _labels(self, scored: Scored) -> bytes:
-        intents = b"".join(map(self._intent, scored.intents))
-        return b"".join(
-            (
-                self._taxonomy_version,
-                flat.array(len(scored.intents), intents),
-                flat.optional_string(scored.top_intent),
-                flat.FALSE_TRUE[scored.abstained],
-                flat.optional_string(scored.abstain_reason),
+def _packed(embedding: Float32) -> bytes:
+    """Its numbers, little-endian."""
+    if embedding.dtype is not _LITTLE_ENDIAN:
+        embedding = embedding.astype(_LITTLE_ENDIAN)
+    return embedding.tobytes()
+
+
+def _parts() -> tuple[Fields, Fields, Fields]:
+    """Fields that all three messages begin with; those of the vector; those of the labels.
+
+    Raises ValueError if the schemas don't have them in this order.
+    """
+    embedding, intent, visitor = (
+        codec.schema(name)["fields"] for name in ("session_embedding", "session_intent", "visitor_intent")
+    )
+    of_both = {field["name"] for field in embedding} & {field["name"] for field in intent}
+    shared = [field for field in embedding if field["name"] in of_both]
+    vector = [field for field in embedding if field["name"] not in of_both]
+    labels = [field for field in intent if field["name"] not in of_both]
+    for fields, parts in (
+        (embedding, shared + vector),
+        (intent, shared + labels),
+        (visitor, shared + vector + labels),
+    ):
+        if [field["name"] for field in fields] != [part["name"] for part in parts]:
+            raise ValueError(
+                "output schemas must have the fields they share first, then the vector's, then the labels'"
             )
-        )
-
-    def _intent(self, intent: ScoredIntent) -> bytes:
-        key = intent.intent_id, intent.label, intent.parent
-        named = self._named.get(key)
-        if named is None:  # a bundle has few intents
-            parent = flat.optional_string(intent.parent)
-            named = flat.string(intent.intent_id) + flat.string(intent.label) + parent
-            self._named[key] = named
-        of_parent, presence = intent.parent_probability, intent.presence
-        if of_parent is None or presence is None:
-            likely = flat.float32(intent.probability)
-            return named + likely + flat.optional_float32(of_parent) + flat.optional_float32(presence)
-        return named + _ALL_NUMBERS(intent.probability, 2, of_parent, 2, presence)
+    return shared, vector, labels

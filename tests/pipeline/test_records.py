@@ -99,18 +99,10 @@ def test_each_message_is_that_of_the_codec_of_whole_records(session: Session, sc
         codec.encode("visitor_intent", of("visitor_intent", whole)),
     )
     assert RecordWriter(BUNDLE, "rules").write(session, scored) == expected
-    assert in_python().write(session, scored) == expected
 
 
-def in_python() -> RecordWriter:
-    """As where nothing could be compiled."""
+def test_what_avro_can_t_hold_raises() -> None:
     writer = RecordWriter(BUNDLE, "rules")
-    writer._compiled = None
-    return writer
-
-
-@pytest.mark.parametrize("writer", [RecordWriter(BUNDLE, "rules"), in_python()])
-def test_what_avro_can_t_hold_raises(writer: RecordWriter) -> None:
     with pytest.raises(UnicodeEncodeError):
         writer.write(replace(SESSION, visitor_id="\ud800"), SCORED)
     with pytest.raises(UnicodeEncodeError):
@@ -121,8 +113,8 @@ def test_what_avro_can_t_hold_raises(writer: RecordWriter) -> None:
         writer.write(SESSION, replace(SCORED, intents=[ScoredIntent("a", "A", "p", 1e300)]))
 
 
-@pytest.mark.parametrize("writer", [RecordWriter(BUNDLE, "rules"), in_python()])
-def test_an_embedding_may_be_of_other_numbers_or_a_part_of_a_matrix(writer: RecordWriter) -> None:
+def test_an_embedding_may_be_of_other_numbers_or_a_part_of_a_matrix() -> None:
+    writer = RecordWriter(BUNDLE, "rules")
     matrix = np.arange(12, dtype=np.float32).reshape(3, 4) / 3
     expected = writer.write(SESSION, replace(SCORED, embedding=np.ascontiguousarray(matrix[:, 1])))
     assert writer.write(SESSION, replace(SCORED, embedding=matrix[:, 1])) == expected

@@ -1,0 +1,16 @@
+cimport cython
+
+
+@cython.final
+cdef class BinaryEncoder:
+    cdef char* _data
+    cdef Py_ssize_t _size, _room
+
+    cpdef bytes to_bytes(self)
+    cpdef int write_encoded(self, bytes encoded) except -1
+    cpdef int write_boolean(self, bint value) except -1
+    cpdef int write_long(self, long long number) except -1
+    cpdef int write_float(self, double number) except -1
+    cpdef int write_string(self, str text) except -1
+    cdef int _write(self, const char* data, Py_ssize_t size) except -1
+    cdef int _reserve(self, Py_ssize_t size) except -1

@@ -1,0 +1,75 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""Avro's binary encoding of single values, put end to end; `binary.py` does the same in Python."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize
+from libc.math cimport isinf
+from libc.string cimport memcpy
+
+cdef extern from "Python.h":
+    int PyFloat_Pack4(double, char*, int) except -1
+
+cdef enum:
+    MOST_LONG_BYTES = 10
+    USUAL_ROOM = 1024
+
+
+cdef class BinaryEncoder:
+    """What has been written so far."""
+
+    def __dealloc__(self):
+        PyMem_Free(self._data)
+
+    cpdef bytes to_bytes(self):
+        return PyBytes_FromStringAndSize(self._data, self._size)
+
+    cpdef int write_encoded(self, bytes encoded) except -1:
+        if encoded is None:
+            raise TypeError("expected bytes, found None")
+        return self._write(PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded))
+
+    cpdef int write_boolean(self, bint value) except -1:
+        self._reserve(1)
+        self._data[self._size] = value
+        self._size += 1
+        return 0
+
+    cpdef int write_long(self, long long number) except -1:
+        cdef unsigned long long rest = <unsigned long long>number << 1 ^ <unsigned long long>(number >> 63)
+        self._reserve(MOST_LONG_BYTES)
+        while rest >= 0x80:
+            self._data[self._size] = <char>(rest & 0x7F | 0x80)
+            self._size += 1
+            rest >>= 7
+        self._data[self._size] = <char>rest
+        self._size += 1
+        return 0
+
+    cpdef int write_float(self, double number) except -1:
+        self._reserve(4)
+        PyFloat_Pack4(number, self._data + self._size, 1)
+        self._size += 4
+        return 0
+
+    cpdef int write_string(self, str text) except -1:
+        cdef Py_ssize_t size
+        cdef const char* encoded = PyUnicode_AsUTF8AndSize(text, &size)
+        self.write_long(size)
+        return self._write(encoded, size)
+
+    cdef int _write(self, const char* data, Py_ssize_t size) except -1:
+        self._reserve(size)
+        memcpy(self._data + self._size, data, size)
+        self._size += size
+        return 0
+
+    cdef int _reserve(self, Py_ssize_t size) except -1:
+        cdef Py_ssize_t room
+        if self._size + size > self._room:
+            room = max(2 * (self._size + size), USUAL_ROOM)
+            data = <char*>PyMem_Realloc(self._data, room)
+            if data == NULL:
+                raise MemoryError
+            self._data, self._room = data, room
+        return 0
