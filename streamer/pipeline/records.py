@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 from msgspec.structs import astuple
 
+from models.arrays import Float32
 from models.bundle import Bundle
-from models.encoded import Float32
 from models.scorer import Scored, ScoredIntent, ScoreError
 from schemas import codec
 from schemas.click import Session
