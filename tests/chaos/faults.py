@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from streamer.kafka.cluster import EmbeddedCluster
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.kafka.ports import free_ports
 from streamer.settings import Settings, load_settings
-from tests.chaos import brokers, loads, logs, processes, silences
+from tests.chaos import brokers, clusters, loads, logs, processes, random_kills, silences
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.stage import Outcome, Stage
 from tests.conftest import names_of_its_own
@@ -20,11 +21,14 @@ from tests.worker.live import STARTED
 
 
 class Ground:
-    """Brokers and folders to play on; use it as a context manager. A `shared` broker may be given."""
+    """Brokers and folders to play on; use it as a context manager. Brokers that run may be given."""
 
-    def __init__(self, folder: Path, shared: EmbeddedKafka | None = None) -> None:
+    def __init__(
+        self, folder: Path, shared: EmbeddedKafka | None = None, cluster: EmbeddedCluster | None = None
+    ) -> None:
         self._folder = folder
         self._shared = shared
+        self._cluster = cluster
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -40,6 +44,13 @@ class Ground:
         if self._shared is None:
             self._shared = self._open.enter_context(EmbeddedKafka(self._folder / "shared"))
         return self._shared
+
+    @property
+    def cluster(self) -> EmbeddedCluster:
+        """Three brokers; each fault leaves them running."""
+        if self._cluster is None:
+            self._cluster = self._open.enter_context(EmbeddedCluster(self._folder / "cluster", brokers=3))
+        return self._cluster
 
     @contextmanager
     def own_broker(self, **options: Any) -> Iterator[EmbeddedKafka]:
@@ -115,6 +126,14 @@ def _with_broker(play: Callable[..., Outcome]) -> Play:
     return on
 
 
+def _with_cluster(play: Callable[..., Outcome]) -> Play:
+    def on(ground: Ground, seed: int, dose: dict[str, Any]) -> Outcome:
+        stage = Stage(ground.settings(ground.cluster.bootstrap), seed)
+        return play(stage, ground.cluster, **dose)
+
+    return on
+
+
 def _with_proxy(play: Callable[..., Outcome]) -> Play:
     def on(ground: Ground, seed: int, dose: dict[str, Any]) -> Outcome:
         metrics, outside, inside = free_ports(3)
@@ -141,6 +160,7 @@ FAULTS: dict[str, Fault] = {
         full={"kills": 20, "clicks": 200_000, "per_s": 1200},
         short={"kills": 8, "clicks": 12_000, "per_s": 120},
     ),
+    "random-kills": Fault(random_kills.killed_at_random, full={"rounds": 25}, short={"rounds": 2}),
     "kill-early": Fault(
         _plain(processes.killed, emit__early_every_s=2),
         full={"kills": 10, "clicks": 60_000, "per_s": 600},
@@ -180,6 +200,34 @@ FAULTS: dict[str, Fault] = {
         _with_broker(brokers.restarted),
         full={"times": 5, "clicks": 100_000, "per_s": 1000},
         short={"times": 2, "clicks": 12_000, "per_s": 150},
+        in_suite=False,
+    ),
+    "brokers-killed": Fault(
+        _with_cluster(clusters.killed),
+        full={"counts": (1, 2, 3, 1, 2, 3), "seconds": 15, "per_s": 200},
+        short={"counts": (1,), "seconds": 5, "per_s": 200},
+    ),
+    "brokers-frozen": Fault(
+        _with_cluster(clusters.frozen),
+        full={"counts": (1, 1, 1, 2, 3), "seconds": 40, "per_s": 200},
+        short={"counts": (1,), "seconds": 20, "per_s": 200},
+    ),
+    "brokers-rolled": Fault(
+        _with_cluster(clusters.rolled),
+        full={"rounds": 2, "per_s": 200},
+        short={"rounds": 1, "per_s": 200},
+        in_suite=False,
+    ),
+    "leaders-moved": Fault(
+        _with_cluster(clusters.moved),
+        full={"times": 6, "per_s": 200},
+        short={"times": 1, "per_s": 200},
+        in_suite=False,
+    ),
+    "broker-removed": Fault(
+        _with_cluster(clusters.removed),
+        full={"times": 4, "seconds": 15, "per_s": 200},
+        short={"times": 1, "seconds": 10, "per_s": 200},
         in_suite=False,
     ),
     "disk-full": Fault(

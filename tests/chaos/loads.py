@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tests.chaos.brokers import MEMORY_BOUND_MB, memory_mb
 from tests.chaos.proxy import FaultProxy
-from tests.chaos.stage import Outcome, Stage, end_all
-from tests.worker.live import START_MS, Worker, as_messages, committed, send, some_clicks, wait_until
+from tests.chaos.stage import Outcome, Stage, days_of_clicks, end_all
+from tests.worker.live import START_MS, Worker, as_messages, committed, send, wait_until
 
 PORTION = 200_000
 MAX_EVENTS = 2500
-LONG_AGO_MS = 1000 * 86_400_000
-"""Simulated hours go by faster than real ones: they begin so early that none is in the future."""
 
 
 def backlog(stage: Stage, proxy: FaultProxy, clicks: int, seconds: float) -> Outcome:
@@ -75,7 +72,7 @@ def soak(stage: Stage, minutes: float, per_s: float) -> Outcome:
     worker = stage.worker()
     worker.wait_for("shards_open")
     sent, begin, memory = 0, time.monotonic(), []
-    for block in _days():
+    for block in days_of_clicks(4000, seed=0):
         for start in range(0, len(block), int(per_s)):
             portion = block[start : start + int(per_s)]
             send(stage.settings, as_messages(portion))
@@ -94,18 +91,6 @@ def soak(stage: Stage, minutes: float, per_s: float) -> Outcome:
     end_all(outcome, [worker])
     outcome.faults["clicks"] = sent
     return outcome
-
-
-def _days() -> Iterator[list[dict[str, Any]]]:
-    """Blocks of simulated hours, one after the other; the visitors of each are new."""
-    start = -LONG_AGO_MS
-    for number in range(10_000):
-        block = some_clicks(4000, seed=number)
-        for click in block:
-            click["timestamp"] += start
-            click["visitor_id"] = f"{number}-{click['visitor_id']}"
-        start = max(click["timestamp"] for click in block) - START_MS
-        yield block
 
 
 def _one_page_visits(start: int, count: int) -> list[dict[str, Any]]:

@@ -10,17 +10,19 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from confluent_kafka import Producer
 
 from streamer.settings import Settings
 from streamer.worker.log_reader import LogReader
 from streamer.worker.recovery import Recovery
 from tests.worker.live import (
+    START_MS,
     Worker,
     as_messages,
     committed,
@@ -33,6 +35,8 @@ from tests.worker.live import (
 )
 
 Message = tuple[bytes | None, bytes | None]
+LONG_AGO_MS = 1000 * 86_400_000
+"""Simulated hours go by faster than real ones: they begin so early that none is in the future."""
 
 
 @dataclass
@@ -62,13 +66,30 @@ class Outcome:
         if not holds:
             self.broken.append(promise)
 
+    def add(self, part: Outcome, name: str) -> None:
+        """Take in the outcome of a part of this fault."""
+        self.faults += part.faults
+        self.expected += part.expected
+        self.lost += part.lost
+        self.doubled += part.doubled
+        self.wrong += part.wrong
+        for what, times in part.times.items():
+            self.times.setdefault(what, []).extend(times)
+        if part.lost or part.doubled or part.wrong:
+            self.broken.append(f"{name}: {part.lost} lost, {part.doubled} twice, {part.wrong} wrong")
+        self.broken += [f"{name}: {promise}" for promise in part.broken]
+        self.slow += [f"{name}: {bound}" for bound in part.slow]
+
     @property
     def kept(self) -> bool:
         return not (self.lost or self.doubled or self.wrong or self.broken)
 
 
 class Feed(threading.Thread):
-    """Sends messages at a steady rate, whatever happens to the broker meanwhile."""
+    """Sends messages in order at a steady rate, whatever happens to the brokers meanwhile.
+
+    By librdkafka, so that what is tried is not the client that sends: it gives a broker up after seconds.
+    """
 
     def __init__(self, bootstrap: str, topic: str, messages: Sequence[Message], per_s: float) -> None:
         super().__init__(daemon=True)
@@ -80,30 +101,42 @@ class Feed(threading.Thread):
 
     def run(self) -> None:
         try:
-            asyncio.run(self._send())
+            self._send()
         except BaseException as error:
             self.error = error
 
-    async def _send(self) -> None:
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._servers,
-            enable_idempotence=True,
-            linger_ms=20,
-            request_timeout_ms=120_000,
+    def _send(self) -> None:
+        producer = Producer(
+            {
+                "bootstrap.servers": self._servers,
+                "enable.idempotence": True,
+                "partitioner": "murmur2_random",
+                "socket.timeout.ms": 4000,
+                "message.timeout.ms": 600_000,
+                "queue.buffering.max.messages": 2_000_000,
+                "log_level": 0,
+            }
         )
-        await producer.start()
         begin = time.monotonic()
-        try:
-            while self.sent < len(self._messages):
-                due = len(self._messages)
-                if not self._hurry:
-                    due = min(due, int((time.monotonic() - begin) * self._per_s) + 1)
-                for key, value in self._messages[self.sent : due]:
-                    await producer.send(self._topic, value, key=key)
-                    self.sent += 1
-                await asyncio.sleep(0.02)
-        finally:
-            await producer.stop()
+        while self.sent < len(self._messages):
+            due = len(self._messages)
+            if not self._hurry:
+                due = min(due, int((time.monotonic() - begin) * self._per_s) + 1)
+            for key, value in self._messages[self.sent : due]:
+                producer.produce(self._topic, value, key, on_delivery=self._delivered)
+                self.sent += 1
+            producer.poll(0.02)
+        producer.flush()
+
+    def stop(self) -> int:
+        """Send no more; how many were sent."""
+        self._messages = self._messages[: self.sent]
+        self.finish()
+        return self.sent
+
+    def _delivered(self, error: object, _: object) -> None:
+        if error is not None:
+            self.error = AssertionError(f"a click was not delivered: {error}")
 
     def finish(self, timeout_s: float = 300) -> None:
         """Send what is left as fast as it goes, and wait until it is sent."""
@@ -129,6 +162,21 @@ class Stage:
     def feed(self, visitors: int, per_s: float) -> Feed:
         """Begin to send the clicks of so many visitors (about 12 each)."""
         self.clicks = some_clicks(visitors, seed=self.chance.randrange(2**31))
+        return self._start_feed(per_s)
+
+    def endless_feed(self, per_s: float) -> Feed:
+        """Begin to send clicks of which there are enough for a quarter of an hour, at a pace that closes
+        sessions from the tenth second on; `cut_off` ends it."""
+        days = days_of_clicks(int(8 * per_s), seed=self.chance.randrange(2**31))
+        while len(self.clicks) < 900 * per_s:
+            self.clicks += next(days)
+        return self._start_feed(per_s)
+
+    def cut_off(self, feed: Feed) -> None:
+        """Send no more: what has been sent is what has to be published."""
+        self.clicks = self.clicks[: feed.stop()]
+
+    def _start_feed(self, per_s: float) -> Feed:
         messages = as_messages(self.clicks)
         feed = Feed(self.direct.kafka.bootstrap_servers, self.direct.topics.clicks, messages, per_s)
         feed.start()
@@ -160,6 +208,17 @@ class Stage:
 
         return asyncio.run(run())
 
+    def longest_gap(self, since: float, until: float) -> float:
+        """Longest time, in seconds, in which a partition got no session, if it touches these two moments.
+
+        By the brokers' clock, which is this machine's.
+        """
+        times: dict[int, list[float]] = {}
+        for record in committed(self.direct, self.direct.topics.intents).records:
+            times.setdefault(record.partition, []).append(record.timestamp / 1000)
+        gaps = (pair for each in times.values() for pair in pairwise(sorted(each)))
+        return max((end - begin for begin, end in gaps if begin <= until and end >= since), default=0)
+
     def markers(self) -> dict[int, Recovery]:
         """State of every partition as its changelog has it; raises ChangelogError if two owners wrote."""
 
@@ -178,6 +237,12 @@ class Stage:
         return self.judge()
 
     def judge(self) -> Outcome:
+        """Hold what was published against the oracle and against a replay."""
+        self.hold_against_oracle()
+        self.verify()
+        return self.outcome
+
+    def hold_against_oracle(self) -> None:
         """Fill in what was lost, doubled and wrong."""
         outcome = self.outcome
         expected, found = Counter(oracle(self.clicks)), Counter(published(self.direct))
@@ -191,8 +256,6 @@ class Stage:
         received = sum(each.marker.counters.received for each in markers.values() if each.marker)
         outcome.check(received == len(self.clicks), f"{received} clicks counted of {len(self.clicks)}")
         outcome.notes["takeovers"] = sum(each.marker.epoch for each in markers.values() if each.marker)
-        self.verify()
-        return outcome
 
     def verify(self) -> None:
         """`streamer verify`: a replay of what was read has to give the very records that were published."""
@@ -207,6 +270,18 @@ class Stage:
         )
         said = done.stdout[-600:] + done.stderr[-300:]
         self.outcome.check(done.returncode == 0, f"live is not replay: {said}")
+
+
+def days_of_clicks(visitors: int, seed: int) -> Iterator[list[dict[str, Any]]]:
+    """Blocks of simulated hours, one after the other; the visitors of each are new."""
+    start = -LONG_AGO_MS
+    for number in count():
+        block = some_clicks(visitors, seed=seed + number)
+        for click in block:
+            click["timestamp"] += start
+            click["visitor_id"] = f"{number}-{click['visitor_id']}"
+        start = max(click["timestamp"] for click in block) - START_MS
+        yield block
 
 
 def arguments(settings: Settings) -> Any:

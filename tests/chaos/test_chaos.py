@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from streamer.kafka.cluster import EmbeddedCluster
 from streamer.kafka.embedded import EmbeddedKafka
 from tests.chaos.faults import FAULTS, Ground
 
@@ -17,8 +18,8 @@ SHORT = [name for name, fault in FAULTS.items() if fault.in_suite]
 
 
 @pytest.fixture
-def ground(tmp_path: Path, kafka: EmbeddedKafka) -> Iterator[Ground]:
-    with Ground(tmp_path, shared=kafka) as played_on:
+def ground(tmp_path: Path, kafka: EmbeddedKafka, cluster: EmbeddedCluster) -> Iterator[Ground]:
+    with Ground(tmp_path, kafka, cluster) as played_on:
         yield played_on
 
 

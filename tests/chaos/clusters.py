@@ -1,0 +1,201 @@
+"""Faults of three brokers under load: one, two or all of them fail, leaders and replicas move."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.protocol.admin import AlterPartitionReassignmentsRequest
+from confluent_kafka import ElectionType
+from confluent_kafka.admin import AdminClient
+
+from streamer.kafka.cluster import EmbeddedCluster
+from streamer.kafka.embedded import EmbeddedKafka
+from streamer.kafka.topics import declared_topics, find_drift
+from tests.chaos.stage import Outcome, Stage, arguments, end_all
+from tests.worker.live import Worker, wait_until
+
+GAP_S = 20
+"""Longest time without a published session that one failed broker of three may cause."""
+GOING_AGAIN_S = 60
+"""The same from when enough brokers are back."""
+INTERNAL_TOPICS = ("__consumer_offsets", "__transaction_state")
+
+
+class UnderLoad:
+    """A steady stream of clicks and two workers on a cluster; faults happen to it one after the other."""
+
+    def __init__(self, stage: Stage, cluster: EmbeddedCluster, per_s: float) -> None:
+        self.stage = stage
+        self.cluster = cluster
+        self._feed = stage.endless_feed(per_s)
+        self._crew = [stage.worker(commit__interval_ms=50, app__instance_id=name) for name in ("a", "b")]
+        for worker in self._crew:
+            worker.wait_for("shards_open", 120)
+        stage.until_published_more(120)
+        self._faults: list[tuple[str, float, float, float]] = []
+        """Name, begin and end, and the longest gap that is allowed."""
+
+    @contextmanager
+    def fault(self, name: str, at_most: float = GAP_S) -> Iterator[None]:
+        """What the block does is a fault; after it all brokers run again, and the replicas are in sync."""
+        begin = time.time()
+        yield
+        self.heal()
+        self.stage.until_published_more(GOING_AGAIN_S)
+        wait_until(self._is_whole, 120)
+        self.stage.outcome.faults[name] += 1
+        self._faults.append((name, begin, time.time(), at_most))
+
+    def heal(self) -> None:
+        for broker in self.cluster.brokers:
+            if broker.is_running():
+                broker.signal(signal.SIGCONT)
+        self.cluster.start()
+
+    def draw(self, count: int) -> list[EmbeddedKafka]:
+        return self.stage.chance.sample(self.cluster.brokers, count)
+
+    def end(self) -> Outcome:
+        """Measure the gaps, end the workers, and hold what was published against the oracle."""
+        outcome = self.stage.outcome
+        self.stage.cut_off(self._feed)
+        for worker in self._crew:
+            outcome.check(worker.process.poll() is None, f"a worker ended: {worker.last_words}")
+        for name, begin, end, at_most in self._faults:
+            outcome.took(f"gap, {name}, s", self.stage.longest_gap(begin, end), at_most)
+        outcome.notes["log lines"] = sum(_lines(worker) for worker in self._crew)
+        end_all(outcome, self._crew)
+        return self.stage.settle()
+
+    def _is_whole(self) -> bool:
+        settings = self.stage.direct
+        return not asyncio.run(find_drift(settings.kafka, declared_topics(settings)))
+
+
+def killed(
+    stage: Stage, cluster: EmbeddedCluster, counts: Sequence[int], seconds: float, per_s: float
+) -> Outcome:
+    """So many brokers are killed at once, and started again after a while."""
+    load = UnderLoad(stage, cluster, per_s)
+    for count in counts:
+        with load.fault(f"{count} of 3 killed", _allowed(count, seconds)):
+            for broker in load.draw(count):
+                broker.kill()
+            time.sleep(seconds)
+    return load.end()
+
+
+def frozen(
+    stage: Stage, cluster: EmbeddedCluster, counts: Sequence[int], seconds: float, per_s: float
+) -> Outcome:
+    """So many brokers stop at once without a word (SIGSTOP), and go on after a while."""
+    load = UnderLoad(stage, cluster, per_s)
+    for count in counts:
+        with load.fault(f"{count} of 3 frozen", _allowed(count, seconds)):
+            for broker in load.draw(count):
+                broker.signal(signal.SIGSTOP)
+            time.sleep(seconds)
+    return load.end()
+
+
+def rolled(stage: Stage, cluster: EmbeddedCluster, rounds: int, per_s: float) -> Outcome:
+    """A rolling restart, as upgrades do it: the next broker once all replicas are in sync again."""
+    load = UnderLoad(stage, cluster, per_s)
+    for _ in range(rounds):
+        for broker in load.draw(len(cluster.brokers)):
+            with load.fault("rolling restart of a broker"):
+                broker.stop()
+    return load.end()
+
+
+def moved(stage: Stage, cluster: EmbeddedCluster, times: int, per_s: float) -> Outcome:
+    """All leaders and coordinators move to another broker."""
+    load = UnderLoad(stage, cluster, per_s)
+    for number in range(1, times + 1):
+        with load.fault("leaders moved"):
+            _reassign(stage, lambda replicas, by=number: _rotated(sorted(replicas), by))
+            _elect_preferred_leaders(stage)
+    return load.end()
+
+
+def removed(stage: Stage, cluster: EmbeddedCluster, times: int, seconds: float, per_s: float) -> Outcome:
+    """A broker is taken out while transactions run: its replicas go to the others, then it is killed.
+
+    It comes back after a while, with replicas of everything.
+    """
+    load = UnderLoad(stage, cluster, per_s)
+    for _ in range(times):
+        number = stage.chance.randint(1, len(cluster.brokers))
+        with load.fault("broker removed"):
+            _reassign(stage, lambda replicas, leaving=number: [n for n in replicas if n != leaving])
+            cluster.brokers[number - 1].kill()
+            time.sleep(seconds)
+            cluster.start()
+            _reassign(stage, lambda replicas, back=number: [*replicas, back])
+    return load.end()
+
+
+def _allowed(count: int, seconds: float) -> float:
+    """One of three may fail unnoticed; without two of them nothing can be written."""
+    return GAP_S if count == 1 else seconds + GOING_AGAIN_S
+
+
+def _rotated(replicas: list[int], by: int) -> list[int]:
+    by %= len(replicas)
+    return replicas[by:] + replicas[:by]
+
+
+def _reassign(stage: Stage, change: Callable[[list[int]], list[int]]) -> None:
+    """Give every partition of the app, and of Kafka's own topics, other replicas; wait until it has them."""
+    names = [*(topic.name for topic in declared_topics(stage.direct)), *INTERNAL_TOPICS]
+
+    async def run() -> None:
+        admin = AIOKafkaAdminClient(**arguments(stage.direct))
+        await admin.start()
+        try:
+            wanted = {
+                topic["topic"]: {p["partition"]: change(p["replicas"]) for p in topic["partitions"]}
+                for topic in await admin.describe_topics(names)
+            }
+            await _alter(admin, wanted)
+            while not _is_so(await admin.describe_topics(names), wanted):  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
+        finally:
+            await admin.close()
+
+    asyncio.run(asyncio.wait_for(run(), 90))
+
+
+async def _alter(admin: Any, wanted: dict[str, dict[int, list[int]]]) -> None:
+    topics = [
+        (name, [(number, replicas, {}) for number, replicas in partitions.items()], {})
+        for name, partitions in wanted.items()
+    ]
+    answer = await admin._send_to_controller(AlterPartitionReassignmentsRequest(30_000, topics, {}))
+    codes = [partition[1] for _, partitions, *_ in answer.responses for partition in partitions]
+    assert not answer.error_code, answer
+    assert not any(codes), answer
+
+
+def _is_so(topics: list[dict[str, Any]], wanted: dict[str, dict[int, list[int]]]) -> bool:
+    return all(
+        partition["replicas"] == wanted[topic["topic"]][partition["partition"]]
+        and set(partition["isr"]) == set(partition["replicas"])
+        for topic in topics
+        for partition in topic["partitions"]
+    )
+
+
+def _elect_preferred_leaders(stage: Stage) -> None:
+    admin = AdminClient({"bootstrap.servers": stage.direct.kafka.bootstrap_servers, "log_level": 0})
+    admin.elect_leaders(ElectionType.PREFERRED).result(60)
+
+
+def _lines(worker: Worker) -> int:
+    return worker.log.count("\n")
