@@ -1,8 +1,9 @@
 """SIGKILL at moments that nobody chose: drawn from the seed, in many short rounds.
 
-Each round is an app of its own. Some of one to three workers are killed, at once, after a while or right
-behind each other, and drains follow while the dead are still members of the group. A drain that exits with
-0 has to have published everything, whoever had the partitions before.
+Each round is an app of its own. Some of one to three workers are killed: while they start, join or take
+over, while they work, right behind each other. Then comes a drain, or two, while the dead are still members
+of the group and others still work, which are ended or killed while it joins and drains. A drain that exits
+with 0 has to have published everything, whoever had the partitions before.
 """
 
 from __future__ import annotations
@@ -12,21 +13,19 @@ import signal
 import time
 from typing import Any
 
-from tests.chaos.stage import Outcome, Stage, end_all
-from tests.worker.live import Worker, as_messages, send, some_clicks, wait_until
+from tests.chaos.stage import Outcome, Stage
+from tests.worker.live import Worker, as_messages, send, some_clicks
 
 VISITORS = 150
 DRAINED_WITHIN_S = 120
-LONGEST_DELAY_S = {"": 3.0, "worker_started": 1.0, "shards_open": 1.5}
-"""A kill comes up to so long after this line of the victim's log, or after its start."""
 
 
 def killed_at_random(ground: Any, seed: int, dose: dict[str, Any]) -> Outcome:
     """So many rounds on the shared broker; the last one is also held against a replay."""
-    chance, outcome = random.Random(seed), Outcome()
+    chance, outcome, start_s = random.Random(seed), Outcome(), 4.0
     for number in range(1, dose["rounds"] + 1):
         stage = Stage(ground.settings(ground.shared.bootstrap), chance.randrange(2**31))
-        _play(stage)
+        start_s = _Round(stage, start_s).play()
         stage.hold_against_oracle()
         if number == dose["rounds"]:
             stage.verify()
@@ -35,47 +34,57 @@ def killed_at_random(ground: Any, seed: int, dose: dict[str, Any]) -> Outcome:
     return outcome
 
 
-def _play(stage: Stage) -> None:
-    chance = stage.chance
-    stage.clicks = some_clicks(VISITORS, seed=chance.randrange(2**31))
-    half = len(stage.clicks) // 2
-    send(stage.settings, as_messages(stage.clicks[:half]))
-    crew = [stage.worker() for _ in range(chance.randint(1, 3))]
-    victims = chance.sample(crew, chance.randint(1, len(crew)))
-    for victim in victims:
-        _kill_at_some_moment(stage, victim)
-    send(stage.settings, as_messages(stage.clicks[half:]))
-    survivors = [worker for worker in crew if worker not in victims]
-    if chance.random() < 0.5:
-        end_all(stage.outcome, survivors)
-    time.sleep(chance.uniform(0, 1.5))
-    _drain(stage, survivors)
+class _Round:
+    """`start_s`: how long a worker of the last round took to have its partitions open."""
 
+    def __init__(self, stage: Stage, start_s: float) -> None:
+        self._stage = stage
+        self._chance = stage.chance
+        self._start_s = start_s
+        self._running: list[Worker] = []
 
-def _drain(stage: Stage, survivors: list[Worker]) -> None:
-    """One drain or two at once, of which the first may be killed and followed by another."""
-    chance = stage.chance
-    drains = [stage.worker("--drain") for _ in range(chance.randint(1, 2))]
-    if chance.random() < 0.4:
-        _kill_at_some_moment(stage, drains.pop(0), "draining")
-        drains.append(stage.worker("--drain"))
-    time.sleep(chance.uniform(0, 2))
-    end_all(stage.outcome, survivors)
-    for drain in drains:
-        code = drain.end(DRAINED_WITHIN_S)
-        stage.outcome.check(code == 0, f"a drain ended with {code}: {drain.last_words}")
+    def play(self) -> float:
+        """Returns how long a worker took to have its partitions open."""
+        stage, chance = self._stage, self._chance
+        stage.clicks = some_clicks(VISITORS, seed=chance.randrange(2**31))
+        half = len(stage.clicks) // 2
+        send(stage.settings, as_messages(stage.clicks[:half]))
+        started = self._running = [stage.worker() for _ in range(chance.randint(1, 3))]
+        for victim in chance.sample(started, chance.randint(0, len(started))):
+            self._kill(victim)
+        send(stage.settings, as_messages(stage.clicks[half:]))
+        self._drain()
+        opened = [w.seconds_to("shards_open") for w in started if "shards_open" in w.log]
+        return max(opened, default=self._start_s)
 
+    def _drain(self) -> None:
+        drains = [self._stage.worker("--drain") for _ in range(self._chance.randint(1, 2))]
+        for worker in list(self._running):
+            self._chance.choice((self._kill, self._end))(worker)
+        if self._chance.random() < 0.3:
+            self._kill(drains.pop(0), "a drain")
+            drains.append(self._stage.worker("--drain"))
+        for drain in drains:
+            code = drain.end(DRAINED_WITHIN_S)
+            self._stage.outcome.check(code == 0, f"a drain ended with {code}: {drain.last_words}")
 
-def _kill_at_some_moment(stage: Stage, victim: Worker, phase: str | None = None) -> None:
-    event = stage.chance.choice(list(LONGEST_DELAY_S))
-    wait_until(lambda: event in victim.log or victim.process.poll() is not None, 90)
-    time.sleep(stage.chance.uniform(0, LONGEST_DELAY_S[event]))
-    victim.signal(signal.SIGKILL)
-    if victim.end() == -signal.SIGKILL:
-        stage.outcome.faults[f"SIGKILL while {phase or _phase(victim)}"] += 1
+    def _kill(self, victim: Worker, what: str = "a worker") -> None:
+        self._pause()
+        victim.signal(signal.SIGKILL)
+        if victim.end() == -signal.SIGKILL:
+            phase = "with" if "shards_open" in victim.log else "without"
+            self._stage.outcome.faults[f"SIGKILL of {what} {phase} partitions"] += 1
+        if victim in self._running:
+            self._running = [worker for worker in self._running if worker is not victim]
 
+    def _end(self, worker: Worker) -> None:
+        self._pause()
+        worker.signal(signal.SIGTERM)
+        # -15: Python itself was still starting.
+        code, allowed = worker.end(30), (0, -signal.SIGTERM)
+        self._stage.outcome.check(code in allowed, f"{code} after SIGTERM: {worker.last_words}")
+        self._stage.outcome.faults["SIGTERM"] += 1
 
-def _phase(worker: Worker) -> str:
-    if "shards_open" in worker.log:
-        return "working"
-    return "joining or taking over" if "worker_started" in worker.log else "starting"
+    def _pause(self) -> None:
+        """Up to a second, so that kills come right behind each other; or as long as it takes to join."""
+        time.sleep(self._chance.choice((self._chance.random(), self._chance.uniform(0, 1.5 * self._start_s))))
