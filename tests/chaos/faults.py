@@ -160,7 +160,7 @@ FAULTS: dict[str, Fault] = {
         full={"kills": 20, "clicks": 200_000, "per_s": 1200},
         short={"kills": 8, "clicks": 12_000, "per_s": 120},
     ),
-    "random-kills": Fault(random_kills.killed_at_random, full={"rounds": 25}, short={"rounds": 2}),
+    "random-kills": Fault(random_kills.killed_at_random, full={"rounds": 20}, short={"rounds": 1}),
     "kill-early": Fault(
         _plain(processes.killed, emit__early_every_s=2),
         full={"kills": 10, "clicks": 60_000, "per_s": 600},
