@@ -10,6 +10,7 @@ from typing import Any
 from streamer.backtest.contrast import COLUMNS, Contrast, Sides, label_of, sessions_side_by_side
 from streamer.backtest.page import page
 from streamer.errors import UsageError
+from streamer.whole_file import cannot_write, whole_file
 
 BOOTSTRAP_SEED = 1
 HOUR_MS = 3_600_000
@@ -45,11 +46,15 @@ def backtest(rows: Path, summary: dict[str, Any], outcomes: Path | None) -> dict
 
 
 def write_report(document: dict[str, Any], html: Path) -> Path:
-    """Write the page, and the document as JSON beside it; returns where that is."""
-    html.parent.mkdir(parents=True, exist_ok=True)
+    """Write the page, and the document as JSON beside it; returns where that is. Raises OutputError."""
     beside = html.with_suffix(".json")
-    beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    html.write_text(page(document), encoding="utf-8")
+    try:
+        html.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(html, error) from None
+    for path, text in ((beside, json.dumps(document, indent=1) + "\n"), (html, page(document))):
+        with whole_file(path) as file:
+            file.write(text.encode())
     return beside
 
 

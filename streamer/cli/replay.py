@@ -17,6 +17,7 @@ from streamer.cli.lazy import new_app
 from streamer.cli.output import say
 from streamer.errors import UsageError
 from streamer.line_file import at_rest
+from streamer.whole_file import require_local
 
 if TYPE_CHECKING:
     from streamer.replay.options import ReplayOptions
@@ -112,6 +113,7 @@ def _run(settings: Settings, options: ReplayOptions, show: Show) -> ReplaySummar
 
 def _rows_for(report: Path, out: str | None, bundles: list[Path]) -> str:
     """The file that a report is made of; beside it unless another was asked for."""
+    require_local(report, "--report")
     if report.suffix != ".html":
         raise UsageError(f"--report {report}: expected FILE.html")
     if len(bundles) < 2:

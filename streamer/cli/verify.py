@@ -65,5 +65,6 @@ def _text_of(report: dict[str, Any]) -> str:
         for side in ("live", "replay"):
             found = report[side][kind]
             lines.append(f"{kind:<11}{side:<7} record {found['record']} content {found['content']}")
-    lines.append(f"{report['result']}: {report['sessions']:,} sessions")
+    left_out = f" compared, {report['left_out']:,} left out" if report["left_out"] else ""
+    lines.append(f"{report['result']}: {report['sessions']:,} sessions{left_out}")
     return "\n".join(lines)

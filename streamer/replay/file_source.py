@@ -11,7 +11,6 @@ clicks or a dumped log.
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import AsyncGenerator, Iterator
 from itertools import accumulate, chain, count, islice, repeat
 from operator import itemgetter
@@ -82,11 +81,6 @@ class FileSource:
         self.decode: Decode = self._decode if self.is_dump else self._known
         self._clicks: dict[bytes | None, Arrived | None] = {}
         """By line of the last portion: looking at event times has made them, and they are asked for next."""
-
-    def digest(self) -> str:
-        """sha256 of the file's bytes."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def partitions(self) -> list[PartitionPlan]:
         """One per partition, by a first pass over the file. Raises UsageError."""

@@ -43,20 +43,21 @@ from streamer.replay.group_topic import (
 )
 from streamer.replay.options import ReplayOptions
 from streamer.replay.plan import ReplayPlan
-from streamer.replay.run import OnProgress, ReplaySummary, drafted, join_files, looked_up, require_packages
+from streamer.replay.run import OnProgress, ReplaySummary, drafted, join_files, looked_up, require_writable
 from streamer.replay.scoring import BundleScorers
 from streamer.replay.sinks import TopicSinkError
 from streamer.replay.topic_source import TopicSourceError
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
+from streamer.whole_file import OutputError, cannot_write
 
 PLAN_LOOK_S = 0.2
 LOOK_EVERY_S = 0.5
 RETRY_AFTER_S = 3.0
 """Longer than a heartbeat: by then the group has said whether a partition is still this member's."""
 RETRIES = 5
-_PASSING = (KafkaError, TopicSinkError, TopicSourceError, OSError)
-"""What is tried again. OSError: the folder of rows is gone if a member was away while the others ended."""
+_PASSING = (KafkaError, TopicSinkError, TopicSourceError, OutputError, OSError)
+"""What is tried again; a folder of rows is also gone if a member was away while the others ended."""
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +73,7 @@ def replay_in_group(
 
     Raises StreamerError and BundleError for what the user can mend.
     """
-    require_packages(options)
+    require_writable(options)
 
     async def run() -> ReplaySummary:
         with only_ours():
@@ -177,7 +178,7 @@ def _mark(folder: Path | None, token: str) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / token).touch()
         except OSError as error:
-            raise GroupError(f"{folder}: can't be written ({error.strerror})") from None
+            raise cannot_write(folder, error) from None
 
 
 def _require_shared(folder: Path | None, token: str) -> None:
@@ -261,8 +262,9 @@ class GroupWorker:
             self._failures += 1
             log.warning("partition_failed", error=type(error).__name__, failures=self._failures)
             if self._failures > RETRIES:
+                reason = error if isinstance(error, StreamerError) else type(error).__name__
                 raise GroupWorkerError(
-                    f"gave up after {self._failures} tries ({type(error).__name__}): run it again to go on"
+                    f"gave up after {self._failures} tries ({reason}): run it again to go on"
                 ) from None
             await asyncio.sleep(RETRY_AFTER_S)
 

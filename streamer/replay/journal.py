@@ -7,7 +7,6 @@ renamed into it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import msgspec
 from streamer.errors import StreamerError
 from streamer.replay.partition_replay import ReplaySnapshot
 from streamer.replay.plan import ReplayPlan
+from streamer.whole_file import cannot_write, whole_file
 
 STATE_VERSION = 4
 
@@ -61,14 +61,14 @@ class Journal:
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
-        """Make the folder and keep others out of it. Raises JournalError."""
+        """Make the folder and keep others out of it. Raises JournalError, and OutputError."""
         import fcntl
 
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = (self.folder / "lock").open("a")
         except OSError as error:
-            raise JournalError(f"{self.folder}: can't be written ({error.strerror})") from None
+            raise cannot_write(self.folder, error) from None
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -91,7 +91,8 @@ class Journal:
             raise JournalError(f"{path}: not the plan of a replay; delete the folder to start over") from None
 
     def begin(self, plan: ReplayPlan) -> None:
-        write_atomically(self.folder / "plan.json", msgspec.json.encode(plan))
+        with whole_file(self.folder / "plan.json") as file:
+            file.write(msgspec.json.encode(plan))
 
     def checkpoint(self, number: int) -> PartitionCheckpoint | None:
         """Where this partition is; None if nothing of it is done."""
@@ -114,7 +115,8 @@ class Journal:
         return sum(each.snapshot.counters.received for each in found if each is not None)
 
     async def save(self, number: int, checkpoint: PartitionCheckpoint) -> None:
-        write_atomically(self._path_of(number), msgspec.msgpack.encode(checkpoint))
+        with whole_file(self._path_of(number)) as file:
+            file.write(msgspec.msgpack.encode(checkpoint))
 
     def drop_rows_but(self, number: int, files: Collection[str]) -> None:
         """Delete row files that no state names: what was written after the last one was saved."""
@@ -130,13 +132,3 @@ class Journal:
 
     def _path_of(self, number: int) -> Path:
         return self.folder / f"partition-{number}.state"
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """The file has either its old content or all of the new, whenever the machine stops."""
-    beside = path.with_name(path.name + ".new")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)

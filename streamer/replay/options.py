@@ -11,6 +11,7 @@ from streamer.errors import UsageError
 from streamer.kafka.start import parse_start, parse_time
 from streamer.replay.time_range import TimeRange
 from streamer.settings import Settings
+from streamer.whole_file import require_local
 
 FROM_TOPIC = "topic"
 TO_TOPIC = "topic:"
@@ -34,6 +35,8 @@ class ReplayOptions:
 
     def __post_init__(self) -> None:
         file = self.out_file
+        require_local(self.source, "--source")
+        require_local(self.out or "", "--out")
         if file is not None and file.suffix != ".parquet":
             raise UsageError(f"--out {self.out}: expected FILE.parquet, topic:NAME or - for standard output")
         name = self.out_topic

@@ -26,6 +26,7 @@ from models.scorer import ScoredIntent
 from schemas.click import Click, Session
 from streamer.errors import UsageError
 from streamer.replay.scoring import BundleOutput, ScoredSession
+from streamer.whole_file import whole_file
 
 ROW_GROUP = 4096
 """Rows of a group; with clicks about 5 MB in memory."""
@@ -92,25 +93,22 @@ def table_of(scored: Iterable[ScoredSession], bundles: Sequence[Bundle], rules_v
 
 
 def write_rows(path: Path, table: pa.Table) -> None:
-    """Write a file of its own; it appears whole or not at all."""
-    beside = path.with_name(path.name + ".new")
-    pq.write_table(table, beside, compression="zstd", row_group_size=ROW_GROUP)
-    beside.replace(path)
+    """Write a file of its own. Raises OutputError."""
+    with whole_file(path) as file:
+        pq.write_table(table, file, compression="zstd", row_group_size=ROW_GROUP)
 
 
 def join_rows(parts: Iterable[Path], out: Path, beside: Path | None = None) -> int:
-    """Write the rows of all parts, in order, to one file; returns how many. `beside`: where it is until it is
-    whole.
+    """Write the rows of all parts, in order, to one file; returns how many. Raises OutputError.
 
-    Row groups are cut anew, so the file's bytes don't depend on where the parts were cut.
+    `beside`: where it is until it is whole. Row groups are cut anew, so the file's bytes don't depend on
+    where the parts were cut.
     """
-    beside = beside or out.with_name(out.name + ".new")
     count = 0
-    with pq.ParquetWriter(beside, SCHEMA, compression="zstd") as writer:
+    with whole_file(out, beside) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
         for group in _regrouped(parts):
             writer.write_table(group, row_group_size=ROW_GROUP)
             count += group.num_rows
-    beside.replace(out)
     return count
 
 

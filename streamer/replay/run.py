@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import multiprocessing
 import os
 import sys
@@ -17,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from streamer.errors import StreamerError
+from streamer.errors import StreamerError, UsageError
 from streamer.pipeline.counters import ClickCounters, total_of
 from streamer.replay.digests import OutputDigests
 from streamer.replay.engine import (
@@ -44,6 +45,10 @@ _LOOK_S = 0.2
 
 OnProgress = Callable[[int, int], None]
 """(records done, of how many at most). The first call reports what was done before."""
+
+
+class SourceChangedError(StreamerError):
+    """The file isn't what it was when the replay began."""
 
 
 class ProcessFailedError(StreamerError):
@@ -133,7 +138,7 @@ def replay(
     Raises StreamerError and BundleError for what the user can mend.
     """
     started = time.monotonic()
-    require_packages(options)
+    require_writable(options)
     scorers = BundleScorers.load(options.bundles, session_rules(settings).version)
     with ExitStack() as stack:
         folder = options.journal_folder
@@ -146,16 +151,20 @@ def replay(
         task = ReplayTask(settings, options, plan, scorers, save_every)
         before = journal.received(partition.number for partition in plan.partitions)
         results = _run_all(task, journal, before, on_progress)
+        _require_unchanged(task)
         rows = join_files(task, results, folder)
         if keeps:
             journal.remove()
     return ReplaySummary(plan, scorers, results, options.out, rows, time.monotonic() - started, before)
 
 
-def require_packages(options: ReplayOptions) -> None:
-    """Raises ImportError at once, and not after hours, if the output needs a package that is missing."""
+def require_writable(options: ReplayOptions) -> None:
+    """What would fail after hours fails at once. Raises UsageError, or ImportError for a missing package."""
     if options.out_file is not None:
         import streamer.replay.rows  # noqa: F401
+
+        if options.out_file.is_dir():
+            raise UsageError(f"--out {options.out}: is a folder, expected FILE.parquet")
 
 
 def drafted(settings: Settings, options: ReplayOptions, scorers: BundleScorers) -> ReplayPlan:
@@ -165,7 +174,7 @@ def drafted(settings: Settings, options: ReplayOptions, scorers: BundleScorers) 
     log_append = settings.clicks.arrival == "log_append_time"
     return ReplayPlan(
         version=PLAN_VERSION,
-        source=f"topic:{settings.topics.clicks}" if file is None else f"file:{file.digest()}",
+        source=f"topic:{settings.topics.clicks}" if file is None else _digest_of(file.path),
         topic=settings.topics.clicks if has_arrivals else "file",
         out=options.out or "",
         from_ms=options.time_range.from_ms,
@@ -218,6 +227,19 @@ def _planned(
     plan = asyncio.run(looked_up(settings, options, draft))
     journal.begin(plan)
     return plan
+
+
+def _require_unchanged(task: ReplayTask) -> None:
+    path = Path(task.options.source)
+    if task.options.source != FROM_TOPIC and _digest_of(path) != task.plan.source:
+        raise SourceChangedError(
+            f"{path}: has changed while it was replayed; run it again when it is complete"
+        )
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return f"file:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def _run_all(

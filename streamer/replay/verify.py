@@ -86,11 +86,22 @@ class VerifyReport:
 
     @property
     def result(self) -> State:
-        """`equal` only if every partition is."""
+        """`equal` only if every partition is, and not if there was something, but nothing to compare."""
         states = [each.compared.state for each in self.partitions]
+        if self.left_out and not self.sessions:
+            states.append("undetermined")
         return (
             "different" if "different" in states else "undetermined" if "undetermined" in states else "equal"
         )
+
+    @property
+    def sessions(self) -> int:
+        """Compared ones."""
+        return sum(each.compared.sessions for each in self.partitions)
+
+    @property
+    def left_out(self) -> int:
+        return sum(sum(each.compared.undetermined.values()) for each in self.partitions)
 
     def as_dict(self) -> dict[str, Any]:
         live, replayed = OutputDigests(), OutputDigests()
@@ -101,7 +112,8 @@ class VerifyReport:
             "result": self.result,
             "rules_version": self.rules_version,
             "model_versions": self.model_versions,
-            "sessions": sum(each.compared.sessions for each in self.partitions),
+            "sessions": self.sessions,
+            "left_out": self.left_out,
             "live": live.as_dict(),
             "replay": replayed.as_dict(),
             "partitions": [each.as_dict() for each in self.partitions],

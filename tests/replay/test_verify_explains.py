@@ -85,6 +85,16 @@ def test_a_stretch_that_live_has_not_reached_is_reported(job: VerifyTask) -> Non
     assert report.notes == [f"live has read only up to {ARRIVED}: compared up to there"]
 
 
+def test_where_nothing_could_be_compared_nothing_is_called_equal() -> None:
+    compared = ComparisonResult()
+    parts = [PartitionReport(0, PartitionPlan(0, 0, 1), TimeRange(), compared)]
+    assert VerifyReport(parts, "r", ["m"]).result == "equal"
+    compared.leave_out("not published yet")
+    assert VerifyReport(parts, "r", ["m"]).result == "undetermined"
+    compared.sessions = 1
+    assert VerifyReport(parts, "r", ["m"]).result == "equal"
+
+
 def test_one_partition_that_differs_is_enough() -> None:
     equal, different = ComparisonResult(), ComparisonResult()
     different.differ("extra", ["one"])

@@ -1,0 +1,60 @@
+"""A file is written whole or not at all, and whoever can't write says which file and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streamer.errors import UsageError
+from streamer.whole_file import OutputError, require_local, whole_file
+
+
+def test_a_file_takes_its_place_once_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"old")
+    with whole_file(path) as file:
+        file.write(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_fails_on_the_way_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"old")
+    with pytest.raises(TypeError), whole_file(path) as file:
+        file.writelines([b"half", None])  # type: ignore[list-item]
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    (tmp_path / "f.new").symlink_to("/dev/full")
+    with (
+        pytest.raises(OutputError, match=r"/f: can't be written \(No space left on device\)"),
+        whole_file(tmp_path / "f") as file,
+    ):
+        file.write(b"much")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_the_way_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.mkdir()
+    with (
+        pytest.raises(OutputError, match=r"/f: can't be written \(Is a directory\)"),
+        whole_file(tmp_path / "f"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/s.parquet", Path("s3://bucket/s.parquet"), "hdfs:/s.parquet"])
+def test_an_address_is_no_file_of_this_machine(path: str | Path) -> None:
+    with pytest.raises(UsageError, match=r"--out .*expected a file of this machine"):
+        require_local(path, "--out")
+
+
+@pytest.mark.parametrize("path", ["s.parquet", "/tmp/s.parquet", "runs/12:30/s.parquet", "topic:clicks", "-"])
+def test_a_path_is_one(path: str) -> None:
+    require_local(path, "--out")
