@@ -60,6 +60,12 @@ def worker(
             help="Where a partition begins that the group has no position in yet.",
         ),
     ] = "earliest",
+    share_outputs: Annotated[
+        bool,
+        typer.Option(
+            "--share-outputs", help="Publish to topics that another app has published to; needed once."
+        ),
+    ] = False,
 ) -> None:
     """Turn clicks into sessions, embeddings and intents until stopped."""
     from streamer.errors import UsageError
@@ -75,6 +81,7 @@ def worker(
         start=parse_start(start, int(time.time() * 1000)),
         drain=DrainOptions(parse_scope(partitions), timeout) if drain else None,
         accept_rules=accept_rules,
+        share_outputs=share_outputs,
     )
     settings = ctx.obj.settings()
     if processes > 1:

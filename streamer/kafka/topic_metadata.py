@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
 from streamer.errors import StreamerError
@@ -29,16 +29,16 @@ class TopicMetadata(NamedTuple):
 async def topic_metadata(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, TopicMetadata]:
     """Metadata of every topic; never creates one. Raises what `ask` raises, and BrokerError."""
     async with connection(kafka) as link:
-        return await ask(link, names)
+        return await ask(link.send, names)
 
 
-async def ask(link: Any, names: Iterable[str]) -> dict[str, TopicMetadata]:
-    """The same over a connection that is open. Raises MissingTopicError, NotPermittedError, KafkaError."""
+async def ask(send: Callable[[Any], Awaitable[Any]], names: Iterable[str]) -> dict[str, TopicMetadata]:
+    """The same of a client that is there. Raises MissingTopicError, NotPermittedError, KafkaError."""
     from aiokafka.errors import for_code
 
     from streamer.kafka.aiokafka_overrides.topics_request import TopicsRequest, answers_of
 
-    response = await link.send(TopicsRequest(list(names)))
+    response = await send(TopicsRequest(list(names)))
     found = {}
     for topic in answers_of(response):
         if topic.error_code == _UNKNOWN_TOPIC:

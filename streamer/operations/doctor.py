@@ -54,6 +54,7 @@ async def examine(settings: Settings, now_ms: Callable[[], int]) -> list[Finding
     for name, check in (
         ("brokers", lambda: _brokers(settings)),
         ("topics", lambda: _topics(settings)),
+        ("state", lambda: _state(settings)),
         ("clock", lambda: _clock(settings, now_ms)),
         ("keys", lambda: _keys(settings)),
         ("lag", lambda: _lag(settings)),
@@ -155,6 +156,19 @@ async def _topics(settings: Settings) -> list[Finding]:
     if not drift:
         return [Finding("topics", "ok", f"{len(wanted)} topics are as declared")]
     return [_of_drift(each) for each in drift]
+
+
+async def _state(settings: Settings) -> list[Finding]:
+    """Whether a worker would refuse to start on the state and the outputs that are there."""
+    from streamer.worker.options import WorkerOptions
+    from streamer.worker.start_checks import RefusedError, check_start
+
+    try:
+        started = await check_start(settings, WorkerOptions())
+    except RefusedError as error:
+        return [Finding("state", "fail", str(error), "no worker starts: docs/operations.md has the ways out")]
+    found = f"fits {settings.topics.clicks} with {started.partitions} partitions"
+    return [Finding("state", "ok", found)]
 
 
 def _of_drift(drift: Drift) -> Finding:

@@ -21,6 +21,7 @@ from streamer.core.rules import SessionRules
 from streamer.errors import StreamerError
 from streamer.kafka.client import client_arguments
 from streamer.kafka.start import Start, offsets_at
+from streamer.kafka.topic_metadata import topic_metadata
 from streamer.pipeline.counters import ClickCounters
 from streamer.replay.comparison import (
     UNDETERMINED,
@@ -40,6 +41,7 @@ from streamer.session_rules import session_rules
 from streamer.settings import Settings
 from streamer.worker.changelog import ChangelogError
 from streamer.worker.log_reader import LogReader
+from streamer.worker.start_checks import check_source
 
 SCORE_AT_ONCE = 512
 _MARGIN_MS = 600_000
@@ -302,12 +304,17 @@ class LivePosition(NamedTuple):
 
 
 async def live_states(settings: Settings, rules_version: str, numbers: list[int]) -> dict[int, LivePosition]:
-    """By partition; those that no worker has read are left out. Raises LiveError."""
+    """By partition; those that no worker has read are left out. Raises LiveError, and RefusedError if the
+    worker has read another topic."""
+    clicks = (await topic_metadata(settings.kafka, [settings.topics.clicks]))[settings.topics.clicks]
     async with LogReader(client_arguments(settings.kafka)) as reader:
         try:
             found = await reader.recover(settings.changelog, numbers, lambda: None)
         except ChangelogError as error:
             raise LiveError(f"can't tell how far live is from {error}") from None
+    for recovery in found.values():
+        if recovery.marker is not None:
+            check_source(settings.app.id, recovery.marker.topics, clicks.name, clicks.topic_id)
     return {
         number: LivePosition(
             marker.commit_number,

@@ -30,6 +30,16 @@ class SessionSnapshots(msgspec.Struct, array_like=True, tag="images"):
     sessions: list[OpenSession]
 
 
+class StateTopics(msgspec.Struct, array_like=True, frozen=True):
+    """The topics that a state belongs to; nothing in markers that were written before they named them."""
+
+    clicks: str = ""
+    clicks_id: str = ""
+    """Tells the topic from a later one of the same name; empty where the cluster gives none."""
+    outputs: tuple[str, ...] = ()
+    """Topics that the sessions of this state are published to."""
+
+
 class Marker(msgspec.Struct, array_like=True, tag="marker"):
     """The end of a group: everything before `position` in the source is in the state."""
 
@@ -52,6 +62,8 @@ class Marker(msgspec.Struct, array_like=True, tag="marker"):
     dead_letters: DeadLetterTally = DeadLetterTally()
     drained: int = 0
     """Every session of clicks before this source offset was closed by a drain."""
+    topics: StateTopics = StateTopics()
+    """An older worker ignores it, and writes markers without."""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -22,7 +22,7 @@ from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.kafka.group_members import owners
 from streamer.settings import Settings
 from streamer.worker.changelog import Marker
-from streamer.worker.log_reader import LogReader, partition_counts
+from streamer.worker.log_reader import LogReader
 from streamer.worker.open_shards import OpenShards
 from streamer.worker.options import DrainOptions
 from streamer.worker.shard import Shard, ShardConfig
@@ -46,16 +46,9 @@ class Bounds(NamedTuple):
 
 
 async def read_bounds(config: ShardConfig) -> dict[int, Bounds]:
-    """Of every partition of the clicks. Raises KafkaError, and TopicError if there is no such topic."""
-    topic = config.settings.topics.clicks
-    admin = AIOKafkaAdminClient(**config.arguments)
-    try:
-        await admin.start()
-        counts = await partition_counts(admin, [topic])
-    finally:
-        await admin.close()
+    """Of every partition of the clicks that is used. Raises KafkaError."""
     async with LogReader(config.arguments) as reader:
-        found = await reader.bounds(topic, range(counts[topic]))
+        found = await reader.bounds(config.settings.topics.clicks, range(config.source.partitions))
     return {number: Bounds(*bounds) for number, bounds in found.items()}
 
 

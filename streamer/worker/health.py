@@ -31,6 +31,10 @@ class HealthSnapshot:
     """Records at the source that are not processed, by partition."""
     unanswered_for: float = 0.0
     """Since the brokers last answered a fetch."""
+    unread_partitions: int = 0
+    """Partitions that were added to the clicks topic since the state was made."""
+    topic_is_missing: bool = False
+    """Whether there is no clicks topic any more."""
     stalled_for: float = 0.0
     """Since there is lag and no batch was finished."""
 
@@ -53,6 +57,13 @@ def not_ready(snapshot: HealthSnapshot, limits: Limits) -> list[str]:
         reasons.append(f"partitions {missing} are not recovered yet")
     if snapshot.assigned and snapshot.unanswered_for > limits.answered_within_s:
         reasons.append(f"no broker has answered for {snapshot.unanswered_for:.0f} s")
+    if snapshot.topic_is_missing:
+        reasons.append("the clicks topic does not exist")
+    if snapshot.unread_partitions:
+        reasons.append(
+            f"{snapshot.unread_partitions} partitions were added to the clicks topic and are not read: stop "
+            "all workers, run 'streamer worker --drain', then start them again"
+        )
     behind = {number: lag for number, lag in sorted(snapshot.lag.items()) if lag > limits.max_lag}
     if behind:
         reasons.append(f"records behind, by partition: {behind}; the bound is {limits.max_lag}")

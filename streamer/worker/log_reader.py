@@ -1,4 +1,4 @@
-"""Asking Kafka what a take-over has to know: partition counts, ends of logs, and the changelog itself."""
+"""Asking Kafka what a take-over has to know: the group's offsets, ends of logs, and the changelog itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
-from streamer.errors import StreamerError
 from streamer.kafka.client import ClientArguments
 from streamer.kafka.start import Start, offsets_at, seek
 from streamer.worker.changelog import ChangelogError, Marker, decode
@@ -17,20 +16,6 @@ from streamer.worker.recovery import Recovery
 
 _MARKER_WITHIN = 50
 """Offsets from the end of a changelog within which its newest marker usually is."""
-
-
-class TopicError(StreamerError):
-    """A topic is missing or does not fit the others."""
-
-
-async def partition_counts(admin: AIOKafkaAdminClient, topics: Iterable[str]) -> dict[str, int]:
-    """Partitions of every topic. Raises TopicError for one that isn't there."""
-    described = await admin.describe_topics(list(topics))
-    counts = {topic["topic"]: len(topic["partitions"]) for topic in described if not topic["error_code"]}
-    missing = [topic["topic"] for topic in described if topic["error_code"]]
-    if missing:
-        raise TopicError(f"topic {missing[0]} does not exist: create it with 'streamer topics create'")
-    return counts
 
 
 async def group_offsets(admin: AIOKafkaAdminClient, group: str, topic: str) -> dict[int, int]:
@@ -101,7 +86,8 @@ class LogReader:
     async def last_markers(self, topic: str, partitions: Iterable[int]) -> dict[int, Marker | None]:
         """The newest marker of each partition of the changelog; None where there is none.
 
-        Raises ChangelogError. Looks further back, in steps that grow, where aborted groups are at the end.
+        Raises ChangelogError as `recover` does. Looks further back, in steps that grow, where aborted groups
+        are at the end.
         """
         found: dict[int, Marker | None] = {}
         wanted, back = await self.bounds(topic, partitions), _MARKER_WITHIN
@@ -110,7 +96,7 @@ class LogReader:
             starts = {number: max(first, end - back) for number, (first, end) in wanted.items()}
             records = await self._read(topic, starts, {n: end for n, (_, end) in wanted.items()})
             for number, (first, _) in list(wanted.items()):
-                markers = [e for r in records[number] if isinstance(e := decode(r.value), Marker)]
+                markers = _markers(TopicPartition(topic, number), records[number])
                 if markers or starts[number] == first:
                     found[number] = markers[-1] if markers else None
                     del wanted[number]
@@ -142,6 +128,13 @@ class LogReader:
             except ChangelogError as error:
                 raise _located(tp, error) from None
         return recoveries
+
+
+def _markers(tp: TopicPartition, records: list[Any]) -> list[Marker]:
+    try:
+        return [entry for record in records if isinstance(entry := decode(record.value), Marker)]
+    except ChangelogError as error:
+        raise _located(tp, error) from None
 
 
 def _feed(recovery: Recovery, tp: TopicPartition, records: list[Any]) -> None:

@@ -105,6 +105,12 @@ class Metrics:
         self.score = self._histogram("score_seconds", "Scoring of the sessions of one commit")
         self.commit = self._histogram("commit_seconds", "One transaction, from its begin to its commit")
         self.recovery = self._histogram("recovery_seconds", "Taking over shards, from fencing to claim")
+        self.unread_partitions = Gauge(
+            "unread_partitions",
+            "Partitions that were added to the clicks topic and that nobody reads yet",
+            namespace=NAMESPACE,
+            registry=self.registry,
+        )
         self.commit_interval = Gauge(
             "commit_interval_seconds",
             "Effective commit interval",

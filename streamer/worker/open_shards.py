@@ -36,9 +36,10 @@ class OpenShards:
         self._metrics = metrics
 
     def assigned(self) -> set[int]:
-        """Partitions that are this worker's, as the group has last said."""
+        """Partitions that are this worker's, as the group has last said; of those that are used."""
         assert self.consumer is not None
-        return {tp.partition for tp in self.consumer.assignment() if tp.topic == self._topic}
+        numbers = {tp.partition for tp in self.consumer.assignment() if tp.topic == self._topic}
+        return {number for number in numbers if number < self._config.source.partitions}
 
     def missing(self) -> set[int]:
         """Assigned partitions without a shard."""

@@ -30,6 +30,8 @@ class WorkerOptions:
     drain: DrainOptions | None = None
     accept_rules: bool = False
     """Go on from state that was made under other session rules."""
+    share_outputs: bool = False
+    """Publish to topics that another app has published to."""
 
 
 def parse_scope(text: str) -> Scope:

@@ -36,6 +36,7 @@ from streamer.worker.options import WorkerOptions
 from streamer.worker.scoring import JointScoring
 from streamer.worker.shadow import Shadow
 from streamer.worker.shard import ShardConfig
+from streamer.worker.start_checks import StartedOn, check_start
 from streamer.worker.table import SessionTable
 from streamer.worker.watch import Watch
 
@@ -66,13 +67,14 @@ async def run_worker(
     await check_brokers(settings.kafka)
     await check_permissions(settings.kafka, acls_of("worker", settings))
     await require_topics(settings.kafka, declared_topics(settings))
+    source = await check_start(settings, options)
     metrics = Metrics()
     if drift:
         metrics.registry.register(DriftCollector(drift))
     else:
         log.info("no_drift_metrics", reason="the bundle was made without a profile to compare with")
     shadow = _shadow(settings, metrics)
-    config = _config(settings, scorer, shadow, options, reach)
+    config = _config(settings, scorer, shadow, options, source, reach)
     drain = None if options.drain is None else Drain(options.drain, config, await read_bounds(config))
     table = SessionTable(config, metrics, drain)
     watch = Watch(settings, table)
@@ -147,7 +149,12 @@ def _shadow(settings: Settings, metrics: Metrics) -> Shadow | None:
 
 
 def _config(
-    settings: Settings, scorer: Scorer, shadow: Shadow | None, options: WorkerOptions, reach: Reach
+    settings: Settings,
+    scorer: Scorer,
+    shadow: Shadow | None,
+    options: WorkerOptions,
+    source: StartedOn,
+    reach: Reach,
 ) -> ShardConfig:
     rules = session_rules(settings)
     return ShardConfig(
@@ -159,5 +166,6 @@ def _config(
         score=JointScoring(scorer.score).score,
         shadow=shadow,
         options=options,
+        source=source,
         reach=reach,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -24,6 +24,7 @@ from schemas.click import Session
 from streamer.core.rules import SessionRules
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.kafka.aiokafka_overrides.packing import batches_of
+from streamer.kafka.aiokafka_overrides.transactions import add_to_transaction
 from streamer.kafka.client import ClientArguments
 from streamer.pipeline.partition import Decode, Partition, PendingOutputs
 from streamer.pipeline.records import RecordWriter, unscored
@@ -32,6 +33,7 @@ from streamer.worker.changelog import STATE_VERSION, Marker, SessionSnapshots, e
 from streamer.worker.kill_points import KillPoint, Reach
 from streamer.worker.options import WorkerOptions
 from streamer.worker.shadow import Message, Shadow
+from streamer.worker.start_checks import StartedOn
 from streamer.worker.state_log import StateLog
 
 LOG_APPEND_TIME = 1
@@ -52,6 +54,8 @@ class ShardConfig:
     score: Score
     shadow: Shadow | None
     options: WorkerOptions
+    source: StartedOn
+    """The topics of the state, and how many partitions of the clicks are used."""
     reach: Reach
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Whose turn it is to make snapshots: what each shard does at a stretch shall not add up."""
@@ -92,8 +96,8 @@ class Shard:
         *,
         epoch: int,
         commit_number: int,
-        partitions: int,
         drained: int,
+        claims: Collection[str],
     ) -> None:
         self.partition = partition
         self.producer = producer
@@ -110,7 +114,8 @@ class Shard:
         self.drained = drained
         """Source offset before which every session was closed by a drain."""
         self._commit_number = commit_number
-        self._partitions = partitions
+        self._claims = claims
+        """Outputs that no committed marker names yet: the next commit marks them as written to."""
         self._config = config
         self._busy = asyncio.Lock()
         self._failed = False
@@ -197,6 +202,8 @@ class Shard:
     ) -> tuple[RecordMetadata, RecordMetadata]:
         """Outputs and state in one transaction; returns where the state's first and last record went."""
         await self.producer.begin_transaction()
+        for topic in self._claims:
+            add_to_transaction(self.producer, topic, self.number)
         self._config.reach(KillPoint.BEFORE_OUTPUTS)
         sent = await self._send_outputs(outputs, scored)
         for topic, messages in shadow.items():
@@ -206,6 +213,7 @@ class Shard:
         delivered = await _all_of([*group, *sent])
         self._config.reach(KillPoint.BEFORE_COMMIT)
         await self.producer.commit_transaction()
+        self._claims = ()
         self._config.reach(KillPoint.AFTER_COMMIT)
         return delivered[0], delivered[len(group) - 1]
 
@@ -237,7 +245,7 @@ class Shard:
             commit_number=self._commit_number,
             chunks=chunks,
             position=partition.position,
-            partitions=self._partitions,
+            partitions=self._config.source.partitions,
             rules_version=sessionizer.rules.version,
             clock=sessionizer.clock,
             counters=partition.counters,
@@ -245,6 +253,7 @@ class Shard:
             erasures=partition.erasures.settle(sessionizer.clock.now),
             dead_letters=partition.dead_letters,
             drained=self.drained,
+            topics=self._config.source.topics,
         )
 
     async def _send_outputs(

@@ -21,6 +21,7 @@ from streamer.worker.processing import Processing
 from streamer.worker.rebalance import Rebalance
 from streamer.worker.retries import Retries
 from streamer.worker.shard import ShardConfig
+from streamer.worker.source_watch import SourceWatch
 
 
 class SessionTable(Service):
@@ -42,7 +43,13 @@ class SessionTable(Service):
         self._erasures = ErasureFeed(
             config.arguments, settings.topics.erasures, self.shards.by_number, commits.commit
         )
+        self.source_watch = SourceWatch(config, metrics, self.failure)
         self._config = config
+
+    @property
+    def partitions(self) -> int:
+        """Partitions of the clicks topic that are used, from the first on."""
+        return self._config.source.partitions
 
     def committed_positions(self) -> dict[TP, int]:
         """Source positions that are durable."""
@@ -60,6 +67,10 @@ class SessionTable(Service):
             await self.drain.follow(self.shards)
         except Exception as error:
             self.failure.report(error)
+
+    @Service.task
+    async def _watch_source(self) -> None:
+        await self.source_watch.follow()
 
     @Service.task
     async def _follow_erasures(self) -> None:

@@ -14,26 +14,29 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from streamer.core.sessionizer import Sessionizer
-from streamer.errors import StreamerError
+from streamer.kafka.topic_metadata import ask
 from streamer.pipeline.dead_letter_limit import DeadLetterLimit
 from streamer.pipeline.erasures import Erasures
 from streamer.pipeline.partition import MAX_FORWARDED_BYTES, Partition
-from streamer.settings import Settings
 from streamer.worker.changelog import ChangelogError, Marker
 from streamer.worker.erasure_feed import take_in_erasures
 from streamer.worker.kill_points import KillPoint
-from streamer.worker.log_reader import LogReader, group_offsets, partition_counts
+from streamer.worker.log_reader import LogReader, group_offsets
 from streamer.worker.recovery import Recovery
 from streamer.worker.shard import Shard, ShardConfig
+from streamer.worker.start_checks import (
+    START_OVER,
+    RefusedError,
+    check_not_forgotten,
+    check_rules,
+    check_source,
+    unreadable,
+)
 
 PRODUCER_BATCH_BYTES = 1024 * 1024
 TRANSACTION_TIMEOUT_MS = 30_000
 
 log = structlog.get_logger(__name__)
-
-
-class RefusedError(StreamerError):
-    """State and source don't fit together; going on would lose or double clicks."""
 
 
 async def take_over(
@@ -49,7 +52,7 @@ async def take_over(
     producers: dict[int, AIOKafkaProducer] = {}
     try:
         await admin.start()
-        partitions = await _source_partitions(config, admin)
+        await _check_source_topic(config, admin)
         for number in numbers:
             if still_wanted(number):
                 producers[number] = await _fence(config, number)
@@ -59,13 +62,13 @@ async def take_over(
             group = await group_offsets(admin, settings.app.id, settings.topics.clicks)
             bounds = await reader.bounds(settings.topics.clicks, producers)
             fresh = [number for number in producers if recoveries[number].marker is None]
-            _refuse_forgotten(settings, fresh, group)
+            check_not_forgotten(settings, fresh, group)
             starts = await reader.starts(settings.topics.clicks, fresh, config.options.start)
         unsettled = {n: m.erasures if (m := recoveries[n].marker) else 0 for n in producers}
         async with LogReader(config.arguments) as reader:
             erasures = await reader.rest(settings.topics.erasures, unsettled)
         shards = [
-            _shard(config, producer, recoveries[number], number, partitions, bounds[number], starts)
+            _shard(config, producer, recoveries[number], number, bounds[number], starts)
             for number, producer in producers.items()
         ]
         for shard in shards:
@@ -79,19 +82,11 @@ async def take_over(
     return shards
 
 
-async def _source_partitions(config: ShardConfig, admin: AIOKafkaAdminClient) -> int:
-    """Partitions of the source. Raises RefusedError if another topic has fewer."""
-    settings = config.settings
-    topics = settings.topics
-    others = (*settings.outputs, topics.erasures, settings.changelog)
-    counts = await partition_counts(admin, (topics.clicks, *others))
-    for topic in others:
-        if counts[topic] < counts[topics.clicks]:
-            raise RefusedError(
-                f"topic {topic} has {counts[topic]} partitions and {topics.clicks} has "
-                f"{counts[topics.clicks]}: every topic needs as many as the clicks"
-            )
-    return counts[topics.clicks]
+async def _check_source_topic(config: ShardConfig, admin: AIOKafkaAdminClient) -> None:
+    """Raises RefusedError if the clicks topic was made anew since the worker started."""
+    name = config.settings.topics.clicks
+    found = await ask(admin._send_request, [name])
+    check_source(config.settings.app.id, config.source.topics, name, found[name].topic_id)
 
 
 async def _fence(config: ShardConfig, number: int) -> AIOKafkaProducer:
@@ -111,20 +106,7 @@ async def _recover(config: ShardConfig, reader: LogReader, numbers: Iterable[int
     try:
         return await reader.recover(changelog, numbers, lambda: config.reach(KillPoint.DURING_RECOVERY))
     except ChangelogError as error:
-        raise RefusedError(
-            f"can't restore open sessions from {error}. Use the version of the worker that wrote it, or "
-            "start over under another app.id"
-        ) from None
-
-
-def _refuse_forgotten(settings: Settings, fresh: list[int], group: dict[int, int]) -> None:
-    for number in fresh:
-        if number in group:
-            raise RefusedError(
-                f"{settings.changelog} has no state of partition {number}, but group {settings.app.id} has "
-                f"read {settings.topics.clicks} up to offset {group[number]}: its open sessions are gone. "
-                "Start over under another app.id, or delete the group to read again"
-            )
+        raise unreadable(error) from None
 
 
 def _shard(
@@ -132,7 +114,6 @@ def _shard(
     producer: AIOKafkaProducer,
     recovery: Recovery,
     number: int,
-    partitions: int,
     bounds: tuple[int, int],
     starts: dict[int, int],
 ) -> Shard:
@@ -157,8 +138,7 @@ def _shard(
         max_forwarded_bytes=max(MAX_FORWARDED_BYTES, 2 * settings.clicks.max_bytes),
     )
     if marker is not None:
-        _check_rules(config, partition, marker)
-        _check_source(settings, partition, marker, partitions, bounds)
+        _check_fits(config, partition, marker, bounds)
     return Shard(
         partition,
         producer,
@@ -166,38 +146,31 @@ def _shard(
         config,
         epoch=marker.epoch + 1 if marker else 1,
         commit_number=marker.commit_number if marker else 0,
-        partitions=partitions,
         drained=marker.drained if marker else 0,
+        claims=set(settings.outputs) - set(marker.topics.outputs if marker else ()),
     )
 
 
-def _check_rules(config: ShardConfig, partition: Partition, marker: Marker) -> None:
-    """Raises RefusedError where the state was made under other rules, unless they are accepted."""
-    before, now = marker.rules_version, config.rules.version
-    if before == now or config.options.accept_rules:
-        return
-    raise RefusedError(
-        f"the state of {config.settings.app.id} in partition {partition.number} was made under session rules "
-        f"{before}, these settings give {now} (session.*, watermark.*): restore the settings, or go on with "
-        "'streamer worker --accept-rules', where open sessions go on under the new rules"
-    )
-
-
-def _check_source(
-    settings: Settings, partition: Partition, marker: Marker, partitions: int, bounds: tuple[int, int]
-) -> None:
+def _check_fits(config: ShardConfig, partition: Partition, marker: Marker, bounds: tuple[int, int]) -> None:
     """Raises RefusedError where the source is not the one that the state was made from."""
-    topic, number, app_id = partition.topic, partition.number, settings.app.id
+    topic, number, app_id = partition.topic, partition.number, config.settings.app.id
     first, end = bounds
-    if marker.partitions != partitions:
+    source = config.source
+    check_source(app_id, marker.topics, topic, source.topics.clicks_id)
+    check_rules(app_id, marker.rules_version, config.rules.version, config.options)
+    if (
+        marker.partitions != source.partitions
+        and partition.sessionizer.open_count
+        and not config.options.drain
+    ):
         raise RefusedError(
-            f"topic {topic} has {partitions} partitions, the state of {app_id} was made with "
-            f"{marker.partitions}: drain into a new app.id ('streamer worker --drain', then another app.id)"
+            f"partition {number} of {topic} has open sessions of {marker.partitions} partitions, this worker "
+            f"started with {source.partitions}: run 'streamer worker --drain', then start again"
         )
     if partition.position > end:
         raise RefusedError(
-            f"the state of {app_id} is at offset {partition.position} of {topic} partition {number}, which "
-            f"ends at {end}: the topic was made anew or lost records. Start over under another app.id"
+            f"the state of app.id {app_id} is at offset {partition.position} of {topic} partition {number}, "
+            f"which ends at {end}, so the topic was made anew or lost records: {START_OVER}"
         )
     if first > partition.position:
         lost = first - partition.position

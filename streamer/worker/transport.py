@@ -21,13 +21,13 @@ from typing import Any, NamedTuple, Protocol
 
 import aiokafka
 import structlog
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
 from faust.serializers.schemas import Schema
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from streamer.kafka.aiokafka_overrides.assignor import assignor_of_first
 from streamer.kafka.aiokafka_overrides.fetch_answers import FetchAnswer, observe_answers
 from streamer.kafka.aiokafka_overrides.fetched import leave_records_as_they_are
 from streamer.kafka.aiokafka_overrides.membership import Membership
@@ -89,7 +89,7 @@ class BatchSchema(Schema):
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, _transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf = self.app.conf
-        self._assignor = RoundRobinPartitionAssignor
+        self._assignor = assignor_of_first(self.app.session_table.partitions)
         return aiokafka.AIOKafkaConsumer(
             **self.app.client_arguments,
             group_id=conf.id,

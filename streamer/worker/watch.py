@@ -46,6 +46,8 @@ class Watch:
             recovered=frozenset(table.shards.by_number),
             lag=lag,
             unanswered_for=now - consumer.answered_at if consumer is not None else 0.0,
+            unread_partitions=table.source_watch.unread_partitions,
+            topic_is_missing=table.source_watch.is_missing,
             stalled_for=self._stall.seen(now, sum(lag.values()), table.processing.batches),
         )
 

@@ -162,9 +162,9 @@ MUTANTS = (
     ),
     Mutant(
         "other session rules not noticed",
-        TAKEOVER,
-        "    if before == now or config.options.accept_rules:",
-        "    if True:",
+        START_CHECKS,
+        "    if before != now and not options.accept_rules:",
+        "    if False:",
         "tests/worker/test_takeover.py -k rules",
     ),
     # -- silence

@@ -102,7 +102,18 @@ def test_all_is_well_after_a_drain(fresh_settings: FreshSettings, run_streamer: 
     others = [finding for finding in report["findings"] if finding["check"] != "extensions"]
     assert {finding["state"] for finding in others} == {"ok"}, report
     assert [f["check"] for f in report["findings"]] == [
-        *("versions", "extensions", "configuration", "bundle", "brokers", "topics", "clock", "keys", "lag")
+        *(
+            "versions",
+            "extensions",
+            "configuration",
+            "bundle",
+            "brokers",
+            "topics",
+            "state",
+            "clock",
+            "keys",
+            "lag",
+        )
     ]
     assert findings_of(settings, ahead_ms=-200_000)["clock"][0][0] == "fail"
     assert findings_of(settings, ahead_ms=-50_000)["clock"][0][0] == "warn"

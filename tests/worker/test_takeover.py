@@ -13,10 +13,12 @@ from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.records import RecordWriter
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
+from streamer.worker.changelog import StateTopics
 from streamer.worker.kill_points import KillPoint, Reach, pass_by
 from streamer.worker.options import WorkerOptions
 from streamer.worker.shard import Shard, ShardConfig
-from streamer.worker.takeover import RefusedError, take_over
+from streamer.worker.start_checks import RefusedError, StartedOn
+from streamer.worker.takeover import take_over
 from tests.conftest import FreshSettings
 from tests.worker.live import set_up
 
@@ -50,6 +52,7 @@ def config(settings: Settings, reach: Reach, options: WorkerOptions = NO_OPTIONS
         score=nothing,  # type: ignore[arg-type]
         shadow=None,
         options=options,
+        source=StartedOn(StateTopics(settings.topics.clicks), settings.topics.partitions),
         reach=reach,
     )
 

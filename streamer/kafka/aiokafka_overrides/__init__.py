@@ -9,6 +9,8 @@
 - `membership`: what the group's answers say about this member.
 - `cancellation`: aiokafka's cancellations, kept apart from our own.
 - `admin`: administration while brokers are down.
+- `transactions`: partitions in a transaction without a record.
+- `assignor`: round robin over some partitions of a topic.
 - `topics_request`: a request that aiokafka has no class for.
 """
 

@@ -1,0 +1,185 @@
+"""What a worker checks before it joins the group: nothing is read, fenced or created if it has to refuse.
+
+Each marker of the state names the clicks topic and the outputs that it belongs to. A topic made anew has the
+same name and another id (KIP-516). An output topic that was written to, and that the state doesn't name, is
+another app's: every session would be published there twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
+
+from streamer.errors import StreamerError
+from streamer.kafka.client import ClientArguments, client_arguments
+from streamer.kafka.topic_metadata import TopicMetadata, topic_metadata
+from streamer.session_rules import session_rules
+from streamer.settings import Settings
+from streamer.worker.changelog import ChangelogError, Marker, StateTopics
+from streamer.worker.log_reader import LogReader, group_offsets
+from streamer.worker.options import WorkerOptions
+
+START_OVER = "start over under another app.id ('Starting over' in docs/operations.md)"
+
+
+class RefusedError(StreamerError):
+    """State and topics don't fit together; going on would lose or double clicks or sessions."""
+
+
+@dataclass(frozen=True)
+class StartedOn:
+    """What a worker that was not refused works on."""
+
+    topics: StateTopics
+    partitions: int
+    """Of the clicks topic, those that this worker uses: fewer than it has where a drain closes the sessions
+    that were open before some were added."""
+
+
+async def check_start(settings: Settings, options: WorkerOptions) -> StartedOn:
+    """Raises RefusedError, MissingTopicError, BrokerError, NotPermittedError."""
+    names = settings.topics
+    others = (*settings.outputs, names.erasures, settings.changelog)
+    found = await topic_metadata(settings.kafka, (names.clicks, *others))
+    clicks, arguments = found[names.clicks], client_arguments(settings.kafka)
+    # In this order: what a worker of this app has published meanwhile, a marker names by then.
+    written = await _written(arguments, [found[name] for name in settings.outputs])
+    markers = await _last_markers(settings, arguments, found[settings.changelog].partitions)
+    rules_version = session_rules(settings).version
+    for marker in markers.values():
+        check_source(settings.app.id, marker.topics, clicks.name, clicks.topic_id)
+        check_rules(settings.app.id, marker.rules_version, rules_version, options)
+    partitions = partitions_to_use(settings.app.id, clicks, markers, drain=options.drain is not None)
+    for name in others:
+        check_has_partitions(found[name], clicks.name, partitions)
+    await _check_not_forgotten(settings, arguments, set(range(partitions)) - markers.keys())
+    if not options.share_outputs:
+        check_outputs(settings, written, [marker.topics for marker in markers.values()])
+    return StartedOn(StateTopics(clicks.name, clicks.topic_id, settings.outputs), partitions)
+
+
+def check_source(app_id: str, state: StateTopics, name: str, topic_id: str) -> None:
+    """Raises RefusedError if the state was made from another topic than this one."""
+    if state.clicks and state.clicks != name:
+        raise RefusedError(
+            f"the state of app.id {app_id} was made from topic {state.clicks}, and topics.clicks is {name}: "
+            "set that topic, or give this deployment an app.id of its own"
+        )
+    if state.clicks_id and topic_id and state.clicks_id != topic_id:
+        raise RefusedError(
+            f"topic {name} was deleted and created again (its id is {topic_id}, the state of app.id {app_id} "
+            f"was made from {state.clicks_id}): {START_OVER}"
+        )
+
+
+def check_rules(app_id: str, before: str, now: str, options: WorkerOptions) -> None:
+    """Raises RefusedError if the state was made under other session rules, unless they are accepted."""
+    if before != now and not options.accept_rules:
+        raise RefusedError(
+            f"the state of app.id {app_id} was made under session rules {before}, these settings give {now} "
+            "(session.*, watermark.*): restore the settings, or go on with 'streamer worker --accept-rules', "
+            "where open sessions go on under the new rules"
+        )
+
+
+def partitions_to_use(
+    app_id: str, clicks: TopicMetadata, markers: Mapping[int, Marker], *, drain: bool
+) -> int:
+    """Those of the clicks topic; for a drain, those of the open sessions. Raises RefusedError if sessions of
+    another number of partitions are open: their visitors' next clicks may be elsewhere."""
+    most = max((marker.partitions for marker in markers.values()), default=0)
+    if most > clicks.partitions:
+        raise RefusedError(
+            f"topic {clicks.name} has {clicks.partitions} partitions, the state of app.id {app_id} was made "
+            f"with {most}, so the topic was deleted and created again: {START_OVER}"
+        )
+    of_open = {marker.partitions for marker in markers.values() if marker.counters.open()}
+    if of_open <= {clicks.partitions}:
+        return clicks.partitions
+    if drain:
+        return max(of_open)
+    raise RefusedError(
+        f"topic {clicks.name} has {clicks.partitions} partitions, the state of app.id {app_id} has open "
+        f"sessions of the {min(of_open)} before: run 'streamer worker --drain', then start again"
+    )
+
+
+def check_has_partitions(topic: TopicMetadata, clicks: str, partitions: int) -> None:
+    """Raises RefusedError if a topic has fewer partitions than the clicks."""
+    if topic.partitions < partitions:
+        raise RefusedError(
+            f"topic {topic.name} has {topic.partitions} partitions and {clicks} has {partitions}: every "
+            "topic needs as many as the clicks. 'streamer topics grow' adds them"
+        )
+
+
+def check_outputs(settings: Settings, written: Collection[str], states: Iterable[StateTopics]) -> None:
+    """Raises RefusedError if an output topic is another app's. States from before topics were named pass."""
+    named = [state.outputs for state in states]
+    own = {topic for outputs in named for topic in outputs}
+    foreign = [topic for topic in settings.outputs if topic in written and topic not in own]
+    if foreign and (own or not named):
+        raise RefusedError(
+            f"topic {foreign[0]} is an output of another app, not of app.id {settings.app.id}: two apps "
+            "publish every session twice. Set topics of its own or the other's app.id, or allow it with "
+            "--share-outputs"
+        )
+
+
+def check_not_forgotten(settings: Settings, without_state: Iterable[int], group: Mapping[int, int]) -> None:
+    """Raises RefusedError for a partition that the group has read and whose state is gone."""
+    for number in sorted(without_state):
+        if number in group:
+            raise RefusedError(
+                f"{settings.changelog} has no state of partition {number}, but group {settings.app.id} has "
+                f"read {settings.topics.clicks} up to offset {group[number]}, so its open sessions are gone: "
+                f"{START_OVER}"
+            )
+
+
+def unreadable(error: ChangelogError) -> RefusedError:
+    """The refusal of a changelog that can't be read; the error's text begins with the partition."""
+    return RefusedError(
+        f"can't restore open sessions from {error}. Use the version of the worker that wrote it, or "
+        f"{START_OVER}"
+    )
+
+
+async def _written(arguments: ClientArguments, topics: Iterable[TopicMetadata]) -> set[str]:
+    """Topics that were ever written to, whatever of it is left."""
+    written = set()
+    async with LogReader(arguments) as reader:
+        for topic in topics:
+            bounds = await reader.bounds(topic.name, range(topic.partitions))
+            if any(end for _, end in bounds.values()):
+                written.add(topic.name)
+    return written
+
+
+async def _last_markers(settings: Settings, arguments: ClientArguments, partitions: int) -> dict[int, Marker]:
+    """The newest marker of each partition that has one."""
+    async with LogReader(arguments) as reader:
+        try:
+            found = await reader.last_markers(settings.changelog, range(partitions))
+        except ChangelogError as error:
+            raise unreadable(error) from None
+    return {number: marker for number, marker in found.items() if marker is not None}
+
+
+async def _check_not_forgotten(
+    settings: Settings, arguments: ClientArguments, without_state: Collection[int]
+) -> None:
+    if not without_state:
+        return
+    admin = AIOKafkaAdminClient(**arguments)
+    await admin.start()
+    try:
+        group = await group_offsets(admin, settings.app.id, settings.topics.clicks)
+    except GroupCoordinatorNotAvailableError:  # a cluster that never had a group
+        return
+    finally:
+        await admin.close()
+    check_not_forgotten(settings, without_state, group)
