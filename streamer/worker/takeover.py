@@ -155,14 +155,11 @@ def _check_fits(config: ShardConfig, partition: Partition, marker: Marker, bound
     """Raises RefusedError where the source is not the one that the state was made from."""
     topic, number, app_id = partition.topic, partition.number, config.settings.app.id
     first, end = bounds
-    source = config.source
+    source, options = config.source, config.options
     check_source(app_id, marker.topics, topic, source.topics.clicks_id)
-    check_rules(app_id, marker.rules_version, config.rules.version, config.options)
-    if (
-        marker.partitions != source.partitions
-        and partition.sessionizer.open_count
-        and not config.options.drain
-    ):
+    check_rules(app_id, marker.rules_version, config.rules.version, options)
+    is_open = partition.sessionizer.open_count > 0
+    if marker.partitions != source.partitions and is_open and options.drain is None:
         raise RefusedError(
             f"partition {number} of {topic} has open sessions of {marker.partitions} partitions, this worker "
             f"started with {source.partitions}: run 'streamer worker --drain', then start again"

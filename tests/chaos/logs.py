@@ -51,14 +51,17 @@ def source_changed(stage: Stage) -> Outcome:
     outcome.check(_lost(stage) == 3 * len(positions), f"{_lost(stage)} lost, expected {3 * len(positions)}")
     outcome.faults["clicks trimmed beyond the marker"] += 1
 
-    _on_admin(stage, lambda admin: admin.delete_topics([topic]))
-    time.sleep(1)
-    asyncio.run(create_topics(stage.settings.kafka, declared_topics(stage.settings)))
-    _refused(stage, "position beyond the end", "the topic was made anew", "another app.id")
     names = [each.name for each in declared_topics(stage.settings)]
     _on_admin(stage, lambda admin: admin.create_partitions({name: NewPartitions(6) for name in names}))
     time.sleep(1)
-    _refused(stage, "partition count changed", "has 6 partitions", "drain into a new app.id")
+    worker = Worker(stage.settings, "--drain")
+    outcome.check(worker.end() == 0, f"partitions added to a drained app: {worker.last_words}")
+    outcome.faults["partitions added"] += 1
+
+    _on_admin(stage, lambda admin: admin.delete_topics([topic]))
+    time.sleep(1)
+    asyncio.run(create_topics(stage.settings.kafka, declared_topics(stage.settings)))
+    _refused(stage, "clicks topic made anew", "was deleted and created again", "another app.id")
     return outcome
 
 

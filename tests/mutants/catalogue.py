@@ -21,6 +21,7 @@ CORE = "streamer/core/sessionizer.py"
 SHARD = "streamer/worker/shard.py"
 OPEN_SHARDS = "streamer/worker/open_shards.py"
 REBALANCE = "streamer/worker/rebalance.py"
+START_CHECKS = "streamer/worker/start_checks.py"
 TAKEOVER = "streamer/worker/takeover.py"
 TRANSPORT = "streamer/worker/transport.py"
 
@@ -118,10 +119,31 @@ MUTANTS = (
     ),
     Mutant(
         "another number of partitions not noticed",
-        TAKEOVER,
-        "    if marker.partitions != partitions:",
+        START_CHECKS,
+        "    if of_open <= {clicks.partitions}:",
+        "    if True:",
+        "tests/worker/test_start_checks.py",
+    ),
+    Mutant(
+        "state of another topic not noticed",
+        START_CHECKS,
+        "    if state.clicks and state.clicks != name:",
         "    if False:",
-        "chaos:source",
+        "tests/worker/test_start_checks.py",
+    ),
+    Mutant(
+        "a topic made anew not noticed",
+        START_CHECKS,
+        "    if state.clicks_id and topic_id and state.clicks_id != topic_id:",
+        "    if False:",
+        "tests/worker/test_start_checks.py",
+    ),
+    Mutant(
+        "outputs of another app not noticed",
+        START_CHECKS,
+        "    if foreign and (own or not named):",
+        "    if False:",
+        "tests/worker/test_start_checks.py",
     ),
     Mutant(
         "lost clicks not counted",
@@ -132,10 +154,10 @@ MUTANTS = (
     ),
     Mutant(
         "state that is gone taken for a fresh start",
-        TAKEOVER,
+        START_CHECKS,
         "        if number in group:",
         "        if False:",
-        "chaos:changelog",
+        "tests/worker/test_start_checks.py",
     ),
     Mutant(
         "SIGTERM drains",

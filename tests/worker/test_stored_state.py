@@ -14,7 +14,7 @@ import pytest
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
 from streamer.pipeline.counters import ClickCounters
-from streamer.worker.changelog import STATE_VERSION, Marker, SessionSnapshots, decode, encode
+from streamer.worker.changelog import STATE_VERSION, Marker, SessionSnapshots, StateTopics, decode, encode
 
 STORED = Path(__file__).parent / "stored_state"
 VERSIONS = pytest.mark.parametrize("version", [1, 2, 3])
@@ -49,9 +49,20 @@ def test_markers_of_every_version_are_read(version: int) -> None:
     assert marker.clock.raised_at == marker.clock.watermark + 120_000 == 1_763_512_300_000
     assert (marker.clock.idle_until, marker.dead_letters.counts) == (0, ())
     assert marker.erasures == (0 if version == 1 else 2)
+    assert marker.topics == StateTopics()
 
 
 def test_what_the_current_version_wrote_is_written_again_byte_for_byte() -> None:
-    for kind in ("images", "marker"):
-        stored = (STORED / f"version-{STATE_VERSION}.{kind}").read_bytes()
+    for name in (f"version-{STATE_VERSION}.images", f"version-{STATE_VERSION}-topics.marker"):
+        stored = (STORED / name).read_bytes()
         assert encode(decode(stored)) == stored
+
+
+def test_a_marker_that_names_its_topics_is_read_by_a_worker_that_does_not_know_them() -> None:
+    stored = (STORED / f"version-{STATE_VERSION}-topics.marker").read_bytes()
+    marker = decode(stored)
+    assert isinstance(marker, Marker)
+    assert marker.topics == StateTopics("clicks", "bNmYAGYESpWIjVnHZpw2Hg", ("intents", "visitors"))
+    fields = [(field.name, field.type) for field in msgspec.structs.fields(Marker)]
+    before = msgspec.defstruct("Before", fields[:-1], array_like=True, tag="marker")
+    assert msgspec.msgpack.decode(stored, type=before).position == 9
