@@ -21,7 +21,7 @@ from models.arrays import Float32, Float64, Int64
 from models.bundle import Bundle
 from models.drift_profile import DECILES, ProfileLayout, jensen_shannon, psi, shares, unknown_shares
 from models.encoded import Encoded
-from models.scorer import Scorer
+from models.scorer import ScoreError, Scorer
 from schemas.click import Session
 
 BLOCK = 2500
@@ -80,6 +80,8 @@ class TrafficSample:
     """What a bundle says of some sessions, kept until the ranges of novelty are known."""
 
     visitors: list[str] = field(default_factory=list)
+    unscored: int = 0
+    """Sessions that the bundle can't score; they are left out."""
     seen: list[tuple[Encoded, Int64, Float32, Sequence[str | None]]] = field(default_factory=list)
 
     @property
@@ -114,7 +116,7 @@ def traffic_sample(bundle: Bundle, sessions: Sequence[Session]) -> TrafficSample
     scorer = Scorer(bundle, see)
     for at in range(0, len(people), _CHUNK):
         chunk[:] = people[at : at + _CHUNK]
-        scorer.score(chunk)
+        sample.unscored += sum(isinstance(each, ScoreError) for each in scorer.score(chunk))
     return sample
 
 

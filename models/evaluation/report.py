@@ -17,6 +17,7 @@ from typing import Any
 from models.evaluation import plots
 from models.evaluation.experiment import Scale
 from models.evaluation.report_tables import TABLES, Table, number
+from models.files import write_atomically
 
 Json = dict[str, Any]
 
@@ -52,13 +53,12 @@ NOTE = (
 
 def write_report(out: Path, results: Mapping[str, Json], scale: Scale) -> None:
     """Writes report.json, report.html and the plots beside them."""
-    out.mkdir(parents=True, exist_ok=True)
     document = {"scale": scale.as_dict(), "note": NOTE, "figures": figures(results), "results": dict(results)}
-    (out / "report.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_atomically(out / "report.json", (json.dumps(document, indent=1) + "\n").encode())
     drawn = [(name, title, draw(results[step])) for name, step, title, draw in _PLOTS if step in results]
     for name, _, png in drawn:
-        (out / f"{name}.png").write_bytes(png)
-    (out / "report.html").write_text("\n".join(_page(results, scale, drawn)) + "\n", encoding="utf-8")
+        write_atomically(out / f"{name}.png", png)
+    write_atomically(out / "report.html", ("\n".join(_page(results, scale, drawn)) + "\n").encode())
 
 
 def _page(

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from models.files import whole_file, write_atomically
+
 Config = Mapping[str, Any]
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -55,7 +57,7 @@ class ResultStore:
             "cpu_seconds": round(time.process_time() - cpu, 1),
         }
         document = {"step": step, "config": dict(config), **spent, "result": result}
-        _write(path, (json.dumps(document, indent=1) + "\n").encode())
+        write_atomically(path, (json.dumps(document, indent=1) + "\n").encode())
         self.say(f"{step}: {spent['seconds']} s")
         kept: dict[str, Any] = result
         return kept
@@ -65,11 +67,9 @@ class ResultStore:
         path = self.cache / f"{step}-{key_of(step, config)}.npz"
         if not path.is_file():
             begun = time.monotonic()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            half = path.with_suffix(".half")
-            with half.open("wb") as file:
-                np.savez(file, allow_pickle=False, **compute())
-            half.replace(path)
+            found = compute()
+            with whole_file(path) as file:
+                np.savez(file, allow_pickle=False, **found)
             self.say(f"{step}: {time.monotonic() - begun:.1f} s")
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
@@ -81,7 +81,7 @@ def key_of(step: str, config: Config) -> str:
 
 
 def rounded(value: Any) -> Any:
-    """Float64 to six significant digits, numpy's numbers as Python's, what is no number as null."""
+    """Floats to six significant digits, numpy's numbers as Python's, what is no number as null."""
     if isinstance(value, Mapping):
         return {str(name): rounded(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -91,10 +91,3 @@ def rounded(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     return value
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_suffix(".half")
-    half.write_bytes(data)
-    half.replace(path)

@@ -6,6 +6,7 @@ repeated, for they can quote the question, and the question is made of what visi
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +24,8 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 class _Call(msgspec.Struct):
-    arguments: str | None = None
+    arguments: Any = None
+    """JSON text; some servers give the object itself."""
 
 
 class _ToolCall(msgspec.Struct):
@@ -31,7 +33,8 @@ class _ToolCall(msgspec.Struct):
 
 
 class _Message(msgspec.Struct):
-    content: str | None = None
+    content: Any = None
+    """Text, or a list of parts."""
     tool_calls: list[_ToolCall] | None = None
 
 
@@ -150,8 +153,21 @@ def _read(body: bytes, asked_tokens: int) -> Answer:
         return Answer("", "unreadable", asked_tokens)
     choice = completion.choices[0] if completion.choices else _Choice()
     message = choice.message or _Message()
-    calls = [call.function.arguments for call in message.tool_calls or () if call.function]
-    text = next((each for each in calls if each), None) or message.content or ""
+    calls = [_arguments(call.function) for call in message.tool_calls or () if call.function]
+    text = next((each for each in calls if each), None) or _text(message.content)
     used = completion.usage.total_tokens if completion.usage else None
     estimated = asked_tokens + len(text) // _CHARACTERS_PER_TOKEN
     return Answer(text, choice.finish_reason or "none", used if used and used > 0 else estimated)
+
+
+def _arguments(call: _Call) -> str:
+    given = call.arguments
+    return json.dumps(given) if isinstance(given, dict) else given if isinstance(given, str) else ""
+
+
+def _text(content: Any) -> str:
+    """Of a list of parts the text parts, joined: not `thinking`, images or whatever else there is."""
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else ""
+    texts = (part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text")
+    return "".join(text for text in texts if isinstance(text, str))

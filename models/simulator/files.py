@@ -9,6 +9,7 @@ from pathlib import Path
 
 import orjson
 
+from models.files import whole_file, write_atomically
 from models.simulator.simulation import Record, Simulated
 
 TABLES = ("clicks", "sessions", "visitors", "users", "impressions", "conversions", "outcomes")
@@ -18,9 +19,8 @@ the two before it by visitor, for a backtest."""
 
 def write(simulated: Simulated, out_dir: Path) -> dict[str, Path]:
     """Writes TABLE.jsonl.gz for each of TABLES and config.json; returns the paths by table."""
-    out_dir.mkdir(parents=True, exist_ok=True)
     config = orjson.dumps(simulated.config.as_dict(), option=orjson.OPT_INDENT_2)
-    (out_dir / "config.json").write_bytes(config + b"\n")
+    write_atomically(out_dir / "config.json", config + b"\n")
     paths = {table: out_dir / f"{table}.jsonl.gz" for table in TABLES}
     for table, path in paths.items():
         write_table(getattr(simulated, table)(), path)
@@ -29,7 +29,7 @@ def write(simulated: Simulated, out_dir: Path) -> dict[str, Path]:
 
 def write_table(records: Iterable[Record], path: Path, *, level: int = 6) -> None:
     # No file name and no time in the header: they would make the same table differ.
-    with path.open("wb") as raw, gzip.GzipFile("", "wb", level, raw, mtime=0) as packed:
+    with whole_file(path) as raw, gzip.GzipFile("", "wb", level, raw, mtime=0) as packed:
         lines = (orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records)
         while chunk := b"".join(islice(lines, 1_000)):
             packed.write(chunk)

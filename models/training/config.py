@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+UNNAMED = "unnamed"
+
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Defaults made the shipped bundle, but for the size of the data."""
 
-    name: str = "default"
+    name: str = UNNAMED
     seed: int = 7
     threads: int = 1
     """Torch threads. Part of the recipe: another number sums in another order and gives other bytes."""

@@ -23,6 +23,7 @@ from models.bundle import FLOAT32, FORMAT, INT8, MANIFEST, Manifest
 from models.calibration import Calibration
 from models.drift_profile import DECILES, Profile, ProfileLayout
 from models.encoded import LENGTH_BUCKETS
+from models.files import write_atomically
 from models.runtime import Runtime
 from models.taxonomy import Taxonomy
 from models.tokenizer import Tokenizer
@@ -114,12 +115,11 @@ def write(
         precision=exported.precision,
         profile=profile,
     )
-    out.mkdir(parents=True, exist_ok=True)
     (out / MANIFEST).unlink(missing_ok=True)
     for name, content in exported.files.items():
-        (out / name).write_bytes(content)
+        write_atomically(out / name, content)
     document = json.dumps(msgspec.to_builtins(manifest), ensure_ascii=False, indent=2, sort_keys=True)
-    (out / MANIFEST).write_text(document + "\n", encoding="utf-8")
+    write_atomically(out / MANIFEST, (document + "\n").encode())
     return manifest
 
 

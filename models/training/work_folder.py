@@ -6,7 +6,6 @@ error about a missing or damaged file names the step that makes it.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ import torch
 
 from models import calibration as calibrations
 from models import taxonomy as taxonomies
-from models.files import write_atomically
+from models.files import whole_file, write_atomically
 from models.labelling.teacher import SoftLabels, TeacherOutput
 from models.taxonomy import Taxonomy
 from models.tokenizer import Tokenizer
@@ -159,9 +158,8 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
 
 
 def save_arrays(path: Path, **arrays: npt.NDArray[Any]) -> None:
-    archive = io.BytesIO()
-    np.savez(archive, allow_pickle=False, **arrays)
-    write_atomically(path, archive.getvalue())
+    with whole_file(path) as file:
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:

@@ -12,6 +12,7 @@ from streamer.errors import StreamerError
 
 if TYPE_CHECKING:
     from models.bundle import Bundle
+    from models.drift import TrafficSample
     from schemas.click import Session
     from streamer.settings import Settings
 
@@ -55,7 +56,7 @@ def drift(
 def _against_profile(bundle: Bundle, sessions: list[Session], file: Path) -> dict[str, Any]:
     import numpy as np
 
-    from models.drift import compare, report, traffic_sample
+    from models.drift import compare, report
     from models.drift_profile import ProfileLayout
 
     profile = bundle.manifest.profile
@@ -65,19 +66,30 @@ def _against_profile(bundle: Bundle, sessions: list[Session], file: Path) -> dic
             f" {file} with, or a bundle trained anew"
         )
     layout = ProfileLayout(bundle.taxonomy, profile.novelty_deciles)
-    sample = traffic_sample(bundle, sessions)
+    sample = _scored(bundle, sessions)
     rng = np.random.default_rng(_SEED)
     moved = compare(layout, layout.total(profile)[None, :], sample.by_visitor(layout), rng)
     return report(moved, profile.sessions, sample.sessions)
 
 
+def _scored(bundle: Bundle, sessions: list[Session]) -> TrafficSample:
+    from models.drift import traffic_sample
+
+    sample = traffic_sample(bundle, sessions)
+    if not sample.sessions:
+        raise NothingToCompareError(f"{bundle.model_version} can't score any of {len(sessions)} sessions")
+    if sample.unscored:
+        say(f"left out: {sample.unscored:,} of {len(sessions):,} sessions, which can't be scored")
+    return sample
+
+
 def _against_each_other(bundle: Bundle, before: list[Session], after: list[Session]) -> dict[str, Any]:
     import numpy as np
 
-    from models.drift import compare, report, traffic_sample
+    from models.drift import compare, report
     from models.drift_profile import ProfileLayout
 
-    a, b = traffic_sample(bundle, before), traffic_sample(bundle, after)
+    a, b = _scored(bundle, before), _scored(bundle, after)
     layout = ProfileLayout(bundle.taxonomy, a.deciles())
     moved = compare(layout, a.by_visitor(layout), b.by_visitor(layout), np.random.default_rng(_SEED))
     return report(moved, a.sessions, b.sessions)
@@ -93,10 +105,12 @@ def _sessions(file: Path, settings: Settings) -> list[Session]:
 
             found = list(training_sessions(readable))
         else:
+            from streamer.cli.recipe import say_clicks
             from streamer.replay.file_source import sessions_of_file
             from streamer.session_rules import session_rules
 
-            found = sessions_of_file(readable, session_rules(settings), settings.clicks).sessions
+            found, counters = sessions_of_file(readable, session_rules(settings), settings.clicks)
+            say_clicks(counters)
     people = [session for session in found if not session.is_bot and session.clicks]
     if not people:
         raise NothingToCompareError(f"{file}: has no session of a person among {len(found)} sessions")

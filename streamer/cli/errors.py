@@ -1,7 +1,8 @@
 """The one place that turns exceptions into messages and exit codes.
 
-Known errors are shown as they are, in their one or two lines. Of any other only its type and place are
-shown, for its text may hold what a customer typed. Tracebacks only with --debug.
+Known errors are shown as they are, in their one or two lines, and those of files as path and reason. Of any
+other only its type and place are shown, for its text may hold what a customer typed. Tracebacks only with
+--debug.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ def explain(error: Exception, debug: bool) -> int:
 def _message(error: Exception) -> str:
     if isinstance(error, StreamerError) or _is_bundle_error(error):
         return str(error)
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
     if isinstance(error, ModuleNotFoundError) and error.name:
         return missing_package(error.name)
     place = traceback.extract_tb(error.__traceback__)[-1]

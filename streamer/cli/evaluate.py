@@ -71,14 +71,17 @@ def evaluate(
 
     chosen = _chosen(steps)
     folder = bundle or default_bundle()
-    context = Context(
-        _experiment(ctx.obj.settings(), _scale(quick, seeds), out, work), load_bundle(folder), _data(data)
-    )
+    experiment = _experiment(ctx.obj.settings(), _scale(quick, seeds), out, work)
+    context = Context(experiment, load_bundle(folder), _clickstreams(data))
     results = _run(context, chosen)
-    write_report(out, results, context.experiment.scale)
+    if steps is not None and (missing := [step for step in chosen if step not in results]):
+        raise EvaluationFailedError(
+            f"not run: {', '.join(missing)}; expected --data or {CLICKS_DATA}, a folder of clickstreams"
+        )
+    write_report(out, results, experiment.scale)
     found = figures(results)
     if into_manifest:
-        _write_figures(folder, found, context.experiment.scale)
+        _write_figures(folder, found, experiment.scale)
     if json:
         print_json({"report": str(out / "report.html"), "metrics": found})
     else:
@@ -116,7 +119,7 @@ def _chosen(steps: str | None) -> list[str]:
     return chosen
 
 
-def _data(given: Path | None) -> Path | None:
+def _clickstreams(given: Path | None) -> Path | None:
     folder = given or (Path(os.environ[CLICKS_DATA]) if os.environ.get(CLICKS_DATA) else None)
     if folder is None:
         say(f"no public clickstreams: neither --data nor {CLICKS_DATA}; their steps are left out")
@@ -136,10 +139,11 @@ def _run(context: Context, steps: list[str]) -> dict[str, Any]:
 
 def _write_figures(folder: Path, found: dict[str, Any], scale: Scale) -> None:
     from models.evaluation.report import NOTE
+    from models.files import write_atomically
 
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
     about = {"note": NOTE, **scale.as_dict()}
     manifest["metrics"] = {**manifest["metrics"], **found, "evaluation": about}
-    path.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_atomically(path, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
     say(f"figures written into {path}: the bundle has another model_version now")

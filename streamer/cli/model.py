@@ -6,10 +6,12 @@ imported by the command that runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -20,6 +22,11 @@ from streamer.cli.lazy import new_app
 from streamer.cli.output import print_json, say
 from streamer.errors import UsageError
 
+if TYPE_CHECKING:
+    from models.bundle import Manifest
+    from models.training.pipeline import TrainingPipeline
+
+T = TypeVar("T")
 app = new_app()
 
 
@@ -43,7 +50,12 @@ Work = Annotated[Path, typer.Option("--work", metavar="DIR", help="Where the ste
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write the bundle to.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed and clicks give the same bundle.")]
 Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the training sessions.")]
-Name = Annotated[str, typer.Option("--name", help="The bundle's name: a-z, 0-9, dot, dash, underscore.")]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        "--name", help="The bundle's name: a-z, 0-9, dot, dash, underscore. Default: that of its folder."
+    ),
+]
 Visitors = Annotated[int, typer.Option("--visitors", min=2, help="People to simulate.")]
 Truth = Annotated[
     Path | None,
@@ -96,7 +108,7 @@ def train(
     visitors: Visitors = SIMULATED_VISITORS,
     seed: Seed = 7,
     epochs: Epochs = None,
-    name: Name = "default",
+    name: Name = None,
     work: Work = WORK,
     truth: Truth = None,
     previous: Previous = None,
@@ -105,22 +117,24 @@ def train(
     json: Json = False,
 ) -> None:
     """All steps at once: fit, pretrain, taxonomy, distill, export."""
-    from streamer.cli.recipe import Recipe, explained, judge_by, training_pipeline
+    from streamer.cli.recipe import Recipe, bundle_name, explained, judge_by, training_pipeline
 
     if simulated == (file is not None):
         raise UsageError("train: expected either a FILE of clicks or --simulated")
+    name = bundle_name(name, out)
     carried_over = _taxonomy(previous)
-    knobs: dict[str, Any] | None = None
+    simulator: dict[str, Any] | None = None
     if file is None:
-        knobs = {"visitors": visitors, "seed": SIMULATED_SEED}
+        simulator = {"visitors": visitors, "seed": SIMULATED_SEED}
         tables = _simulate(work / "simulated", visitors, SIMULATED_SEED)
         file, truth = tables["clicks"], tables["sessions"]
-    recipe = Recipe.of(file, seed=seed, epochs=epochs, name=name, simulated=knobs, most=most)
+    recipe = Recipe.of(file, seed=seed, epochs=epochs, name=name, simulated=simulator, most=most)
     recipe.save(work)
     settings = ctx.obj.settings()
     with explained(), _teacher(teacher, settings, work, seed) as own, _bars() as show:
         pipeline = training_pipeline(recipe, work, settings, show)
         manifest = pipeline.run(out, recipe.source, judge_by(truth), carried_over, own)
+    _warn_of_collapse(manifest.metrics)
     _report(out, manifest.metrics, json)
 
 
@@ -130,7 +144,7 @@ def fit(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Clicks as JSON lines, may be gzipped.")],
     seed: Seed = 7,
     epochs: Epochs = None,
-    name: Name = "default",
+    name: Name = None,
     work: Work = WORK,
     most: MostSessions = None,
 ) -> None:
@@ -145,7 +159,12 @@ def fit(
 @app.command()
 def pretrain(ctx: typer.Context, work: Work = WORK) -> None:
     """Step 2: pretrain the encoder on sessions without labels."""
-    _step(ctx, work, lambda pipeline: pipeline.pretrain())
+
+    def run(pipeline: TrainingPipeline) -> None:
+        pipeline.pretrain()
+        _warn_of_collapse(pipeline.folder.notes())
+
+    _step(ctx, work, run)
 
 
 @app.command()
@@ -186,6 +205,7 @@ def export(
     ctx: typer.Context,
     out: Out,
     work: Work = WORK,
+    name: Name = None,
     truth: Truth = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="Linear layers in 8 bits: no promise that live = replay.")
@@ -193,10 +213,16 @@ def export(
     json: Json = False,
 ) -> None:
     """Step 5: export, check and write the bundle."""
-    from streamer.cli.recipe import Recipe, judge_by
+    from streamer.cli.recipe import Recipe, bundle_name, judge_by
 
-    source = Recipe.load(work).source
-    manifest = _step(ctx, work, lambda pipeline: pipeline.export(out, source, judge_by(truth), int8))
+    recipe = Recipe.load(work)
+    named = bundle_name(name or recipe.name, out)
+
+    def run(pipeline: TrainingPipeline) -> Manifest:
+        pipeline.config = replace(pipeline.config, name=named)
+        return pipeline.export(out, recipe.source, judge_by(truth), int8)
+
+    manifest = _step(ctx, work, run)
     _report(out, manifest.metrics, json)
 
 
@@ -214,10 +240,11 @@ def _simulate(out: Path, visitors: int, seed: int) -> dict[str, Path]:
     return written
 
 
-def _step(ctx: typer.Context, work: Path, do: Any) -> Any:
+def _step(ctx: typer.Context, work: Path, do: Callable[[TrainingPipeline], T]) -> T:
     from streamer.cli.recipe import Recipe, explained, training_pipeline
 
     recipe = Recipe.load(work)
+    recipe.check_unchanged()
     with explained(), _bars() as show:
         return do(training_pipeline(recipe, work, ctx.obj.settings(), show))
 
@@ -236,7 +263,7 @@ def _taxonomy(path: Path | None) -> Any:
 def _teacher(
     name: TeacherName, settings: Any, work: Path, seed: int, fixed: Any = None
 ) -> AbstractContextManager[Any]:
-    """None for the keyless one, which the pipeline makes itself."""
+    """The context gives None for the keyless teacher, which the pipeline makes itself."""
     if name is TeacherName.KEYLESS:
         return nullcontext()
     from streamer.cli.llm import llm_teacher
@@ -248,6 +275,14 @@ def _bars() -> Any:
     from streamer.cli.steps import step_bars
 
     return step_bars()
+
+
+def _warn_of_collapse(notes: dict[str, Any]) -> None:
+    if not notes["pretraining"]["guards"]["passed"]:
+        say(
+            "warning: the encoder hasn't learnt more than an untrained one, or its embeddings have collapsed:"
+            " expected more sessions or more --epochs; see pretraining.guards in the bundle's metrics"
+        )
 
 
 def _report(out: Path, metrics: dict[str, Any], json: bool) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,6 +22,7 @@ from streamer.settings import Settings
 
 if TYPE_CHECKING:
     from models.training.pipeline import Judge, TrainingPipeline
+    from streamer.pipeline.counters import ClickCounters
 
 _RECIPE = "recipe.json"
 
@@ -38,7 +40,8 @@ class Recipe:
     """What the manifest says of the clicks: no path, for a path is nobody else's business."""
     seed: int
     epochs: int | None
-    name: str
+    name: str | None
+    """Of the bundle; None: the name of the folder that it is exported to."""
     most: int | None = None
     """Of a replay's file no more sessions than this; None: what fits into usual memory."""
 
@@ -49,30 +52,22 @@ class Recipe:
         *,
         seed: int,
         epochs: int | None,
-        name: str,
+        name: str | None,
         simulated: dict[str, Any] | None = None,
         most: int | None = None,
     ) -> Self:
         """`simulated`: the simulator's settings that differ from its defaults, if it made the file."""
-        from models.bundle import NAME
-
-        if not NAME.fullmatch(name):
-            raise UsageError(f"--name {name!r}: expected 1 to 64 of a-z, 0-9, dot, dash and underscore")
+        if name is not None:
+            _checked_name(name, f"--name {name!r}")
         if file.is_fifo():
             raise UsageError(f"{file}: is a pipe; expected a file of clicks, which several steps will read")
-        try:
-            with file.open("rb") as clicks:
-                digest = hashlib.file_digest(clicks, "sha256").hexdigest()
-        except OSError as error:
-            raise UsageError(
-                f"{file}: cannot be read ({error.strerror}); expected a file of clicks"
-            ) from None
         source = {"source": "clicks"} if simulated is None else {"source": "simulator", **simulated}
-        return cls(str(file.absolute()), {**source, "sha256": digest}, seed, epochs, name, most)
+        return cls(str(file.absolute()), {**source, "sha256": _sha256(file)}, seed, epochs, name, most)
 
     def save(self, work: Path) -> None:
-        work.mkdir(parents=True, exist_ok=True)
-        (work / _RECIPE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        from models.files import write_atomically
+
+        write_atomically(work / _RECIPE, (json.dumps(asdict(self), indent=2) + "\n").encode())
 
     @classmethod
     def load(cls, work: Path) -> Self:
@@ -82,15 +77,48 @@ class Recipe:
         except (OSError, ValueError, TypeError):
             raise UsageError(f"{path}: not there or not readable; run `streamer model fit` first") from None
 
+    def check_unchanged(self) -> None:
+        """Raises UsageError if the clicks aren't those that `fit` has read: the manifest would be wrong."""
+        if _sha256(Path(self.file)) != self.source["sha256"]:
+            raise UsageError(
+                f"{self.file}: its content has changed since `streamer model fit`: run all steps again"
+            )
+
+
+def bundle_name(asked: str | None, out: Path) -> str:
+    """The name asked for, else that of the bundle's folder. Raises UsageError."""
+    if asked is not None:
+        return _checked_name(asked, f"--name {asked!r}")
+    # Normalized, but links are left alone: the folder's name is the one that was given.
+    folder = os.path.basename(os.path.abspath(out))  # noqa: PTH100, PTH119
+    return _checked_name(folder, f"--out {out}: without --name the folder's name is the bundle's")
+
+
+def _checked_name(name: str, what: str) -> str:
+    from models.bundle import NAME
+
+    if not NAME.fullmatch(name):
+        raise UsageError(f"{what}: expected 1 to 64 of a-z, 0-9, dot, dash and underscore")
+    return name
+
+
+def _sha256(file: Path) -> str:
+    try:
+        with file.open("rb") as clicks:
+            return hashlib.file_digest(clicks, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read ({error.strerror}); expected a file of clicks") from None
+
 
 def training_pipeline(recipe: Recipe, work: Path, settings: Settings, show: Show) -> TrainingPipeline:
     """The recipe's sessions, cut by the settings' rules, ready to train on."""
-    from models.training.config import TrainConfig
+    from models.training.config import UNNAMED, TrainConfig
     from models.training.pipeline import TrainingPipeline
 
     sessions = _sessions(Path(recipe.file), recipe.most, settings)
-    chosen = {} if recipe.epochs is None else {"epochs": recipe.epochs}
-    config = TrainConfig(name=recipe.name, seed=recipe.seed, **chosen)
+    config = TrainConfig(name=recipe.name or UNNAMED, seed=recipe.seed)
+    if recipe.epochs is not None:
+        config = replace(config, epochs=recipe.epochs)
     return TrainingPipeline.of(sessions, config, work, show)
 
 
@@ -101,12 +129,16 @@ def _sessions(file: Path, most: int | None, settings: Settings) -> Iterable[Sess
 
         return training_sessions(file, most or MOST_SESSIONS)
     sessions, counters = sessions_of_file(file, session_rules(settings), settings.clicks)
+    say_clicks(counters)
+    return sessions
+
+
+def say_clicks(counters: ClickCounters) -> None:
     say(
         f"{counters.received:,} clicks: {counters.closed:,} in {counters.sessions:,} sessions,"
         f" {counters.late:,} late, {counters.dead_lettered:,} refused,"
         f" {counters.duplicates:,} duplicates, {counters.filtered:,} filtered"
     )
-    return sessions
 
 
 @contextmanager

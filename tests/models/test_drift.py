@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from models.bundle import Bundle, BundleError, load_bundle
 from models.drift import DriftMonitor, PartDrift, compare, report, traffic_sample
 from models.drift_profile import ProfileLayout, jensen_shannon, psi
+from models.encoded import Encoded
+from models.runtime import Outputs
 from models.scorer import Scorer
 from schemas.click import Session
 from streamer.worker.drift import DriftCollector
@@ -156,6 +159,16 @@ def compared(bundle: Bundle, before: list[Session], after: list[Session]) -> dic
     return {each.part: each for each in moved}
 
 
+def test_sessions_that_cannot_be_scored_are_counted(small_bundle: Bundle) -> None:
+    class Broken:
+        def run(self, encoded: Encoded) -> Outputs:
+            raise RuntimeError
+
+    broken = replace(small_bundle, runtime=Broken())  # type: ignore[arg-type]
+    found = traffic_sample(broken, bank_sessions(20))
+    assert (found.sessions, found.unscored) == (0, 20)
+
+
 def test_two_samples_of_the_same_traffic_are_alike(small_bundle: Bundle) -> None:
     found = compared(small_bundle, bank_sessions(500, seed=1), bank_sessions(500, seed=2))
     assert {each.verdict for each in found.values()} == {"alike"}
@@ -214,7 +227,11 @@ def test_the_command_compares_files_and_profiles(
 
 @pytest.mark.parametrize(
     ("content", "code", "said"),
-    [(None, 2, "cannot be read"), ('{"not": "a click"}\n', 1, "no session of a person")],
+    [
+        (None, 2, "cannot be read"),
+        ('{"not": "a click"}\n', 1, "no session of a person"),
+        ('{"not": "a click"}\n', 1, "1 clicks: 0 in 0 sessions, 0 late, 1 refused"),
+    ],
 )
 def test_a_file_without_sessions_is_said(
     run_streamer: RunStreamer, tmp_path: Path, content: str | None, code: int, said: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from models.bundle import default_bundle, load_bundle
 from streamer.cli import command_line
 from streamer.cli.invocation import Invocation
+from streamer.errors import UsageError
 from tests.conftest import RunStreamer
 from tests.models.hand_made import bank_sessions
 
@@ -76,7 +78,8 @@ def test_inspect_works_and_train_says_what_is_missing_without_the_extra(tmp_path
         (["clicks.jsonl", "--simulated"], "either a FILE of clicks or --simulated"),
         (["nowhere.jsonl"], "nowhere.jsonl: cannot be read"),
         (["clicks.jsonl", "--previous", "clicks.jsonl"], "no taxonomy to carry over"),
-        (["clicks.jsonl", "--name", "A B"], "name"),
+        (["clicks.jsonl", "--name", "A B"], "--name 'A B': expected 1 to 64 of a-z"),
+        (["clicks.jsonl", "--out", "My Bundle"], "--out My Bundle: without --name the folder's name is"),
     ],
 )
 def test_a_wrong_call_is_exit_2(
@@ -86,6 +89,48 @@ def test_a_wrong_call_is_exit_2(
     result = run_streamer("model", "train", "--out", "bundle", *arguments)
     assert result.returncode == 2
     assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("blocks", "command", "file", "whole"),
+    [
+        (0, "fit clicks.jsonl --work full", "recipe.json", set()),
+        (1, "simulate --visitors 20 --out full", "clicks.jsonl.gz", {"config.json"}),
+    ],
+)
+def test_a_full_disk_is_exit_1_and_leaves_no_half_file(
+    tmp_path: Path, blocks: int, command: str, file: str, whole: set[str]
+) -> None:
+    """A limit on the size of files stands for the disk: the first file that exceeds it can't be written."""
+    write_clicks(tmp_path / "clicks.jsonl", 4)
+    streamer = shlex.join([sys.executable, "-c", "from streamer.cli import main; main()"])
+    limited = ["bash", "-c", f"ulimit -f {blocks}; {streamer} model {command}"]
+    result = subprocess.run(limited, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (result.returncode, result.stderr) == (1, f"Error: full/{file}: File too large\n")
+    assert {path.name for path in (tmp_path / "full").iterdir()} == whole
+
+
+def test_an_encoder_that_learnt_nothing_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clicks, work = tmp_path / "clicks.jsonl", str(tmp_path / "work")
+    clicks.write_bytes(
+        b"".join(
+            orjson.dumps({"visitor_id": f"v{n}", "timestamp": 1_700_000_000_000 + n, "event_type": "click"})
+            + b"\n"
+            for n in range(60)
+        )
+    )
+    here("fit", str(clicks), "--epochs", "1", "--work", work)
+    here("pretrain", "--work", work)
+    assert "warning: the encoder hasn't learnt more than an untrained one" in capsys.readouterr().err
+
+
+def test_a_step_that_was_asked_for_and_not_run_is_exit_1(run_streamer: RunStreamer) -> None:
+    folders = ("--out", "out", "--work", "work")
+    result = run_streamer("model", "evaluate", "--steps", "trivago", *folders, environ={"CLICKS_DATA": ""})
+    assert result.returncode == 1
+    assert "not run: trivago; expected --data" in result.stderr
 
 
 def test_clicks_that_cannot_train_a_model_are_exit_1(run_streamer: RunStreamer, tmp_path: Path) -> None:
@@ -111,8 +156,8 @@ def test_training_at_once_and_in_steps_write_the_same_bundle(
     tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     clicks = write_clicks(tmp_path / "clicks.jsonl", 120)
-    recipe = (str(clicks), "--epochs", "1", "--name", "mine", "--seed", "3")
-    once, steps, work = (str(tmp_path / name) for name in ("once", "steps", "work"))
+    recipe = (str(clicks), "--epochs", "1", "--seed", "3")
+    once, steps, work = (str(tmp_path / name) for name in ("once/mine", "steps/mine", "work"))
     here("train", *recipe, "--out", once, "--work", str(tmp_path / "other"), "--json")
     assert json.loads(capsysbinary.readouterr().out)["metrics"]["taxonomy"]["teacher"] == "keyless"
     here("fit", *recipe, "--work", work)
@@ -120,4 +165,9 @@ def test_training_at_once_and_in_steps_write_the_same_bundle(
         here(step, "--work", work)
     here("export", "--work", work, "--out", steps)
     assert load_bundle(Path(once)).model_version == load_bundle(Path(steps)).model_version
-    assert load_bundle(Path(once)).name == "mine"
+    assert load_bundle(Path(once)).name == "mine", "without --name a bundle is called after its folder"
+    here("export", "--work", work, "--out", steps, "--name", "yours")
+    assert load_bundle(Path(steps)).name == "yours"
+    clicks.write_bytes(clicks.read_bytes() + b"\n")
+    with pytest.raises(UsageError, match="has changed since `streamer model fit`"):
+        here("export", "--work", work, "--out", steps)

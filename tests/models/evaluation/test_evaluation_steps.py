@@ -11,7 +11,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from models.evaluation import steps_sensitivity
+from models.baselines.registry import CONTENDERS
+from models.evaluation import steps_baselines, steps_sensitivity
 from models.evaluation.bootstrap import resample
 from models.evaluation.experiment import Experiment, Scale
 from models.evaluation.protocol import measure_conversions, resample_rows
@@ -70,6 +71,14 @@ def test_main_and_student_give_every_figure_with_its_interval(experiment: Experi
             low, high = figure[f"{name}_interval"]
             assert low <= high
     assert json.loads(json.dumps(found)) == found
+
+
+def test_baselines_are_measured_where_no_validation_visitors_are_left_to_tune_on(
+    experiment: Experiment,
+) -> None:
+    found = steps_baselines.baselines(experiment)
+    assert set(found["costs"]) == set(CONTENDERS)
+    assert all(cost["tried"] == 1 for cost in found["costs"].values())
 
 
 def test_a_second_run_computes_nothing(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:

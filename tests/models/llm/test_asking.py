@@ -72,6 +72,25 @@ def test_a_misbehaving_endpoint_still_gives_an_answer(asker_of: AskerOf, replies
         assert asker_of(server.base_url).budget.tokens == 0
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": [{"type": "text", "text": GOOD[:5]}, {"type": "text", "text": GOOD[5:]}]},
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": '{"name": "green"}'}]},
+                     {"type": "text", "text": GOOD}, "odd", {"type": "text"}]},
+        {"content": None, "tool_calls": [{"function": {"name": "f", "arguments": {"name": "red"}}}]},
+    ],
+    ids=["parts", "thinking", "arguments as an object"],
+)  # fmt: skip
+def test_text_parts_and_arguments_given_as_an_object_are_read(
+    asker_of: AskerOf, message: dict[str, Any]
+) -> None:
+    reply = as_json(200, {"choices": [{"message": message, "finish_reason": "stop"}]})
+    with serving(lambda _number, _body: reply) as server:
+        assert asker_of(server.base_url).ask(QUESTION, FORM) == Colour("red")
+        assert len(server.bodies) == 1
+
+
 def test_retry_after_is_kept_to(asker_of: AskerOf) -> None:
     with serving(first(as_json(429, {}, Retry_After="0.4"))) as server:
         started = time.monotonic()
