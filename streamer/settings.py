@@ -57,11 +57,13 @@ def _topic_name(value: str) -> str:
 
 def _timestamp_ms(value: object) -> object:
     """Milliseconds UTC from a number, or from a date or date-time (RFC 3339, UTC unless it says)."""
-    if isinstance(value, str) and not re.fullmatch(r"-?\d+", value):
+    if isinstance(value, str) and not re.fullmatch(r"0|-?\d{12,14}", value):
         try:
             value = dt.datetime.fromisoformat(value)
         except ValueError:
-            raise ValueError("Input should be a date such as 1990-01-01, or milliseconds UTC") from None
+            raise ValueError(
+                "Input should be a date such as 1990-01-01, or milliseconds UTC (12 to 14 digits)"
+            ) from None
     elif isinstance(value, dt.date) and not isinstance(value, dt.datetime):
         value = dt.datetime.combine(value, dt.time())
     if isinstance(value, dt.datetime):

@@ -117,6 +117,12 @@ def test_min_timestamp_is_a_date_or_milliseconds(written: str, ms: int) -> None:
     assert from_environment(CLICKS__MIN_TIMESTAMP=written).clicks.min_timestamp == ms
 
 
+@pytest.mark.parametrize("written", ["2001", "200101", "978307200", "soon"])
+def test_a_number_that_is_no_date_and_no_milliseconds_is_refused(written: str) -> None:
+    with pytest.raises(SettingsError, match="a date such as 1990-01-01, or milliseconds UTC"):
+        from_environment(CLICKS__MIN_TIMESTAMP=written)
+
+
 def test_min_timestamp_is_a_toml_date(toml: Path) -> None:
     toml.write_text("[clicks]\nmin_timestamp = 2001-01-01\n")
     assert load_settings(toml, environ={}).clicks.min_timestamp == 978_307_200_000

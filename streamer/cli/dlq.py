@@ -170,8 +170,8 @@ def _filter(
     return Filter(
         stage=stage,
         reason=reason,
-        start=parse_time(start, "--from") if start else None,
-        end=parse_time(end, "--to") if end else None,
+        start=None if start is None else parse_time(start, "--from"),
+        end=None if end is None else parse_time(end, "--to"),
         places=parse_places(places or ()),
     )
 
