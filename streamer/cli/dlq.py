@@ -110,7 +110,8 @@ def replay(
     """Put the original bytes and keys back on the clicks topic, in the partitions they came from.
 
     The clicks go through the worker once more, with the arrival of now: what is older than the watermark
-    by then is late. Sessions that could not be scored are left out: their clicks are not lost.
+    by then is late. Sessions that could not be scored are left out: their clicks are not lost. Exit code 1 if
+    a place that was named is left out.
     """
     from streamer.errors import UsageError
 
@@ -118,12 +119,16 @@ def replay(
     if not (every or stage or reason or start or end or place):
         raise UsageError("say which dead letters: places, --reason, --stage, --from, --to, or --all")
     replayed, left_out = asyncio.run(_replay(ctx.obj.settings(), chosen, again, dry_run))
+    if place and replayed + left_out.total() < len(chosen.places):
+        left_out["no such dead letter"] = len(chosen.places) - replayed - left_out.total()
     if json:
         print_json({"replayed": replayed, "dry_run": dry_run, "left_out": dict(left_out)})
-        return
-    for why, count in left_out.items():
-        say(f"{count:,} left out: {why}")
-    say(f"{replayed:,} dead letters {'would be' if dry_run else 'were'} replayed")
+    else:
+        for why, count in left_out.items():
+            say(f"{count:,} left out: {why}")
+        say(f"{replayed:,} dead letters {'would be' if dry_run else 'were'} replayed")
+    if place and left_out:
+        raise typer.Exit(1)
 
 
 async def _replay(settings: Settings, chosen: Filter, again: bool, dry_run: bool) -> tuple[int, Counter[str]]:

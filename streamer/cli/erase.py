@@ -45,7 +45,8 @@ def erase(
     """Erase visitors: clicks that arrived up to now are dropped, state and latest intents are removed.
 
     What is in the topics already (clicks, late clicks, dead letters, embeddings, intents) waits for the end
-    of its retention. Exit code 1 with --verify if state or latest intents are still there.
+    of its retention. Exit code 0 says that the erasures are written, and with --verify that all workers have
+    taken them in and neither state nor latest intents of these visitors are there; else 1.
     """
     from streamer.kafka.erase import checked_visitors, listed_visitors
 
@@ -82,13 +83,14 @@ def _report(visitors: int, moment: int | None, taken_in: bool | None, left: Left
                 "open_sessions": left.open_sessions,
                 "latest_intents": left.latest_intents,
                 "left": [vars(topic) for topic in left.topics],
+                "unknown": left.unknown,
             }
         print_json(item)
         return
     from streamer.cli.rendering import as_time
 
     if moment is not None:
-        say(f"{visitors:,} visitors erased: clicks that arrived up to {as_time(moment)} are dropped")
+        say(f"erasure of {visitors:,} visitors written: clicks that arrived up to {as_time(moment)} go")
     if taken_in is False:
         say("not every partition's worker has taken it in yet: does one run? It will when it does")
     if left is not None:
@@ -96,3 +98,5 @@ def _report(visitors: int, moment: int | None, taken_in: bool | None, left: Left
         for topic in left.topics:
             until = f", kept until {as_time(topic.kept_until)}" if topic.kept_until else ""
             say(f"{topic.topic}: {topic.records:,} records left{until}")
+        if left.unknown:
+            say(f"{left.unknown:,} visitors are in no topic: long gone, or their ids are written otherwise")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 from streamer.errors import UsageError
 from streamer.kafka.aiokafka_overrides.install import install_overrides
 from streamer.settings import KafkaSettings
 
 ClientArguments = dict[str, Any]
+Client = TypeVar("Client", bound=Any)
+_STOP_S = 5.0
 
 
 class TlsFileError(UsageError):
@@ -37,6 +42,22 @@ def client_arguments(kafka: KafkaSettings) -> ClientArguments:
         arguments["sasl_plain_username"] = kafka.sasl_username
         arguments["sasl_plain_password"] = kafka.sasl_password.get_secret_value()
     return arguments
+
+
+@asynccontextmanager
+async def running(client: Client) -> AsyncIterator[Client]:
+    """An aiokafka client between its start and its end, which takes a bounded time and raises nothing.
+
+    Where no broker answers, aiokafka's own `stop` may wait for ever, or raise what one of its tasks was
+    cancelled with.
+    """
+    try:
+        await client.start()
+        yield client
+    finally:
+        stopping = asyncio.ensure_future(client.stop())
+        stopping.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.wait({stopping}, timeout=_STOP_S)
 
 
 def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from streamer.errors import StreamerError, UsageError
-from streamer.kafka.client import client_arguments
+from streamer.kafka.client import client_arguments, running
 from streamer.kafka.permissions import refusal
 from streamer.kafka.snapshot import snapshot, visitors_of
 from streamer.kafka.topics import find_topic
@@ -197,23 +197,21 @@ async def replay(
     )
     done = 0
     try:
-        await producer.start()
-        async with producer.transaction():  # only now the client asks for what fences others
-            pass
-        letters: Sequence[DeadLetter] = await choose()
-        for start in range(0, len(letters), _PER_TRANSACTION):
-            portion = letters[start : start + _PER_TRANSACTION]
-            async with producer.transaction():
-                await _put_back(producer, settings, portion)
-            done += len(portion)
-            on_progress(done)
+        async with running(producer):
+            async with producer.transaction():  # only now the client asks for what fences others
+                pass
+            letters: Sequence[DeadLetter] = await choose()
+            for start in range(0, len(letters), _PER_TRANSACTION):
+                portion = letters[start : start + _PER_TRANSACTION]
+                async with producer.transaction():
+                    await _put_back(producer, settings, portion)
+                done += len(portion)
+                on_progress(done)
     except KafkaError as error:
         raise refusal(error, f"write to {settings.topics.clicks} and {settings.topics.dlq}") or ReplayError(
             f"{done} dead letters are replayed, then the cluster refused ({type(error).__name__}): "
             "the same command goes on from there"
         ) from None
-    finally:
-        await producer.stop()
     return done
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from schemas import codec
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.acls import Acl
-from streamer.kafka.client import client_arguments
+from streamer.kafka.client import client_arguments, running
 from streamer.kafka.permissions import check_permissions, refusal
 from streamer.kafka.topics import find_topic
 from streamer.line_file import lines_of
@@ -76,21 +76,22 @@ async def erase(settings: Settings, visitors: Sequence[str], requested_at: int) 
     topic = await find_topic(settings.kafka, settings.topics.erasures)
     producer = AIOKafkaProducer(**client_arguments(settings.kafka), enable_idempotence=True)
     times: list[int] = []
+    patience_s = settings.kafka.request_timeout_ms / 1000
     try:
-        await producer.start()
-        for start in range(0, len(visitors), _AT_ONCE):
-            sent = [
-                await producer.send(topic.name, value, key=visitor.encode(), partition=partition)
-                for visitor in visitors[start : start + _AT_ONCE]
-                for value in [codec.encode("erasure", {"visitor_id": visitor, "requested_at": requested_at})]
-                for partition in range(topic.partitions)
-            ]
-            done = await asyncio.gather(*sent)
-            times += [metadata.timestamp for metadata in done]
-    except KafkaError as error:
+        async with running(producer):
+            for start in range(0, len(visitors), _AT_ONCE):
+                sent = [
+                    await producer.send(topic.name, value, key=visitor.encode(), partition=partition)
+                    for visitor in visitors[start : start + _AT_ONCE]
+                    for value in [
+                        codec.encode("erasure", {"visitor_id": visitor, "requested_at": requested_at})
+                    ]
+                    for partition in range(topic.partitions)
+                ]
+                done = await asyncio.wait_for(asyncio.gather(*sent), patience_s)
+                times += [metadata.timestamp for metadata in done]
+    except (KafkaError, TimeoutError) as error:
         raise refusal(error, f"write to topic {topic.name}") or EraseError(
             f"the cluster did not take all erasures ({type(error).__name__}): once more does no harm"
         ) from None
-    finally:
-        await producer.stop()
     return min(times), max(times)

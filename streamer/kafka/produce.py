@@ -13,13 +13,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
 from streamer.errors import StreamerError
 from streamer.kafka.acls import Acl
-from streamer.kafka.client import client_arguments
+from streamer.kafka.client import client_arguments, running
 from streamer.kafka.partitions import PartitionChooser
 from streamer.kafka.permissions import check_permissions
 from streamer.kafka.topics import FoundTopic, find_topic
@@ -84,8 +86,6 @@ async def produce(
 
     Raises `BrokerError`, `TopicError`, `ProduceError`, `LinesError`.
     """
-    from aiokafka import AIOKafkaProducer
-
     produced = Produced() if produced is None else produced
     await check_permissions(settings.kafka, [Acl("topic", settings.topics.clicks, "Write")])
     topic = await find_topic(settings.kafka, settings.topics.clicks)
@@ -93,31 +93,34 @@ async def produce(
         **client_arguments(settings.kafka), enable_idempotence=True, max_batch_size=_BATCH_BYTES
     )
     started = time.monotonic()
-    await producer.start()
-    sender = _Sender(producer, topic, produced)
+    sender = _Sender(producer, topic, produced, settings.kafka.request_timeout_ms / 1000)
     try:
-        async for chunk in lines:
-            for pace in _paces(chunk, rate):
-                await sender.send(pace)
-                await _keep_pace(sender.taken, rate, started)
-                on_progress(produced)
+        async with running(producer), sender:
+            async for chunk in lines:
+                for pace in _paces(chunk, rate):
+                    await sender.send(pace)
+                    await _keep_pace(sender.taken, rate, started)
+                    on_progress(produced)
+    except KafkaError as error:
+        raise ProduceError(f"can't write to {topic.name} ({type(error).__name__})") from None
     finally:
-        try:
-            await sender.flush()
-        finally:
-            await producer.stop()
-            produced.seconds = time.monotonic() - started
-            on_progress(produced)
+        produced.seconds = time.monotonic() - started
+        on_progress(produced)
     return produced
 
 
 class _Sender:
-    """Batches of whole partitions: three times as fast as aiokafka's send of single records."""
+    """Batches of whole partitions: three times as fast as aiokafka's send of single records.
 
-    def __init__(self, producer: Any, topic: FoundTopic, produced: Produced) -> None:
+    As a context it ends when everything is acknowledged. Raises ProduceError when a batch is refused, or none
+    was acknowledged for `patience_s` though some wait for it.
+    """
+
+    def __init__(self, producer: Any, topic: FoundTopic, produced: Produced, patience_s: float) -> None:
         self._producer = producer
         self._topic = topic
         self._produced = produced
+        self._patience_s = patience_s
         self._partition_of = PartitionChooser(topic.partitions)
         self._batches: dict[int, Any] = {}
         self._unacknowledged: set[asyncio.Future[Any]] = set()
@@ -137,10 +140,16 @@ class _Sender:
         for partition in list(self._batches):
             await self._submit(partition)
 
-    async def flush(self) -> None:
-        """Waits for everything that was submitted. Raises `ProduceError`."""
-        if self._unacknowledged:
-            await asyncio.wait(self._unacknowledged)
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        while self._unacknowledged and self._error is None:
+            done, _waiting = await asyncio.wait(
+                self._unacknowledged, timeout=self._patience_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                self._error = TimeoutError()
         self._raise_error()
 
     def _counted_out(self, line: bytes, key: bytes | None) -> bool:
@@ -167,7 +176,11 @@ class _Sender:
         batch = self._batches.pop(partition)
         records = batch.record_count()
         self._raise_error()
-        future = await self._producer.send_batch(batch, self._topic.name, partition=partition)
+        try:
+            future = await self._producer.send_batch(batch, self._topic.name, partition=partition)
+        except KafkaError as error:
+            self._error = error
+            raise
         self._unacknowledged.add(future)
         future.add_done_callback(lambda done: self._acknowledged(done, records))
 
@@ -181,7 +194,10 @@ class _Sender:
     def _raise_error(self) -> None:
         if self._error is not None:
             name = type(self._error).__name__
-            raise ProduceError(f"the cluster did not take clicks for {self._topic.name} ({name})")
+            raise ProduceError(
+                f"the cluster did not take clicks for {self._topic.name} ({name}): {self._produced.sent:,} "
+                "are acknowledged, and some of those sent after them may be stored too"
+            ) from None
 
 
 def _paces(chunk: list[bytes], rate: float | None) -> list[list[bytes]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas import codec
 from streamer.kafka.acls import Acl
-from streamer.kafka.client import client_arguments
+from streamer.kafka.client import client_arguments, running
 from streamer.kafka.permissions import check_permissions, refusal
 from streamer.kafka.produce import visitor_key
 from streamer.kafka.start import Start, seek
@@ -17,6 +17,7 @@ from streamer.kafka.topics import find_topic
 from streamer.settings import KafkaSettings
 
 _FETCH_BYTES = 4 * 1024 * 1024
+_POLL_MS = 1000
 
 
 def visitors_of(key: bytes | None, value: bytes | None) -> set[str]:
@@ -47,21 +48,22 @@ async def snapshot(kafka: KafkaSettings, topic: str, start: Start = "earliest") 
         max_partition_fetch_bytes=_FETCH_BYTES,
     )
     try:
-        await consumer.start()
-        tps = [TopicPartition(topic, number) for number in range(found.partitions)]
-        consumer.assign(tps)
-        ends = await consumer.end_offsets(tps)
-        await seek(consumer, tps, start)
-        behind = {tp for tp in tps if await consumer.position(tp) < ends[tp]}
-        while behind:
-            for tp, records in (await consumer.getmany(*behind, timeout_ms=200)).items():
-                for record in records:
-                    if record.offset < ends[tp]:
-                        yield record
-            behind = {tp for tp in behind if await consumer.position(tp) < ends[tp]}
+        async with running(consumer):
+            tps = [TopicPartition(topic, number) for number in range(found.partitions)]
+            consumer.assign(tps)
+            ends = await consumer.end_offsets(tps)
+            await seek(consumer, tps, start)
+            behind = {tp for tp in tps if await consumer.position(tp) < ends[tp]}
+            while behind:
+                fetched = await consumer.getmany(*behind, timeout_ms=_POLL_MS)
+                for tp, records in fetched.items():
+                    for record in records:
+                        if record.offset < ends[tp]:
+                            yield record
+                behind = {tp for tp in behind if await consumer.position(tp) < ends[tp]}
+                if not fetched:
+                    await consumer.end_offsets(list(behind))  # which fails where no broker answers
     except KafkaError as error:
         raise refusal(error, f"read topic {topic}") or SubscribeError(
             f"can't read {topic} at {kafka.bootstrap_servers}: {type(error).__name__}"
         ) from None
-    finally:
-        await consumer.stop()

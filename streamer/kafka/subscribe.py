@@ -13,7 +13,7 @@ from typing import Any
 
 from streamer.errors import StreamerError
 from streamer.kafka.acls import Acl
-from streamer.kafka.client import client_arguments
+from streamer.kafka.client import client_arguments, running
 from streamer.kafka.permissions import check_permissions
 from streamer.kafka.start import Start, seek
 from streamer.kafka.topics import find_topic
@@ -35,6 +35,8 @@ async def records(
 ) -> AsyncIterator[Any]:
     """aiokafka's ConsumerRecords. Ends after `limit` records or `timeout_s` without one; else never.
 
+    Without one means at the end of the topic: brokers that don't answer are an error then.
+
     Raises `BrokerError`, `TopicError`, `SubscribeError`.
     """
     from aiokafka import AIOKafkaConsumer
@@ -51,16 +53,14 @@ async def records(
         auto_offset_reset="earliest",
     )
     try:
-        await consumer.start()
-        await _assign(consumer, topic, found.partitions, start)
-        async for record in _polled(consumer, limit, timeout_s):
-            yield record
+        async with running(consumer):
+            await _assign(consumer, topic, found.partitions, start)
+            async for record in _polled(consumer, limit, timeout_s):
+                yield record
     except KafkaError as error:
         raise SubscribeError(
             f"can't read {topic} at {kafka.bootstrap_servers}: {type(error).__name__}"
         ) from None
-    finally:
-        await consumer.stop()
 
 
 async def _assign(consumer: Any, topic: str, partitions: int, start: Start) -> None:
@@ -83,5 +83,13 @@ async def _polled(consumer: Any, limit: int | None, timeout_s: float | None) -> 
         if batches:
             last = time.monotonic()
         elif timeout_s is not None and time.monotonic() - last >= timeout_s:
-            return
+            if await _is_at_end(consumer):
+                return
+            last = time.monotonic()
         await asyncio.sleep(0)
+
+
+async def _is_at_end(consumer: Any) -> bool:
+    """Whether all that is committed has been read. Raises KafkaError where no broker answers."""
+    ends = await consumer.end_offsets(list(consumer.assignment()))
+    return all([await consumer.position(tp) >= end for tp, end in ends.items()])

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from schemas.build import EXTENSIONS, NO_EXTENSIONS, WHY_PURE, not_built
 from streamer import __version__
 from streamer.errors import StreamerError
-from streamer.kafka.client import client_arguments
+from streamer.kafka.client import client_arguments, running
 from streamer.kafka.reach import check_brokers, refusals
 from streamer.kafka.topics import Drift, declared_topics, find_drift
 from streamer.settings import Settings
@@ -218,8 +218,7 @@ async def _tails(settings: Settings, records: int) -> list[_Tail]:
         **client_arguments(settings.kafka), enable_auto_commit=False, isolation_level="read_committed"
     )
     tails = {number: _Tail(number, []) for number in range(partitions)}
-    await consumer.start()
-    try:
+    async with running(consumer):
         tps = [TopicPartition(topic, number) for number in range(partitions)]
         consumer.assign(tps)
         first, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
@@ -227,11 +226,12 @@ async def _tails(settings: Settings, records: int) -> list[_Tail]:
             consumer.seek(tp, max(first[tp], ends[tp] - max(1, records // partitions)))
         behind = {tp for tp in tps if first[tp] < ends[tp]}
         while behind:
-            for tp, found in (await consumer.getmany(*behind, timeout_ms=200)).items():
+            fetched = await consumer.getmany(*behind, timeout_ms=1000)
+            for tp, found in fetched.items():
                 tails[tp.partition].records += found
             behind = {tp for tp in behind if await consumer.position(tp) < ends[tp]}
-    finally:
-        await consumer.stop()
+            if not fetched:
+                await consumer.end_offsets(list(behind))  # which fails where no broker answers
     return list(tails.values())
 
 

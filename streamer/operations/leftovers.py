@@ -43,6 +43,8 @@ class Left:
     latest_intents: int
     """Visitors whom a look-up by key in the visitors topic still finds."""
     topics: list[Leftover]
+    unknown: int
+    """Visitors of whom no topic has a record: long gone, or their ids are written differently."""
 
     @property
     def is_erased(self) -> bool:
@@ -69,25 +71,33 @@ async def wait_for_tombstones(
 
 async def what_is_left(settings: Settings, visitors: Collection[str]) -> Left:
     """Raises what `snapshot` raises, and ChangelogError."""
-    wanted = set(visitors)
+    wanted, seen = set(visitors), set[str]()
     names = settings.topics
     found, latest = [], 0
     for topic in (names.clicks, *settings.outputs):
-        left, by_key = await _left_in(settings, topic, wanted)
+        left, by_key = await _left_in(settings, topic, wanted, seen)
         found.append(left)
         if topic == names.visitors:
             latest = sum(by_key.values())
     found.append(await _left_in_changelog(settings, set(visitors)))
-    return Left(await _open_sessions(settings, set(visitors)), latest, found)
+    return Left(await _open_sessions(settings, set(visitors)), latest, found, len(wanted - seen))
 
 
-async def _left_in(settings: Settings, topic: str, wanted: set[str]) -> tuple[Leftover, dict[Any, bool]]:
-    """What is left, and by (key, partition) whether the last record there is more than a tombstone."""
+async def _left_in(
+    settings: Settings, topic: str, wanted: set[str], seen: set[str]
+) -> tuple[Leftover, dict[Any, bool]]:
+    """What is left, and by (key, partition) whether the last record there is more than a tombstone.
+
+    Adds to `seen` those who are wanted and have a record.
+    """
     left = Leftover(topic)
     latest: dict[Any, bool] = {}
     async for record in snapshot(settings.kafka, topic):
-        if not visitors_of(record.key, record.value) & wanted:
+        of_these = visitors_of(record.key, record.value) & wanted
+        if not of_these:
             continue
+        if record.value is not None:
+            seen |= of_these
         latest[record.key, record.partition] = record.value is not None
         if record.value is not None:
             left.records += 1

@@ -167,5 +167,8 @@ def test_from_the_command_line(fresh_settings: FreshSettings, run_streamer: RunS
         ("x-streamer-replayed-from", f"{clicks[-1].partition}/0".encode()),
     ]
     assert asyncio.run(read_dead_letters(settings, Filter(places=frozenset(["3/0"]))))[0].replayed
+    named = run_streamer("dlq", "replay", "--json", "3/0", "3/99", settings=settings)
+    left_out = {"it was replayed before: --again": 1, "no such dead letter": 1}
+    assert (named.returncode, json.loads(named.stdout)["left_out"]) == (1, left_out)
     refused = run_streamer("dlq", "replay", settings=settings)
     assert (refused.returncode, "or --all" in refused.stderr) == (2, True)

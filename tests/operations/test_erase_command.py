@@ -90,7 +90,7 @@ def test_verify_reads_all_topics(fresh_settings: FreshSettings, run_streamer: Ru
     assert now["open_sessions"] + now["latest_intents"] > 0
     code, report = erase("--file", "-", stdin="v3\nv4\n")
     assert (code, report["visitors"], report["taken_in"]) == (0, 2, True), worker.log
-    assert (report["open_sessions"], report["latest_intents"]) == (0, 0)
+    assert (report["open_sessions"], report["latest_intents"], report["unknown"]) == (0, 0, 0)
     left = {topic["topic"]: topic for topic in report["left"]}
     assert left[settings.topics.clicks]["records"] == in_clicks
     assert left[settings.topics.clicks]["kept_until"] > report["moment"]
@@ -98,5 +98,5 @@ def test_verify_reads_all_topics(fresh_settings: FreshSettings, run_streamer: Ru
     assert left[settings.topics.late]["kept_until"] is None
     worker.signal(signal.SIGTERM)
     assert worker.end() == 0, worker.log
-    code, report = erase("--visitor", "v5", "--timeout", "0")
-    assert (code, report["taken_in"]) == (1, False)
+    code, report = erase("--visitor", "v5", "--visitor", "v5 ", "--timeout", "0")
+    assert (code, report["taken_in"], report["unknown"]) == (1, False, 1)
