@@ -20,7 +20,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 @app.callback(no_args_is_help=True)
 def topics() -> None:
-    """Create the topics, or check them for drift."""
+    """Create the topics, add partitions to them, or check them for drift."""
 
 
 @app.command()
@@ -35,6 +35,21 @@ def create(ctx: typer.Context, json: Json = False) -> None:
         for topic in wanted:
             say(f"{topic.name}: {'created' if topic.name in created else 'was there'}")
     _report(asyncio.run(find_drift(settings.kafka, wanted)), {"created": created}, json)
+
+
+@app.command()
+def grow(ctx: typer.Context, json: Json = False) -> None:
+    """Add partitions to topics that have fewer than topics.partitions; 'More partitions' in
+    docs/operations.md says what to do before and after."""
+    from streamer.kafka.topics import declared_topics, find_drift, grow_topics
+
+    settings = ctx.obj.settings()
+    wanted = declared_topics(settings)
+    grown = asyncio.run(grow_topics(settings.kafka, wanted, settings.topics.clicks))
+    if not json:
+        for name, (before, after) in grown.items():
+            say(f"{name}: {before} partitions, now {after}")
+    _report(asyncio.run(find_drift(settings.kafka, wanted)), {"grown": list(grown)}, json)
 
 
 @app.command()

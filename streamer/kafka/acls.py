@@ -25,7 +25,7 @@ class Acl:
     resource: Resource
     name: str
     operation: str
-    """As Kafka's tool spells it: Read, Write, Create, Delete, Describe, DescribeConfigs."""
+    """As Kafka's tool spells it: Read, Write, Create, Delete, Alter, Describe, DescribeConfigs."""
     pattern: Literal["literal", "prefixed"] = "literal"
 
     def __str__(self) -> str:
@@ -69,7 +69,7 @@ def _replay(settings: Settings) -> Iterator[Acl]:
 def _admin(settings: Settings) -> Iterator[Acl]:
     topics = settings.topics
     everything = (topics.clicks, *settings.outputs, topics.erasures, settings.changelog)
-    for operation in ("Create", "DescribeConfigs", "Read"):
+    for operation in ("Create", "Alter", "DescribeConfigs", "Read"):
         yield from _topics(operation, *everything)
     yield from _topics("Write", topics.erasures, topics.clicks, topics.dlq)
     yield Acl("transactional-id", f"{settings.app.id}-dlq-replay", "Write")

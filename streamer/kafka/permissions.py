@@ -14,7 +14,7 @@ from streamer.kafka.reach import connection
 from streamer.settings import KafkaSettings
 
 WHAT_TO_DO = "'streamer acls --print' lists what each client needs"
-_BITS = {"Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Describe": 8, "DescribeConfigs": 10}
+_BITS = {"Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Alter": 7, "Describe": 8, "DescribeConfigs": 10}
 """AclOperation codes of Kafka's protocol."""
 _UNKNOWN = -(2**31)
 """A broker that doesn't say."""

@@ -149,6 +149,31 @@ async def create_topics(kafka: KafkaSettings, topics: list[Topic]) -> list[str]:
         return created
 
 
+async def grow_topics(kafka: KafkaSettings, topics: list[Topic], clicks: str) -> dict[str, tuple[int, int]]:
+    """Adds partitions to topics that have fewer than declared; returns the numbers before and after by name.
+
+    `clicks` comes last, so that no click is in a partition that an output lacks. Raises `BrokerError`,
+    `TopicError`, NotPermittedError.
+    """
+    from aiokafka.admin import NewPartitions
+    from aiokafka.errors import KafkaError
+
+    async with admin_client(kafka) as admin:
+        found = (await _described(admin)).topics
+        missing = [topic.name for topic in topics if topic.name not in found]
+        if missing:
+            raise _no_topic(kafka, ", ".join(missing))
+        fewer = [topic for topic in topics if len(found[topic.name]) < topic.partitions]
+        fewer.sort(key=lambda topic: topic.name == clicks)
+        await check_permissions(kafka, [Acl("topic", topic.name, "Alter") for topic in fewer])
+        for topic in fewer:
+            try:
+                await admin.create_partitions({topic.name: NewPartitions(topic.partitions)})
+            except KafkaError as error:
+                raise TopicError(f"the cluster refused to add partitions to {topic.name}: {error}") from None
+    return {topic.name: (len(found[topic.name]), topic.partitions) for topic in fewer}
+
+
 async def find_drift(kafka: KafkaSettings, topics: list[Topic]) -> list[Drift]:
     """Missing topics, declared properties that differ, brokers that are down and replicas out of sync.
 

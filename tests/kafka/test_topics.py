@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
 from streamer.kafka.topics import Topic, TopicError, create_topics, declared_topics, find_drift, find_topic
 from streamer.settings import Replication, Settings, load_settings
-from tests.conftest import FreshSettings
+from tests.conftest import FreshSettings, RunStreamer
 
 
 def config_of(settings: Settings, name: str) -> dict[str, str]:
@@ -92,6 +93,23 @@ def test_drift_names_topic_property_and_both_values(fresh_settings: FreshSetting
     assert f"{settings.topics.clicks}: max.message.bytes is 1048576, expected 2000000" in drift
     assert len(drift) == len(declared_topics(other)) + 1
     assert asyncio.run(create_topics(settings.kafka, declared_topics(other))) == []
+
+
+def test_topics_grow_to_the_declared_number_of_partitions_and_never_shrink(
+    fresh_settings: FreshSettings, run_streamer: RunStreamer
+) -> None:
+    settings, larger = fresh_settings({"topics.partitions": 2}), fresh_settings({"topics.partitions": 3})
+    topics = declared_topics(settings)
+    asyncio.run(create_topics(settings.kafka, topics))
+    grown = run_streamer("topics", "grow", "--json", settings=larger)
+    assert grown.returncode == 0, grown.stdout + grown.stderr
+    names = json.loads(grown.stdout)["grown"]
+    assert sorted(names) == sorted(topic.name for topic in topics)
+    assert names[-1] == settings.topics.clicks  # no click is ever in a partition that an output lacks
+    assert json.loads(run_streamer("topics", "grow", "--json", settings=larger).stdout)["grown"] == []
+    smaller = run_streamer("topics", "grow", settings=settings)
+    assert smaller.returncode == 1
+    assert f"{settings.topics.clicks}: number of partitions is 3, expected 2" in smaller.stderr
 
 
 def test_two_who_create_at_once_both_succeed(fresh_settings: FreshSettings) -> None:

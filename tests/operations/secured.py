@@ -30,7 +30,15 @@ SECRETS = (PASSWORD, KEY_PASSWORD, "VHIwdWI0ZG9y")
 """The last one is how the password begins in base64."""
 _RESOURCES = {"topic": 2, "group": 3, "transactional-id": 5}
 _PATTERNS = {"literal": 3, "prefixed": 4}
-_OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Describe": 8, "DescribeConfigs": 10}
+_OPERATIONS = {
+    "Read": 3,
+    "Write": 4,
+    "Create": 5,
+    "Delete": 6,
+    "Alter": 7,
+    "Describe": 8,
+    "DescribeConfigs": 10,
+}
 _ALLOW = 3
 _MODULE = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 

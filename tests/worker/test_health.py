@@ -33,6 +33,8 @@ def test_a_member_without_partitions_is_ready() -> None:
             "11 s",
         ),
         (HealthSnapshot(joined=True, lag={0: 1001, 1: 5}), "{0: 1001}"),
+        (HealthSnapshot(joined=True, unread_partitions=2), "2 partitions were added"),
+        (HealthSnapshot(joined=True, topic_is_missing=True), "does not exist"),
     ],
 )
 def test_what_makes_a_worker_not_ready_is_said(snapshot: HealthSnapshot, reason: str) -> None:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
+import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.structs import TopicPartition
 
-from streamer.kafka.topic_metadata import topic_metadata
+from streamer.kafka.ports import free_ports
+from streamer.kafka.topic_metadata import MissingTopicError, topic_metadata
 from streamer.settings import Settings
-from streamer.worker.changelog import Marker, StateTopics, decode
+from streamer.worker.changelog import STATE_VERSION, Marker, StateTopics, decode
 from tests.conftest import FreshSettings, RunStreamer, names_of_its_own
 from tests.worker.live import (
     Worker,
     as_messages,
+    ask,
     committed,
+    metric,
     oracle,
     published,
     send,
@@ -47,8 +53,6 @@ def make_anew(settings: Settings, *topics: str) -> None:
 
 
 def exists(settings: Settings, topic: str) -> bool:
-    from streamer.kafka.topic_metadata import MissingTopicError
-
     try:
         asyncio.run(topic_metadata(settings.kafka, [topic]))
     except MissingTopicError:
@@ -207,3 +211,100 @@ def test_outputs_that_are_changed_to_those_of_another_app_are_refused(fresh_sett
         assert Worker(settings, "--drain").end() == 0
     topics = second.topics.model_copy(update={"visitors": first.topics.visitors})
     refused(second.model_copy(update={"topics": topics}), f"topic {first.topics.visitors} is an output")
+
+
+def test_from_four_partitions_to_six_nothing_is_lost(
+    fresh_settings: FreshSettings, run_streamer: RunStreamer
+) -> None:
+    (port,) = free_ports(1)
+    settings = fresh_settings({"worker.metrics_port": port})
+    larger = fresh_settings({"topics.partitions": 6})
+    clicks = some_clicks(60, seed=67)
+    third = len(clicks) // 3
+    set_up(settings)
+    send(settings, as_messages(clicks[:third]))
+    worker = Worker(settings)
+    wait_until(lambda: received(settings) == third)
+
+    assert run_streamer("topics", "grow", settings=larger).returncode == 0
+    worker.wait_for('"partitions_added"', timeout_s=30)
+    assert metric(port, "streamer_unread_partitions") == 2
+    status, said = ask(port, "/readyz")
+    assert (status, "2 partitions were added" in said) == (503, True)
+    send(settings, as_messages(clicks[third : 2 * third]))
+    assert worker.process.poll() is None, worker.log
+    worker.signal(signal.SIGTERM)
+    assert worker.end() == 0, worker.log
+
+    refusing = Worker(larger)
+    assert refusing.end() == 1
+    assert "open sessions of the 4 before: run 'streamer worker --drain'" in refusing.last_words
+    drain = Worker(larger, "--drain")
+    assert drain.end() == 0, drain.log
+    assert {marker.partitions for marker in markers(larger).values()} == {4}
+    assert sum(marker.counters.open() for marker in markers(larger).values()) == 0
+
+    send(larger, as_messages(clicks[2 * third :]))
+    again = Worker(larger, "--drain")
+    assert again.end() == 0, again.log
+    found = markers(larger)
+    assert [found[number].partitions for number in range(6)] == 6 * [6]
+    assert received(larger) == len(clicks)
+    assert sum(count for *_, count in published(larger)) == len(clicks)
+    verify = run_streamer("verify", settings=larger)
+    assert verify.returncode == 0, verify.stdout
+
+
+def append_marker_of_a_newer_version(settings: Settings) -> None:
+    append_to_changelog(
+        settings, msgspec.msgpack.encode(["marker", STATE_VERSION + 1, {"of": "another shape"}])
+    )
+
+
+def tear_the_changelog(settings: Settings) -> None:
+    """Delete the first half of its records, which cuts a group in two."""
+    last: dict[int, int] = {}
+    for record in committed(settings, settings.changelog).records:
+        if not isinstance(decode(record.value), Marker):
+            last[record.partition] = record.offset
+    to_delete = {
+        TopicPartition(settings.changelog, number): RecordsToDelete(before_offset=offset + 1)
+        for number, offset in last.items()
+    }
+    on_admin(settings, lambda admin: admin.delete_records(to_delete))
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (lambda settings: make_anew(settings, settings.changelog), "has no state of partition"),
+        (tear_the_changelog, "is torn"),
+        (append_marker_of_a_newer_version, f"its state version is {STATE_VERSION + 1}"),
+    ],
+)
+def test_an_app_that_starts_over_from_a_time_publishes_what_was_open_and_nothing_from_before(
+    fresh_settings: FreshSettings,
+    run_streamer: RunStreamer,
+    damage: Callable[[Settings], None],
+    complaint: str,
+) -> None:
+    settings = fresh_settings()
+    published_before, open_then = some_clicks(10, seed=68), some_clicks(10, seed=69)
+    set_up(settings)
+    send(settings, as_messages(published_before))
+    assert Worker(settings, "--drain").end() == 0
+    time.sleep(0.1)
+    moment_ms = int(time.time() * 1000)  # the broker's clock is this machine's
+    work_through(settings, open_then)
+    damage(settings)
+    refusing = Worker(settings)
+    assert refusing.end() == 1
+    assert complaint in refusing.last_words
+    assert "start over under another app.id" in refusing.last_words
+
+    anew = another_app(settings, "anew")
+    assert run_streamer("topics", "create", settings=anew).returncode == 0
+    over = Worker(anew, "--share-outputs", "--from", str(moment_ms), "--drain")
+    assert over.end() == 0, over.log
+    assert set(published(settings)) == {*oracle(published_before), *oracle(open_then)}
+    assert Worker(anew, "--drain").end() == 0  # neither option is needed again
