@@ -44,9 +44,9 @@ MAX_BYTES: Final = {
 _MAX_MANIFEST_BYTES = 4 << 20
 _MAX_BATCH = 1024
 _MORE_BYTES = 2 << 30
-"""Memory that a bundle may need beside copies of its files; the shipped one takes a tenth."""
+"""Memory that a bundle may need besides copies of its files; the shipped one takes a tenth."""
 _COPIES = 8
-"""The files, what onnxruntime makes of them, and room."""
+"""The files, what onnxruntime makes of them, and a margin."""
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -77,7 +77,7 @@ class Manifest(msgspec.Struct, frozen=True):
     precision: str = FLOAT32
     """`int8`: a session's result depends on who else is scored with it, so live = replay is not promised."""
     profile: Profile | None = None
-    """What drift is measured from; bundles made before there were profiles have none."""
+    """The reference of drift; older bundles have none."""
 
 
 @dataclass(frozen=True)
@@ -187,9 +187,7 @@ def _check_fit(bundle: Bundle) -> None:
     if bundle.tokenizer.sizes != bundle.manifest.ids:
         raise ValueError("the tokenizer's fields have other numbers of ids than the encoder was made for")
     if len(bundle.taxonomy.intents) != intents:
-        raise ValueError(
-            f"the classifier tells {intents} intents apart, the taxonomy has {len(bundle.taxonomy.intents)}"
-        )
+        raise ValueError(f"the classifier has {intents} intents, the taxonomy {len(bundle.taxonomy.intents)}")
     if bundle.manifest.profile:
         check_profile(bundle.manifest.profile, bundle.taxonomy)
 

@@ -1,4 +1,4 @@
-"""What turns the classifier's raw outputs into probabilities and abstentions: calibration.json.
+"""From the classifier's raw outputs to probabilities and abstentions: calibration.json.
 
 Three abstentions, in this order: `too_short` (fewer than `min_clicks` clicks and no query: nothing to go
 by), `novel` (further from everything in training than `max_novelty`), `ambiguous` (the best intent is less
@@ -26,13 +26,14 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Logits are divided by it; above 0."""
     min_probability: float
     max_novelty: float
-    """Of the classifier's `novelty`, in what units it was trained; 99 % of validation sessions are below."""
+    """Highest `novelty` of a session that is labelled; 99 % of validation sessions are below."""
     min_clicks: int
     presence_slope: float | None = None
-    """With the offset: log odds of an intent's probability to log odds that the session shows it at all."""
+    """With the offset: from the log odds of an intent's probability to the log odds that the session shows
+    it."""
     presence_offset: float | None = None
     blunt_share: float | None = None
-    """With the temperature: how much of the chances comes from a second, blunter softmax; None: nothing."""
+    """Share of the second, blunter softmax in the probabilities; None: there is none."""
     blunt_temperature: float | None = None
 
     def probabilities(self, logits: Float32) -> Float32:

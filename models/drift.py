@@ -25,7 +25,7 @@ from models.scorer import ScoreError, Scorer
 from schemas.click import Session
 
 BLOCK = 2500
-"""Sessions. Of so many, a distribution over 20 categories that didn't move has a PSI of about .01."""
+"""Sessions. With this many, an unchanged distribution over 20 categories has a PSI of about 0.01."""
 
 MOVED, MOVED_A_LOT = 0.1, 0.25
 """Usual limits of the population stability index (Siddiqi 2006, Credit Risk Scorecards)."""
@@ -36,7 +36,7 @@ _CHANGES = 3
 
 
 class DriftMonitor:
-    """`see` fits a Scorer's `seen`. Reading while it is told of sessions is safe."""
+    """Pass `see` to a Scorer as `seen`. Safe to read while sessions arrive."""
 
     def __init__(self, layout: ProfileLayout, reference: np.ndarray, block: int = BLOCK) -> None:
         self._layout, self._reference, self._block = layout, reference, block
@@ -77,7 +77,7 @@ class DriftMonitor:
 
 @dataclass
 class TrafficSample:
-    """What a bundle says of some sessions, kept until the ranges of novelty are known."""
+    """A bundle's results for some sessions, stored until the ranges of novelty are known."""
 
     visitors: list[str] = field(default_factory=list)
     unscored: int = 0
@@ -104,7 +104,7 @@ class TrafficSample:
 
 
 def traffic_sample(bundle: Bundle, sessions: Sequence[Session]) -> TrafficSample:
-    """Of people's sessions; bots are left out, as in training."""
+    """Scores the sessions of people; bots are left out, as in training."""
     sample = TrafficSample()
     people = [session for session in sessions if not session.is_bot and session.clicks]
     chunk: list[Session] = []
@@ -138,7 +138,7 @@ class PartDrift:
 def compare(
     layout: ProfileLayout, before: Float64, after: Float64, rng: np.random.Generator, draws: int = DRAWS
 ) -> list[PartDrift]:
-    """Counts by visitor [V, width]; a profile is one visitor, and isn't drawn from."""
+    """Counts by visitor [V, width]; a profile counts as one visitor and isn't resampled."""
     drawn = _drawn(before, rng, draws), _drawn(after, rng, draws)
     found = []
     for part, where in layout.columns.items():

@@ -25,7 +25,7 @@ REASONS = ("none", "ambiguous", "novel", "too_short")
 _OF_FIELD = ("missing", "known", "unknown")
 _CLICKS = ("1 to 8", "9 to 16", "17 to 32", "33 or more")
 _SMOOTHING = 0.5
-"""Added to every count: a category that one side lacks isn't infinitely far away."""
+"""Added to every count, so that a category which one side lacks isn't infinitely far away."""
 
 
 class Profile(msgspec.Struct, frozen=True):
@@ -81,7 +81,7 @@ class ProfileLayout:
     def counted(
         self, encoded: Encoded, best: Int64, novelty: Float32, reasons: Sequence[str | None]
     ) -> Float64:
-        """[width]: the sum of `counts`, in a fifth of the time."""
+        """[width]: the sum of `counts` over the sessions, in a fifth of the time."""
         n, bucket = len(best), LENGTH_BUCKETS.index(encoded.event_ids.shape[1])
         of_reason = Counter(reasons)
         of_field = encoded.event_ids.reshape(n, -1)

@@ -1,4 +1,4 @@
-"""Looks through an ONNX file before anything runs it: only what a bundle's graphs need is let through.
+"""Checks an ONNX file before anything runs it: only what a bundle's graphs need is allowed.
 
 Reads the protobuf wire format itself, for serving has no `onnx` package. It is an allow list: fields,
 operators and tensor types not listed are refused, and with them external data, custom domains, functions,
@@ -41,7 +41,7 @@ _NAMES = {"external_data": 13, "data_location": 14}
 
 
 class GraphRefused(Exception):  # noqa: N818, an outcome rather than a mistake of ours
-    """Why a graph isn't let through, in a few words."""
+    """Why a graph is refused, in a few words."""
 
 
 def check_graph(data: bytes, opset: int, int8: bool = False) -> None:

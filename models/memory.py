@@ -1,7 +1,7 @@
 """A bound on memory while something untrusted is loaded and tried for the first time.
 
-A graph of few and small parts can ask for any amount: a tensor joined to itself thirty times over is a
-thousand million times as large. Under the bound that ends as an error instead of ending the machine.
+A small graph can ask for any amount of memory: a tensor concatenated with itself thirty times is a thousand
+million times as large. Under the bound this is an error and doesn't exhaust the machine.
 """
 
 from __future__ import annotations

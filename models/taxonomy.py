@@ -15,7 +15,7 @@ FORMAT: Final = 1
 MAX_INTENTS = 1000
 
 _SAME_TERMS = 0.34
-"""Shared terms over all terms from which a new intent is taken to continue an old one."""
+"""Jaccard similarity of terms from which on a new intent continues an old one."""
 
 
 class Parent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,13 +30,13 @@ class Intent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Id of a Parent."""
     description: str = ""
     terms: tuple[str, ...] = ()
-    """What marks its sessions, most telling first."""
+    """Distinctive terms of its sessions, best first."""
 
 
 class Mapped(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     previous: str
     current: str | None
-    """None: nothing like it is left."""
+    """None: no intent continues it."""
 
 
 class Taxonomy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,7 +101,7 @@ def _problem(taxonomy: Taxonomy) -> str | None:
 def carried_over(new: Taxonomy, previous: Taxonomy, successors: dict[str, str]) -> Taxonomy:
     """`new` as the version after `previous`; `successors` maps new ids to the previous ids they continue.
 
-    Intents keep the ids that they continue; every other new id is made unlike all that ever existed.
+    Intents keep the ids that they continue; every other new id differs from all that ever existed.
     """
     taken = {e.id for e in entries(previous)} | set(previous.retired)
     renamed: dict[str, str] = {}
@@ -135,7 +135,7 @@ def unused_id(wanted: str, taken: set[str]) -> str:
 
 
 def successors(new: Taxonomy, previous: Taxonomy) -> dict[str, str]:
-    """New ids to the previous ids they continue, by label or shared terms, the most alike first, one to one.
+    """New ids to the previous ids that they continue, one to one: by label, then by terms, best match first.
 
     A parent continues the one that most of its intents belonged to.
     """

@@ -29,16 +29,17 @@ class Labelled:
     """Outcomes of some sessions; only supervised baselines look at them."""
 
     rows: Int64
-    """[N]: places among the sessions"""
+    """[N]: indices of the sessions"""
     labels: Float64
     """[N, P]"""
     validation: Bool
-    """[N]: which of them choose when to stop"""
+    """[N]: which of them decide when to stop"""
 
 
 @dataclass(frozen=True)
 class BaselineInput:
-    """What a baseline gets. Its generator is made of the seed: the same input gives the same vectors."""
+    """What a baseline is given. Its generator is seeded from the config: the same input gives the same
+    vectors."""
 
     sessions: Sequence[Session]
     learn_from: Bool

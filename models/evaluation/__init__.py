@@ -1,4 +1,4 @@
-"""How good are embeddings and labels at what they are for? Two tasks, honest splits, intervals.
+"""How useful are embeddings and labels? Two tasks, splits without leaks, confidence intervals.
 
 Tile ranking: which of the tiles shown in the app was clicked. Conversion: what a visitor buys after a web
 session. Everything is fitted on training and validation visitors; test rows are scored once. Arrays in,

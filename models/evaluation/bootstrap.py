@@ -21,7 +21,7 @@ DRAWS = 2_000
 CONFIDENCE = 0.95
 
 _STRIDE = 997
-"""Moves to other draws of visitors where a seed is drawn twice."""
+"""Shifts the draws of visitors, so that a seed drawn twice doesn't repeat them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def gap_closed(contender: Resampled, without: Resampled, oracle: Resampled) -> E
 
 
 def interval(value: float, draws: Float64) -> Estimate:
-    """Over the draws that have the metric at all: where nobody drawn had an outcome, there is none."""
+    """Percentile interval over the draws where the metric exists: a draw without any outcome has none."""
     draws = draws[np.isfinite(draws)]
     if not len(draws):
         return Estimate(value, float("nan"), float("nan"))
@@ -95,7 +95,7 @@ def interval(value: float, draws: Float64) -> Estimate:
 
 
 def p_value(contender: Resampled, baseline: Resampled) -> float:
-    """Two-sided, of no difference; never 0, for R draws can't show less than 1 / (R + 1)."""
+    """Two-sided p of no difference; never 0, for R draws can't show less than 1 / (R + 1)."""
     differences = contender.draws - baseline.draws
     below, above = int((differences <= 0.0).sum()), int((differences >= 0.0).sum())
     return min(1.0, 2.0 * (min(below, above) + 1) / (len(differences) + 1))
@@ -129,7 +129,7 @@ def pooled(by_seed: Sequence[Mapping[str, Resampled]], rng: np.random.Generator)
 def versus(
     resampled: Mapping[str, Resampled], metric: str, reference: str, others: Iterable[str]
 ) -> dict[str, Any]:
-    """How far `reference` is above each of the others, relatively, with Holm's correction over them."""
+    """Relative change of `reference` over each of the others, with Holm's correction."""
     one = resampled[f"{metric}/{reference}"]
     p = {name: p_value(one, resampled[f"{metric}/{name}"]) for name in others}
     corrected = holm(p)

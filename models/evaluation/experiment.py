@@ -1,4 +1,4 @@
-"""What the steps of an evaluation share: its scale, its simulated data, what was trained on it.
+"""What the steps of an evaluation share: scale, simulated data, and what was trained on it.
 
 Data is simulated anew when needed, for that takes less time than reading it would; what was trained is
 stored in the cache.
@@ -33,14 +33,14 @@ class Scale:
     """How large an evaluation is; the defaults made the results that are committed."""
 
     visitors: int = 17_000
-    """Simulated people per data; about three sessions each."""
+    """Simulated people per seed; about three sessions each."""
     seeds: tuple[int, ...] = (11, 12, 13)
     """Of simulator and training, paired. None of them is that of the shipped bundle."""
     epochs: int = 8
     short_epochs: int = 4
     """Of ablations and whatever else is compared only within itself."""
     small_sessions: int = 15_000
-    """For ablations and baselines the encoders learn from the training part of so many sessions."""
+    """For ablations and baselines, encoders learn from the training part of this many sessions."""
     reader_visitors: int = 6_000
     labelled: int = 10_000
     """Training sessions that a teacher labels for its student."""
@@ -59,7 +59,7 @@ class Experiment:
     _reader: ReferenceClassifier | None = None
 
     def data(self, seed: int, **settings: float) -> SimulatedData:
-        """The last one is kept: steps that need the same data follow each other."""
+        """The last data set is cached: steps that need the same one follow each other."""
         config = SimulatorConfig(seed=seed, visitors=self.scale.visitors, **settings)  # type: ignore[arg-type]
         key = repr(config)
         if key not in self._simulated:
@@ -70,7 +70,7 @@ class Experiment:
         return SimulatorConfig(seed=seed, visitors=self.scale.visitors, **settings)  # type: ignore[arg-type]
 
     def embedding(self, seed: int) -> Float64:
-        """[S, D] of the data of this seed: pretrained on all its training visitors' sessions."""
+        """[S, D] of this seed's data: pretrained on the sessions of all its training visitors."""
         data = self.data
         return self.pretrained("embedding", seed, lambda: SplitMasks.of(data(seed).sessions).train)
 
@@ -105,7 +105,7 @@ class Experiment:
         return found
 
     def reading(self, seed: int) -> Float64:
-        """[S, I]: what the best reader of sessions takes each session of this data for."""
+        """[S, I]: the reference classifier's probabilities for this seed's sessions."""
 
         def compute() -> dict[str, Float64]:
             return {"chances": self.reader().read(self.data(seed).sessions)}

@@ -70,7 +70,7 @@ def join_tables(tables: Sequence[FeatureTable], decided_at: Int64) -> Float64:
 
 @dataclass(frozen=True, slots=True)
 class Standardizer:
-    """To mean 0 and deviation 1 by column; constant columns become 0, far outliers are cut."""
+    """To mean 0 and deviation 1 by column; constant columns become 0, outliers are clipped at 8."""
 
     mean: Float64
     deviation: Float64

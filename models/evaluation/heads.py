@@ -30,12 +30,12 @@ STEPS = 150
 LEARNING_RATE = 0.08
 MIN_LEAF = 40
 MIN_OF_EACH = 5
-"""Of a label with fewer rows of either value nothing is learnt but how frequent it is."""
+"""A label with fewer rows of either value gets its frequency as a constant probability."""
 
 
 @dataclass(frozen=True, slots=True)
 class TileHead:
-    """The chance of a tile is softmax over the tiles shown of weights · features + bias + slot."""
+    """Probability of a tile: softmax over the tiles shown of weights · features + bias + slot."""
 
     scaling: Standardizer
     weights: Float64
@@ -73,7 +73,8 @@ class LabelHead:
 
 @dataclass(frozen=True, slots=True)
 class FixedPenalty:
-    """The first columns of the features keep the penalty that suited them alone; the others' is tuned."""
+    """The first columns of the features keep the penalty tuned for them alone; that of the others is
+    tuned."""
 
     columns: int = 0
     penalty: float = 0.0
@@ -141,11 +142,11 @@ def fit_label_head(
 
 
 def best_threshold(chances: Float64, labels: Float64) -> float:
-    """The chance from which on to give a label for the highest micro F1; 1 if no label is ever right."""
+    """The probability from which on labels give the highest micro F1; 1 if no label is ever right."""
     order = np.argsort(-chances, axis=None, kind="stable")
     ranked, right = chances.ravel()[order], np.cumsum(labels.ravel()[order])
     f1 = 2.0 * right / (np.arange(1, len(right) + 1) + max(labels.sum(), 1.0))
-    # Only where the next chance is lower can a threshold be drawn.
+    # A threshold can only lie where the next probability is lower.
     f1[:-1][ranked[:-1] == ranked[1:]] = -1.0
     best = int(np.argmax(f1))
     return float(ranked[best]) if f1[best] > 0.0 else 1.0
@@ -154,9 +155,9 @@ def best_threshold(chances: Float64, labels: Float64) -> float:
 def _best_penalty(
     loss_at: Callable[[float], Loss], cost: Callable[[Float64], float], size: int
 ) -> tuple[Float64, float]:
-    """Weights and penalty of the least cost; from strong to weak, each begun where the one before ended.
+    """Weights and penalty of the lowest cost; from strong to weak, each warm-started from the one before.
 
-    Ends after two penalties without a gain: from there on weights only learn the training rows by heart.
+    Ends after two penalties without a gain: weaker ones only overfit.
     """
     flat = np.zeros(size)
     best, best_penalty, least, without_gain = flat, PENALTIES[0], float("inf"), 0
@@ -222,7 +223,7 @@ def _label_loss(x: Float64, labels: Float64, penalty: Float64) -> Loss:
 
 @dataclass(frozen=True, slots=True)
 class BoostedHead:
-    """One ensemble a label; a number where training rows had hardly any. Threshold as in LabelHead."""
+    """One ensemble per label, or a constant for a label that is too rare. Threshold as in LabelHead."""
 
     labels: tuple[HistGradientBoostingClassifier | float, ...]
     threshold: float

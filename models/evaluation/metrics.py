@@ -32,7 +32,7 @@ class Measured:
 
 
 def log_loss(log_probabilities: Float64, clicked: Int64) -> Measured:
-    """Mean of -log of the chance [B, K] that was given to the slot [B] that was clicked, in nats."""
+    """Mean of -log probability [B, K] of the slot [B] that was clicked, in nats."""
     losses = -np.take_along_axis(log_probabilities, clicked[:, None], axis=1)
     numbers = np.concatenate([losses, np.ones_like(losses)], axis=1)
     return Measured(numbers, lambda sums: sums[..., 0] / sums[..., 1], "lower")
@@ -66,9 +66,9 @@ def micro_f1(given: Float64, labels: Float64) -> Measured:
 
 
 def calibration_error(claimed: Float64, right: Float64 | Bool) -> Measured:
-    """Expected calibration error of chances [B] against what came true [B], in bins of equal width.
+    """Expected calibration error of probabilities [B] against what came true [B], in bins of equal width.
 
-    `right` may be a share: that of a teacher's answers which say so.
+    `right` may be a share: how many of a teacher's answers agree.
     """
     inside = np.eye(BINS)[_bin(claimed)]
     numbers = np.concatenate(
@@ -84,7 +84,7 @@ def calibration_error(claimed: Float64, right: Float64 | Bool) -> Measured:
 
 
 def reliability(claimed: Float64, right: Float64 | Bool) -> list[dict[str, float]]:
-    """One point per bin in use: mean chance claimed, share that came true, rows."""
+    """One point per bin in use: mean probability claimed, share that came true, rows."""
     of = _bin(claimed)
     return [
         {
@@ -109,7 +109,7 @@ def abstention_curve(confidence: Float64, right: Bool, points: int = 25) -> list
 
 
 def auroc(scores: Float64, positive: Bool) -> float:
-    """The chance that a positive row has a higher score than a negative one; ties count half."""
+    """Probability that a positive row has a higher score than a negative one; ties count half."""
     order = np.argsort(scores, kind="stable")
     ranked = scores[order]
     begins = np.searchsorted(ranked, scores, side="left")

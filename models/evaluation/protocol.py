@@ -1,6 +1,6 @@
 """The protocol of both tasks: contenders differ in their features alone, everything else is the same.
 
-Rules: every contender has the app's own features and adds its session features to them. Heads see training
+Every contender has the app's own features and adds its session features to them. Heads see training
 and validation rows; test rows are scored once, after all choices. Features are checked for leaks before
 anything is fitted. `app_only` is the floor; `oracle`, if given, knows the session's first latent intent.
 """
@@ -47,7 +47,7 @@ ByMetric = dict[str, dict[str, Measured]]
 
 
 class SplitError(ValueError):
-    """A split from which nothing could be learnt or told."""
+    """A split with no rows to learn from or to test on."""
 
 
 def measure_tiles(

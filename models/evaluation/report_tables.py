@@ -18,7 +18,7 @@ class Table:
 
 
 def number(estimate: Json | None, form: str = ".4f") -> str:
-    """`value [low, high]`; a dash where there is nothing to tell."""
+    """`value [low, high]`; a dash where there is no value."""
     if estimate is None or estimate.get("value") is None:
         return "-"
     value = format(estimate["value"], form)

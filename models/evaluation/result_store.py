@@ -1,4 +1,4 @@
-"""Results of steps as JSON files, so that a run that was stopped resumes where it was.
+"""Results of steps as JSON files, so that a run that was stopped can resume.
 
 A file's name has a hash of the step's config, and the file has the config itself: another config never finds
 it. A file is there whole or not at all. Arrays too large for JSON are stored apart, in the cache.
@@ -23,7 +23,7 @@ Config = Mapping[str, Any]
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 RULES = 1
-"""Part of every key; raised when the protocol changes what a step finds."""
+"""Part of every key; raised when the protocol changes the results of a step."""
 
 
 def say_nothing(_line: str) -> None:
@@ -43,7 +43,7 @@ class ResultStore:
     """Raises MissingResultError instead of computing."""
 
     def result(self, step: str, config: Config, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What `compute` finds, or found earlier under the same step and config."""
+        """The stored result of this step and config, else that of `compute`."""
         path = self.results / f"{step}-{key_of(step, config)}.json"
         if path.is_file():
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["result"]

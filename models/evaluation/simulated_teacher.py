@@ -21,16 +21,17 @@ from models.evaluation.simulated_data import SimulatedData
 from schemas.click import Session
 
 VOTES = 5
-"""Answers a session: their shares are its soft label."""
+"""Answers per session: their shares are its soft label."""
 AGREEMENT = 0.8
-"""Chance that a further answer repeats the first."""
+"""Probability that a further answer repeats the first."""
 TEMPER = 0.5
-"""Power of the reader's chances from which wrong answers are drawn: the alike is confused, not only that."""
+"""Exponent on the classifier's probabilities when wrong answers are drawn: flatter, so any intent can
+occur."""
 
 
 @dataclass(frozen=True)
 class ReferenceClassifier:
-    """Chances of each intent, from counts of pages and words."""
+    """Probabilities of each intent, from counts of pages and words."""
 
     bag: Bag
     model: LogisticRegression
@@ -63,7 +64,8 @@ class TeacherLabels:
 
 
 def teach(chances: Float64, accuracy: float, rng: np.random.Generator) -> TeacherLabels:
-    """`chances` [S, I] are the reader's; `accuracy` is that of the first answer against its best reading."""
+    """`chances` [S, I] are the classifier's; `accuracy` is that of the first answer against its best
+    reading."""
     best = chances.argmax(axis=1)
     right = rng.random(len(best)) < accuracy
     hard = np.where(right, best, _drawn(_wrong(chances, best), rng))

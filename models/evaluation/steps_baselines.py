@@ -27,16 +27,16 @@ from models.training.config import TrainConfig
 
 TREES = "bag_trees"
 FEW_LABELS = 2_000
-"""Trees are fitted on up to so many; with more they cost minutes, and no longer differ much."""
+"""Trees are fitted on up to this many labels; with more they take minutes and hardly differ."""
 LABEL_COUNTS = (250, 500, 1_000, 2_000, 5_000, 10_000)
 LABEL_DRAWS = 2
-"""Each with other labelled visitors; figures are means over them."""
+"""Draws of labelled visitors; figures are means over them."""
 RATES = (4e-3,)
 """Learning rates tried besides the encoder's own; the best on validation visitors is taken."""
 VALIDATION_SHARE = 0.2
 
 ABLATION_EPOCHS = 2
-"""Of nineteen encoders, compared with each other alone."""
+"""For each of nineteen encoders, which are compared only with each other."""
 FULL = "full"
 OBJECTIVES = ("masked", "rest", "contrast")
 MODALITIES: Mapping[str, tuple[str, ...]] = {
@@ -229,7 +229,7 @@ def _supervised(experiment: Experiment, data: SimulatedData, split: Split, costs
 def _tuned(
     experiment: Experiment, data: SimulatedData, name: str, contender: Contender, labelled: Labelled | None
 ) -> tuple[Float64, Json]:
-    """The vectors with the learning rate that serves validation visitors best, and its CPU time."""
+    """Vectors with the learning rate that is best on validation visitors, and the CPU time."""
     seed = experiment.scale.seeds[0]
     own = TrainConfig(seed=seed).learning_rate
     tuning = _tuning_split(data)

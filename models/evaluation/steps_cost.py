@@ -1,6 +1,6 @@
 """What a session costs in each way of knowing its intent: measured here, or computed for a teacher.
 
-Rules: nothing is asked of a paid endpoint here. A teacher's tokens are counted on the lines it would
+No paid endpoint is called here. A teacher's tokens are counted on the lines it would
 read; prices and its latency are stated with the figures, for they are assumptions.
 """
 

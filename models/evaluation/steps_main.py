@@ -116,7 +116,7 @@ def _config(experiment: Experiment) -> Json:
 
 
 def session_features(experiment: Experiment, seed: int) -> dict[str, Float64]:
-    """[S, F] of every contender, by its name; kept in the cache."""
+    """[S, F] of every contender, by its name; cached."""
     config = experiment.of_features(seed)
 
     def compute() -> dict[str, Float64]:
@@ -237,7 +237,7 @@ def _side_by_side(features: Mapping[str, Float64], *names: str) -> Float64:
 
 
 class _Student:
-    """The soft student of one data's test visitors, beside its teacher and the truth."""
+    """The soft student on the test visitors of one seed, beside its teacher and the truth."""
 
     def __init__(
         self, data: SimulatedData, soft_student: Float64, hard_student: Float64, labels: TeacherLabels
@@ -247,7 +247,7 @@ class _Student:
         self.data = data
         self.claimed, self.best = soft_student[test].max(axis=1), soft_student[test].argmax(axis=1)
         self.answers = labels.soft[test][rows, self.best]
-        """Share of the teacher's answers that say the student's best."""
+        """Share of the teacher's answers that agree with the student's best."""
         self.teacher = labels.hard[test]
         self.hard_claimed = hard_student[test].max(axis=1)
         self.hard_right = hard_student[test].argmax(axis=1) == self.teacher

@@ -1,7 +1,7 @@
-"""Novelty: can the head tell sessions of intents that nobody showed it?
+"""Novelty: does the head detect sessions of intents it has never seen?
 
 Rules: intents are held out in folds, from pretraining and labels alike; sessions with a held-out intent
-next to a known one are on neither side. The score is that of the bundle's classifier; its AUROC is per
+beside a known one are left out. The score is that of the bundle's classifier; its AUROC is per
 held-out intent, among test visitors, over sessions that the product would label at all.
 """
 

@@ -113,7 +113,7 @@ def _shifted(experiment: Experiment, shift: float) -> Json:
 
 
 def links(experiment: Experiment) -> Json:
-    """Wrong and missing links between web and app, in what is learnt from and in what is tested."""
+    """Wrong and missing links between web and app, in training and test rows alike."""
     seed = experiment.scale.seeds[0]
     settings = [(wrong, _DEFAULT_MISSING) for wrong in WRONG_LINKS]
     settings += [(_DEFAULT_WRONG, missing) for missing in MISSING_LINKS]
@@ -190,14 +190,14 @@ def _transfers(data: SimulatedData, embedding: Float64, experiment: Experiment) 
                 {
                     "fitted_on": source,
                     "tested_on": target,
-                    "tile_log_loss": _told(loss, "log_loss"),
-                    "conversion_micro_f1": _told(f1, "micro_f1"),
+                    "tile_log_loss": _summarized(loss, "log_loss"),
+                    "conversion_micro_f1": _summarized(f1, "micro_f1"),
                 }
             )
     return rows
 
 
-def _told(resampled: Mapping[str, Resampled], metric: str) -> Json:
+def _summarized(resampled: Mapping[str, Resampled], metric: str) -> Json:
     floor, own, oracle = (resampled[f"{metric}/{name}"] for name in (FLOOR, "embedding", ORACLE))
     return {
         FLOOR: floor.estimate().as_dict(),

@@ -223,7 +223,7 @@ def _static(user: Record) -> list[float]:
 
 
 class _History:
-    """What each user held and clicked by any moment."""
+    """What each user held and had clicked at any moment."""
 
     def __init__(self, outcomes: Outcomes) -> None:
         products = {product: index for index, product in enumerate(outcomes.products())}

@@ -47,7 +47,7 @@ def audit(
     cast: Sequence[Sequence[Vote]],
     seconded: Sequence[Sequence[Vote]],
 ) -> dict[str, Any]:
-    """Of the labelled sessions; `seconded` are the second model's votes on the first of them."""
+    """The report on the labelled sessions; `seconded` are the second model's votes on the first of them."""
     firsts = [[vote[0] for vote in votes] for votes in cast]
     pairs = [pair for labels in firsts for pair in combinations(labels, 2)]
     tops = [top(votes) for votes in cast]
@@ -68,7 +68,7 @@ def audit(
 
 
 def top(votes: Sequence[Vote]) -> str | None:
-    """What most votes name first; of equals the one named earliest."""
+    """The intent that most votes name first; of equals the one named earliest."""
     return Counter(vote[0] for vote in votes).most_common(1)[0][0] if votes else None
 
 
@@ -141,7 +141,7 @@ def as_text(report: dict[str, Any]) -> str:
 
 
 def _table(intents: Sequence[dict[str, Any]], voted: bool) -> list[str]:
-    """With how often all votes agree, where there were several."""
+    """The last column, how often all votes agree, is there if sessions have several votes."""
     heads = ["intent", "sessions", *(["all votes agree"] if voted else [])]
     rows = [heads, ["---"] * len(heads)]
     for each in intents:
@@ -157,7 +157,7 @@ def _said(found: dict[str, Any]) -> str:
 
 
 def review(output: TeacherOutput, sessions: Sequence[Session]) -> dict[str, Any]:
-    """Of training sessions from all over the split; one without a clear intent counts as `other`.
+    """The audit of the keyless teacher, on training sessions; one without a clear intent counts as `other`.
 
     The sessions were scrubbed when their clicks came in, and the report stays on the machine.
     """

@@ -44,7 +44,7 @@ def terms_of(session: Session) -> set[str]:
 def distinctive_terms(
     sessions: Sequence[Session], labels: Int64, clusters: int, min_visitors: int
 ) -> list[list[str]]:
-    """The most telling terms of each cluster; a session with label -1 belongs to none."""
+    """The most distinctive terms of each cluster, best first; a session with label -1 belongs to none."""
     terms = [terms_of(session) for session in sessions]
     vocabulary = _shared_terms(sessions, terms, min_visitors)
     counts = np.zeros((clusters, len(vocabulary)))
@@ -57,7 +57,7 @@ def distinctive_terms(
 def _shared_terms(
     sessions: Sequence[Session], terms: Sequence[set[str]], min_visitors: int
 ) -> dict[str, int]:
-    """Index of each term that sessions of at least `min_visitors` visitors have; alphabetical."""
+    """Column of each term that occurs in sessions of at least `min_visitors` visitors; alphabetical."""
     visitors: dict[str, set[str]] = defaultdict(set)
     for session, found in zip(sessions, terms, strict=True):
         for term in found:

@@ -33,7 +33,7 @@ def rendering(session: Session, scrub: Scrub) -> str:
         head, tail = lines[:HEAD_LINES], lines[HEAD_LINES:][-TAIL_LINES:]
         left_out = session.event_count - len(head) - len(tail)
         kept = [*head, f"({left_out} clicks left out)", *tail] if left_out > 0 else lines
-    # Once more as a whole line: what was harmless in two fields may be a number of somebody side by side.
+    # Once more as a whole line: two harmless fields side by side may form a personal number.
     return "\n".join(scrub(line) for line in [_heading(session, scrub), *kept])
 
 
@@ -66,12 +66,12 @@ def _plain(text: str | None, scrub: Scrub) -> str:
 
 
 def normalized(text: str) -> str:
-    """For finding a quote again: models change case, spaces and quotation marks."""
+    """Text as quotes are compared: models change case, spaces and quotation marks."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(folded.translate(str.maketrans("“”‘’‹›'", '""""<>"')).split())
 
 
 def quotes(quote: str, rendered: str) -> bool:
-    """Whether a quote of at least three characters stands in a rendering."""
+    """Whether the quote, of at least three characters, occurs in the rendering."""
     wanted = normalized(quote)
     return len(wanted) >= 3 and wanted in normalized(rendered)

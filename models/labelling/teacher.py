@@ -1,4 +1,4 @@
-"""The interface of a teacher: it names intents, labels sessions, and everything else learns from its labels.
+"""The interface of a teacher: it makes a taxonomy and labels sessions with it, for distillation.
 
 A teacher sees what a session shows, never what the simulator knows about it.
 """
@@ -14,7 +14,7 @@ from models.taxonomy import Taxonomy
 from schemas.click import Session
 
 OTHER = "other"
-"""None of the taxonomy's intents."""
+"""The vote that none of the taxonomy's intents fits."""
 Vote = tuple[str, ...]
 """One or two ids of intents, the stronger first, or `(OTHER,)`."""
 
@@ -41,7 +41,7 @@ class TeacherOutput:
     train: SoftLabels
     validation: SoftLabels
     notes: dict[str, float | int | str]
-    """How the taxonomy came about; goes into the manifest."""
+    """How the taxonomy was made; for the manifest."""
 
 
 class Teacher(Protocol):

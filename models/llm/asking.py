@@ -23,16 +23,16 @@ from models.files import write_atomically
 from models.llm.config import LlmConfig
 from models.llm.endpoint import Answer, Endpoint, Messages, tokens_in
 from models.llm.errors import BudgetSpentError, RequestRefusedError, UnansweredError, UnusableError
-from models.llm.structured_output import FORMATS, Form, FormatFallback, instruction, request_of
+from models.llm.structured_output import FORMATS, AnswerSchema, FormatFallback, instruction, request_of
 
 T = TypeVar("T")
 S = TypeVar("S")
 _REPEATED = 1500
-"""Characters of an unusable answer that the model sees again."""
+"""Characters of an unusable answer that are shown to the model again."""
 
 
 class Budget:
-    """Counts answers and tokens of the whole job: also those that an earlier run paid for."""
+    """Counts the answers and tokens of the whole job, those of earlier runs included."""
 
     def __init__(self, requests: int, tokens: int) -> None:
         self._most_requests, self._most_tokens = requests, tokens
@@ -41,7 +41,7 @@ class Budget:
         self.requests = self.tokens = 0
 
     def paid(self, tokens: int) -> None:
-        """An answer of an earlier run was used."""
+        """Counts one answer, sent now or stored by an earlier run."""
         with self._lock:
             self.requests += 1
             self.tokens += tokens
@@ -87,7 +87,7 @@ class AnswerStore:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def get(self, key: str) -> Answer | None:
-        """None too for a file that isn't an answer: it is asked again."""
+        """None also for a damaged file: the question is asked again."""
         try:
             return msgspec.json.decode(self._path(key).read_bytes(), type=Answer)
         except (OSError, msgspec.DecodeError):
@@ -118,50 +118,50 @@ class Asker:
         endpoint: Endpoint,
         folder: Path,
         budget: Budget,
-        told: Callable[[Budget], None] = lambda _: None,
+        on_answer: Callable[[Budget], None] = lambda _: None,
     ) -> None:
-        """`told` hears of every answer, also of stored ones, from any thread."""
+        """`on_answer` is called with every answer, stored ones included, from any thread."""
         self.config, self.model, self.budget = config, config.model, budget
         self._endpoint = endpoint
-        self._told = told
+        self._on_answer = on_answer
         self._store = AnswerStore(folder)
-        self._ladder = FormatFallback(folder / "endpoints.json", f"{config.base_url} {config.model}")
+        self._fallback = FormatFallback(folder / "endpoints.json", f"{config.base_url} {config.model}")
         self._lock = Lock()
         self.sent = self.unusable = 0
         """Requests of this run, and answers of the job that had to be asked again."""
 
     @property
-    def rung(self) -> str:
-        return self._ladder.rung
+    def answer_format(self) -> str:
+        return self._fallback.current
 
-    def ask(self, question: Question, form: Form[T]) -> T:
+    def ask(self, question: Question, schema: AnswerSchema[T]) -> T:
         """Raises UnansweredError, or what ends the job: EndpointError, BudgetSpentError."""
         asked = [
-            {"role": "system", "content": f"{question.system}\n\n{instruction(form)}"},
+            {"role": "system", "content": f"{question.system}\n\n{instruction(schema)}"},
             {"role": "user", "content": question.user},
         ]
         messages, room, why = asked, self.config.max_tokens, ""
         for attempt in range(self.config.attempts):
-            rung, answer = self._answer(messages, form, question, attempt, room)
+            answer_format, answer = self._answer(messages, schema, question, attempt, room)
             try:
-                found = form.read(answer.text)
+                found = schema.read(answer.text)
             except UnusableError as error:
                 why = str(error)
             else:
-                self._learn(rung, useful=True)
+                self._learn(answer_format, useful=True)
                 return found
             with self._lock:
                 self.unusable += 1
             if answer.finish == "length":
                 room, messages = min(2 * room, self.config.most_tokens), asked
             else:
-                self._learn(rung, useful=False)
+                self._learn(answer_format, useful=False)
                 messages = [*asked, *_complaint(answer.text, why)]
         raise UnansweredError(f"no usable answer in {self.config.attempts} attempts")
 
-    def _learn(self, rung: str | None, useful: bool) -> None:
-        if rung is not None:
-            self._ladder.answered(rung, useful)
+    def _learn(self, answer_format: str | None, useful: bool) -> None:
+        if answer_format is not None:
+            self._fallback.answered(answer_format, useful)
 
     def map(self, do: Callable[[S], T], items: Iterable[S]) -> list[T]:
         """In order of the items, some at a time. The first error ends it; what was answered is stored."""
@@ -174,9 +174,9 @@ class Asker:
                 raise
 
     def _answer(
-        self, messages: Messages, form: Form[T], question: Question, attempt: int, room: int
+        self, messages: Messages, schema: AnswerSchema[T], question: Question, attempt: int, room: int
     ) -> tuple[str | None, Answer]:
-        """The rung that was asked on, None if an earlier run did, and the answer."""
+        """The format that was asked in, None if the answer was stored, and the answer."""
         key = AnswerStore.key(
             {
                 "endpoint": self._endpoint.base_url,
@@ -191,39 +191,39 @@ class Asker:
         stored = self._store.get(key)
         if stored is not None:
             self.budget.paid(stored.tokens)
-            self._told(self.budget)
+            self._on_answer(self.budget)
             return None, stored
-        # The last attempts go down the ladder: what a server ignores, another format may bring about.
-        rung = self.rung if attempt < 2 else self._ladder.below(self.rung)
+        # The last attempts use later formats: what a server ignores in one, it may follow in another.
+        answer_format = self.answer_format if attempt < 2 else self._fallback.after(self.answer_format)
         with self.budget.reserved(tokens_in(messages) + room):
-            answered_on, answer = self._sent(messages, form, question, room, rung)
+            answered_on, answer = self._sent(messages, schema, question, room, answer_format)
             if answer.finish != "unreadable":
                 self._store.put(key, answer)
             self.budget.paid(answer.tokens)
-        self._told(self.budget)
+        self._on_answer(self.budget)
         return answered_on, answer
 
     def _sent(
-        self, messages: Messages, form: Form[T], question: Question, room: int, rung: str
+        self, messages: Messages, schema: AnswerSchema[T], question: Question, room: int, answer_format: str
     ) -> tuple[str, Answer]:
-        """Down the ladder until the endpoint takes it; remembers a refused rung once a lower one worked."""
+        """Tries format after format until the endpoint accepts one; then remembers those it refused."""
         refused: list[str] = []
         while True:
             with self._lock:
                 self.sent += 1
             try:
                 answer = self._endpoint.complete(
-                    self.model, messages, request_of(rung, form), question.temperature, room
+                    self.model, messages, request_of(answer_format, schema), question.temperature, room
                 )
             except RequestRefusedError as error:
-                refused.append(rung)
-                if rung == FORMATS[-1]:
+                refused.append(answer_format)
+                if answer_format == FORMATS[-1]:
                     raise UnansweredError(f"the endpoint refuses the request ({error})") from None
-                rung = self._ladder.below(rung)
+                answer_format = self._fallback.after(answer_format)
             else:
                 for each in refused:
-                    self._ladder.refused(each)
-                return rung, answer
+                    self._fallback.refused(each)
+                return answer_format, answer
 
 
 def _complaint(text: str, why: str) -> list[dict[str, str]]:
@@ -235,7 +235,7 @@ def _complaint(text: str, why: str) -> list[dict[str, str]]:
 
 
 def answered(do: Callable[[], T]) -> T | None:
-    """None where no attempt gave a usable answer."""
+    """The result, or None if no attempt gave a usable answer."""
     try:
         return do()
     except UnansweredError:

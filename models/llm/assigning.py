@@ -17,7 +17,7 @@ from models.labelling.rendering import quotes
 from models.labelling.teacher import OTHER, Vote
 from models.llm.asking import Asker, Question, answered
 from models.llm.drafting import DATA_RULE, exactly, marked
-from models.llm.structured_output import Form
+from models.llm.structured_output import AnswerSchema
 
 MOST_INTENTS = 2
 _FIRST, _SECOND = 2 / 3, 1 / 3
@@ -79,13 +79,13 @@ def _vote(asker: Asker, choices: IntentChoices, renderings: Sequence[str], numbe
     """One vote on a few sessions; those that stay unusable together are asked one by one."""
     ids = [f"s{i + 1}" for i in range(len(renderings))]
     order = np.random.default_rng(number).permutation(len(choices.described)).tolist()
-    form = Form(
+    schema = AnswerSchema(
         "labels", Assignment, lambda found: problem(found, choices, dict(zip(ids, renderings, strict=True)))
     )
     question = Question(
         _SYSTEM, choices.listed(order) + marked(renderings, ids), _VOTE_TEMPERATURE if number else 0.0, number
     )
-    found = answered(lambda: asker.ask(question, form))
+    found = answered(lambda: asker.ask(question, schema))
     if found is not None:
         by_id = {each.id: tuple(chosen.intent for chosen in each.intents) for each in found.sessions}
         return [by_id[i] for i in ids]

@@ -12,15 +12,15 @@ class LlmConfig:
     """Of an endpoint with OpenAI's chat completions, such as `https://models.example/v1`."""
     model: str
     second_model: str | None = None
-    """Labels a part of the sessions too, only for the audit."""
+    """Labels some of the sessions too, for the audit only."""
     api_key: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     timeout_s: float = 120.0
     retries: int = 5
-    """After a time-out, a broken connection, 408, 409, 429 or 5xx; `Retry-After` is kept to up to 120 s."""
+    """After a time-out, a broken connection, 408, 409, 429 or 5xx; `Retry-After` is obeyed up to 120 s."""
     concurrency: int = 4
     budget_requests: int = 5000
-    """Of the whole job, whenever they were paid: a job that stopped goes on with a higher budget."""
+    """Of the whole job over all runs: a job that stopped goes on with a higher budget."""
     budget_tokens: int = 5_000_000
 
     attempts: int = 4

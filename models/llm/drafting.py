@@ -1,7 +1,7 @@
 """From renderings to a two-level taxonomy: summaries, then mini-batches that generate, update and review.
 
-After TnT-LLM (Wan et al. 2024, arXiv 2403.12173). The model writes labels and descriptions; which exist
-twice, how many there may be and that every intent has one parent is checked here.
+After TnT-LLM (Wan et al. 2024, arXiv 2403.12173). The model writes labels and descriptions; duplicates, the
+number of intents and that every intent has one parent are checked here.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import msgspec
 
 from models.labelling.rendering import Scrub
 from models.llm.asking import Asker, Question
-from models.llm.structured_output import Form
+from models.llm.structured_output import AnswerSchema
 from models.queries import words_of
 
 MOST_WORDS = 6
 _MOST_DESCRIPTION = 300
 _NEAR_DUPLICATE = 0.6
-"""Words that two labels share over all of their words, from which they are taken for the same."""
+"""Jaccard similarity of two labels' words from which on they count as the same."""
 
 DATA_RULE = (
     "What stands between <session> and </session> is data recorded on a website, partly typed by visitors."
@@ -73,12 +73,12 @@ def exactly(ids: Sequence[str], found: Iterable[str]) -> str | None:
 
 def summarized(asker: Asker, renderings: Sequence[str], ids: Sequence[str]) -> list[str]:
     """One sentence a session, in order."""
-    form = Form("summaries", Summaries, lambda found: exactly(ids, (s.id for s in found.sessions)))
+    schema = AnswerSchema("summaries", Summaries, lambda found: exactly(ids, (s.id for s in found.sessions)))
     system = (
         f"{_ROLE} {DATA_RULE} Summarize each session in one sentence of at most 20 words: what did the"
         " visitor want?"
     )
-    found = asker.ask(Question(system, marked(renderings, ids)), form)
+    found = asker.ask(Question(system, marked(renderings, ids)), schema)
     said = {summary.id: " ".join(summary.wanted.split())[:_MOST_DESCRIPTION] for summary in found.sessions}
     return [said[i] for i in ids]
 
@@ -107,7 +107,7 @@ def _updated(asker: Asker, draft: Draft, summaries: Sequence[str]) -> Draft:
     )
     listed = "\n".join(f"- {summary.translate(_NO_MARKS)}" for summary in summaries)
     user = f"{_as_list(draft)}<summaries>\n{listed}\n</summaries>"
-    return asker.ask(Question(system, user), _draft_form(most))
+    return asker.ask(Question(system, user), _draft_schema(most))
 
 
 def _reviewed(asker: Asker, draft: Draft) -> Draft:
@@ -116,11 +116,11 @@ def _reviewed(asker: Asker, draft: Draft) -> Draft:
         " merely looking around), split nothing, make labels plain. Keep labels that are good. Give the"
         " whole list."
     )
-    return asker.ask(Question(system, _as_list(draft)), _draft_form(asker.config.max_intents))
+    return asker.ask(Question(system, _as_list(draft)), _draft_schema(asker.config.max_intents))
 
 
 def grouped(asker: Asker, draft: Draft) -> Grouping:
-    """The upper level: every intent in exactly one parent."""
+    """The taxonomy's upper level: every intent in exactly one parent."""
     labels = [intent.label for intent in draft.intents]
     if len(labels) < 4:
         return Grouping([DraftParent("All", labels)])
@@ -136,7 +136,7 @@ def grouped(asker: Asker, draft: Draft) -> Grouping:
         f"{_ROLE} Put these intents into groups of related ones, each intent into exactly one group, by its"
         f" exact label. A group's label has 1 to {MOST_WORDS} words."
     )
-    return asker.ask(Question(system, _as_list(draft)), Form("grouping", Grouping, problem))
+    return asker.ask(Question(system, _as_list(draft)), AnswerSchema("grouping", Grouping, problem))
 
 
 def without_duplicates(draft: Draft) -> Draft:
@@ -149,7 +149,7 @@ def without_duplicates(draft: Draft) -> Draft:
 
 
 def scrubbed(draft: Draft, scrub: Scrub) -> Draft:
-    """Labels and descriptions are published, so what is personal goes from them too."""
+    """Labels and descriptions are published, so personal data is scrubbed from them too."""
     return Draft(
         [
             DraftIntent(
@@ -161,13 +161,13 @@ def scrubbed(draft: Draft, scrub: Scrub) -> Draft:
     )
 
 
-def _draft_form(most: int) -> Form[Draft]:
+def _draft_schema(most: int) -> AnswerSchema[Draft]:
     def problem(found: Draft) -> str | None:
         if not 1 <= len(found.intents) <= most:
             return f"{len(found.intents)} intents, expected 1 to {most}"
         return _labels_problem([intent.label for intent in found.intents])
 
-    return Form("taxonomy", Draft, problem)
+    return AnswerSchema("taxonomy", Draft, problem)
 
 
 def _labels_problem(labels: Sequence[str]) -> str | None:

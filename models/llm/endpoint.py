@@ -1,6 +1,6 @@
 """The endpoint over HTTP: one question, one answer. The only file that knows the client library.
 
-The client retries what is worth retrying and keeps to `Retry-After`. Messages of a server are never
+The client retries what is worth retrying and obeys `Retry-After`. Messages of a server are never
 repeated, for they can quote the question, and the question is made of what visitors did.
 """
 
@@ -53,12 +53,12 @@ class _Completion(msgspec.Struct):
 
 
 def tokens_in(messages: Messages) -> int:
-    """An estimate, rather too high."""
+    """An estimate on the high side."""
     return sum(len(message["content"]) for message in messages) // _CHARACTERS_PER_TOKEN + 50
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What came back, before anybody looked at whether it is of use."""
+    """What came back, before any check."""
 
     text: str
     """Empty if there was none."""
@@ -131,7 +131,7 @@ class Endpoint:
 
 
 def _refused_parameter(error: openai.APIStatusError, parameters: dict[str, Any]) -> str | None:
-    """Servers name it in `param`, or only in their words."""
+    """The parameter that the server refused, named in `param` or only in its message."""
     param = getattr(error, "param", None)
     if param in parameters:
         return str(param)
@@ -146,7 +146,7 @@ def _described(error: openai.OpenAIError) -> str:
 
 
 def _read(body: bytes, asked_tokens: int) -> Answer:
-    """Leniently: a body that is no completion is an answer without text."""
+    """Reads leniently: a body that is no completion is an answer without text."""
     try:
         completion = msgspec.json.decode(body, type=_Completion, strict=False)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class LlmError(Exception):
-    """The language model can't go on teaching; the text says what to do."""
+    """The language model can't finish the job; the text says what to do."""
 
 
 class EndpointError(LlmError):
@@ -20,8 +20,8 @@ class UnansweredError(LlmError):
 
 
 class RequestRefusedError(Exception):
-    """The endpoint doesn't take this request as it is: a format it doesn't know, or too much text."""
+    """The endpoint refuses this request: a format it doesn't know, or too much text."""
 
 
 class UnusableError(Exception):
-    """An answer is not of the form; the text tells the model why."""
+    """An answer doesn't fit the schema; the text is for the model."""

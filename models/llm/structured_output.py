@@ -22,13 +22,13 @@ from models.llm.errors import UnusableError
 
 T = TypeVar("T")
 Check = Callable[[T], str | None]
-"""What is wrong with an answer, in words that the model is told; None: nothing."""
+"""What is wrong with an answer, in words for the model; None if nothing is."""
 
 _MOST_STARTS = 32
 
 FORMATS = ("json_schema", "tool", "json_object", "text")
 _USELESS_ANSWERS = 3
-"""So many unusable answers on a rung, and not one of use, and it is left."""
+"""A format is given up after so many unusable answers if none was usable."""
 
 
 def nothing_wrong(_found: object) -> str | None:
@@ -36,12 +36,12 @@ def nothing_wrong(_found: object) -> str | None:
 
 
 @dataclass(frozen=True)
-class Form(Generic[T]):
+class AnswerSchema(Generic[T]):
     name: str
     type: type[T]
     check: Check[T] = nothing_wrong
 
-    def schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, Any]:
         """JSON schema with every object closed and every property required, as strict modes want it."""
         _, definitions = msgspec.json.schema_components((self.type,), ref_template="#/$defs/{name}")
         closed = {name: {**each, "additionalProperties": False} for name, each in definitions.items()}
@@ -67,7 +67,7 @@ class Form(Generic[T]):
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """JSON objects in a text, the whole text first: models wrap them in prose and code fences."""
+    """The JSON objects in a text, in order: models wrap them in prose and code fences."""
     decoder = json.JSONDecoder()
     at, tried = text.find("{"), 0
     while at >= 0 and tried < _MOST_STARTS:
@@ -81,26 +81,26 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
         at = text.find("{", end)
 
 
-def request_of(rung: str, form: Form[Any]) -> dict[str, Any]:
-    """The fields of a chat request that ask for the form."""
-    if rung == "json_schema":
-        schema = {"name": form.name, "schema": form.schema(), "strict": True}
-        return {"response_format": {"type": "json_schema", "json_schema": schema}}
-    if rung == "tool":
-        function = {"name": form.name, "parameters": form.schema(), "strict": True}
-        chosen = {"type": "function", "function": {"name": form.name}}
+def request_of(answer_format: str, schema: AnswerSchema[Any]) -> dict[str, Any]:
+    """The fields of a chat request that ask for the schema."""
+    if answer_format == "json_schema":
+        asked = {"name": schema.name, "schema": schema.json_schema(), "strict": True}
+        return {"response_format": {"type": "json_schema", "json_schema": asked}}
+    if answer_format == "tool":
+        function = {"name": schema.name, "parameters": schema.json_schema(), "strict": True}
+        chosen = {"type": "function", "function": {"name": schema.name}}
         return {"tools": [{"type": "function", "function": function}], "tool_choice": chosen}
-    return {"response_format": {"type": "json_object"}} if rung == "json_object" else {}
+    return {"response_format": {"type": "json_object"}} if answer_format == "json_object" else {}
 
 
-def instruction(form: Form[Any]) -> str:
-    """Said on every rung: a server that ignores formats still passes on the text."""
-    schema = json.dumps(form.schema(), separators=(",", ":"))
-    return f"Answer with one JSON object of this schema and nothing else: {schema}"
+def instruction(schema: AnswerSchema[Any]) -> str:
+    """Part of the prompt in every format: a server that ignores formats still passes on the text."""
+    text = json.dumps(schema.json_schema(), separators=(",", ":"))
+    return f"Answer with one JSON object of this schema and nothing else: {text}"
 
 
 class FormatFallback:
-    """The rung to ask on, of one endpoint and model. Safe for threads."""
+    """The format to ask one endpoint and model in. Safe for threads."""
 
     def __init__(self, file: Path, endpoint: str) -> None:
         self._file, self._endpoint = file, endpoint
@@ -110,34 +110,34 @@ class FormatFallback:
         self._at = self._remembered()
 
     @property
-    def rung(self) -> str:
+    def current(self) -> str:
         return FORMATS[self._at]
 
-    def below(self, rung: str) -> str:
-        """The next rung down; the lowest is its own."""
-        return FORMATS[min(FORMATS.index(rung) + 1, len(FORMATS) - 1)]
+    def after(self, answer_format: str) -> str:
+        """The next format to try; after the last, the last."""
+        return FORMATS[min(FORMATS.index(answer_format) + 1, len(FORMATS) - 1)]
 
-    def refused(self, rung: str) -> None:
-        """The endpoint doesn't know this rung."""
+    def refused(self, answer_format: str) -> None:
+        """The endpoint doesn't accept this format."""
         with self._lock:
-            self._leave(rung)
+            self._give_up(answer_format)
 
-    def answered(self, rung: str, useful: bool) -> None:
+    def answered(self, answer_format: str, useful: bool) -> None:
         with self._lock:
             counts = self._useful if useful else self._useless
-            counts[rung] += 1
-            if self._useless[rung] >= _USELESS_ANSWERS and not self._useful[rung]:
-                self._leave(rung)
+            counts[answer_format] += 1
+            if self._useless[answer_format] >= _USELESS_ANSWERS and not self._useful[answer_format]:
+                self._give_up(answer_format)
 
-    def _leave(self, rung: str) -> None:
-        if FORMATS[self._at] == rung and rung != FORMATS[-1]:
+    def _give_up(self, answer_format: str) -> None:
+        if FORMATS[self._at] == answer_format and answer_format != FORMATS[-1]:
             self._at += 1
             known = {**self._known(), self._endpoint: FORMATS[self._at]}
             write_atomically(self._file, json.dumps(known, indent=2, sort_keys=True).encode() + b"\n")
 
     def _remembered(self) -> int:
-        rung = self._known().get(self._endpoint)
-        return FORMATS.index(rung) if rung in FORMATS else 0
+        answer_format = self._known().get(self._endpoint)
+        return FORMATS.index(answer_format) if answer_format in FORMATS else 0
 
     def _known(self) -> dict[str, str]:
         try:

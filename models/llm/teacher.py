@@ -81,7 +81,7 @@ class LlmTeacher:
     min_term_visitors: int = 10
     second: Asker | None = None
     fixed: Taxonomy | None = None
-    """Label with this taxonomy; make none."""
+    """If given, label with this taxonomy instead of making one."""
 
     @property
     def name(self) -> str:
@@ -135,7 +135,7 @@ class LlmTeacher:
         return found
 
     def _frequent(self, draft: Draft, train: TeacherInput, rows: Int64) -> Draft:
-        """Without intents that hardly any session of a sample shows."""
+        """Without intents that too few sessions of a sample show."""
         choices = IntentChoices(
             {f"i{k}": _described(i.label, i.description) for k, i in enumerate(draft.intents)}
         )
@@ -175,7 +175,8 @@ class LlmTeacher:
     def _with_terms(
         self, made: Taxonomy, train: TeacherInput, learnt: SoftLabels, previous: Taxonomy | None
     ) -> Taxonomy:
-        """With what marks each intent's sessions, and with the ids of the previous version's intents."""
+        """With the distinctive terms of each intent's sessions, and the ids of the previous version's
+        intents."""
         sessions = [train.sessions[row] for row in learnt.rows]
         terms = naming.distinctive_terms(
             sessions, learnt.probabilities.argmax(1), len(made.intents), self.min_term_visitors

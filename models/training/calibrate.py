@@ -25,11 +25,11 @@ from models.calibration import Calibration, log_odds
 from models.training.config import TrainConfig
 
 MIN_GAIN = 1e-3
-"""In nats a session: a second temperature that explains less is left out."""
+"""Nats per session: a second temperature that gains less is left out."""
 _LOG_BOUND = 3.0
 
 SHOWN = 0.25
-"""A third is what votes that are all for two intents give the second."""
+"""Votes that all name two intents give a third to the second."""
 _BINS = 15
 """Of the claimed probability, of equal width."""
 
@@ -114,7 +114,7 @@ def with_presence(calibration: Calibration, probabilities: Float32, soft: Float3
         return calibration
     model = LogisticRegression(C=1e6)
     with warnings.catch_warnings():
-        # Labels that a line parts have no best slope; a steep one does.
+        # Separable labels have no best slope; any steep one will do.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(log_odds(probabilities).reshape(-1, 1), shown)
     slope, offset = np.clip([model.coef_[0, 0], model.intercept_[0]], -100, 100).round(4).tolist()
@@ -124,7 +124,8 @@ def with_presence(calibration: Calibration, probabilities: Float32, soft: Float3
 def presence_metrics(
     calibration: Calibration, probabilities: Float32, soft: Float32
 ) -> dict[str, float] | None:
-    """Calibration error over all sessions and intents, and how often both of two intents are found."""
+    """Calibration error over all sessions and intents, and how often both intents of a session with two are
+    found."""
     claimed = calibration.presence(probabilities)
     if claimed is None:
         return None
@@ -141,9 +142,9 @@ def presence_metrics(
 
 
 def expected_calibration_error(probabilities: Float32, soft: Float32) -> float:
-    """|claimed - given| probability of the best intent, averaged over 15 bins of the claimed one.
+    """Mean |claimed - given| probability of the best intent, over 15 bins of the claimed one.
 
-    Given is what the teacher's soft label gives to that intent; with hard labels that is the usual ECE.
+    `given` is the teacher's soft label for that intent; with hard labels this is the usual ECE.
     """
     claimed, given, bins = _binned(probabilities, soft)
     gaps = [abs(float(claimed[bins == b].sum() - given[bins == b].sum())) for b in range(_BINS)]

@@ -52,15 +52,15 @@ class Clustering:
     centres: Float32
     """[k, D] unit vectors"""
     recurrence: npt.NDArray[np.float64]
-    """[k]: how well each cluster is found again in random halves, as mean Jaccard similarity."""
+    """[k]: mean Jaccard similarity of each cluster with its best match in random halves."""
 
 
 def stable_clustering(
     points: Float32, most: int, wanted: float, halves: int, rng: np.random.Generator
 ) -> Clustering:
-    """The clustering into as many clusters as possible of which a share of `wanted` recurs.
+    """The clustering with the most clusters of which at least the share `wanted` recurs.
 
-    A cluster recurs from a Jaccard similarity of 0.75 on, and below 0.5 is dissolved (Hennig 2007,
+    A cluster recurs if its Jaccard similarity is at least 0.75, and is dissolved below 0.5 (Hennig 2007,
     Cluster-wise assessment of cluster stability). If no number of clusters reaches `wanted`, the one with
     the best mean is taken.
     """
@@ -96,7 +96,7 @@ def _jaccard(labels: Int64, others: Int64, k: int) -> npt.NDArray[np.float64]:
 def _fit(points: Float32, k: int, rng: np.random.Generator, starts: int) -> KMeans:
     seed = int(rng.integers(2**31))
     with threadpool_limits(limits=1), warnings.catch_warnings():
-        # A half may have fewer distinct points than clusters; what agrees is looked at afterwards.
+        # A half may have fewer distinct points than clusters; agreement is measured afterwards.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return KMeans(k, n_init=starts, random_state=seed, max_iter=100).fit(points)
 
@@ -163,14 +163,14 @@ class Mixture:
     dimensions: float
 
     def responsibilities(self, points: Float32) -> Float32:
-        """[N, K]: how likely each centre is; the background's part is spread with far less certainty."""
+        """[N, K]: probability of each centre; the background's share is spread over all, far more evenly."""
         of_centre, of_background = self.expected(points)
         spread = np.exp(self.concentration / _SPREAD * (points @ self.centres.T).astype(np.float64))
         spread *= of_background[:, None] / spread.sum(1, keepdims=True)
         return (of_centre + spread).astype(np.float32)
 
     def expected(self, points: Float32) -> tuple[Float64, Float64]:
-        """[N, K] and [N]: the chance of each centre and of the background; rows add up to 1."""
+        """[N, K] and [N]: probability of each centre and of the background; rows add up to 1."""
         cosine = (points @ self.centres.T).astype(np.float64)
         score = np.log((1 - self.background) * self.shares) + self.concentration * cosine
         score += _log_normalizer(self.concentration, self.dimensions)

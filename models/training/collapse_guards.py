@@ -85,7 +85,7 @@ def _last_ids(corpus: Corpus) -> Int64:
 
 
 def _probe_target(corpus: Corpus) -> tuple[int, Int64]:
-    """The field whose frequent values are the most varied, and those values' ids."""
+    """The field whose frequent values have the highest entropy, and the ids of these values."""
     ids = _last_ids(corpus)
     best, most = (0, np.zeros(0, np.int64)), -1.0
     for field in range(len(LEARNT_FIELDS)):
@@ -108,7 +108,7 @@ def _probe(
         return 0.0, 0.0
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
     with warnings.catch_warnings():
-        # A probe that hasn't quite converged still tells which of two encoders knows more.
+        # A probe that hasn't quite converged still shows which of two encoders is better.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(x, y)
     majority = np.bincount(y).argmax()

@@ -9,12 +9,12 @@ UNNAMED = "unnamed"
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Defaults made the shipped bundle, but for the size of the data."""
+    """The defaults made the shipped bundle."""
 
     name: str = UNNAMED
     seed: int = 7
     threads: int = 1
-    """Torch threads. Part of the recipe: another number sums in another order and gives other bytes."""
+    """Torch threads. Another number sums in another order and gives other bytes."""
 
     # tokenizer
     min_count: int = 10
@@ -35,9 +35,11 @@ class TrainConfig:
     weight_decay: float = 0.01
     warmup_share: float = 0.1
     mask_events: float = 0.25
+    """Masking rate: probability that a click is hidden with all its fields."""
     mask_fields: float = 0.10
+    """Probability that a single field of a click is hidden."""
     mask_session: float = 0.5
-    """How often a session's device, referrer and hour are hidden, each by itself."""
+    """Probability that a session's device, referrer or hour is hidden, each independently."""
     weight_masked: float = 1.0
     weight_rest: float = 1.0
     weight_contrast: float = 0.2
@@ -47,7 +49,7 @@ class TrainConfig:
     max_intents: int = 32
     taxonomy_sample: int = 10_000
     clear_clicks: int = 3
-    """Clusters are found on sessions with at least so many clicks; shorter ones blur them."""
+    """Clusters are found on sessions with at least this many clicks; shorter ones blur them."""
     recurring_share: float = 0.75
     """Share of the clusters that must be found again in random halves of the sessions."""
     halves: int = 4
@@ -56,7 +58,7 @@ class TrainConfig:
     min_share: float = 0.01
     """Clusters with a smaller share of the sessions are dropped."""
     min_term_visitors: int = 10
-    """A word may name an intent only if so many visitors' sessions have it."""
+    """A word may name an intent only if sessions of this many visitors have it."""
 
     # distillation
     head_hidden: int = 128

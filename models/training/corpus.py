@@ -1,4 +1,4 @@
-"""Sessions as training sees them: split by visitor, tokenized once, kept as tensors per length bucket.
+"""Sessions as training sees them: split by visitor, tokenized once, stored as tensors per length bucket.
 
 A visitor's sessions all fall into one split. Bots are left out: they have no intent to learn.
 """
@@ -33,7 +33,7 @@ class LengthBucket:
     """The sessions of one length bucket."""
 
     rows: Tensor
-    """[N]: their places among the sessions of the corpus"""
+    """[N]: their indices in the corpus"""
     tokens: Tokens
     visitors: Tensor
     """[N]: a number per visitor"""
@@ -81,7 +81,7 @@ def pick(tokens: Tokens, rows: Tensor) -> Tokens:
 def slice_clicks(tokens: Tokens, start: Tensor, lengths: Tensor) -> Tokens:
     """Clicks `start` to `start + lengths` of each session as sessions of their own, without class fields.
 
-    Device, referrer and hour are hidden, else two slices of a session would be known by them alone.
+    Device, referrer and hour are hidden, else they alone would identify two slices of one session.
     """
     width = int(lengths.max())
     at = torch.arange(width)

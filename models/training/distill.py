@@ -123,7 +123,7 @@ def _fit_novelty(
 
 
 def hardened(labels: SoftLabels) -> SoftLabels:
-    """All mass on the most probable intent: what a teacher gives that says one word a session."""
+    """All probability on the best intent: the labels of a teacher that names one intent per session."""
     hard = np.zeros_like(labels.probabilities)
     hard[np.arange(len(hard)), labels.probabilities.argmax(1)] = 1
     return SoftLabels(labels.rows, hard)
@@ -138,10 +138,9 @@ def learning_curve(
     generator_of: Callable[[str], torch.Generator],
     sizes: Sequence[int] = SIZES,
 ) -> list[dict[str, Any]]:
-    """Accuracy against the teacher and ECE by number of labelled training sessions, all of them last.
+    """Accuracy against the teacher and ECE by number of labelled training sessions; the last point has all.
 
-    Smaller sets are part of larger ones, drawn by the generator; epochs grow so that every student takes
-    about as many steps.
+    Smaller sets are subsets of larger ones. Epochs grow so that every student takes about as many steps.
     """
     count = len(train_labels.rows)
     order = torch.randperm(count, generator=generator_of("curve")).numpy()

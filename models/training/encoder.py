@@ -2,7 +2,7 @@
 
 x = sum_f E_f[id_f] + w z(dwell) + Q[query], a residual MLP, positions from both ends, a class token that
 holds device, referrer and hour, a pre-norm Transformer, and the mean over the tokens that aren't padding.
-Only operators of the standard ONNX domain come out of it, none of them data-dependent in shape.
+It exports to standard ONNX operators only, none with data-dependent shapes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _INIT_STD = 0.05
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """All that fixes the encoder's parameters."""
+    """Everything that determines the encoder's parameters."""
 
     event_sizes: tuple[int, ...]
     session_sizes: tuple[int, ...]
@@ -110,7 +110,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """`forward` is what gets exported; `hidden_states` is what pretraining looks into."""
+    """`forward` is exported; pretraining reads `hidden_states`."""
 
     def __init__(self, shape: EncoderShape) -> None:
         super().__init__()

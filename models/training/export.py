@@ -35,13 +35,14 @@ from models.training.parity import check_neighbours, int8_cost, parity_error
 from schemas.click import Session
 
 BATCH_OF_LENGTH = dict(zip(LENGTH_BUCKETS, (8, 8, 4, 4), strict=True))
-"""Measured on one core: more sessions at once gain under a tenth, fewer cost a lone session less."""
+"""Measured on one core: larger batches gain less than a tenth; smaller ones are cheaper for a single
+session."""
 _PACKAGES = ("clicks-to-intent", "numpy", "onnx", "onnxruntime", "scikit-learn", "scipy", "torch")
 
 
 @dataclass(frozen=True)
 class TrainedParts:
-    """All that training made."""
+    """Everything that training made."""
 
     tokenizer: Tokenizer
     encoder: Encoder
@@ -52,7 +53,7 @@ class TrainedParts:
 
 @dataclass(frozen=True)
 class Exported:
-    """Files of a bundle but for the manifest, and the runtime they make."""
+    """The files of a bundle except its manifest, and the runtime built from them."""
 
     files: dict[str, bytes]
     runtime: Runtime

@@ -1,7 +1,7 @@
 """The keyless teacher: intents are clusters of the embedding, so that everything runs on a laptop.
 
-It needs no language model and no account. It sees embeddings, and for the names what sessions show; where
-sessions come from a simulator, its latent intents reach it in no way.
+It needs no language model and no account. It sees embeddings and, for the names, what sessions show; a
+simulator's latent intents never reach it.
 """
 
 from __future__ import annotations

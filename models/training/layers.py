@@ -1,4 +1,4 @@
-"""How layers on a frozen embedding are drawn and fitted; all chance is the generator's."""
+"""Initializing and fitting layers on a frozen embedding; all randomness comes from the generator."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def descend(
     config: TrainConfig,
     generator: torch.Generator,
 ) -> None:
-    """Fits the layers to `count` examples; `loss_of` gets the places of a batch."""
+    """Fits the layers to `count` examples; `loss_of` takes the indices of a batch."""
     parameters = [parameter for layer in layers for parameter in layer.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=config.head_learning_rate)
     steps = config.head_epochs * -(-count // config.head_batch)

@@ -31,18 +31,18 @@ from models.training.layers import descend, draw_layers
 from schemas.click import Click, Session
 
 SURPRISE_WEIGHT, DOUBT_WEIGHT = 1.5, 0.5
-"""Of a standard deviation, beside one of distance."""
+"""Weights beside a weight of 1 for the distance, all in standard deviations."""
 _LEAST_VARIANCE, _LEAST_SPREAD = 1e-4, 0.1
 """Sessions that are all alike have no spread; without these floors rounding errors would be blown up."""
 
 MIN_SESSIONS = 10
-"""Items of fewer labelled sessions are one item, the last."""
+"""Items in fewer labelled sessions share one column, the last."""
 _SMOOTHING = 20.0
-"""Items that each intent is lent, in the shares of all sessions."""
+"""Pseudo-counts per intent, distributed as the items of all sessions."""
 _ROUNDS = 2
-"""Of expectation and maximisation, from even shares: more let odd mixtures explain odd sessions too well."""
+"""EM iterations from even shares: with more, odd mixtures explain odd sessions too well."""
 PAGES = (1, 2, 3)
-"""How many pages a session's exchanged clicks come from; every session is made unusual with each number."""
+"""Number of pages that a session's exchanged clicks come from; every session is used with each number."""
 UNSEEN_SHARE = 0.1
 """Of the pages drawn."""
 MOST_EXCHANGED = 0.9
@@ -54,7 +54,7 @@ Embed = Callable[[Sequence[Session]], Float32]
 
 
 class Novelty(nn.Module):
-    """An embedding, centred [B, D] and scaled too [B, D], and its logits [B, K] to its novelty [B]."""
+    """From an embedding, centred [B, D] and standardized [B, D], and its logits [B, K] to novelty [B]."""
 
     whiten: Tensor
     centres: Tensor
@@ -82,12 +82,12 @@ class Novelty(nn.Module):
 
     def surprise(self, scaled: Tensor) -> Tensor:
         """[B]"""
-        told: Tensor = self.tell(F.relu(self.widen(scaled)))
-        return told.squeeze(1)
+        predicted: Tensor = self.tell(F.relu(self.widen(scaled)))
+        return predicted.squeeze(1)
 
 
 def doubt(logits: Tensor) -> Tensor:
-    """[B]. No sum over intents: how those are added up can depend on a row's place in its batch."""
+    """[B]. Without a sum over intents, whose order can depend on a row's place in its batch."""
     return (1.0 - logits.softmax(1)).amin(1)
 
 
@@ -95,7 +95,8 @@ def doubt(logits: Tensor) -> Tensor:
 def place_intents(
     novelty: Novelty, centred: Tensor, soft: Float32, logits: Tensor, doubt_weight: float
 ) -> None:
-    """Of embeddings [M, D], centred, their labels `soft` [M, K] and logits. Surprise isn't learnt yet: 0."""
+    """Fits distance and doubt to centred embeddings [M, D], labels `soft` [M, K] and logits; surprise is 0 as
+    yet."""
     _place_centres(novelty, centred.numpy(), soft)
     evidence = torch.stack([novelty.distance(centred), doubt(logits)], dim=1)
     novelty.usual.copy_(evidence.mean(0))
@@ -134,9 +135,9 @@ def learn_surprise(
         len(wanted), config, generator,
     )  # fmt: skip
     with torch.no_grad():
-        told = novelty.surprise(scaled[real])
-        weight = SURPRISE_WEIGHT / told.std(correction=0).clamp(min=_LEAST_SPREAD)
-        novelty.tell.bias.sub_(told.mean()).mul_(weight)
+        predicted = novelty.surprise(scaled[real])
+        weight = SURPRISE_WEIGHT / predicted.std(correction=0).clamp(min=_LEAST_SPREAD)
+        novelty.tell.bias.sub_(predicted.mean()).mul_(weight)
         novelty.tell.weight.mul_(weight)
 
 
@@ -148,14 +149,14 @@ def items_of(click: Click) -> Iterator[str]:
 
 
 def page_of(click: Click) -> str:
-    """Whatever the site says of where a click was, the finest first."""
+    """The most specific name of the page: path, product, category, element, page type or event type."""
     named = click.path or click.product_id or click.category or click.element or click.page_type
     return named or click.event_type
 
 
 @dataclass(frozen=True)
 class _Bags:
-    """One entry per session and item of it."""
+    """One entry per session and item, as coordinates and counts."""
 
     rows: Int64
     columns: Int64
@@ -191,7 +192,7 @@ class ItemModel:
         return cls(columns, (counts + lent) / (counts.sum(axis=0) + _SMOOTHING))
 
     def surprise(self, sessions: Sequence[Session]) -> Float32:
-        """[S]: minus log likelihood an item under the session's mixture of intents, in nats."""
+        """[N]: minus log likelihood per item under the session's mixture of intents, in nats."""
         bags = _bags(sessions, self.columns)
         likely = self.chances[bags.columns]
         mixture = np.full((bags.sessions, likely.shape[1]), 1.0 / likely.shape[1])
@@ -237,13 +238,13 @@ def surprising(
     model = ItemModel.fit(sessions, labels)
     chosen = np.sort(rng.permutation(len(sessions))[:MOST_SESSIONS])
     real = [sessions[row] for row in chosen.tolist()]
-    shelves = shelves_of(sessions)
-    made = [each for pages in PAGES for each in exchanged(real, shelves, pages, rng)]
+    pools = clicks_by_page(sessions)
+    made = [each for pages in PAGES for each in exchanged(real, pools, pages, rng)]
     every = [*real, *made]
     return Surprising(embed(every), model.surprise(every), len(real))
 
 
-def shelves_of(sessions: Sequence[Session]) -> list[list[Click]]:
+def clicks_by_page(sessions: Sequence[Session]) -> list[list[Click]]:
     """Clicks by page, or by query; those of fewer than MIN_SESSIONS clicks are left out."""
     by_page: dict[tuple[bool, str], list[Click]] = defaultdict(list)
     for session in sessions:
@@ -254,38 +255,38 @@ def shelves_of(sessions: Sequence[Session]) -> list[list[Click]]:
 
 
 def exchanged(
-    sessions: Sequence[Session], shelves: Sequence[Sequence[Click]], pages: int, rng: np.random.Generator
+    sessions: Sequence[Session], pools: Sequence[Sequence[Click]], pages: int, rng: np.random.Generator
 ) -> list[Session]:
-    """Times and everything else about the visit stay. None where there are no shelves."""
-    if not shelves:
+    """Times and everything else about the visit stay. Empty if there are no pages to draw from."""
+    if not pools:
         return []
-    return [_exchanged(session, shelves, pages, rng) for session in sessions]
+    return [_exchanged(session, pools, pages, rng) for session in sessions]
 
 
 def _exchanged(
-    session: Session, shelves: Sequence[Sequence[Click]], pages: int, rng: np.random.Generator
+    session: Session, pools: Sequence[Sequence[Click]], pages: int, rng: np.random.Generator
 ) -> Session:
-    drawn = [_shelf(shelves, rng) for _ in range(pages)]
+    drawn = [_pool(pools, rng) for _ in range(pages)]
     hit = rng.random(len(session.clicks)) < rng.uniform(0.0, MOST_EXCHANGED)
     clicks = list(session.clicks)
     for at in np.flatnonzero(hit).tolist():
-        bucket = drawn[int(rng.integers(pages))]
-        donor = bucket[int(rng.integers(len(bucket)))]
+        pool = drawn[int(rng.integers(pages))]
+        donor = pool[int(rng.integers(len(pool)))]
         clicks[at] = msgspec.structs.replace(
             clicks[at], **{name: getattr(donor, name) for name in _EXCHANGED}
         )
     return msgspec.structs.replace(session, clicks=clicks)
 
 
-def _shelf(shelves: Sequence[Sequence[Click]], rng: np.random.Generator) -> Sequence[Click]:
-    bucket = shelves[int(rng.integers(len(shelves)))]
+def _pool(pools: Sequence[Sequence[Click]], rng: np.random.Generator) -> Sequence[Click]:
+    pool = pools[int(rng.integers(len(pools)))]
     if rng.random() >= UNSEEN_SHARE:
-        return bucket
-    return [_unseen(bucket[0], f"unseen{rng.integers(1 << 32):x}")]
+        return pool
+    return [_unseen(pool[0], f"unseen{rng.integers(1 << 32):x}")]
 
 
 def _unseen(click: Click, name: str) -> Click:
-    """Whatever the click names, under a name that nobody has seen; a path stays as deep as it is."""
+    """The click with an unseen name for everything that it names; a path stays as deep as it is."""
     named = {field: name for field in _NAMED if getattr(click, field)}
     path = click.path and "".join(f"/{name}" for part in click.path.split("/") if part)
     return msgspec.structs.replace(click, **named, path=path or click.path)

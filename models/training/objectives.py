@@ -1,4 +1,4 @@
-"""What the encoder learns from without labels: hidden fields, the rest of the session, and its own halves.
+"""The pretraining objectives: masked fields, the rest of the session, and contrast of its two slices.
 
 Shapes: B sessions, T clicks, F fields, D wide, V ids. Every random draw comes from the generator given.
 """
@@ -28,7 +28,7 @@ class Losses:
 
 
 class Objectives(nn.Module):
-    """The heads that only pretraining needs; predictions are tied to the encoder's tables."""
+    """The heads that only pretraining needs; output weights are tied to the encoder's embedding tables."""
 
     def __init__(self, encoder: Encoder, config: TrainConfig) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Objectives(nn.Module):
     def losses(
         self, encoder: Encoder, tokens: Tokens, visitors: Tensor, generator: torch.Generator
     ) -> Losses:
-        # Objectives of weight 0 aren't computed; the zero hangs on a parameter, so that it has a slope.
+        # Objectives of weight 0 aren't computed; multiplying a parameter by 0 gives the zero a gradient.
         nothing = encoder.class_token.sum() * 0.0
         masked = self._masked(encoder, tokens, generator) if self.config.weight_masked else nothing
         cuts = self.config.weight_rest or self.config.weight_contrast
@@ -70,7 +70,8 @@ class Objectives(nn.Module):
         return Losses(masked, rest, contrast)
 
     def _masked(self, encoder: Encoder, tokens: Tokens, generator: torch.Generator) -> Tensor:
-        """Cross-entropy of the fields hidden, averaged over the fields that a batch has."""
+        """Masked field modelling: cross-entropy of the hidden fields, averaged over the fields of the
+        batch."""
         shape = tokens.event_ids.shape
         whole = torch.rand(shape[:2], generator=generator) < self.config.mask_events
         single = torch.rand(shape, generator=generator) < self.config.mask_fields
@@ -98,7 +99,7 @@ class Objectives(nn.Module):
         return torch.stack(terms).mean() if terms else states.new_zeros(())
 
     def _rest(self, encoder: Encoder, embedding: Tensor, rest: Tokens) -> Tensor:
-        """How badly an embedding [B, D] predicts the bag of ids of the other half."""
+        """Cross-entropy of an embedding's [B, D] prediction of the bag of ids in the other slice."""
         terms = []
         for field, to_field in enumerate(self.rest_to_field):
             bag = rest.event_ids[:, :, field]
@@ -113,7 +114,7 @@ class Objectives(nn.Module):
         return torch.stack(terms).mean() if terms else embedding.new_zeros(())
 
     def _contrast(self, first: Tensor, second: Tensor, visitors: Tensor) -> Tensor:
-        """InfoNCE both ways; other sessions of the same visitor are no negatives."""
+        """InfoNCE in both directions; other sessions of the same visitor are not negatives."""
         a, b = F.normalize(self.project(first), dim=1), F.normalize(self.project(second), dim=1)
         same = visitors.unsqueeze(0) == visitors.unsqueeze(1)
         same.fill_diagonal_(False)

@@ -24,7 +24,7 @@ from models.training.encoder import MAX_CLICKS, Block, Encoder, FieldTable
 from models.training.novelty import Novelty
 
 OPSET = 23
-"""The first that has Attention."""
+"""The first opset with Attention."""
 _IR_VERSION = 11
 _MOST_7_BITS = 63
 
@@ -128,8 +128,8 @@ def encoder_graph(encoder: Encoder, int8: bool = False) -> bytes:
 def _pooled(g: Graph, real: str, x: str) -> tuple[str, str]:
     """The sum of a session's tokens [B, D], and their number [B, 1].
 
-    Each is summed twice, by a matrix of two rows: its product adds in order, where that of a vector and
-    ReduceSum add in groups, which are others where there is more padding.
+    Summed by a matrix of two equal rows: this product adds in order, while a vector's product and ReduceSum
+    add in groups that depend on the padding.
     """
     once = g.op("Unsqueeze", g.op("Cast", real, to=TensorProto.FLOAT), g.ints(1))
     twice = g.op("MatMul", g.op("Concat", once, once, axis=1), x)
@@ -232,5 +232,5 @@ def _novelty(g: Graph, novelty: Novelty, centred: str, scaled: str, logits: str)
     found = g.op("Concat", g.op("Sqrt", nearest), doubt, axis=1)
     evidence = g.op("Sub", found, g.weight(novelty.usual))
     weighed = g.op("ReduceSum", g.op("Mul", evidence, g.weight(novelty.weight)), g.ints(1), keepdims=0)
-    told = g.linear(g.op("Relu", g.linear(scaled, novelty.widen)), novelty.tell)
-    g.op("Add", weighed, g.op("Reshape", told, g.ints(-1)), output="novelty")
+    predicted = g.linear(g.op("Relu", g.linear(scaled, novelty.widen)), novelty.tell)
+    g.op("Add", weighed, g.op("Reshape", predicted, g.ints(-1)), output="novelty")

@@ -61,7 +61,7 @@ def parity_error(
     rng = np.random.default_rng(0)
     worst = 0.0
     for batch, clicks in (*ODD_SHAPES, *((b, t) for t, b in runtime.batch_of_length.items())):
-        # It is pinned to the odd shape.
+        # A runtime pinned to the odd shape.
         odd = Runtime(*graphs, {clicks: batch})
         tokens = random_tokens(encoder.shape, batch, clicks, rng)
         found = odd.run(tokens)
@@ -86,7 +86,7 @@ def check_neighbours(shape: EncoderShape, runtime: Runtime) -> int:
 
 
 def neighbour_sets(shape: EncoderShape, runtime: Runtime) -> Iterator[tuple[int, int, bool]]:
-    """(sessions, clicks, whether a bit of one session's result differs from when it is alone)"""
+    """(sessions, clicks, whether any bit of a session's result differs from the result when it is alone)"""
     rng = np.random.default_rng(1)
     for clicks, batch in runtime.batch_of_length.items():
         session = random_tokens(shape, 1, clicks, rng)

@@ -19,7 +19,7 @@ from models.training.encoder import Encoder, EncoderShape
 from models.training.objectives import Losses, Objectives
 
 Progress = Callable[[int, int, str], None]
-"""Called with (steps done, steps in all, what the losses are)."""
+"""Called with (steps done, steps in all, losses as text)."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,12 @@ def _means(seen: list[Losses]) -> dict[str, float]:
 
 @contextmanager
 def deterministic(threads: int) -> Iterator[None]:
-    """Deterministic algorithms and a fixed number of threads, inside and not after."""
+    """Deterministic algorithms and a fixed number of threads, for the duration of the context."""
     settings: Any = torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     fill = settings.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
-    # Filling fresh memory helps to find reads of it; here it would only cost a sixth of the time.
+    # Filling uninitialized memory is for debugging; here it would only cost a sixth of the time.
     settings.fill_uninitialized_memory = False
     torch.set_num_threads(threads)
     try:

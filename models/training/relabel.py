@@ -1,7 +1,7 @@
-"""Labels after people edited the taxonomy that they were given with.
+"""Teacher labels carried over to a taxonomy that people have edited.
 
-Labels, descriptions, parents and the order of intents may change freely. An intent that went out must be
-`retired`, or `mapping` must say which one continues it. One that came in needs sessions labelled with it.
+Names, descriptions, parents and the order of intents may change freely. An intent that was removed must be
+`retired`, or `mapping` must say which one continues it. A new one needs sessions labelled with it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class EditError(Exception):
 
 
 def aligned(labels: SoftLabels, ids: Sequence[str], taxonomy: Taxonomy, version: str) -> SoftLabels:
-    """The labels, given with intents `ids` of a taxonomy of `version`, over the intents of `taxonomy`.
+    """The labels over the intents of `taxonomy`; they were given over the intents `ids` of version `version`.
 
-    Sessions that only had what went out are left out. Raises EditError.
+    Sessions that only had removed intents are left out. Raises EditError.
     """
     target = {intent.id: k for k, intent in enumerate(taxonomy.intents)}
     continued = {old: _continued(old, taxonomy, target) for old in ids}

@@ -1,5 +1,5 @@
-"""Public clickstreams: three sites that are no bank, with the outcomes their sources know.
+"""Public clickstreams of three sites that are not banks, with known outcomes.
 
-Rules: visitors are split by the same hash as everywhere; whatever is chosen is chosen on training and
+Visitors are split by the same hash as everywhere; whatever is chosen is chosen on training and
 validation visitors; the test split is read once, when a step's result is made.
 """

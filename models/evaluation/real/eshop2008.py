@@ -1,4 +1,4 @@
-"""eshop2008: which category comes next, told from the beginning of a session cut at a fixed random place.
+"""eshop2008: predicts the next category from the beginning of a session, cut at a fixed random place.
 
 Baselines: the last category again, and a logistic regression or trees over counts of what was seen.
 """

@@ -1,6 +1,6 @@
-"""shop1999: will a visitor pay, told from the first six events of the session?
+"""shop1999: predicts from the first six events of a session whether the visitor will pay.
 
-Rules: sessions that have paid within those events are left out. The encoder is pretrained on whole sessions
+Sessions that have paid within those events are left out. The encoder is pretrained on whole sessions
 of training and validation visitors; of a test visitor it sees the first six events.
 """
 

@@ -65,7 +65,7 @@ FEATURES = (
 BASELINE = "last_then_order"
 TREES, WITH_ENCODER = "trees", "trees_and_encoder"
 COMPONENTS = 12
-"""Of the session's embedding that trees get to see."""
+"""Principal components of the session's embedding among the trees' features."""
 _LEAVES = (8, 15)
 _STEPS, _RATE = 150, 0.06
 
@@ -109,8 +109,8 @@ def load(folder: Path) -> Ranking:
         step = _step(row["event_id"])
         known = tuple(click for at, click in sessions[row["source_session_id"]] if at < step)
         before.append(known)
-        told = _candidates(row["impressions"], row["prices"], known, row["timestamp"], clicked, seen)
-        features[number, : len(told)] = told
+        candidates = _candidates(row["impressions"], row["prices"], known, row["timestamp"], clicked, seen)
+        features[number, : len(candidates)] = candidates
     return Ranking(
         visitor_ids=tuple(row["visitor_id"] for row in rows),
         at=np.array([row["timestamp"] for row in rows], dtype=np.int64),

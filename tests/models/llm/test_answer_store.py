@@ -45,22 +45,22 @@ def test_the_budget_counts_what_is_under_way() -> None:
         pass
 
 
-def test_an_endpoint_is_remembered_by_the_rung_that_works(tmp_path: Path) -> None:
-    ladder = FormatFallback(tmp_path / "endpoints.json", "here")
-    ladder.refused("json_schema")
-    ladder.refused("json_schema")
-    assert ladder.rung == "tool"
-    assert FormatFallback(tmp_path / "endpoints.json", "here").rung == "tool"
-    assert FormatFallback(tmp_path / "endpoints.json", "elsewhere").rung == "json_schema"
+def test_an_endpoint_is_remembered_by_the_format_that_works(tmp_path: Path) -> None:
+    fallback = FormatFallback(tmp_path / "endpoints.json", "here")
+    fallback.refused("json_schema")
+    fallback.refused("json_schema")
+    assert fallback.current == "tool"
+    assert FormatFallback(tmp_path / "endpoints.json", "here").current == "tool"
+    assert FormatFallback(tmp_path / "endpoints.json", "elsewhere").current == "json_schema"
 
 
-def test_a_rung_is_left_after_useless_answers_unless_some_were_of_use(tmp_path: Path) -> None:
-    ladder = FormatFallback(tmp_path / "endpoints.json", "here")
-    ladder.answered("json_schema", useful=True)
+def test_a_format_is_given_up_after_useless_answers_unless_some_were_of_use(tmp_path: Path) -> None:
+    fallback = FormatFallback(tmp_path / "endpoints.json", "here")
+    fallback.answered("json_schema", useful=True)
     for _ in range(9):
-        ladder.answered("json_schema", useful=False)
-    assert ladder.rung == "json_schema"
+        fallback.answered("json_schema", useful=False)
+    assert fallback.current == "json_schema"
     other = FormatFallback(tmp_path / "endpoints.json", "there")
     for _ in range(3):
         other.answered("json_schema", useful=False)
-    assert other.rung == "tool"
+    assert other.current == "tool"

@@ -12,7 +12,7 @@ import pytest
 
 from models.llm.asking import Asker, Question
 from models.llm.errors import BudgetSpentError, EndpointError, UnansweredError
-from models.llm.structured_output import Form
+from models.llm.structured_output import AnswerSchema
 from tests.models.llm.rule_endpoint import HANG_UP, Body, Misbehaviour, Reply, as_json, completion, serving
 
 AskerOf = Callable[..., Asker]
@@ -23,7 +23,7 @@ class Colour(msgspec.Struct, frozen=True):
 
 
 ALLOWED = ("red", "green")
-FORM = Form("colour", Colour, lambda found: None if found.name in ALLOWED else "not in the list")
+SCHEMA = AnswerSchema("colour", Colour, lambda found: None if found.name in ALLOWED else "not in the list")
 QUESTION = Question("Name a colour.", "Any.")
 GOOD = '{"name": "red"}'
 
@@ -68,7 +68,7 @@ AT_ONCE = {"retry_after_ms": "1"}
 )
 def test_a_misbehaving_endpoint_still_gives_an_answer(asker_of: AskerOf, replies: list[Reply]) -> None:
     with serving(first(*replies)) as server:
-        assert asker_of(server.base_url).ask(QUESTION, FORM) == Colour("red")
+        assert asker_of(server.base_url).ask(QUESTION, SCHEMA) == Colour("red")
         assert asker_of(server.base_url).budget.tokens == 0
 
 
@@ -87,14 +87,14 @@ def test_text_parts_and_arguments_given_as_an_object_are_read(
 ) -> None:
     reply = as_json(200, {"choices": [{"message": message, "finish_reason": "stop"}]})
     with serving(lambda _number, _body: reply) as server:
-        assert asker_of(server.base_url).ask(QUESTION, FORM) == Colour("red")
+        assert asker_of(server.base_url).ask(QUESTION, SCHEMA) == Colour("red")
         assert len(server.bodies) == 1
 
 
 def test_retry_after_is_kept_to(asker_of: AskerOf) -> None:
     with serving(first(as_json(429, {}, Retry_After="0.4"))) as server:
         started = time.monotonic()
-        asker_of(server.base_url).ask(QUESTION, FORM)
+        asker_of(server.base_url).ask(QUESTION, SCHEMA)
         assert time.monotonic() - started >= 0.4
         assert len(server.bodies) == 2
 
@@ -105,7 +105,7 @@ def test_a_slow_answer_is_asked_again(asker_of: AskerOf) -> None:
         return good(body)
 
     with serving(slow_once) as server:
-        assert asker_of(server.base_url, timeout_s=0.2).ask(QUESTION, FORM) == Colour("red")
+        assert asker_of(server.base_url, timeout_s=0.2).ask(QUESTION, SCHEMA) == Colour("red")
         assert len(server.bodies) == 2
 
 
@@ -126,7 +126,7 @@ def test_an_endpoint_that_stays_unusable_ends_the_job_without_its_words(
 ) -> None:
     with serving(lambda _number, _body: reply) as server:
         with pytest.raises(EndpointError, match=said) as caught:
-            asker_of(server.base_url).ask(QUESTION, FORM)
+            asker_of(server.base_url).ask(QUESTION, SCHEMA)
         assert "hunter2" not in str(caught.value)
 
 
@@ -142,7 +142,7 @@ def test_nobody_there_is_said() -> None:
     endpoint.close()
 
 
-def rung_of(body: Body) -> str:
+def format_of(body: Body) -> str:
     if "tools" in body:
         return "tool"
     return body.get("response_format", {}).get("type", "text")
@@ -150,19 +150,19 @@ def rung_of(body: Body) -> str:
 
 @pytest.mark.parametrize("lowest", ["json_schema", "tool", "json_object", "text"])
 def test_formats_that_are_refused_are_not_tried_again(asker_of: AskerOf, lowest: str) -> None:
-    rungs = ["json_schema", "tool", "json_object", "text"]
+    formats = ["json_schema", "tool", "json_object", "text"]
 
     def refusing(_number: int, body: Body) -> Reply:
-        known = rungs.index(rung_of(body)) >= rungs.index(lowest)
+        known = formats.index(format_of(body)) >= formats.index(lowest)
         return good(body) if known else as_json(400, {"error": {"message": "unsupported"}})
 
     with serving(refusing) as server:
         asker = asker_of(server.base_url)
-        assert asker.ask(QUESTION, FORM) == Colour("red")
-        tried = [rung_of(body) for body in server.bodies]
-        assert tried == rungs[: rungs.index(lowest) + 1]
-        asker_of(server.base_url).ask(Question("Another?", ""), FORM)
-        assert [rung_of(body) for body in server.bodies[len(tried) :]] == [lowest]
+        assert asker.ask(QUESTION, SCHEMA) == Colour("red")
+        tried = [format_of(body) for body in server.bodies]
+        assert tried == formats[: formats.index(lowest) + 1]
+        asker_of(server.base_url).ask(Question("Another?", ""), SCHEMA)
+        assert [format_of(body) for body in server.bodies[len(tried) :]] == [lowest]
 
 
 @pytest.mark.parametrize(
@@ -176,22 +176,22 @@ def test_a_refused_parameter_is_left_out_or_renamed(asker_of: AskerOf, error: di
         return good(body)
 
     with serving(choosy) as server:
-        asker_of(server.base_url).ask(QUESTION, FORM)
+        asker_of(server.base_url).ask(QUESTION, SCHEMA)
         assert server.bodies[-1]["max_completion_tokens"] == 2000
-        assert rung_of(server.bodies[-1]) == "json_schema"
+        assert format_of(server.bodies[-1]) == "json_schema"
 
 
 def test_a_request_that_is_refused_in_every_format_is_given_up_alone(asker_of: AskerOf) -> None:
     with serving(lambda _n, _b: as_json(400, {"error": {"code": "context_length_exceeded"}})) as server:
         asker = asker_of(server.base_url)
         with pytest.raises(UnansweredError, match="context_length_exceeded"):
-            asker.ask(QUESTION, FORM)
-        assert asker.rung == "json_schema"
+            asker.ask(QUESTION, SCHEMA)
+        assert asker.answer_format == "json_schema"
 
 
 def test_the_model_is_told_what_was_wrong(asker_of: AskerOf) -> None:
     with serving(first(completion('{"name": "mauve"}'))) as server:
-        asker_of(server.base_url).ask(QUESTION, FORM)
+        asker_of(server.base_url).ask(QUESTION, SCHEMA)
         said = [message["content"] for message in server.bodies[1]["messages"]]
         assert said[2] == '{"name": "mauve"}'
         assert "not in the list" in said[3]
@@ -199,7 +199,7 @@ def test_the_model_is_told_what_was_wrong(asker_of: AskerOf) -> None:
 
 def test_a_truncated_answer_gets_more_room(asker_of: AskerOf) -> None:
     with serving(first(completion("{", finish="length"), completion("{", finish="length"))) as server:
-        asker_of(server.base_url, most_tokens=3000).ask(QUESTION, FORM)
+        asker_of(server.base_url, most_tokens=3000).ask(QUESTION, SCHEMA)
         assert [body["max_tokens"] for body in server.bodies] == [2000, 3000, 3000]
         assert len({len(body["messages"]) for body in server.bodies}) == 1
 
@@ -207,20 +207,20 @@ def test_a_truncated_answer_gets_more_room(asker_of: AskerOf) -> None:
 def test_an_endpoint_that_never_gives_a_usable_answer_is_given_up(asker_of: AskerOf) -> None:
     with serving(lambda _n, _b: completion("no")) as server:
         with pytest.raises(UnansweredError, match="4 attempts"):
-            asker_of(server.base_url).ask(QUESTION, FORM)
+            asker_of(server.base_url).ask(QUESTION, SCHEMA)
         # What a server ignores, another format may bring about.
-        assert [rung_of(body) for body in server.bodies] == ["json_schema", "json_schema", "tool", "tool"]
+        assert [format_of(body) for body in server.bodies] == ["json_schema", "json_schema", "tool", "tool"]
 
 
 def test_what_was_answered_is_never_asked_again(asker_of: AskerOf) -> None:
     with serving(first(completion("no"))) as server:
-        asker_of(server.base_url).ask(QUESTION, FORM)
+        asker_of(server.base_url).ask(QUESTION, SCHEMA)
         assert len(server.bodies) == 2
         again = asker_of(server.base_url)
-        assert again.ask(QUESTION, FORM) == Colour("red")
+        assert again.ask(QUESTION, SCHEMA) == Colour("red")
         assert len(server.bodies) == 2
         assert (again.budget.requests, again.budget.tokens) == (2, 200)
-        again.ask(Question("Name a colour.", "Any.", variant=1), FORM)
+        again.ask(Question("Name a colour.", "Any.", variant=1), SCHEMA)
         assert len(server.bodies) == 3
 
 
@@ -228,8 +228,8 @@ def test_what_is_no_completion_is_not_kept(asker_of: AskerOf) -> None:
     broken = (200, {"Content-Type": "text/html"}, b"<h1>sorry</h1>")
     with serving(first(broken, broken, broken, broken)) as server:
         with pytest.raises(UnansweredError):
-            asker_of(server.base_url).ask(QUESTION, FORM)
-        assert asker_of(server.base_url).ask(QUESTION, FORM) == Colour("red")
+            asker_of(server.base_url).ask(QUESTION, SCHEMA)
+        assert asker_of(server.base_url).ask(QUESTION, SCHEMA) == Colour("red")
 
 
 def test_the_budget_ends_the_job_and_a_higher_one_goes_on(asker_of: AskerOf) -> None:
@@ -238,7 +238,7 @@ def test_the_budget_ends_the_job_and_a_higher_one_goes_on(asker_of: AskerOf) -> 
 
         def job(budget: int) -> list[Colour]:
             asker = asker_of(server.base_url, budget_requests=budget, concurrency=1)
-            return asker.map(lambda question: asker.ask(question, FORM), questions)
+            return asker.map(lambda question: asker.ask(question, SCHEMA), questions)
 
         for _ in range(2):
             with pytest.raises(BudgetSpentError, match=r"raise llm\.budget_requests"):
@@ -256,7 +256,7 @@ def test_answers_come_in_the_order_of_the_questions(asker_of: AskerOf) -> None:
 
     with serving(uneven) as server:
         asker = asker_of(server.base_url, concurrency=4)
-        any_name: Form[Any] = Form("colour", Colour)
+        any_name: AnswerSchema[Any] = AnswerSchema("colour", Colour)
         found = asker.map(lambda i: asker.ask(Question("?", str(i)), any_name), range(8))
         assert [each.name for each in found] == [str(i) for i in range(8)]
 
@@ -264,7 +264,7 @@ def test_answers_come_in_the_order_of_the_questions(asker_of: AskerOf) -> None:
 def test_key_and_headers_are_sent_and_never_shown(asker_of: AskerOf) -> None:
     with serving(first()) as server:
         asker = asker_of(server.base_url, api_key="hunter2", headers={"X-Team": "hunter3"})
-        asker.ask(QUESTION, FORM)
+        asker.ask(QUESTION, SCHEMA)
         assert server.headers[0]["authorization"] == "Bearer hunter2"
         assert server.headers[0]["x-team"] == "hunter3"
         assert "hunter" not in repr(asker.config)

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from models.llm.errors import UnusableError
-from models.llm.structured_output import Form
+from models.llm.structured_output import AnswerSchema
 
 
 class Fruit(msgspec.Struct, frozen=True):
@@ -16,7 +16,7 @@ def not_a_stone(found: Fruit) -> str | None:
     return "a stone is no fruit" if found.name == "stone" else None
 
 
-FORM = Form("fruit", Fruit, not_a_stone)
+SCHEMA = AnswerSchema("fruit", Fruit, not_a_stone)
 GOOD = '{"name": "fig", "seeds": [1, 2]}'
 
 
@@ -31,7 +31,7 @@ GOOD = '{"name": "fig", "seeds": [1, 2]}'
     ],
 )
 def test_an_answer_is_found_in_whatever_surrounds_it(text: str) -> None:
-    assert FORM.read(text) == Fruit("fig", [1, 2])
+    assert SCHEMA.read(text) == Fruit("fig", [1, 2])
 
 
 @pytest.mark.parametrize(
@@ -49,13 +49,13 @@ def test_an_answer_is_found_in_whatever_surrounds_it(text: str) -> None:
 )
 def test_what_is_not_of_the_form_says_why(text: str, why: str) -> None:
     with pytest.raises(UnusableError, match=why):
-        FORM.read(text)
+        SCHEMA.read(text)
 
 
 def test_the_schema_is_closed_and_all_of_it_is_required_as_strict_modes_want() -> None:
     from models.llm.assigning import Assignment
 
-    schema = Form("labels", Assignment).schema()
+    schema = AnswerSchema("labels", Assignment).json_schema()
     assert schema["required"] == ["sessions"]
     assert schema["additionalProperties"] is False
     assert all(

@@ -7,7 +7,7 @@ import pytest
 
 from models.arrays import Float32
 from models.labelling.teacher import SoftLabels
-from models.training.novelty import PAGES, ItemModel, exchanged, items_of, shelves_of, surprising
+from models.training.novelty import PAGES, ItemModel, clicks_by_page, exchanged, items_of, surprising
 from schemas.click import Session
 from tests.models.hand_made import a_click, a_session
 
@@ -74,17 +74,17 @@ LONG = visit(*["/common"] * 30)
 
 
 def test_a_page_that_is_rare_is_drawn_as_often_as_one_that_is_not() -> None:
-    shelves = shelves_of([LONG] * 50 + [visit("/rare")] * 12)
-    assert len(shelves) == 2
-    made = exchanged([LONG] * 200, shelves, 1, np.random.default_rng(0))
+    pools = clicks_by_page([LONG] * 50 + [visit("/rare")] * 12)
+    assert len(pools) == 2
+    made = exchanged([LONG] * 200, pools, 1, np.random.default_rng(0))
     pages = [{click.path for click in session.clicks} for session in made]
     rare = sum("/rare" in seen for seen in pages)
     assert 60 < rare < 130
 
 
 def test_clicks_that_were_exchanged_come_from_few_pages_some_never_seen() -> None:
-    shelves = shelves_of([visit(*(f"/{i}" for i in range(20)))] * 10)
-    made = exchanged([LONG] * 300, shelves, 2, np.random.default_rng(0))
+    pools = clicks_by_page([visit(*(f"/{i}" for i in range(20)))] * 10)
+    made = exchanged([LONG] * 300, pools, 2, np.random.default_rng(0))
     strange = [{click.path for click in session.clicks} - {"/common"} for session in made]
     assert max(map(len, strange)) == 2
     unseen = [path for paths in strange for path in paths if path and "unseen" in path]
@@ -93,8 +93,8 @@ def test_clicks_that_were_exchanged_come_from_few_pages_some_never_seen() -> Non
 
 
 def test_times_and_the_visit_stay() -> None:
-    shelves = shelves_of([visit("/other")] * 12)
-    (made,) = exchanged([LONG], shelves, 1, np.random.default_rng(3))
+    pools = clicks_by_page([visit("/other")] * 12)
+    (made,) = exchanged([LONG], pools, 1, np.random.default_rng(3))
     assert made != LONG
     for before, after in zip(LONG.clicks, made.clicks, strict=True):
         assert (after.timestamp, after.dwell_ms) == (before.timestamp, before.dwell_ms)
@@ -102,7 +102,7 @@ def test_times_and_the_visit_stay() -> None:
 
 def test_without_pages_to_draw_from_only_real_sessions_are_left() -> None:
     sessions = [visit(f"/{i}") for i in range(5)]
-    assert shelves_of(sessions) == []
+    assert clicks_by_page(sessions) == []
     found = surprising(sessions, some_labels(5), embedded, np.random.default_rng(0))
     assert found.real == len(found.surprise) == 5
 
