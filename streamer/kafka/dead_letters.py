@@ -19,6 +19,7 @@ from streamer.kafka.permissions import refusal
 from streamer.kafka.snapshot import snapshot, visitors_of
 from streamer.kafka.topics import find_topic
 from streamer.pipeline.dead_letters import (
+    ARRIVAL_HEADER,
     EXCEPTION_HEADER,
     OFFSET_HEADER,
     PARTITION_HEADER,
@@ -234,9 +235,12 @@ async def _put_back(producer: Any, settings: Settings, letters: Iterable[DeadLet
 
 
 def replay_headers(letter: DeadLetter) -> list[Header]:
-    """The record's own headers, how often it was tried, and which dead letter it is."""
+    """The record's own headers, its first arrival, how often it was tried, and which dead letter it is."""
+    own = original_headers(letter.headers)
+    if ARRIVAL_HEADER not in dict(own):  # put aside by an older worker, which did so soon after it arrived
+        own.append((ARRIVAL_HEADER, str(letter.timestamp).encode()))
     return [
-        *original_headers(letter.headers),
+        *own,
         (REPLAYED_HEADER, str(letter.attempts + 1).encode()),
         (REPLAYED_FROM_HEADER, letter.place.encode()),
     ]

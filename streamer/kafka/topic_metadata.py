@@ -14,7 +14,7 @@ _NO_ERROR, _UNKNOWN_TOPIC, _NOT_PERMITTED = 0, 3, 29
 
 
 class MissingTopicError(StreamerError):
-    """There is no topic of this name."""
+    """There is no topic of one of these names."""
 
 
 class TopicMetadata(NamedTuple):
@@ -39,15 +39,19 @@ async def ask(send: Callable[[Any], Awaitable[Any]], names: Iterable[str]) -> di
     from streamer.kafka.aiokafka_overrides.topics_request import TopicsRequest, answers_of
 
     response = await send(TopicsRequest(list(names)))
-    found = {}
+    found, missing = {}, []
     for topic in answers_of(response):
         if topic.error_code == _UNKNOWN_TOPIC:
-            raise MissingTopicError(
-                f"topic {topic.name} does not exist: create it with 'streamer topics create'"
-            )
+            missing.append(topic.name)
+            continue
         if topic.error_code == _NOT_PERMITTED:
             raise NotPermittedError(f"not permitted to describe topic {topic.name}: {WHAT_TO_DO}")
         if topic.error_code != _NO_ERROR:
             raise for_code(topic.error_code)(topic.name)
         found[topic.name] = TopicMetadata(topic.name, topic.topic_id, topic.partitions)
+    if missing:
+        raise MissingTopicError(
+            f"there is no topic {', '.join(missing)} at the brokers: create it with "
+            "'streamer topics create', or check the topics settings"
+        )
     return found

@@ -33,6 +33,7 @@ _CHANGELOG_SEGMENT_BYTES = 64 * _MIB
 """Trimming frees whole segments only."""
 _AUTO_REPLICAS = 3
 _BY_CLUSTER = -1
+_TIMESTAMP_TYPE = "message.timestamp.type"
 _MIN_IN_SYNC = "min.insync.replicas"
 _INTERNAL_TOPICS = ("__consumer_offsets", "__transaction_state")
 _NO_LEADER = -1
@@ -200,12 +201,15 @@ class FoundTopic:
     partitions: int
     max_message_bytes: int | None
     retention_ms: int | None
-    """-1: for ever. These two are None for who may not read the topic's configuration."""
+    """-1: for ever."""
+    timestamp_type: str | None
+    """`LogAppendTime` or `CreateTime`. This and the two before are None where the topic's configuration may
+    not be read."""
 
 
 async def find_topic(kafka: KafkaSettings, name: str) -> FoundTopic:
     """What the cluster says of a topic. Raises `BrokerError`; `TopicError` if there is no such topic."""
-    wanted = Topic(name, 0, 0, {"max.message.bytes": "", "retention.ms": ""})
+    wanted = Topic(name, 0, 0, dict.fromkeys(("max.message.bytes", "retention.ms", _TIMESTAMP_TYPE), ""))
     async with admin_client(kafka) as admin:
         described = (await _described(admin)).topics
         if name not in described:
@@ -213,17 +217,14 @@ async def find_topic(kafka: KafkaSettings, name: str) -> FoundTopic:
         try:
             found = (await _configs(admin, [wanted]))[name]
         except NotPermittedError:
-            return FoundTopic(name, len(described[name]), None, None)
-    return FoundTopic(name, len(described[name]), int(found["max.message.bytes"]), int(found["retention.ms"]))
-
-
-async def require_topics(kafka: KafkaSettings, topics: Iterable[Topic]) -> None:
-    """Raises `TopicError` if one of them is missing, and `BrokerError`."""
-    async with admin_client(kafka) as admin:
-        there = (await _described(admin)).topics
-    missing = [topic.name for topic in topics if topic.name not in there]
-    if missing:
-        raise _no_topic(kafka, ", ".join(missing))
+            return FoundTopic(name, len(described[name]), None, None, None)
+    return FoundTopic(
+        name,
+        len(described[name]),
+        int(found["max.message.bytes"]),
+        int(found["retention.ms"]),
+        found[_TIMESTAMP_TYPE],
+    )
 
 
 def _no_topic(kafka: KafkaSettings, names: str) -> TopicError:

@@ -27,9 +27,13 @@ REPLAYED_HEADER = "x-streamer-replayed"
 REPLAYED_FROM_HEADER = "x-streamer-replayed-from"
 """Which dead letter was put back last: its partition/offset in the dead letter topic."""
 
+ARRIVAL_HEADER = "x-streamer-arrival"
+"""When a click first arrived, ms UTC. It goes along wherever the click is put aside or put back, so that
+`sent_at` is always compared with the same moment. Anyone who sends clicks again may set it."""
 TRUNCATED_HEADER = "x-streamer-truncated"
 """Records too large to be put aside whole: how many bytes they had. Only their beginning is here."""
 
+_TOO_MANY_DIGITS = 19
 _OURS = frozenset(
     (
         EXCEPTION_HEADER,
@@ -56,15 +60,29 @@ class Source(Protocol):
     def headers(self) -> Sequence[Header]: ...
 
 
-def dead_letter_headers(topic: str, partition: int, record: Source, stage: str, reason: str) -> list[Header]:
-    """For a record refused at a stage (decode, validate, score, ...) for a short, stable reason."""
-    return _headers(topic, partition, record, "Rejected", stage, reason)
+def dead_letter_headers(
+    topic: str, partition: int, record: Source, stage: str, reason: str, arrival: int | None = None
+) -> list[Header]:
+    """For a record refused at a stage (decode, validate, score, ...) for a short, stable reason.
+
+    `arrival`: of this record, ms UTC; None if it isn't known.
+    """
+    return _headers(topic, partition, record, "Rejected", stage, reason, arrival)
 
 
-def late_headers(topic: str, partition: int, record: Source, watermark_ms: int) -> list[Header]:
+def late_headers(
+    topic: str, partition: int, record: Source, watermark_ms: int, arrival: int | None = None
+) -> list[Header]:
     """For a click that came after its session was over."""
-    headers = _headers(topic, partition, record, "Late", "sessionize", "late")
+    headers = _headers(topic, partition, record, "Late", "sessionize", "late", arrival)
     return [*headers, (WATERMARK_HEADER, str(watermark_ms).encode())]
+
+
+def first_arrival(headers: Sequence[Header], arrival: int) -> int:
+    """When a click first arrived, ms UTC, by its headers; `arrival`, its record's, where they say nothing or
+    something later."""
+    value = dict(headers).get(ARRIVAL_HEADER) or b""
+    return min(int(value), arrival) if value.isdigit() and len(value) < _TOO_MANY_DIGITS else arrival
 
 
 def original_headers(headers: Sequence[Header]) -> list[Header]:
@@ -95,9 +113,17 @@ def cut_to_size(
 
 
 def _headers(
-    topic: str, partition: int, record: Source, exception: str, stage: str, reason: str
+    topic: str,
+    partition: int,
+    record: Source,
+    exception: str,
+    stage: str,
+    reason: str,
+    arrival: int | None,
 ) -> list[Header]:
     kept = [header for header in record.headers if header[0] not in _OURS]
+    if arrival is not None and ARRIVAL_HEADER not in dict(kept):
+        kept.append((ARRIVAL_HEADER, str(arrival).encode()))
     return [
         *kept,
         (EXCEPTION_HEADER, exception.encode()),

@@ -20,7 +20,6 @@ from streamer.kafka.acls import acls_of
 from streamer.kafka.client import client_arguments
 from streamer.kafka.permissions import check_permissions
 from streamer.kafka.reach import check_brokers
-from streamer.kafka.topics import declared_topics, require_topics
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.records import RecordWriter
 from streamer.session_rules import session_rules
@@ -66,7 +65,6 @@ async def run_worker(
     scorer = Scorer(bundle, drift.see if drift else None)
     await check_brokers(settings.kafka)
     await check_permissions(settings.kafka, acls_of("worker", settings))
-    await require_topics(settings.kafka, declared_topics(settings))
     source = await check_start(settings, options)
     metrics = Metrics()
     if drift:

@@ -16,6 +16,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 from streamer.errors import StreamerError
 from streamer.kafka.client import ClientArguments, client_arguments
 from streamer.kafka.topic_metadata import TopicMetadata, topic_metadata
+from streamer.kafka.topics import find_topic
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
 from streamer.worker.changelog import ChangelogError, Marker, StateTopics
@@ -40,7 +41,8 @@ class StartedOn:
 
 
 async def check_start(settings: Settings, options: WorkerOptions) -> StartedOn:
-    """Raises RefusedError, MissingTopicError, BrokerError, NotPermittedError."""
+    """Raises RefusedError, MissingTopicError, TopicError, BrokerError, NotPermittedError."""
+    await _check_arrival(settings)
     names = settings.topics
     others = (*settings.outputs, names.erasures, settings.changelog)
     found = await topic_metadata(settings.kafka, (names.clicks, *others))
@@ -59,6 +61,17 @@ async def check_start(settings: Settings, options: WorkerOptions) -> StartedOn:
     if not options.share_outputs:
         check_outputs(settings, written, [marker.topics for marker in markers.values()])
     return StartedOn(StateTopics(clicks.name, clicks.topic_id, settings.outputs), partitions)
+
+
+async def _check_arrival(settings: Settings) -> None:
+    clicks = settings.topics.clicks
+    if settings.clicks.arrival == "create_time":
+        return
+    if (await find_topic(settings.kafka, clicks)).timestamp_type == "CreateTime":
+        raise RefusedError(
+            f"topic {clicks} has message.timestamp.type=CreateTime, expected LogAppendTime: change the "
+            "topic, or set clicks.arrival=create_time (no closing by silence then)"
+        )
 
 
 def check_source(app_id: str, state: StateTopics, name: str, topic_id: str) -> None:

@@ -115,13 +115,19 @@ def test_headers_of_a_replay_are_the_original_ones_and_how_often() -> None:
     again = letter(
         ("trace", b"t1"),
         ("x-streamer-replayed", b"2"),
-        *dead_letter_headers("t", 0, Record(1), "decode", "r"),
+        *dead_letter_headers("t", 0, Record(1), "decode", "r", arrival=7),
     )
     assert replay_headers(again) == [
         ("trace", b"t1"),
+        ("x-streamer-arrival", b"7"),
         ("x-streamer-replayed", b"3"),
         ("x-streamer-replayed-from", b"1/2"),
     ]
+
+
+def test_a_dead_letter_that_does_not_say_when_it_arrived_did_so_when_it_was_put_aside() -> None:
+    old = letter(*dead_letter_headers("t", 0, Record(1), "decode", "r"), timestamp=5)
+    assert replay_headers(old)[0] == ("x-streamer-arrival", b"5")
 
 
 def test_from_the_command_line(fresh_settings: FreshSettings, run_streamer: RunStreamer) -> None:

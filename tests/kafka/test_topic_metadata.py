@@ -48,7 +48,7 @@ def test_a_topic_made_anew_has_another_id(fresh_settings: FreshSettings) -> None
 def test_asking_for_a_missing_topic_does_not_create_it(fresh_settings: FreshSettings) -> None:
     settings = fresh_settings()
     for _ in range(2):
-        with pytest.raises(MissingTopicError, match=f"topic {settings.topics.clicks} does not exist"):
+        with pytest.raises(MissingTopicError, match=f"there is no topic {settings.topics.clicks} at"):
             metadata_of(settings)
 
 

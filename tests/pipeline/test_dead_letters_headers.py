@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -10,6 +10,7 @@ from streamer.pipeline.dead_letters import (
     Header,
     cut_to_size,
     dead_letter_headers,
+    first_arrival,
     late_headers,
 )
 
@@ -31,6 +32,20 @@ def test_headers_are_those_of_kafka_streams_and_our_stage_and_reason() -> None:
         ("x-streamer-stage", b"decode"),
         ("x-streamer-reason", b"invalid_json"),
     ]
+
+
+def test_a_record_says_when_it_arrived_first_however_often_it_is_put_aside() -> None:
+    once = dead_letter_headers("t", 0, Record(), "decode", "r", arrival=5)
+    assert once[0] == ("x-streamer-arrival", b"5")
+    again = late_headers("t", 0, Record(headers=tuple(once)), watermark_ms=0, arrival=900)
+    assert [value for name, value in again if name == "x-streamer-arrival"] == [b"5"]
+    assert first_arrival(again, 900) == 5
+
+
+@pytest.mark.parametrize("said", [b"901", b"-5", b"soon", b"", b"9" * 20, None])
+def test_an_arrival_that_can_not_be_is_the_record_s_own(said: Any) -> None:
+    assert first_arrival([("x-streamer-arrival", said)], 900) == 900
+    assert first_arrival([], 900) == 900
 
 
 def test_a_late_record_also_carries_the_watermark() -> None:

@@ -64,6 +64,11 @@ class _OpenBatch:
     def next_offset(self) -> int:
         return int(self._batch.next_offset)
 
+    @property
+    def timestamp_type(self) -> int | None:
+        """1: LogAppendTime, 0: CreateTime, None: neither, in batches from before Kafka 0.10."""
+        return self._batch.timestamp_type  # type: ignore[no-any-return]
+
     def read(self, most: int | None) -> list[Any]:
         """The next `most` records, or all that are left. Never raises; not to be called when it is read."""
         records: list[Any] = []
@@ -132,6 +137,7 @@ class SafePartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     topic and partition too, and takes longer to make than its record took to parse."""
 
     next_fetch_offset: int
+    is_exhausted = False
     _records: Any
     _open: _OpenBatch | None = None
 
@@ -144,7 +150,8 @@ class SafePartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
             self._check_crcs = False  # else aiokafka says at which batch
 
     def take(self, most: int | None) -> list[Any]:
-        """The next `most` records, or all that are left; fewer mean that there are no more.
+        """The next `most` records, or all that are left. Where they are taken as they are, those up to the
+        next one with another kind of timestamp (CreateTime, LogAppendTime): the first tells of all.
 
         Raises CorruptRecordException at a batch with a wrong checksum; from there on it is empty, and what
         it had is to be fetched again.
@@ -153,6 +160,9 @@ class SafePartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
         while most is None or len(taken) < most:
             batch = self._open = self._open or self._next_batch()
             if batch is None:
+                self.is_exhausted = True
+                break
+            if self.as_they_are and taken and taken[0].timestamp_type != batch.timestamp_type:
                 break
             records = batch.read(None if most is None else most - len(taken))
             if records and records[0].offset < self.next_fetch_offset:  # a fetch may begin within a batch
@@ -206,7 +216,7 @@ class SafeFetchResult(fetcher.FetchResult):  # type: ignore[misc]
             return []
         taken = self._partition_records.take(max_records)
         self._update_position()
-        if max_records is None or len(taken) < max_records:
+        if self._partition_records.is_exhausted:
             self._partition_records = None
         return taken
 

@@ -39,6 +39,8 @@ class Written:
     producer: int | None
     marker: bytes | None = None
     compression: int = 0
+    timestamp_type: int = 0
+    """1: LogAppendTime, 0: CreateTime."""
 
     def pack(self) -> bytes:
         base = min(self.offsets, default=self.next_offset - 1)
@@ -53,6 +55,7 @@ class Written:
         struct.pack_into(">q", raw, 0, base)
         if self.marker:
             raw[22] |= CONTROL
+        raw[22] |= self.timestamp_type << 3
         struct.pack_into(">i", raw, 23, self.next_offset - 1 - base)
         struct.pack_into(">I", raw, 17, crc32c(bytes(raw[21:])))
         return bytes(raw)
@@ -184,6 +187,21 @@ def test_records_may_stay_as_they_are() -> None:
     ]
     assert not hasattr(records[0], "topic")
     assert state(result) == (10, False)
+
+
+@pytest.mark.parametrize("most", [None, 100, 2])
+def test_records_as_they_are_come_apart_by_kind_of_timestamp(most: int | None) -> None:
+    kinds = [1, 1, 0, 0, 1]
+    batches = [
+        Written((n * 2, n * 2 + 1), n * 2 + 2, None, timestamp_type=kind) for n, kind in enumerate(kinds)
+    ]
+    result = fetched(OURS, b"".join(batch.pack() for batch in batches), [], 0, 0)
+    result.leave_as_they_are()
+    taken = []
+    while result.has_more():
+        taken.append([(record.offset, record.timestamp_type) for record in result.getall(most)])
+    assert all(len({kind for _, kind in records}) <= 1 for records in taken)
+    assert [record for records in taken for record in records] == [(n, kinds[n // 2]) for n in range(10)]
 
 
 @pytest.mark.parametrize("most", [None, 1])
