@@ -21,7 +21,7 @@ _STARTED_MS = 1_700_000_000_000
 _LENGTHS = (1, 3, 8, 9, 16, 25, 32, 50, 64, 64)
 
 
-class Expected(msgspec.Struct, frozen=True):
+class ExpectedOutputs(msgspec.Struct, frozen=True):
     embedding: list[float]
     logits: list[float]
     novelty: float
@@ -29,7 +29,7 @@ class Expected(msgspec.Struct, frozen=True):
 
 class SelfTest(msgspec.Struct, frozen=True):
     sessions: list[Session]
-    expected: list[Expected]
+    expected: list[ExpectedOutputs]
 
 
 def make(tokenizer: Tokenizer, runtime: Runtime) -> bytes:
@@ -37,7 +37,7 @@ def make(tokenizer: Tokenizer, runtime: Runtime) -> bytes:
     sessions = [_session(tokenizer, i, length) for i, length in enumerate(_LENGTHS)]
     results = _run(sessions, tokenizer, runtime)
     expected = [
-        Expected(embedding.tolist(), logits.tolist(), float(novelty))
+        ExpectedOutputs(embedding.tolist(), logits.tolist(), float(novelty))
         for embedding, logits, novelty in zip(
             results.embeddings, results.logits, results.novelty, strict=True
         )

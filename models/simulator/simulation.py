@@ -19,8 +19,7 @@ from models.simulator.catalogue import Catalogue, load_catalogue
 from models.simulator.config import SimulatorConfig
 from models.simulator.people import Visitor, draw_visitors
 from models.simulator.plan import STAGES, PlannedSession, plan_sessions
-from models.simulator.site import Site
-from models.simulator.walk import RawClick, Walk
+from models.simulator.walk import RawClick, Site, Walk
 
 Record = dict[str, Any]
 

@@ -1,27 +1,53 @@
-"""The clicks of one person's session: where it starts, what is looked at, for how long.
+"""The site's pages, and one person's walk through them: where it starts, what is viewed, clicked, searched.
 
-Rules: times rise strictly within a session and no pause reaches MAX_DWELL_MS + 2 s, well below any gap
-that would cut it. A click refers to its page; nothing in it names an intent.
+Times rise strictly within a session, and no pause reaches MAX_DWELL_MS + 2 s, well below any gap that would
+cut the session. A click refers to its page; nothing in it names an intent.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 
 import msgspec
 import numpy as np
 
-from models.simulator.catalogue import Page
+from models.simulator.catalogue import Catalogue, Page
 from models.simulator.config import SimulatorConfig
-from models.simulator.draw import cumulate, pick, pick_one
-from models.simulator.plan import PlannedSession
-from models.simulator.queries import draw_query
-from models.simulator.site import Site
+from models.simulator.draw import Cumulative, cumulate, pick, pick_one
+from models.simulator.plan import STAGES, PlannedSession
 
+# By stage: browse, compare, apply.
+_KIND_WEIGHTS = {
+    "guide": (3.0, 1.0, 0.3),
+    "product": (3.0, 3.0, 1.5),
+    "landing": (4.0, 2.0, 1.0),
+    "rates": (1.0, 3.0, 1.0),
+    "faq": (1.5, 1.0, 1.0),
+    "application": (0.05, 0.3, 4.0),
+    "overview": (3.0, 1.0, 0.3),
+    "calculator": (1.0, 3.0, 1.0),
+    "compare": (1.0, 4.0, 0.5),
+}
+_OUTSIDER_KINDS = {"guide": 3.0, "landing": 2.0, "application": 0.5}
+_SITE_WEIGHTS = {
+    "home": 3.0,
+    "locator": 1.0,
+    "login": 0.5,
+    "help": 1.0,
+    "news": 0.5,
+    "about": 0.4,
+    "app": 0.6,
+}
+_SITE_OTHERS = 0.7
+
+_TERM_SOURCES = cumulate((0.55, 0.3, 0.15))
+"""Of a query: the intent, its parent, anybody."""
+_TERMS = cumulate((0.6, 0.3, 0.1))
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 MAX_DWELL_MS = 15 * 60_000
 DWELL_UNKNOWN = 0.08
 """Share of clicks before the last without a dwell time. The last of a session never has one."""
-
 # Rows are the stages: browse, compare, apply. Columns: the intent's own pages, pages that its siblings share,
 # pages of a sibling or related intent, pages of the site. Own pages are a minority: a session of one or two
 # clicks often can't be told, and that is as it is on real sites.
@@ -63,6 +89,65 @@ _ENTRY_PAGES = tuple(
         (0.25, 0.25, 0.20, 0.30),
     )
 )
+_PATHS = {n: (cumulate(_PATH_WEIGHTS[:n]), cumulate(_OUTSIDER_PATH_WEIGHTS[:n])) for n in (1, 2, 3)}
+
+
+class PageDistribution:
+    """Pages with the chance of each, by stage, for customers and for outsiders."""
+
+    def __init__(self, pages: Sequence[Page]) -> None:
+        self.pages = tuple(pages)
+        self._usual = tuple(self._weights(stage, {}) for stage in range(len(STAGES)))
+        self._outsider = tuple(self._weights(stage, _OUTSIDER_KINDS) for stage in range(len(STAGES)))
+
+    def draw(self, rng: np.random.Generator, stage: int, outsider: bool) -> Page:
+        return self.pages[pick(rng, (self._outsider if outsider else self._usual)[stage])]
+
+    def _weights(self, stage: int, factors: dict[str, float]) -> Cumulative:
+        return cumulate(_KIND_WEIGHTS[page.kind][stage] * factors.get(page.kind, 1.0) for page in self.pages)
+
+
+class Site:
+    """The catalogue, arranged for walking."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+        self.own = tuple(PageDistribution(intent.pages) for intent in catalogue.intents)
+        self.campaigns = tuple(
+            PageDistribution((*catalogue.intents[c.intent].pages, c.page)) for c in catalogue.campaigns
+        )
+        self.shared = tuple(PageDistribution(parent.pages) for parent in catalogue.parents)
+        self.near = tuple(
+            catalogue.siblings(i) + intent.related for i, intent in enumerate(catalogue.intents)
+        )
+        by_kind = {page.kind: page for page in catalogue.site_pages}
+        self.home, self.search, self.login = by_kind["home"], by_kind["search"], by_kind["login"]
+        self.common = tuple(page for page in catalogue.site_pages if page is not self.search)
+        self.common_weights = cumulate(_SITE_WEIGHTS.get(page.kind, _SITE_OTHERS) for page in self.common)
+
+
+def draw_query(rng: np.random.Generator, catalogue: Catalogue, intent: int, misspelling_rate: float) -> str:
+    """One to three terms: of the intent, of its parent (shared with its siblings), or of anybody."""
+    chosen = catalogue.intents[intent]
+    sources = (chosen.words, catalogue.parents[chosen.parent].words, catalogue.site_words)
+    terms = [pick_one(rng, sources[pick(rng, _TERM_SOURCES)]) for _ in range(1 + pick(rng, _TERMS))]
+    query = " ".join(dict.fromkeys(terms))
+    return misspell(rng, query) if rng.random() < misspelling_rate else query
+
+
+def misspell(rng: np.random.Generator, query: str) -> str:
+    """One letter lost, doubled, exchanged with its neighbour, or replaced by another. Never the same text."""
+    at = int(rng.random() * (len(query) - 1))
+    before, letter, following, after = query[:at], query[at], query[at + 1], query[at + 2 :]
+    kind = int(rng.random() * 4)
+    if kind == 0 and letter != following:
+        return before + following + letter + after
+    if kind == 1:
+        return before + letter + letter + following + after
+    if kind == 2:
+        return before + following + after
+    other = pick_one(rng, _LETTERS.replace(letter, ""))
+    return before + other + following + after
 
 
 class RawClick(msgspec.Struct, gc=False):
@@ -78,9 +163,6 @@ class RawClick(msgspec.Struct, gc=False):
     element: str | None = None
     referrer: str | None = None
     dwell_ms: int | None = None
-
-
-_PATHS = {n: (cumulate(_PATH_WEIGHTS[:n]), cumulate(_OUTSIDER_PATH_WEIGHTS[:n])) for n in (1, 2, 3)}
 
 
 class Walk:
