@@ -68,7 +68,7 @@ def _page(
     yield f"<style>{_STYLE}</style></head><body><h1>Evaluation</h1>"
     yield f"<p class='note'>{escape(NOTE)}.</p>"
     yield (
-        f"<p class='note'>{scale.visitors:,} visitors a data, seeds {', '.join(map(str, scale.seeds))};"
+        f"<p class='note'>{scale.visitors:,} visitors per seed, seeds {', '.join(map(str, scale.seeds))};"
         f" 95 % intervals from {scale.draws:,} draws of seeds and visitors, in brackets; visitors are split"
         " 60/15/25 by a hash; everything is fitted on training and validation visitors.</p>"
     )
