@@ -106,7 +106,7 @@ async def _replay(
                 worker = GroupWorker(topic, task, begun.token, on_progress)
                 await worker.work(member, values)
     ended = topic.read(values.found[ENDED], GroupResult)
-    _require_same(options, topic, scorers, ended.begun.plan)
+    await _require_same(options, topic, scorers, ended.begun.plan)
     _require_there(options, topic)
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -138,7 +138,7 @@ async def _agreed(
             with contextlib.suppress(KafkaError):  # the group has given it to another meanwhile
                 await _propose(options, topic, scorers, values)
         await asyncio.sleep(PLAN_LOOK_S)
-    _require_same(options, topic, scorers, begun.plan)
+    await _require_same(options, topic, scorers, begun.plan)
     return begun
 
 
@@ -147,7 +147,7 @@ async def _propose(
 ) -> None:
     async with PartitionClaim(topic, topic.whole) as claim:
         if _found(await values.refresh(), topic) is None:
-            draft = drafted(topic.settings, options, scorers)
+            draft = await drafted(topic.settings, options, scorers)
             begun = GroupPlan(await looked_up(topic.settings, options, draft), secrets.token_hex(8))
             _mark(options.group_folder, begun.token)
             await claim.put({(topic.whole, PLAN): msgspec.msgpack.encode(begun)})
@@ -159,10 +159,10 @@ def _found(values: dict[str, bytes], topic: GroupTopic) -> GroupPlan | None:
     return topic.read(values[PLAN], GroupPlan) if PLAN in values else None
 
 
-def _require_same(
+async def _require_same(
     options: ReplayOptions, topic: GroupTopic, scorers: BundleScorers, begun: ReplayPlan
 ) -> None:
-    mine = drafted(topic.settings, options, scorers)
+    mine = await drafted(topic.settings, options, scorers)
     mine.require_same(begun, f"topic {topic.name} holds a replay", "take another --group")
 
 

@@ -70,6 +70,8 @@ class ReplayPlan(msgspec.Struct, frozen=True):
     partitions: tuple[PartitionPlan, ...]
     erased: dict[str, int] = {}
     early_every_ms: int = 0
+    topic_id: str = ""
+    """Tells the topic from a later one of the same name; empty for a file, and in older plans."""
 
     @property
     def records(self) -> int:
@@ -95,6 +97,8 @@ class ReplayPlan(msgspec.Struct, frozen=True):
             if name in ("partitions", "erased"):
                 continue  # looked up when it was begun, and valid to its end
             mine, begun = getattr(self, name), getattr(stored, name)
+            if name == "topic_id" and not (mine and begun):
+                continue  # not known
             if mine != begun:
                 raise UsageError(
                     f"{where} that was begun with another {name}: {_in_words(begun)}, now {_in_words(mine)}. "

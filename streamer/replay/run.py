@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from streamer.errors import StreamerError, UsageError
+from streamer.kafka.topic_metadata import topic_metadata
 from streamer.pipeline.counters import ClickCounters, total_of
 from streamer.replay.digests import OutputDigests
 from streamer.replay.engine import (
@@ -167,15 +168,16 @@ def require_writable(options: ReplayOptions) -> None:
             raise UsageError(f"--out {options.out}: is a folder, expected FILE.parquet")
 
 
-def drafted(settings: Settings, options: ReplayOptions, scorers: BundleScorers) -> ReplayPlan:
+async def drafted(settings: Settings, options: ReplayOptions, scorers: BundleScorers) -> ReplayPlan:
     """The plan without what is looked up: enough to tell whether a plan that was begun is the same."""
     file = None if options.source == FROM_TOPIC else FileSource(Path(options.source), settings.clicks)
     has_arrivals = file is None or file.is_dump
     log_append = settings.clicks.arrival == "log_append_time"
+    topic = settings.topics.clicks
     return ReplayPlan(
         version=PLAN_VERSION,
-        source=f"topic:{settings.topics.clicks}" if file is None else _digest_of(file.path),
-        topic=settings.topics.clicks if has_arrivals else "file",
+        source=f"topic:{topic}" if file is None else _digest_of(file.path),
+        topic=topic if has_arrivals else "file",
         out=options.out or "",
         from_ms=options.time_range.from_ms,
         to_ms=options.time_range.to_ms,
@@ -184,6 +186,7 @@ def drafted(settings: Settings, options: ReplayOptions, scorers: BundleScorers) 
         idle_closing=log_append and has_arrivals,
         early_every_ms=settings.emit.early_every_ms if has_arrivals else 0,
         partitions=(),
+        topic_id="" if file else (await topic_metadata(settings.kafka, [topic]))[topic].topic_id,
     )
 
 
@@ -219,7 +222,7 @@ def _planned(
     settings: Settings, options: ReplayOptions, scorers: BundleScorers, journal: Journal
 ) -> ReplayPlan:
     """The plan that was begun in the journal, or a new one, begun there now."""
-    draft = drafted(settings, options, scorers)
+    draft = asyncio.run(drafted(settings, options, scorers))
     begun = journal.begun()
     if begun is not None:
         draft.require_same(begun, f"{journal.folder} holds a replay", "delete the folder")

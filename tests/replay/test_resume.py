@@ -19,7 +19,7 @@ from streamer.replay.run import replay
 from streamer.replay.time_range import TimeRange
 from streamer.settings import Settings, load_settings
 from tests.conftest import FreshSettings, as_environment, without_settings
-from tests.worker.live import as_messages, committed, send, set_up, some_clicks
+from tests.worker.live import as_messages, committed, make_anew, send, set_up, some_clicks
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = load_settings(environ={})
@@ -86,6 +86,19 @@ def test_a_folder_of_another_replay_is_refused_by_name(clicks: Path, tmp_path: P
     (tmp_path / "s.parquet.part" / "partition-0.state").write_bytes(b"?")
     with pytest.raises(JournalError, match="state of a replay"):
         replay(SETTINGS, _options(str(clicks), str(out)), lambda _, __: None)
+
+
+def test_a_replay_does_not_go_on_in_a_topic_that_was_created_again(
+    fresh_settings: FreshSettings, tmp_path: Path
+) -> None:
+    settings, out = fresh_settings({"topics.partitions": 1}), str(tmp_path / "s.parquet")
+    set_up(settings)
+    send(settings, as_messages(some_clicks(100, seed=32)))
+    assert run("saved:1", "topic", out, tmp_path, settings) == -signal.SIGKILL
+    make_anew(settings, settings.topics.clicks)
+    send(settings, as_messages(some_clicks(100, seed=33)))
+    with pytest.raises(UsageError, match="begun with another topic_id"):
+        replay(settings, _options("topic", out), lambda _, __: None)
 
 
 def test_two_replays_to_the_same_place_are_kept_apart(clicks: Path, tmp_path: Path) -> None:

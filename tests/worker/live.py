@@ -10,16 +10,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas import codec
+from streamer.kafka.topic_metadata import MissingTopicError, topic_metadata
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.settings import Settings
 from tests.conftest import as_environment, without_settings
@@ -63,6 +65,35 @@ def as_messages(clicks: Sequence[dict[str, Any]]) -> list[tuple[bytes, bytes]]:
 def set_up(settings: Settings) -> None:
     """Create the topics of these settings."""
     asyncio.run(create_topics(settings.kafka, declared_topics(settings)))
+
+
+def on_admin(settings: Settings, act: Callable[[AIOKafkaAdminClient], Awaitable[Any]]) -> None:
+    """Run this with a client for administration."""
+
+    async def run() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka.bootstrap_servers)
+        await admin.start()
+        try:
+            await act(admin)
+        finally:
+            await admin.close()
+
+    asyncio.run(run())
+
+
+def make_anew(settings: Settings, *topics: str) -> None:
+    """Delete topics of these settings and create them again, empty and with other ids."""
+    on_admin(settings, lambda admin: admin.delete_topics([*topics]))
+    wait_until(lambda: not _exists(settings, topics[0]))
+    set_up(settings)
+
+
+def _exists(settings: Settings, topic: str) -> bool:
+    try:
+        asyncio.run(topic_metadata(settings.kafka, [topic]))
+    except MissingTopicError:
+        return False
+    return True
 
 
 def send(settings: Settings, messages: Sequence[tuple[bytes | None, bytes | None]]) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin import RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from streamer.kafka.ports import free_ports
-from streamer.kafka.topic_metadata import MissingTopicError, topic_metadata
 from streamer.settings import Settings
 from streamer.worker.changelog import STATE_VERSION, Marker, StateTopics, decode
 from tests.conftest import FreshSettings, RunStreamer, names_of_its_own
@@ -24,7 +23,9 @@ from tests.worker.live import (
     as_messages,
     ask,
     committed,
+    make_anew,
     metric,
+    on_admin,
     oracle,
     published,
     send,
@@ -32,32 +33,6 @@ from tests.worker.live import (
     some_clicks,
     wait_until,
 )
-
-
-def on_admin(settings: Settings, act: Callable[[AIOKafkaAdminClient], Awaitable[Any]]) -> None:
-    async def run() -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka.bootstrap_servers)
-        await admin.start()
-        try:
-            await act(admin)
-        finally:
-            await admin.close()
-
-    asyncio.run(run())
-
-
-def make_anew(settings: Settings, *topics: str) -> None:
-    on_admin(settings, lambda admin: admin.delete_topics([*topics]))
-    wait_until(lambda: not exists(settings, topics[0]))
-    set_up(settings)
-
-
-def exists(settings: Settings, topic: str) -> bool:
-    try:
-        asyncio.run(topic_metadata(settings.kafka, [topic]))
-    except MissingTopicError:
-        return False
-    return True
 
 
 def work_through(settings: Settings, clicks: list[dict[str, Any]], *arguments: str) -> None:
