@@ -24,7 +24,7 @@ from models.training.config import TrainConfig
 
 Json = dict[str, Any]
 
-READER_SEED = 900
+REFERENCE_SEED = 900
 NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -56,7 +56,7 @@ class Experiment:
     cut: Cutter
     scale: Scale = field(default_factory=Scale)
     _simulated: dict[str, SimulatedData] = field(default_factory=dict)
-    _reader: ReferenceClassifier | None = None
+    _reference: ReferenceClassifier | None = None
 
     def data(self, seed: int, **settings: float) -> SimulatedData:
         """The last data set is cached: steps that need the same one follow each other."""
@@ -104,21 +104,21 @@ class Experiment:
         found: Float64 = self.store.arrays(step, config, compute)["embedding"].astype(np.float64)
         return found
 
-    def reading(self, seed: int) -> Float64:
+    def reference_probabilities(self, seed: int) -> Float64:
         """[S, I]: the reference classifier's probabilities for this seed's sessions."""
 
         def compute() -> dict[str, Float64]:
-            return {"chances": self.reader().read(self.data(seed).sessions)}
+            return {"chances": self.reference_classifier().probabilities(self.data(seed).sessions)}
 
         config = {**self.of_seed(seed), "reader_visitors": self.scale.reader_visitors}
         found: Float64 = self.store.arrays("reading", config, compute)["chances"]
         return found
 
-    def reader(self) -> ReferenceClassifier:
-        if self._reader is None:
-            config = SimulatorConfig(seed=READER_SEED, visitors=self.scale.reader_visitors)
-            self._reader = ReferenceClassifier.fit(simulate_data(config, self.cut, self.store.cache))
-        return self._reader
+    def reference_classifier(self) -> ReferenceClassifier:
+        if self._reference is None:
+            config = SimulatorConfig(seed=REFERENCE_SEED, visitors=self.scale.reader_visitors)
+            self._reference = ReferenceClassifier.fit(simulate_data(config, self.cut, self.store.cache))
+        return self._reference
 
     def of_seed(self, seed: int) -> Json:
         """What every step's config begins with."""

@@ -46,7 +46,7 @@ class ReferenceClassifier:
             )
         return cls(bag, model)
 
-    def read(self, sessions: Sequence[Session]) -> Float64:
+    def probabilities(self, sessions: Sequence[Session]) -> Float64:
         """[S, I], rows add up to 1."""
         with threadpool_limits(1):
             chances: Float64 = self.model.predict_proba(self.bag.encode(sessions))

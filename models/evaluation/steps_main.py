@@ -124,7 +124,7 @@ def session_features(experiment: Experiment, seed: int) -> dict[str, Float64]:
         parts, settings = SplitMasks.of(data.sessions), TrainConfig(seed=seed)
         found: dict[str, Float64] = {}
         for accuracy in ACCURACIES:
-            labels = teach(experiment.reading(seed), accuracy, np.random.default_rng(seed))
+            labels = teach(experiment.reference_probabilities(seed), accuracy, np.random.default_rng(seed))
             hard = np.eye(labels.soft.shape[1])[labels.hard]
             found[f"teacher_{accuracy:.0%}"] = hard
             for kind, given in (("hard", hard), ("soft", labels.soft)):
@@ -257,7 +257,7 @@ class _Student:
     @classmethod
     def of(cls, experiment: Experiment, seed: int) -> _Student:
         data, embedding = experiment.data(seed), experiment.embedding(seed)
-        labels = teach(experiment.reading(seed), MIDDLE, np.random.default_rng(seed))
+        labels = teach(experiment.reference_probabilities(seed), MIDDLE, np.random.default_rng(seed))
         parts, settings = SplitMasks.of(data.sessions), TrainConfig(seed=seed)
         soft, hard = (
             training_runs.student(

@@ -75,7 +75,7 @@ def _scored(experiment: Experiment, data: SimulatedData, held_out: Bool, fold: i
         "unusual": {"pages": list(PAGES), "unseen": UNSEEN_SHARE, "sessions": MOST_SESSIONS},
     }
 
-    chances = experiment.reading(seed)[:, ~held_out] + 1e-9
+    chances = experiment.reference_probabilities(seed)[:, ~held_out] + 1e-9
     labels = teach(chances / chances.sum(axis=1, keepdims=True), ACCURACY, np.random.default_rng(seed))
     parts = SplitMasks.of(sessions)
     only = SplitMasks(parts.train & known, parts.validation & known, parts.test)
