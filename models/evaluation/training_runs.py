@@ -19,7 +19,7 @@ from models.labelling.teacher import SoftLabels, TeacherInput
 from models.tokenizer import Tokenizer
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus, embed
-from models.training.distill import distill, outputs
+from models.training.distill import LabelledEmbeddings, distill, outputs
 from models.training.encoder import Tokens
 from models.training.keyless import KeylessTeacher
 from models.training.novelty import Embed, Surprising
@@ -127,10 +127,12 @@ def student(
     generator = torch.Generator().manual_seed(seed)
     with deterministic(config.threads):
         distilled = distill(
-            x[train], labels_of_some(soft[train], labelled, rng),
-            x[validation], labels_of_some(soft[validation], labelled // 4, rng),
-            config, generator, unusual,
-        )  # fmt: skip
+            LabelledEmbeddings(x[train], labels_of_some(soft[train], labelled, rng)),
+            LabelledEmbeddings(x[validation], labels_of_some(soft[validation], labelled // 4, rng)),
+            config,
+            generator,
+            unusual,
+        )
         logits, novelty = outputs(distilled.head, x)
     return Student(distilled.calibration.probabilities(logits).astype(np.float64), novelty.astype(np.float64))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -54,6 +54,13 @@ class ClassifierHead(nn.Module):
         return logits
 
 
+class LabelledEmbeddings(NamedTuple):
+    """Embeddings [N, D] of all sessions of a split, and the labels of some or all of them."""
+
+    embeddings: Float32
+    labels: SoftLabels
+
+
 @dataclass(frozen=True)
 class Distilled:
     head: ClassifierHead
@@ -62,28 +69,23 @@ class Distilled:
 
 
 def distill(
-    train: Float32,
-    train_labels: SoftLabels,
-    validation: Float32,
-    validation_labels: SoftLabels,
+    train: LabelledEmbeddings,
+    validation: LabelledEmbeddings,
     config: TrainConfig,
     generator: torch.Generator,
     surprising: Surprising | None = None,
 ) -> Distilled:
-    """`train` and `validation` are embeddings [N, D] of all sessions; labels may be of some of them only.
-
-    Without `surprising` novelty is the distance to the known intents alone.
-    """
-    embeddings, soft = train[train_labels.rows], train_labels.probabilities
-    head = ClassifierHead(train.shape[1], config.head_hidden, soft.shape[1])
+    """Without `surprising` novelty is the distance to the known intents alone."""
+    embeddings, soft = train.embeddings[train.labels.rows], train.labels.probabilities
+    head = ClassifierHead(embeddings.shape[1], config.head_hidden, soft.shape[1])
     head.mean.copy_(torch.from_numpy(embeddings.mean(0)))
     head.scale.copy_(torch.from_numpy(1 / np.maximum(embeddings.std(0), _LEAST_STD)))
     _fit(head, torch.from_numpy(embeddings), torch.from_numpy(soft), config, generator)
     _fit_novelty(head, torch.from_numpy(embeddings), soft, surprising, config, generator)
-    logits, novelty = outputs(head, validation)
-    labelled, teacher_labels = logits[validation_labels.rows], validation_labels.probabilities
-    calibration = fit_calibration(labelled, teacher_labels, novelty, config)
-    return Distilled(head, calibration, calibration_metrics(calibration, labelled, teacher_labels))
+    logits, novelty = outputs(head, validation.embeddings)
+    labelled, soft = logits[validation.labels.rows], validation.labels.probabilities
+    calibration = fit_calibration(labelled, soft, novelty, config)
+    return Distilled(head, calibration, calibration_metrics(calibration, labelled, soft))
 
 
 @torch.no_grad()
@@ -130,10 +132,8 @@ def hardened(labels: SoftLabels) -> SoftLabels:
 
 
 def learning_curve(
-    train: Float32,
-    train_labels: SoftLabels,
-    validation: Float32,
-    validation_labels: SoftLabels,
+    train: LabelledEmbeddings,
+    validation: LabelledEmbeddings,
     config: TrainConfig,
     generator_of: Callable[[str], torch.Generator],
     sizes: Sequence[int] = SIZES,
@@ -142,17 +142,16 @@ def learning_curve(
 
     Smaller sets are subsets of larger ones. Epochs grow so that every student takes about as many steps.
     """
-    count = len(train_labels.rows)
+    rows, probabilities = train.labels.rows, train.labels.probabilities
+    count = len(rows)
     order = torch.randperm(count, generator=generator_of("curve")).numpy()
     points = []
     for size in [*(s for s in sizes if s < count), count]:
         some = np.sort(order[:size])
-        labels = SoftLabels(train_labels.rows[some], train_labels.probabilities[some])
+        labelled = train._replace(labels=SoftLabels(rows[some], probabilities[some]))
         epochs = max(config.head_epochs, min(200, config.head_epochs * config.head_batch * 4 // size))
-        student = distill(
-            train, labels, validation, validation_labels,
-            replace(config, head_epochs=epochs), generator_of(f"curve/{size}"),
-        )  # fmt: skip
+        longer = replace(config, head_epochs=epochs)
+        student = distill(labelled, validation, longer, generator_of(f"curve/{size}"))
         points.append(
             {"labels": size, **{k: student.metrics[k] for k in ("accuracy_against_teacher", "ece")}}
         )

@@ -27,7 +27,7 @@ from models.training import export as exporting
 from models.training.collapse_guards import collapse_guards
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus, by_split, embed
-from models.training.distill import distill, hardened, learning_curve
+from models.training.distill import LabelledEmbeddings, distill, hardened, learning_curve
 from models.training.export import Exported, TrainedParts
 from models.training.keyless import KeylessTeacher
 from models.training.novelty import surprising
@@ -124,18 +124,18 @@ class TrainingPipeline:
         """Distills the labels into the head and calibrates it; `hard` uses only the best intent of each
         label."""
         self.progress("distill", 0, 1, "")
-        taxonomy, soft, validation = self.folder.labels()
-        train = hardened(soft) if hard else soft
-        embedded = self._embeddings("train"), self._embeddings("validation")
+        taxonomy, soft, validation_labels = self.folder.labels()
+        train = LabelledEmbeddings(self._embeddings("train"), hardened(soft) if hard else soft)
+        validation = LabelledEmbeddings(self._embeddings("validation"), validation_labels)
         rng = np.random.default_rng(self._seed("surprising"))
         unusual = surprising(self.sessions["train"], soft, self._embed, rng)
         # The name is part of the seed: spelt otherwise, the same seed would give another bundle.
         generator = self._generator("distil")
         with deterministic(self.config.threads):
-            distilled = distill(embedded[0], train, embedded[1], validation, self.config, generator, unusual)
-            curve = learning_curve(embedded[0], train, embedded[1], validation, self.config, self._generator)
+            distilled = distill(train, validation, self.config, generator, unusual)
+            curve = learning_curve(train, validation, self.config, self._generator)
         self.folder.put_distilled(distilled, taxonomy)
-        facts = {"labels": "hard" if hard else "soft", "labelled": len(train.rows)}
+        facts = {"labels": "hard" if hard else "soft", "labelled": len(train.labels.rows)}
         self.folder.note("distillation", {**facts, **distilled.metrics, "learning_curve": curve})
         self.progress("distill", 1, 1, f"ECE {distilled.metrics['ece']:.3f}")
 

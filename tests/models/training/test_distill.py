@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from models.arrays import Float32
 from models.labelling.teacher import SoftLabels
 from models.training.calibrate import expected_calibration_error, reliability
 from models.training.config import TrainConfig
 from models.training.distill import (
     Distilled,
+    LabelledEmbeddings,
     distill,
     hardened,
     learning_curve,
@@ -20,20 +20,20 @@ from models.training.novelty import Surprising
 CONFIG = TrainConfig(head_hidden=32, head_epochs=30, head_batch=64)
 
 
-def three_groups(count: int, seed: int) -> tuple[Float32, SoftLabels]:
+def three_groups(count: int, seed: int) -> LabelledEmbeddings:
     """Embeddings around three points, and what a teacher that is sure of 80 % says of them."""
     rng = np.random.default_rng(seed)
     group = rng.integers(0, 3, count)
     embeddings = (4 * np.eye(3, 8)[group] + rng.normal(size=(count, 8))).astype(np.float32)
     soft = np.full((count, 3), 0.1, np.float32)
     soft[np.arange(count), group] = 0.8
-    return embeddings, SoftLabels(np.arange(count), soft)
+    return LabelledEmbeddings(embeddings, SoftLabels(np.arange(count), soft))
 
 
 @pytest.fixture(scope="module")
 def distilled() -> Distilled:
     train, validation = three_groups(600, 0), three_groups(300, 1)
-    return distill(*train, *validation, CONFIG, torch.Generator().manual_seed(0))
+    return distill(train, validation, CONFIG, torch.Generator().manual_seed(0))
 
 
 def test_the_head_learns_what_the_teacher_says_and_how_sure_it_is(distilled: Distilled) -> None:
@@ -62,7 +62,7 @@ def test_what_looks_surprising_is_novel_where_it_lies_between_known_intents() ->
     seen = Surprising(np.concatenate([train[0], between[:600]]), surprise.astype(np.float32), 600)
     shares = []
     for surprising in (None, seen):
-        found = distill(*train, *validation, CONFIG, torch.Generator().manual_seed(0), surprising)
+        found = distill(train, validation, CONFIG, torch.Generator().manual_seed(0), surprising)
         novelty = outputs(found.head, between[600:])[1]
         shares.append((novelty > found.calibration.max_novelty).mean())
     assert shares[0] < 0.1 < 0.7 < shares[1]
@@ -72,20 +72,17 @@ def test_surprise_changes_no_probability() -> None:
     train, validation = three_groups(600, 0), three_groups(300, 1)
     seen = Surprising(train[0], np.arange(600, dtype=np.float32), 600)
     both = [
-        outputs(distill(*train, *validation, CONFIG, torch.Generator().manual_seed(0), each).head, train[0])[
-            0
-        ]
+        outputs(distill(train, validation, CONFIG, torch.Generator().manual_seed(0), each).head, train[0])[0]
         for each in (None, seen)
     ]
     assert (both[0] == both[1]).all()
 
 
 def test_labels_of_some_sessions_are_enough() -> None:
-    (train, soft), (validation, _) = three_groups(600, 0), three_groups(300, 1)
-    few = SoftLabels(np.arange(0, 600, 6), soft.probabilities[::6])
-    found = distill(
-        train, few, validation, SoftLabels(np.arange(5), soft.probabilities[:5]), CONFIG, torch.Generator()
-    )
+    train, validation = three_groups(600, 0), three_groups(300, 1)
+    few = SoftLabels(np.arange(0, 600, 6), train.labels.probabilities[::6])
+    fewer = SoftLabels(np.arange(5), validation.labels.probabilities[:5])
+    found = distill(train._replace(labels=few), validation._replace(labels=fewer), CONFIG, torch.Generator())
     assert found.head.decide.out_features == 3
 
 
@@ -118,8 +115,8 @@ def test_reliability_is_where_the_calibration_error_comes_from() -> None:
 def test_students_of_few_labels_are_judged_beside_the_one_of_all() -> None:
     train, validation = three_groups(600, 0), three_groups(300, 1)
     points = learning_curve(
-        *train,
-        *validation,
+        train,
+        validation,
         CONFIG,
         lambda step: torch.Generator().manual_seed(len(step)),
         sizes=(2, 200, 900),
