@@ -117,45 +117,41 @@ def _config(experiment: Experiment) -> Json:
 
 def session_features(experiment: Experiment, seed: int) -> dict[str, Float64]:
     """[S, F] of every contender, by its name; cached."""
-    config = experiment.of_features(seed)
-
-    def compute() -> dict[str, Float64]:
-        data, embedding = experiment.data(seed), experiment.embedding(seed)
-        parts, settings = SplitMasks.of(data.sessions), TrainConfig(seed=seed)
-        found: dict[str, Float64] = {}
-        for accuracy in ACCURACIES:
-            labels = teach(experiment.reference_probabilities(seed), accuracy, np.random.default_rng(seed))
-            hard = np.eye(labels.soft.shape[1])[labels.hard]
-            found[f"teacher_{accuracy:.0%}"] = hard
-            for kind, given in (("hard", hard), ("soft", labels.soft)):
-                asked = training_runs.student(
-                    embedding, given, parts, experiment.scale.labelled, settings, seed
-                )
-                found[f"distilled_{kind}_{accuracy:.0%}"] = asked.probabilities
-        keyless = training_runs.keyless_labels(embedding, data.sessions, parts, settings)
-        found["keyless"] = training_runs.student(
-            embedding, keyless, parts, experiment.scale.labelled, settings, seed
-        ).probabilities
-        learnt = [s for s, chosen in zip(data.sessions, parts.train, strict=True) if chosen]
-        found["bag"] = Bag.fit(learnt).encode(data.sessions)
-        return {name: values.astype(np.float32) for name, values in found.items()}
-
-    stored = experiment.store.arrays("features", config, compute)
+    stored = experiment.store.arrays(
+        "features", experiment.of_features(seed), lambda: _label_features(experiment, seed)
+    )
     features = {name: values.astype(np.float64) for name, values in stored.items()}
     features["embedding"] = experiment.embedding(seed)
-    for name, of in (
-        ("teacher", "teacher"),
-        ("distilled_hard", "distilled_hard"),
-        ("distilled_soft", "distilled_soft"),
-    ):
-        features[name] = features[f"{of}_{MIDDLE:.0%}"]
+    for name in ("teacher", "distilled_hard", "distilled_soft"):
+        features[name] = features[f"{name}_{MIDDLE:.0%}"]
     for accuracy in ACCURACIES:
-        features[f"both_{accuracy:.0%}"] = _side_by_side(
-            features, "embedding", f"distilled_soft_{accuracy:.0%}"
-        )
+        both = _side_by_side(features, "embedding", f"distilled_soft_{accuracy:.0%}")
+        features[f"both_{accuracy:.0%}"] = both
     features["both"] = features[f"both_{MIDDLE:.0%}"]
     features["embedding_and_keyless"] = _side_by_side(features, "embedding", "keyless")
     return features
+
+
+def _label_features(experiment: Experiment, seed: int) -> dict[str, Any]:
+    """[S, F] of teachers and their students, and of the bag, as float32."""
+    data, embedding = experiment.data(seed), experiment.embedding(seed)
+    masks, config = SplitMasks.of(data.sessions), TrainConfig(seed=seed)
+
+    def student(labels: Float64) -> Float64:
+        labelled = experiment.scale.labelled
+        return training_runs.student(embedding, labels, masks, labelled, config, seed).probabilities
+
+    found: dict[str, Float64] = {}
+    for accuracy in ACCURACIES:
+        labels = teach(experiment.reference_probabilities(seed), accuracy, np.random.default_rng(seed))
+        hard = np.eye(labels.soft.shape[1])[labels.hard]
+        found[f"teacher_{accuracy:.0%}"] = hard
+        found[f"distilled_hard_{accuracy:.0%}"] = student(hard)
+        found[f"distilled_soft_{accuracy:.0%}"] = student(labels.soft)
+    found["keyless"] = student(training_runs.keyless_labels(embedding, data.sessions, masks, config))
+    learnt = [s for s, chosen in zip(data.sessions, masks.train, strict=True) if chosen]
+    found["bag"] = Bag.fit(learnt).encode(data.sessions)
+    return {name: values.astype(np.float32) for name, values in found.items()}
 
 
 def measure_tasks(

@@ -7,6 +7,7 @@ held-out intent, among test visitors, over sessions that the product would label
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from models.evaluation.simulated_data import SimulatedData
 from models.evaluation.simulated_teacher import teach
 from models.evaluation.training_runs import SplitMasks
 from models.training.config import TrainConfig
-from models.training.novelty import MOST_SESSIONS, PAGES, UNSEEN_SHARE, Surprising, surprising
+from models.training.novelty import MOST_SESSIONS, PAGES, UNSEEN_SHARE, Embed, Surprising, surprising
+from schemas.click import Session
 
 FOLDS = 4
 ACCURACY = 0.85
@@ -62,49 +64,52 @@ def novelty(experiment: Experiment) -> Json:
 
 def _scored(experiment: Experiment, data: SimulatedData, held_out: Bool, fold: int) -> dict[str, Float64]:
     """[S] each."""
-    seed, sessions = experiment.scale.seeds[0], data.sessions
+    seed, labelled = experiment.scale.seeds[0], experiment.scale.labelled
     known = ~data.intents[:, held_out].any(axis=1)
-    chosen = TrainConfig(seed=seed, epochs=experiment.scale.short_epochs)
+    train_config = TrainConfig(seed=seed, epochs=experiment.scale.short_epochs)
+    chances = experiment.reference_probabilities(seed)[:, ~held_out] + 1e-9
+    labels = teach(chances / chances.sum(axis=1, keepdims=True), ACCURACY, np.random.default_rng(seed)).soft
+    masks = SplitMasks.of(data.sessions)
+    masks = SplitMasks(masks.train & known, masks.validation & known, masks.test)
     config = {
         **experiment.of_seed(seed),
         "small_sessions": experiment.scale.small_sessions,
-        "encoder": training_runs.encoder_facts(chosen),
+        "encoder": training_runs.encoder_facts(train_config),
         "fold": fold,
         "folds": FOLDS,
-        "labelled": experiment.scale.labelled,
+        "labelled": labelled,
         "unusual": {"pages": list(PAGES), "unseen": UNSEEN_SHARE, "sessions": MOST_SESSIONS},
     }
 
-    chances = experiment.reference_probabilities(seed)[:, ~held_out] + 1e-9
-    labels = teach(chances / chances.sum(axis=1, keepdims=True), ACCURACY, np.random.default_rng(seed))
-    parts = SplitMasks.of(sessions)
-    only = SplitMasks(parts.train & known, parts.validation & known, parts.test)
-
     def compute() -> dict[str, Any]:
-        embed = training_runs.embedder(sessions, experiment.small(seed) & known, chosen)
-        # The labels are those that the student gets.
-        rng = np.random.default_rng(seed)
-        given = training_runs.labels_of_some(labels.soft[only.train], experiment.scale.labelled, rng)
-        learnable = [s for s, learnt in zip(sessions, only.train.tolist(), strict=True) if learnt]
-        found = surprising(learnable, given, embed, rng)
-        return {
-            "embedding": embed(sessions),
-            "unusual": found.embeddings,
-            "surprise": found.surprise,
-            "real": np.array(found.real),
-        }
+        embed = training_runs.embedder(data.sessions, experiment.small(seed) & known, train_config)
+        return _embedded(embed, data.sessions, labels, masks.train, labelled, np.random.default_rng(seed))
 
     stored = experiment.store.arrays("held-out", config, compute)
     unusual = Surprising(stored["unusual"], stored["surprise"], int(stored["real"]))
     embedding = stored["embedding"].astype(np.float64)
-    asked = training_runs.student(
-        embedding, labels.soft, only, experiment.scale.labelled, chosen, seed, unusual
-    )
-    plain = training_runs.student(embedding, labels.soft, only, experiment.scale.labelled, chosen, seed)
+    full = training_runs.student(embedding, labels, masks, labelled, train_config, seed, unusual)
+    plain = training_runs.student(embedding, labels, masks, labelled, train_config, seed)
+    return {"novelty": full.novelty, "distance": plain.novelty, "doubt": 1.0 - full.probabilities.max(axis=1)}
+
+
+def _embedded(
+    embed: Embed,
+    sessions: Sequence[Session],
+    labels: Float64,
+    train: Bool,
+    labelled: int,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """Embeddings of all sessions, and of sessions made unusual, with the same labels that the student gets."""
+    given = training_runs.labels_of_some(labels[train], labelled, rng)
+    learnable = [session for session, learnt in zip(sessions, train.tolist(), strict=True) if learnt]
+    found = surprising(learnable, given, embed, rng)
     return {
-        "novelty": asked.novelty,
-        "distance": plain.novelty,
-        "doubt": 1.0 - asked.probabilities.max(axis=1),
+        "embedding": embed(sessions),
+        "unusual": found.embeddings,
+        "surprise": found.surprise,
+        "real": np.array(found.real),
     }
 
 
