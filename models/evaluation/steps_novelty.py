@@ -101,7 +101,7 @@ def _embedded(
     labelled: int,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """Embeddings of all sessions, and of sessions made unusual, with the same labels that the student gets."""
+    """Embeddings of all sessions, and of sessions made unusual; by the labels that the student gets."""
     given = training_runs.labels_of_some(labels[train], labelled, rng)
     learnable = [session for session, learnt in zip(sessions, train.tolist(), strict=True) if learnt]
     found = surprising(learnable, given, embed, rng)

@@ -1,6 +1,6 @@
 """What happens in the bank's app: visits with tiles shown and clicked, products bought, links to the web.
 
-Rules: an app visit reacts to the last web session that ended before it, ever less with time. Each slot of
+Rules: an app visit reacts to the last web session that ended before it, less and less with time. Each slot of
 the home screen is logged with the probability that its tile had, given the slots before it. Links may be
 missing or wrong; the truth about who is who is kept apart.
 """
@@ -21,11 +21,12 @@ from models.simulator.people import Visitor
 from models.simulator.plan import DAY_MS
 
 READY_BY_STAGE = (0.06, 0.22, 0.5)
-"""Chance that a session of this stage leads to its intent's product, for a visitor of middling readiness."""
+"""Probability that a session of this stage leads to its intent's product, for a visitor of medium
+readiness."""
 BASE_RATE = 0.002
-"""Chance of a purchase nobody could foresee, per session and product of popularity 1."""
+"""Probability of an unpredictable purchase, per session and product of popularity 1."""
 REBUY = 0.15
-"""What is left of a chance when the product is held already."""
+"""Factor on the probability when the product is held already."""
 SECOND = 0.6
 """Weight of a session's second intent."""
 SIGNAL_DAYS = 4.0
@@ -94,7 +95,7 @@ class AppSimulation:
         return sorted((Conversion(time_ms, p) for p, time_ms in bought.items()), key=lambda c: c.time_ms)
 
     def _purchase_chances(self, visitor: Visitor, session: WebSession) -> Float64:
-        """[P]. Signal strength s turns a chance p into 1 - (1 - p)^s: 0 at 0, p at 1."""
+        """[P]. Signal strength s turns a probability p into 1 - (1 - p)^s: 0 at 0, p at 1."""
         affinity = self._session_affinity(self.product_affinity, session)
         ready = READY_BY_STAGE[session.stage] * (0.6 + 0.8 * visitor.readiness)
         caused = 1.0 - (1.0 - np.minimum(ready * affinity, 0.95)) ** self._strength(visitor)
@@ -166,7 +167,8 @@ class AppSimulation:
 
 
 def slot_probabilities(weights: Float64, exploration: float) -> Float64:
-    """[T], sums to 1: uniform over what is left (weight > 0) by chance `exploration`, else by weight."""
+    """[T], sums to 1: uniform over what is left (weight > 0) with probability `exploration`, else by
+    weight."""
     left = weights > 0.0
     mixed: Float64 = left * (exploration / left.sum()) + weights * ((1.0 - exploration) / weights.sum())
     return mixed
@@ -192,7 +194,7 @@ def draw_slate(
 def draw_links(
     rng: np.random.Generator, visitors: Sequence[Visitor], config: SimulatorConfig
 ) -> list[str | None]:
-    """For each visitor the visitor id that the bank takes for theirs: missing and wrong ones included."""
+    """For each visitor the visitor id that the bank takes for theirs; some are missing or wrong."""
     links: list[str | None] = []
     for index, visitor in enumerate(visitors):
         chance = rng.random()

@@ -1,4 +1,4 @@
-"""The simulator's knobs: one frozen dataclass, validated when it is made."""
+"""The simulator's settings: one frozen dataclass, validated when it is made."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class SimulatorConfig:
     """How strongly a session's intents cause clicks and conversions in the app: 0 not at all."""
     tiles_shown: int = 8
     exploration: float = 0.1
-    """Chance that a slot of the app's home screen is filled uniformly at random."""
+    """Probability that a slot of the app's home screen is filled uniformly at random."""
     missing_link_rate: float = 0.1
     """App users whose web visits aren't known to be theirs."""
     wrong_link_rate: float = 0.03

@@ -14,7 +14,7 @@ from models.simulator.draw import Cumulative, cumulate, pick, pick_one
 AGE_FACTOR = 4.0
 """How much more common an intent is within its years of age."""
 LASTING_SHARE = 0.65
-"""Chance that a session follows one of the visitor's lasting interests."""
+"""Probability that a session follows one of the visitor's lasting interests."""
 INTEREST_WEIGHTS = ((1.0,), (0.7, 0.3), (0.55, 0.3, 0.15))
 POPULARITY_ROLL = 7
 """Never-login visitors lean towards the popularity of the intent this many places further on."""

@@ -1,7 +1,7 @@
 """The whole simulation, and its tables as plain records.
 
-Rules: one seeded generator is split into one for people, web, bots, event ids and app, so that a knob of
-the app leaves the clicks as they are. Latent things are in `sessions()` and `visitors()` alone.
+Rules: one seeded generator is split into one for people, web, bots, event ids and app, so that a setting
+of the app leaves the clicks as they are. Latent things are in `sessions()` and `visitors()` alone.
 """
 
 from __future__ import annotations
@@ -168,7 +168,8 @@ Table = Literal["clicks", "sessions", "visitors", "users", "impressions", "conve
 
 
 def simulate(config: SimulatorConfig, catalogue: Catalogue | None = None) -> Simulated:
-    """The same config and catalogue give the same tables; names of intents and parents change only names."""
+    """The same config and catalogue give the same tables; names of intents and parents don't affect anything
+    else."""
     catalogue = load_catalogue() if catalogue is None else catalogue
     people_rng, web_rng, bot_rng, id_rng, app_rng = np.random.default_rng(config.seed).spawn(5)
     people = draw_visitors(people_rng, catalogue, config)

@@ -50,7 +50,7 @@ DWELL_UNKNOWN = 0.08
 """Share of clicks before the last without a dwell time. The last of a session never has one."""
 # Rows are the stages: browse, compare, apply. Columns: the intent's own pages, pages that its siblings share,
 # pages of a sibling or related intent, pages of the site. Own pages are a minority: a session of one or two
-# clicks often can't be told, and that is as it is on real sites.
+# clicks often can't be classified, as on real sites.
 _SOURCES = tuple(
     cumulate(row) for row in ((0.42, 0.26, 0.10, 0.22), (0.46, 0.26, 0.10, 0.18), (0.56, 0.16, 0.06, 0.22))
 )
@@ -93,7 +93,7 @@ _PATHS = {n: (cumulate(_PATH_WEIGHTS[:n]), cumulate(_OUTSIDER_PATH_WEIGHTS[:n]))
 
 
 class PageDistribution:
-    """Pages with the chance of each, by stage, for customers and for outsiders."""
+    """Pages with the probability of each, by stage, for customers and for outsiders."""
 
     def __init__(self, pages: Sequence[Page]) -> None:
         self.pages = tuple(pages)
@@ -151,7 +151,7 @@ def misspell(rng: np.random.Generator, query: str) -> str:
 
 
 class RawClick(msgspec.Struct, gc=False):
-    """A click before it is written out. `session` numbers the session, to find the visitor by."""
+    """A click before it becomes a record. `session` is the session's number, which leads to the visitor."""
 
     timestamp: int
     session: int
@@ -201,7 +201,7 @@ class Walk:
         return self.clicks
 
     def _turn(self) -> int:
-        """The step from which on the second intent rules."""
+        """The step from which on the session follows its second intent."""
         if len(self.plan.intents) == 1:
             return self.length
         return ceil(self.length * (0.35 + 0.45 * self.rng.random()))
@@ -270,7 +270,7 @@ class Walk:
         return pick_one(self.rng, pick_one(self.rng, self.site.own).pages)
 
     def _outsider(self) -> bool:
-        """Whether a never-login visitor acts as such: a coin of the strength of the concept shift."""
+        """Whether a never-login visitor acts as such, with the probability of the concept shift."""
         return self.plan.visitor.never_login and bool(self.rng.random() < self.config.concept_shift)
 
     def _event(self, page: Page) -> tuple[str, str | None]:

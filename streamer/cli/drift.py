@@ -1,4 +1,4 @@
-"""`streamer model drift`: has the traffic moved away from what a bundle was made for?"""
+"""`streamer model drift`: has traffic moved away from what a bundle was trained on?"""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _against_each_other(bundle: Bundle, before: list[Session], after: list[Sessi
 
 
 def _sessions(file: Path, settings: Settings) -> list[Session]:
-    """Of people, from clicks or from the sessions that a replay wrote; of too many, whole visitors."""
+    """Sessions of people, from clicks or from a replay's file; of too many, whole visitors."""
     from streamer.line_file import at_rest, is_parquet
 
     with at_rest(file) as readable:

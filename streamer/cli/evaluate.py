@@ -1,4 +1,4 @@
-"""`streamer model evaluate`: the protocol, step by step, as one report; what is there isn't run again."""
+"""`streamer model evaluate`: the protocol, step by step, as one report; stored results aren't computed again."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _QUICK = {
 
 
 class EvaluationFailedError(StreamerError):
-    """The data can't be evaluated on."""
+    """A step can't be run; the text says why."""
 
 
 def evaluate(

@@ -42,7 +42,7 @@ def inspect(
 
 
 def in_one_line(found: Any, prefix: str = "") -> str:
-    """Numbers and words of a step's metrics in one line; lists and shares per label are left to --json."""
+    """A step's metrics in one line, without lists and shares per label, which --json has."""
     if not isinstance(found, dict):
         return " to ".join(map(str, found)) if isinstance(found, list) else str(found)
     parts = []

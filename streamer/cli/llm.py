@@ -1,4 +1,4 @@
-"""The language model that the settings name, as a teacher for the training commands."""
+"""The language model of the settings, as a teacher for the training commands."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SAID_EVERY = 100
 
 @contextmanager
 def llm_teacher(settings: LlmSettings, work: Path, seed: int, fixed: Taxonomy | None) -> Iterator[LlmTeacher]:
-    """Answers are kept in `work/llm`, the audit report goes into `work`. Raises UsageError."""
+    """Answers are stored in `work/llm`, the audit report in `work`. Raises UsageError."""
     config = _config(settings)
     from models.llm.asking import Asker, Budget
     from models.llm.endpoint import Endpoint
@@ -34,7 +34,7 @@ def llm_teacher(settings: LlmSettings, work: Path, seed: int, fixed: Taxonomy | 
 
     budget = Budget(config.budget_requests, config.budget_tokens)
     endpoint = Endpoint(config)
-    # The client library would say every request, and there are thousands.
+    # The client library would log every request, and there are thousands.
     for library in ("httpx", "httpx2", "openai"):
         logging.getLogger(library).setLevel(logging.WARNING)
     askers = [

@@ -1,4 +1,4 @@
-"""`streamer model`: simulate visitors, train a bundle step by step or at once, look at a bundle.
+"""`streamer model`: simulate visitors, train a bundle step by step or at once, inspect a bundle.
 
 Training needs the extra [train]; `inspect` needs nothing but what serving needs. Everything heavy is
 imported by the command that runs.
@@ -263,7 +263,7 @@ def _taxonomy(path: Path | None) -> Any:
 def _teacher(
     name: TeacherName, settings: Any, work: Path, seed: int, fixed: Any = None
 ) -> AbstractContextManager[Any]:
-    """The context gives None for the keyless teacher, which the pipeline makes itself."""
+    """Yields None for the keyless teacher, which the pipeline makes itself."""
     if name is TeacherName.KEYLESS:
         return nullcontext()
     from streamer.cli.llm import llm_teacher

@@ -1,4 +1,4 @@
-"""Clicks of a file as a training run takes them; what a run was asked to do, kept in its folder."""
+"""The recipe of a training run, stored in its folder: which clicks, and how to train on them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _RECIPE = "recipe.json"
 
 
 class TrainingFailedError(StreamerError):
-    """The clicks can't train a model."""
+    """Training failed; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Recipe:
 
     file: str
     source: dict[str, Any]
-    """What the manifest says of the clicks: no path, for a path is nobody else's business."""
+    """What the manifest says about the clicks; a path is private and isn't in it."""
     seed: int
     epochs: int | None
     name: str | None
     """Of the bundle; None: the name of the folder that it is exported to."""
     most: int | None = None
-    """Of a replay's file no more sessions than this; None: what fits into usual memory."""
+    """At most this many sessions of a replay's file; None: as many as usual memory holds."""
 
     @classmethod
     def of(
@@ -89,7 +89,7 @@ def bundle_name(asked: str | None, out: Path) -> str:
     """The name asked for, else that of the bundle's folder. Raises UsageError."""
     if asked is not None:
         return _checked_name(asked, f"--name {asked!r}")
-    # Normalized, but links are left alone: the folder's name is the one that was given.
+    # Normalized without following links: the folder's name is the one that was given.
     folder = os.path.basename(os.path.abspath(out))  # noqa: PTH100, PTH119
     return _checked_name(folder, f"--out {out}: without --name the folder's name is the bundle's")
 
@@ -123,7 +123,7 @@ def training_pipeline(recipe: Recipe, work: Path, settings: Settings, show: Show
 
 
 def _sessions(file: Path, most: int | None, settings: Settings) -> Iterable[Session]:
-    """Of a file of clicks, cut by the settings' rules; or as a replay has cut them and written them down."""
+    """From a file of clicks, cut by the settings' rules, or from the sessions that a replay wrote."""
     if is_parquet(file):
         from streamer.replay.rows import MOST_SESSIONS, training_sessions
 
@@ -143,7 +143,7 @@ def say_clicks(counters: ClickCounters) -> None:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Failures of training in words for the person at the terminal."""
+    """Turns failures of training into errors that the command line shows."""
     from models.llm.errors import LlmError
     from models.training.parity import ExportError
     from models.training.work_folder import TrainingError
@@ -155,7 +155,7 @@ def explained() -> Iterator[None]:
 
 
 def judge_by(truth: Path | None) -> Judge | None:
-    """Agreement of the labels with the first intent that a simulator's session table gives."""
+    """Agreement of labels with the first intents in a simulator's session table."""
     if truth is None:
         return None
     from models.simulator.files import read_table

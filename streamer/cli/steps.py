@@ -1,4 +1,4 @@
-"""A progress bar per training step, where somebody looks; else a line per finished step."""
+"""A progress bar per training step on a terminal, else a line per finished step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from streamer.cli.output import say
 
 Show = Callable[[str, int, int, str], None]
-"""(step, done, of how many, what is to be said about it)"""
+"""(step, done, total, note)"""
 
 
 @contextmanager
