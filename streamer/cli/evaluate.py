@@ -1,4 +1,4 @@
-"""`streamer model evaluate`: the protocol, step by step, as one report; stored results aren't computed again."""
+"""`streamer model evaluate`: the protocol, step by step, as one report; stored results aren't made again."""
 
 from __future__ import annotations
 
