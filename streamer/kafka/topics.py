@@ -38,6 +38,7 @@ _MIN_IN_SYNC = "min.insync.replicas"
 _INTERNAL_TOPICS = ("__consumer_offsets", "__transaction_state")
 _NO_LEADER = -1
 _VISIBLE_WITHIN_S = 15
+_ALTER = "alter the topic or the settings"
 _NO_ERROR, _NOT_PERMITTED, _EXISTS = 0, 29, 36
 
 
@@ -75,7 +76,7 @@ class Drift:
     expected: str
     consequence: str = ""
     """What goes wrong because of it; empty if nothing does."""
-    todo: str = "alter the topic or the settings"
+    todo: str = _ALTER
 
     def __str__(self) -> str:
         text = f"{self.topic}: {self.what} is {self.found}, expected {self.expected}"
@@ -330,9 +331,10 @@ def _drift(topic: Topic, what: str, found: str, expected: str) -> Drift:
     consequence = _STOPS.get(what, "")
     if topic.holds_state:
         consequence = _LOSES_STATE.get(what, consequence)
-    return Drift(topic.name, what, found, expected, consequence)
+    return Drift(topic.name, what, found, expected, consequence, _TODO.get(what, _ALTER))
 
 
+_TODO = {"number of partitions": "see 'More partitions' in docs/operations.md"}
 _STOPS = {
     "number of partitions": "the worker refuses to start",
     "message.timestamp.type": "the worker refuses to go on",

@@ -6,10 +6,12 @@ import asyncio
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import structlog
+from aiokafka.errors import KafkaError
 
 from models.bundle import default_bundle, load_bundle
 from models.drift import DriftMonitor
@@ -18,7 +20,7 @@ from schemas.build import WHY_PURE
 from streamer.errors import StreamerError
 from streamer.kafka.acls import acls_of
 from streamer.kafka.client import client_arguments
-from streamer.kafka.permissions import check_permissions
+from streamer.kafka.permissions import check_permissions, refusal
 from streamer.kafka.reach import check_brokers
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.records import RecordWriter
@@ -43,7 +45,14 @@ DEFAULTS = WorkerOptions()
 END_WITHIN_S = 9.5
 """From the last commit to the process's end."""
 
+CHECKED_WITHIN_S = 60
+"""How long brokers that are reached may leave the questions of the start unanswered."""
+
 log = structlog.get_logger(__name__)
+
+
+class StartError(StreamerError):
+    """The brokers are reached, and don't answer what a start has to know."""
 
 
 async def run_worker(
@@ -65,7 +74,7 @@ async def run_worker(
     scorer = Scorer(bundle, drift.see if drift else None)
     await check_brokers(settings.kafka)
     await check_permissions(settings.kafka, acls_of("worker", settings))
-    source = await check_start(settings, options)
+    source = await _checked(settings, options)
     metrics = Metrics()
     if drift:
         metrics.registry.register(DriftCollector(drift))
@@ -104,6 +113,25 @@ async def run_worker(
         await _shut_down(app, table)
         await health.stop()
         log.info("worker_stopped", records=table.processing.records)
+
+
+async def _checked(settings: Settings, options: WorkerOptions) -> StartedOn:
+    """`check_start`, tried again where a broker fails meanwhile. Raises StartError if that goes on."""
+    deadline = time.monotonic() + CHECKED_WITHIN_S
+    while True:
+        try:
+            return await check_start(settings, options)
+        except KafkaError as error:
+            if refused := refusal(error, f"work for {settings.app.id}"):
+                raise refused from None
+            name = type(error).__name__
+            if time.monotonic() > deadline:
+                raise StartError(
+                    f"the brokers at {settings.kafka.bootstrap_servers} have not answered for "
+                    f"{CHECKED_WITHIN_S} s which topics and state there are ({name}): see 'streamer doctor'"
+                ) from None
+            log.warning("start_check_failed", error=name)
+        await asyncio.sleep(1)
 
 
 async def _until_done(app: WorkerApp, table: SessionTable, watch: Watch, stop: asyncio.Event) -> None:
