@@ -37,7 +37,7 @@ class StateTopics(msgspec.Struct, array_like=True, frozen=True):
     clicks_id: str = ""
     """Tells the topic from a later one of the same name; empty where the cluster gives none."""
     outputs: tuple[str, ...] = ()
-    """Topics that the sessions of this state are published to."""
+    """Topics that sessions of this state are published to, or were under earlier settings."""
 
 
 class Marker(msgspec.Struct, array_like=True, tag="marker"):

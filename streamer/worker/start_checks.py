@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
@@ -58,9 +59,10 @@ async def check_start(settings: Settings, options: WorkerOptions) -> StartedOn:
     for name in others:
         check_has_partitions(found[name], clicks.name, partitions)
     await _check_not_forgotten(settings, arguments, set(range(partitions)) - markers.keys())
+    states = [marker.topics for marker in markers.values()]
     if not options.share_outputs:
-        check_outputs(settings, written, [marker.topics for marker in markers.values()])
-    return StartedOn(StateTopics(clicks.name, clicks.topic_id, settings.outputs), partitions)
+        check_outputs(settings, written, states)
+    return StartedOn(StateTopics(clicks.name, clicks.topic_id, all_outputs(settings, states)), partitions)
 
 
 async def _check_arrival(settings: Settings) -> None:
@@ -140,6 +142,11 @@ def check_outputs(settings: Settings, written: Collection[str], states: Iterable
             "publish every session twice. Set topics of its own or the other's app.id, or allow it with "
             "--share-outputs"
         )
+
+
+def all_outputs(settings: Settings, states: Iterable[StateTopics]) -> tuple[str, ...]:
+    """The outputs, and those of earlier settings: a topic may come back, as a shadow bundle's do."""
+    return tuple(dict.fromkeys((*settings.outputs, *chain.from_iterable(state.outputs for state in states))))
 
 
 def check_not_forgotten(settings: Settings, without_state: Iterable[int], group: Mapping[int, int]) -> None:

@@ -7,10 +7,11 @@ import pytest
 from streamer.core.clock import PartitionClock
 from streamer.kafka.topic_metadata import TopicMetadata
 from streamer.pipeline.counters import ClickCounters
-from streamer.settings import Settings
+from streamer.settings import Settings, load_settings
 from streamer.worker.changelog import STATE_VERSION, Marker, StateTopics
 from streamer.worker.start_checks import (
     RefusedError,
+    all_outputs,
     check_has_partitions,
     check_not_forgotten,
     check_outputs,
@@ -110,6 +111,14 @@ def test_outputs_that_somebody_has_written_to_and_the_state_does_not_name_are_re
     foreign = next(topic for topic in written if not states or topic not in states[0].outputs)
     with pytest.raises(RefusedError, match=f"topic {foreign} is an output of another app.*--share-outputs"):
         check_outputs(Settings(), written, states)
+
+
+def test_an_output_that_is_left_out_for_a_while_stays_an_apps_own() -> None:
+    with_shadow = load_settings(overrides={"model.shadow_bundle": "bundle"}, environ={})
+    without = StateTopics(
+        "clicks", "id", all_outputs(Settings(), [StateTopics("clicks", "id", with_shadow.outputs)])
+    )
+    check_outputs(with_shadow, with_shadow.outputs, [without])
 
 
 def test_a_partition_that_the_group_has_read_needs_its_state() -> None:
