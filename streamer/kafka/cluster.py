@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from streamer.kafka.broker_properties import ClusterNode
 from streamer.kafka.embedded import EmbeddedKafka, EmbeddedKafkaError, random_cluster_id
@@ -113,16 +113,17 @@ class EmbeddedCluster:
 
     def _members(self) -> list[EmbeddedKafka]:
         cluster_id, ports = self._read()
-        return [
-            EmbeddedKafka(
-                self.data_dir / f"broker-{number}",
-                node=ClusterNode(number, cluster_id, ports),
-                properties=self._properties,
-                heap_mb=_HEAP_MB,
-                say=self._say,
-            )
-            for number in ports
-        ]
+        return [self._member(ClusterNode(number, cluster_id, ports)) for number in ports]
+
+    def _member(self, node: ClusterNode, **options: Any) -> EmbeddedKafka:
+        return EmbeddedKafka(
+            self.data_dir / f"broker-{node.number}",
+            node=node,
+            properties=self._properties,
+            heap_mb=_HEAP_MB,
+            say=self._say,
+            **options,
+        )
 
     def _agree(self) -> None:
         """Settle what the brokers have to agree on, before the first of them starts."""

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.chaos.faults import FAULTS, Ground
+from tests.chaos.namespaces import NoNamespacesError
 from tests.chaos.stage import Outcome
 
 
@@ -30,6 +31,9 @@ def main() -> int:
             begin = time.monotonic()
             try:
                 outcomes[name] = FAULTS[name].play(ground, options.seed, options.dose)
+            except NoNamespacesError as error:
+                console.print(f"{name}: skipped, for this machine allows no network namespaces: {error}")
+                continue
             except (AssertionError, subprocess.TimeoutExpired) as error:
                 outcomes[name] = Outcome(broken=[f"could not be played: {error}"])
             ground.end_workers(options.logs and options.logs / name)

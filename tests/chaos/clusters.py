@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from streamer.kafka.cluster import EmbeddedCluster
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.kafka.topics import declared_topics, find_drift
+from tests.chaos.namespaces import NamespacedCluster
 from tests.chaos.stage import Outcome, Stage, arguments, end_all
 from tests.worker.live import Worker, wait_until
 
@@ -61,8 +62,8 @@ class UnderLoad:
     def draw(self, count: int) -> list[EmbeddedKafka]:
         return self.stage.chance.sample(self.cluster.brokers, count)
 
-    def end(self) -> Outcome:
-        """Measure the gaps, end the workers, and hold what was published against the oracle."""
+    def end(self, *, replayed: bool = True) -> Outcome:
+        """Measure the gaps, end the workers, and hold what was published against oracle and replay."""
         outcome = self.stage.outcome
         self.stage.cut_off(self._feed)
         for worker in self._crew:
@@ -71,7 +72,7 @@ class UnderLoad:
             outcome.took(f"gap, {name}, s", self.stage.longest_gap(begin, end), at_most)
         outcome.notes["log lines"] = sum(_lines(worker) for worker in self._crew)
         end_all(outcome, self._crew)
-        return self.stage.settle()
+        return self.stage.settle(replayed=replayed)
 
     def _is_whole(self) -> bool:
         settings = self.stage.direct
@@ -139,6 +140,24 @@ def removed(stage: Stage, cluster: EmbeddedCluster, times: int, seconds: float, 
             cluster.start()
             _reassign(stage, lambda replicas, back=number: [*replicas, back])
     return load.end()
+
+
+def cut_off(stage: Stage, cluster: NamespacedCluster, times: int, seconds: float, per_s: float) -> Outcome:
+    """A broker loses the others from sight, while clients still reach all: it takes itself for a leader.
+
+    To those who read from it, it looks like a partition without news: the worker's clock goes on, and clicks
+    that others took meanwhile come behind it. So a replay may know an earlier `closed_at`, and isn't asked.
+    """
+    load = UnderLoad(stage, cluster, per_s)
+    for _ in range(times):
+        with load.fault("broker cut off from the others", seconds + GOING_AGAIN_S):
+            cluster.cut(stage.chance.randint(1, len(cluster.brokers)))
+            time.sleep(seconds)
+            cluster.mend()
+    outcome = load.end(replayed=False)
+    markers = (each.marker for each in stage.markers().values())
+    outcome.notes["records behind the clock"] = sum(m.counters.clock_behind for m in markers if m)
+    return outcome
 
 
 def _allowed(count: int, seconds: float) -> float:

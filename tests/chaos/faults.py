@@ -14,6 +14,7 @@ from streamer.kafka.embedded import EmbeddedKafka
 from streamer.kafka.ports import free_ports
 from streamer.settings import Settings, load_settings
 from tests.chaos import brokers, clusters, loads, logs, processes, random_kills, silences
+from tests.chaos.namespaces import NamespacedCluster
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.stage import Outcome, Stage
 from tests.conftest import names_of_its_own
@@ -134,6 +135,14 @@ def _with_cluster(play: Callable[..., Outcome]) -> Play:
     return on
 
 
+def _with_namespaces(play: Callable[..., Outcome]) -> Play:
+    def on(ground: Ground, seed: int, dose: dict[str, Any]) -> Outcome:
+        with NamespacedCluster(ground.new_folder()) as cluster:
+            return play(Stage(ground.settings(cluster.bootstrap), seed), cluster, **dose)
+
+    return on
+
+
 def _with_proxy(play: Callable[..., Outcome]) -> Play:
     def on(ground: Ground, seed: int, dose: dict[str, Any]) -> Outcome:
         metrics, outside, inside = free_ports(3)
@@ -228,6 +237,12 @@ FAULTS: dict[str, Fault] = {
         _with_cluster(clusters.removed),
         full={"times": 4, "seconds": 15, "per_s": 200},
         short={"times": 1, "seconds": 10, "per_s": 200},
+        in_suite=False,
+    ),
+    "broker-cut-off": Fault(
+        _with_namespaces(clusters.cut_off),
+        full={"times": 3, "seconds": 40, "per_s": 200},
+        short={"times": 1, "seconds": 20, "per_s": 200},
         in_suite=False,
     ),
     "disk-full": Fault(
