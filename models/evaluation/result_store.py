@@ -51,7 +51,7 @@ class ResultStore:
         if self.known_only:
             raise MissingResultError(step)
         begun, cpu = time.monotonic(), time.process_time()
-        result = json.loads(json.dumps(rounded(compute())))
+        result: dict[str, Any] = json.loads(json.dumps(rounded(compute())))
         spent = {
             "seconds": round(time.monotonic() - begun, 1),
             "cpu_seconds": round(time.process_time() - cpu, 1),
@@ -59,8 +59,7 @@ class ResultStore:
         document = {"step": step, "config": dict(config), **spent, "result": result}
         write_atomically(path, (json.dumps(document, indent=1) + "\n").encode())
         self.say(f"{step}: {spent['seconds']} s")
-        kept: dict[str, Any] = result
-        return kept
+        return result
 
     def arrays(self, step: str, config: Config, compute: Callable[[], Arrays]) -> Arrays:
         """As `result`, of arrays in the cache."""

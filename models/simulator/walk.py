@@ -255,8 +255,8 @@ class Walk:
         if source == 0:
             campaign = self.plan.campaign
             drifted = campaign is not None and intent == site.catalogue.campaigns[campaign].intent
-            shelf = site.campaigns[campaign] if drifted and campaign is not None else site.own[intent]
-            return shelf.draw(rng, stage, self._outsider()), _RELEVANT
+            pages = site.campaigns[campaign] if drifted and campaign is not None else site.own[intent]
+            return pages.draw(rng, stage, self._outsider()), _RELEVANT
         if source == 1:
             parent = site.catalogue.intents[intent].parent
             return site.shared[parent].draw(rng, stage, self._outsider()), 1.0

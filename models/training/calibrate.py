@@ -20,7 +20,7 @@ from scipy.special import expit, softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from models.arrays import Float32, Float64, Int64
+from models.arrays import Bool, Float32, Float64, Int64
 from models.calibration import Calibration, log_odds
 from models.training.config import TrainConfig
 
@@ -124,36 +124,32 @@ def with_presence(calibration: Calibration, probabilities: Float32, soft: Float3
 def presence_metrics(
     calibration: Calibration, probabilities: Float32, soft: Float32
 ) -> dict[str, float] | None:
-    """Calibration error over all sessions and intents, and how often both intents of a session with two are
+    """Calibration error over all sessions and intents; of sessions with two intents, how often both are
     found."""
     claimed = calibration.presence(probabilities)
     if claimed is None:
         return None
     shown = soft >= SHOWN
-    bins = np.minimum((claimed * _BINS).astype(int), _BINS - 1)
-    gaps = [abs(float(claimed[bins == b].sum() - shown[bins == b].sum())) for b in range(_BINS)]
     two = shown.sum(1) == 2
     both = ((claimed >= 0.5) & shown)[two].sum(1) == 2
     return {
-        "ece": round(sum(gaps) / shown.size, 4),
+        "ece": round(_calibration_error(claimed, shown), 4),
         "sessions_with_two": round(float(two.mean()), 4),
         "both_found": round(float(both.mean()), 4) if two.any() else 0.0,
     }
 
 
 def expected_calibration_error(probabilities: Float32, soft: Float32) -> float:
-    """Mean |claimed - given| probability of the best intent, over 15 bins of the claimed one.
-
-    `given` is the teacher's soft label for that intent; with hard labels this is the usual ECE.
-    """
-    claimed, given, bins = _binned(probabilities, soft)
-    gaps = [abs(float(claimed[bins == b].sum() - given[bins == b].sum())) for b in range(_BINS)]
-    return sum(gaps) / max(1, len(claimed))
+    """Of the best intent. `given` is the teacher's soft label for it; with hard labels this is the usual
+    ECE."""
+    return _calibration_error(*_best(probabilities, soft))
 
 
 def reliability(probabilities: Float32, soft: Float32) -> list[dict[str, float]]:
-    """One point per bin in use: mean probability claimed and given, and how many sessions."""
-    claimed, given, bins = _binned(probabilities, soft)
+    """Of the best intent, one point per bin in use: mean probability claimed and given, and how many
+    sessions."""
+    claimed, given = _best(probabilities, soft)
+    bins = _bins(claimed)
     return [
         {
             "claimed": round(float(claimed[bins == b].mean()), 4),
@@ -164,9 +160,18 @@ def reliability(probabilities: Float32, soft: Float32) -> list[dict[str, float]]
     ]
 
 
-def _binned(probabilities: Float32, soft: Float32) -> tuple[Float32, Float32, Int64]:
-    """Of the best intent: claimed and given probability, and the bin of the claimed one."""
-    best = probabilities.argmax(1)
-    rows = np.arange(len(best))
-    claimed, given = probabilities[rows, best], soft[rows, best]
-    return claimed, given, np.minimum((claimed * _BINS).astype(np.int64), _BINS - 1)
+def _best(probabilities: Float32, soft: Float32) -> tuple[Float32, Float32]:
+    """[M] and [M]: probability claimed and given of the best intent."""
+    best, rows = probabilities.argmax(1), np.arange(len(probabilities))
+    return probabilities[rows, best], soft[rows, best]
+
+
+def _calibration_error(claimed: Float32, given: Float32 | Bool) -> float:
+    """Mean over all numbers of |claimed - given|, each summed within the bins of `claimed`."""
+    bins = _bins(claimed)
+    gaps = [abs(float(claimed[bins == b].sum() - given[bins == b].sum())) for b in range(_BINS)]
+    return sum(gaps) / max(1, claimed.size)
+
+
+def _bins(claimed: Float32) -> Int64:
+    return np.minimum((claimed * _BINS).astype(np.int64), _BINS - 1)
