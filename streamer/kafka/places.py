@@ -1,4 +1,4 @@
-"""Where things are kept on this machine: the user's cache and state directories, or where told.
+"""Where things are kept on this machine: the user's cache and state directories.
 
 `STREAMER_CACHE_DIR` and `STREAMER_STATE_DIR` override them.
 """
@@ -15,11 +15,11 @@ _NAME = "clicks-to-intent"
 
 
 def jar_cache(environ: Mapping[str, str] = os.environ) -> Path:
-    told = environ.get("STREAMER_CACHE_DIR")
-    return (Path(told) if told else user_cache_path(_NAME)) / "jars"
+    chosen = environ.get("STREAMER_CACHE_DIR")
+    return (Path(chosen) if chosen else user_cache_path(_NAME)) / "jars"
 
 
 def broker_data(environ: Mapping[str, str] = os.environ) -> Path:
     """Data directory of the broker that `streamer kafka start` runs."""
-    told = environ.get("STREAMER_STATE_DIR")
-    return (Path(told) if told else user_state_path(_NAME)) / "kafka"
+    chosen = environ.get("STREAMER_STATE_DIR")
+    return (Path(chosen) if chosen else user_state_path(_NAME)) / "kafka"

@@ -136,7 +136,7 @@ def _explained(error: Exception, address: str, arguments: dict[str, Any]) -> Bro
     from aiokafka import errors
 
     protocol = arguments["security_protocol"]
-    if isinstance(error.__cause__, ssl.SSLError):  # told only after the handshake, as TLS 1.3 does
+    if isinstance(error.__cause__, ssl.SSLError):  # reported only after the handshake, as TLS 1.3 does
         error = error.__cause__
     match error:
         case ssl.SSLError():

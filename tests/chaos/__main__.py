@@ -15,9 +15,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos.faults import FAULTS, Ground
+from tests.chaos.faults import FAULTS, Environment
 from tests.chaos.namespaces import NoNamespacesError
-from tests.chaos.stage import Outcome
+from tests.chaos.scenario import Outcome
 
 
 def main() -> int:
@@ -26,17 +26,17 @@ def main() -> int:
     console = Console(width=150)
     console.print(f"seed {options.seed}")
     outcomes: dict[str, Outcome] = {}
-    with tempfile.TemporaryDirectory() as folder, Ground(Path(folder)) as ground:
+    with tempfile.TemporaryDirectory() as folder, Environment(Path(folder)) as environment:
         for name in options.faults or [name for name in FAULTS if not FAULTS[name].only_by_name]:
             begin = time.monotonic()
             try:
-                outcomes[name] = FAULTS[name].play(ground, options.seed, options.dose)
+                outcomes[name] = FAULTS[name].play(environment, options.seed, options.dose)
             except NoNamespacesError as error:
                 console.print(f"{name}: skipped, for this machine allows no network namespaces: {error}")
                 continue
             except (AssertionError, subprocess.TimeoutExpired) as error:
                 outcomes[name] = Outcome(broken=[f"could not be played: {error}"])
-            ground.end_workers(options.logs and options.logs / name)
+            environment.end_workers(options.logs and options.logs / name)
             outcomes[name].notes["took, s"] = round(time.monotonic() - begin)
             said = outcomes[name].broken + outcomes[name].slow
             console.print(f"{name}: {'; '.join(said) if said else 'kept'}")

@@ -10,52 +10,52 @@ from pathlib import Path
 from streamer.kafka.embedded import EmbeddedKafka
 from tests.chaos.processes import CLICKS_PER_VISITOR
 from tests.chaos.proxy import FaultProxy
-from tests.chaos.stage import Outcome, Stage, end_all, seconds_until
+from tests.chaos.scenario import Outcome, Scenario, end_all, seconds_until
 from tests.worker.live import Worker, ask, wait_until
 
 MEMORY_BOUND_MB = 600
 
 
-def restarted(stage: Stage, broker: EmbeddedKafka, times: int, clicks: int, per_s: float) -> Outcome:
+def restarted(scenario: Scenario, broker: EmbeddedKafka, times: int, clicks: int, per_s: float) -> Outcome:
     """The broker is restarted, then killed, in turn, under running workers."""
-    outcome = stage.outcome
-    feed = stage.feed(clicks // CLICKS_PER_VISITOR, per_s)
-    crew = [stage.worker(app__instance_id=name) for name in ("a", "b")]
-    for worker in crew:
+    outcome = scenario.outcome
+    feed = scenario.feed(clicks // CLICKS_PER_VISITOR, per_s)
+    workers = [scenario.worker(app__instance_id=name) for name in ("a", "b")]
+    for worker in workers:
         worker.wait_for("shards_open")
-    stage.until_published_more()
+    scenario.until_published_more()
     for number in range(times):
         kill = number % 2 == 1
         (broker.kill if kill else broker.stop)()
-        time.sleep(stage.chance.uniform(0, 3))
+        time.sleep(scenario.chance.uniform(0, 3))
         begin = time.monotonic()
         broker.start()
-        stage.until_published_more(120)
+        scenario.until_published_more(120)
         outcome.faults["broker SIGKILL" if kill else "broker restart"] += 1
         outcome.took("going again after the broker, s", time.monotonic() - begin, at_most=60)
     feed.finish()
-    end_all(outcome, crew)
-    return stage.settle()
+    end_all(outcome, workers)
+    return scenario.settle()
 
 
-def disk_filled(stage: Stage, broker: EmbeddedKafka, clicks: int, per_s: float) -> Outcome:
+def disk_filled(scenario: Scenario, broker: EmbeddedKafka, clicks: int, per_s: float) -> Outcome:
     """The broker's disk is full: it can write nothing more and ends. Then there is room again."""
-    outcome = stage.outcome
-    feed = stage.feed(clicks // CLICKS_PER_VISITOR, per_s)
-    worker = stage.worker(worker__metrics_port=_port(stage), app__instance_id="w")
+    outcome = scenario.outcome
+    feed = scenario.feed(clicks // CLICKS_PER_VISITOR, per_s)
+    worker = scenario.worker(worker__metrics_port=_port(scenario), app__instance_id="w")
     worker.wait_for("shards_open")
-    stage.until_published_more()
+    scenario.until_published_more()
     resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (4096, 4096))
     wait_until(lambda: not broker.is_running(), 60)
     outcome.faults["disk full"] += 1
-    unready = seconds_until(lambda: ask(_port(stage), "/readyz")[0] == 503)
+    unready = seconds_until(lambda: ask(_port(scenario), "/readyz")[0] == 503)
     outcome.took("not ready, s", unready, at_most=30)
     broker.start()
-    outcome.took("published again, s", stage.until_published_more(120), at_most=60)
+    outcome.took("published again, s", scenario.until_published_more(120), at_most=60)
     outcome.check(worker.process.poll() is None, f"the worker ended: {worker.last_words}")
     feed.finish()
     end_all(outcome, [worker])
-    return stage.settle()
+    return scenario.settle()
 
 
 NETWORK: dict[str, Callable[[FaultProxy], None]] = {
@@ -69,15 +69,15 @@ UNREADY = ("1 kB/s", "silence")
 
 
 def cut_off(
-    stage: Stage, proxy: FaultProxy, kinds: tuple[str, ...], seconds: float, clicks: int, per_s: float
+    scenario: Scenario, proxy: FaultProxy, kinds: tuple[str, ...], seconds: float, clicks: int, per_s: float
 ) -> Outcome:
     """The network between worker and broker goes bad for a while, in one way after the other."""
-    outcome = stage.outcome
-    feed = stage.feed(clicks // CLICKS_PER_VISITOR, per_s)
-    port = _port(stage)
-    worker = stage.worker(worker__metrics_port=port, app__instance_id="w")
+    outcome = scenario.outcome
+    feed = scenario.feed(clicks // CLICKS_PER_VISITOR, per_s)
+    port = _port(scenario)
+    worker = scenario.worker(worker__metrics_port=port, app__instance_id="w")
     worker.wait_for("shards_open")
-    stage.until_published_more()
+    scenario.until_published_more()
     for kind in kinds:
         NETWORK[kind](proxy)
         end, unready = time.monotonic() + seconds, False
@@ -90,7 +90,7 @@ def cut_off(
         proxy.heal()
         outcome.faults[kind] += 1
         outcome.check(unready or kind not in UNREADY, f"ready all the while under {kind}")
-        outcome.took(f"published again after {kind}, s", stage.until_published_more(120), at_most=60)
+        outcome.took(f"published again after {kind}, s", scenario.until_published_more(120), at_most=60)
         outcome.took(
             f"ready again after {kind}, s", seconds_until(lambda: ask(port, "/readyz")[0] == 200), at_most=60
         )
@@ -99,7 +99,7 @@ def cut_off(
     outcome.check(memory < MEMORY_BOUND_MB, f"{memory} MB of memory, expected below {MEMORY_BOUND_MB}")
     feed.finish()
     end_all(outcome, [worker])
-    return stage.settle()
+    return scenario.settle()
 
 
 def memory_mb(worker: Worker) -> int:
@@ -109,5 +109,5 @@ def memory_mb(worker: Worker) -> int:
     return int(line.split()[1]) // 1024
 
 
-def _port(stage: Stage) -> int:
-    return stage.settings.worker.metrics_port
+def _port(scenario: Scenario) -> int:
+    return scenario.settings.worker.metrics_port

@@ -18,7 +18,7 @@ from streamer.kafka.cluster import EmbeddedCluster
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.kafka.topics import declared_topics, find_drift
 from tests.chaos.namespaces import NamespacedCluster
-from tests.chaos.stage import Outcome, Stage, arguments, end_all
+from tests.chaos.scenario import Outcome, Scenario, arguments, end_all
 from tests.worker.live import Worker, wait_until
 
 GAP_S = 20
@@ -31,14 +31,16 @@ INTERNAL_TOPICS = ("__consumer_offsets", "__transaction_state")
 class UnderLoad:
     """A steady stream of clicks and two workers on a cluster; faults happen to it one after the other."""
 
-    def __init__(self, stage: Stage, cluster: EmbeddedCluster, per_s: float) -> None:
-        self.stage = stage
+    def __init__(self, scenario: Scenario, cluster: EmbeddedCluster, per_s: float) -> None:
+        self.scenario = scenario
         self.cluster = cluster
-        self._feed = stage.endless_feed(per_s)
-        self._crew = [stage.worker(commit__interval_ms=50, app__instance_id=name) for name in ("a", "b")]
-        for worker in self._crew:
+        self._feed = scenario.endless_feed(per_s)
+        self._workers = [
+            scenario.worker(commit__interval_ms=50, app__instance_id=name) for name in ("a", "b")
+        ]
+        for worker in self._workers:
             worker.wait_for("shards_open", 120)
-        stage.until_published_more(120)
+        scenario.until_published_more(120)
         self._faults: list[tuple[str, float, float, float]] = []
         """Name, begin and end, and the longest gap that is allowed."""
 
@@ -48,9 +50,9 @@ class UnderLoad:
         begin = time.time()
         yield
         self.heal()
-        self.stage.until_published_more(GOING_AGAIN_S)
+        self.scenario.until_published_more(GOING_AGAIN_S)
         wait_until(self._is_whole, 120)
-        self.stage.outcome.faults[name] += 1
+        self.scenario.outcome.faults[name] += 1
         self._faults.append((name, begin, time.time(), at_most))
 
     def heal(self) -> None:
@@ -60,30 +62,30 @@ class UnderLoad:
         self.cluster.start()
 
     def draw(self, count: int) -> list[EmbeddedKafka]:
-        return self.stage.chance.sample(self.cluster.brokers, count)
+        return self.scenario.chance.sample(self.cluster.brokers, count)
 
     def end(self, *, replayed: bool = True) -> Outcome:
         """Measure the gaps, end the workers, and hold what was published against oracle and replay."""
-        outcome = self.stage.outcome
-        self.stage.cut_off(self._feed)
-        for worker in self._crew:
+        outcome = self.scenario.outcome
+        self.scenario.cut_off(self._feed)
+        for worker in self._workers:
             outcome.check(worker.process.poll() is None, f"a worker ended: {worker.last_words}")
         for name, begin, end, at_most in self._faults:
-            outcome.took(f"gap, {name}, s", self.stage.longest_gap(begin, end), at_most)
-        outcome.notes["log lines"] = sum(_lines(worker) for worker in self._crew)
-        end_all(outcome, self._crew)
-        return self.stage.settle(replayed=replayed)
+            outcome.took(f"gap, {name}, s", self.scenario.longest_gap(begin, end), at_most)
+        outcome.notes["log lines"] = sum(_lines(worker) for worker in self._workers)
+        end_all(outcome, self._workers)
+        return self.scenario.settle(replayed=replayed)
 
     def _is_whole(self) -> bool:
-        settings = self.stage.direct
+        settings = self.scenario.direct
         return not asyncio.run(find_drift(settings.kafka, declared_topics(settings)))
 
 
 def killed(
-    stage: Stage, cluster: EmbeddedCluster, counts: Sequence[int], seconds: float, per_s: float
+    scenario: Scenario, cluster: EmbeddedCluster, counts: Sequence[int], seconds: float, per_s: float
 ) -> Outcome:
     """So many brokers are killed at once, and started again after a while."""
-    load = UnderLoad(stage, cluster, per_s)
+    load = UnderLoad(scenario, cluster, per_s)
     for count in counts:
         with load.fault(f"{count} of 3 killed", _allowed(count, seconds)):
             for broker in load.draw(count):
@@ -93,10 +95,10 @@ def killed(
 
 
 def frozen(
-    stage: Stage, cluster: EmbeddedCluster, counts: Sequence[int], seconds: float, per_s: float
+    scenario: Scenario, cluster: EmbeddedCluster, counts: Sequence[int], seconds: float, per_s: float
 ) -> Outcome:
     """So many brokers stop at once without a word (SIGSTOP), and go on after a while."""
-    load = UnderLoad(stage, cluster, per_s)
+    load = UnderLoad(scenario, cluster, per_s)
     for count in counts:
         with load.fault(f"{count} of 3 frozen", _allowed(count, seconds)):
             for broker in load.draw(count):
@@ -105,9 +107,9 @@ def frozen(
     return load.end()
 
 
-def rolled(stage: Stage, cluster: EmbeddedCluster, rounds: int, per_s: float) -> Outcome:
+def rolled(scenario: Scenario, cluster: EmbeddedCluster, rounds: int, per_s: float) -> Outcome:
     """A rolling restart, as upgrades do it: the next broker once all replicas are in sync again."""
-    load = UnderLoad(stage, cluster, per_s)
+    load = UnderLoad(scenario, cluster, per_s)
     for _ in range(rounds):
         for broker in load.draw(len(cluster.brokers)):
             with load.fault("rolling restart of a broker"):
@@ -115,47 +117,51 @@ def rolled(stage: Stage, cluster: EmbeddedCluster, rounds: int, per_s: float) ->
     return load.end()
 
 
-def moved(stage: Stage, cluster: EmbeddedCluster, times: int, per_s: float) -> Outcome:
+def moved(scenario: Scenario, cluster: EmbeddedCluster, times: int, per_s: float) -> Outcome:
     """All leaders and coordinators move to another broker."""
-    load = UnderLoad(stage, cluster, per_s)
+    load = UnderLoad(scenario, cluster, per_s)
     for number in range(1, times + 1):
         with load.fault("leaders moved"):
-            _reassign(stage, lambda replicas, by=number: _rotated(sorted(replicas), by))
-            _elect_preferred_leaders(stage)
+            _reassign(scenario, lambda replicas, by=number: _rotated(sorted(replicas), by))
+            _elect_preferred_leaders(scenario)
     return load.end()
 
 
-def removed(stage: Stage, cluster: EmbeddedCluster, times: int, seconds: float, per_s: float) -> Outcome:
+def removed(
+    scenario: Scenario, cluster: EmbeddedCluster, times: int, seconds: float, per_s: float
+) -> Outcome:
     """A broker is taken out while transactions run: its replicas go to the others, then it is killed.
 
     It comes back after a while, with replicas of everything.
     """
-    load = UnderLoad(stage, cluster, per_s)
+    load = UnderLoad(scenario, cluster, per_s)
     for _ in range(times):
-        number = stage.chance.randint(1, len(cluster.brokers))
+        number = scenario.chance.randint(1, len(cluster.brokers))
         with load.fault("broker removed"):
-            _reassign(stage, lambda replicas, leaving=number: [n for n in replicas if n != leaving])
+            _reassign(scenario, lambda replicas, leaving=number: [n for n in replicas if n != leaving])
             cluster.brokers[number - 1].kill()
             time.sleep(seconds)
             cluster.start()
-            _reassign(stage, lambda replicas, back=number: [*replicas, back])
+            _reassign(scenario, lambda replicas, back=number: [*replicas, back])
     return load.end()
 
 
-def cut_off(stage: Stage, cluster: NamespacedCluster, times: int, seconds: float, per_s: float) -> Outcome:
+def cut_off(
+    scenario: Scenario, cluster: NamespacedCluster, times: int, seconds: float, per_s: float
+) -> Outcome:
     """A broker loses the others from sight, while clients still reach all: it takes itself for a leader.
 
     To those who read from it, it looks like a partition without news: the worker's clock goes on, and clicks
     that others took meanwhile come behind it. So a replay may know an earlier `closed_at`, and isn't asked.
     """
-    load = UnderLoad(stage, cluster, per_s)
+    load = UnderLoad(scenario, cluster, per_s)
     for _ in range(times):
         with load.fault("broker cut off from the others", seconds + GOING_AGAIN_S):
-            cluster.cut(stage.chance.randint(1, len(cluster.brokers)))
+            cluster.cut(scenario.chance.randint(1, len(cluster.brokers)))
             time.sleep(seconds)
             cluster.mend()
     outcome = load.end(replayed=False)
-    markers = (each.marker for each in stage.markers().values())
+    markers = (each.marker for each in scenario.markers().values())
     outcome.notes["records behind the clock"] = sum(m.counters.clock_behind for m in markers if m)
     return outcome
 
@@ -170,12 +176,12 @@ def _rotated(replicas: list[int], by: int) -> list[int]:
     return replicas[by:] + replicas[:by]
 
 
-def _reassign(stage: Stage, change: Callable[[list[int]], list[int]]) -> None:
+def _reassign(scenario: Scenario, change: Callable[[list[int]], list[int]]) -> None:
     """Give every partition of the app, and of Kafka's own topics, other replicas; wait until it has them."""
-    names = [*(topic.name for topic in declared_topics(stage.direct)), *INTERNAL_TOPICS]
+    names = [*(topic.name for topic in declared_topics(scenario.direct)), *INTERNAL_TOPICS]
 
     async def run() -> None:
-        admin = AIOKafkaAdminClient(**arguments(stage.direct))
+        admin = AIOKafkaAdminClient(**arguments(scenario.direct))
         await admin.start()
         try:
             wanted = {
@@ -211,8 +217,8 @@ def _is_so(topics: list[dict[str, Any]], wanted: dict[str, dict[int, list[int]]]
     )
 
 
-def _elect_preferred_leaders(stage: Stage) -> None:
-    admin = AdminClient({"bootstrap.servers": stage.direct.kafka.bootstrap_servers, "log_level": 0})
+def _elect_preferred_leaders(scenario: Scenario) -> None:
+    admin = AdminClient({"bootstrap.servers": scenario.direct.kafka.bootstrap_servers, "log_level": 0})
     admin.elect_leaders(ElectionType.PREFERRED).result(60)
 
 

@@ -13,15 +13,15 @@ from streamer.kafka.cluster import EmbeddedCluster
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.kafka.ports import free_ports
 from streamer.settings import Settings, load_settings
-from tests.chaos import brokers, clusters, loads, logs, processes, random_kills, silences
+from tests.chaos import brokers, clusters, idleness, loads, logs, processes, random_kills
 from tests.chaos.namespaces import NamespacedCluster
 from tests.chaos.proxy import FaultProxy
-from tests.chaos.stage import Outcome, Stage
+from tests.chaos.scenario import Outcome, Scenario
 from tests.conftest import names_of_its_own
 from tests.worker.live import STARTED
 
 
-class Ground:
+class Environment:
     """Brokers and folders to play on; use it as a context manager. Brokers that run may be given."""
 
     def __init__(
@@ -82,7 +82,7 @@ class Ground:
                 (logs / f"{worker.started_at:.0f}-{worker.process.pid}.log").write_text(worker.log)
 
 
-Play = Callable[[Ground, int, dict[str, Any]], Outcome]
+Play = Callable[[Environment, int, dict[str, Any]], Outcome]
 
 
 @dataclass(frozen=True)
@@ -97,64 +97,64 @@ class Fault:
     only_by_name: bool = False
     """Whether it is left out unless asked for."""
 
-    def play(self, ground: Ground, seed: int, dose: str) -> Outcome:
-        return self.on(ground, seed, self.full if dose == "full" else self.short)
+    def play(self, environment: Environment, seed: int, dose: str) -> Outcome:
+        return self.on(environment, seed, self.full if dose == "full" else self.short)
 
 
 def _plain(play: Callable[..., Outcome], **overrides: object) -> Play:
-    def on(ground: Ground, seed: int, dose: dict[str, Any]) -> Outcome:
-        settings = ground.settings(ground.shared.bootstrap, overrides and _dotted(overrides))
-        return play(Stage(settings, seed), **dose)
+    def on(environment: Environment, seed: int, dose: dict[str, Any]) -> Outcome:
+        settings = environment.settings(environment.shared.bootstrap, overrides and _dotted(overrides))
+        return play(Scenario(settings, seed), **dose)
 
     return on
 
 
 def _with_folder(play: Callable[..., Outcome]) -> Play:
-    def on(ground: Ground, seed: int, dose: dict[str, Any]) -> Outcome:
-        stage = Stage(ground.settings(ground.shared.bootstrap), seed)
-        return play(stage, folder=ground.new_folder(), **dose)
+    def on(environment: Environment, seed: int, dose: dict[str, Any]) -> Outcome:
+        scenario = Scenario(environment.settings(environment.shared.bootstrap), seed)
+        return play(scenario, folder=environment.new_folder(), **dose)
 
     return on
 
 
 def _with_broker(play: Callable[..., Outcome]) -> Play:
-    def on(ground: Ground, seed: int, dose: dict[str, Any]) -> Outcome:
+    def on(environment: Environment, seed: int, dose: dict[str, Any]) -> Outcome:
         (port,) = free_ports(1)
-        with ground.own_broker() as broker:
-            settings = ground.settings(broker.bootstrap, {"worker.metrics_port": port})
-            return play(Stage(settings, seed), broker, **dose)
+        with environment.own_broker() as broker:
+            settings = environment.settings(broker.bootstrap, {"worker.metrics_port": port})
+            return play(Scenario(settings, seed), broker, **dose)
 
     return on
 
 
 def _with_cluster(play: Callable[..., Outcome]) -> Play:
-    def on(ground: Ground, seed: int, dose: dict[str, Any]) -> Outcome:
-        stage = Stage(ground.settings(ground.cluster.bootstrap), seed)
-        return play(stage, ground.cluster, **dose)
+    def on(environment: Environment, seed: int, dose: dict[str, Any]) -> Outcome:
+        scenario = Scenario(environment.settings(environment.cluster.bootstrap), seed)
+        return play(scenario, environment.cluster, **dose)
 
     return on
 
 
 def _with_namespaces(play: Callable[..., Outcome]) -> Play:
-    def on(ground: Ground, seed: int, dose: dict[str, Any]) -> Outcome:
-        with NamespacedCluster(ground.new_folder()) as cluster:
-            return play(Stage(ground.settings(cluster.bootstrap), seed), cluster, **dose)
+    def on(environment: Environment, seed: int, dose: dict[str, Any]) -> Outcome:
+        with NamespacedCluster(environment.new_folder()) as cluster:
+            return play(Scenario(environment.settings(cluster.bootstrap), seed), cluster, **dose)
 
     return on
 
 
 def _with_proxy(play: Callable[..., Outcome]) -> Play:
-    def on(ground: Ground, seed: int, dose: dict[str, Any]) -> Outcome:
+    def on(environment: Environment, seed: int, dose: dict[str, Any]) -> Outcome:
         metrics, outside, inside = free_ports(3)
         with (
             FaultProxy(outside, inside) as proxy,
-            ground.own_broker(port=inside, advertised_port=outside) as broker,
+            environment.own_broker(port=inside, advertised_port=outside) as broker,
         ):
             bad = {"worker.metrics_port": metrics, "worker.ready_max_lag": 5000}
-            settings = ground.settings(broker.bootstrap, bad)
+            settings = environment.settings(broker.bootstrap, bad)
             kafka = settings.kafka.model_copy(update={"bootstrap_servers": broker.internal})
             direct = settings.model_copy(update={"kafka": kafka})
-            return play(Stage(settings, seed, direct), proxy, **dose)
+            return play(Scenario(settings, seed, direct), proxy, **dose)
 
     return on
 
@@ -258,22 +258,22 @@ FAULTS: dict[str, Fault] = {
         in_suite=False,
     ),
     "network-cut": Fault(
-        _with_proxy(silences.cut_while_browsing), full={"seconds": 20}, short={"seconds": 10}
+        _with_proxy(idleness.cut_while_browsing), full={"seconds": 20}, short={"seconds": 10}
     ),
     "changelog": Fault(_plain(logs.changelog_damaged), full={}, short={}),
     "source": Fault(_plain(logs.source_changed), full={}, short={}),
     "trimmed-while-running": Fault(_plain(logs.trimmed_while_running), full={}, short={}, in_suite=False),
     "newer-state": Fault(_plain(logs.newer_state), full={}, short={}),
     "idle-producer": Fault(logs.idle_producer_expired, full={}, short={}, in_suite=False),
-    "silence": Fault(_plain(silences.three_of_four_silent, **silences.QUICK), full={}, short={}),
+    "silence": Fault(_plain(idleness.three_of_four_idle, **idleness.QUICK), full={}, short={}),
     "lag": Fault(
-        _plain(silences.lag_is_no_silence, **silences.QUICK),
+        _plain(idleness.lag_is_no_idleness, **idleness.QUICK),
         full={"clicks": 50_000},
         short={"clicks": 5_000},
         in_suite=False,
     ),
     "duplicates": Fault(
-        _plain(silences.duplicated_and_shuffled), full={"visitors": 2000}, short={"visitors": 150}
+        _plain(idleness.duplicated_and_shuffled), full={"visitors": 2000}, short={"visitors": 150}
     ),
     "backlog": Fault(
         _with_proxy(loads.backlog),

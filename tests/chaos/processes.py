@@ -10,7 +10,7 @@ from pathlib import Path
 
 from models.bundle import default_bundle
 from streamer.worker.kill_points import KillPoint
-from tests.chaos.stage import Outcome, Stage, end_all
+from tests.chaos.scenario import Outcome, Scenario, end_all
 from tests.worker.live import Worker, committed, wait_until
 
 CLICKS_PER_VISITOR = 11
@@ -19,21 +19,21 @@ EARLY = (KillPoint.AFTER_FENCING, KillPoint.DURING_RECOVERY, KillPoint.BEFORE_SE
 NEVER = f"{KillPoint.BEFORE_OUTPUTS}:1000000"
 
 
-def killed(stage: Stage, kills: int, clicks: int, per_s: float) -> Outcome:
+def killed(scenario: Scenario, kills: int, clicks: int, per_s: float) -> Outcome:
     """SIGKILL at every kill point in turn; each death is followed by a restart of the same member.
 
     Every fifth time the other member has to take over first.
     """
-    outcome, chance = stage.outcome, stage.chance
-    feed = stage.feed(clicks // CLICKS_PER_VISITOR, per_s)
-    steady = stage.worker(app__instance_id="steady", worker__trim_every_s=1, commit__interval_ms=50)
+    outcome, chance = scenario.outcome, scenario.chance
+    feed = scenario.feed(clicks // CLICKS_PER_VISITOR, per_s)
+    steady = scenario.worker(app__instance_id="steady", worker__trim_every_s=1, commit__interval_ms=50)
     steady.wait_for("shards_open")
     points = list(KillPoint)
     for number in range(kills):
         point = points[number % len(points)]
         passes = chance.randint(1, 2) if point in EARLY else chance.randint(2, 12)
         begin = time.monotonic()
-        victim = stage.worker(
+        victim = scenario.worker(
             armed=f"{point}:{1 if point is KillPoint.WHILE_TRIMMING else passes}",
             app__instance_id="victim",
             worker__trim_every_s=1,
@@ -52,69 +52,69 @@ def killed(stage: Stage, kills: int, clicks: int, per_s: float) -> Outcome:
     outcome.check(not missed, f"never killed at {missed}")
     feed.finish()
     end_all(outcome, [steady])
-    trimmed = {number: first for number, (first, _) in stage.bounds(stage.direct.changelog).items()}
+    trimmed = {number: first for number, (first, _) in scenario.bounds(scenario.direct.changelog).items()}
     outcome.check(all(trimmed.values()), f"changelog never trimmed: it begins at {trimmed}")
-    return stage.settle()
+    return scenario.settle()
 
 
-def terminated(stage: Stage, times: int, clicks: int, per_s: float) -> Outcome:
+def terminated(scenario: Scenario, times: int, clicks: int, per_s: float) -> Outcome:
     """SIGTERM in mid-stream, then a new process; nothing is processed twice and nothing drained."""
-    outcome = stage.outcome
-    feed = stage.feed(clicks // CLICKS_PER_VISITOR, per_s)
+    outcome = scenario.outcome
+    feed = scenario.feed(clicks // CLICKS_PER_VISITOR, per_s)
     ended: list[Worker] = []
     for _ in range(times):
-        worker = stage.worker(app__instance_id="w")
+        worker = scenario.worker(app__instance_id="w")
         worker.wait_for("shards_open")
-        time.sleep(stage.chance.uniform(0.2, 2))
+        time.sleep(scenario.chance.uniform(0.2, 2))
         end_all(outcome, [worker])
         ended.append(worker)
         outcome.faults["SIGTERM"] += 1
-    drained = [r for r in _intents(stage) if r["close_reason"] == "drain"]
+    drained = [r for r in _intents(scenario) if r["close_reason"] == "drain"]
     outcome.check(not drained, f"{len(drained)} sessions were drained at SIGTERM")
     feed.finish()
-    last = Worker(stage.direct, "--drain")
+    last = Worker(scenario.direct, "--drain")
     last.end(120)
     processed = sum(worker.logged("worker_stopped", "records") for worker in [*ended, last])
     outcome.check(processed == feed.sent, f"{processed} records processed for {feed.sent} clicks")
-    return stage.judge()
+    return scenario.judge()
 
 
-def rebalanced(stage: Stage, cycles: int, clicks: int, per_s: float) -> Outcome:
+def rebalanced(scenario: Scenario, cycles: int, clicks: int, per_s: float) -> Outcome:
     """One worker, three, one again; each of the three is the one that stays in turn."""
-    outcome = stage.outcome
-    feed = stage.feed(clicks // CLICKS_PER_VISITOR, per_s)
-    staying = stage.worker()
+    outcome = scenario.outcome
+    feed = scenario.feed(clicks // CLICKS_PER_VISITOR, per_s)
+    staying = scenario.worker()
     staying.wait_for("shards_open")
-    crew = [staying]
+    workers = [staying]
     for _ in range(cycles):
-        joining = [stage.worker(), stage.worker()]
+        joining = [scenario.worker(), scenario.worker()]
         for worker in joining:
             worker.wait_for("shards_open")
-        time.sleep(stage.chance.uniform(0, 1))
-        crew += joining
-        running = [worker for worker in crew if worker.process.poll() is None]
-        staying = stage.chance.choice(running)
+        time.sleep(scenario.chance.uniform(0, 1))
+        workers += joining
+        running = [worker for worker in workers if worker.process.poll() is None]
+        staying = scenario.chance.choice(running)
         end_all(outcome, [worker for worker in running if worker is not staying])
         outcome.faults["rebalance 1 to 3 to 1"] += 1
-        outcome.took("published again, s", stage.until_published_more(), at_most=30)
+        outcome.took("published again, s", scenario.until_published_more(), at_most=30)
     feed.finish()
     end_all(outcome, [staying])
-    last = Worker(stage.direct, "--drain")
+    last = Worker(scenario.direct, "--drain")
     last.end(120)
-    processed = sum(worker.logged("worker_stopped", "records") for worker in [*crew, last])
+    processed = sum(worker.logged("worker_stopped", "records") for worker in [*workers, last])
     outcome.notes["records processed more than once"] = processed - feed.sent
-    return stage.judge()
+    return scenario.judge()
 
 
-def stopped(stage: Stage, times: int, seconds: float, clicks: int, per_s: float) -> Outcome:
+def stopped(scenario: Scenario, times: int, seconds: float, clicks: int, per_s: float) -> Outcome:
     """SIGSTOP, long enough that the group gives its partitions away, then SIGCONT: a zombie."""
-    outcome = stage.outcome
-    feed = stage.feed(clicks // CLICKS_PER_VISITOR, per_s)
-    crew = [stage.worker(app__instance_id=name) for name in ("a", "b")]
-    for worker in crew:
+    outcome = scenario.outcome
+    feed = scenario.feed(clicks // CLICKS_PER_VISITOR, per_s)
+    workers = [scenario.worker(app__instance_id=name) for name in ("a", "b")]
+    for worker in workers:
         worker.wait_for("shards_open")
     for number in range(times):
-        zombie, other = crew[number % 2], crew[1 - number % 2]
+        zombie, other = workers[number % 2], workers[1 - number % 2]
         taken = other.log.count("shards_open")
         zombie.signal(signal.SIGSTOP)
         begin = time.monotonic()
@@ -131,8 +131,8 @@ def stopped(stage: Stage, times: int, seconds: float, clicks: int, per_s: float)
         outcome.took("zombie back at work, s", time.monotonic() - begin, at_most=30)
         outcome.check(zombie.process.poll() is None, f"the zombie ended: {zombie.last_words}")
     feed.finish()
-    end_all(outcome, crew)
-    stage.settle()
+    end_all(outcome, workers)
+    scenario.settle()
     outcome.check(
         outcome.notes["takeovers"] <= 4 * (4 * times + 4),
         f"{outcome.notes['takeovers']} take-overs: two owners fenced each other",
@@ -140,56 +140,56 @@ def stopped(stage: Stage, times: int, seconds: float, clicks: int, per_s: float)
     return outcome
 
 
-def clocked(stage: Stage, offsets: list[float], clicks: int, per_s: float) -> Outcome:
+def clocked(scenario: Scenario, offsets: list[float], clicks: int, per_s: float) -> Outcome:
     """Workers whose wall clock is an hour off; the broker's time is the only one that counts."""
-    outcome = stage.outcome
-    feed = stage.feed(clicks // CLICKS_PER_VISITOR, per_s)
+    outcome = scenario.outcome
+    feed = scenario.feed(clicks // CLICKS_PER_VISITOR, per_s)
     for offset in offsets:
-        worker = stage.worker("--wall-clock", str(offset), armed=NEVER, app__instance_id="w")
+        worker = scenario.worker("--wall-clock", str(offset), armed=NEVER, app__instance_id="w")
         worker.wait_for("shards_open")
-        stage.until_published_more()
+        scenario.until_published_more()
         end_all(outcome, [worker])
         outcome.faults[f"wall clock {offset:+.0f} s"] += 1
-    idle = [r for r in _intents(stage) if r["close_reason"] == "idle"]
+    idle = [r for r in _intents(scenario) if r["close_reason"] == "idle"]
     outcome.check(not idle, f"{len(idle)} sessions closed by a silence that wasn't there")
     feed.finish()
-    return stage.settle()
+    return scenario.settle()
 
 
-def rolled_out(stage: Stage, times: int, clicks: int, per_s: float, folder: Path) -> Outcome:
+def rolled_out(scenario: Scenario, times: int, clicks: int, per_s: float, folder: Path) -> Outcome:
     """A new bundle, worker by worker, while sessions are open."""
-    outcome = stage.outcome
-    feed = stage.feed(clicks // CLICKS_PER_VISITOR, per_s)
+    outcome = scenario.outcome
+    feed = scenario.feed(clicks // CLICKS_PER_VISITOR, per_s)
     bundles = [_renamed_bundle(folder, f"rollout-{number}") for number in range(times + 1)]
-    crew = [stage.worker(model__bundle=bundles[0], app__instance_id=name) for name in ("a", "b")]
+    workers = [scenario.worker(model__bundle=bundles[0], app__instance_id=name) for name in ("a", "b")]
     for bundle in bundles[1:]:
         for place, name in enumerate(("a", "b")):
-            crew[place].wait_for("shards_open")
-            stage.until_published_more()
-            end_all(outcome, [crew[place]])
-            crew[place] = stage.worker(model__bundle=bundle, app__instance_id=name)
+            workers[place].wait_for("shards_open")
+            scenario.until_published_more()
+            end_all(outcome, [workers[place]])
+            workers[place] = scenario.worker(model__bundle=bundle, app__instance_id=name)
         outcome.faults["new bundle"] += 1
-    for worker in crew:
+    for worker in workers:
         worker.wait_for("shards_open")
-    stage.until_published_more()
+    scenario.until_published_more()
     feed.finish()
-    end_all(outcome, crew)
-    stage.bundles = [*bundles, default_bundle()]
-    stage.settle()
-    versions = {r["session_id"]: r["model_version"] for r in _intents(stage)}
+    end_all(outcome, workers)
+    scenario.bundles = [*bundles, default_bundle()]
+    scenario.settle()
+    versions = {r["session_id"]: r["model_version"] for r in _intents(scenario)}
     known = {json.loads((b / "manifest.json").read_text())["name"] for b in bundles} | {"default"}
     outcome.notes["sessions by model"] = {
         name: sum(v.startswith(f"{name}@") for v in versions.values()) for name in sorted(known)
     }
     outcome.check({v.partition("@")[0] for v in versions.values()} <= known, "a record of an unknown model")
-    for record in committed(stage.direct, stage.direct.topics.embeddings).decoded():
+    for record in committed(scenario.direct, scenario.direct.topics.embeddings).decoded():
         same = versions[record["session_id"]] == record["model_version"]
         outcome.check(same, f"session {record['session_id']} names two models")
     return outcome
 
 
-def _intents(stage: Stage) -> list[dict[str, object]]:
-    return committed(stage.direct, stage.direct.topics.intents).decoded()
+def _intents(scenario: Scenario) -> list[dict[str, object]]:
+    return committed(scenario.direct, scenario.direct.topics.intents).decoded()
 
 
 def _renamed_bundle(folder: Path, name: str) -> Path:

@@ -14,66 +14,68 @@ import signal
 import time
 from typing import Any
 
-from tests.chaos.stage import Outcome, Stage
-from tests.worker.live import Worker, as_messages, send, some_clicks
+from tests.chaos.scenario import Outcome, Scenario
+from tests.worker.live import Worker, as_messages, send, some_clicks, wait_until
 
 VISITORS = 150
 DRAINED_WITHIN_S = 120
 
 
-def killed_at_random(ground: Any, seed: int, dose: dict[str, Any]) -> Outcome:
+def killed_at_random(environment: Any, seed: int, dose: dict[str, Any]) -> Outcome:
     """So many rounds on the shared broker; the last one is also held against a replay."""
     chance, outcome = random.Random(seed), Outcome()
     for number in range(1, dose["rounds"] + 1):
-        stage = Stage(ground.settings(ground.shared.bootstrap), chance.randrange(2**31))
-        _Round(stage).play()
-        stage.hold_against_oracle()
+        scenario = Scenario(environment.settings(environment.shared.bootstrap), chance.randrange(2**31))
+        _Round(scenario).play()
+        scenario.hold_against_oracle()
         if number == dose["rounds"]:
-            stage.verify()
-        ground.end_workers()
-        outcome.add(stage.outcome, f"round {number}")
+            scenario.verify()
+        environment.end_workers()
+        outcome.add(scenario.outcome, f"round {number}")
     return outcome
 
 
 class _Round:
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-        self._chance = stage.chance
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._chance = scenario.chance
         self._running: list[Worker] = []
         self._start_s = 0.0
         """How long a worker takes to have partitions, on this machine and today."""
 
     def play(self) -> None:
-        stage, chance = self._stage, self._chance
-        stage.clicks = some_clicks(VISITORS, seed=chance.randrange(2**31))
-        half = len(stage.clicks) // 2
-        send(stage.settings, as_messages(stage.clicks[:half]))
-        first = stage.worker()
+        scenario, chance = self._scenario, self._chance
+        scenario.clicks = some_clicks(VISITORS, seed=chance.randrange(2**31))
+        half = len(scenario.clicks) // 2
+        send(scenario.settings, as_messages(scenario.clicks[:half]))
+        first = scenario.worker()
         first.wait_for("shards_open")
         self._start_s = first.seconds_to("shards_open")
-        started = self._running = [first, *(stage.worker() for _ in range(chance.randint(0, 2)))]
+        started = self._running = [first, *(scenario.worker() for _ in range(chance.randint(0, 2)))]
         for victim in chance.sample(started, chance.randint(0, len(started))):
             self._kill(victim)
-        send(stage.settings, as_messages(stage.clicks[half:]))
+        send(scenario.settings, as_messages(scenario.clicks[half:]))
         self._drain()
 
     def _drain(self) -> None:
-        drains = [self._stage.worker("--drain") for _ in range(self._chance.randint(1, 2))]
+        drains = [self._scenario.worker("--drain") for _ in range(self._chance.randint(1, 2))]
         for worker in list(self._running):
+            if self._chance.random() < 0.5:
+                wait_until(lambda: "shards_open" in drains[0].log or drains[0].process.poll() is not None)
             self._chance.choice((self._kill, self._end))(worker)
         if self._chance.random() < 0.3:
             self._kill(drains.pop(0), "a drain")
-            drains.append(self._stage.worker("--drain"))
+            drains.append(self._scenario.worker("--drain"))
         for drain in drains:
             code = drain.end(DRAINED_WITHIN_S)
-            self._stage.outcome.check(code == 0, f"a drain ended with {code}: {drain.last_words}")
+            self._scenario.outcome.check(code == 0, f"a drain ended with {code}: {drain.last_words}")
 
     def _kill(self, victim: Worker, what: str = "a worker") -> None:
         self._pause()
         victim.signal(signal.SIGKILL)
         if victim.end() == -signal.SIGKILL:
             phase = "with" if "shards_open" in victim.log else "without"
-            self._stage.outcome.faults[f"SIGKILL of {what} {phase} partitions"] += 1
+            self._scenario.outcome.faults[f"SIGKILL of {what} {phase} partitions"] += 1
         self._running = [worker for worker in self._running if worker is not victim]
 
     def _end(self, worker: Worker) -> None:
@@ -81,8 +83,8 @@ class _Round:
         worker.signal(signal.SIGTERM)
         # -15: Python itself was still starting.
         code, allowed = worker.end(30), (0, -signal.SIGTERM)
-        self._stage.outcome.check(code in allowed, f"{code} after SIGTERM: {worker.last_words}")
-        self._stage.outcome.faults["SIGTERM"] += 1
+        self._scenario.outcome.check(code in allowed, f"{code} after SIGTERM: {worker.last_words}")
+        self._scenario.outcome.faults["SIGTERM"] += 1
 
     def _pause(self) -> None:
         """Up to a second, so that kills come right behind each other; or as long as it takes to join."""

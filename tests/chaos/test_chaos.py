@@ -11,21 +11,21 @@ import pytest
 
 from streamer.kafka.cluster import EmbeddedCluster
 from streamer.kafka.embedded import EmbeddedKafka
-from tests.chaos.faults import FAULTS, Ground
+from tests.chaos.faults import FAULTS, Environment
 
 SEED = int(os.environ.get("CHAOS_SEED") or random.randrange(2**31))
 SHORT = [name for name, fault in FAULTS.items() if fault.in_suite]
 
 
 @pytest.fixture
-def ground(tmp_path: Path, kafka: EmbeddedKafka, cluster: EmbeddedCluster) -> Iterator[Ground]:
-    with Ground(tmp_path, kafka, cluster) as played_on:
+def environment(tmp_path: Path, kafka: EmbeddedKafka, cluster: EmbeddedCluster) -> Iterator[Environment]:
+    with Environment(tmp_path, kafka, cluster) as played_on:
         yield played_on
 
 
 @pytest.mark.parametrize("name", SHORT)
-def test_promises_hold_under(name: str, ground: Ground) -> None:
+def test_promises_hold_under(name: str, environment: Environment) -> None:
     print(f"CHAOS_SEED={SEED}")
-    outcome = FAULTS[name].play(ground, SEED, "short")
+    outcome = FAULTS[name].play(environment, SEED, "short")
     assert outcome.faults.total() > 0
     assert outcome.kept, outcome

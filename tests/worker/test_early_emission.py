@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
-from tests.chaos.stage import Stage
+from tests.chaos.scenario import Scenario
 from tests.conftest import FreshSettings
 from tests.worker.live import as_messages, committed, send, wait_until
 
@@ -20,9 +20,9 @@ QUICK = {
 
 
 def test_intents_come_while_the_visitor_browses_and_a_replay_agrees(fresh_settings: FreshSettings) -> None:
-    stage = Stage(fresh_settings(QUICK), seed=0)
-    settings, topics = stage.settings, stage.settings.topics
-    worker = stage.worker()
+    scenario = Scenario(fresh_settings(QUICK), seed=0)
+    settings, topics = scenario.settings, scenario.settings.topics
+    worker = scenario.worker()
     worker.wait_for("shards_open")
     for number in range(7):
         now_ms = int(time.time() * 1000)
@@ -44,6 +44,6 @@ def test_intents_come_while_the_visitor_browses_and_a_replay_agrees(fresh_settin
     assert len({r["session_id"] for r in records}) == 1
     visitors = committed(settings, topics.visitors).decoded()
     assert [r["revision"] for r in visitors] == [r["revision"] for r in records]
-    stage.verify()
-    assert stage.outcome.kept, stage.outcome
+    scenario.verify()
+    assert scenario.outcome.kept, scenario.outcome
     assert final["event_count"] == 7

@@ -1,4 +1,4 @@
-"""What every fault is played on: topics, a stream of clicks, a crew of workers, and the oracle at the end."""
+"""What every fault happens to: topics, a stream of clicks, workers, and the oracle at the end."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class Feed(threading.Thread):
             raise AssertionError(f"only {self.sent} of {len(self._messages)} were sent: {self.error!r}")
 
 
-class Stage:
+class Scenario:
     """One app of its own on a broker. `direct`: settings for what must not go through a bad network."""
 
     def __init__(self, settings: Settings, seed: int, direct: Settings | None = None) -> None:
@@ -262,9 +262,9 @@ class Stage:
 
     def verify(self) -> None:
         """`streamer verify`: a replay of what was read has to give the very records that were published."""
-        told = [argument for bundle in self.bundles for argument in ("--bundle", str(bundle))]
+        bundles = [argument for bundle in self.bundles for argument in ("--bundle", str(bundle))]
         done = subprocess.run(
-            [sys.executable, "-c", "from streamer.cli import main; main()", "verify", *told],
+            [sys.executable, "-c", "from streamer.cli import main; main()", "verify", *bundles],
             env=environment(self.direct),
             capture_output=True,
             text=True,
