@@ -19,7 +19,7 @@ from streamer.kafka.embedded import EmbeddedKafka
 from streamer.kafka.topics import declared_topics, find_drift
 from tests.chaos.namespaces import NamespacedCluster
 from tests.chaos.scenario import Outcome, Scenario, arguments, end_all
-from tests.worker.live import Worker, wait_until
+from tests.worker.live import wait_until
 
 GAP_S = 20
 """Longest time without a published session that one failed broker of three may cause."""
@@ -50,7 +50,8 @@ class UnderLoad:
         begin = time.time()
         yield
         self.heal()
-        self.scenario.until_published_more(GOING_AGAIN_S)
+        before = self._intents()
+        wait_until(lambda: all(now > was for now, was in zip(self._intents(), before, strict=True)), 180)
         wait_until(self._is_whole, 120)
         self.scenario.outcome.faults[name] += 1
         self._faults.append((name, begin, time.time(), at_most))
@@ -64,17 +65,29 @@ class UnderLoad:
     def draw(self, count: int) -> list[EmbeddedKafka]:
         return self.scenario.chance.sample(self.cluster.brokers, count)
 
-    def end(self, *, replayed: bool = True) -> Outcome:
-        """Measure the gaps, end the workers, and hold what was published against oracle and replay."""
+    def end(self) -> Outcome:
+        """Measure the gaps, end the workers, and hold what was published against the oracle and a replay.
+
+        A broker that takes itself for a leader when it isn't any more looks like an idle partition: the
+        worker's clock goes on, and clicks that the leader took meanwhile come behind it. A replay knows an
+        earlier `closed_at` then, and isn't asked.
+        """
         outcome = self.scenario.outcome
         self.scenario.cut_off(self._feed)
         for worker in self._workers:
             outcome.check(worker.process.poll() is None, f"a worker ended: {worker.last_words}")
         for name, begin, end, at_most in self._faults:
             outcome.took(f"gap, {name}, s", self.scenario.longest_gap(begin, end), at_most)
-        outcome.notes["log lines"] = sum(_lines(worker) for worker in self._workers)
+        outcome.notes["log lines"] = sum(worker.log.count("\n") for worker in self._workers)
         end_all(outcome, self._workers)
-        return self.scenario.settle(replayed=replayed)
+        markers = [each.marker for each in self.scenario.markers().values() if each.marker]
+        outcome.notes["records behind the clock"] = behind = sum(m.counters.clock_behind for m in markers)
+        return self.scenario.settle(replayed=not behind)
+
+    def _intents(self) -> list[int]:
+        """The end of each partition of the intents: a fault is over when every partition has new ones."""
+        bounds = self.scenario.bounds(self.scenario.direct.topics.intents)
+        return [end for _, (_, end) in sorted(bounds.items())]
 
     def _is_whole(self) -> bool:
         settings = self.scenario.direct
@@ -149,21 +162,14 @@ def removed(
 def cut_off(
     scenario: Scenario, cluster: NamespacedCluster, times: int, seconds: float, per_s: float
 ) -> Outcome:
-    """A broker loses the others from sight, while clients still reach all: it takes itself for a leader.
-
-    To those who read from it, it looks like a partition without news: the worker's clock goes on, and clicks
-    that others took meanwhile come behind it. So a replay may know an earlier `closed_at`, and isn't asked.
-    """
+    """A broker loses the others from sight, while clients still reach all: it takes itself for a leader."""
     load = UnderLoad(scenario, cluster, per_s)
     for _ in range(times):
         with load.fault("broker cut off from the others", seconds + GOING_AGAIN_S):
             cluster.cut(scenario.chance.randint(1, len(cluster.brokers)))
             time.sleep(seconds)
             cluster.mend()
-    outcome = load.end(replayed=False)
-    markers = (each.marker for each in scenario.markers().values())
-    outcome.notes["records behind the clock"] = sum(m.counters.clock_behind for m in markers if m)
-    return outcome
+    return load.end()
 
 
 def _allowed(count: int, seconds: float) -> float:
@@ -220,7 +226,3 @@ def _is_so(topics: list[dict[str, Any]], wanted: dict[str, dict[int, list[int]]]
 def _elect_preferred_leaders(scenario: Scenario) -> None:
     admin = AdminClient({"bootstrap.servers": scenario.direct.kafka.bootstrap_servers, "log_level": 0})
     admin.elect_leaders(ElectionType.PREFERRED).result(60)
-
-
-def _lines(worker: Worker) -> int:
-    return worker.log.count("\n")
