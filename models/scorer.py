@@ -22,11 +22,6 @@ from models.encoded import Encoded
 from models.runtime import Outputs
 from schemas.click import Session
 
-try:
-    from models.readings import Readings
-except ImportError:  # it couldn't be built
-    Readings = None  # type: ignore[assignment,misc]
-
 BEST = 5
 
 
@@ -78,7 +73,7 @@ class Numbers(NamedTuple):
     """[N, B]; None if the bundle can't tell"""
 
 
-Seen = Callable[[Encoded, Int64, Float32, Sequence[AbstainReason | None]], None]
+Seen = Callable[[Encoded, Int64, Float32, "Sequence[AbstainReason | None]"], None]
 """Told of the sessions of one length bucket: tokens, likeliest intents, novelty, reasons to abstain."""
 
 
@@ -91,9 +86,6 @@ class Scorer:
         self._by_parent = self._parent_of.argsort(kind="stable")
         """Intents, those of one parent side by side."""
         self._first_of_parent = np.searchsorted(self._parent_of[self._by_parent], np.arange(len(parents)))
-        self._compiled = (
-            None if Readings is None else Readings(Scored, ScoredIntent, self._intents, bundle.calibration)
-        )
         self._lock = Lock()
 
     def score(self, sessions: Sequence[Session]) -> list[Scored | ScoreError]:
@@ -150,8 +142,9 @@ class Scorer:
         places = [i for encoded, _ in ran for i in encoded.rows.tolist()]
         numbers = self._numbers(*map(np.concatenate, zip(*(outputs for _, outputs in ran), strict=True)))
         of_rows = [sessions[i] for i in places]
-        told, reasons = (self.tell if self._compiled is None else self._compiled.tell)(of_rows, numbers)
-        for i, result in zip(places, told, strict=True):
+        reasons = self._reasons(of_rows, numbers)
+        found = decode_predictions(numbers, self._intents, reasons)
+        for i, result in zip(places, found, strict=True):
             results[i] = _failed(sessions[i], "its embedding is not finite") if result is None else result
         if self._seen:
             start = 0
@@ -177,48 +170,47 @@ class Scorer:
             presence=calibration.presence(chances),
         )
 
-    def tell(
-        self, sessions: list[Session], numbers: Numbers
-    ) -> tuple[list[Scored | None], list[AbstainReason | None]]:
-        """The sessions' results, None where numbers aren't finite; and their reasons to abstain."""
-        ids: list[list[int]] = numbers.best.tolist()
-        ranked = numbers.chances.tolist()
-        of_parents = numbers.of_parents.tolist()
-        unknown = [[None] * numbers.best.shape[1]] * len(sessions)
-        presence = unknown if numbers.presence is None else numbers.presence.tolist()
-        reasons = [
-            self.bundle.calibration.reason_to_abstain(session, novelty, likeliest)
-            for session, novelty, (likeliest, *_) in zip(
-                sessions, numbers.novelty.tolist(), ranked, strict=True
-            )
-        ]
-        told: list[Scored | None] = []
-        for row, is_finite in enumerate(numbers.finite.tolist()):
-            if not is_finite:
-                told.append(None)
-                continue
-            reason = reasons[row]
-            of_row = zip(ids[row], ranked[row], of_parents[row], presence[row], strict=True)
-            intents = [
-                ScoredIntent(*self._intents[k], chance, of_parent, shows)
-                for k, chance, of_parent, shows in of_row
-            ]
-            told.append(
-                Scored(
-                    embedding=numbers.embeddings[row],
-                    intents=intents,
-                    top_intent=None if reason else intents[0].intent_id,
-                    abstained=reason is not None,
-                    abstain_reason=reason,
-                )
-            )
-        return told, reasons
+    def _reasons(self, sessions: Sequence[Session], numbers: Numbers) -> list[AbstainReason | None]:
+        """Of each session, to abstain."""
+        likeliest = numbers.chances[:, 0].tolist()
+        reason_to_abstain = self.bundle.calibration.reason_to_abstain
+        return list(map(reason_to_abstain, sessions, numbers.novelty.tolist(), likeliest))
 
     def _of_parents(self, probabilities: Float32) -> Float32:
         """[N, P]: of the parents that have intents. Row by row: a row's sums don't depend on others."""
         together = probabilities[:, self._by_parent]
         found = np.add.reduceat(together, self._first_of_parent, axis=1, dtype=np.float64)
         return found.astype(np.float32)
+
+
+def decode_predictions(
+    numbers: Numbers, intents: list[tuple[str, str, str]], reasons: list[AbstainReason | None]
+) -> list[Scored | None]:
+    """The results of N sessions, None where the numbers aren't finite.
+
+    `intents`: id, label and parent of each. `reasons`: [N], to abstain.
+    """
+    finite, embeddings = numbers.finite.tolist(), list(numbers.embeddings)
+    best = numbers.best.ravel().tolist()
+    chances, of_parents = numbers.chances.ravel().tolist(), numbers.of_parents.ravel().tolist()
+    presence = [None] * len(best) if numbers.presence is None else numbers.presence.ravel().tolist()
+    results: list[Scored | None] = []
+    width = numbers.best.shape[1]
+    for row in range(len(reasons)):
+        if not finite[row]:
+            results.append(None)
+            continue
+        first, reason = row * width, reasons[row]
+        ranked = []
+        for at in range(first, first + width):
+            number = best[at]
+            names = intents[number]
+            ranked.append(
+                ScoredIntent(names[0], names[1], names[2], chances[at], of_parents[at], presence[at])
+            )
+        top = None if reason else ranked[0].intent_id
+        results.append(Scored(embeddings[row], ranked, top, reason is not None, reason))
+    return results
 
 
 def _failed(session: Session, reason: str) -> ScoreError:

@@ -21,7 +21,7 @@ NO_EXTENSIONS: Final = "STREAMER_NO_EXTENSIONS"
 """Environment variable: set to anything but an empty text, everything runs as pure Python."""
 
 EXTENSIONS: Final = (
-    "models.readings",
+    "models.scorer",
     "models.tokens",
     "schemas.binary",
     "schemas.flat",

@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from models.arrays import Float32
 from models.bundle import Bundle
 from models.encoded import Encoded
 from models.runtime import Outputs, Runtime
-from models.scorer import BEST, Numbers, Readings, Scored, ScoredIntent, ScoreError, Scorer
+from models.scorer import BEST, Numbers, Scored, ScoreError, Scorer, decode_predictions
 from schemas.click import Session
 from tests.models.hand_made import a_click, a_session, bank_sessions, of_length
 
@@ -90,8 +91,8 @@ NUMBERS = st.floats(width=32) | st.sampled_from([0.0, 0.45, 0.5, 1.0])
 
 
 @st.composite
-def told_of(draw: st.DrawFn) -> tuple[list[Session], Numbers]:
-    """Sessions, and anything that might be told of them."""
+def predictions(draw: st.DrawFn) -> Numbers:
+    """Whatever numbers there may be, finite or not."""
     count, intents = draw(st.integers(1, 6)), draw(st.integers(1, BEST))
 
     def floats(*shape: int) -> Float32:
@@ -99,7 +100,7 @@ def told_of(draw: st.DrawFn) -> tuple[list[Session], Numbers]:
         numbers = draw(st.lists(NUMBERS, min_size=size, max_size=size))
         return np.array(numbers, np.float32).reshape(shape)
 
-    numbers = Numbers(
+    return Numbers(
         embeddings=floats(count, 3),
         finite=np.array(draw(st.lists(st.booleans(), min_size=count, max_size=count))),
         novelty=floats(count),
@@ -108,47 +109,30 @@ def told_of(draw: st.DrawFn) -> tuple[list[Session], Numbers]:
         of_parents=floats(count, intents),
         presence=draw(st.none() | st.just(floats(count, intents))),
     )
-    return [of_length(draw(st.integers(1, 4)), search_query=draw(QUERIES)) for _ in range(count)], numbers
 
 
-QUERIES = st.sampled_from([None, "", "gold card"])
-
-
-@given(told_of())
-def test_compiled_or_not_the_same_is_told(
-    small_bundle: Bundle, given_numbers: tuple[list[Session], Numbers]
-) -> None:
+@given(predictions(), st.data())
+def test_a_result_has_the_numbers_of_its_own_row(numbers: Numbers, data: st.DataObject) -> None:
     names = [(f"id {i}", f"label {i}", f"parent {i}") for i in range(BEST)]
-    scorer = with_limits(small_bundle, min_probability=0.5, max_novelty=0.5, min_clicks=3)
-    scorer._intents = names
-    if Readings is None:
-        pytest.skip("not compiled")
-    compiled = Readings(Scored, ScoredIntent, names, scorer.bundle.calibration)
-    (ours, our_reasons), (theirs, their_reasons) = (
-        tell(*given_numbers) for tell in (compiled.tell, scorer.tell)
-    )
-    assert our_reasons == their_reasons
-    assert list(map(exactly, ours)) == list(map(exactly, theirs))
+    count, width = numbers.best.shape
+    reasons = [data.draw(st.sampled_from([None, "novel"])) for _ in range(count)]
+    for row, result in enumerate(decode_predictions(numbers, names, reasons)):
+        if not numbers.finite[row]:
+            assert result is None
+            continue
+        assert result is not None
+        assert result.embedding.tobytes() == numbers.embeddings[row].tobytes()
+        ranks = [(*names[numbers.best[row, rank]], *chances_of(numbers, row, rank)) for rank in range(width)]
+        # As text, for not-a-number doesn't equal itself.
+        assert repr([msgspec.structs.astuple(intent) for intent in result.intents]) == repr(ranks)
+        assert result.abstain_reason == reasons[row]
+        assert result.abstained == (reasons[row] is not None)
+        assert result.top_intent == (None if reasons[row] else result.intents[0].intent_id)
 
 
-def exactly(result: Scored | None) -> tuple[object, ...] | None:
-    """As text for the numbers, among which may be some that don't equal themselves."""
-    if result is None:
-        return None
-    return (
-        result.embedding.tobytes(),
-        repr(result.intents),
-        result.top_intent,
-        result.abstained,
-        result.abstain_reason,
-    )
-
-
-def test_without_a_compiler_the_results_are_the_same(small_scorer: Scorer) -> None:
-    in_python = Scorer(small_scorer.bundle)
-    in_python._compiled = None
-    sessions = bank_sessions(60, seed=11)
-    assert list(map(bits, scored(in_python, *sessions))) == list(map(bits, scored(small_scorer, *sessions)))
+def chances_of(numbers: Numbers, row: int, rank: int) -> tuple[float, float, float | None]:
+    presence = None if numbers.presence is None else float(numbers.presence[row, rank])
+    return float(numbers.chances[row, rank]), float(numbers.of_parents[row, rank]), presence
 
 
 def test_one_whose_numbers_are_not_finite_fails_alone(
