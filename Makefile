@@ -1,6 +1,7 @@
 # Everything runs in .venv, which the targets make and keep up to date themselves.
 #   make demo    a real Kafka, a worker and sample clicks; intents arrive in the terminal
 #   make test    the whole test suite, the real Kafka included
+#   make check   lint, and every test that needs neither a broker nor a trained model, in two minutes
 #   make lint    formatting, types and the direction of imports
 #   make chaos   the fault suite in full doses: half an hour; ARGS='kill zombie --seed 1' plays some of it
 #   make mutants breaks each mechanism on purpose and shows that a test goes red: half an hour
@@ -17,16 +18,26 @@ BIN := .venv/bin
 # No byte code ahead of time: most of it is never imported, and the rest is compiled on its first use.
 INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
   --constraint constraints.txt
+PURE := tests/core tests/pipeline tests/schemas tests/models/test_tokenizer.py tests/kafka/aiokafka_overrides \
+  tests/replay/test_live_equals_replay.py
 PACKAGES := pyproject.toml constraints.txt setup.py $(shell find models schemas streamer -name "*.p[yx][xd]")
 
-.PHONY: demo test lint chaos mutants bench fuzz consumers clean
+.PHONY: demo test test-pure check lint chaos mutants bench fuzz consumers clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo.stamp
 	$(BIN)/streamer demo $(ARGS)
 
+# The whole suite on the compiled build; then, as pure Python, the tests of what is compiled.
 test: .venv/test.stamp
 	$(BIN)/python -m pytest $(ARGS)
+	$(if $(ARGS),,$(MAKE) --no-print-directory test-pure)
+
+test-pure: .venv/test.stamp
+	STREAMER_NO_EXTENSIONS=1 $(BIN)/python -m pytest --quiet $(PURE)
+
+check: lint
+	$(BIN)/python -m pytest --quiet -m "not kafka and not training" $(ARGS)
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check .

@@ -41,8 +41,22 @@ def is_stale(name: str) -> bool:
     return compiled is not None and compiled.stat().st_mtime < max(file.stat().st_mtime for file in sources)
 
 
+BROKERS = ("EmbeddedKafka", "EmbeddedCluster")
+TRAINING_FOLDERS = tuple(
+    ROOT / "tests/models" / name for name in ("baselines", "evaluation", "llm", "training")
+)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks tests by what they use, so that nobody has to remember it."""
     for item in items:
+        fixtures, module = getattr(item, "fixturenames", ()), getattr(item, "module", None)
+        starts_brokers = any(hasattr(module, name) for name in BROKERS) or "chaos" in item.path.parts
+        if starts_brokers or {"kafka", "cluster"} & set(fixtures):
+            item.add_marker(pytest.mark.kafka)
+        if "small_bundle_path" in fixtures or any(map(item.path.is_relative_to, TRAINING_FOLDERS)):
+            item.add_marker(pytest.mark.training)
         if item.get_closest_marker("compiled") and not build.IS_COMPILED:
             item.add_marker(pytest.mark.skip(reason=build.WHY_PURE))
 
