@@ -3,7 +3,7 @@
 #   make test    the whole test suite, the real Kafka included
 #   make check   lint, and every test that needs neither a broker nor a trained model, in two minutes
 #   make lint    formatting, types and the direction of imports
-#   make chaos   the fault suite in full doses: half an hour; ARGS='kill zombie --seed 1' plays some of it
+#   make chaos   the fault suite in full doses: an hour; ARGS='kill zombie --seed 1' plays some of it
 #   make mutants breaks each mechanism on purpose and shows that a test goes red: half an hour
 #   make bench   the benchmarks: a quarter of an hour; make bench-quick: throughput alone, under three minutes
 #   make fuzz    damaged inputs for every parser: make fuzz CASES=1000000

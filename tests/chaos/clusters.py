@@ -50,11 +50,11 @@ class UnderLoad:
         begin = time.time()
         yield
         self.heal()
-        before = self._intents()
+        end, before = time.time(), self._intents()
         wait_until(lambda: all(now > was for now, was in zip(self._intents(), before, strict=True)), 180)
         wait_until(self._is_whole, 120)
         self.scenario.outcome.faults[name] += 1
-        self._faults.append((name, begin, time.time(), at_most))
+        self._faults.append((name, begin, end, at_most))
 
     def heal(self) -> None:
         for broker in self.cluster.brokers:
