@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from schemas.click import Session
-from streamer.replay.digests import SCHEMA_OF, Kind, OutputDigests, RecordHashes
+from streamer.replay.digests import SCHEMA_OF, Kind, OutputDigests, RecordHashes, differ_by_rounding
 from streamer.replay.time_range import TimeRange, UndeterminedSessions, UndeterminedSpans
 
 NAMED = 5
@@ -53,6 +53,8 @@ class ComparisonResult:
     replayed: OutputDigests = field(default_factory=OutputDigests)
     sessions: int = 0
     """Of the replay that were held against live."""
+    rounded: set[str] = field(default_factory=set)
+    """Ids of those that are equal but for the last bits of what the model computed."""
     counts: dict[Difference, int] = field(default_factory=dict)
     named: dict[Difference, list[str]] = field(default_factory=dict)
     undetermined: dict[str, int] = field(default_factory=dict)
@@ -80,6 +82,7 @@ class ComparisonResult:
         return {
             "state": self.state,
             "sessions": self.sessions,
+            "within_tolerance": len(self.rounded),
             "live": self.live.as_dict(),
             "replay": self.replayed.as_dict(),
             "differences": dict(self.counts),
@@ -161,12 +164,21 @@ class SessionComparison:
         mine = hashes.get(published.model_version, {})
         self._add_all(compared.replayed, mine)
         for kind, of_live in published.hashes.items():
-            found = mine.get(kind)
-            if found is None or found not in of_live:
+            same = self._same(kind, mine.get(kind), of_live)
+            if same is None:
                 self._different.add(session.session_id)
                 continue
-            of_live.remove(found)
-            compared.live.add_hashes(kind, found)
+            if same != mine[kind]:
+                compared.rounded.add(session.session_id)
+            of_live.remove(same)
+            compared.live.add_hashes(kind, same)
+
+    @staticmethod
+    def _same(kind: Kind, found: RecordHashes | None, of_live: list[RecordHashes]) -> RecordHashes | None:
+        """Live's record that is the replay's, to the last bit or else but for rounding."""
+        if found is None or found in of_live:
+            return found
+        return next((each for each in of_live if differ_by_rounding(kind, each, found)), None)
 
     def finish(self) -> ComparisonResult:
         """What is left of live has no session in the replay, or not so often."""

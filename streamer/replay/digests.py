@@ -18,6 +18,9 @@ from streamer.pipeline.records import SessionRecords
 Kind = Literal["embeddings", "intents"]
 SCHEMA_OF: dict[Kind, codec.SchemaName] = {"embeddings": "session_embedding", "intents": "session_intent"}
 
+TOLERANCE = 1e-5
+_NUMBERS_OF_INTENT = ("probability", "parent_probability", "presence")
+
 
 def canonical_body(kind: Kind, message: bytes) -> bytes:
     """The Avro body in the current schema, whichever landed version the message was written with."""
@@ -28,15 +31,38 @@ def canonical_body(kind: Kind, message: bytes) -> bytes:
 
 
 class RecordHashes(NamedTuple):
-    """The hashes that stand for one record."""
+    """The hashes that stand for one record, and its Avro body."""
 
     record: bytes
     content: bytes
+    body: bytes = b""
 
 
 def hashes_of(kind: Kind, body: bytes) -> RecordHashes:
     """Of an Avro body without prefix."""
-    return RecordHashes(record_hash(body), record_hash(without(SCHEMA_OF[kind], body, "closed_at")))
+    return RecordHashes(record_hash(body), record_hash(without(SCHEMA_OF[kind], body, "closed_at")), body)
+
+
+def differ_by_rounding(kind: Kind, one: RecordHashes, other: RecordHashes) -> bool:
+    """Whether nothing differs but the model's numbers, and these by at most TOLERANCE: another kind of
+    processor adds them up in another order."""
+    if not (one.body and other.body):
+        return False
+    (rest, numbers), (others_rest, others_numbers) = _apart(kind, one.body), _apart(kind, other.body)
+    return (
+        rest == others_rest
+        and len(numbers) == len(others_numbers)
+        and all(abs(a - b) <= TOLERANCE for a, b in zip(numbers, others_numbers, strict=True))
+    )
+
+
+def _apart(kind: Kind, body: bytes) -> tuple[list[Any], list[float]]:
+    """What the rules and the labels are, and the numbers that the model computed."""
+    record = codec.decode(codec.prefix(SCHEMA_OF[kind]) + body)[1]
+    intents = record.pop("intents", [])
+    numbers: list[float] = record.pop("embedding", [])
+    numbers += [each.pop(name) or 0.0 for each in intents for name in _NUMBERS_OF_INTENT]
+    return [record, intents], numbers
 
 
 class OutputDigests:

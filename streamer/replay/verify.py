@@ -1,8 +1,8 @@
 """Replays what a live worker has read and compares: the same log must have given the same records.
 
 What the log doesn't hold is read from live itself and reported: how far a worker has read, and when it was
-drained. Partitions are compared one after the other; live's sessions of one are held in memory as hashes,
-some 500 bytes each.
+drained. Partitions are compared one after the other; live's sessions of one are held in memory with their
+records, some 1.5 kB each.
 """
 
 from __future__ import annotations
@@ -31,7 +31,15 @@ from streamer.replay.comparison import (
     SessionKey,
     State,
 )
-from streamer.replay.digests import SCHEMA_OF, Kind, OutputDigests, RecordHashes, canonical_body, hashes_of
+from streamer.replay.digests import (
+    SCHEMA_OF,
+    TOLERANCE,
+    Kind,
+    OutputDigests,
+    RecordHashes,
+    canonical_body,
+    hashes_of,
+)
 from streamer.replay.partition_replay import PartitionReplay
 from streamer.replay.plan import PartitionPlan, ReplayConfig
 from streamer.replay.scoring import BundleOutput, BundleScorers
@@ -255,6 +263,11 @@ def explain(report: PartitionReport, task: VerifyTask, state: LivePosition, repl
     compared.leave_out(f"replayed, {UNDETERMINED}", replay.selection.undetermined_sessions)
     compared.leave_out("not scored by the replay", replay.selection.unscored_sessions)
     report.notes += _notes(report.plan, asked, state, replay.counters.received)
+    if compared.rounded:
+        report.notes.append(
+            f"{len(compared.rounded)} sessions are equal but for the model's numbers, which differ by at most"
+            f" {TOLERANCE}, as on another kind of processor"
+        )
     if not compared.counts:
         return
     if state.rules_version != task.rules.version:

@@ -14,7 +14,7 @@ from schemas.click import Click, Session
 from streamer.core.rules import SessionRules
 from streamer.pipeline.records import RecordWriter
 from streamer.replay.comparison import ComparisonResult, PublishedSession, SessionComparison, SessionKey
-from streamer.replay.digests import OutputDigests, RecordHashes, hashes_of
+from streamer.replay.digests import SCHEMA_OF, Kind, OutputDigests, RecordHashes, hashes_of
 from streamer.replay.time_range import TimeRange, UndeterminedSessions, UndeterminedSpans
 
 RULES = SessionRules()
@@ -95,6 +95,49 @@ def test_a_session_of_other_contents_is_different() -> None:
     live_side, replay_side = found.live.as_dict()["intents"], found.replayed.as_dict()["intents"]
     assert live_side["record"] != replay_side["record"]
     assert live_side["content"] == replay_side["content"]
+
+
+@pytest.mark.parametrize(
+    ("change", "state"),
+    [
+        ({"embedding": 4.8e-7}, "equal"),
+        ({"embedding": 1e-3}, "different"),
+        ({"probability": 4.8e-7}, "equal"),
+        ({"probability": 1e-3}, "different"),
+        ({"event_count": 1}, "different"),
+    ],
+)
+def test_rounding_of_the_models_numbers_is_no_difference_and_is_counted(
+    change: dict[str, float], state: str
+) -> None:
+    clicked = replace(ONE, clicks=[Click(START, "e", "view")])
+    (scored,) = Scorer(bundle := load_bundle(default_bundle())).score([clicked])
+    assert isinstance(scored, Scored)
+    records = RecordWriter(bundle, RULES.version).write(clicked, scored)
+    bodies = {"embeddings": codec.body(records.embedding), "intents": codec.body(records.intent)}
+    published = live(ONE)
+    published[ONE.session_id, ONE.closed_at].hashes = {
+        kind: [hashes_of(kind, changed(kind, body, change))] for kind, body in bodies.items()
+    }
+    comparison = SessionComparison(
+        published, TimeRange(), UndeterminedSessions(None, RULES), UndeterminedSpans(GAP), "r", ["m"]
+    )
+    comparison.add(ONE, {"m": {kind: hashes_of(kind, body) for kind, body in bodies.items()}})
+    found = comparison.finish()
+    assert found.state == state
+    assert found.as_dict()["within_tolerance"] == (state == "equal")
+
+
+def changed(kind: Kind, body: bytes, change: dict[str, float]) -> bytes:
+    """The record with something added to its embedding, its probabilities or its count."""
+    name = SCHEMA_OF[kind]
+    record = codec.decode(codec.prefix(name) + body)[1]
+    record["event_count"] += int(change.get("event_count", 0))
+    if kind == "embeddings":
+        record["embedding"] = [each + change.get("embedding", 0) for each in record["embedding"]]
+    else:
+        record["intents"][0]["probability"] += change.get("probability", 0)
+    return codec.encode_body(name, record)
 
 
 def test_a_session_that_closed_at_another_time_is_different() -> None:
