@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from schemas import build
@@ -20,6 +21,10 @@ from streamer.settings import Settings, TopicSettings, load_settings
 ROOT = Path(__file__).parents[1]
 RunStreamer = Callable[..., subprocess.CompletedProcess[str]]
 FreshSettings = Callable[..., Settings]
+
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine breaks no rule
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:

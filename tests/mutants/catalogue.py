@@ -262,4 +262,47 @@ MUTANTS = (
         "",
         "tests/core",
     ),
+    # -- Avro and predictions, which are compiled
+    Mutant(
+        "fields in the caller's order",
+        "schemas/flat.py",
+        "places.append(list(given).index(name))",
+        "places.append(len(places) - len(encoded))",
+        "tests/schemas/test_flat.py",
+    ),
+    Mutant(
+        "any branch of a union taken for the second",
+        "schemas/flat.py",
+        "                    if branch != 2:\n                        raise Declined\n",
+        "",
+        "tests/schemas/test_flat.py",
+    ),
+    Mutant(
+        "numbers of ten bytes read",
+        "schemas/flat.py",
+        "_LONGEST_SHIFT = 56",
+        "_LONGEST_SHIFT = 63",
+        "tests/schemas/test_flat.py",
+    ),
+    Mutant(
+        "bytes after a record ignored",
+        "schemas/flat.py",
+        "        if at != end:\n            raise Declined\n",
+        "",
+        "tests/schemas/test_flat.py",
+    ),
+    Mutant(
+        "labels before the vector",
+        "streamer/pipeline/records.py",
+        "self._of_visitor + shared + vector + labels",
+        "self._of_visitor + shared + labels + vector",
+        "tests/pipeline/test_records.py",
+    ),
+    Mutant(
+        "probabilities of the session before",
+        "models/scorer.py",
+        "first, reason = row * width, reasons[row]",
+        "first, reason = max(row - 1, 0) * width, reasons[row]",
+        "tests/models/test_scorer.py -k own_row",
+    ),
 )

@@ -100,6 +100,26 @@ def test_a_map_in_several_blocks_is_read_and_one_with_sizes_declined() -> None:
     assert read(start + b"\1\x08\2a\2b\0") is None
 
 
+SMALL = {"visitor_id": "v", "timestamp": 1, "event_type": "e"}
+BODY = codec.encode_body("click", SMALL)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        BODY + b"\0",
+        BODY[:-1],
+        BODY[:-1] + b"\4\0",
+        codec.encode_body("click", SMALL | {"timestamp": 2**62}),
+        codec.encode_body("click", SMALL | {"visitor_id": "v" * 8192}),
+    ],
+    ids=["bytes after the end", "cut off", "a third branch", "ten bytes of a number", "a long text"],
+)
+def test_what_is_of_no_usual_form_is_declined(body: bytes) -> None:
+    assert read(BODY) is not None
+    assert read(body) is None
+
+
 @settings(max_examples=300)
 @given(st.binary(max_size=80))
 @example(b"")
