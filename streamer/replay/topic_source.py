@@ -153,18 +153,20 @@ class TopicSource:
         portions = []
         for tp, records in fetched.items():
             if tp.partition in running:
-                self._check_arrival(records[0])
+                for record in (records[0], records[-1]):  # of a batch, all are alike
+                    self._check_arrival(tp.partition, record)
                 end = self._partitions[tp.partition].end
                 kept = records if records[-1].offset < end else [r for r in records if r.offset < end]
                 portions.append(Portion(tp.partition, kept))
         return portions
 
-    def _check_arrival(self, record: Any) -> None:
+    def _check_arrival(self, number: int, record: Any) -> None:
         expected = self._settings.clicks.arrival
         if expected == "log_append_time" and record.timestamp_type != LOG_APPEND_TIME:
             raise TopicSourceError(
-                f"topic {self._settings.topics.clicks} has message.timestamp.type=CreateTime, expected "
-                "LogAppendTime: set clicks.arrival=create_time to replay it (no closing by silence then)"
+                f"topic {self._settings.topics.clicks}, partition {number}, offset {record.offset}: has a"
+                " CreateTime, expected LogAppendTime. Set clicks.arrival=create_time to replay it (idleness"
+                " closes nothing then), or give a --from so late that reading begins after it"
             )
 
 
