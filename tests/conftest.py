@@ -46,9 +46,10 @@ def is_stale(name: str) -> bool:
     return compiled is not None and compiled.stat().st_mtime < max(file.stat().st_mtime for file in sources)
 
 
-BROKERS = ("EmbeddedKafka", "EmbeddedCluster")
-TRAINING_FOLDERS = tuple(
-    ROOT / "tests/models" / name for name in ("baselines", "evaluation", "llm", "training")
+BROKERS = ("EmbeddedKafka", "EmbeddedCluster", "secured_broker")
+TRAINING = (
+    *(ROOT / "tests/models" / name for name in ("evaluation", "llm", "training")),
+    *(ROOT / "tests" / name for name in ("cli/test_cli_evaluate.py", "models/test_model_commands.py")),
 )
 
 
@@ -60,7 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         starts_brokers = any(hasattr(module, name) for name in BROKERS) or "chaos" in item.path.parts
         if starts_brokers or {"kafka", "cluster"} & set(fixtures):
             item.add_marker(pytest.mark.kafka)
-        if "small_bundle_path" in fixtures or any(map(item.path.is_relative_to, TRAINING_FOLDERS)):
+        if "small_bundle_path" in fixtures or any(map(item.path.is_relative_to, TRAINING)):
             item.add_marker(pytest.mark.training)
         if item.get_closest_marker("compiled") and not build.IS_COMPILED:
             item.add_marker(pytest.mark.skip(reason=build.WHY_PURE))
