@@ -38,7 +38,7 @@ class UnscoredShard(Shard):
     """Publishes one summary a session, as JSON, in the same transaction."""
 
     async def _send_outputs(self, taken: PendingOutputs, scored: list[Any]) -> list[Any]:  # noqa: ARG002
-        topics = self._topics
+        topics = self._config.settings.topics
         summaries = ((session.visitor_id.encode(), _summary(session), []) for session in taken.sessions)
         return [
             *await self._send(topics.intents, summaries),
