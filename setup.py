@@ -14,10 +14,10 @@ from schemas.build import EXTENSIONS, PACKAGES  # noqa: E402, an isolated build 
 def extension(name: str) -> Extension:
     """From its `.pyx`, else from its `.py`, which has to mean in C what it means in Python."""
     module = name.replace(".", "/")
-    source = next(f"{module}{suffix}" for suffix in (".pyx", ".py") if (ROOT / f"{module}{suffix}").exists())
+    source, *others = [file for suffix in (".pyx", ".py") if (ROOT / (file := f"{module}{suffix}")).exists()]
     # A change of C types changes whoever uses them: which those are isn't worth keeping track of.
     depends = [str(file.relative_to(ROOT)) for each in PACKAGES for file in (ROOT / each).rglob("*.pxd")]
-    built = Extension(name, [source], depends=depends, optional=True)
+    built = Extension(name, [source], depends=depends + others, optional=True)
     built.cython_directives = {"language_level": 3, "annotation_typing": False}
     return built
 

@@ -5,7 +5,7 @@ The sessions are put together from the tokenizer's vocabulary, so no visitor's c
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from models.arrays import Float32
 from models.runtime import Outputs, Runtime
 from models.tokenizer import Tokenizer
-from schemas.click import KEPT_CLICKS, Click, Session
+from schemas.click import KEPT_CLICKS, Click, Session, from_document, to_document
 
 TOLERANCE: Final = 1e-5
 """For the embedding; the outputs that follow from it may differ by ten times as much."""
@@ -28,7 +28,8 @@ class ExpectedOutputs(msgspec.Struct, frozen=True):
 
 
 class SelfTest(msgspec.Struct, frozen=True):
-    sessions: list[Session]
+    sessions: list[dict[str, Any]]
+    """Each as `to_document` gives it."""
     expected: list[ExpectedOutputs]
 
 
@@ -42,7 +43,12 @@ def make(tokenizer: Tokenizer, runtime: Runtime) -> bytes:
             results.embeddings, results.logits, results.novelty, strict=True
         )
     ]
-    return msgspec.json.format(msgspec.json.encode(SelfTest(sessions, expected)), indent=1) + b"\n"
+    return (
+        msgspec.json.format(
+            msgspec.json.encode(SelfTest(list(map(to_document, sessions)), expected)), indent=1
+        )
+        + b"\n"
+    )
 
 
 def check(data: bytes, tokenizer: Tokenizer, runtime: Runtime) -> None:
@@ -54,7 +60,7 @@ def check(data: bytes, tokenizer: Tokenizer, runtime: Runtime) -> None:
     if not stored.sessions or len(stored.sessions) != len(stored.expected):
         raise ValueError("selftest.json needs a result for each of its sessions, and at least one")
     try:
-        results = _run(stored.sessions, tokenizer, runtime)
+        results = _run(list(map(from_document, stored.sessions)), tokenizer, runtime)
     except Exception as error:  # onnxruntime raises classes of its own, without a common base
         raise ValueError(f"the self-test can't be run ({type(error).__name__})") from None
     for i, expected in enumerate(stored.expected):

@@ -16,8 +16,7 @@ from numpy import zeros
 from models.fields import EVENT_FIELDS, LEARNT_FIELDS, SESSION_FIELDS, hour_id
 from models import queries, timing
 from schemas import click
-from schemas.click import Click, Session
-from schemas.slots cimport offset_of, slot
+from schemas.click cimport Click, Session
 
 cdef extern from "Python.h":
     Py_ssize_t PyUnicode_GET_LENGTH(object)
@@ -42,20 +41,6 @@ if edge_count > MOST_EDGES or QUERY_SLOTS > MOST_SLOTS:
 for _i in range(edge_count):
     edges_ms[_i] = timing.EDGES_MS[_i]
 
-cdef Py_ssize_t CLICKS = offset_of(Session, "clicks")
-cdef Py_ssize_t EVENT_COUNT = offset_of(Session, "event_count")
-cdef Py_ssize_t STARTED_AT = offset_of(Session, "started_at")
-cdef Py_ssize_t TIMESTAMP = offset_of(Click, "timestamp")
-cdef Py_ssize_t DWELL_MS = offset_of(Click, "dwell_ms")
-cdef Py_ssize_t SEARCH_QUERY = offset_of(Click, "search_query")
-cdef Py_ssize_t DEVICE = offset_of(Click, "device")
-cdef Py_ssize_t REFERRER = offset_of(Click, "referrer")
-cdef Py_ssize_t PAGE_TYPE = offset_of(Click, "page_type")
-cdef Py_ssize_t PATH = offset_of(Click, "path")
-cdef Py_ssize_t EVENT_TYPE = offset_of(Click, "event_type")
-cdef Py_ssize_t ELEMENT = offset_of(Click, "element")
-cdef Py_ssize_t CATEGORY = offset_of(Click, "category")
-cdef Py_ssize_t PRODUCT_ID = offset_of(Click, "product_id")
 
 
 cdef class Tokens:
@@ -83,18 +68,20 @@ cdef class Tokens:
         cdef int32_t* gram_row = <int32_t*>data_of(query_ids)
         cdef int32_t* session_row = <int32_t*>data_of(session_ids)
         cdef int32_t* length = <int32_t*>data_of(lengths)
+        cdef Session session
+        cdef list clicks
         for i in range(len(places)):
-            session = sessions[<Py_ssize_t>places[i]]
+            session = <Session?>sessions[<Py_ssize_t>places[i]]
             clicks = clicks_of(session)
             if len(clicks) > width:
                 raise ValueError("a session is longer than its bucket")
             length[i] = <int32_t>len(clicks)
             self.fill_values(clicks, event_row)
-            fill_times(clicks, <object>slot(session, EVENT_COUNT) > KEPT_CLICKS, event_row, dwell_row, seconds_row)
+            fill_times(clicks, session.event_count > KEPT_CLICKS, event_row, dwell_row, seconds_row)
             self.fill_queries(clicks, slot_row, gram_row)
-            session_row[0] = self.device_id(first(clicks, DEVICE))
-            session_row[1] = self.referrer_id(first(clicks, REFERRER))
-            session_row[2] = hour_id(<object>slot(session, STARTED_AT))
+            session_row[0] = self.device_id(first_device(clicks))
+            session_row[1] = self.referrer_id(first_referrer(clicks))
+            session_row[2] = hour_id(session.started_at)
             event_row += width * EVENT_COLUMNS
             dwell_row += width
             seconds_row += width
@@ -107,10 +94,10 @@ cdef class Tokens:
         cdef int32_t* data = <int32_t*>data_of(ids)
         cdef PyObject* found
         cdef object row
+        cdef Click click
         for click in clicks:
             values = (
-                <object>slot(click, PAGE_TYPE), <object>slot(click, PATH), <object>slot(click, EVENT_TYPE),
-                <object>slot(click, ELEMENT), <object>slot(click, CATEGORY), <object>slot(click, PRODUCT_ID),
+                click.page_type, click.path, click.event_type, click.element, click.category, click.product_id
             )
             found = PyDict_GetItemWithError(self.rows, values)
             if found == NULL:
@@ -128,7 +115,7 @@ cdef class Tokens:
         cdef Py_ssize_t[MOST_SLOTS] rows
         cdef Py_ssize_t taken = 0, at, place, row
         for at in range(len(clicks) - 1, -1, -1):
-            query = <object>slot(clicks[at], SEARCH_QUERY)
+            query = (<Click>clicks[at]).search_query
             if not query:
                 continue
             row = self.grams[query]
@@ -231,9 +218,7 @@ def by_length(sessions, widths):
     cdef Py_ssize_t length, i, bucket
     cdef list limits = list(widths)
     for i, session in enumerate(sessions):
-        if type(session) is not Session:
-            raise TypeError("expected a Session")
-        length = len(<list?><object>slot(session, CLICKS))
+        length = len((<Session?>session).clicks)
         if not 1 <= length <= KEPT_CLICKS:
             return None
         bucket = 0
@@ -243,15 +228,12 @@ def by_length(sessions, widths):
     return found
 
 
-cdef list clicks_of(session):
-    """All that is read by its place in the end is of the types that have such places."""
-    if type(session) is not Session:
-        raise TypeError("expected a Session")
-    clicks = <list?><object>slot(session, CLICKS)
-    for click in clicks:
+cdef list clicks_of(Session session):
+    """All of them clicks, whose fields are read in C."""
+    for click in session.clicks:
         if type(click) is not Click:
             raise TypeError("expected a Click")
-    return clicks
+    return session.clicks
 
 
 cdef int fill_times(
@@ -261,16 +243,17 @@ cdef int fill_times(
     cdef Py_ssize_t count = len(clicks), at
     cdef int64_t time, before = 0, gap, own
     cdef object dwell
+    cdef Click click
     for at in range(count):
         click = clicks[at]
-        time = <object>slot(click, TIMESTAMP)
+        time = click.timestamp
         if at == 0 or (is_cut and count == KEPT_CLICKS and at == HEAD_CLICKS):
             gap = -1
         else:
             gap = within_day(<int64_t>(<uint64_t>time - <uint64_t>before))
         if at > 0 and dwell_ms[at - 1] < 0:
             dwell_ms[at - 1] = gap
-        dwell = <object>slot(click, DWELL_MS)
+        dwell = click.dwell_ms
         own = -1 if dwell is None else dwell
         dwell_ms[at] = -1 if own < 0 else within_day(own)
         event_row[at * EVENT_COLUMNS + LEARNT_COLUMNS + 1] = bucket_of(gap)
@@ -293,12 +276,20 @@ cdef inline int32_t bucket_of(int64_t duration_ms) noexcept:
     return bucket
 
 
-cdef object first(list clicks, Py_ssize_t field):
-    """The first text in that field of any click."""
+cdef str first_device(list clicks):
+    """The first that any click has."""
+    cdef Click click
     for click in clicks:
-        text = <object>slot(click, field)
-        if text:
-            return text
+        if click.device:
+            return click.device
+    return None
+
+
+cdef str first_referrer(list clicks):
+    cdef Click click
+    for click in clicks:
+        if click.referrer:
+            return click.referrer
     return None
 
 

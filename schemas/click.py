@@ -6,9 +6,9 @@ model bundle, so that bundles can roll while sessions are open.
 
 from __future__ import annotations
 
-from typing import Literal
-
-import msgspec
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, fields
+from typing import Any, Literal
 
 HEAD_CLICKS = 16
 """How many of a session's first clicks are kept."""
@@ -20,7 +20,8 @@ CloseReason = Literal["gap", "idle", "max_duration", "max_events", "explicit", "
 """`open`: it has not closed, this is a provisional record of it."""
 
 
-class Click(msgspec.Struct, array_like=True, gc=False, frozen=True):
+@dataclass
+class Click:
     """One click as a session keeps it. Clicks of a session are ordered by (timestamp, event_id)."""
 
     timestamp: int
@@ -42,7 +43,8 @@ class Click(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """Host of the referring page."""
 
 
-class Session(msgspec.Struct, frozen=True):
+@dataclass
+class Session:
     """A closed session, as the sessionizer emits it and as the models read it; or an open one so far.
 
     `started_at` and `ended_at` are inclusive event times, `closed_at` is arrival time; all ms UTC.
@@ -64,3 +66,15 @@ class Session(msgspec.Struct, frozen=True):
     """False: provisional, as it was at arrival time `closed_at`."""
     revision: int = 0
     supersedes: str | None = None
+
+
+def to_document(session: Session) -> dict[str, Any]:
+    """Its fields by name, as JSON takes them; each click is an array of its fields in order."""
+    document = {field.name: getattr(session, field.name) for field in fields(Session)}
+    return document | {"clicks": [astuple(click) for click in session.clicks]}
+
+
+def from_document(document: Mapping[str, Any]) -> Session:
+    """The session that `to_document` was given. Raises KeyError or TypeError for another document."""
+    clicks = [Click(*click) for click in document["clicks"]]
+    return Session(**{**document, "clicks": clicks})

@@ -120,11 +120,6 @@ def decode_values(message: bytes) -> tuple[SchemaName, list[Any]]:
     return writer.name, [record[field] for field in _field_names(writer.name)]
 
 
-def flat_reader(name: SchemaName) -> FlatReader | None:
-    """Of messages that start with `prefix`, from PREFIX_BYTES on."""
-    return _writers()[schema_id(schema(name))].flat
-
-
 def _writer_of(message: bytes) -> _Writer:
     number = _schema_id_of(message)
     writer = _writers().get(number)

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-import msgspec
 import numpy as np
 import torch
 from sklearn.covariance import LedoitWolf
@@ -272,10 +272,8 @@ def _exchanged(
     for at in np.flatnonzero(hit).tolist():
         pool = drawn[int(rng.integers(pages))]
         donor = pool[int(rng.integers(len(pool)))]
-        clicks[at] = msgspec.structs.replace(
-            clicks[at], **{name: getattr(donor, name) for name in _EXCHANGED}
-        )
-    return msgspec.structs.replace(session, clicks=clicks)
+        clicks[at] = replace(clicks[at], **{name: getattr(donor, name) for name in _EXCHANGED})
+    return replace(session, clicks=clicks)
 
 
 def _pool(pools: Sequence[Sequence[Click]], rng: np.random.Generator) -> Sequence[Click]:
@@ -287,6 +285,6 @@ def _pool(pools: Sequence[Sequence[Click]], rng: np.random.Generator) -> Sequenc
 
 def _unseen(click: Click, name: str) -> Click:
     """The click with an unseen name for everything that it names; a path stays as deep as it is."""
-    named = {field: name for field in _NAMED if getattr(click, field)}
+    named: dict[str, Any] = {field: name for field in _NAMED if getattr(click, field)}
     path = click.path and "".join(f"/{name}" for part in click.path.split("/") if part)
-    return msgspec.structs.replace(click, **named, path=path or click.path)
+    return replace(click, **named, path=path or click.path)

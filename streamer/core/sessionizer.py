@@ -2,7 +2,7 @@
 
 Rules kept here: arrival time never goes back; per record first the clock, then duplicates, join or merge,
 caps, watermark, closing; a window closes when the watermark is beyond its end, in order of
-(ended_at, session_id); silence closes windows and never moves the watermark. The caller hands in records
+(ended_at, session_id); idleness closes windows and never moves the watermark. The caller hands in records
 one by one and takes sessions with `close_due` before the next one, so a result never depends on batches.
 """
 
@@ -13,25 +13,12 @@ from enum import Enum
 from itertools import pairwise
 
 from schemas.click import Click, CloseReason, Session
-from streamer.core.click_codec import encode_click
 from streamer.core.clock import PartitionClock
 from streamer.core.rules import SessionRules
-from streamer.core.session import (
-    COMPACT_AT,
-    ENTRY_BYTES,
-    LastUser,
-    OpenSession,
-    event_hash,
-    open_session,
-    pack_entry,
-)
+from streamer.core.session import OpenSession, event_hash, open_session
 from streamer.core.store import OpenWindows
 from streamer.core.timers import Deadlines
-
-try:
-    from streamer.core.ends import WindowEnds
-except ImportError:  # it couldn't be built
-    WindowEnds = None  # type: ignore[assignment,misc]
+from streamer.native.click_codec import ENTRY_BYTES
 
 
 class Outcome(Enum):
@@ -45,6 +32,7 @@ class Outcome(Enum):
 
 
 _JOINED, _LATE, _DUPLICATE = Outcome.JOINED, Outcome.LATE, Outcome.DUPLICATE
+_TOO_NEW, _TOO_OLD = Outcome.TOO_NEW, Outcome.TOO_OLD
 _NEVER_IDLE = 1 << 62
 
 
@@ -75,8 +63,7 @@ class Sessionizer:
         self._rules_version = rules.version
         self._gap_ms = rules.gap_ms
         self._max_duration_ms = rules.max_duration_ms
-        self._usual_log_bytes = (min(rules.max_events, COMPACT_AT - 1) - 1) * ENTRY_BYTES
-        """With a longer log one more click exceeds a cap, or makes a window let go of clicks."""
+        self._max_events = rules.max_events
         self._end_events = rules.end_events
         self._out_of_orderness_ms = rules.out_of_orderness_ms
         self._max_future_ms = rules.max_future_ms
@@ -84,15 +71,12 @@ class Sessionizer:
         self._idle_after_ms = rules.idle_after_ms if idle_closing and rules.idle_after_ms else _NEVER_IDLE
         self._open = OpenWindows(sessions)
         self._single = self._open.single
-        self._deadlines = (
-            Deadlines(self._first_window_ends)
-            if WindowEnds is None
-            else WindowEnds(self._first_window_ends, self._single, rules.gap_ms)
-        )
+        self._several = self._open.several
+        self._deadlines = Deadlines()
         self._early_every_ms = early_every_ms
-        self._early = Deadlines(self._first_early)
+        self._early = Deadlines()
         for window in self._open:
-            self._deadlines.note(window.visitor_id, self._window_end(window))
+            self._deadlines.note(window.visitor_id, window.ended_at + self._gap_ms)
             if window.early_at:
                 self._early.note(window.visitor_id, window.early_at)
         self._closing: list[tuple[OpenSession, CloseReason]] = []
@@ -110,7 +94,7 @@ class Sessionizer:
         Where a visitor comes with a session, that is the only one.
         """
         windows: list[OpenSession] = []
-        single, several = self._single, self._open.several
+        single, several = self._single, self._several
         for visitor_id, known in visitors.items():
             only = known or single.get(visitor_id)
             if only is None:
@@ -133,14 +117,14 @@ class Sessionizer:
         return len(self._changed)
 
     def forget_changes(self) -> None:
-        """As if nothing had changed: for who keeps no state beside this."""
+        """As if nothing had changed: for callers that store no state."""
         self._changed.clear()
 
     def take_changed(self) -> tuple[dict[str, OpenSession | None], list[str]]:
         """Visitors whose open sessions changed since the last time: those who have any, for `sessions_of`,
         and those who have none any more."""
         changed, self._changed = self._changed, {}
-        single, several = self._single, self._open.several
+        single, several = self._single, self._several
         gone = [
             visitor_id
             for visitor_id, window in changed.items()
@@ -156,72 +140,36 @@ class Sessionizer:
         return sum(session.event_count for session in self._open)
 
     def arrive(self, arrival_ms: int) -> int:
-        """Move the arrival clock to a record's arrival, or to a moment of silence; returns the clock."""
+        """Move the arrival clock to a record's arrival, or to a moment of idleness; returns the clock."""
         clock = self.clock
-        now = clock.now
-        if arrival_ms > now:
-            clock.now = now = arrival_ms
-            if now - clock.raised_at >= self._idle_after_ms:
+        if arrival_ms > clock.now:
+            clock.now = arrival_ms
+            if arrival_ms - clock.raised_at >= self._idle_after_ms:
                 self._find_due()
-        return now
+        return clock.now
 
     def add(
         self, visitor_id: str, click: Click, offset: int, user_id: str | None = None, crawler: bool = False
     ) -> Outcome:
         """Take one click in, at the arrival that `arrive` last set. `offset` is its place in the log."""
-        clock = self.clock
-        now, timestamp = clock.now, click.timestamp
-        seen = timestamp
-        if timestamp > now:
-            seen = now
-            if timestamp > now + self._max_future_ms:
-                return Outcome.TOO_NEW
-        if timestamp < self._min_timestamp_ms:
-            return Outcome.TOO_OLD
-        id_hash = event_hash(click.event_id)
-        window = self._single.get(visitor_id)
-        if (
-            window is not None
-            and (since_end := timestamp - window.ended_at) <= self._gap_ms
-            and 0 <= timestamp - window.started_at <= self._max_duration_ms
-            and len(log := window.log) <= self._usual_log_bytes
-            and log.find(id_hash) < 0
-        ):
-            # The usual case: the visitor's only window takes one more click. `_place` would do the same,
-            # at four times the cost.
-            if since_end > 0:
-                window.ended_at = timestamp
-            window.log = log + pack_entry(id_hash, timestamp, offset)
-            window.kept += encode_click(click)
-            self._changed[window.visitor_id] = window
-        else:
-            if window is None and visitor_id not in self._open.several:
-                if timestamp + self._gap_ms < clock.watermark:
-                    return _LATE
-                window = self._start(visitor_id, click, id_hash, offset)
-            else:
-                placed = self._place(visitor_id, click, id_hash, offset)
-                if isinstance(placed, Outcome):
-                    return placed
-                window = placed
-            self._changed[visitor_id] = None
+        timestamp = click.timestamp
+        refusal = self._refusal(timestamp)
+        if refusal is not None:
+            return refusal
+        placed = self._place(visitor_id, click, event_hash(click.event_id), offset)
+        if not isinstance(placed, OpenSession):
+            return placed
+        window = placed
+        self._changed[window.visitor_id] = None if visitor_id in self._several else window
         if self._early_every_ms and not window.early_at:
-            self._early.note(visitor_id, window.schedule_early(now, self._early_every_ms))
+            self._early.note(visitor_id, window.schedule_early(self.clock.now, self._early_every_ms))
         if user_id is not None:
-            window.note_user(LastUser(timestamp, click.event_id, user_id))
+            window.note_user(user_id, click)
         if crawler:
             window.crawler = True
         if click.event_type in self._end_events:
             self._close_now(window, "explicit")
-        risen = seen - self._out_of_orderness_ms
-        if risen > clock.watermark:
-            clock.watermark = risen
-            clock.raised_at = now
-            if risen > self._deadlines.first:
-                self._find_due()
-        elif now - clock.raised_at >= self._idle_after_ms:
-            # Silence may have passed a window before the click that opens it came.
-            self._find_due()
+        self._advance(timestamp)
         return _JOINED
 
     @property
@@ -232,29 +180,22 @@ class Sessionizer:
 
     def take_early(self) -> list[Session]:
         """Provisional records due by the arrival clock, in order of (when due, session_id)."""
-        due = [
-            window
-            for visitor_id in self._early.take(self.clock.now)
-            for window in self._open.of(visitor_id)
-            if 0 < window.early_at <= self.clock.now
-        ]
-        for window in due:
-            self._changed[window.visitor_id] = None
+        due: list[OpenSession] = []
+        now = self.clock.now
+        for visitor_id in self._early.take(now):
+            for window in self._open.of(visitor_id):
+                if 0 < window.early_at <= now:
+                    due.append(window)
+                    self._changed[window.visitor_id] = None
+                elif window.early_at:
+                    self._early.note(visitor_id, window.early_at)
         records = [window.provisional(self._rules_version) for window in due]
-        for visitor_id, later in self._first_early({window.visitor_id for window in due}):
-            self._early.note(visitor_id, later)
-        return sorted(records, key=lambda record: (record.closed_at, record.session_id))
+        return sorted(records, key=_record_order)
 
     def pass_over(self, timestamp: int) -> None:
         """Move the watermark as a click of this event time would that is not taken in."""
-        clock, rules = self.clock, self.rules
-        if not rules.min_timestamp_ms <= timestamp <= clock.now + rules.max_future_ms:
-            return
-        risen = min(timestamp, clock.now) - rules.out_of_orderness_ms
-        if risen > clock.watermark:
-            clock.watermark = risen
-            clock.raised_at = clock.now
-            self._find_due()
+        if self._refusal(timestamp) is None:
+            self._advance(timestamp)
 
     def forget(self, visitor_id: str, until_ms: int) -> int:
         """Drop a visitor's sessions that have a click which arrived by `until_ms`; returns their clicks."""
@@ -268,7 +209,7 @@ class Sessionizer:
         return sum(window.event_count for window in gone)
 
     def close_due(self, limit: int) -> list[Session]:
-        """Sessions that the last record, or silence, has closed, in closing order.
+        """Sessions that the last record, or idleness, has closed, in closing order.
 
         At most `limit`, except that what one click closes by caps and end events (up to three) comes at
         once, after what is due of the same visitor. Call again while `has_due`. Any prefix is a valid
@@ -300,32 +241,48 @@ class Sessionizer:
 
     # -- joining
 
+    def _refusal(self, timestamp: int) -> Outcome | None:
+        """Why a click of this event time belongs in no session, whatever else is open."""
+        now = self.clock.now
+        if timestamp > now and timestamp - now > self._max_future_ms:
+            return _TOO_NEW
+        return _TOO_OLD if timestamp < self._min_timestamp_ms else None
+
     def _place(self, visitor_id: str, click: Click, id_hash: bytes, offset: int) -> OpenSession | Outcome:
-        """Put the click into the visitor's windows: into one it touches, or between two, or on its own."""
-        timestamp, gap = click.timestamp, self._gap_ms
-        touched = [
-            window
-            for window in self._open.of(visitor_id)
-            if window.started_at - gap <= timestamp <= window.ended_at + gap
-        ]
-        for window in touched:
-            if window.holds(id_hash):
+        """Put the click into the visitor's windows: into one that it touches, between two, or on its own."""
+        timestamp = click.timestamp
+        earlier, window = None, self._single.get(visitor_id)
+        if window is not None:
+            if not self._touches(window, timestamp):
+                window = None
+        elif self._several:
+            for each in self._several.get(visitor_id, ()):
+                if self._touches(each, timestamp):
+                    earlier, window = window, each
+        cap = None
+        if window is not None:
+            if window.holds(id_hash) or (earlier is not None and earlier.holds(id_hash)):
                 return _DUPLICATE
-        cap = self._cap_hit(touched[-1], timestamp) if touched else None
-        if timestamp + gap < self.clock.watermark and (cap or not touched):
+            cap = self._cap_hit(window, window, timestamp)
+        if (window is None or cap is not None) and timestamp + self._gap_ms < self.clock.watermark:
             return _LATE
-        if len(touched) == 2:
-            earlier, later = touched
-            union_cap = self._union_cap_hit(earlier, later)
-            if union_cap is None:
-                return self._merge(earlier, later, click, id_hash, offset)
-            self._close_now(earlier, union_cap)
-        if touched and cap is None:
-            touched[-1].add(click, id_hash, offset)
-            return touched[-1]
-        if cap is not None:
-            self._close_now(touched[-1], cap)
-        return self._start(visitor_id, click, id_hash, offset)
+        if window is not None and earlier is not None:
+            union_cap = self._cap_hit(earlier, window, timestamp)
+            if union_cap is not None:
+                self._close_now(earlier, union_cap)
+                earlier = None
+        if window is not None and cap is not None:
+            self._close_now(window, cap)
+            window = None
+        if window is None:
+            return self._start(visitor_id, click, id_hash, offset)
+        window.add(click, id_hash, offset)
+        if earlier is not None:
+            self._merge(earlier, window)
+        return window
+
+    def _touches(self, window: OpenSession, timestamp: int) -> bool:
+        return window.started_at - self._gap_ms <= timestamp <= window.ended_at + self._gap_ms
 
     def _start(self, visitor_id: str, click: Click, id_hash: bytes, offset: int) -> OpenSession:
         window = open_session(visitor_id, click, id_hash, offset, self.clock.now)
@@ -333,33 +290,22 @@ class Sessionizer:
         self._deadlines.note(visitor_id, click.timestamp + self._gap_ms)
         return window
 
-    def _merge(
-        self, earlier: OpenSession, later: OpenSession, click: Click, id_hash: bytes, offset: int
-    ) -> OpenSession:
-        """Join two windows by a click that touches both."""
-        later.add(click, id_hash, offset)
+    def _merge(self, earlier: OpenSession, later: OpenSession) -> None:
+        """Join two windows, of which the later one has just got the click that touches both."""
         self._detach(earlier)
         self.merged_duplicates += later.absorb(earlier)
         later.early_at = 0  # it counts from another first arrival now
         # The earlier one's deadline stands for both. A dropped duplicate may bring the end forward, but not
         # to before the click, which comes after that deadline's window.
-        return later
 
     # -- caps and end events
 
-    def _cap_hit(self, window: OpenSession, timestamp: int) -> CloseReason | None:
-        """The cap that one more click at `timestamp` would exceed."""
-        if window.event_count + 1 > self.rules.max_events:
+    def _cap_hit(self, earlier: OpenSession, later: OpenSession, timestamp: int) -> CloseReason | None:
+        """The cap that two windows, or only one, would exceed with one more click at `timestamp`."""
+        events = len(later.log) if earlier is later else len(earlier.log) + len(later.log)
+        if events // ENTRY_BYTES + 1 > self._max_events:
             return "max_events"
-        if max(window.ended_at, timestamp) - min(window.started_at, timestamp) > self._max_duration_ms:
-            return "max_duration"
-        return None
-
-    def _union_cap_hit(self, earlier: OpenSession, later: OpenSession) -> CloseReason | None:
-        """The cap that both windows and the click between them would exceed together."""
-        if earlier.event_count + later.event_count + 1 > self.rules.max_events:
-            return "max_events"
-        if later.ended_at - earlier.started_at > self._max_duration_ms:
+        if max(later.ended_at, timestamp) - min(earlier.started_at, timestamp) > self._max_duration_ms:
             return "max_duration"
         return None
 
@@ -370,17 +316,26 @@ class Sessionizer:
 
     # -- time
 
-    def _find_due(self) -> None:
-        """Find the windows that the watermark has passed or else silence; none may be waiting before."""
-        clock, deadlines = self.clock, self._deadlines
-        horizon = clock.watermark - 1
-        self._leave_due(self._ending_by(horizon) if horizon >= deadlines.first else [])
-        if not self._due:
-            horizon = clock.idle_horizon(self._idle_after_ms)
-            if horizon >= deadlines.first:
-                self._leave_due(self._ending_by(horizon), "idle")
+    def _advance(self, timestamp: int) -> None:
+        """Raise the watermark by a click of this event time, which may be on a clock that runs ahead."""
+        clock = self.clock
+        risen = min(timestamp, clock.now) - self._out_of_orderness_ms
+        if risen > clock.watermark:
+            clock.watermark = risen
+            clock.raised_at = clock.now
+            if risen > self._deadlines.first:
+                self._find_due()
+        elif clock.now - clock.raised_at >= self._idle_after_ms:
+            # Idleness may have passed a window before the click that opens it came.
+            self._find_due()
 
-    def _leave_due(self, windows: list[OpenSession], reason: CloseReason = "gap") -> None:
+    def _find_due(self) -> None:
+        """Find the windows that the watermark has passed or else idleness; none may be waiting before."""
+        self._leave_due(self._ending_by(self.clock.watermark - 1), "gap")
+        if not self._due:
+            self._leave_due(self._ending_by(self.clock.idle_horizon(self._idle_after_ms)), "idle")
+
+    def _leave_due(self, windows: list[OpenSession], reason: CloseReason) -> None:
         """For `close_due`, last to close first."""
         self._due, self._due_reason = windows, reason
         if windows:
@@ -388,42 +343,23 @@ class Sessionizer:
 
     def _ending_by(self, horizon: int) -> list[OpenSession]:
         """Windows that end at or before `horizon`, last to close first; taken out of the deadlines."""
-        return self._windows_ending(self._deadlines.take(horizon), horizon)
-
-    def _windows_ending(self, visitors: Iterable[str], horizon: int) -> list[OpenSession]:
-        """Of visitors who have such: their windows that end at or before `horizon`, last to close first."""
         ending: list[OpenSession] = []
-        for visitor_id in visitors:
-            only = self._single.get(visitor_id)
-            if only is not None:
-                ending.append(only)
-                continue
+        if horizon < self._deadlines.first:
+            return ending
+        for visitor_id in self._deadlines.take(horizon):
             for window in self._open.of(visitor_id):
-                window_end = self._window_end(window)
+                window_end = window.ended_at + self._gap_ms
                 if window_end > horizon:
                     self._deadlines.note(visitor_id, window_end)
                     break
                 ending.append(window)
         return self._in_closing_order(ending)
 
-    def _window_end(self, window: OpenSession) -> int:
-        return window.ended_at + self._gap_ms
-
-    def _first_window_ends(self, visitors: Iterable[str]) -> Iterator[tuple[str, int]]:
-        gap = self._gap_ms
-        return ((window.visitor_id, window.ended_at + gap) for window in self._open.first_to_end(visitors))
-
-    def _first_early(self, visitors: Iterable[str]) -> Iterator[tuple[str, int]]:
-        for visitor_id in visitors:
-            due = [window.early_at for window in self._open.of(visitor_id) if window.early_at]
-            if due:
-                yield visitor_id, min(due)
-
     def _closing_time(self, window: OpenSession) -> int:
         """Arrival time at which the window closed: computed, so that no timer's tick is in it."""
         if self._due_reason == "gap":
             return self.clock.raised_at
-        closes_at = self.clock.idle_close_at(self._window_end(window), self._idle_after_ms)
+        closes_at = self.clock.idle_close_at(window.ended_at + self._gap_ms, self._idle_after_ms)
         return max(closes_at, window.opened_at)
 
     def _in_closing_order(self, windows: list[OpenSession]) -> list[OpenSession]:
@@ -453,3 +389,7 @@ class Sessionizer:
 
 def _end(window: OpenSession) -> int:
     return window.ended_at
+
+
+def _record_order(record: Session) -> tuple[int, str]:
+    return record.closed_at, record.session_id

@@ -13,8 +13,6 @@ from streamer.core.session import OpenSession
 class OpenWindows:
     """Hardly any visitor has more than one window; those who do are kept apart, which saves memory."""
 
-    __slots__ = ("several", "single")
-
     def __init__(self, sessions: Iterable[OpenSession] = ()) -> None:
         self.single: dict[str, OpenSession] = {}
         """Of visitors with exactly one."""
@@ -58,16 +56,6 @@ class OpenWindows:
             del self.single[visitor_id]
         else:
             self._put(visitor_id, [other for other in self.several[visitor_id] if other is not window])
-
-    def first_to_end(self, visitors: Iterable[str]) -> Iterator[OpenSession]:
-        """Of each of these visitors who has any, the window that ends first."""
-        single, several = self.single, self.several
-        for visitor_id in visitors:
-            window = single.get(visitor_id)
-            if window is not None:
-                yield window
-            elif visitor_id in several:
-                yield several[visitor_id][0]
 
     def visitors(self) -> Iterator[str]:
         """Every visitor with a window."""

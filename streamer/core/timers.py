@@ -1,14 +1,15 @@
 """When the open windows of one partition end: a calendar of notes, cheap for a million of them.
 
-Windows grow after a note was made, so a note may come up early, never late; then the visitor's windows
-are asked for their true end and the note moves on. Notes far ahead are bare visitor ids in buckets of
-BUCKET_MS; only what is at hand is kept in order.
+Windows grow after a note was made, so a note may come up early, never late; who takes it looks at the
+visitor's windows and makes a new note where they end later. Notes far ahead are bare visitor ids in buckets
+of BUCKET_MS; only what is at hand is kept in order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
+
+from streamer.native.collector import untracked
 
 BUCKET_MS = 1024
 """A second or so: at a million open windows and half an hour of gap a bucket has some 600 notes."""
@@ -17,14 +18,11 @@ NEVER = 1 << 62
 
 
 class Deadlines:
-    """Notes of window ends. `ends_of` gives the end of each visitor's first window, of those who have one."""
+    """Notes of window ends."""
 
-    __slots__ = ("_at_hand", "_buckets", "_ends_of", "_numbers", "_reach", "first")
-
-    def __init__(self, ends_of: Callable[[Iterable[str]], Iterable[tuple[str, int]]]) -> None:
+    def __init__(self) -> None:
         self.first = NEVER
-        """No open window ends before this; often exact, never too high."""
-        self._ends_of = ends_of
+        """No window that was noted ends before this; often exact, never too high."""
         self._at_hand: list[tuple[int, str]] = []
         self._reach = -NEVER
         """Buckets up to this number have been put in order."""
@@ -38,16 +36,14 @@ class Deadlines:
         number = window_end // BUCKET_MS
         if number <= self._reach:
             heappush(self._at_hand, (window_end, visitor_id))
-            return
-        bucket = self._buckets.get(number)
-        if bucket is None:
-            self._buckets[number] = [visitor_id]
-            heappush(self._numbers, number)
+        elif number in self._buckets:
+            self._buckets[number].append(visitor_id)
         else:
-            bucket.append(visitor_id)
+            self._buckets[number] = untracked([visitor_id])
+            heappush(self._numbers, number)
 
-    def take(self, horizon: int) -> list[str]:
-        """Visitors with a window that ends at or before `horizon`. Their notes are gone."""
+    def take(self, horizon: int) -> set[str]:
+        """Visitors of all notes up to `horizon`, and of some up to BUCKET_MS later. These notes are gone."""
         self._reach = max(self._reach, horizon // BUCKET_MS)
         numbers, at_hand = self._numbers, self._at_hand
         noted: set[str] = set()
@@ -55,11 +51,5 @@ class Deadlines:
             noted.update(self._buckets.pop(heappop(numbers)))
         while at_hand and at_hand[0][0] <= horizon:
             noted.add(heappop(at_hand)[1])
-        taken: list[str] = []
-        for visitor_id, window_end in self._ends_of(noted):
-            if window_end <= horizon:
-                taken.append(visitor_id)
-            else:
-                self.note(visitor_id, window_end)
         self.first = min(at_hand[0][0] if at_hand else NEVER, numbers[0] * BUCKET_MS if numbers else NEVER)
-        return taken
+        return noted

@@ -54,7 +54,7 @@ class DemoProgress:
             "bots": self.bots,
             "intents": dict(self.intents.most_common()),
             "abstained": dict(self.abstained.most_common()),
-            "accounts": {name: getattr(counters, name) for name in counters.__struct_fields__},
+            "accounts": counters.as_dict(),
             "open": counters.open(),
             "model_version": self.model_version,
         }

@@ -3,43 +3,85 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Self
 
 import msgspec
 
+_COUNTS = (
+    "received",
+    "closed",
+    "late",
+    "dead_lettered",
+    "duplicates",
+    "filtered",
+    "sessions",
+    "lost",
+    "clock_behind",
+    "behind_at",
+)
 
-class ClickCounters(msgspec.Struct, array_like=True, gc=False):
+
+class ClickCounters:
     """Clicks of one partition since its first, kept with the state, so that a crash can't bend them.
 
     received = closed + open + late + dead_lettered + duplicates + filtered, where `open` are the clicks
     in open sessions.
     """
 
-    received: int = 0
-    closed: int = 0
-    """Clicks in closed sessions."""
-    late: int = 0
-    dead_lettered: int = 0
-    duplicates: int = 0
-    filtered: int = 0
-    sessions: int = 0
-    """Closed sessions."""
-    lost: int = 0
-    """Clicks that the source topic had dropped before they were read. Not part of `received`."""
-    clock_behind: int = 0
-    """Records that arrived before a moment that `tick` had already declared silent: what this partition
-    closed then, a replay of the log may not close. Part of `received`."""
-    behind_at: int = 0
-    """Arrival time of the latest of these, ms UTC."""
+    def __init__(
+        self,
+        received: int = 0,
+        closed: int = 0,
+        late: int = 0,
+        dead_lettered: int = 0,
+        duplicates: int = 0,
+        filtered: int = 0,
+        sessions: int = 0,
+        lost: int = 0,
+        clock_behind: int = 0,
+        behind_at: int = 0,
+    ) -> None:
+        self.received = received
+        self.closed = closed
+        """Clicks in closed sessions."""
+        self.late = late
+        self.dead_lettered = dead_lettered
+        self.duplicates = duplicates
+        self.filtered = filtered
+        self.sessions = sessions
+        """Closed sessions."""
+        self.lost = lost
+        """Clicks that the source topic had dropped before they were read. Not part of `received`."""
+        self.clock_behind = clock_behind
+        """Records that arrived before a moment that `tick` had already declared idle: what this partition
+        closed then, a replay of the log may not close. Part of `received`."""
+        self.behind_at = behind_at
+        """Arrival time of the latest of these, ms UTC."""
 
     def open(self) -> int:
         """What the other counts leave for the clicks in open sessions."""
         return self.received - self.closed - self.late - self.dead_lettered - self.duplicates - self.filtered
 
+    def as_dict(self) -> dict[str, int]:
+        return dict(zip(_COUNTS, self.to_row(), strict=True))
 
-def total_of(counters: Iterable[ClickCounters]) -> ClickCounters:
+    def to_row(self) -> list[int]:
+        return [getattr(self, name) for name in _COUNTS]
+
+    @classmethod
+    def from_row(cls, row: object) -> Self:
+        """Also of a row that lacks counts at its end. Raises what `Stored.from_row` does."""
+        return cls(*msgspec.convert(row, list[int]))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ClickCounters) and self.to_row() == other.to_row()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"ClickCounters({self.as_dict()})"
+
+
+def total_of(partitions: Iterable[ClickCounters]) -> ClickCounters:
     """The counters of several partitions as one."""
-    total = ClickCounters()
-    for each in counters:
-        for name in total.__struct_fields__:
-            setattr(total, name, getattr(total, name) + getattr(each, name))
-    return total
+    return ClickCounters(*map(sum, zip(*(each.to_row() for each in partitions), strict=True)))

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from dataclasses import dataclass
 from math import isfinite
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import astuple
 
 from schemas import codec
 from schemas.click import Click
@@ -23,21 +25,14 @@ from streamer.pipeline.bots import is_crawler
 from streamer.pipeline.json_text import REPLACEMENT, with_whole_characters
 from streamer.pipeline.normalize import (
     MAX_SCANNED,
-    NUMBER_DIGITS,
     Memo,
+    Paths,
+    before_query,
     cut,
     host_of,
     label,
-    numbered_path_of,
-    path_of,
-    plain_path_of,
     search_query,
 )
-
-try:
-    from streamer.pipeline.usual_clicks import UsualClicks
-except ImportError:  # it couldn't be built
-    UsualClicks = None  # type: ignore[assignment,misc]
 
 Format = Literal["auto", "json", "avro"]
 Stage = Literal["decode", "validate"]
@@ -66,9 +61,6 @@ _IDS = ("visitor_id", "event_id", "user_id")
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _FIELD_IN_ERROR = re.compile(r"`(?:\$\.)?(\w+)`")
-_PATHS_KEPT = 32_768
-_UNSEEN = ""
-"""Stands for a path that is not known; no path is empty."""
 _QUERIES_KEPT = 32_768
 _HOSTS_KEPT = 4096
 _LABELS_KEPT = 8192
@@ -84,7 +76,8 @@ class Rejected(Exception):  # noqa: N818, the name of an outcome like Arrived
         self.reason = reason
 
 
-class Arrived(msgspec.Struct, gc=False):
+@dataclass
+class Arrived:
     """A click that may enter a session. `click.timestamp` is corrected by `sent_at`, and fits 64 bits."""
 
     visitor_id: str
@@ -122,6 +115,9 @@ class _Wire(msgspec.Struct, gc=False):
     properties: _Object | None = None
 
 
+_PRICE = _Wire.__struct_fields__.index("price")
+
+
 class ClickDecoder:
     """Decodes clicks of one format; "auto" tells JSON and Avro apart by the first byte."""
 
@@ -130,47 +126,11 @@ class ClickDecoder:
         self._avro_starts = _AVRO_STARTS[format]
         self._max_bytes = max_bytes
         self._parse_json = msgspec.json.Decoder(_Wire).decode
-        self._paths = Memo(path_of, _PATHS_KEPT, None)
-        self._numbered_paths = Memo(numbered_path_of, _PATHS_KEPT, None)
+        self._paths = Paths()
         self._queries = Memo(search_query, _QUERIES_KEPT, None)
         self._hosts = Memo(host_of, _HOSTS_KEPT, None)
         self._labels = Memo(label, _LABELS_KEPT, None)
         self._crawlers = Memo(is_crawler, _USER_AGENTS_KEPT, False)
-        # Read directly: a look-up in a plain dict is all that most fields cost.
-        self._known_paths = self._paths.known
-        self._known_numbered_paths = self._numbered_paths.known
-        self._known_queries = self._queries.known
-        self._known_hosts = self._hosts.known
-        self._known_labels = self._labels.known
-        self._known_crawlers = self._crawlers.known
-        flat = codec.flat_reader("click")
-        if UsualClicks is not None and flat is not None:
-            usual = UsualClicks(
-                wire=_Wire,
-                arrived=Arrived,
-                parse=self._parse_json,
-                read=self._read,
-                finish=self._finish,
-                tables=(
-                    self._known_paths,
-                    self._known_numbered_paths,
-                    self._known_queries,
-                    self._known_hosts,
-                    self._known_labels,
-                    self._known_crawlers,
-                ),
-                avro_values=flat.values,
-                avro_start=codec.prefix("click") if self._avro_starts else b"",
-                json_starts=self._json_starts,
-                max_bytes=max_bytes,
-                deep_from_bytes=_DEEP_FROM_BYTES,
-                max_depth=MAX_DEPTH,
-                number_digits=NUMBER_DIGITS,
-                max_id_bytes=MAX_ID_BYTES,
-                max_product_bytes=MAX_PRODUCT_BYTES,
-                max_dwell_ms=MAX_DWELL_MS,
-            )
-            self.decode = usual.decode  # type: ignore[method-assign]
 
     def decode(self, value: bytes | None, arrival: int | None, fallback_id: str) -> Arrived | None:
         """The click, or None if the visitor doesn't consent; raises Rejected.
@@ -178,73 +138,66 @@ class ClickDecoder:
         `arrival` is the record's arrival time in ms UTC, None where nobody noted it: then `sent_at` corrects
         nothing. `fallback_id` stands in for a missing event_id; it may be empty, for the caller to fill in.
         """
-        wire = self._read(value)
-        return None if wire.consent is False else self._finish(wire, arrival, fallback_id)
-
-    # Long, and lengths looked at before any call: here a call costs as much as several look-ups.
-    def _finish(self, wire: _Wire, arrival: int | None, fallback_id: str) -> Arrived:
-        timestamp = wire.timestamp
-        if type(timestamp) is not int:
-            timestamp = _to_ms(timestamp, "timestamp")
-        if wire.sent_at is not None:
-            sent_at = _to_ms(wire.sent_at, "sent_at")
-            if arrival is not None:
-                timestamp = arrival - (sent_at - timestamp)
-        if not _MIN_INT64 <= timestamp <= _MAX_INT64:
-            raise Rejected("validate", "out_of_range:timestamp")
-        visitor_id = wire.visitor_id
+        (
+            visitor_id,
+            timestamp,
+            event_type,
+            event_id,
+            sent_at,
+            page_type,
+            page_url,
+            _,
+            query,
+            element,
+            referrer,
+            dwell_ms,
+            product_id,
+            category,
+            price,
+            device,
+            user_agent,
+            user_id,
+            consent,
+            _,
+        ) = self._read(value)
+        if consent is False:
+            return None
+        at = _event_time(timestamp, sent_at, arrival)
         if not visitor_id:
             raise Rejected("validate", "empty:visitor_id")
-        event_id = wire.event_id or fallback_id
-        user_id = wire.user_id or None
-        if len(visitor_id) > _SURELY_SHORT or len(event_id) > _SURELY_SHORT or user_id is not None:
-            _check_sizes(visitor_id, event_id, user_id)
-        url, referrer, product_id, dwell_ms = wire.page_url, wire.referrer, wire.product_id, wire.dwell_ms
-        if url is not None and "?" in url:
-            wire.page_url = url = url.partition("?")[0]
-        if referrer is not None and "?" in referrer:
-            wire.referrer = referrer = referrer.partition("?")[0]
-        if product_id is not None:
-            wire.product_id = product_id = cut(product_id, MAX_PRODUCT_BYTES) or None
-        if dwell_ms is not None:
-            wire.dwell_ms = dwell_ms = int(dwell_ms) if 0 <= dwell_ms <= MAX_DWELL_MS else None
-
-        path = self._known_paths.get(url, _UNSEEN)
-        if path is _UNSEEN:
-            assert url is not None
-            address, _, number = url.rpartition("/")
-            path = self._known_numbered_paths.get(address)
-            usual = len(number) in NUMBER_DIGITS and number.isdigit() and number.isascii()
-            if path is None or not usual:
-                path = self._path_of(url, address)
-        labels = self._known_labels
-        try:
-            event_type = labels[wire.event_type]
-            crawler = self._known_crawlers[wire.user_agent]
-            click = Click(
-                timestamp,
-                event_id,
-                event_type or "",
-                labels[wire.page_type],
-                path,
-                dwell_ms,
-                self._known_queries[wire.search_query],
-                labels[wire.element],
-                labels[wire.category],
-                product_id,
-                wire.price,
-                labels[wire.device],
-                self._known_hosts[referrer],
-            )
-        except KeyError:  # some text hasn't been seen before, or isn't to be remembered
-            crawler = self._crawlers.of(wire.user_agent)
-            click = self._with_new_text(wire, timestamp, event_id, path)
-        if not click.event_type:
-            rule = "empty" if len(wire.event_type) <= MAX_SCANNED else "too_long"
+        event_id = event_id or fallback_id
+        user_id = user_id or None
+        _check_size("visitor_id", visitor_id)
+        _check_size("event_id", event_id)
+        _check_size("user_id", user_id)
+        labels = self._labels
+        event_label = labels.of(event_type)
+        if not event_label:
+            rule = "empty" if len(event_type) <= MAX_SCANNED else "too_long"
             raise Rejected("validate", f"{rule}:event_type")
-        return Arrived(visitor_id, user_id, crawler, click)
+        if product_id is not None:
+            product_id = cut(product_id, MAX_PRODUCT_BYTES) or None
+        if dwell_ms is not None:
+            dwell_ms = int(dwell_ms) if 0 <= dwell_ms <= MAX_DWELL_MS else None
+        click = Click(
+            at,
+            event_id,
+            event_label,
+            labels.of(page_type),
+            self._paths.of(page_url),
+            dwell_ms,
+            self._queries.of(query),
+            labels.of(element),
+            labels.of(category),
+            product_id,
+            price,
+            labels.of(device),
+            self._hosts.of(before_query(referrer)),
+        )
+        return Arrived(visitor_id, user_id, self._crawlers.of(user_agent), click)
 
-    def _read(self, value: bytes | None) -> _Wire:
+    def _read(self, value: bytes | None) -> tuple[Any, ...]:
+        """The fields of click.avsc, in its order."""
         if not value or len(value) > self._max_bytes:
             raise _bad_size(value)
         if value[0] not in self._json_starts:
@@ -252,9 +205,10 @@ class ClickDecoder:
         if len(value) >= _DEEP_FROM_BYTES and _is_deep(value):
             raise Rejected("decode", "nested_too_deep")
         try:
-            return self._parse_json(value)
+            wire = self._parse_json(value)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return self._read_mended(value, error)
+            wire = self._read_mended(value, error)
+        return astuple(wire)
 
     def _read_mended(self, value: bytes, error: Exception) -> _Wire:
         """Once more, with whole characters in place of halves; but for ids, which two could share then."""
@@ -269,15 +223,7 @@ class ClickDecoder:
             raise _bad_json(error) from None
         return wire
 
-    def _path_of(self, url: str, address: str) -> str | None:
-        """The path of an address that isn't remembered; of the usual ones the part before the number is."""
-        plain = plain_path_of(url)
-        if plain is None:
-            return self._paths.of(url)
-        self._numbered_paths.of(address)
-        return plain
-
-    def _read_avro(self, value: bytes) -> _Wire:
+    def _read_avro(self, value: bytes) -> tuple[Any, ...]:
         if value[0] not in self._avro_starts:
             raise Rejected("decode", "unsupported_magic_byte" if value[0] == 1 else "unknown_format")
         try:
@@ -286,28 +232,29 @@ class ClickDecoder:
             raise Rejected("decode", error.reason) from None
         if name != "click":
             raise Rejected("decode", "unexpected_schema")
-        wire = _Wire(*values)
-        if wire.price is not None and not isfinite(wire.price):
-            wire.price = None
-        return wire
+        price = values[_PRICE]
+        if price is not None and not isfinite(price):
+            values[_PRICE] = None
+        return tuple(values)
 
-    def _with_new_text(self, wire: _Wire, timestamp: int, event_id: str, path: str | None) -> Click:
-        label_of = self._labels.of
-        return Click(
-            timestamp=timestamp,
-            event_id=event_id,
-            event_type=label_of(wire.event_type) or "",
-            page_type=label_of(wire.page_type),
-            path=path,
-            dwell_ms=wire.dwell_ms,  # type: ignore[arg-type]  # made an int before
-            search_query=self._queries.of(wire.search_query),
-            element=label_of(wire.element),
-            category=label_of(wire.category),
-            product_id=wire.product_id,
-            price=wire.price,
-            device=label_of(wire.device),
-            referrer=self._hosts.of(wire.referrer),
-        )
+
+def with_event_id(click: Click, event_id: str) -> Click:
+    """The click under another event_id."""
+    return Click(
+        click.timestamp,
+        event_id,
+        click.event_type,
+        click.page_type,
+        click.path,
+        click.dwell_ms,
+        click.search_query,
+        click.element,
+        click.category,
+        click.product_id,
+        click.price,
+        click.device,
+        click.referrer,
+    )
 
 
 def _bad_size(value: bytes | None) -> Rejected:
@@ -335,9 +282,23 @@ def _broken_contract(message: str) -> Rejected:
     return Rejected("validate", f"invalid_time:{field}" if "RFC3339" in message else f"wrong_type:{field}")
 
 
+def _event_time(timestamp: Any, sent_at: Any, arrival: int | None) -> int:
+    """Corrected by what the device's clock said when it sent the click, if that and the arrival are known."""
+    at = _to_ms(timestamp, "timestamp")
+    if sent_at is not None:
+        sent_at = _to_ms(sent_at, "sent_at")
+        if arrival is not None:
+            at = arrival - (sent_at - at)
+    if not _MIN_INT64 <= at <= _MAX_INT64:
+        raise Rejected("validate", "out_of_range:timestamp")
+    return at
+
+
 def _to_ms(value: float | dt.datetime, field: str) -> int:
     """ms UTC. JSON has one kind of number, so 5.0 is 5; a fraction of a ms is refused in a number, dropped
     in a text. A text without an offset is refused: whose time zone it is in can't be known."""
+    if isinstance(value, int):
+        return value
     if isinstance(value, dt.datetime):
         if value.tzinfo is None:
             raise Rejected("validate", f"missing_offset:{field}")
@@ -347,10 +308,9 @@ def _to_ms(value: float | dt.datetime, field: str) -> int:
     return int(value)
 
 
-def _check_sizes(visitor_id: str, event_id: str, user_id: str | None) -> None:
-    for field, value in (("visitor_id", visitor_id), ("event_id", event_id), ("user_id", user_id or "")):
-        if len(value) > _SURELY_SHORT and len(value.encode()) > MAX_ID_BYTES:
-            raise Rejected("validate", f"too_long:{field}")
+def _check_size(field: str, value: str | None) -> None:
+    if value is not None and len(value) > _SURELY_SHORT and len(value.encode()) > MAX_ID_BYTES:
+        raise Rejected("validate", f"too_long:{field}")
 
 
 def _is_deep(value: bytes) -> bool:

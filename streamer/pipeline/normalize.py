@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any
 from urllib.parse import unquote_plus
 
 from streamer.pipeline.scrub import MIN_ACCOUNT_DIGITS, scrub, without_invisible
@@ -43,46 +43,49 @@ _TOKEN = 12
 """A word of this length with a digit in it is a token: the end of a UUID, a hash, a session key."""
 _ID_DIGITS = 4
 """With fewer digits (step 2, error 404, 401k) a word tells nothing about one person."""
+_MOST_DIGITS = 7
+"""Of a usual number in a path, as products have."""
+_PATHS_KEPT = 32_768
 _CODE_DIGITS = 6
 """So many digits over several words are a code (ab12-cd34-ef56) or a date."""
 
 
-Made = TypeVar("Made")
-Key = TypeVar("Key")
-
-
-class Memo(Generic[Made]):
+class Memo:
     """Remembers what a function made of a text, for the texts that many clicks share.
 
-    `known` may be read directly; a text that it lacks goes through `of`. Each of the two tables holds at most
-    `size` texts, then starts anew. A text that scrubbing changes, or a long one, is never in `known`: it is
-    remembered by its hash alone (64 bits, keyed anew in each process). Equal results are one object, which
-    saves memory wherever clicks are kept.
+    Each of its two tables holds at most `size` texts, then starts anew. A text that scrubbing changes, or a
+    long one, is remembered by its hash alone (64 bits, keyed anew in each process). Equal results are one
+    object, which saves memory wherever clicks are kept.
     """
 
-    def __init__(self, make: Callable[[str], Made], size: int, nothing: Made) -> None:
-        self.known: dict[str | None, Made] = {None: nothing}
-        self._by_hash: dict[int, Made] = {}
+    def __init__(self, make: Callable[[str], Any], size: int, nothing: Any) -> None:
+        self.known: dict[str | None, Any] = {None: nothing}
+        self._by_hash: dict[int, Any] = {}
         self._nothing = nothing
         self._make = make
         self._size = size
 
-    def of(self, text: str | None) -> Made:
+    def of(self, text: str | None) -> Any:
         """What the function makes of the text; of None, `nothing`."""
-        if text is None or text in self.known:
-            return self.known[text]
+        known = self.known.get(text, _UNSEEN)
+        return self._new(text) if known is _UNSEEN else known
+
+    def _new(self, text: Any) -> Any:
         if len(text) > MAX_REMEMBERED or _is_personal(text):
             return self._remembered(self._by_hash, hash(text), text)
         made = self._remembered(self.known, text, text)
         self.known[None] = self._nothing
         return made
 
-    def _remembered(self, table: dict[Key, Made], key: Key, text: str) -> Made:
+    def _remembered(self, table: dict[Any, Any], key: Any, text: str) -> Any:
         if key not in table:
             if len(table) >= self._size:
                 table.clear()
             table[key] = self._make(text)
         return table[key]
+
+
+_UNSEEN = object()
 
 
 def label(text: str) -> str | None:
@@ -140,13 +143,47 @@ def plain_path_of(url: str) -> str | None:
     return f"{words}/:id" if len(number) >= _ID_DIGITS else f"{words}/{number}"
 
 
-NUMBER_DIGITS = range(_ID_DIGITS, 8)
-"""Digits of the numbers that make no difference to `numbered_path_of`."""
+class Paths:
+    """`path_of`, remembered: of an address that ends in a usual number, what comes before the number."""
+
+    def __init__(self) -> None:
+        self._addresses = Memo(_quick_path_of, _PATHS_KEPT, None)
+        self._numbered = Memo(numbered_path_of, _PATHS_KEPT, None)
+
+    def of(self, url: str | None) -> str | None:
+        """The path of a URL; what follows its question mark is not looked at."""
+        address = before_query(url)
+        if address is None:
+            return None
+        slash = address.rfind("/")
+        if slash >= 0 and _is_usual_number(address[slash + 1 :]):
+            path: str | None = self._numbered.of(address[:slash])
+            if path is not None:
+                return path
+        found: str | None = self._addresses.of(address)
+        return found
+
+
+def before_query(url: str | None) -> str | None:
+    """A URL up to its question mark."""
+    if url is None:
+        return None
+    mark = url.find("?")
+    return url if mark < 0 else url[:mark]
 
 
 def numbered_path_of(address: str) -> str | None:
-    """What `path_of` gives for `address`, a slash and any number of NUMBER_DIGITS; None if that depends."""
+    """What `path_of` gives for `address`, a slash and any usual number; None if that depends on it."""
     return None if address[-1:] in "/0123456789" else plain_path_of(f"{address}/{'0' * _ID_DIGITS}")
+
+
+def _quick_path_of(address: str) -> str | None:
+    return plain_path_of(address) or path_of(address)
+
+
+def _is_usual_number(text: str) -> bool:
+    """Whether a plain path stays the same with any other such number at its end."""
+    return _ID_DIGITS <= len(text) <= _MOST_DIGITS and text.isdigit() and text.isascii()
 
 
 def host_of(url: str) -> str | None:

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-import msgspec
-
 from schemas.click import Session
 from streamer.core.sessionizer import Outcome, Sessionizer
 from streamer.pipeline.counters import ClickCounters
@@ -23,13 +21,8 @@ from streamer.pipeline.dead_letters import (
     dead_letter_headers,
     late_headers,
 )
-from streamer.pipeline.decode import Arrived, Rejected
+from streamer.pipeline.decode import Arrived, Rejected, with_event_id
 from streamer.pipeline.erasures import Erasures
-
-try:
-    from streamer.pipeline.lane import Lane
-except ImportError:  # it couldn't be built
-    Lane = None  # type: ignore[assignment,misc]
 
 MAX_TAKE = 2000
 """Closed sessions, and likewise side outputs, that one take may hold: a transaction stays short."""
@@ -118,19 +111,16 @@ class Partition:
         self._refused: TooManyDeadLetters | None = None
         self._decode = decode
         self._id_prefix = f"{topic}-{number}-"
-        self._pending = PendingOutputs([], [], [], [])
+        self._sessions: list[Session] = []
+        self._late: list[SideOutputRecord] = []
+        self._dead: list[SideOutputRecord] = []
+        self._erased: list[str] = []
         self._draining: Iterator[Session] | None = None
-        self._lane = None if Lane is None else Lane(sessionizer, decode, self.erasures, self._id_prefix)
 
     @property
     def is_full(self) -> bool:
         """Whether `take` has to be called before the next record."""
-        pending = self._pending
-        return (
-            self.sessionizer.has_due
-            or len(pending.sessions) >= MAX_TAKE
-            or len(pending.late) + len(pending.dead) + len(pending.erased) >= MAX_TAKE
-        )
+        return self._is_full()
 
     def process(self, records: Sequence[Record], start: int = 0) -> int:
         """Take in records from index `start` on; returns the index of the first one not taken in.
@@ -141,64 +131,46 @@ class Partition:
         """
         if self._refused is not None:
             raise self._refused
-        if self.is_full:
+        if self._is_full():
             return start
-        if self._lane is None or not isinstance(records, list):
-            return self._process(records, start, len(records))
-        usual, index = self._lane, start
-        counters, closed = self.counters, self._pending.sessions
-        while index < len(records):
-            count = len(closed)
-            index = usual.take_in(records, index, self.position, closed, MAX_TAKE - count)
-            self.position = usual.position
-            counters.received += usual.received
-            counters.sessions += len(closed) - count
-            counters.closed += usual.closed
-            if self.sessionizer.has_due:
-                self._close_due()
-                if self.is_full:
-                    return index
-            elif index < len(records):
-                done = self._process(records, index, index + 1)
-                if done == index or self.is_full:
-                    return done
-                index = done
-        return index
-
-    # One function, the usual way of a click in plain sight: here a call costs as much as several look-ups.
-    def _process(self, records: Sequence[Record], start: int, end: int) -> int:
-        position, counters, sessionizer, decode = self.position, self.counters, self.sessionizer, self._decode
-        clock, add, erased = sessionizer.clock, sessionizer.add, self._erased_until
-        for index, record in enumerate(islice(records, start, end), start):
-            offset, timestamp = record.offset, record.timestamp
-            if offset < position:
+        clock = self.sessionizer.clock
+        for index in range(start, len(records)):
+            record = records[index]
+            offset = record.offset
+            if offset < self.position:
                 continue
-            moves = timestamp > clock.now or timestamp < clock.idle_until
-            if moves and not self._arrive(timestamp):
+            arrival = record.timestamp
+            if (arrival > clock.now or arrival < clock.idle_until) and not self._arrive(arrival):
                 return index
             self.position = offset + 1
-            counters.received += 1
-            try:
-                arrived = decode(record.value, clock.now, "")
-            except Rejected as rejected:
-                self._dead_letter(record, rejected.stage, rejected.reason)
-            else:
-                if arrived is None:
-                    counters.filtered += 1
-                    continue
-                if erased and self.erasures.covers(arrived.visitor_id, clock.now):
-                    self._pass_over(arrived.click.timestamp)
-                else:
-                    click = arrived.click
-                    if not click.event_id:
-                        click = msgspec.structs.replace(click, event_id=f"{self._id_prefix}{offset}")
-                    outcome = add(arrived.visitor_id, click, offset, arrived.user_id, arrived.crawler)
-                    if outcome is _JOINED and not sessionizer.has_due and not sessionizer.merged_duplicates:
-                        continue
-                    self._settle(record, outcome)
-            if self.is_full:
+            self.counters.received += 1
+            if self._take_in(record, offset) and self._is_full():
                 return index + 1
-        return end
+        return len(records)
+
+    def _take_in(self, record: Record, offset: int) -> bool:
+        """Do what the record asks for, at the arrival clock; False if nothing can be due after it."""
+        sessionizer = self.sessionizer
+        now = sessionizer.clock.now
+        try:
+            arrived = self._decode(record.value, now, "")
+        except Rejected as rejected:
+            self._dead_letter(record, rejected.stage, rejected.reason)
+            return True
+        if arrived is None:
+            self.counters.filtered += 1
+            return False
+        click = arrived.click
+        if self._erased_until and self.erasures.covers(arrived.visitor_id, now):
+            self._pass_over(click.timestamp)
+            return True
+        if not click.event_id:
+            click = with_event_id(click, f"{self._id_prefix}{offset}")
+        outcome = sessionizer.add(arrived.visitor_id, click, offset, arrived.user_id, arrived.crawler)
+        if outcome is _JOINED and not sessionizer.has_due and not sessionizer.merged_duplicates:
+            return False
+        self._settle(record, outcome)
+        return True
 
     def erase(self, visitor_id: str, until_ms: int, offset: int) -> None:
         """Take in the erasure at `offset` of its topic: what arrived of the visitor up to `until_ms` goes.
@@ -207,18 +179,18 @@ class Partition:
         that goes is counted as filtered. Doing it again changes nothing.
         """
         self.erasures.note(visitor_id, until_ms, offset)
-        counters, pending = self.counters, self._pending
+        counters, sessions = self.counters, self._sessions
         counters.filtered += self.sessionizer.forget(visitor_id, until_ms)
-        for session in [s for s in pending.sessions if s.visitor_id == visitor_id]:
-            pending.sessions.remove(session)
+        for session in [s for s in sessions if s.visitor_id == visitor_id]:
+            sessions.remove(session)
             if not session.is_final:
                 continue
             counters.sessions -= 1
             counters.closed -= session.event_count
             counters.filtered += session.event_count
-        counters.late -= self._withdrawn(pending.late, visitor_id)
-        counters.dead_lettered -= self._withdrawn(pending.dead, visitor_id)
-        pending.erased.append(visitor_id)
+        counters.late -= self._withdrawn(self._late, visitor_id)
+        counters.dead_lettered -= self._withdrawn(self._dead, visitor_id)
+        self._erased.append(visitor_id)
 
     def _withdrawn(self, forwarded: list[SideOutputRecord], visitor_id: str) -> int:
         """How many records with the visitor as key were taken out again; they count as filtered."""
@@ -231,7 +203,7 @@ class Partition:
     def tick(self, now_ms: int) -> None:
         """Silence up to `now_ms` on the arrival clock: no record arrived before it that isn't taken in."""
         clock = self.sessionizer.clock
-        if not self.is_full and now_ms > clock.now:
+        if not self._is_full() and now_ms > clock.now:
             self._arrive(now_ms)
             clock.idle_until = clock.now
 
@@ -244,7 +216,7 @@ class Partition:
         """Close open sessions for good, as many as one take may hold; returns whether that was all."""
         if self._draining is None:
             self._draining = self.sessionizer.drain()
-        room = MAX_TAKE - len(self._pending.sessions)
+        room = MAX_TAKE - len(self._sessions)
         drained = list(islice(self._draining, max(room, 0)))
         self._closed(drained)
         if len(drained) < room:
@@ -254,12 +226,13 @@ class Partition:
 
     def take(self) -> PendingOutputs:
         """Everything that has piled up; it is gone from here."""
-        taken, self._pending = self._pending, PendingOutputs([], [], [], [])
+        taken = PendingOutputs(self._sessions, self._late, self._dead, self._erased)
+        self._sessions, self._late, self._dead, self._erased = [], [], [], []
         return taken
 
     @property
     def has_pending(self) -> bool:
-        return any(self._pending)
+        return bool(self._sessions or self._late or self._dead or self._erased)
 
     @property
     def clock_behind(self) -> int:
@@ -273,10 +246,10 @@ class Partition:
             self.counters.clock_behind += 1
             self.counters.behind_at = timestamp
         while sessionizer.next_early <= timestamp:
-            if not self._move_clock(sessionizer.next_early) or self.is_full:
+            if not self._move_clock(sessionizer.next_early) or self._is_full():
                 return False
-            self._pending.sessions.extend(sessionizer.take_early())
-            if self.is_full:
+            self._sessions.extend(sessionizer.take_early())
+            if self._is_full():
                 return False
         return self._move_clock(timestamp)
 
@@ -302,7 +275,7 @@ class Partition:
         elif outcome is Outcome.LATE:
             counters.late += 1
             headers = late_headers(self.topic, self.number, record, sessionizer.clock.watermark)
-            self._pending.late.append(self._forwarded(record, headers))
+            self._late.append(self._forwarded(record, headers))
         elif outcome is not _JOINED:
             self._dead_letter(record, "validate", outcome.value)
         counters.duplicates += sessionizer.merged_duplicates
@@ -319,7 +292,7 @@ class Partition:
             self._count_dead_letter(record, self._limit, f"{stage}: {reason}")
         counters.dead_lettered += 1
         headers = dead_letter_headers(self.topic, self.number, record, stage, reason)
-        self._pending.dead.append(self._forwarded(record, headers))
+        self._dead.append(self._forwarded(record, headers))
 
     def _forwarded(self, record: Record, headers: list[Header]) -> SideOutputRecord:
         return SideOutputRecord(*cut_to_size(record.key, record.value, headers, self._max_forwarded_bytes))
@@ -344,11 +317,20 @@ class Partition:
         raise self._refused
 
     def _close_due(self) -> None:
-        room = MAX_TAKE - len(self._pending.sessions)
+        room = MAX_TAKE - len(self._sessions)
         if room > 0:
-            self._closed((self._lane or self.sessionizer).close_due(room))
+            self._closed(self.sessionizer.close_due(room))
 
     def _closed(self, sessions: list[Session]) -> None:
-        self.counters.sessions += len(sessions)
-        self.counters.closed += sum(session.event_count for session in sessions)
-        self._pending.sessions.extend(sessions)
+        counters = self.counters
+        for session in sessions:
+            counters.sessions += 1
+            counters.closed += session.event_count
+        self._sessions.extend(sessions)
+
+    def _is_full(self) -> bool:
+        return (
+            self.sessionizer.has_due
+            or len(self._sessions) >= MAX_TAKE
+            or len(self._late) + len(self._dead) + len(self._erased) >= MAX_TAKE
+        )

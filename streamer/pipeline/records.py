@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -13,12 +15,14 @@ from models.arrays import Float32
 from models.bundle import Bundle
 from models.scorer import Scored, ScoredIntent, ScoreError
 from schemas import codec
-from schemas.click import Session
+from schemas.click import Session, to_document
 from schemas.flat import Fields, FlatWriter
 from streamer.pipeline.dead_letters import REASON_HEADER, STAGE_HEADER, Header
 from streamer.pipeline.partition import SideOutputRecord
 
 _new_tuple = tuple.__new__
+_SESSION_FIELDS: Final = [field.name for field in dataclasses.fields(Session)]
+_values_of = attrgetter(*_SESSION_FIELDS)
 _LITTLE_ENDIAN = np.dtype("<f4")
 
 
@@ -32,9 +36,10 @@ class SessionRecords(NamedTuple):
 
 
 def unscored(session: Session, reason: str) -> SideOutputRecord:
-    """A session that could not be scored, whole, for the dead letter topic."""
+    """A session that could not be scored, whole, for the dead letter topic; a click is an array."""
     headers: list[Header] = [(STAGE_HEADER, b"score"), (REASON_HEADER, reason.encode())]
-    return SideOutputRecord(session.visitor_id.encode(), msgspec.json.encode(session), headers)
+    content = msgspec.json.encode(to_document(session))
+    return SideOutputRecord(session.visitor_id.encode(), content, headers)
 
 
 class RecordWriter:
@@ -52,7 +57,7 @@ class RecordWriter:
             "taxonomy_version": bundle.taxonomy.version,
         }
         shared, vector, labels = _parts()
-        self._shared = FlatWriter.of(shared, Session.__struct_fields__, constants)
+        self._shared = FlatWriter.of(shared, _SESSION_FIELDS, constants)
         self._vector = FlatWriter.of(vector, ["embedding"], constants)
         self._labels = FlatWriter.of(
             labels, Scored.__struct_fields__, constants, item=ScoredIntent.__struct_fields__
@@ -73,7 +78,7 @@ class RecordWriter:
 
     def write(self, session: Session, scored: Scored) -> SessionRecords:
         """The three messages of one session. Raises UnicodeEncodeError on text that UTF-8 can't hold."""
-        shared = self._shared.write(astuple(session))
+        shared = self._shared.write(_values_of(session))
         vector = self._vector.write((_packed(scored.embedding),))
         labels = self._labels.write(astuple(scored))
         return _new_tuple(

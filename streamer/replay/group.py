@@ -21,6 +21,7 @@ import msgspec
 import structlog
 from aiokafka.errors import KafkaError
 
+from streamer.core.stored_state import encode_state
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.replay.engine import SAVE_EVERY, ReplayTask, RowFolder, run_partitions
@@ -299,7 +300,7 @@ class GroupWorker:
         async with PartitionClaim(self._topic, self._topic.whole) as claim:
             rows = await asyncio.to_thread(self._join, results)
             begun = GroupPlan(msgspec.structs.replace(self._task.plan, erased={}), self._token)
-            ended = msgspec.msgpack.encode(GroupResult(begun, results, rows))
+            ended = encode_state(GroupResult(begun, results, rows))
             await claim.put({(self._topic.whole, ENDED): ended})
         self.has_joined = True
 

@@ -20,6 +20,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 
+from streamer.core.stored_state import encode_state, state_decoder
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.acls import Acl
 from streamer.kafka.client import client_arguments
@@ -125,7 +126,7 @@ class GroupTopic(NamedTuple):
     def read(self, value: bytes, of_type: type[Value]) -> Value:
         """Raises GroupError for what another version of this program has written."""
         try:
-            found = msgspec.msgpack.decode(value, type=of_type)
+            found = state_decoder(of_type).decode(value)
         except msgspec.MsgspecError:
             found = None
         checkpoint = found.checkpoint if isinstance(found, ClaimedCheckpoint) else None
@@ -240,7 +241,7 @@ class GroupCheckpointStore:
     async def take_over(self) -> None:
         """Commit the claim: rows of no other epoch's owner can come to have the names of this one's."""
         await self._claim.put(
-            {(self._claim.number, CHECKPOINT): _encode(ClaimedCheckpoint(self.epoch, self._before))}
+            {(self._claim.number, CHECKPOINT): encode_state(ClaimedCheckpoint(self.epoch, self._before))}
         )
 
     async def save(self, number: int, checkpoint: PartitionCheckpoint) -> None:
@@ -252,8 +253,8 @@ class GroupCheckpointStore:
             )
             snapshot.sessions = []  # what is still open is counted, and nobody goes on with it
         values = {
-            (number, CHECKPOINT): _encode(ClaimedCheckpoint(self.epoch, checkpoint)),
-            (self._topic.whole, progress_name(number)): _encode(progress),
+            (number, CHECKPOINT): encode_state(ClaimedCheckpoint(self.epoch, checkpoint)),
+            (self._topic.whole, progress_name(number)): encode_state(progress),
         }
         await self._claim.put(values)
 
@@ -305,10 +306,6 @@ class _Paused(ConsumerRebalanceListener):  # type: ignore[misc]
 
 def progress_name(number: int) -> str:
     return f"progress-{number}"
-
-
-def _encode(value: msgspec.Struct) -> bytes:
-    return msgspec.msgpack.encode(value)
 
 
 def _seen(future: asyncio.Future[Any]) -> None:

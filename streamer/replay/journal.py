@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from streamer.core.stored_state import encode_state, state_decoder
 from streamer.errors import StreamerError
 from streamer.replay.partition_replay import ReplaySnapshot
 from streamer.replay.plan import ReplayPlan
@@ -100,7 +101,7 @@ class Journal:
         if not path.exists():
             return None
         try:
-            state = msgspec.msgpack.decode(path.read_bytes(), type=PartitionCheckpoint)
+            state = state_decoder(PartitionCheckpoint).decode(path.read_bytes())
         except (OSError, msgspec.MsgspecError):
             state = None
         if state is None or state.version != STATE_VERSION:
@@ -116,7 +117,7 @@ class Journal:
 
     async def save(self, number: int, checkpoint: PartitionCheckpoint) -> None:
         with whole_file(self._path_of(number)) as file:
-            file.write(msgspec.msgpack.encode(checkpoint))
+            file.write(encode_state(checkpoint))
 
     def drop_rows_but(self, number: int, files: Collection[str]) -> None:
         """Delete row files that no state names: what was written after the last one was saved."""

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,7 +36,7 @@ _SHARES = 10_000
 
 _TEXT, _MS = pa.string(), pa.int64()
 _CLICK_TYPES = {"timestamp": _MS, "dwell_ms": _MS, "price": pa.float64()}
-_CLICK_FIELDS = [pa.field(name, _CLICK_TYPES.get(name, _TEXT)) for name in Click.__struct_fields__]
+_CLICK_FIELDS = [pa.field(each.name, _CLICK_TYPES.get(each.name, _TEXT)) for each in fields(Click)]
 _INTENT_TEXTS = ("intent_id", "label", "parent")
 _INTENT_FIELDS = [
     pa.field(name, _TEXT if name in _INTENT_TEXTS else pa.float32())
@@ -51,7 +51,7 @@ _SESSION_TYPES = {
     "is_final": pa.bool_(),
     "revision": pa.int32(),
 }
-_SESSION_FIELDS = [name for name in Session.__struct_fields__ if name != "clicks"]
+_SESSION_FIELDS = [field.name for field in fields(Session) if field.name != "clicks"]
 SCHEMA = pa.schema(
     [
         *(pa.field(name, _SESSION_TYPES.get(name, _TEXT)) for name in _SESSION_FIELDS),
@@ -85,10 +85,10 @@ def table_of(scored: Iterable[ScoredSession], bundles: Sequence[Bundle], rules_v
     columns["embedding"] = _embeddings(rows)
     columns["embedding_space"] = [bundle.embedding_space for _, bundle, _ in rows]
     columns["taxonomy_version"] = [bundle.taxonomy.version for _, bundle, _ in rows]
-    columns["intents"] = _structs([row[2].scored.intents for row in rows], ScoredIntent, _INTENT_FIELDS)
+    columns["intents"] = _structs([row[2].scored.intents for row in rows], _INTENT_FIELDS)
     for name in ("top_intent", "abstained", "abstain_reason"):
         columns[name] = [getattr(row[2].scored, name) for row in rows]
-    columns["clicks"] = _structs([row[0].clicks for row in rows], Click, _CLICK_FIELDS)
+    columns["clicks"] = _structs([row[0].clicks for row in rows], _CLICK_FIELDS)
     return pa.table([_array(columns[field.name], field.type) for field in SCHEMA], schema=SCHEMA)
 
 
@@ -123,9 +123,8 @@ def sessions_of_rows(path: Path) -> Iterator[Session]:
                 model = row.pop("model_version")
                 first = first or model
                 if model == first:
-                    yield msgspec.convert(
-                        row | {"clicks": [tuple(c.values()) for c in row["clicks"]]}, Session
-                    )
+                    clicks = [Click(**click) for click in row.pop("clicks")]
+                    yield Session(**row, clicks=clicks)
 
 
 def training_sessions(path: Path, most: int = MOST_SESSIONS) -> Iterator[Session]:
@@ -178,12 +177,11 @@ def _embeddings(rows: Sequence[_Row]) -> pa.Array:
     return pa.ListArray.from_arrays(_offsets(vectors), pa.array(flat.astype(np.float32)))
 
 
-def _structs(lists: Sequence[Sequence[msgspec.Struct]], kind: type, fields: list[pa.Field]) -> pa.Array:
+def _structs(lists: Sequence[Sequence[Any]], kept: list[pa.Field]) -> pa.Array:
     """A list of structs a row, built by column: ten times as fast as from dicts."""
-    tuples = [msgspec.structs.astuple(item) for items in lists for item in items]
-    columns = zip(*tuples, strict=True) if tuples else ([] for _ in kind.__struct_fields__)  # type: ignore[attr-defined]
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, fields, strict=True)]
-    return pa.ListArray.from_arrays(_offsets(lists), pa.StructArray.from_arrays(arrays, fields=fields))
+    items = [item for each in lists for item in each]
+    arrays = [pa.array([getattr(item, field.name) for item in items], field.type) for field in kept]
+    return pa.ListArray.from_arrays(_offsets(lists), pa.StructArray.from_arrays(arrays, fields=kept))
 
 
 def _offsets(lists: Sequence[Any]) -> pa.Array:

@@ -6,10 +6,13 @@ replaces all open sessions of its visitor; a visitor in `gone` has none left. On
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from streamer.core.clock import PartitionClock
 from streamer.core.session import OpenSession
+from streamer.core.stored_state import encode_state, state_decoder
 from streamer.pipeline.counters import ClickCounters
 from streamer.pipeline.dead_letter_limit import DeadLetterTally
 
@@ -66,8 +69,7 @@ class Marker(msgspec.Struct, array_like=True, tag="marker"):
     """An older worker ignores it, and writes markers without."""
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(SessionSnapshots | Marker)
+_decode: Callable[[bytes], SessionSnapshots | Marker] = state_decoder(SessionSnapshots | Marker).decode  # type: ignore[arg-type]
 _peek = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
@@ -77,16 +79,16 @@ class ChangelogError(Exception):
 
 def encode(entry: SessionSnapshots | Marker) -> bytes:
     """One changelog record."""
-    return _encoder.encode(entry)
+    return encode_state(entry)
 
 
 def decode(value: bytes) -> SessionSnapshots | Marker:
     """Raises ChangelogError for anything that this version of the state didn't write."""
     entry: SessionSnapshots | Marker | None
     try:
-        entry = _decoder.decode(value)
+        entry = _decode(value)
         version = entry.state_version
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError):
         entry, version = None, _written_version(value)
     if version not in _READABLE:
         raise ChangelogError(f"its state version is {version}, this worker reads version {STATE_VERSION}")
@@ -107,7 +109,7 @@ def in_chunks(windows: list[OpenSession]) -> list[list[OpenSession]]:
     chunks: list[list[OpenSession]] = []
     start = size = 0
     for end, window in enumerate(windows, 1):
-        size += len(window.log) + len(window.kept)
+        size += len(window.log) + len(window.retained)
         if size >= CHUNK_BYTES:
             if end < len(windows) and windows[end].visitor_id == window.visitor_id:
                 continue

@@ -26,13 +26,6 @@ def settle_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, _KEPT_AT_THE_TOP_BYTES)
 
 
-def untracked(names: list[str]) -> list[str]:
-    """The list, which the garbage collector won't go through: texts are in no cycle, and to look at a million
-    of them takes a tenth of a second."""
-    ctypes.pythonapi.PyObject_GC_UnTrack(ctypes.py_object(names))
-    return names
-
-
 def give_back_memory() -> None:
     """Return the holes in glibc's heap to the system, for after many sessions were read at once."""
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -11,7 +11,7 @@ from collections import deque
 from typing import NamedTuple
 
 from streamer.core.session import OpenSession
-from streamer.worker.memory import untracked
+from streamer.native.collector import untracked
 
 REWRITE_RATIO = 2.5
 """How many snapshots the changelog may hold for each visitor with open sessions before old ones are moved.

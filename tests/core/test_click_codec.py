@@ -1,7 +1,8 @@
-"""A click as a session keeps it: the same when it is read, and no longer than it has to be."""
+"""Retained clicks: the same when they are read, and no longer than they have to be."""
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from uuid import UUID
 
 import msgspec
@@ -10,24 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.click import Click
-from streamer.core import click_codec
-from streamer.core.click_codec import encode_click
-
-try:
-    from streamer.core import kept_clicks
-except ImportError:
-    kept_clicks = None  # type: ignore[assignment]
-
-READERS = [
-    pytest.param(click_codec.decode_clicks, id="python"),
-    pytest.param(
-        kept_clicks and kept_clicks.decode_clicks,
-        id="compiled",
-        marks=pytest.mark.skipif(kept_clicks is None, reason="the extension isn't compiled"),
-    ),
-]
-encode_as_before = msgspec.msgpack.encode
-"""What state versions 1 and 2 kept of a click."""
+from streamer.native.click_codec import append_click, append_entry, decode_clicks, entries, holds
 
 IDS = st.one_of(
     st.text(max_size=40),
@@ -36,6 +20,7 @@ IDS = st.one_of(
     st.text("0123456789abcdef-", min_size=36, max_size=36),
 )
 TEXTS = st.one_of(st.none(), st.text(max_size=20), st.text("ä", max_size=300), IDS)
+TIMES = st.integers(-(2**63), 2**63 - 1)
 NUMBERS = st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-40, 300))
 CLICKS = st.builds(
     Click,
@@ -51,19 +36,46 @@ CLICKS = st.builds(
 )
 
 
-@pytest.mark.parametrize("decode", READERS)
+def encoded(click: Click) -> bytes:
+    return append_click(b"", click)
+
+
+def encoded_as_before(click: Click) -> bytes:
+    """What state versions 1 and 2 retained of a click."""
+    return msgspec.msgpack.encode(astuple(click))
+
+
+def shortest(click: Click) -> bytes:
+    """MessagePack's shortest way to write it, without nils at its end, and a UUID as its 16 bytes."""
+    row = list(astuple(click))
+    while row[-1] is None:
+        row.pop()
+    try:
+        if str(UUID(click.event_id)) == click.event_id:
+            row[1] = UUID(click.event_id).bytes
+    except ValueError:
+        pass
+    return msgspec.msgpack.encode(row)
+
+
 @given(st.lists(st.tuples(CLICKS, st.booleans()), max_size=9))
-def test_every_click_comes_back_as_it_was_however_it_was_kept(
-    decode: click_codec.Decode, clicks: list[tuple[Click, bool]]
-) -> None:
-    content = b"".join(encode_click(each) if short else encode_as_before(each) for each, short in clicks)
-    assert decode(len(clicks), content) == [each for each, _ in clicks]
+def test_every_click_comes_back_as_it_was_however_it_was_retained(clicks: list[tuple[Click, bool]]) -> None:
+    retained = b"".join(encoded(each) if short else encoded_as_before(each) for each, short in clicks)
+    assert decode_clicks(len(clicks), retained) == [each for each, _ in clicks]
 
 
-def test_an_id_that_is_a_uuid_is_kept_as_bytes_and_nils_at_the_end_are_left_out() -> None:
+@given(st.lists(CLICKS, max_size=4))
+def test_clicks_are_appended_in_as_few_bytes_as_messagepack_takes(clicks: list[Click]) -> None:
+    retained = b""
+    for each in clicks:
+        retained = append_click(retained, each)
+    assert retained == b"".join(map(shortest, clicks))
+
+
+def test_an_id_that_is_a_uuid_is_retained_as_bytes_and_nils_at_the_end_are_left_out() -> None:
     written = "01234567-89ab-4cde-8f01-23456789abcd"
-    assert encode_click(Click(5, written, "view")) == b"\x93\x05\xc4\x10" + UUID(written).bytes + b"\xa4view"
-    with_price = encode_click(Click(5, written, "view", price=1.0))
+    assert encoded(Click(5, written, "view")) == b"\x93\x05\xc4\x10" + UUID(written).bytes + b"\xa4view"
+    with_price = encoded(Click(5, written, "view", price=1.0))
     assert msgspec.msgpack.decode(with_price) == [5, UUID(written).bytes, "view", *[None] * 7, 1.0]
 
 
@@ -79,28 +91,35 @@ def test_an_id_that_is_a_uuid_is_kept_as_bytes_and_nils_at_the_end_are_left_out(
         "٠1234567-89ab-4cde-8f01-23456789abcd",
     ],
 )
-def test_any_other_id_is_kept_as_text(event_id: str) -> None:
-    assert event_id.encode() in encode_click(Click(5, event_id, "view"))
+def test_any_other_id_is_retained_as_text(event_id: str) -> None:
+    assert event_id.encode() in encoded(Click(5, event_id, "view"))
 
 
-@pytest.mark.skipif(kept_clicks is None, reason="the extension isn't compiled")
-@given(st.lists(CLICKS, min_size=1, max_size=4), st.integers(-2, 2), st.data())
-def test_damaged_bytes_give_what_python_makes_of_them(
-    clicks: list[Click], more: int, data: st.DataObject
-) -> None:
-    content = bytearray().join(map(encode_click, clicks))
-    for place in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=3)):
-        content[place] = data.draw(st.integers(0, 255))
-    del content[data.draw(st.integers(0, len(content))) :]
-    count = len(clicks) + more
-    assert _outcome(kept_clicks.decode_clicks, count, content) == _outcome(
-        click_codec.decode_clicks, count, content
-    )
+@given(st.lists(CLICKS, min_size=1, max_size=4), st.data())
+def test_clicks_that_are_cut_off_or_miscounted_are_refused(clicks: list[Click], data: st.DataObject) -> None:
+    retained = b"".join(map(encoded, clicks))
+    cut = retained[: data.draw(st.integers(0, len(retained) - 1))]
+    for count, wrong in ((len(clicks), cut), (len(clicks) + 1, retained), (len(clicks) - 1, retained)):
+        with pytest.raises(msgspec.DecodeError):
+            decode_clicks(count, wrong)
 
 
-def _outcome(decode: click_codec.Decode, count: int, content: bytearray) -> str:
-    """Clicks as text, for which any nan is like another; or that they were refused."""
+@given(st.binary(max_size=60), st.integers(0, 4))
+def test_bytes_that_are_no_clicks_do_no_harm(damaged: bytes, count: int) -> None:
     try:
-        return repr(decode(count, bytes(content)))
-    except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError):
-        return "refused"
+        clicks = decode_clicks(count, damaged)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return
+    assert len(clicks) == count
+
+
+@given(st.lists(st.tuples(st.binary(min_size=8, max_size=8), TIMES, TIMES), max_size=20))
+def test_the_log_holds_what_was_appended(logged: list[tuple[bytes, int, int]]) -> None:
+    log = b""
+    for entry in logged:
+        log = append_entry(log, *entry)
+    assert [*entries(log)] == logged
+    known = {id_hash for id_hash, _, _ in logged}
+    assert all(holds(log, id_hash) for id_hash in known)
+    times = [at.to_bytes(8, "little", signed=True) for _, at, _ in logged]
+    assert all(holds(log, each) == (each in known) for each in times)

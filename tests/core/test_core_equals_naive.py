@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +14,7 @@ from streamer.core.clock import PartitionClock
 from streamer.core.rules import SessionRules
 from streamer.core.session import OpenSession
 from streamer.core.sessionizer import Sessionizer
+from streamer.core.stored_state import encode_state, state_decoder
 from tests.core.naive import Closed, NaivePartition, Record
 from tests.core.partition import a_click
 
@@ -97,8 +97,8 @@ class Stopped:
             return
         windows = [w for visitor in self.core.visitors() for w in self.core.open_sessions(visitor)]
         self.dice.shuffle(windows)
-        state = msgspec.msgpack.encode((self.core.clock, windows))
-        clock, windows = msgspec.msgpack.decode(state, type=tuple[PartitionClock, list[OpenSession]])
+        state = encode_state((self.core.clock, windows))
+        clock, windows = state_decoder(tuple[PartitionClock, list[OpenSession]]).decode(state)
         self.merged_duplicates += self.core.merged_duplicates
         self.core = Sessionizer(self.rules, clock=clock, sessions=windows)
 

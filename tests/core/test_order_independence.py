@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import msgspec
@@ -96,7 +97,7 @@ def sessionized(log: Sequence[Delivered], *, idle_closing: bool) -> list[Session
 def content_digest(sessions: Sequence[Session]) -> str:
     """Over everything that doesn't come from arrival times."""
     digest = MultisetDigest()
-    digest.add(msgspec.json.encode(msgspec.structs.replace(each, closed_at=0)) for each in sessions)
+    digest.add(msgspec.json.encode(replace(each, closed_at=0)) for each in sessions)
     return digest.hexdigest()
 
 

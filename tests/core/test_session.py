@@ -1,17 +1,19 @@
-"""What an open session keeps: the first and last clicks and every event_id, in bytes that come back."""
+"""What an open session retains: the first and last clicks and every event_id, in bytes that come back."""
 
 from __future__ import annotations
 
 import random
 
-import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.click import HEAD_CLICKS, KEPT_CLICKS, TAIL_CLICKS, Click
-from streamer.core.session import COMPACT_AT, LastUser, OpenSession, event_hash, open_session
+from streamer.core.session import OpenSession, event_hash, open_session
+from streamer.core.stored_state import encode_state, state_decoder
 from tests.core.partition import a_click
+
+COMPACT_AT = 2 * KEPT_CLICKS
 
 Place = tuple[int, str]
 
@@ -41,7 +43,7 @@ def first_and_last(every: list[Place]) -> list[Place]:
 @example(sizes=[COMPACT_AT - 1], seed=1)
 @example(sizes=[COMPACT_AT], seed=1)
 @example(sizes=[COMPACT_AT, COMPACT_AT + 1], seed=1)
-def test_kept_clicks_are_the_first_and_last_of_all_whatever_the_order_and_merges(
+def test_retained_clicks_are_the_first_and_last_of_all_whatever_the_order_and_merges(
     sizes: list[int], seed: int
 ) -> None:
     dice = random.Random(seed)
@@ -64,10 +66,10 @@ def test_kept_clicks_are_the_first_and_last_of_all_whatever_the_order_and_merges
 def test_fields_of_clicks_in_the_middle_are_let_go() -> None:
     window = window_of([a_click(at, str(at)) for at in range(10_000)])
     assert window.event_count == 10_000
-    assert len(window.kept) < COMPACT_AT * 40
+    assert len(window.retained) < COMPACT_AT * 40
 
 
-def test_every_field_of_a_kept_click_comes_back() -> None:
+def test_every_field_of_a_retained_click_comes_back() -> None:
     full = Click(
         5000, "x", "search", "home", "/a/b", 7, "größe", "box", "loans", "p1", 9.5, "mobile", "www.a.example"
     )
@@ -76,10 +78,10 @@ def test_every_field_of_a_kept_click_comes_back() -> None:
 
 def test_open_session_is_the_same_after_its_way_through_the_changelog() -> None:
     window = window_of([a_click(at, str(at)) for at in range(200)])
-    window.note_user(LastUser(7, "7", "user"))
+    window.note_user("user", a_click(7, "7"))
     window.crawler = True
-    restored = msgspec.msgpack.decode(msgspec.msgpack.encode(window), type=OpenSession)
-    assert msgspec.to_builtins(restored) == msgspec.to_builtins(window)
+    restored = state_decoder(OpenSession).decode(encode_state(window))
+    assert restored.to_row() == window.to_row()
     restored.add(a_click(201, "201"), b"12345678", 201)
     assert restored.event_count == 201
 
@@ -98,3 +100,15 @@ def test_bytes_that_only_look_like_an_event_id_are_not_taken_for_one() -> None:
     assert not window.holds(lookalike)
     window.add(a_click(at, "y"), lookalike, 2)
     assert window.holds(lookalike)
+
+
+def test_the_user_of_a_session_is_the_last_clicks_that_has_one_whatever_the_order_and_merges() -> None:
+    window, other = window_of([a_click(5, "a")]), window_of([a_click(8, "b")], 1)
+    for user, at, event_id in (("first", 3, "c"), ("last", 7, "e"), ("before", 7, "d"), ("early", 1, "z")):
+        window.note_user(user, a_click(at, event_id))
+    other.note_user("lower", a_click(6, "x"))
+    window.absorb(other)
+    assert window.user_id == "last"
+    other.note_user("later", a_click(9, "x"))
+    window.absorb(other)
+    assert window.user_id == "later"

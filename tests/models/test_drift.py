@@ -201,10 +201,9 @@ def test_few_visitors_give_wide_intervals_and_no_verdict(small_bundle: Bundle) -
 
 
 def test_bots_are_left_out(small_bundle: Bundle) -> None:
-    import msgspec
 
     sessions = bank_sessions(10)
-    bots = [msgspec.structs.replace(session, is_bot=True) for session in sessions[:4]]
+    bots = [replace(session, is_bot=True) for session in sessions[:4]]
     assert traffic_sample(small_bundle, bots + sessions[4:]).sessions == 6
 
 

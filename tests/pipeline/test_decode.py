@@ -1,32 +1,22 @@
 from __future__ import annotations
 
+import gc
 import json
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas import codec
-from streamer.pipeline import decode as decode_module
 from streamer.pipeline.decode import MAX_DWELL_MS, Arrived, ClickDecoder, Format, Rejected
+from streamer.pipeline.normalize import Memo, Paths
 from tests.bad_clicks import ARRIVAL_MS, BAD_CLICKS, GOOD, BadClick, click
 from tests.click_fuzz import cases, end_of
 
 FOUND_AFTER_DECODING = {"event_time_before_min", "event_time_in_future"}
-
-
-@pytest.fixture(autouse=True, params=["compiled", "python"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Every test holds for the compiled way of a click and for the Python beside it."""
-    way = str(request.param)
-    if way == "python":
-        monkeypatch.setattr(decode_module, "UsualClicks", None)
-    elif decode_module.UsualClicks is None:
-        pytest.skip("no C compiler was at hand")
-    return way
 
 
 def decode(value: bytes | None, **options: Any) -> Arrived | None:
@@ -115,7 +105,7 @@ def test_a_click_is_made_canonical() -> None:
             user_id="c-1",
         )
     )
-    assert msgspec.structs.asdict(result.click) == {
+    assert asdict(result.click) == {
         "timestamp": ARRIVAL_MS,
         "event_id": "e1",
         "event_type": "page_view",
@@ -203,10 +193,23 @@ def test_text_that_was_scrubbed_is_not_remembered() -> None:
     values.append(click(search_query="rates", page_url="/rates", element="menu"))
     for value in values:
         decoder.decode(value, ARRIVAL_MS, "f")
-    remembered = repr(vars(decoder))
+    remembered = " ".join(_texts_within(decoder))
     assert "rates" in remembered
     assert "jo" not in remembered
     assert "4111" not in remembered
+
+
+def _texts_within(decoder: ClickDecoder) -> set[str]:
+    """Every text in its tables, wherever either build keeps them."""
+    found: set[str] = set()
+    left: list[object] = [decoder]
+    while left:
+        each = left.pop()
+        if isinstance(each, str):
+            found.add(each)
+        elif isinstance(each, dict | Memo | Paths | ClickDecoder):
+            left += gc.get_referents(each)
+    return found
 
 
 def test_a_crawler_is_known_by_its_user_agent() -> None:
@@ -353,46 +356,20 @@ def test_random_bytes_end_as_a_click_or_a_rejection(start: bytes, rest: bytes) -
     assert end_of(ClickDecoder(), start + rest)
 
 
-# The compiled way
-
-
-@pytest.mark.parametrize(
-    "changed", [{}, {"page_url": "https://b.example/p/12345?a=b"}, {"sent_at": ARRIVAL_MS}]
-)
-def test_a_click_of_remembered_texts_stays_on_the_compiled_way(
-    changed: dict[str, Any], way: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if way == "python":
-        return
-    finished: list[str] = []
-    finish = ClickDecoder._finish
-
-    def noted(decoder: ClickDecoder, wire: Any, arrival: int | None, fallback_id: str) -> Arrived:
-        finished.append(wire.event_id)
-        return finish(decoder, wire, arrival, fallback_id)
-
-    monkeypatch.setattr(ClickDecoder, "_finish", noted)
-    decoder = ClickDecoder()
-    for number in range(3):
-        decoder.decode(click(event_id=f"e{number}", **changed), ARRIVAL_MS, "")
-    assert finished == ["e0"]
+# Remembered texts
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_compiled_or_not_every_input_comes_to_the_same_end(
-    seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_decoded_before_changes_nothing(seed: int) -> None:
     """Each is decoded twice, the second time with its texts remembered."""
-    ours = ClickDecoder()
-    monkeypatch.setattr(decode_module, "UsualClicks", None)
-    python = ClickDecoder()
+    worn = ClickDecoder()
     for value in islice(cases(100 + seed), 2500):
         for arrival in (ARRIVAL_MS, None):
-            assert _end(ours, value, arrival) == _end(python, value, arrival)
+            assert _end(worn, value, arrival) == _end(worn, value, arrival)
 
 
 def _end(decoder: ClickDecoder, value: bytes, arrival: int | None) -> str:
-    """Told apart by type as well: a dwell of 5 is not one of 5.0."""
+    """By type as well: a dwell of 5 is not one of 5.0."""
     try:
         return repr(decoder.decode(value, arrival, "fallback"))
     except Rejected as refused:
@@ -429,12 +406,10 @@ def _end(decoder: ClickDecoder, value: bytes, arrival: int | None) -> str:
         {"price": 3},
     ],
 )
-def test_compiled_or_not_what_is_barely_usual_is_the_same(
-    changed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ours = ClickDecoder()
-    monkeypatch.setattr(decode_module, "UsualClicks", None)
-    python = ClickDecoder()
-    value = click(**changed)
-    for _ in range(2):
-        assert _end(ours, value, ARRIVAL_MS) == _end(python, value, ARRIVAL_MS)
+def test_what_is_barely_usual_is_the_same_once_remembered(changed: dict[str, Any]) -> None:
+    worn, value = ClickDecoder(), click(**changed)
+    assert (
+        _end(worn, value, ARRIVAL_MS)
+        == _end(worn, value, ARRIVAL_MS)
+        == _end(ClickDecoder(), value, ARRIVAL_MS)
+    )

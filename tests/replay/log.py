@@ -17,6 +17,7 @@ from streamer.core.clock import PartitionClock
 from streamer.core.rules import SessionRules
 from streamer.core.session import OpenSession
 from streamer.core.sessionizer import Sessionizer
+from streamer.core.stored_state import encode_state, state_decoder
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.partition import Partition
 from streamer.replay.partition_replay import PartitionReplay, ReplaySnapshot
@@ -112,9 +113,9 @@ class Live:
         """As after a kill: from what a commit has written."""
         old = self.partition
         windows = [w for v in old.sessionizer.visitors() for w in old.sessionizer.open_sessions(v)]
-        stored = msgspec.msgpack.encode((windows, old.sessionizer.clock, old.counters))
+        stored = encode_state((windows, old.sessionizer.clock, old.counters))
         kinds = tuple[list[OpenSession], PartitionClock, type(old.counters)]
-        sessions, clock, counters = msgspec.msgpack.decode(stored, type=kinds)
+        sessions, clock, counters = state_decoder(kinds).decode(stored)
         self.partition = Partition(
             TOPIC,
             0,
@@ -154,8 +155,8 @@ def replayed(
         place += len(portion)
         sessions += replay.process(portion)
         if dice and dice.random() < 0.2:
-            stored = msgspec.msgpack.encode(replay.snapshot())
-            snapshot = msgspec.msgpack.decode(stored, type=ReplaySnapshot)
+            stored = encode_state(replay.snapshot())
+            snapshot = state_decoder(ReplaySnapshot).decode(stored)
             replay = new_replay(rules, time_range, plan, **options, snapshot=snapshot)
     sessions += replay.drain() if time_range.to_ms is None else replay.idle(time_range.to_ms)
     return sessions, replay

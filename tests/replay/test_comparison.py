@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from models.bundle import default_bundle, load_bundle
 from models.scorer import Scored, Scorer
@@ -192,7 +192,7 @@ def test_sessions_that_may_have_begun_before_are_no_difference(side: str) -> Non
     replayed = () if side == "live" else (ONE,)
     found = compared(published, *replayed, undetermined=(a_session("undetermined", START - GAP),))
     assert found.state == "different"  # another visitor's session says nothing about this one
-    mine = Session(**{**{f: getattr(ONE, f) for f in ONE.__struct_fields__}, "started_at": START - GAP})
+    mine = Session(**{**{f.name: getattr(ONE, f.name) for f in fields(ONE)}, "started_at": START - GAP})
     found = compared(published, *replayed, undetermined=(mine,))
     assert found.state == "equal"
     assert sum(found.undetermined.values()) == 1

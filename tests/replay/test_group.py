@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 
 from schemas import codec
 from streamer.core.clock import PartitionClock
+from streamer.core.stored_state import encode_state
 from streamer.errors import UsageError
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.pipeline.counters import ClickCounters
@@ -169,9 +170,7 @@ def test_what_another_version_has_written_is_refused(fresh_settings: FreshSettin
     job = GroupTopic(fresh_settings(), "old-replay-g", 1)
     begun = ReplaySnapshot(0, PartitionClock(), [], ClickCounters(), SelectionCounters(), {})
     mine, newer = (
-        msgspec.msgpack.encode(
-            ClaimedCheckpoint(1, PartitionCheckpoint(version, begun, False, DurableOutput(), []))
-        )
+        encode_state(ClaimedCheckpoint(1, PartitionCheckpoint(version, begun, False, DurableOutput(), [])))
         for version in (STATE_VERSION, STATE_VERSION + 1)
     )
     assert job.read(mine, ClaimedCheckpoint).epoch == 1

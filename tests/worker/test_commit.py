@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Iterable
 from operator import attrgetter
 
-import msgspec
 import orjson
 import pytest
 
@@ -47,7 +46,7 @@ def after(count: int, settings: Settings) -> list[OpenSession]:
 
 def states(sessions: Iterable[OpenSession]) -> list[object]:
     """All that they consist of, by visitor."""
-    return [msgspec.to_builtins(each) for each in sorted(sessions, key=attrgetter("visitor_id"))]
+    return [each.to_row() for each in sorted(sessions, key=attrgetter("visitor_id"))]
 
 
 def recovered(settings: Settings) -> Recovery:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from itertools import chain
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 from schemas.click import Click
 from streamer.core.clock import PartitionClock
 from streamer.core.session import OpenSession, open_session
+from streamer.core.stored_state import encode_state
 from streamer.pipeline.counters import ClickCounters
 from streamer.worker import changelog
 from streamer.worker.changelog import (
@@ -138,10 +140,11 @@ def test_sessions_of_an_older_state_version_go_on_as_any_other(version: int, mar
     clicks = [Click(at, f"01234567-89ab-4cde-8f01-23456789abc{at}", "page_view") for at in range(3)]
     session = open_session("a", clicks[0], b"%08d" % 0, 0, 5)
     session.add(clicks[1], b"%08d" % 1, 1)
-    before = msgspec.structs.replace(session, kept=b"".join(map(msgspec.msgpack.encode, clicks[:2])))
-    assert len(before.kept) > len(session.kept)
+    before = OpenSession.from_row(session.to_row())
+    before.retained = b"".join(msgspec.msgpack.encode(astuple(click)) for click in clicks[:2])
+    assert len(before.retained) > len(session.retained)
     (restored,) = recovered(
-        msgspec.msgpack.encode(["images", version, 1, [before]]),
+        encode_state(["images", version, 1, [before]]),
         msgspec.msgpack.encode(["marker", version, *msgspec.msgpack.decode(marker(1, 1))[2:marker_fields]]),
     ).sessions
     for each in session, restored:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-import msgspec
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -27,7 +28,7 @@ def test_the_split_of_a_visitor_never_changes() -> None:
 
 
 def test_bots_are_left_out() -> None:
-    bot = msgspec.structs.replace(of_length(3), is_bot=True)
+    bot = replace(of_length(3), is_bot=True)
     assert not any(by_split([bot]).values())
 
 

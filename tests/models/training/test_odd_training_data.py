@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,9 +66,8 @@ def test_it_trains_a_bundle_that_scores_the_sessions(name: str, tmp_path: Path) 
 
 
 def test_bots_only_are_nobody_to_learn_from(tmp_path: Path) -> None:
-    import msgspec
 
-    bots = [msgspec.structs.replace(session, is_bot=True) for session in bank_sessions(100)]
+    bots = [replace(session, is_bot=True) for session in bank_sessions(100)]
     with pytest.raises(TrainingError, match="too few sessions of people"):
         TrainingPipeline.of(bots, CONFIG, tmp_path)
 

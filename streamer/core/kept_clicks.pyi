@@ -1,3 +1,0 @@
-from schemas.click import Click
-
-def decode_clicks(count: int, kept: bytes) -> list[Click]: ...

@@ -1,0 +1,19 @@
+cimport cython
+from libc.stdint cimport int64_t
+
+cdef int64_t BUCKET_MS
+cdef int64_t NEVER
+
+
+@cython.final
+cdef class Deadlines:
+    cdef readonly int64_t first
+    cdef int64_t _reach
+    cdef dict _buckets
+    cdef list _at_hand
+    cdef list _numbers
+
+    @cython.locals(number=int64_t)
+    cpdef int note(self, str visitor_id, int64_t window_end) except -1
+    @cython.locals(numbers=list, at_hand=list, noted=set)
+    cpdef set take(self, int64_t horizon)

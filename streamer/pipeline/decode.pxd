@@ -1,0 +1,45 @@
+cimport cython
+from libc.stdint cimport int64_t
+
+from schemas.click cimport Click
+from streamer.pipeline.normalize cimport Memo, Paths, before_query, cut
+
+cdef Py_ssize_t _SURELY_SHORT
+cdef Py_ssize_t _DEEP_FROM_BYTES
+cdef object _MIN_INT64, _MAX_INT64
+cdef object astuple
+
+
+@cython.final
+cdef class Arrived:
+    cdef readonly str visitor_id
+    cdef readonly str user_id
+    cdef readonly bint crawler
+    cdef readonly Click click
+
+
+cdef class ClickDecoder:
+    cdef bytes _json_starts
+    cdef bytes _avro_starts
+    cdef Py_ssize_t _max_bytes
+    cdef object _parse_json
+    cdef Paths _paths
+    cdef Memo _queries
+    cdef Memo _hosts
+    cdef Memo _labels
+    cdef Memo _crawlers
+
+    @cython.locals(
+        visitor_id=str, event_type=str, event_id=str, page_type=str, page_url=str, query=str, element=str,
+        referrer=str, product_id=str, category=str, device=str, user_agent=str, user_id=str, at=int64_t,
+        labels=Memo, event_label=str, click=Click,
+    )
+    cpdef Arrived decode(self, bytes value, object arrival, str fallback_id)
+    cdef tuple _read(self, bytes value)
+    cdef tuple _read_avro(self, bytes value)
+
+
+cpdef Click with_event_id(Click click, str event_id)
+cdef int64_t _event_time(object timestamp, object sent_at, object arrival) except? -1
+cdef object _to_ms(object value, str field)
+cdef int _check_size(str field, str value) except -1

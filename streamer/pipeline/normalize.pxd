@@ -1,0 +1,31 @@
+cimport cython
+
+cdef object _UNSEEN
+
+
+@cython.final
+cdef class Memo:
+    cdef readonly dict known
+    cdef readonly dict _by_hash
+    cdef object _nothing
+    cdef object _make
+    cdef Py_ssize_t _size
+
+    cpdef of(self, str text)
+    cdef object _new(self, object text)
+    cdef object _remembered(self, dict table, object key, str text)
+
+
+@cython.final
+cdef class Paths:
+    cdef Memo _addresses
+    cdef Memo _numbered
+
+    @cython.locals(address=str, slash=Py_ssize_t, path=str)
+    cpdef str of(self, str url)
+
+
+@cython.locals(mark=Py_ssize_t)
+cpdef str before_query(str url)
+cpdef str cut(str text, Py_ssize_t max_bytes)
+cdef bint _is_usual_number(str text) except -1
