@@ -18,6 +18,7 @@ from streamer.errors import StreamerError
 from streamer.kafka.client import client_arguments, running
 from streamer.kafka.reach import check_brokers, refusals
 from streamer.kafka.topics import Drift, declared_topics, find_drift
+from streamer.pipeline.partition import LOG_APPEND_TIME
 from streamer.settings import Settings
 
 TAIL_RECORDS = 100_000
@@ -203,7 +204,9 @@ class _Tail:
 
     @property
     def newest_ms(self) -> int:
-        return max((record.timestamp for record in self.records), default=0)
+        """By a broker's clock."""
+        known = (record.timestamp for record in self.records if record.timestamp_type == LOG_APPEND_TIME)
+        return max(known, default=0)
 
 
 async def _tails(settings: Settings, records: int) -> list[_Tail]:
@@ -236,18 +239,29 @@ async def _tails(settings: Settings, records: int) -> list[_Tail]:
 
 
 async def _keys(settings: Settings) -> list[Finding]:
-    """A visitor's clicks have to be in one partition, or sessions fall apart."""
+    """A visitor's clicks have to be in one partition, or sessions fall apart, and have an arrival time."""
     where: dict[bytes, int] = {}
     split: set[bytes] = set()
-    without = total = 0
+    without = total = by_producers = 0
     for tail in await _tails(settings, TAIL_RECORDS):
         for record in tail.records:
             total += 1
             without += record.key is None
+            by_producers += record.timestamp_type != LOG_APPEND_TIME
             visitor = _visitor_of(record)
             if visitor and where.setdefault(visitor, tail.partition) != tail.partition:
                 split.add(visitor)
     findings = []
+    if by_producers and settings.clicks.arrival == "log_append_time":
+        findings.append(
+            Finding(
+                "arrival",
+                "warn",
+                f"{by_producers:,} of the last {total:,} clicks have CreateTime: no arrival time",
+                "the worker makes them dead letters; once the topic has LogAppendTime, 'streamer dlq replay "
+                "--reason create_time' sends them again",
+            )
+        )
     if split:
         findings.append(
             Finding(

@@ -46,6 +46,11 @@ _SURELY_SHORT = MAX_ID_BYTES // 4
 MAX_PRODUCT_BYTES = 128
 MAX_DWELL_MS = 86_400_000
 """Nobody reads one page for more than a day: a longer or negative dwell is a broken timer, kept as null."""
+MAX_CLOCK_LAG_MS = 7_200_000
+"""A `sent_at` up to this far behind the arrival is taken for a wrong clock (an hour of daylight saving and the usual
+delays), one further behind for a click that was held back."""
+_NEVER_SET_BEFORE_MS = 631_152_000_000
+"""1990, before there were web clicks: a clock that shows less was never set."""
 MAX_DEPTH = 128
 """Levels of nesting. Set here, for the parser's own limit depends on how deep in the stack it is called."""
 _DEEP_FROM_BYTES = 512
@@ -135,7 +140,7 @@ class ClickDecoder:
     def decode(self, value: bytes | None, arrival: int | None, fallback_id: str) -> Arrived | None:
         """The click, or None if the visitor doesn't consent; raises Rejected.
 
-        `arrival` is the record's arrival time in ms UTC, None where nobody noted it: then `sent_at` corrects
+        `arrival` is when the click first arrived, ms UTC, None where nobody noted it: then `sent_at` corrects
         nothing. `fallback_id` stands in for a missing event_id; it may be empty, for the caller to fill in.
         """
         (
@@ -283,11 +288,14 @@ def _broken_contract(message: str) -> Rejected:
 
 
 def _event_time(timestamp: Any, sent_at: Any, arrival: int | None) -> int:
-    """Corrected by what the device's clock said when it sent the click, if that and the arrival are known."""
+    """Corrected by what the device's clock said when it sent the click, if that and the arrival are known.
+
+    A click that was sent long before it arrived (a backfill, an outage) isn't moved to its arrival.
+    """
     at = _to_ms(timestamp, "timestamp")
     if sent_at is not None:
         sent_at = _to_ms(sent_at, "sent_at")
-        if arrival is not None:
+        if arrival is not None and (arrival - sent_at <= MAX_CLOCK_LAG_MS or sent_at < _NEVER_SET_BEFORE_MS):
             at = arrival - (sent_at - at)
     if not _MIN_INT64 <= at <= _MAX_INT64:
         raise Rejected("validate", "out_of_range:timestamp")

@@ -23,6 +23,7 @@ cdef class Partition:
     cdef object _limit
     cdef object _refused
     cdef object _decode
+    cdef bint _needs_arrival
     cdef str _id_prefix
     cdef list _sessions
     cdef list _late

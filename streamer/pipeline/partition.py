@@ -19,6 +19,7 @@ from streamer.pipeline.dead_letters import (
     Header,
     cut_to_size,
     dead_letter_headers,
+    first_arrival,
     late_headers,
 )
 from streamer.pipeline.decode import Arrived, Rejected, with_event_id
@@ -32,14 +33,23 @@ MAX_FORWARDED_BYTES = 6 * 1024 * 1024
 """Of a record on its way to a side output, whose topics take 8 MiB; of a larger one the beginning goes."""
 
 
+LOG_APPEND_TIME = 1
+"""A record's `timestamp_type`: its `timestamp` is the broker's."""
+NO_ARRIVAL = "create_time"
+
+
 class Record(Protocol):
-    """A record of the source topic, as clients and files give it. `timestamp` is arrival time in ms."""
+    """A record of the source topic, as clients and files give it. `timestamp` is arrival time in ms, if its
+    `timestamp_type` is LOG_APPEND_TIME."""
 
     @property
     def offset(self) -> int: ...
 
     @property
     def timestamp(self) -> int: ...
+
+    @property
+    def timestamp_type(self) -> int | None: ...
 
     @property
     def key(self) -> bytes | None: ...
@@ -95,7 +105,9 @@ class Partition:
         limit: DeadLetterLimit | None = None,
         dead_letters: DeadLetterTally | None = None,
         max_forwarded_bytes: int = MAX_FORWARDED_BYTES,
+        needs_arrival: bool = False,
     ) -> None:
+        """`needs_arrival`: a record whose timestamp isn't the broker's is a dead letter."""
         self.topic = topic
         self.number = number
         self.sessionizer = sessionizer
@@ -106,6 +118,7 @@ class Partition:
         self.dead_letters = dead_letters or DeadLetterTally()
         self._erased_until = self.erasures.until
         self._max_forwarded_bytes = max_forwarded_bytes
+        self._needs_arrival = needs_arrival
         self._limit = limit
         """None: dead letters without end, as a replay needs it."""
         self._refused: TooManyDeadLetters | None = None
@@ -125,7 +138,7 @@ class Partition:
     def process(self, records: Sequence[Record], start: int = 0) -> int:
         """Take in records from index `start` on; returns the index of the first one not taken in.
 
-        Stops early when it `is_full`. Records below `position` were taken in before and are skipped.
+        All are of one `timestamp_type`. Stops early when it `is_full`. Records below `position` were taken in before and are skipped.
         Raises TooManyDeadLetters at a record that exceeds the limit, and from then on: that record and those
         after it are not taken in.
         """
@@ -133,6 +146,8 @@ class Partition:
             raise self._refused
         if self._is_full():
             return start
+        if self._needs_arrival and start < len(records) and records[start].timestamp_type != LOG_APPEND_TIME:
+            return self._refuse(records, start)
         clock = self.sessionizer.clock
         for index in range(start, len(records)):
             record = records[index]
@@ -148,12 +163,26 @@ class Partition:
                 return index + 1
         return len(records)
 
+    def _refuse(self, records: Sequence[Record], start: int) -> int:
+        """As `process`, of records that don't say when they arrived: the clock stands still."""
+        for index in range(start, len(records)):
+            record = records[index]
+            if record.offset < self.position:
+                continue
+            self.position = record.offset + 1
+            self.counters.received += 1
+            self._dead_letter(record, "validate", NO_ARRIVAL)
+            if self._is_full():
+                return index + 1
+        return len(records)
+
     def _take_in(self, record: Record, offset: int) -> bool:
         """Do what the record asks for, at the arrival clock; False if nothing can be due after it."""
         sessionizer = self.sessionizer
         now = sessionizer.clock.now
+        headers = record.headers
         try:
-            arrived = self._decode(record.value, now, "")
+            arrived = self._decode(record.value, first_arrival(headers, now) if headers else now, "")
         except Rejected as rejected:
             self._dead_letter(record, rejected.stage, rejected.reason)
             return True
@@ -274,7 +303,8 @@ class Partition:
             counters.duplicates += 1
         elif outcome is Outcome.LATE:
             counters.late += 1
-            headers = late_headers(self.topic, self.number, record, sessionizer.clock.watermark)
+            clock = sessionizer.clock
+            headers = late_headers(self.topic, self.number, record, clock.watermark, clock.now)
             self._late.append(self._forwarded(record, headers))
         elif outcome is not _JOINED:
             self._dead_letter(record, "validate", outcome.value)
@@ -291,7 +321,8 @@ class Partition:
         if self._limit is not None:
             self._count_dead_letter(record, self._limit, f"{stage}: {reason}")
         counters.dead_lettered += 1
-        headers = dead_letter_headers(self.topic, self.number, record, stage, reason)
+        arrival = None if reason == NO_ARRIVAL else self.sessionizer.clock.now
+        headers = dead_letter_headers(self.topic, self.number, record, stage, reason, arrival)
         self._dead.append(self._forwarded(record, headers))
 
     def _forwarded(self, record: Record, headers: list[Header]) -> SideOutputRecord:

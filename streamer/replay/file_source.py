@@ -44,6 +44,7 @@ class _Dumped(msgspec.Struct):
     key: str | None = None
     value: str | None = None
     value_base64: str | None = None
+    headers: dict[str, str] = {}
 
 
 _read_dumped = msgspec.json.Decoder(_Dumped).decode
@@ -164,7 +165,8 @@ class FileSource:
                     "arrival, key and value in each"
                 ) from None
             key = found.key.encode() if found.key is not None else None
-            yield found.partition, LogRecord(found.offset, found.arrival, key, value)
+            headers = [(name, text.encode()) for name, text in found.headers.items()]
+            yield found.partition, LogRecord(found.offset, found.arrival, key, value, headers)
 
     def _is_dump(self) -> bool:
         for value in self._values():

@@ -102,6 +102,7 @@ class PartitionReplay:
             position=snapshot.position if snapshot else plan.start,
             counters=snapshot.counters if snapshot else None,
             erasures=_noted(config.erased),
+            needs_arrival=config.idle_closing,
         )
         self._drains_ms = [at for at in plan.drains_ms if at >= self.clock_ms]
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from streamer.pipeline.dead_letters import Header
-from streamer.pipeline.partition import Decode, Record
+from streamer.pipeline.partition import LOG_APPEND_TIME, Decode, Record
 
 STEP_S = 0.125
 """How often a paced source looks at what is due."""
@@ -24,6 +24,7 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
     key: bytes | None
     value: bytes | None
     headers: Sequence[Header] = ()
+    timestamp_type: int = LOG_APPEND_TIME
 
 
 class Portion(NamedTuple):
@@ -118,7 +119,10 @@ class _ReadAhead:
                     pass
 
     def take(self, until_ms: int) -> list[Record]:
-        due = []
+        """Those that are due, as far as they have one kind of timestamp."""
+        due: list[Record] = []
         while self.records and self.records[0].timestamp <= until_ms:
+            if due and due[0].timestamp_type != self.records[0].timestamp_type:
+                break
             due.append(self.records.popleft())
         return due

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,13 +19,12 @@ from streamer.kafka.start import is_found
 from streamer.kafka.topics import TopicError, find_topic
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.erasures import erased_visitor
-from streamer.pipeline.partition import Decode
+from streamer.pipeline.partition import LOG_APPEND_TIME, Decode
 from streamer.replay.plan import PartitionPlan
-from streamer.replay.sources import Portion
+from streamer.replay.sources import LogRecord, Portion
 from streamer.replay.time_range import TimeRange
 from streamer.settings import Settings
 
-LOG_APPEND_TIME = 1
 PORTION = 2000
 _POLL_MS = 200
 
@@ -63,6 +63,11 @@ async def topic_partitions(
     """Where to begin and to end in every partition. Raises BrokerError, TopicError, TopicSourceError."""
     topic = settings.topics.clicks
     found = await find_topic(settings.kafka, topic)
+    if settings.clicks.arrival == "log_append_time" and found.timestamp_type == "CreateTime":
+        raise TopicSourceError(
+            f"topic {topic} has message.timestamp.type=CreateTime, expected LogAppendTime: set "
+            "clicks.arrival=create_time to replay it (no closing by silence then)"
+        )
     tps = [TopicPartition(topic, number) for number in range(found.partitions)]
     async with reading(settings) as consumer:
         begins = await consumer.beginning_offsets(tps)
@@ -70,7 +75,7 @@ async def topic_partitions(
         read_from_ms = time_range.read_from_ms(rules)
         starts = begins if read_from_ms is None else await _offsets(consumer, tps, read_from_ms, ends)
         if time_range.to_ms is not None:
-            ends = await _offsets(consumer, tps, time_range.to_ms, ends)
+            ends = await _ends_at(settings, consumer, tps, time_range.to_ms, ends)
     partitions = []
     for tp in tps:
         start, end = starts[tp], ends[tp]
@@ -78,7 +83,9 @@ async def topic_partitions(
         if start > begins[tp] and read_from_ms is not None:
             unread_until_ms = read_from_ms - 1  # else the search by time had found an earlier record
         elif 0 < start < end:
-            unread_until_ms = await _first_arrival_ms(settings, tp, start, end)
+            # None that was deleted arrived later than the first that is still there.
+            first = await _first_arrived(settings, tp, start, end)
+            unread_until_ms = None if first is None else int(first.timestamp)
         partitions.append(PartitionPlan(tp.partition, start, end, unread_until_ms))
     return partitions
 
@@ -153,21 +160,12 @@ class TopicSource:
         portions = []
         for tp, records in fetched.items():
             if tp.partition in running:
-                for record in (records[0], records[-1]):  # of a batch, all are alike
-                    self._check_arrival(tp.partition, record)
                 end = self._partitions[tp.partition].end
                 kept = records if records[-1].offset < end else [r for r in records if r.offset < end]
+                if kept and not _has_arrival(self._settings, kept[0]):  # then none has: they come by kind
+                    kept = [_undated(record) for record in kept]
                 portions.append(Portion(tp.partition, kept))
         return portions
-
-    def _check_arrival(self, number: int, record: Any) -> None:
-        expected = self._settings.clicks.arrival
-        if expected == "log_append_time" and record.timestamp_type != LOG_APPEND_TIME:
-            raise TopicSourceError(
-                f"topic {self._settings.topics.clicks}, partition {number}, offset {record.offset}: has a"
-                " CreateTime, expected LogAppendTime. Set clicks.arrival=create_time to replay it (idleness"
-                " closes nothing then), or give a --from so late that reading begins after it"
-            )
 
 
 async def _offsets(consumer: Any, tps: list[Any], at_ms: int, ends: dict[Any, int]) -> dict[Any, int]:
@@ -176,14 +174,41 @@ async def _offsets(consumer: Any, tps: list[Any], at_ms: int, ends: dict[Any, in
     return {tp: min(found[tp].offset, ends[tp]) if is_found(found[tp]) else ends[tp] for tp in tps}
 
 
-async def _first_arrival_ms(settings: Settings, tp: Any, start: int, end: int) -> int | None:
-    """The arrival of the first record that is still there: none that was deleted arrived later."""
+async def _ends_at(
+    settings: Settings, consumer: Any, tps: list[Any], to_ms: int, ends: dict[Any, int]
+) -> dict[Any, int]:
+    """As `_offsets`, which a record with CreateTime can't end early: a producer's clock may be anywhere."""
+    now_ms = time.time() * 1000
+    found = await consumer.offsets_for_times(dict.fromkeys(tps, max(to_ms, 0)))
+    bounded = dict(ends)
+    for tp in tps:
+        if not is_found(found[tp]):
+            continue
+        bounded[tp] = min(found[tp].offset, ends[tp])
+        if found[tp].timestamp > now_ms:  # no broker's clock
+            first = await _first_arrived(settings, tp, bounded[tp], ends[tp], to_ms)
+            bounded[tp] = ends[tp] if first is None else int(first.offset)
+    return bounded
+
+
+async def _first_arrived(settings: Settings, tp: Any, start: int, end: int, from_ms: int = 0) -> Any | None:
+    """The first record from offset `start` on that arrived at `from_ms` or later; None before `end`."""
     # With a consumer of its own: aiokafka's may hang when it is stopped after it was given other partitions.
     async with reading(settings) as consumer:
         consumer.assign([tp])
         consumer.seek(tp, start)
         while await consumer.position(tp) < end:
-            fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=1)
-            for records in fetched.values():
-                return int(records[0].timestamp)
-    return None  # nothing but the ends of transactions
+            for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
+                for record in records:
+                    if record.offset < end and record.timestamp >= from_ms and _has_arrival(settings, record):
+                        return record
+    return None
+
+
+def _undated(record: Any) -> LogRecord:
+    """Without the producer's time, which must not be compared with a broker's."""
+    return LogRecord(record.offset, 0, record.key, record.value, record.headers, record.timestamp_type)
+
+
+def _has_arrival(settings: Settings, record: Any) -> bool:
+    return settings.clicks.arrival == "create_time" or record.timestamp_type == LOG_APPEND_TIME

@@ -9,7 +9,6 @@ import asyncio
 
 from streamer.errors import StreamerError
 from streamer.pipeline.dead_letter_limit import TooManyDeadLetters
-from streamer.settings import Settings
 from streamer.worker.commit_loop import CommitLoop
 from streamer.worker.draining import Drain
 from streamer.worker.open_shards import OpenShards
@@ -25,10 +24,6 @@ CHUNK_RECORDS = 500
 """Records between which others in the event loop have their turn: some 5 ms with a million open sessions."""
 
 
-class ArrivalError(StreamerError):
-    """The source topic's timestamps are not what the settings say."""
-
-
 class DeadLetterLimitError(StreamerError):
     """Going on would dead-letter what a bad deploy, here or at a producer, made unreadable."""
 
@@ -36,16 +31,13 @@ class DeadLetterLimitError(StreamerError):
 class Processing:
     """Takes batches in, and holds them back while too much is uncommitted."""
 
-    def __init__(
-        self, shards: OpenShards, commits: CommitLoop, settings: Settings, drain: Drain | None
-    ) -> None:
+    def __init__(self, shards: OpenShards, commits: CommitLoop, drain: Drain | None) -> None:
         self.batches = 0
         """Batches finished so far."""
         self.records = 0
         """Records processed so far, those included that a failed commit has undone."""
         self._shards = shards
         self._commits = commits
-        self._settings = settings
         self._drain = drain
 
     async def process(self, batch: RecordBatch) -> None:
@@ -53,10 +45,11 @@ class Processing:
         shard = self._shards.by_number.get(batch.tp.partition)
         if shard is None or batch.seek_count != shard.seek_count:
             return
-        self._check_arrival(batch)
         records = batch.records if self._drain is None else self._drain.within(batch)
         received = shard.partition.counters.received
-        shard.saw_broker_time(batch.records[-1].timestamp, batch.received_at)
+        last = batch.records[-1]
+        if last.timestamp_type == LOG_APPEND_TIME:
+            shard.saw_broker_time(last.timestamp, batch.received_at)
         index = 0
         while index < len(records) and self._shards.has(shard):
             index = await self._process_chunk(shard, records[: index + CHUNK_RECORDS], index)
@@ -82,11 +75,3 @@ class Processing:
         except Exception:
             await self._shards.drop(shard.number)
             raise
-
-    def _check_arrival(self, batch: RecordBatch) -> None:
-        expected = self._settings.clicks.arrival
-        if expected == "log_append_time" and batch.records[0].timestamp_type != LOG_APPEND_TIME:
-            raise ArrivalError(
-                f"topic {batch.tp.topic} has message.timestamp.type=CreateTime, expected LogAppendTime: "
-                "change the topic, or set clicks.arrival=create_time (no closing by silence then)"
-            )

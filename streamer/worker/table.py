@@ -39,7 +39,7 @@ class SessionTable(Service):
         commits = CommitLoop(self.shards, retries, self.failure, metrics, settings, drain)
         self.shards.on_opened = lambda shard: self.add_future(commits.run(shard))
         self.rebalance = Rebalance(self.shards, commits, retries, self.failure)
-        self.processing = Processing(self.shards, commits, settings, drain)
+        self.processing = Processing(self.shards, commits, drain)
         self._erasures = ErasureFeed(
             config.arguments, settings.topics.erasures, self.shards.by_number, commits.commit
         )

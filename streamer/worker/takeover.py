@@ -136,6 +136,7 @@ def _shard(
         limit=DeadLetterLimit(**settings.dead_letters.model_dump()),
         dead_letters=marker.dead_letters if marker else None,
         max_forwarded_bytes=max(MAX_FORWARDED_BYTES, 2 * settings.clicks.max_bytes),
+        needs_arrival=settings.clicks.arrival == "log_append_time",
     )
     if marker is not None:
         _check_fits(config, partition, marker, bounds)

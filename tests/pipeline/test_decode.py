@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas import codec
-from streamer.pipeline.decode import MAX_DWELL_MS, Arrived, ClickDecoder, Format, Rejected
+from streamer.pipeline.decode import MAX_CLOCK_LAG_MS, MAX_DWELL_MS, Arrived, ClickDecoder, Format, Rejected
 from streamer.pipeline.normalize import Memo, Paths
 from tests.bad_clicks import ARRIVAL_MS, BAD_CLICKS, GOOD, BadClick, click
 from tests.click_fuzz import cases, end_of
@@ -243,6 +243,19 @@ def test_a_whole_number_may_be_spelt_with_a_point() -> None:
 def test_sent_at_corrects_a_wrong_clock(clock_error_ms: int) -> None:
     timestamp = ARRIVAL_MS + clock_error_ms
     assert arrived(click(timestamp=timestamp, sent_at=timestamp + 700)).click.timestamp == ARRIVAL_MS - 700
+
+
+@pytest.mark.parametrize("behind_ms", [MAX_CLOCK_LAG_MS + 1, 3 * 86_400_000, 36 * 365 * 86_400_000])
+def test_a_click_that_was_sent_long_before_it_arrived_keeps_its_time(behind_ms: int) -> None:
+    sent_at = ARRIVAL_MS - behind_ms
+    assert arrived(click(timestamp=sent_at - 700, sent_at=sent_at)).click.timestamp == sent_at - 700
+
+
+@pytest.mark.parametrize(
+    "sent_at", [ARRIVAL_MS - MAX_CLOCK_LAG_MS, 631_152_000_000 - 1, 0, ARRIVAL_MS + 2**50]
+)
+def test_a_clock_is_corrected_if_it_is_a_little_behind_or_was_never_set_or_runs_ahead(sent_at: int) -> None:
+    assert arrived(click(timestamp=sent_at - 700, sent_at=sent_at)).click.timestamp == ARRIVAL_MS - 700
 
 
 def test_sent_at_and_timestamp_may_be_spelt_differently() -> None:

@@ -14,8 +14,9 @@ from streamer.core.clock import PartitionClock
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
 from streamer.pipeline import partition as partition_module
+from streamer.pipeline.dead_letters import dead_letter_headers, original_headers
 from streamer.pipeline.decode import ClickDecoder
-from streamer.pipeline.partition import Partition
+from streamer.pipeline.partition import LOG_APPEND_TIME, Partition
 from tests.bad_clicks import ARRIVAL_MS, BAD_CLICKS
 
 GAP_MS = 1_800_000
@@ -30,11 +31,13 @@ class Arrived:
     timestamp: int = ARRIVAL_MS
     key: bytes | None = b"k"
     headers: list[tuple[str, bytes]] = field(default_factory=list)
+    timestamp_type: int = LOG_APPEND_TIME
 
 
-def new_partition(clock: PartitionClock | None = None) -> Partition:
+def new_partition(clock: PartitionClock | None = None, *, needs_arrival: bool = False) -> Partition:
     sessionizer = Sessionizer(SessionRules(), clock=clock)
-    return Partition("clicks", 0, sessionizer, ClickDecoder("auto", 262_144).decode)
+    decode = ClickDecoder("auto", 262_144).decode
+    return Partition("clicks", 0, sessionizer, decode, needs_arrival=needs_arrival)
 
 
 def click(visitor: str, at: int, event_id: str | None = None, **fields: object) -> bytes:
@@ -76,6 +79,58 @@ def test_a_late_click_is_forwarded_with_its_bytes_and_the_watermark() -> None:
     (forwarded,) = late
     assert (forwarded.key, forwarded.value) == (b"k", old)
     assert dict(forwarded.headers)["x-streamer-watermark"] == str(ARRIVAL_MS - 120_000).encode()
+
+
+@pytest.mark.parametrize("sent_at", [None, ARRIVAL_MS - 200])
+def test_a_click_that_was_put_back_has_the_time_of_its_first_arrival(
+    sent_at: int | None,
+) -> None:
+    """As a visitor goes on: the click is late then, whether its device said when it was sent or not."""
+    later = ARRIVAL_MS + 3 * GAP_MS
+    partition = new_partition()
+    value = click("a", ARRIVAL_MS - 1000, "old", sent_at=sent_at)
+    old = dead_letter_headers("clicks", 0, Arrived(0, value), "decode", "unknown_format", ARRIVAL_MS)
+    put_back = Arrived(2, value, later, headers=original_headers(old))
+    _, late, dead = run(partition, [Arrived(1, click("a", later, "new"), later), put_back])
+    assert (len(late), dead) == (1, [])
+    assert dict(late[0].headers)["x-streamer-arrival"] == str(ARRIVAL_MS).encode()
+
+
+def test_clicks_of_days_ago_that_are_sent_again_stay_on_their_days() -> None:
+    partition = new_partition()
+    days = [ARRIVAL_MS - days * 86_400_000 for days in (3, 2, 1)]
+    visits = [(day, day + minute * 60_000) for day in days for minute in range(4)]
+    records = [
+        Arrived(n, click("a", at, f"e{n}", sent_at=at + 700), ARRIVAL_MS + n)
+        for n, (_, at) in enumerate(visits)
+    ]
+    sessions, late, dead = run(partition, records)
+    partition.drain()
+    sessions += partition.take().sessions
+    assert [(session.started_at, session.event_count) for session in sessions] == [(day, 4) for day in days]
+    assert (late, dead) == ([], [])
+
+
+def test_a_record_without_an_arrival_time_is_a_dead_letter_and_no_clock_moves() -> None:
+    partition = new_partition(needs_arrival=True)
+    before = [Arrived(0, click("a", ARRIVAL_MS, "e0"))]
+    odd = [Arrived(n, click("a", ARRIVAL_MS, f"e{n}"), ARRIVAL_MS * 1000, timestamp_type=0) for n in (1, 2)]
+    run(partition, before)
+    clock = partition.sessionizer.clock
+    moment = clock.now, clock.watermark
+    _, _, dead = run(partition, odd)
+    assert [letter.reason for letter in dead] == ["create_time"] * 2
+    assert "x-streamer-arrival" not in dict(dead[0].headers)
+    assert (clock.now, clock.watermark) == moment
+    assert (partition.position, partition.counters.received, partition.counters.dead_lettered) == (3, 3, 2)
+    run(partition, [Arrived(3, click("a", ARRIVAL_MS, "e3"))])
+    assert partition.sessionizer.open_events == 2
+
+
+def test_where_producers_times_are_wanted_they_are_arrival_times() -> None:
+    partition = new_partition()
+    run(partition, [Arrived(0, click("a", ARRIVAL_MS), timestamp_type=0)])
+    assert partition.sessionizer.open_events == 1
 
 
 def test_records_before_the_position_are_not_taken_in_again() -> None:

@@ -10,17 +10,19 @@ import time
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import TopicPartition
 
 from models.bundle import default_bundle
 from schemas.build import WHY_PURE
 from streamer.kafka.embedded import EmbeddedKafka
+from streamer.kafka.topics import admin_client
 from streamer.session_rules import session_rules
 from streamer.settings import Settings, load_settings
 from streamer.worker.changelog import Marker, SessionSnapshots, decode
 from streamer.worker.processing import COMMIT_AT
 from tests.bad_clicks import BAD_CLICKS
-from tests.conftest import FreshSettings
+from tests.conftest import FreshSettings, RunStreamer
 from tests.worker.live import (
     START_MS,
     Worker,
@@ -192,7 +194,38 @@ def test_a_topic_with_create_time_is_refused(fresh_settings: FreshSettings) -> N
     worker = Worker(strict, "--drain")
     assert worker.end() == 1
     assert "message.timestamp.type=CreateTime, expected LogAppendTime" in worker.log
+    assert not committed(settings, settings.changelog).records  # so that --from still counts
     assert Worker(settings, "--drain").end() == 0
+
+
+def test_records_from_before_the_topic_had_log_append_time_are_dead_letters(
+    fresh_settings: FreshSettings, run_streamer: RunStreamer
+) -> None:
+    clicks = some_clicks(2, seed=6)
+    half = len(clicks) // 2
+    with_create_time, settings = fresh_settings({"clicks.arrival": "create_time"}), fresh_settings()
+    set_up(with_create_time)
+    send(settings, as_messages(clicks[:half]))
+    set_timestamp_type(settings, "LogAppendTime")
+    send(settings, as_messages(clicks[half:]))
+    assert Worker(settings, "--drain").end() == 0
+    assert committed(settings, settings.topics.dlq).headers("x-streamer-reason") == ["create_time"] * half
+    verified = run_streamer("verify", settings=settings)
+    assert verified.returncode == 0, verified.stderr
+    replayed = run_streamer("dlq", "replay", "--reason", "create_time", settings=settings)
+    assert f"{half} dead letters were replayed" in replayed.stderr
+    doctor = run_streamer("doctor", settings=settings).stdout
+    assert f"warn  arrival: {half} of the last {len(clicks) + half} clicks have CreateTime" in doctor
+
+
+def set_timestamp_type(settings: Settings, value: str) -> None:
+    async def alter() -> None:
+        async with admin_client(settings.kafka) as admin:
+            config = {"message.timestamp.type": value}
+            topic = ConfigResource(ConfigResourceType.TOPIC, settings.topics.clicks, config)
+            await admin.alter_configs([topic])
+
+    asyncio.run(alter())
 
 
 def test_records_of_an_aborted_transaction_are_not_clicks(fresh_settings: FreshSettings) -> None:
