@@ -47,8 +47,8 @@ MAX_PRODUCT_BYTES = 128
 MAX_DWELL_MS = 86_400_000
 """Nobody reads one page for more than a day: a longer or negative dwell is a broken timer, kept as null."""
 MAX_CLOCK_LAG_MS = 7_200_000
-"""A `sent_at` up to this far behind the arrival is taken for a wrong clock (an hour of daylight saving and the usual
-delays), one further behind for a click that was held back."""
+"""A `sent_at` up to this far behind the arrival is taken for a wrong clock (an hour of daylight saving and
+the usual delays), one further behind for a click that was held back."""
 _NEVER_SET_BEFORE_MS = 631_152_000_000
 """1990, before there were web clicks: a clock that shows less was never set."""
 MAX_DEPTH = 128

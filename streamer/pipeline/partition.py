@@ -138,7 +138,8 @@ class Partition:
     def process(self, records: Sequence[Record], start: int = 0) -> int:
         """Take in records from index `start` on; returns the index of the first one not taken in.
 
-        All are of one `timestamp_type`. Stops early when it `is_full`. Records below `position` were taken in before and are skipped.
+        All are of one `timestamp_type`. Stops early when it `is_full`. Records below `position` were taken in
+        before and are skipped.
         Raises TooManyDeadLetters at a record that exceeds the limit, and from then on: that record and those
         after it are not taken in.
         """
