@@ -50,7 +50,9 @@ def test_a_shadow_bundle_that_is_damaged_is_refused_at_the_start(
     fresh_settings: FreshSettings, candidate: Path
 ) -> None:
     (candidate / "classifier.onnx").write_bytes(b"\0")
-    worker = Worker(fresh_settings({"model.shadow_bundle": str(candidate)}))
+    settings = fresh_settings({"model.shadow_bundle": str(candidate)})
+    set_up(settings)
+    worker = Worker(settings)
     assert worker.end(30) == 1
     assert "classifier.onnx" in worker.log
 
