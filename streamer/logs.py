@@ -20,10 +20,9 @@ _CHATTY = ("aiokafka", "faust", "mode", "asyncio")
 
 
 def configure_logging(settings: LogSettings, stream: TextIO | None = None) -> None:
-    """Write the log to this stream; none: standard error."""
-    stream = stream or sys.stderr
+    """Write the log to this stream; none: standard error, whatever that is when a line is written."""
     level = logging.getLevelNamesMapping()[settings.level.upper()]
-    readable = settings.format == "console" or (settings.format == "auto" and stream.isatty())
+    readable = settings.format == "console" or (settings.format == "auto" and (stream or sys.stderr).isatty())
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -35,7 +34,7 @@ def configure_logging(settings: LogSettings, stream: TextIO | None = None) -> No
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(stream) if stream is not None else _StandardError()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -50,6 +49,21 @@ def configure_logging(settings: LogSettings, stream: TextIO | None = None) -> No
     root.setLevel(level)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(level + 10, logging.INFO))
+
+
+class _StandardError(logging.StreamHandler[TextIO]):
+    """A stream that is kept may be closed while the process goes on, and each line would be an error then."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _: TextIO) -> None:
+        pass
 
 
 def _renderers(readable: bool) -> list[Processor]:

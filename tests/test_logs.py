@@ -73,3 +73,13 @@ def test_libraries_never_print_requests_and_messages_whole(library: str) -> None
     logging.getLogger(library).info("joined")
     assert "password" not in stream.getvalue()
     assert "joined" in stream.getvalue()
+
+
+def test_standard_error_is_looked_up_for_every_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = io.StringIO(), io.StringIO()
+    monkeypatch.setattr("sys.stderr", first)
+    configure_logging(LogSettings())
+    first.close()
+    monkeypatch.setattr("sys.stderr", second)
+    logging.getLogger("some.library").warning("still there")
+    assert json.loads(second.getvalue())["event"] == "still there"

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaTimeoutError
 from aiokafka.structs import TopicPartition
 
 from streamer.kafka.client import ClientArguments
-from streamer.kafka.start import Start, offsets_at, seek
+from streamer.kafka.start import Start, offsets_at
 from streamer.worker.changelog import ChangelogError, Marker, decode
 from streamer.worker.recovery import Recovery
 
+ANSWER_S = 10.0
+"""A frozen broker's partitions have another leader by then, and connections to it are given up."""
 _MARKER_WITHIN = 50
 """Offsets from the end of a changelog within which its newest marker usually is."""
 
@@ -27,7 +33,9 @@ async def group_offsets(admin: AIOKafkaAdminClient, group: str, topic: str) -> d
 class LogReader:
     """A consumer without a group that reads whole partitions; use it as a context manager.
 
-    One for each reading: aiokafka's may hang when it is stopped soon after it was given other partitions.
+    To read two topics, `assign` both first: aiokafka's may hang when it is stopped soon after it was given
+    other partitions. Whatever it waits for, it raises KafkaTimeoutError when brokers bring it no further for
+    ANSWER_S.
     """
 
     def __init__(self, arguments: ClientArguments) -> None:
@@ -44,20 +52,28 @@ class LogReader:
         await self._consumer.start()
         return self
 
+    def assign(self, partitions: Mapping[str, Iterable[int]]) -> None:
+        """Everything that is going to be read, by topic."""
+        self._consumer.assign(
+            [TopicPartition(t, number) for t, of_t in partitions.items() for number in of_t]
+        )
+
     async def __aexit__(self, *_: object) -> None:
         await self._consumer.stop()
 
     async def bounds(self, topic: str, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
         """Offset of the first record that is there, and of the next one to come."""
         tps = [TopicPartition(topic, partition) for partition in partitions]
-        begin = await self._consumer.beginning_offsets(tps)
-        end = await self._consumer.end_offsets(tps)
+        async with _answered():
+            begin = await self._consumer.beginning_offsets(tps)
+            end = await self._consumer.end_offsets(tps)
         return {tp.partition: (begin[tp], end[tp]) for tp in tps}
 
     async def starts(self, topic: str, partitions: Iterable[int], start: Start) -> dict[int, int]:
         """Offsets at which to begin reading."""
         tps = [TopicPartition(topic, partition) for partition in partitions]
-        return {tp.partition: at for tp, at in (await offsets_at(self._consumer, tps, start)).items()}
+        async with _answered():
+            return {tp.partition: at for tp, at in (await offsets_at(self._consumer, tps, start)).items()}
 
     async def rest(self, topic: str, starts: Mapping[int, int]) -> dict[int, list[Any]]:
         """Records of each partition from an offset on, up to its end at this moment.
@@ -65,7 +81,6 @@ class LogReader:
         From its beginning where the offset is beyond the end: the topic was made anew.
         """
         bounds = await self.bounds(topic, starts)
-        self._consumer.assign([TopicPartition(topic, number) for number in starts])
         begins = {n: starts[n] if first <= starts[n] <= end else first for n, (first, end) in bounds.items()}
         return await self._read(topic, begins, {number: end for number, (_, end) in bounds.items()})
 
@@ -74,14 +89,33 @@ class LogReader:
     ) -> dict[int, list[Any]]:
         """Records of assigned partitions between two offsets each."""
         found: dict[int, list[Any]] = {number: [] for number in starts}
-        for number, start in starts.items():
-            self._consumer.seek(TopicPartition(topic, number), start)
-        behind = {TopicPartition(topic, number) for number in starts if starts[number] < ends[number]}
+        async for tp, records in self._each(topic, starts, ends):
+            found[tp.partition] += records
+        return found
+
+    async def _each(
+        self, topic: str, starts: Mapping[int, int], ends: Mapping[int, int]
+    ) -> AsyncIterator[tuple[TopicPartition, list[Any]]]:
+        """The same, fetch by fetch. Other partitions are paused meanwhile."""
+        tps = {TopicPartition(topic, number): start for number, start in starts.items()}
+        if not tps.keys() <= self._consumer.assignment():
+            self._consumer.assign(list(tps))
+        self._consumer.pause(*self._consumer.assignment())
+        self._consumer.resume(*tps)
+        for tp, start in tps.items():
+            self._consumer.seek(tp, start)
+        behind = {tp for tp, start in tps.items() if start < ends[tp.partition]}
+        positions, moved_at = dict(tps), time.monotonic()
         while behind:
             for tp, records in (await self._consumer.getmany(*behind, timeout_ms=200)).items():
-                found[tp.partition] += records
-            behind = {tp for tp in behind if await self._consumer.position(tp) < ends[tp.partition]}
-        return found
+                yield tp, records
+            before = positions
+            positions = {tp: await self._consumer.position(tp) for tp in behind}
+            behind = {tp for tp, position in positions.items() if position < ends[tp.partition]}
+            if positions != before:
+                moved_at = time.monotonic()
+            elif time.monotonic() - moved_at > ANSWER_S:
+                raise KafkaTimeoutError(f"no broker has brought {topic} any further for {ANSWER_S:g} s")
 
     async def last_markers(self, topic: str, partitions: Iterable[int]) -> dict[int, Marker | None]:
         """The newest marker of each partition of the changelog; None where there is none.
@@ -91,7 +125,6 @@ class LogReader:
         """
         found: dict[int, Marker | None] = {}
         wanted, back = await self.bounds(topic, partitions), _MARKER_WITHIN
-        self._consumer.assign([TopicPartition(topic, number) for number in wanted])
         while wanted:
             starts = {number: max(first, end - back) for number, (first, end) in wanted.items()}
             records = await self._read(topic, starts, {n: end for n, (_, end) in wanted.items()})
@@ -110,23 +143,17 @@ class LogReader:
 
         Raises ChangelogError, its text starting with the partition.
         """
-        tps = [TopicPartition(topic, partition) for partition in partitions]
-        recoveries = {tp.partition: Recovery() for tp in tps}
-        self._consumer.assign(tps)
-        ends = await self._consumer.end_offsets(tps)
-        await seek(self._consumer, tps, "earliest")
-        behind = set(tps)
-        while behind:
-            fetched: Mapping[Any, list[Any]] = await self._consumer.getmany(timeout_ms=200)
-            for tp, records in fetched.items():
-                _feed(recoveries[tp.partition], tp, records)
-                on_progress()
-            behind = {tp for tp in behind if await self._consumer.position(tp) < ends[tp]}
-        for tp in tps:
+        bounds = await self.bounds(topic, partitions)
+        recoveries = {number: Recovery() for number in bounds}
+        starts = {number: first for number, (first, _) in bounds.items()}
+        async for tp, records in self._each(topic, starts, {n: end for n, (_, end) in bounds.items()}):
+            _feed(recoveries[tp.partition], tp, records)
+            on_progress()
+        for number, recovery in recoveries.items():
             try:
-                recoveries[tp.partition].finish()
+                recovery.finish()
             except ChangelogError as error:
-                raise _located(tp, error) from None
+                raise _located(TopicPartition(topic, number), error) from None
         return recoveries
 
 
@@ -135,6 +162,16 @@ def _markers(tp: TopicPartition, records: list[Any]) -> list[Marker]:
         return [entry for record in records if isinstance(entry := decode(record.value), Marker)]
     except ChangelogError as error:
         raise _located(tp, error) from None
+
+
+@asynccontextmanager
+async def _answered() -> AsyncIterator[None]:
+    """Raises KafkaTimeoutError if what is within isn't done in ANSWER_S."""
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            yield
+    except TimeoutError:
+        raise KafkaTimeoutError(f"no broker has answered for {ANSWER_S:g} s") from None
 
 
 def _feed(recovery: Recovery, tp: TopicPartition, records: list[Any]) -> None:

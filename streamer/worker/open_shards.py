@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 import structlog
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
@@ -29,8 +30,8 @@ class OpenShards:
         self.joined = False
         """Whether the group has said which partitions are this worker's."""
         self.on_opened: Callable[[Shard], object] = lambda _: None
-        self.taking_over = asyncio.Lock()
-        """Held while partitions are taken over, so that none is taken over twice at once."""
+        self._opening: set[int] = set()
+        """Partitions that are being taken over: none is taken over twice at once."""
         self._config = config
         self._topic = config.settings.topics.clicks
         self._metrics = metrics
@@ -49,19 +50,29 @@ class OpenShards:
         """Whether this very shard is open still, and wasn't dropped and another opened in its place."""
         return self.by_number.get(shard.number) is shard
 
-    async def open(self, numbers: Iterable[int]) -> None:
-        """Take partitions over. Raises what `take_over` raises."""
-        wanted = sorted(numbers)
+    async def open(self, numbers: Iterable[int]) -> dict[int, KafkaError]:
+        """Take partitions over and fetch them; returns those that failed. Raises what `take_over` raises."""
+        wanted = (set(numbers) & self.missing()) - self._opening
         if not wanted:
-            return
-        with self._metrics.recovery.time(), only_ours():
-            shards = await take_over(self._config, wanted, lambda number: number in self.assigned())
-        for shard in shards:
+            return {}
+        self._opening |= wanted
+        try:
+            with self._metrics.recovery.time(), only_ours():
+                shards, failed = await take_over(
+                    self._config, sorted(wanted), lambda number: number in self.assigned()
+                )
+        finally:
+            self._opening -= wanted
+        kept = [shard for shard in shards if shard.number in self.assigned()]
+        for shard in kept:
             self.by_number[shard.number] = shard
+            self.seek(shard.number)
             self.on_opened(shard)
+        await asyncio.gather(*(shard.close() for shard in shards if shard not in kept))
         await asyncio.to_thread(give_back_memory)
-        open_sessions = sum(shard.partition.sessionizer.open_count for shard in shards)
-        log.info("shards_open", partitions=wanted, open_sessions=open_sessions)
+        open_sessions = sum(shard.partition.sessionizer.open_count for shard in kept)
+        log.info("shards_open", partitions=[shard.number for shard in kept], open_sessions=open_sessions)
+        return failed
 
     def seek(self, number: int) -> None:
         """Fetch a shard's partition from the shard's position on."""

@@ -7,8 +7,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -48,6 +48,8 @@ END_WITHIN_S = 9.5
 CHECKED_WITHIN_S = 60
 """How long brokers that are reached may leave the questions of the start unanswered."""
 
+T = TypeVar("T")
+
 log = structlog.get_logger(__name__)
 
 
@@ -68,6 +70,42 @@ async def run_worker(
     `on_stopping` is called when nothing is left to do but to let go of brokers and threads.
     Raises StreamerError for what the user can mend, anything else for what nobody foresaw.
     """
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    worker = await _unless(stop, _prepared(settings, options, instance_id, reach))
+    if worker is None:
+        on_stopping()
+        log.info("worker_stopped", records=0)
+        return
+    try:
+        await _unless(stop, worker.app.start())
+        if not stop.is_set():
+            log.info("worker_started", app_id=settings.app.id, **worker.notes)
+        await _until_done(worker, stop)
+    except StreamerError as error:
+        log.error("worker_ends", reason=str(error))
+        raise
+    finally:
+        on_stopping()
+        await _shut_down(worker.app, worker.table)
+        await worker.health.stop()
+        log.info("worker_stopped", records=worker.table.processing.records)
+
+
+class _Worker(NamedTuple):
+    app: WorkerApp
+    table: SessionTable
+    watch: Watch
+    health: HealthServer
+    notes: dict[str, str]
+    """For the log."""
+
+
+async def _prepared(
+    settings: Settings, options: WorkerOptions, instance_id: str | None, reach: Reach
+) -> _Worker:
+    """Everything checked and put together, and nothing started but the pages of the health server."""
     settle_memory()
     bundle = load_bundle(settings.model.bundle or default_bundle())
     drift = DriftMonitor.of(bundle)
@@ -80,39 +118,32 @@ async def run_worker(
         metrics.registry.register(DriftCollector(drift))
     else:
         log.info("no_drift_metrics", reason="the bundle was made without a profile to compare with")
-    shadow = _shadow(settings, metrics)
-    config = _config(settings, scorer, shadow, options, source, reach)
+    config = _config(settings, scorer, _shadow(settings, metrics), options, source, reach)
     drain = None if options.drain is None else Drain(options.drain, config, await read_bounds(config))
     table = SessionTable(config, metrics, drain)
     watch = Watch(settings, table)
     metrics.watch(watch.states)
-    app = create_app(settings, client_arguments(settings.kafka), table, instance_id)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     health = HealthServer(metrics.registry, watch.not_live, watch.not_ready)
     if settings.worker.metrics_port:
         await health.start(settings.worker.metrics_port)
-    await app.start()
-    log.info(
-        "worker_started",
-        app_id=settings.app.id,
-        model_version=scorer.bundle.model_version,
-        pure_python=WHY_PURE,
-    )
-    looking = asyncio.create_task(watch.look_regularly())
+    app = create_app(settings, config.arguments, table, instance_id)
+    log.info("worker_starts", app_id=settings.app.id)
+    notes = {"model_version": bundle.model_version, "pure_python": WHY_PURE}
+    return _Worker(app, table, watch, health, notes)
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The work's result, or None if it was to stop before: a client may wait for brokers for ever."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
-        await _until_done(app, table, watch, stop)
-    except StreamerError as error:
-        log.error("worker_ends", reason=str(error))
-        raise
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        working.cancel()
+        await asyncio.wait({working}, timeout=1)
+        return None
     finally:
-        on_stopping()
-        looking.cancel()
-        await _shut_down(app, table)
-        await health.stop()
-        log.info("worker_stopped", records=table.processing.records)
+        stopping.cancel()
 
 
 async def _checked(settings: Settings, options: WorkerOptions) -> StartedOn:
@@ -134,15 +165,17 @@ async def _checked(settings: Settings, options: WorkerOptions) -> StartedOn:
         await asyncio.sleep(1)
 
 
-async def _until_done(app: WorkerApp, table: SessionTable, watch: Watch, stop: asyncio.Event) -> None:
+async def _until_done(worker: _Worker, stop: asyncio.Event) -> None:
+    app, table, watch, _, _ = worker
     ends = [stop.wait(), app.wait_until_stopped()]
     if table.drain is not None:
         ends.append(table.drain.finished.wait())
     waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(end) for end in ends]
+    looking = asyncio.create_task(watch.look_regularly())
     try:
         await asyncio.wait([*waits, table.failure.reported], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for wait in waits:
+        for wait in (looking, *waits):
             wait.cancel()
     if table.failure.reported.done():
         table.failure.reported.result()

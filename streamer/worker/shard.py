@@ -8,7 +8,6 @@ After any failure a shard is dropped and read back from the changelog; it is nev
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from copy import copy
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, ProducerFenced
 from aiokafka.structs import RecordMetadata
 
 from models.scorer import Scored, ScoreError
@@ -36,6 +35,7 @@ from streamer.worker.shadow import Message, Shadow
 from streamer.worker.start_checks import StartedOn
 from streamer.worker.state_log import StateLog
 
+STOP_S = 3.0
 LOG_APPEND_TIME = 1
 """Timestamp type of a record whose broker wrote the time."""
 
@@ -161,8 +161,7 @@ class Shard:
     async def close(self) -> None:
         """Stop the producer; an open transaction is aborted by the next owner."""
         self.due.set()
-        with contextlib.suppress(KafkaError):  # one that was fenced says so again
-            await self.producer.stop()
+        await stop_in_time(self.producer)
 
     async def _commit(self) -> Committed:
         self._commit_number += 1
@@ -276,6 +275,13 @@ class Shard:
             await self.producer.send_batch(batch, topic, partition=self.partition.number)
             for batch in batches_of(self.producer, messages)
         ]
+
+
+async def stop_in_time(producer: AIOKafkaProducer) -> None:
+    """Stop a producer that is of no use any more; after STOP_S it is left to itself."""
+    stopping = asyncio.ensure_future(producer.stop())
+    await asyncio.wait({stopping}, timeout=STOP_S)  # not wait_for: a client may swallow its cancellation
+    stopping.add_done_callback(lambda stopped: stopped.cancelled() or stopped.exception())
 
 
 async def _all_of(futures: list[asyncio.Future[RecordMetadata]]) -> list[RecordMetadata]:

@@ -38,7 +38,7 @@ class SessionTable(Service):
         retries = Retries(self.shards, self.failure, self.add_future)
         commits = CommitLoop(self.shards, retries, self.failure, metrics, settings, drain)
         self.shards.on_opened = lambda shard: self.add_future(commits.run(shard))
-        self.rebalance = Rebalance(self.shards, commits, retries, self.failure)
+        self.rebalance = Rebalance(self.shards, commits, retries)
         self.processing = Processing(self.shards, commits, drain)
         self._erasures = ErasureFeed(
             config.arguments, settings.topics.erasures, self.shards.by_number, commits.commit

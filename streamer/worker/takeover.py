@@ -7,13 +7,15 @@ what the changelog holds after that is final.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from streamer.core.sessionizer import Sessionizer
+from streamer.kafka.aiokafka_overrides.admin import AdminClient
 from streamer.kafka.topic_metadata import ask
 from streamer.pipeline.dead_letter_limit import DeadLetterLimit
 from streamer.pipeline.erasures import Erasures
@@ -23,7 +25,7 @@ from streamer.worker.erasure_feed import take_in_erasures
 from streamer.worker.kill_points import KillPoint
 from streamer.worker.log_reader import LogReader, group_offsets
 from streamer.worker.recovery import Recovery
-from streamer.worker.shard import Shard, ShardConfig
+from streamer.worker.shard import Shard, ShardConfig, stop_in_time
 from streamer.worker.start_checks import (
     START_OVER,
     RefusedError,
@@ -35,61 +37,53 @@ from streamer.worker.start_checks import (
 
 PRODUCER_BATCH_BYTES = 1024 * 1024
 TRANSACTION_TIMEOUT_MS = 30_000
+STEP_S = 15.0
+"""How long a step of a take-over may wait for brokers. Kafka needs 9 s to move what a frozen broker leads,
+and then has to abort the last owner's transaction."""
 
 log = structlog.get_logger(__name__)
 
 
+class TakenOver(NamedTuple):
+    """What became of the partitions that were wanted; others are not this worker's any more."""
+
+    shards: list[Shard]
+    """Each with its claim committed."""
+    failed: dict[int, KafkaError]
+    """Partitions that a broker failed for; the others don't wait for them."""
+
+
 async def take_over(
     config: ShardConfig, numbers: Iterable[int], still_wanted: Callable[[int], bool]
-) -> list[Shard]:
-    """Shards of the given partitions, each with its claim committed.
+) -> TakenOver:
+    """Take partitions over together, with one client that reads for all.
 
     `still_wanted` is asked right before a partition's last owner is fenced. Raises RefusedError, and
-    KafkaError if a broker fails meanwhile.
+    KafkaError if a broker fails that all of them need.
     """
-    settings = config.settings
-    admin = AIOKafkaAdminClient(**config.arguments)
+    admin = AdminClient(**config.arguments)
     producers: dict[int, AIOKafkaProducer] = {}
+    failed: dict[int, KafkaError] = {}
+    opened: list[Shard] = []
     try:
-        await admin.start()
-        await _check_source_topic(config, admin)
-        for number in numbers:
-            if still_wanted(number):
-                producers[number] = await _fence(config, number)
-                config.reach(KillPoint.AFTER_FENCING)
-        async with LogReader(config.arguments) as reader:
-            recoveries = await _recover(config, reader, producers)
-            group = await group_offsets(admin, settings.app.id, settings.topics.clicks)
-            bounds = await reader.bounds(settings.topics.clicks, producers)
-            fresh = [number for number in producers if recoveries[number].marker is None]
-            check_not_forgotten(settings, fresh, group)
-            starts = await reader.starts(settings.topics.clicks, fresh, config.options.start)
-        unsettled = {n: m.erasures if (m := recoveries[n].marker) else 0 for n in producers}
-        async with LogReader(config.arguments) as reader:
-            erasures = await reader.rest(settings.topics.erasures, unsettled)
-        shards = [
-            _shard(config, producer, recoveries[number], number, bounds[number], starts)
-            for number, producer in producers.items()
-        ]
-        for shard in shards:
-            take_in_erasures(shard.partition, erasures[shard.number])
-        await asyncio.gather(*(shard.commit(force=True) for shard in shards))
-    except BaseException:
-        await asyncio.gather(*(producer.stop() for producer in producers.values()), return_exceptions=True)
-        raise
+        await _in_time(admin.start())
+        await _in_time(_check_source_topic(config, admin))
+        await asyncio.gather(
+            *(_fence(config, number, producers, failed) for number in numbers if still_wanted(number))
+        )
+        if producers:
+            shards = await _read_back(config, admin, producers)
+            await asyncio.gather(*(_claim(shard, opened, failed) for shard in shards))
     finally:
         await admin.close()
-    return shards
+        claimed = {shard.number for shard in opened}
+        await asyncio.gather(*(stop_in_time(p) for number, p in producers.items() if number not in claimed))
+    return TakenOver(opened, failed)
 
 
-async def _check_source_topic(config: ShardConfig, admin: AIOKafkaAdminClient) -> None:
-    """Raises RefusedError if the clicks topic was made anew since the worker started."""
-    name = config.settings.topics.clicks
-    found = await ask(admin._send_request, [name])
-    check_source(config.settings.app.id, config.source.topics, name, found[name].topic_id)
-
-
-async def _fence(config: ShardConfig, number: int) -> AIOKafkaProducer:
+async def _fence(
+    config: ShardConfig, number: int, producers: dict[int, AIOKafkaProducer], failed: dict[int, KafkaError]
+) -> None:
     producer = AIOKafkaProducer(
         **config.arguments,
         transactional_id=f"{config.settings.app.id}-{number}",
@@ -97,8 +91,65 @@ async def _fence(config: ShardConfig, number: int) -> AIOKafkaProducer:
         max_batch_size=PRODUCER_BATCH_BYTES,
         max_request_size=max(8 * PRODUCER_BATCH_BYTES, 4 * config.settings.clicks.max_bytes),
     )
-    await producer.start()  # it asks for a producer id, and that fences
-    return producer
+    try:
+        await _in_time(producer.start())  # it asks for a producer id, and that fences
+    except KafkaError as error:
+        failed[number] = error
+        await stop_in_time(producer)
+        return
+    producers[number] = producer
+    config.reach(KillPoint.AFTER_FENCING)
+
+
+async def _read_back(
+    config: ShardConfig, admin: AdminClient, producers: Mapping[int, AIOKafkaProducer]
+) -> list[Shard]:
+    """State as the last owners have left it, checked against the source; erasures on top."""
+    settings = config.settings
+    topics = settings.topics
+    async with LogReader(config.arguments) as reader:
+        reader.assign({settings.changelog: producers, topics.erasures: producers})
+        recoveries = await _recover(config, reader, producers)
+        group = await group_offsets(admin, settings.app.id, topics.clicks)
+        bounds = await reader.bounds(topics.clicks, producers)
+        fresh = [number for number in producers if recoveries[number].marker is None]
+        check_not_forgotten(settings, fresh, group)
+        starts = await reader.starts(topics.clicks, fresh, config.options.start)
+        markers = {number: recovery.marker for number, recovery in recoveries.items()}
+        unsettled = {number: marker.erasures if marker else 0 for number, marker in markers.items()}
+        erasures = await reader.rest(topics.erasures, unsettled)
+    shards = [
+        _shard(config, producer, recoveries[number], number, bounds[number], starts)
+        for number, producer in producers.items()
+    ]
+    for shard in shards:
+        take_in_erasures(shard.partition, erasures[shard.number])
+    return shards
+
+
+async def _check_source_topic(config: ShardConfig, admin: AdminClient) -> None:
+    """Raises RefusedError if the clicks topic was made anew since the worker started."""
+    name = config.settings.topics.clicks
+    found = await ask(admin._send_request, [name])
+    check_source(config.settings.app.id, config.source.topics, name, found[name].topic_id)
+
+
+async def _claim(shard: Shard, opened: list[Shard], failed: dict[int, KafkaError]) -> None:
+    try:
+        await _in_time(shard.commit(force=True))
+    except KafkaError as error:
+        failed[shard.number] = error
+    else:
+        opened.append(shard)
+
+
+async def _in_time(work: Coroutine[Any, Any, Any]) -> None:
+    """Raises KafkaTimeoutError after STEP_S."""
+    try:
+        async with asyncio.timeout(STEP_S):
+            await work
+    except TimeoutError:
+        raise KafkaTimeoutError(f"not done within {STEP_S:g} s") from None
 
 
 async def _recover(config: ShardConfig, reader: LogReader, numbers: Iterable[int]) -> dict[int, Recovery]:

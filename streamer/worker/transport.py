@@ -155,6 +155,8 @@ class BatchConsumer(driver.Consumer):
         self.records_end: dict[TP, int] = {}
         self._seeks: dict[TP, int] = {}
         self._seek_counts: dict[TP, int] = {}
+        self._open: set[TP] = set()
+        """Partitions with an open shard; of others nothing is to be delivered."""
         self._group_offsets: dict[TP, int] = {}
         self._buffer_dropped = asyncio.Event()
         super().__init__(*args, **kwargs)
@@ -178,6 +180,7 @@ class BatchConsumer(driver.Consumer):
     def request_seek(self, tp: TP, offset: int) -> int:
         """Go on at `offset` from the next fetch; returns the seek count of the batches that follow."""
         self._seeks[tp] = offset
+        self._open.add(tp)
         self.out_of_range.discard(tp)
         self._seek_counts[tp] = self._seek_counts.get(tp, 0) + 1
         self.empty_fetches.pop(tp, None)
@@ -237,7 +240,7 @@ class BatchConsumer(driver.Consumer):
     async def _next_records(self) -> Mapping[TopicPartition, list[FetchedRecord]]:
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
-        active = self._get_active_partitions()
+        active = self._get_active_partitions() & self._open
         if active:
             return await self._getmany(active_partitions=active, timeout=0.5) or {}
         self._buffer_dropped.clear()
@@ -298,6 +301,7 @@ class BatchConsumer(driver.Consumer):
 
     async def on_partitions_revoked(self, revoked: Iterable[TP]) -> None:
         await super().on_partitions_revoked(set(revoked))
+        self._open -= set(revoked)
         for tp in revoked:
             self._group_offsets.pop(tp, None)
             self.empty_fetches.pop(tp, None)

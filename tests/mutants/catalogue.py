@@ -162,17 +162,17 @@ MUTANTS = (
     Mutant(
         "SIGTERM drains",
         REBALANCE,
-        "        await self.on_revoked()\n        for number in list(self._shards.by_number):",
+        "        await self.on_revoked()\n        await asyncio.gather(*(self._shards.drop",
         "        for shard in self._shards.by_number.values():\n"
         "            shard.partition.drain()\n"
-        "        await self.on_revoked()\n        for number in list(self._shards.by_number):",
+        "        await self.on_revoked()\n        await asyncio.gather(*(self._shards.drop",
         "chaos:sigterm",
     ),
     Mutant(
         "nothing committed at the end",
         REBALANCE,
-        "        await self.on_revoked()\n        for number in list(self._shards.by_number):",
-        "        for number in list(self._shards.by_number):",
+        "        await self.on_revoked()\n        await asyncio.gather(*(self._shards.drop",
+        "        await asyncio.gather(*(self._shards.drop",
         "chaos:sigterm",
     ),
     Mutant(

@@ -61,8 +61,10 @@ async def a_shard(settings: Settings, options: WorkerOptions = NO_OPTIONS) -> Sh
     """Partition 0, taken over; a broker that has just started has no coordinator at first."""
     while True:
         try:
-            (shard,) = await take_over(config(settings, pass_by, options), [0], lambda _: True)
-            return shard
+            shards, failed = await take_over(config(settings, pass_by, options), [0], lambda _: True)
+            if shards:
+                return shards[0]
+            print("not yet:", failed)
         except GroupCoordinatorNotAvailableError:
             await asyncio.sleep(0.2)
 

@@ -9,6 +9,7 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import TopicPartition
@@ -272,6 +273,26 @@ def test_a_broker_that_dies_while_running_is_waited_for(tmp_path: Path, own_name
         assert worker.end() == 0, worker.log
         assert Worker(settings, "--drain").end() == 0
         assert published(settings) == oracle(clicks)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_waits_for_a_frozen_broker_at_its_start_ends_when_it_is_told_to(
+    tmp_path: Path, own_names: dict[str, str], number: signal.Signals
+) -> None:
+    with EmbeddedKafka(tmp_path / "kafka") as broker:
+        settings = load_settings(
+            overrides={"kafka.bootstrap_servers": broker.bootstrap, **own_names}, environ={}
+        )
+        set_up(settings)
+        worker = Worker(settings)
+        worker.wait_for("worker_starts")
+        broker.signal(signal.SIGSTOP)
+        time.sleep(2)
+        worker.signal(number)
+        begin = time.monotonic()
+        worker.end(30)
+        assert time.monotonic() - begin < 11
+        broker.signal(signal.SIGCONT)
 
 
 def test_without_a_broker_at_the_start_a_worker_says_so_and_ends(fresh_settings: FreshSettings) -> None:

@@ -4,7 +4,8 @@
 - `metadata_request`: asking for a topic creates none.
 - `unpacking`, `fetched`: bounded decompression, and records of a fetch many at once.
 - `packing`: batches that are packed at once for a producer.
-- `connections`: connections that uvloop reports as broken.
+- `connections`: brokers that don't answer are given up in time.
+- `repeated_messages`: warnings and errors are collapsed.
 - `fetch_answers`: when each fetch was sent and what its answer said.
 - `membership`: what the group's answers say about this member.
 - `cancellation`: aiokafka's cancellations, kept apart from our own.
