@@ -155,7 +155,7 @@ def test_many_clicks_are_committed_before_their_time(fresh_settings: FreshSettin
         for n in range(2 * COMMIT_AT)
     ]
     worker = Worker(settings)
-    worker.wait_for("worker_started")
+    worker.wait_for("shards_open")
     send(settings, as_messages(clicks))
     wait_until(lambda: _committed_position(settings) > COMMIT_AT, timeout_s=20)
     worker.signal(signal.SIGTERM)
