@@ -36,7 +36,8 @@ def produce(
 ) -> None:
     """Send clicks, one JSON object a line, keyed by visitor_id.
 
-    Lines without a readable visitor_id are sent without a key; the worker turns them into dead letters.
+    Lines without a readable visitor_id are sent without a key; the worker turns them into dead letters, or
+    drops them if they have consent false.
     Exit code 1 if lines were too large for the topic.
     """
     from streamer.kafka.lines import Lines
@@ -76,7 +77,7 @@ def _summarise(produced: Produced, topic: str, json: bool) -> None:
     per_s = produced.sent / produced.seconds if produced.seconds else 0.0
     say(f"{produced.sent:,} clicks sent to {topic} in {produced.seconds:.1f} s ({per_s:,.0f} a second)")
     for count, what in (
-        (produced.without_key, "of them have no readable visitor_id: the worker will refuse them"),
+        (produced.without_key, "of them have no readable visitor_id: dead letters, unless consent is false"),
         (produced.blank, "blank lines were left out"),
         (produced.too_large, "lines were not sent: larger than the topic's max.message.bytes"),
     ):

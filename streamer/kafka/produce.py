@@ -2,7 +2,7 @@
 
 The key is the visitor_id, so a visitor's clicks stay in one partition and in order; nothing else of a
 line is looked at. A line without a readable visitor_id is sent all the same, without a key: to judge
-it is the worker's job, and there it ends as a dead letter instead of being lost here. Not sent are
+it is the worker's job, which counts it, as a dead letter or as without consent. Not sent are
 blank lines and lines larger than the topic accepts. The producer is idempotent: what its retries
 repeat is stored once.
 """

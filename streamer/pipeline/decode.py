@@ -2,8 +2,8 @@
 
 - Every input ends as `Arrived`, as None (no consent: to be counted as filtered) or as `Rejected`.
 - `Rejected.reason` names the rule and at most a field of our contract, never what was sent.
-- A click without consent is None even if its values break rules, so that it isn't kept as a dead letter
-  either; one that can't be read is rejected.
+- A click without consent is None even if it breaks every other rule, so that it isn't kept as a dead letter
+  either: whatever is JSON is asked for its consent before it is rejected.
 - Whether an event time is too old or in the future isn't judged here: that takes the arrival clock.
 - Depends on nothing but its arguments: the same bytes and arrival always give the same click.
 """
@@ -55,6 +55,7 @@ MAX_DEPTH = 128
 """Levels of nesting. Set here, for the parser's own limit depends on how deep in the stack it is called."""
 _DEEP_FROM_BYTES = 512
 """No shorter text can be nested deeper than the parser takes (1,000 levels, less those of its callers)."""
+_MIB = 1024 * 1024
 _MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -121,6 +122,18 @@ class _Wire(msgspec.Struct, gc=False):
 
 
 _PRICE = _Wire.__struct_fields__.index("price")
+_DECLINED = astuple(_Wire("", 0, "", consent=False))
+"""The fields of a click without consent that can't be read."""
+
+
+class _Consent(msgspec.Struct, gc=False):
+    """Any JSON object; of its content only the consent, in the types that tools other than ours give it."""
+
+    consent: bool | float | str | None = None
+
+
+_NO = {"0", "false", "no", "denied"}
+_parse_consents = msgspec.json.Decoder(_Consent | list[_Consent]).decode
 
 
 class ClickDecoder:
@@ -130,6 +143,8 @@ class ClickDecoder:
         self._json_starts = _JSON_STARTS[format]
         self._avro_starts = _AVRO_STARTS[format]
         self._max_bytes = max_bytes
+        self._max_declined_bytes = max(_MIB, 2 * max_bytes)
+        """Of a record that is asked for its consent; more than a topic of ours takes in one."""
         self._parse_json = msgspec.json.Decoder(_Wire).decode
         self._paths = Paths()
         self._queries = Memo(search_query, _QUERIES_KEPT, None)
@@ -202,7 +217,15 @@ class ClickDecoder:
         return Arrived(visitor_id, user_id, self._crawlers.of(user_agent), click)
 
     def _read(self, value: bytes | None) -> tuple[Any, ...]:
-        """The fields of click.avsc, in its order."""
+        """The fields of click.avsc, in its order. Of a rejected click without consent: `_DECLINED`."""
+        try:
+            return self._read_fields(value)
+        except Rejected:
+            if value and len(value) <= self._max_declined_bytes and _declines(value):
+                return _DECLINED
+            raise
+
+    def _read_fields(self, value: bytes | None) -> tuple[Any, ...]:
         if not value or len(value) > self._max_bytes:
             raise _bad_size(value)
         if value[0] not in self._json_starts:
@@ -224,7 +247,7 @@ class ClickDecoder:
             wire = self._parse_json(whole)
         except (msgspec.DecodeError, UnicodeDecodeError) as later:
             raise _bad_json(later) from None
-        if wire.consent is not False and any(REPLACEMENT in (getattr(wire, name) or "") for name in _IDS):
+        if any(REPLACEMENT in (getattr(wire, name) or "") for name in _IDS):
             raise _bad_json(error) from None
         return wire
 
@@ -260,6 +283,22 @@ def with_event_id(click: Click, event_id: str) -> Click:
         click.device,
         click.referrer,
     )
+
+
+def _declines(value: bytes) -> bool:
+    """Whether this is JSON that says no to being analysed; of a list of clicks, whether any of them does."""
+    if len(value) >= _DEEP_FROM_BYTES and _is_deep(value):
+        return False
+    try:
+        found = _parse_consents(with_whole_characters(value))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return any(map(_is_no, found if isinstance(found, list) else [found]))
+
+
+def _is_no(click: _Consent) -> bool:
+    consent = click.consent
+    return consent.strip().lower() in _NO if isinstance(consent, str) else consent == 0
 
 
 def _bad_size(value: bytes | None) -> Rejected:

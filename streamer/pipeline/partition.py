@@ -172,10 +172,20 @@ class Partition:
                 continue
             self.position = record.offset + 1
             self.counters.received += 1
+            if self._declines(record):
+                self.counters.filtered += 1
+                continue
             self._dead_letter(record, "validate", NO_ARRIVAL)
             if self._is_full():
                 return index + 1
         return len(records)
+
+    def _declines(self, record: Record) -> bool:
+        """Whether this is a click without consent."""
+        try:
+            return self._decode(record.value, record.timestamp, "") is None
+        except Rejected:
+            return False
 
     def _take_in(self, record: Record, offset: int) -> bool:
         """Do what the record asks for, at the arrival clock; False if nothing can be due after it."""

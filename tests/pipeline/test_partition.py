@@ -114,7 +114,10 @@ def test_clicks_of_days_ago_that_are_sent_again_stay_on_their_days() -> None:
 def test_a_record_without_an_arrival_time_is_a_dead_letter_and_no_clock_moves() -> None:
     partition = new_partition(needs_arrival=True)
     before = [Arrived(0, click("a", ARRIVAL_MS, "e0"))]
-    odd = [Arrived(n, click("a", ARRIVAL_MS, f"e{n}"), ARRIVAL_MS * 1000, timestamp_type=0) for n in (1, 2)]
+    odd = [
+        Arrived(n, value, ARRIVAL_MS * 1000, timestamp_type=0)
+        for n, value in enumerate([click("a", ARRIVAL_MS), b"text", click("a", 0, consent=False)], start=1)
+    ]
     run(partition, before)
     clock = partition.sessionizer.clock
     moment = clock.now, clock.watermark
@@ -122,8 +125,9 @@ def test_a_record_without_an_arrival_time_is_a_dead_letter_and_no_clock_moves() 
     assert [letter.reason for letter in dead] == ["create_time"] * 2
     assert "x-streamer-arrival" not in dict(dead[0].headers)
     assert (clock.now, clock.watermark) == moment
-    assert (partition.position, partition.counters.received, partition.counters.dead_lettered) == (3, 3, 2)
-    run(partition, [Arrived(3, click("a", ARRIVAL_MS, "e3"))])
+    counters = partition.counters
+    assert (partition.position, counters.received, counters.dead_lettered, counters.filtered) == (4, 4, 2, 1)
+    run(partition, [Arrived(4, click("a", ARRIVAL_MS, "e4"))])
     assert partition.sessionizer.open_events == 2
 
 
