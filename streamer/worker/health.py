@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -11,11 +12,20 @@ class Limits:
     """What still counts as healthy."""
 
     stalled_after_s: float
-    """Not live when there was lag for so long and no batch was finished."""
+    """Not live when there was lag for so long and nothing was finished; not ready when somebody else's
+    transaction has held a partition up for so long."""
     max_lag: int
     """Not ready while a partition is further behind, in records."""
     answered_within_s: float = 10.0
     """Not ready when the brokers have answered nothing for so long."""
+
+
+class HeldUp(NamedTuple):
+    """A partition whose records from `offset` on belong to a transaction that is open, or come after it."""
+
+    offset: int
+    seconds: float
+    """Since this was seen first."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,9 @@ class HealthSnapshot:
     recovered: frozenset[int] = frozenset()
     """Partitions whose open sessions are in memory."""
     lag: Mapping[int, int] = field(default_factory=dict)
-    """Records at the source that are not processed, by partition."""
+    """Records at the source that are not processed, by assigned partition."""
+    held_up: Mapping[int, HeldUp] = field(default_factory=dict)
+    """Partitions of which everything that can be read is processed."""
     unanswered_for: float = 0.0
     """Since the brokers last answered a fetch."""
     unread_partitions: int = 0
@@ -36,7 +48,7 @@ class HealthSnapshot:
     topic_is_missing: bool = False
     """Whether there is no clicks topic any more."""
     stalled_for: float = 0.0
-    """Since there is lag and no batch was finished."""
+    """Since there is lag that isn't held up, and nothing was finished."""
 
 
 def not_live(snapshot: HealthSnapshot, limits: Limits) -> list[str]:
@@ -45,6 +57,11 @@ def not_live(snapshot: HealthSnapshot, limits: Limits) -> list[str]:
         return []
     behind = sum(snapshot.lag.values())
     return [f"no batch finished for {snapshot.stalled_for:.0f} s, {behind} records behind"]
+
+
+def held_up_for_long(snapshot: HealthSnapshot, limits: Limits) -> dict[int, HeldUp]:
+    """Partitions that an open transaction holds up for longer than it should, in their order."""
+    return {n: held for n, held in sorted(snapshot.held_up.items()) if held.seconds >= limits.stalled_after_s}
 
 
 def not_ready(snapshot: HealthSnapshot, limits: Limits) -> list[str]:
@@ -64,6 +81,12 @@ def not_ready(snapshot: HealthSnapshot, limits: Limits) -> list[str]:
             f"{snapshot.unread_partitions} partitions were added to the clicks topic and are not read: stop "
             "all workers, run 'streamer worker --drain', then start them again"
         )
+    reasons += [
+        f"partition {number} can't be read beyond offset {held.offset}: a producer of clicks has had a "
+        f"transaction open for {held.seconds:.0f} s. 'kafka-transactions.sh describe-producers' names it, "
+        "'find-hanging' those that never end by themselves"
+        for number, held in held_up_for_long(snapshot, limits).items()
+    ]
     behind = {number: lag for number, lag in sorted(snapshot.lag.items()) if lag > limits.max_lag}
     if behind:
         reasons.append(f"records behind, by partition: {behind}; the bound is {limits.max_lag}")
@@ -78,7 +101,7 @@ class StallWatch:
         self._finished = 0
 
     def seen(self, now: float, lag: int, finished: int) -> float:
-        """Seconds of stall, given the lag and the number of batches finished so far."""
+        """Seconds of stall, given the lag and how much was finished so far."""
         if lag == 0 or finished != self._finished:
             self._since, self._finished = now, finished
         return now - self._since

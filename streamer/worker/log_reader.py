@@ -30,6 +30,26 @@ async def group_offsets(admin: AIOKafkaAdminClient, group: str, topic: str) -> d
     return {tp.partition: at.offset for tp, at in committed.items() if tp.topic == topic and at.offset >= 0}
 
 
+async def unread(
+    arguments: ClientArguments, group: str, topic: str, partitions: Iterable[int], start: Start
+) -> dict[int, int]:
+    """Records that can be read behind a group's offsets, by partition; where it has none, behind `start`.
+
+    Raises KafkaError.
+    """
+    admin = AIOKafkaAdminClient(**arguments)
+    try:
+        async with _answered():
+            await admin.start()
+            positions = await group_offsets(admin, group, topic)
+    finally:
+        await admin.close()
+    async with LogReader(arguments) as reader:
+        bounds = await reader.bounds(topic, partitions)
+        positions = await reader.starts(topic, bounds.keys() - positions.keys(), start) | positions
+    return {number: max(end - max(positions[number], first), 0) for number, (first, end) in bounds.items()}
+
+
 class LogReader:
     """A consumer without a group that reads whole partitions; use it as a context manager.
 

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from streamer.worker.shard import Committed, Shard
 
 NAMESPACE = "streamer"
-ENDS = ("received", "closed", "open", "late", "dead_lettered", "duplicates", "filtered")
+ENDS = ("received", "closed", "late", "dead_lettered", "duplicates", "filtered")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 PARTITION_GAUGES = {
@@ -27,9 +27,10 @@ PARTITION_GAUGES = {
     "watermark_seconds": "Watermark, in event time",
     "watermark_lag_seconds": "Arrival clock minus watermark",
     "open_sessions": "Open sessions",
+    "open_clicks": "Clicks in open sessions",
 }
 PARTITION_COUNTERS = {
-    "clicks": "Clicks by where they ended, since the partition's first; survives restarts. `open` may fall",
+    "clicks": "Clicks by where they ended, since the partition's first; survives restarts",
     "clicks_lost": "Offsets that the source dropped before they were read",
     "clock_behind": "Records that arrived before a moment that had been declared idle",
 }
@@ -47,6 +48,7 @@ class _Partitions(Collector):
 
     def __init__(self) -> None:
         self.states: Callable[[], Mapping[int, PartitionState]] = dict
+        self.unrecovered: Callable[[], Mapping[int, int | None]] = dict
 
     def collect(self) -> Iterable[Metric]:
         gauges = {name: _gauge(name, meaning) for name, meaning in PARTITION_GAUGES.items()}
@@ -59,7 +61,16 @@ class _Partitions(Collector):
                 gauges[name].add_metric([str(number)], value)
             for name, more_labels, value in _counts(state.shard):
                 counters[name].add_metric([str(number), *more_labels], value)
-        return [*gauges.values(), *counters.values()]
+        unrecovered = self.unrecovered()
+        for number, lag in sorted(unrecovered.items()):
+            if lag is not None:
+                gauges["consumer_lag"].add_metric([str(number)], lag)
+        waiting = GaugeMetricFamily(
+            f"{NAMESPACE}_unrecovered_partitions",
+            "Assigned partitions whose open sessions are not in memory yet",
+            value=len(unrecovered),
+        )
+        return [*gauges.values(), waiting, *counters.values()]
 
 
 def _gauge(name: str, meaning: str) -> GaugeMetricFamily:
@@ -76,6 +87,7 @@ def _levels(state: PartitionState) -> Iterator[tuple[str, float]]:
     yield "source_position", partition.position
     yield "consumer_lag", state.lag
     yield "open_sessions", partition.sessionizer.open_count
+    yield "open_clicks", partition.counters.open()
     if clock.raised_at:
         yield "watermark_seconds", clock.watermark / 1000
         yield "watermark_lag_seconds", (clock.now - clock.watermark) / 1000
@@ -84,7 +96,7 @@ def _levels(state: PartitionState) -> Iterator[tuple[str, float]]:
 def _counts(shard: Shard) -> Iterator[tuple[str, list[str], float]]:
     counters = shard.partition.counters
     for end in ENDS:
-        yield "clicks", [end], counters.open() if end == "open" else getattr(counters, end)
+        yield "clicks", [end], getattr(counters, end)
     yield "clicks_lost", [], counters.lost
     yield "clock_behind", [], shard.partition.clock_behind
 
@@ -124,9 +136,15 @@ class Metrics:
     def _histogram(self, name: str, meaning: str) -> Histogram:
         return Histogram(name, meaning, namespace=NAMESPACE, registry=self.registry, buckets=_SECONDS)
 
-    def watch(self, states: Callable[[], Mapping[int, PartitionState]]) -> None:
-        """Read the per-partition metrics from what this gives."""
+    def watch(
+        self,
+        states: Callable[[], Mapping[int, PartitionState]],
+        unrecovered: Callable[[], Mapping[int, int | None]],
+    ) -> None:
+        """Read the per-partition metrics from what these give: of open shards, and of assigned partitions
+        without one the lag where it is known."""
         self._partitions.states = states
+        self._partitions.unrecovered = unrecovered
 
     def committed(self, committed: Committed) -> None:
         """Note what a commit made durable."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from itertools import count
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -29,6 +30,9 @@ class OpenShards:
         """The transport's, as soon as there is one."""
         self.joined = False
         """Whether the group has said which partitions are this worker's."""
+        self.furthest = 0
+        """Fetches of state that a take-over has read, at most, since the last that succeeded: one that fails
+        again and again comes no further."""
         self.on_opened: Callable[[Shard], object] = lambda _: None
         self._opening: set[int] = set()
         """Partitions that are being taken over: none is taken over twice at once."""
@@ -59,11 +63,15 @@ class OpenShards:
         try:
             with self._metrics.recovery.time(), only_ours():
                 shards, failed = await take_over(
-                    self._config, sorted(wanted), lambda number: number in self.assigned()
+                    self._config,
+                    sorted(wanted),
+                    lambda number: number in self.assigned(),
+                    self._progress(),
                 )
         finally:
             self._opening -= wanted
         kept = [shard for shard in shards if shard.number in self.assigned()]
+        self.furthest = 0 if kept else self.furthest
         for shard in kept:
             self.by_number[shard.number] = shard
             self.seek(shard.number)
@@ -73,6 +81,15 @@ class OpenShards:
         open_sessions = sum(shard.partition.sessionizer.open_count for shard in kept)
         log.info("shards_open", partitions=[shard.number for shard in kept], open_sessions=open_sessions)
         return failed
+
+    def _progress(self) -> Callable[[], None]:
+        """To be called after each fetch of one take-over."""
+        fetches = count(1)
+
+        def went_on() -> None:
+            self.furthest = max(self.furthest, next(fetches))
+
+        return went_on
 
     def seek(self, number: int) -> None:
         """Fetch a shard's partition from the shard's position on."""

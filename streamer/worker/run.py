@@ -121,8 +121,8 @@ async def _prepared(
     config = _config(settings, scorer, _shadow(settings, metrics), options, source, reach)
     drain = None if options.drain is None else Drain(options.drain, config, await read_bounds(config))
     table = SessionTable(config, metrics, drain)
-    watch = Watch(settings, table)
-    metrics.watch(watch.states)
+    watch = Watch(config, table)
+    metrics.watch(watch.states, watch.unrecovered)
     health = HealthServer(metrics.registry, watch.not_live, watch.not_ready)
     if settings.worker.metrics_port:
         await health.start(settings.worker.metrics_port)

@@ -54,12 +54,15 @@ class TakenOver(NamedTuple):
 
 
 async def take_over(
-    config: ShardConfig, numbers: Iterable[int], still_wanted: Callable[[int], bool]
+    config: ShardConfig,
+    numbers: Iterable[int],
+    still_wanted: Callable[[int], bool],
+    on_progress: Callable[[], None],
 ) -> TakenOver:
     """Take partitions over together, with one client that reads for all.
 
-    `still_wanted` is asked right before a partition's last owner is fenced. Raises RefusedError, and
-    KafkaError if a broker fails that all of them need.
+    `still_wanted` is asked right before a partition's last owner is fenced; `on_progress` is called
+    after each fetch of state. Raises RefusedError, and KafkaError if a broker fails that all of them need.
     """
     admin = AdminClient(**config.arguments)
     producers: dict[int, AIOKafkaProducer] = {}
@@ -72,7 +75,7 @@ async def take_over(
             *(_fence(config, number, producers, failed) for number in numbers if still_wanted(number))
         )
         if producers:
-            shards = await _read_back(config, admin, producers)
+            shards = await _read_back(config, admin, producers, on_progress)
             await asyncio.gather(*(_claim(shard, opened, failed) for shard in shards))
     finally:
         await admin.close()
@@ -102,14 +105,17 @@ async def _fence(
 
 
 async def _read_back(
-    config: ShardConfig, admin: AdminClient, producers: Mapping[int, AIOKafkaProducer]
+    config: ShardConfig,
+    admin: AdminClient,
+    producers: Mapping[int, AIOKafkaProducer],
+    on_progress: Callable[[], None],
 ) -> list[Shard]:
     """State as the last owners have left it, checked against the source; erasures on top."""
     settings = config.settings
     topics = settings.topics
     async with LogReader(config.arguments) as reader:
         reader.assign({settings.changelog: producers, topics.erasures: producers})
-        recoveries = await _recover(config, reader, producers)
+        recoveries = await _recover(config, reader, producers, on_progress)
         group = await group_offsets(admin, settings.app.id, topics.clicks)
         bounds = await reader.bounds(topics.clicks, producers)
         fresh = [number for number in producers if recoveries[number].marker is None]
@@ -152,10 +158,15 @@ async def _in_time(work: Coroutine[Any, Any, Any]) -> None:
         raise KafkaTimeoutError(f"not done within {STEP_S:g} s") from None
 
 
-async def _recover(config: ShardConfig, reader: LogReader, numbers: Iterable[int]) -> dict[int, Recovery]:
-    changelog = config.settings.changelog
+async def _recover(
+    config: ShardConfig, reader: LogReader, numbers: Iterable[int], on_progress: Callable[[], None]
+) -> dict[int, Recovery]:
+    def went_on() -> None:
+        config.reach(KillPoint.DURING_RECOVERY)
+        on_progress()
+
     try:
-        return await reader.recover(changelog, numbers, lambda: config.reach(KillPoint.DURING_RECOVERY))
+        return await reader.recover(config.settings.changelog, numbers, went_on)
     except ChangelogError as error:
         raise unreadable(error) from None
 

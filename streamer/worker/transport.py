@@ -7,7 +7,8 @@ Why each override is there:
 - the group's offsets follow the table's markers and never lead them;
 - the driver sleeps a whole second when all buffers are full: here it waits for one to drain;
 - records go on as a parser gives them: wrapping each costs more than parsing it;
-- it notes fetches that came back empty at the end of a partition: proof of idleness;
+- it notes fetches that came back empty at the end of a partition, proof of idleness, and those that came back
+  empty before it: somebody else's open transaction;
 - a group offset that can't be committed is no reason to end: nothing starts there.
 """
 
@@ -65,6 +66,17 @@ class EmptyFetch(NamedTuple):
     offset: int
     records_end: int
     sent_at: float
+
+
+class OpenTransaction(NamedTuple):
+    """What holds a partition up at `offset`: a producer's transaction, so that nothing behind it is stable.
+
+    `records_end` as in EmptyFetch. Seen first at monotonic `since` s.
+    """
+
+    offset: int
+    records_end: int
+    since: float
 
 
 class Positions(Protocol):
@@ -146,6 +158,8 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.empty_fetches: dict[TP, EmptyFetch] = {}
         """The last one of each partition; see `empty_fetch`."""
+        self.open_transactions: dict[TP, OpenTransaction] = {}
+        """Of partitions that were read up to one; see `held_up`."""
         self.out_of_range: set[TP] = set()
         """Partitions whose position the source no longer has, or not yet."""
         self.ends: dict[TP, int] = {}
@@ -172,8 +186,15 @@ class BatchConsumer(driver.Consumer):
         tp = TP(*answer.tp)
         self.answered_at = time.monotonic()
         self.ends[tp] = answer.end
+        records_end = self.records_end.get(tp, 0)
         if answer.end == answer.offset == answer.position:
-            self.empty_fetches[tp] = EmptyFetch(answer.offset, self.records_end.get(tp, 0), answer.sent_at)
+            self.empty_fetches[tp] = EmptyFetch(answer.offset, records_end, answer.sent_at)
+        if answer.offset == answer.position == answer.stable_end < answer.end:
+            before = self.open_transactions.get(tp)
+            if before is None or before.offset != answer.offset:
+                self.open_transactions[tp] = OpenTransaction(answer.offset, records_end, self.answered_at)
+        else:
+            self.open_transactions.pop(tp, None)
 
     # -- seeking
 
@@ -183,7 +204,7 @@ class BatchConsumer(driver.Consumer):
         self._open.add(tp)
         self.out_of_range.discard(tp)
         self._seek_counts[tp] = self._seek_counts.get(tp, 0) + 1
-        self.empty_fetches.pop(tp, None)
+        self._forget_answers(tp)
         return self._seek_counts[tp]
 
     def empty_fetch(self, tp: TP) -> EmptyFetch | None:
@@ -199,9 +220,18 @@ class BatchConsumer(driver.Consumer):
             return 0  # transactions end with offsets that hold no record
         return max(end - position, 0)
 
+    def held_up(self, tp: TP, position: int) -> OpenTransaction | None:
+        """The transaction before which everything is processed, if that is all that can be read."""
+        found = None if tp in self._seeks else self.open_transactions.get(tp)
+        return found if found is not None and position >= found.records_end else None
+
     def seek_count(self, tp: TP) -> int:
         """How often a seek was requested for this partition."""
         return self._seek_counts.get(tp, 0)
+
+    def _forget_answers(self, tp: TP) -> None:
+        self.empty_fetches.pop(tp, None)
+        self.open_transactions.pop(tp, None)
 
     async def perform_seek(self) -> None:
         """Positions are the session table's: it has requested its seeks when it took its shards over."""
@@ -214,7 +244,7 @@ class BatchConsumer(driver.Consumer):
             await self.seek_wait(seeks)
             for tp, offset in seeks.items():
                 self.records_end[tp] = offset
-                self.empty_fetches.pop(tp, None)
+                self._forget_answers(tp)
                 if self._seeks.get(tp) == offset:  # none was asked for meanwhile
                     del self._seeks[tp]
 
@@ -304,7 +334,7 @@ class BatchConsumer(driver.Consumer):
         self._open -= set(revoked)
         for tp in revoked:
             self._group_offsets.pop(tp, None)
-            self.empty_fetches.pop(tp, None)
+            self._forget_answers(tp)
             self.ends.pop(tp, None)
 
     def verify_event_path(self, now: float, tp: TP) -> None:

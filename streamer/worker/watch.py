@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 
+import structlog
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from streamer.errors import StreamerError
-from streamer.settings import Settings
-from streamer.worker.health import HealthSnapshot, Limits, StallWatch, not_live, not_ready
+from streamer.kafka.aiokafka_overrides.cancellation import only_ours
+from streamer.worker.health import (
+    HealthSnapshot,
+    HeldUp,
+    Limits,
+    StallWatch,
+    held_up_for_long,
+    not_live,
+    not_ready,
+)
+from streamer.worker.log_reader import unread
 from streamer.worker.metrics import PartitionState
+from streamer.worker.shard import ShardConfig
 from streamer.worker.table import SessionTable
 
 LOOK_EVERY_S = 1.0
+ASK_EVERY_S = 5.0
+"""How often the brokers are asked for the lag of partitions that wait to be taken over; most never do."""
+
+log = structlog.get_logger(__name__)
 
 
 class ReplacedError(StreamerError):
@@ -23,9 +40,15 @@ class ReplacedError(StreamerError):
 class Watch:
     """Looks at a session table every second, and whenever somebody asks."""
 
-    def __init__(self, settings: Settings, table: SessionTable) -> None:
+    def __init__(self, config: ShardConfig, table: SessionTable) -> None:
+        settings = config.settings
+        self._config = config
         self._settings = settings
         self._table = table
+        self._unread: dict[int, int] = {}
+        """Lag of partitions without a shard, as the brokers last said."""
+        self._reported: set[int] = set()
+        """Partitions that are held up and were reported."""
         self._limits = Limits(settings.worker.stalled_after_s, settings.worker.ready_max_lag)
         self._stall = StallWatch(time.monotonic())
 
@@ -36,19 +59,29 @@ class Watch:
             for number, shard in self._table.shards.by_number.items()
         }
 
+    def unrecovered(self) -> dict[int, int | None]:
+        """Assigned partitions without a shard, and their lag where it is known."""
+        shards = self._table.shards
+        missing = shards.missing() if shards.consumer is not None else set()
+        return {number: self._unread.get(number) for number in missing}
+
     def snapshot(self) -> HealthSnapshot:
         """Where the worker stands now."""
         table, consumer, now = self._table, self._table.shards.consumer, time.monotonic()
         lag = {number: state.lag for number, state in self.states().items()}
+        lag |= {number: known for number, known in self.unrecovered().items() if known is not None}
+        held_up = self._held_up(now)
+        moving = sum(records for number, records in lag.items() if number not in held_up)
         return HealthSnapshot(
             joined=table.shards.joined,
             assigned=frozenset(table.shards.assigned()) if consumer is not None else frozenset(),
             recovered=frozenset(table.shards.by_number),
             lag=lag,
+            held_up=held_up,
             unanswered_for=now - consumer.answered_at if consumer is not None else 0.0,
             unread_partitions=table.source_watch.unread_partitions,
             topic_is_missing=table.source_watch.is_missing,
-            stalled_for=self._stall.seen(now, sum(lag.values()), table.processing.batches),
+            stalled_for=self._stall.seen(now, moving, table.processing.batches + table.shards.furthest),
         )
 
     def not_live(self) -> list[str]:
@@ -59,9 +92,13 @@ class Watch:
 
     async def look_regularly(self) -> None:
         """Until cancelled; a stall is seen only by looking."""
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            self.snapshot()
+        asking = asyncio.create_task(self._ask_regularly())
+        try:
+            while True:
+                await asyncio.sleep(LOOK_EVERY_S)
+                self._report_held_up(held_up_for_long(self.snapshot(), self._limits))
+        finally:
+            asking.cancel()
 
     def check_not_replaced(self) -> None:
         """Raises ReplacedError if another worker has taken this one's place in the group."""
@@ -71,6 +108,51 @@ class Watch:
                 f"another worker has joined group {app.id} as app.instance_id={app.instance_id}: give each "
                 "worker a name of its own"
             )
+
+    async def _ask_regularly(self) -> None:
+        """Keep the lag of partitions known that nobody fetches yet: a take-over may hang for long."""
+        settings = self._settings
+        while True:
+            await asyncio.sleep(ASK_EVERY_S)
+            missing = self.unrecovered().keys()
+            if not missing:
+                self._unread = {}
+                continue
+            try:
+                with only_ours():
+                    self._unread = await unread(
+                        self._config.arguments,
+                        settings.app.id,
+                        settings.topics.clicks,
+                        missing,
+                        self._config.options.start,
+                    )
+            except (StreamerError, KafkaError, OSError) as error:  # what was known last stays
+                log.debug("lag_unknown", error=type(error).__name__)
+
+    def _held_up(self, now: float) -> dict[int, HeldUp]:
+        shards = self._table.shards
+        if shards.consumer is None:
+            return {}
+        found = {
+            number: shards.consumer.held_up(
+                TP(self._settings.topics.clicks, number), shard.partition.position
+            )
+            for number, shard in shards.by_number.items()
+        }
+        return {n: HeldUp(held.offset, now - held.since) for n, held in found.items() if held is not None}
+
+    def _report_held_up(self, held_up: Mapping[int, HeldUp]) -> None:
+        """Each once, until it can be read on."""
+        for number in held_up.keys() - self._reported:
+            log.warning(
+                "held_up_by_an_open_transaction",
+                topic=self._settings.topics.clicks,
+                partition=number,
+                offset=held_up[number].offset,
+                todo="'kafka-transactions.sh describe-producers' names the producer",
+            )
+        self._reported = set(held_up)
 
     def _lag(self, number: int, position: int) -> int:
         consumer, drain = self._table.shards.consumer, self._table.drain

@@ -1,7 +1,8 @@
 """A worker that kills itself, with SIGKILL, the n-th time it passes a kill point. For the fault tests.
 
 Usage: python armed_worker.py POINT:N [--drain] [--wall-clock SECONDS]; settings come from the environment as
-always. The last option makes the machine's clock appear to be off.
+always. The last option makes the machine's clock appear to be off. With `timeout` as N it lives on, and fails
+each time as if a broker had left it waiting.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import os
 import signal
 import sys
 import time
+
+from aiokafka.errors import KafkaTimeoutError
 
 from streamer.logs import configure_logging
 from streamer.settings import load_settings
@@ -34,6 +37,16 @@ def armed(point: KillPoint, count: int):
     return reach
 
 
+def timing_out(point: KillPoint):
+    """A `reach` that fails at every pass of `point`."""
+
+    def reach(passed: KillPoint) -> None:
+        if passed is point:
+            raise KafkaTimeoutError
+
+    return reach
+
+
 def turn_wall_clock(seconds: float) -> None:
     """The one thing that a test can't reach otherwise: what this process takes for the time of day."""
     honest, honest_ns = time.time, time.time_ns
@@ -52,7 +65,7 @@ def main() -> None:
             settings,
             options=WorkerOptions(drain=DrainOptions() if "--drain" in sys.argv else None),
             instance_id=settings.app.instance_id,
-            reach=armed(KillPoint(name), int(count)),
+            reach=timing_out(KillPoint(name)) if count == "timeout" else armed(KillPoint(name), int(count)),
         )
     )
 

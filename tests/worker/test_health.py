@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamer.worker.health import HealthSnapshot, Limits, StallWatch, not_live, not_ready
+from streamer.worker.health import HealthSnapshot, HeldUp, Limits, StallWatch, not_live, not_ready
 
 LIMITS = Limits(stalled_after_s=60, max_lag=1000, answered_within_s=10)
 BOTH, ONE = frozenset({0, 1}), frozenset({0})
@@ -34,6 +34,7 @@ def test_a_member_without_partitions_is_ready() -> None:
         ),
         (HealthSnapshot(joined=True, lag={0: 1001, 1: 5}), "{0: 1001}"),
         (HealthSnapshot(joined=True, unread_partitions=2), "2 partitions were added"),
+        (HealthSnapshot(joined=True, lag={0: 5}, held_up={0: HeldUp(7, 60)}), "beyond offset 7: a producer"),
         (HealthSnapshot(joined=True, topic_is_missing=True), "does not exist"),
     ],
 )
@@ -41,6 +42,10 @@ def test_what_makes_a_worker_not_ready_is_said(snapshot: HealthSnapshot, reason:
     (said,) = not_ready(snapshot, LIMITS)
     assert reason in said
     assert not_live(snapshot, LIMITS) == []
+
+
+def test_a_transaction_that_is_open_for_a_while_is_nothing_to_report() -> None:
+    assert not_ready(HealthSnapshot(joined=True, lag={0: 5}, held_up={0: HeldUp(7, 59)}), LIMITS) == []
 
 
 def test_lag_without_a_finished_batch_for_a_minute_is_not_live() -> None:

@@ -19,6 +19,7 @@ class Consumer(BatchConsumer):
 
     def __init__(self) -> None:
         self.empty_fetches, self.out_of_range, self.records_end = {}, set(), {}
+        self.open_transactions = {}
         self.ends = {CLICKS: 247}
         self._seeks, self._seek_counts, self._open = {}, {}, set()
         self.sought: list[dict[TP, int]] = []

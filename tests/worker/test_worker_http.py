@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamer.kafka.ports import free_ports
+from streamer.settings import Settings
 from tests.conftest import FreshSettings
 from tests.worker.live import Worker, as_messages, ask, metric, send, set_up, some_clicks, wait_until
 
@@ -30,13 +35,73 @@ def test_a_worker_tells_its_health_and_its_metrics(fresh_settings: FreshSettings
     assert metric(port, "streamer_consumer_lag") == 0
     assert metric(port, "streamer_clicks_total", end="dead_lettered") == 1
     ends = {s.labels["end"] for s in families["streamer_clicks"].samples}
+    assert "open" not in ends  # it may fall, and a counter may not
     parts = sum(metric(port, "streamer_clicks_total", end=end) for end in ends - {"received"})
-    assert parts == len(clicks) + 1
+    assert parts + metric(port, "streamer_open_clicks") == len(clicks) + 1
     documented = DOCS.read_text()
     ours = [n for n in families if n.startswith("streamer_") and not n.endswith("_created")]
     assert [name for name in ours if f"`{name}" not in documented] == []
     worker.signal(signal.SIGTERM)
     assert worker.end() == 0, worker.log
+
+
+def test_partitions_that_wait_to_be_taken_over_have_a_lag_and_can_stall(
+    fresh_settings: FreshSettings,
+) -> None:
+    (port,) = free_ports(1)
+    settings = fresh_settings({"worker.metrics_port": port, "worker.stalled_after_s": 4})
+    clicks = some_clicks(20, seed=22)
+    set_up(settings)
+    send(settings, as_messages(clicks))
+    Worker(settings, armed="after_fencing:timeout")
+    wait_until(lambda: metric(port, "streamer_consumer_lag") == len(clicks))
+    assert metric(port, "streamer_unrecovered_partitions") == settings.topics.partitions
+    wait_until(lambda: ask(port, "/livez")[0] == 503)
+    assert f"{len(clicks)} records behind" in ask(port, "/livez")[1]
+
+
+def test_a_transaction_that_somebody_leaves_open_is_named_and_is_no_reason_to_restart(
+    fresh_settings: FreshSettings,
+) -> None:
+    (port,) = free_ports(1)
+    settings = fresh_settings(
+        {"worker.metrics_port": port, "worker.stalled_after_s": 2, "topics.partitions": 1}
+    )
+    set_up(settings)
+    send(settings, as_messages(some_clicks(3, seed=23)))
+    worker = Worker(settings)
+    with open_transaction(settings, as_messages(some_clicks(1, seed=24))):
+        send(settings, as_messages(some_clicks(3, seed=25)))
+        wait_until(lambda: "a producer of clicks has had a transaction open" in ask(port, "/readyz")[1])
+        worker.wait_for("held_up_by_an_open_transaction")
+        assert metric(port, "streamer_consumer_lag") > 0
+        assert ask(port, "/livez")[0] == 200
+    wait_until(lambda: metric(port, "streamer_consumer_lag") == 0)
+    wait_until(lambda: ask(port, "/readyz")[0] == 200)
+    assert worker.log.count("held_up_by_an_open_transaction") == 1
+
+
+@contextmanager
+def open_transaction(settings: Settings, messages: Sequence[tuple[bytes, bytes]]) -> Iterator[None]:
+    """Messages in a transaction that is open within, and then aborted."""
+    with asyncio.Runner() as runner:
+        producer = runner.run(_begun(settings, messages))
+        try:
+            yield
+        finally:
+            runner.run(producer.abort_transaction())
+            runner.run(producer.stop())
+
+
+async def _begun(settings: Settings, messages: Sequence[tuple[bytes, bytes]]) -> AIOKafkaProducer:
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.kafka.bootstrap_servers, transactional_id=f"etl-{settings.app.id}"
+    )
+    await producer.start()
+    await producer.begin_transaction()
+    for key, value in messages:
+        await producer.send_and_wait(settings.topics.clicks, value, key=key)
+    return producer
 
 
 def test_a_taken_port_costs_the_health_checks_not_the_work(fresh_settings: FreshSettings) -> None:

@@ -20,6 +20,8 @@ class FetchAnswer(NamedTuple):
     """The consumer's position after the answer."""
     end: int
     """The high watermark."""
+    stable_end: int
+    """The last stable offset: where the first open transaction begins, or `end` if there is none."""
     sent_at: float
     """Monotonic seconds at which the fetch was sent."""
 
@@ -43,7 +45,7 @@ def observe_answers(consumer: AIOKafkaConsumer, observe: Callable[[FetchAnswer],
             for tp, (offset, state) in states.items():
                 if state.timestamp is None or not state.has_valid_position:
                     continue
-                observe(FetchAnswer(tp, offset, state.position, state.highwater, sent_at))
+                observe(FetchAnswer(tp, offset, state.position, state.highwater, state.lso, sent_at))
         return result
 
     fetcher._proc_fetch_request = fetch_and_observe
