@@ -32,9 +32,9 @@ from aiokafka.protocol.transaction import (
     InitProducerIdRequest,
 )
 
-SETUP_S = 5.0
+SETUP_S = 4.0
 RETRY_AFTER_S = (4.0, 8.0)
-SILENT_S = 6.0
+SILENT_S = 4.0
 _LOOK_EVERY_S = 1.0
 _ANSWERED_SOON = {
     request.API_KEY
