@@ -15,7 +15,7 @@ import struct
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import orjson
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
@@ -24,14 +24,16 @@ from fastavro.validation import validate
 
 from schemas.flat import Declined, FlatReader
 
-SchemaName = Literal["click", "session_embedding", "session_intent", "visitor_intent", "erasure"]
-SCHEMA_NAMES: tuple[SchemaName, ...] = (
+SchemaName = Literal[
     "click",
     "session_embedding",
     "session_intent",
     "visitor_intent",
+    "user_intent",
+    "identity_link",
     "erasure",
-)
+]
+SCHEMA_NAMES: tuple[SchemaName, ...] = get_args(SchemaName)
 
 MAGIC = 0
 PREFIX_BYTES = 5

@@ -16,7 +16,9 @@ IDS = {
     "session_embedding": [183273580],
     "session_intent": [475093659, 814171312],
     "visitor_intent": [933635840, 1566118103],
-    "erasure": [94014128],
+    "user_intent": [1710138961],
+    "identity_link": [1497575988],
+    "erasure": [94014128, 1494769290],
 }
 """Ids of all landed versions, oldest first: they are in topics, so they never change."""
 

@@ -62,7 +62,8 @@ def test_valid_output_comes_back_as_it_went(file: Path) -> None:
     record = json.loads(file.read_bytes())
     name = schema_of(file)
     assert codec.misfits(name, record) == []
-    missing = {field["name"]: None for field in codec.schema(name)["fields"] if field["name"] not in record}
+    fields = codec.schema(name)["fields"]
+    missing = {field["name"]: field["default"] for field in fields if field["name"] not in record}
     assert codec.decode(codec.encode(name, record)) == (name, {**record, **missing})
 
 

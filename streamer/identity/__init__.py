@@ -1,0 +1,1 @@
+"""Whose session it is: sessions and ties by visitor, records by user. No I/O, no clock."""

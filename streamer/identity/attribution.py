@@ -1,0 +1,305 @@
+"""The attribution stage of one partition: sessions and ties in, changes of users' records out.
+
+The answer is a function of the sessions and ties that were read, in whatever order they came. A visitor's
+state is kept as the bytes that the changelog holds, and read for the moment in which something concerns it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from schemas import codec
+from streamer.identity.changes import Attributed, Change, Unlinked, Withdrawn
+from streamer.identity.links import Link
+from streamer.identity.rules import DAY_MS, IdentityRules
+from streamer.identity.ties import SOMEBODY, Tie, VisitorTies, Waiting
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(VisitorTies).decode
+LOGIN, LINK = "login", "link"
+
+
+class SessionCounts(msgspec.Struct, array_like=True):
+    """Final sessions by what became of them: each is in one of these."""
+
+    login: int = 0
+    link: int = 0
+    ambiguous: int = 0
+    anonymous: int = 0
+    bots: int = 0
+    unlinked: int = 0
+    erased: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(msgspec.structs.astuple(self))
+
+
+class Progress(msgspec.Struct, array_like=True):
+    """How far the inputs were read, in ms UTC, and what still counts of erasures."""
+
+    sessions_read: int = 0
+    """The latest `closed_at`: no session to come closed earlier."""
+    links_read: int = 0
+    """Every link that arrived before it was read."""
+    erased_visitors: dict[str, int] = {}
+    """Visitor -> moment up to which (inclusive) their sessions and ties are erased."""
+    erased_users: dict[str, int] = {}
+    counts: SessionCounts = msgspec.field(default_factory=SessionCounts)
+
+
+class Taken(NamedTuple):
+    """What has piled up since the last take, in order."""
+
+    changes: list[tuple[str, Change]]
+    """User and change."""
+    states: dict[str, bytes | None]
+    """Visitors whose state is another; None: there is none left."""
+
+
+class AttributionStage:
+    """Visitors of one partition."""
+
+    def __init__(self, rules: IdentityRules, progress: Progress | None = None) -> None:
+        self.progress = progress or Progress()
+        self._rules = rules
+        self._states: dict[str, bytes] = {}
+        self._by_day: defaultdict[int, list[str]] = defaultdict(list)
+        """Visitors by the day on which there may be something to forget; each stands in one place."""
+        self._next_day = 0
+        self._changes: list[tuple[str, Change]] = []
+        self._changed: set[str] = set()
+
+    def __len__(self) -> int:
+        """Visitors with state."""
+        return len(self._states)
+
+    @property
+    def has_pending(self) -> bool:
+        return bool(self._changes or self._changed)
+
+    def restore(self, visitor_id: str, state: bytes | None) -> None:
+        """Put in the state that `take` gave for a visitor. Raises msgspec.MsgspecError if it isn't one."""
+        if state is None:
+            self._states.pop(visitor_id, None)
+            return
+        if visitor_id not in self._states:
+            self._schedule(visitor_id, _decode(state))
+        self._states[visitor_id] = state
+
+    def session(self, message: bytes) -> None:
+        """Take in a record of the visitors topic. Raises codec.CodecError if it isn't a VisitorIntent."""
+        name, record = codec.decode(message)
+        if name != "visitor_intent":
+            raise codec.CodecError("not_a_session", f"the record is of schema {name}")
+        progress, visitor_id, closed_at = self.progress, record["visitor_id"], record["closed_at"]
+        user_id = record["user_id"] if self._rules.names_user(record["user_id"]) else None
+        if record["is_final"]:
+            self._sessions_read_until(closed_at)
+        if self._is_erased(visitor_id, closed_at):
+            progress.counts.erased += record["is_final"]
+        elif record["is_bot"]:
+            self._bot(visitor_id, user_id, record)
+        elif user_id is not None:
+            self._login(visitor_id, user_id, record, message)
+        elif record["is_final"]:
+            self._anonymous(visitor_id, record, message)
+
+    def link(self, link: Link, at: int) -> None:
+        """Take in a link or an unlink that arrived at `at`, ms UTC."""
+        self.links_read_until(at)
+        if self._is_erased(link.visitor_id, at):
+            return
+        state = self._state(link.visitor_id)
+        if link.is_link:
+            self._tie(state, self._tie_of(link.user_id, at, link.confidence))
+        else:
+            state.forget_settled(at, self._rules)
+            state.unlinked[link.user_id] = at
+            state.untie(lambda tie: tie.user_id == link.user_id and tie.at <= at)
+            self._changes.append((link.user_id, Unlinked(link.visitor_id, at)))
+            for each in state.waiting:
+                if each.user_id == link.user_id and each.closed_at <= at:
+                    self._count(each, -1)
+                    each.user_id, each.confidence = None, 0.0
+                    self._count(each, 1)
+        self._settle(link.visitor_id, state)
+
+    def links_read_until(self, at: int) -> None:
+        """Every link that arrived before `at` (ms UTC) was read."""
+        if at > self.progress.links_read:
+            self.progress.links_read = at
+            self._forget_old()
+
+    def erase_visitor(self, visitor_id: str, until: int) -> None:
+        """Forget the visitor's sessions and ties up to `until` (ms UTC, inclusive), also those to come."""
+        erased = self.progress.erased_visitors
+        erased[visitor_id] = max(until, erased.get(visitor_id, until))
+        if visitor_id not in self._states:
+            return
+        state = self._state(visitor_id)
+        state.untie(lambda tie: tie.at <= until)
+        state.unlinked = {user: at for user, at in state.unlinked.items() if at > until}
+        reach = self._rules.lookback_ms
+        state.shared = [stretch for stretch in state.shared if stretch[1] - reach > until]
+        for each in [each for each in state.waiting if each.closed_at <= until]:
+            state.waiting.remove(each)
+            self._count(each, -1)
+            self.progress.counts.erased += 1
+        self._settle(visitor_id, state)
+
+    def erase_user(self, user_id: str, until: int) -> None:
+        """Forget whom the user's ties up to `until` (ms UTC, inclusive) name, those to come included.
+
+        That somebody was there stays known: what they showed must not become another user's for it.
+        """
+        erased = self.progress.erased_users
+        erased[user_id] = max(until, erased.get(user_id, until))
+        name = user_id.encode()
+        for visitor_id in [visitor for visitor, state in self._states.items() if name in state]:
+            state = self._state(visitor_id)
+            for tie in state.untie(lambda tie: tie.user_id == user_id and tie.at <= until):
+                self._tie(state, Tie(tie.at, SOMEBODY, tie.confidence))
+            if state.unlinked.get(user_id, until + 1) <= until:
+                del state.unlinked[user_id]
+            self._settle(visitor_id, state)
+
+    def take(self) -> Taken:
+        """Everything that has piled up; it is gone from here."""
+        states = {visitor_id: self._states.get(visitor_id) for visitor_id in self._changed}
+        taken = Taken(self._changes, states)
+        self._changes, self._changed = [], set()
+        return taken
+
+    def _login(self, visitor_id: str, user_id: str, record: codec.Record, message: bytes) -> None:
+        closed_at, is_final = record["closed_at"], record["is_final"]
+        state = self._state(visitor_id)
+        if state.unlinked.get(user_id, -1) >= closed_at:
+            self.progress.counts.unlinked += is_final
+            self._changes.append((user_id, Withdrawn(visitor_id, record["session_id"])))
+            return
+        tie = self._tie_of(user_id, closed_at, 1.0)
+        if tie.user_id == user_id:
+            self._changes.append((user_id, Attributed(visitor_id, message, LOGIN, 1.0)))
+            self.progress.counts.login += is_final
+        else:
+            self.progress.counts.erased += is_final
+        if is_final:
+            self._tie(state, tie)
+            self._settle(visitor_id, state)
+
+    def _bot(self, visitor_id: str, user_id: str | None, record: codec.Record) -> None:
+        self.progress.counts.bots += record["is_final"]
+        if user_id is not None:  # provisionally it may have been taken for a person's
+            self._changes.append((user_id, Withdrawn(visitor_id, record["session_id"])))
+
+    def _anonymous(self, visitor_id: str, record: codec.Record, message: bytes) -> None:
+        state = self._state(visitor_id)
+        session = Waiting(record["closed_at"], record["session_id"], message)
+        self.progress.counts.anonymous += 1
+        state.wait(session)
+        self._settle(visitor_id, state)
+
+    def _tie(self, state: VisitorTies, tie: Tie) -> None:
+        state.tie(tie, self._rules.lookback_ms, self._rules.max_users, self.progress.links_read)
+
+    def _settle(self, visitor_id: str, state: VisitorTies) -> None:
+        """Say of each waiting session whose it is, where that has changed; then keep the state."""
+        shared = []
+        for each in state.waiting:
+            answer = state.answer(each.closed_at, self._rules.lookback_ms)
+            if any(first <= each.closed_at <= last for first, last in state.shared):
+                shared.append(each)
+            if (each.user_id, each.confidence, each.is_ambiguous) == (
+                answer.user_id,
+                answer.confidence,
+                answer.is_ambiguous,
+            ):
+                continue
+            if each.user_id is not None and each.user_id != answer.user_id:
+                self._changes.append((each.user_id, Withdrawn(visitor_id, each.session_id)))
+            if answer.user_id is not None:
+                change = Attributed(visitor_id, each.session, LINK, answer.confidence)
+                self._changes.append((answer.user_id, change))
+            self._count(each, -1)
+            each.user_id, each.confidence = answer.user_id, answer.confidence
+            each.is_ambiguous = answer.is_ambiguous
+            self._count(each, 1)
+        for each in shared:  # for good
+            state.waiting.remove(each)
+        self._keep(visitor_id, state)
+
+    def _count(self, session: Waiting, by: int) -> None:
+        counts = self.progress.counts
+        if session.user_id is not None:
+            counts.link += by
+        elif session.is_ambiguous:
+            counts.ambiguous += by
+        else:
+            counts.anonymous += by
+
+    def _is_erased(self, visitor_id: str, at: int) -> bool:
+        return at <= self.progress.erased_visitors.get(visitor_id, -1)
+
+    def _tie_of(self, user_id: str, at: int, confidence: float) -> Tie:
+        is_erased = at <= self.progress.erased_users.get(user_id, -1)
+        return Tie(at, SOMEBODY if is_erased else user_id, confidence)
+
+    def _sessions_read_until(self, closed_at: int) -> None:
+        progress = self.progress
+        if closed_at <= progress.sessions_read:
+            return
+        progress.sessions_read = closed_at
+        if progress.erased_visitors or progress.erased_users:
+            progress.erased_visitors = _still(progress.erased_visitors, closed_at)
+            progress.erased_users = _still(progress.erased_users, closed_at)
+        self._forget_old()
+
+    def _state(self, visitor_id: str) -> VisitorTies:
+        state = self._states.get(visitor_id)
+        return VisitorTies() if state is None else _decode(state)
+
+    def _keep(self, visitor_id: str, state: VisitorTies) -> None:
+        is_new = visitor_id not in self._states
+        self._changed.add(visitor_id)
+        if not state.is_empty:
+            self._states[visitor_id] = _encode(state)
+            if is_new:
+                self._schedule(visitor_id, state)
+        elif not is_new:
+            del self._states[visitor_id]
+
+    def _schedule(self, visitor_id: str, state: VisitorTies) -> None:
+        day = state.next_prune(self._rules) // DAY_MS + 1
+        self._by_day[max(day, self._next_day)].append(visitor_id)
+
+    def _forget_old(self) -> None:
+        """On each new day, look at the visitors whose day has come."""
+        progress = self.progress
+        today = min(progress.sessions_read, progress.links_read) // DAY_MS
+        if today < self._next_day:
+            return
+        self._next_day = today + 1
+        for visitor_id in [each for day in self._days_up_to(today) for each in self._by_day.pop(day)]:
+            if visitor_id not in self._states:
+                continue
+            state = self._state(visitor_id)
+            state.prune(progress.sessions_read, progress.links_read, self._rules)
+            self._changed.add(visitor_id)
+            if state.is_empty:
+                del self._states[visitor_id]
+            else:
+                self._states[visitor_id] = _encode(state)
+                self._schedule(visitor_id, state)
+
+    def _days_up_to(self, today: int) -> Iterator[int]:
+        return (day for day in sorted(self._by_day) if day <= today)
+
+
+def _still(erased: dict[str, int], sessions_read: int) -> dict[str, int]:
+    """Those of which something may still come."""
+    return {name: until for name, until in erased.items() if until >= sessions_read}

@@ -1,0 +1,124 @@
+"""The stages, fed in any order and restarted at any time, agree with an oracle that knows the rules alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streamer.identity.links import Link
+from streamer.identity.rules import IdentityRules
+from tests.identity import oracle
+from tests.identity.oracle import DAY, Said
+from tests.identity.stages import Stages, session
+
+VISITORS, USERS = ("va", "vb"), ("u1", "u2", "u3")
+RULES = IdentityRules(lookback_ms=3 * DAY, history_ms=9 * DAY, half_life_ms=2 * DAY)
+LIMITS = oracle.Limits(lookback=3 * DAY, history=9 * DAY, half_life=2 * DAY)
+START = 1_795_000_000_000
+HALF_DAYS = st.integers(0, 40)
+
+sessions = st.lists(
+    st.tuples(
+        HALF_DAYS, st.sampled_from(VISITORS), st.sampled_from((None, None, *USERS)), st.sampled_from("nnnnb")
+    ),
+    max_size=14,
+)
+links = st.lists(
+    st.tuples(
+        HALF_DAYS,
+        st.sampled_from(VISITORS),
+        st.sampled_from(USERS),
+        st.sampled_from((True, True, True, False)),
+        st.sampled_from((0.0, 0.5, 1.0)),
+    ),
+    max_size=8,
+)
+
+
+def moment(half_days: int, number: int) -> int:
+    return START + half_days * DAY // 2 + (number % 2)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(sessions, links, st.randoms(use_true_random=False), st.booleans())
+def test_latest_records_are_the_function_of_sessions_and_ties(
+    drawn: list[Any], said: list[Any], chance: Any, restarts: bool
+) -> None:
+    compare(drawn, said, chance, restarts, RULES)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(sessions, links, st.randoms(use_true_random=False), st.integers(1, 2))
+def test_a_shared_visitor_is_ambiguous_with_less_in_memory(
+    drawn: list[Any], said: list[Any], chance: Any, max_users: int
+) -> None:
+    """Without unlinks, from which a visitor that is found to be shared is exempt."""
+    only_links = [each for each in said if each[3]]
+    compare(drawn, only_links, chance, False, replace(RULES, max_users=max_users))
+
+
+def compare(drawn: list[Any], said: list[Any], chance: Any, restarts: bool, rules: IdentityRules) -> None:
+    shown = [
+        session(number, visitor, moment(at, number), user, is_bot=kind == "b")
+        for number, (at, visitor, user, kind) in enumerate(drawn)
+    ]
+    ties = [Said(moment(at, n), *rest) for n, (at, *rest) in enumerate(said)]
+    shown.sort(key=lambda each: each["closed_at"])
+    ties.sort()
+    stages = Stages(rules)
+    waiting: list[list[Any]] = [list(shown), list(ties)]
+    while any(waiting):
+        kind = chance.randrange(2)
+        if not waiting[kind]:
+            continue
+        record = waiting[kind].pop(0)
+        if kind == 0:
+            stages.session(record)
+        else:
+            link = Link(record.visitor, record.user, record.is_link, record.confidence)
+            stages.attribution.link(link, record.at)
+        if chance.random() < 0.3:
+            stages.restart() if restarts else stages.commit()
+    stages.attribution.links_read_until(START + 100 * DAY)
+    stages.commit()
+    counts = stages.attribution.progress.counts
+    assert counts.total == len(shown)
+    if all(tie.is_link for tie in ties):  # an unlink doesn't count again what was settled before it
+        found = [oracle.whose(each, shown, ties, LIMITS) for each in shown]
+        assert (counts.bots, counts.ambiguous, counts.anonymous) == tuple(
+            map(found.count, ("bot", "ambiguous", "anonymous"))
+        )
+        assert counts.link == sum(isinstance(each, tuple) and each[1] == "link" for each in found)
+    assert leaves(comparable(stages.latest)) == pytest.approx(
+        leaves(oracle.records(shown, ties, LIMITS)), abs=1e-6
+    )
+
+
+def comparable(latest: dict[str, Any]) -> dict[str, Any]:
+    """Records of the users topic as the oracle has them."""
+    return {
+        user: {
+            "session_id": record["session_id"],
+            "attribution": record["attribution"],
+            "confidence": record["confidence"],
+            "history": [each["session_id"] for each in record["history"]],
+            "profile": {each["intent_id"]: each["probability"] for each in record["profile"]},
+            "profile_embedding": record["profile_embedding"],
+            "sessions": record["sessions"],
+            "visitors": record["visitors"],
+        }
+        for user, record in latest.items()
+    }
+
+
+def leaves(value: Any, path: str = "") -> dict[str, Any]:
+    """Each number and text of nested records by where it stands."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        inner = [leaves(each, f"{path}/{key}") for key, each in items]
+        return {key: leaf for found in inner for key, leaf in found.items()}
+    return {path: value}
