@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import msgspec
 
-CORE_RULES_NUMBER = 1
+CORE_RULES_NUMBER = 2
 """Raise it when the code of the core would cut the same clicks differently under the same settings."""
 
 

@@ -25,6 +25,7 @@ cdef class OpenSession:
     cdef public int dropped
     cdef public int revision
     cdef public bint crawler
+    cdef public bint beside_closed
 
     cpdef bint holds(self, bytes id_hash) except -1
     cpdef list clicks(self)

@@ -32,11 +32,11 @@ COMPACT_AT = 2 * KEPT_CLICKS
 """Retained clicks at which those in the middle are let go."""
 
 _Row = tuple[
-    str, int, int, int, bytes, bytes, int, bool, tuple[int, str, str] | None, int, int, tuple[str, ...]
+    str, int, int, int, bytes, bytes, int, bool, tuple[int, str, str] | None, int, int, tuple[str, ...], bool
 ]
-_WITHOUT_EARLY = 9
-"""Fields of a row of state version 1, which knew no provisional records."""
-_NO_EARLY = (0, 0, ())
+_ADDED = (0, 0, (), False)
+"""What older rows lack at their end: all of it in state version 1, the last in versions 2 and 3."""
+_FIELDS_OF_OLDER = (9, 12)
 
 
 def event_hash(event_id: str) -> bytes:
@@ -56,6 +56,7 @@ class OpenSession:
     """
 
     __slots__ = (
+        "beside_closed",
         "crawler",
         "dropped",
         "early_at",
@@ -84,6 +85,8 @@ class OpenSession:
         self.dropped = 0
         """How many clicks are in the log and no longer in `retained`."""
         self.crawler = False
+        self.beside_closed = False
+        """Whether, while it was open, the clicks of another one that had closed early were remembered."""
         self.user_id: str | None = None
         """Of the last click that has one, in the session's order; the next two are that click's place."""
         self.user_at = 0
@@ -110,20 +113,26 @@ class OpenSession:
             self.early_at,
             self.revision,
             tuple(self.published.split()),
+            self.beside_closed,
         )
 
     @classmethod
     def from_row(cls, row: Any) -> Self:
-        """Also of a row of state version 1. Raises what `Stored.from_row` does."""
-        if len(row) == _WITHOUT_EARLY:
-            row = (*row, *_NO_EARLY)
-        *first, dropped, crawler, user, early_at, revision, published = msgspec.convert(row, _Row)
+        """Also of a row of an older state version. Raises what `Stored.from_row` does."""
+        if len(row) in _FIELDS_OF_OLDER:
+            row = (*row, *_ADDED[len(row) - _FIELDS_OF_OLDER[0] :])
+        *first, dropped, crawler, user, early_at, revision, published, beside = msgspec.convert(row, _Row)
         session = cls(*first)
-        session.dropped, session.crawler = dropped, crawler
+        session.dropped, session.crawler, session.beside_closed = dropped, crawler, beside
         if user is not None:
             session.user_at, session.user_event_id, session.user_id = user
         session.early_at, session.revision, session.published = early_at, revision, " ".join(published)
         return session
+
+    @property
+    def is_open(self) -> bool:
+        """False: it has closed, and only the event_ids of its clicks are still here."""
+        return bool(self.retained)
 
     @property
     def event_count(self) -> int:
@@ -186,6 +195,7 @@ class OpenSession:
         self.published = f"{self.published} {other.published}".strip()
         self.log = b"".join(log)
         self.crawler = self.crawler or other.crawler
+        self.beside_closed = self.beside_closed or other.beside_closed
         if other.user_id is not None:
             self._note_user(other.user_at, other.user_event_id, other.user_id)
         _put_in_order(clicks)

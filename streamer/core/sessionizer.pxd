@@ -31,6 +31,9 @@ cdef class Sessionizer:
     cdef OpenWindows _open
     cdef dict _single
     cdef dict _several
+    cdef object _closed
+    cdef dict _closed_of
+    cdef Deadlines _closed_ends
     cdef Deadlines _deadlines
     cdef Deadlines _early
     cdef list _closing
@@ -49,6 +52,8 @@ cdef class Sessionizer:
     cdef object _refusal(self, int64_t timestamp)
     @cython.locals(timestamp=int64_t, earlier=OpenSession, window=OpenSession, each=OpenSession, cap=str, union_cap=str)
     cdef object _place(self, str visitor_id, Click click, bytes id_hash, int64_t offset)
+    @cython.locals(closed=OpenSession)
+    cdef bint _has_closed(self, str visitor_id, bytes id_hash) except -1
     cdef bint _touches(self, OpenSession window, int64_t timestamp) noexcept
     @cython.locals(window=OpenSession)
     cdef OpenSession _start(self, str visitor_id, Click click, bytes id_hash, int64_t offset)
@@ -56,6 +61,8 @@ cdef class Sessionizer:
     @cython.locals(events=Py_ssize_t)
     cdef str _cap_hit(self, OpenSession earlier, OpenSession later, int64_t timestamp)
     cdef int _close_now(self, OpenSession window, str reason) except -1
+    @cython.locals(other=OpenSession)
+    cdef int _remember(self, OpenSession window) except -1
     @cython.locals(clock=PartitionClock, risen=int64_t)
     cdef int _advance(self, int64_t timestamp) except -1
     cdef int _find_due(self) except -1

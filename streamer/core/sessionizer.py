@@ -2,8 +2,9 @@
 
 Rules kept here: arrival time never goes back; per record first the clock, then duplicates, join or merge,
 caps, watermark, closing; a window closes when the watermark is beyond its end, in order of
-(ended_at, session_id); idleness closes windows and never moves the watermark. The caller hands in records
-one by one and takes sessions with `close_due` before the next one, so a result never depends on batches.
+(ended_at, session_id); idleness closes windows and never moves the watermark; the clicks of a window that
+closes before stay known until the watermark is beyond its end. The caller hands in records one by one and
+takes sessions with `close_due` before the next one, so a result never depends on batches.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from itertools import pairwise
 
 from schemas.click import Click, CloseReason, Session
 from streamer.core.clock import PartitionClock
+from streamer.core.closed import ClosedSessions
 from streamer.core.rules import SessionRules
 from streamer.core.session import OpenSession, event_hash, open_session
 from streamer.core.store import OpenWindows
@@ -52,6 +54,7 @@ class Sessionizer:
         clock: PartitionClock | None = None,
         sessions: Iterable[OpenSession] = (),
     ) -> None:
+        """`sessions`: what `stored_sessions` gave, in any order."""
         self.rules = rules
         self.clock = clock or PartitionClock()
         self._changed: dict[str, OpenSession | None] = {}
@@ -69,9 +72,17 @@ class Sessionizer:
         self._max_future_ms = rules.max_future_ms
         self._min_timestamp_ms = rules.min_timestamp_ms
         self._idle_after_ms = rules.idle_after_ms if idle_closing and rules.idle_after_ms else _NEVER_IDLE
-        self._open = OpenWindows(sessions)
+        self._open = OpenWindows()
         self._single = self._open.single
         self._several = self._open.several
+        self._closed = ClosedSessions(rules.gap_ms, rules.max_events)
+        self._closed_of = self._closed.of
+        self._closed_ends = self._closed.ends
+        for session in sessions:
+            if session.is_open:
+                self._open.insert(session)
+            else:
+                self._closed.restore(session)
         self._deadlines = Deadlines()
         self._early_every_ms = early_every_ms
         self._early = Deadlines()
@@ -89,19 +100,26 @@ class Sessionizer:
         return self._open.of(visitor_id)
 
     def sessions_of(self, visitors: Mapping[str, OpenSession | None]) -> list[OpenSession]:
-        """Open sessions of these visitors, each one's together and by start.
+        """What is to be stored of these visitors, each one's together: open sessions by start, then what is
+        remembered of closed ones.
 
-        Where a visitor comes with a session, that is the only one.
+        Where a visitor comes with a session, that is all there is.
         """
         windows: list[OpenSession] = []
-        single, several = self._single, self._several
+        single, several, closed_of = self._single, self._several, self._closed_of
         for visitor_id, known in visitors.items():
             only = known or single.get(visitor_id)
             if only is None:
                 windows += several.get(visitor_id, ())
             else:
                 windows.append(only)
+            if known is None and (closed := closed_of.get(visitor_id)) is not None:
+                windows.append(closed)
         return windows
+
+    def stored_sessions(self) -> list[OpenSession]:
+        """Everything that is to be stored, for `sessions` of the next one."""
+        return [*self._open, *self._closed_of.values()]
 
     def visitors(self) -> Iterator[str]:
         """Every visitor with an open session."""
@@ -113,7 +131,7 @@ class Sessionizer:
 
     @property
     def changed_count(self) -> int:
-        """How many visitors' open sessions changed since `take_changed`."""
+        """How many visitors' sessions changed since `take_changed`."""
         return len(self._changed)
 
     def forget_changes(self) -> None:
@@ -121,14 +139,17 @@ class Sessionizer:
         self._changed.clear()
 
     def take_changed(self) -> tuple[dict[str, OpenSession | None], list[str]]:
-        """Visitors whose open sessions changed since the last time: those who have any, for `sessions_of`,
-        and those who have none any more."""
+        """Visitors whose sessions changed since the last time: those of whom there is anything to store, for
+        `sessions_of`, and those of whom there is nothing any more."""
         changed, self._changed = self._changed, {}
-        single, several = self._single, self._several
+        single, several, closed_of = self._single, self._several, self._closed_of
         gone = [
             visitor_id
             for visitor_id, window in changed.items()
-            if window is None and visitor_id not in single and visitor_id not in several
+            if window is None
+            and visitor_id not in single
+            and visitor_id not in several
+            and visitor_id not in closed_of
         ]
         for visitor_id in gone:
             del changed[visitor_id]
@@ -160,7 +181,9 @@ class Sessionizer:
         if not isinstance(placed, OpenSession):
             return placed
         window = placed
-        self._changed[window.visitor_id] = None if visitor_id in self._several else window
+        self._changed[window.visitor_id] = (
+            None if window.beside_closed or visitor_id in self._several else window
+        )
         if self._early_every_ms and not window.early_at:
             self._early.note(visitor_id, window.schedule_early(self.clock.now, self._early_every_ms))
         if user_id is not None:
@@ -198,7 +221,10 @@ class Sessionizer:
             self._advance(timestamp)
 
     def forget(self, visitor_id: str, until_ms: int) -> int:
-        """Drop a visitor's sessions that have a click which arrived by `until_ms`; returns their clicks."""
+        """Drop a visitor's sessions that have a click which arrived by `until_ms`; returns their clicks.
+
+        Ids of such a session that has closed go too, and do not count here: they are counted as closed.
+        """
         gone = [w for w in self._open.of(visitor_id) if w.opened_at <= until_ms]
         gone += [w for w, _ in self._closing if w.visitor_id == visitor_id and w.opened_at <= until_ms]
         self._due = [w for w in self._due if w not in gone]
@@ -206,6 +232,10 @@ class Sessionizer:
         for window in self._open.of(visitor_id):
             if window in gone:
                 self._detach(window)
+        closed = self._closed_of.get(visitor_id)
+        if closed is not None and closed.opened_at <= until_ms:
+            self._closed.forget(visitor_id)
+            self._changed[visitor_id] = None
         return sum(window.event_count for window in gone)
 
     def close_due(self, limit: int) -> list[Session]:
@@ -237,6 +267,7 @@ class Sessionizer:
             yield from self.close_due(1)
         for window in reversed(self._in_closing_order(list(self._open))):
             self._detach(window)
+            self._remember(window)
             yield window.close("drain", self.clock.now, self._rules_version)
 
     # -- joining
@@ -263,8 +294,14 @@ class Sessionizer:
         if window is not None:
             if window.holds(id_hash) or (earlier is not None and earlier.holds(id_hash)):
                 return _DUPLICATE
+            if window.beside_closed and self._has_closed(visitor_id, id_hash):
+                return _DUPLICATE
             cap = self._cap_hit(window, window, timestamp)
-        if (window is None or cap is not None) and timestamp + self._gap_ms < self.clock.watermark:
+        elif self._closed_of and self._has_closed(visitor_id, id_hash):
+            return _DUPLICATE
+        if timestamp + self._gap_ms < self.clock.watermark and (
+            window is None or cap is not None or (window.beside_closed and timestamp <= window.started_at)
+        ):
             return _LATE
         if window is not None and earlier is not None:
             union_cap = self._cap_hit(earlier, window, timestamp)
@@ -281,11 +318,17 @@ class Sessionizer:
             self._merge(earlier, window)
         return window
 
+    def _has_closed(self, visitor_id: str, id_hash: bytes) -> bool:
+        """Whether a session of the visitor that closed early had a click with this event_id hash."""
+        closed = self._closed_of.get(visitor_id)
+        return closed is not None and closed.holds(id_hash)
+
     def _touches(self, window: OpenSession, timestamp: int) -> bool:
         return window.started_at - self._gap_ms <= timestamp <= window.ended_at + self._gap_ms
 
     def _start(self, visitor_id: str, click: Click, id_hash: bytes, offset: int) -> OpenSession:
         window = open_session(visitor_id, click, id_hash, offset, self.clock.now)
+        window.beside_closed = visitor_id in self._closed_of
         self._open.insert(window)
         self._deadlines.note(visitor_id, click.timestamp + self._gap_ms)
         return window
@@ -311,8 +354,15 @@ class Sessionizer:
 
     def _close_now(self, window: OpenSession, reason: CloseReason) -> None:
         self._detach(window)
+        self._remember(window)
         self._closing.append((window, reason))
         self.has_due = True
+
+    def _remember(self, window: OpenSession) -> None:
+        """Keep the ids of a window that closes, unless the watermark has passed it."""
+        if window.ended_at + self._gap_ms >= self.clock.watermark and self._closed.remember(window):
+            for other in self._open.of(window.visitor_id):
+                other.beside_closed = True
 
     # -- time
 
@@ -323,6 +373,8 @@ class Sessionizer:
         if risen > clock.watermark:
             clock.watermark = risen
             clock.raised_at = clock.now
+            if risen > self._closed_ends.first:
+                self._changed.update(dict.fromkeys(self._closed.forget_passed(risen)))
             if risen > self._deadlines.first:
                 self._find_due()
         elif clock.now - clock.raised_at >= self._idle_after_ms:
@@ -380,6 +432,7 @@ class Sessionizer:
     def _close(self, window: OpenSession) -> Session:
         """Close a window that is due."""
         self._detach(window)
+        self._remember(window)
         return window.close(self._due_reason, self._closing_time(window), self._rules_version)
 
     def _detach(self, window: OpenSession) -> None:

@@ -20,7 +20,7 @@ from streamer.replay.partition_replay import ReplaySnapshot
 from streamer.replay.plan import ReplayPlan
 from streamer.whole_file import cannot_write, whole_file
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 
 
 class JournalError(StreamerError):

@@ -158,11 +158,10 @@ class PartitionReplay:
     def snapshot(self) -> ReplaySnapshot:
         """The state between two calls; it shares nothing that changes only if it is encoded at once."""
         sessionizer = self._partition.sessionizer
-        windows = [w for visitor in sessionizer.visitors() for w in sessionizer.open_sessions(visitor)]
         return ReplaySnapshot(
             self.position,
             sessionizer.clock,
-            windows,
+            sessionizer.stored_sessions(),
             self.counters,
             self.selection,
             self._undetermined.reaches,

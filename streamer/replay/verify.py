@@ -335,7 +335,7 @@ async def live_states(settings: Settings, rules_version: str, numbers: list[int]
             marker.clock.now,
             marker.counters,
             marker.rules_version,
-            frozenset(window.session_id(rules_version) for window in recovery.sessions),
+            frozenset(window.session_id(rules_version) for window in recovery.sessions if window.is_open),
         )
         for number, recovery in found.items()
         if (marker := recovery.marker) is not None

@@ -1,7 +1,7 @@
 """What the changelog of the session table says: snapshots of open sessions, and markers.
 
 A commit writes one group: snapshot chunks, then a marker with the source position they belong to. A snapshot
-replaces all open sessions of its visitor; a visitor in `gone` has none left. Only whole groups count.
+replaces everything of its visitor; of a visitor in `gone` nothing is left. Only whole groups count.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ from streamer.core.stored_state import encode_state, state_decoder
 from streamer.pipeline.counters import ClickCounters
 from streamer.pipeline.dead_letter_limit import DeadLetterTally
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 """Raise it when an older worker must not go on from what this one writes: version 1 knew no erasures, and
-would keep clicks that this one has to drop; version 2 can't read ids of clicks that are kept as bytes."""
-_READABLE = (1, 2, 3)
+would keep clicks that this one has to drop; version 2 can't read ids of clicks that are kept as bytes;
+version 3 would take what is remembered of closed sessions for open ones."""
+_READABLE = (1, 2, 3, 4)
 """Version 1 lacks the fields at the end of the marker, whose defaults are right for it; in 1 and 2 all ids
-are text, which is read as well."""
+are text, which is read as well; 1 to 3 remember nothing of closed sessions."""
 CHUNK_BYTES = 512 * 1024
 
 
 class SessionSnapshots(msgspec.Struct, array_like=True, tag="images"):
-    """Open sessions of some visitors; all of one visitor's stand in the same chunk."""
+    """Open sessions of some visitors, and what is remembered of closed ones; all of one visitor's stand in
+    the same chunk."""
 
     state_version: int
     commit_number: int
@@ -59,7 +61,7 @@ class Marker(msgspec.Struct, array_like=True, tag="marker"):
     clock: PartitionClock
     counters: ClickCounters
     gone: list[str]
-    """Visitors whose last open session has closed."""
+    """Visitors of whom there is nothing any more."""
     erasures: int = 0
     """Offset in the erasures topic from which on erasures may still count."""
     dead_letters: DeadLetterTally = DeadLetterTally()

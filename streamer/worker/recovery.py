@@ -14,7 +14,7 @@ class Recovery:
         self.marker: Marker | None = None
         self.state_log = StateLog()
         self.sessions = OpenWindows()
-        """Every open session."""
+        """Every open session, and what is remembered of closed ones."""
         self._pending: list[SessionSnapshots] = []
         self._group_offset: int | None = None
 

@@ -45,16 +45,29 @@ class Closed(NamedTuple):
 
 
 @dataclass
+class _Remembered:
+    """What is remembered of a visitor's sessions that closed before the watermark passed them."""
+
+    event_ids: list[str] = field(default_factory=list)
+    ended_at: int = NEVER
+
+
+@dataclass
 class _Window:
     visitor: str
     clicks: list[Record] = field(default_factory=list)
     repeated: list[Record] = field(default_factory=list)
     """Clicks that joined and that a merge then found to be there twice."""
     arrived_at: int = 0
+    beside_closed: bool = False
 
     @property
     def times(self) -> list[int]:
         return [click.at for click in self.clicks]
+
+    @property
+    def ids(self) -> list[str]:
+        return [click.event_id for click in self.clicks]
 
     @property
     def ordered(self) -> list[Record]:
@@ -69,6 +82,7 @@ class NaivePartition:
         self.now, self.watermark, self.raised_at = 0, NEVER, 0
         self.merged_duplicates = 0
         self.open: list[_Window] = []
+        self.remembered: dict[str, _Remembered] = {}
         self.closed: list[Closed] = []
         self.outcomes: list[str] = []
 
@@ -102,7 +116,8 @@ class NaivePartition:
             if window.visitor == record.visitor
             and min(window.times) - gap <= record.at <= max(window.times) + gap
         ]
-        if any(record.event_id == click.event_id for window in near for click in window.clicks):
+        known = self.remembered.get(record.visitor, _Remembered()).event_ids
+        if any(record.event_id in window.ids for window in near) or record.event_id in known:
             return "duplicate"
         joined = self._join(near, record)
         if joined is None:
@@ -113,6 +128,9 @@ class NaivePartition:
         risen = min(record.at, self.now) - rules.out_of_orderness_ms
         if risen > self.watermark:
             self.watermark, self.raised_at = risen, self.now
+            for visitor, known in list(self.remembered.items()):
+                if known.ended_at + gap < self.watermark:
+                    del self.remembered[visitor]
         for window in self._in_order(self.open):
             if self.watermark > max(window.times) + gap:
                 self._close(window, "gap", self.now)
@@ -123,7 +141,9 @@ class NaivePartition:
         """Where the click goes, with whatever a cap closes on the way; None if it is late."""
         alone = _Window(record.visitor, [record])
         cap = self._cap([*near[-1].clicks, record]) if near else None
-        if (not near or cap) and record.at + self.rules.gap_ms < self.watermark:
+        if record.at + self.rules.gap_ms < self.watermark and (
+            not near or cap or (near[-1].beside_closed and record.at <= min(near[-1].times))
+        ):
             return None
         if len(near) == 2:
             earlier, later = near
@@ -136,6 +156,7 @@ class NaivePartition:
         if cap:
             self._close(near[-1], cap, self.now)
         if cap or not near:
+            alone.beside_closed = record.visitor in self.remembered
             self.open.append(alone)
             return alone
         near[-1].clicks.append(record)
@@ -143,6 +164,7 @@ class NaivePartition:
 
     def _merge(self, earlier: _Window, later: _Window) -> None:
         first: dict[str, Record] = {}
+        later.beside_closed |= earlier.beside_closed
         later.repeated += earlier.repeated
         for click in sorted(earlier.clicks + later.clicks, key=lambda click: click.place):
             if first.setdefault(click.event_id, click) is not click:
@@ -169,6 +191,12 @@ class NaivePartition:
 
     def _close(self, window: _Window, reason: str, closed_at: int) -> None:
         self.open.remove(window)
+        if max(window.times) + self.rules.gap_ms >= self.watermark:
+            known = self.remembered.setdefault(window.visitor, _Remembered())
+            known.event_ids += window.ids
+            known.ended_at = max(known.ended_at, *window.times)
+            for other in self.open:
+                other.beside_closed |= other.visitor == window.visitor
         ordered = window.ordered
         ids = [click.event_id for click in ordered]
         times = sorted(window.times)

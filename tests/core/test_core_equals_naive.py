@@ -95,7 +95,7 @@ class Stopped:
     def _maybe_rebuild(self) -> None:
         if self.dice is None or self.dice.random() < 0.6:
             return
-        windows = [w for visitor in self.core.visitors() for w in self.core.open_sessions(visitor)]
+        windows = self.core.stored_sessions()
         self.dice.shuffle(windows)
         state = encode_state((self.core.clock, windows))
         clock, windows = state_decoder(tuple[PartitionClock, list[OpenSession]]).decode(state)

@@ -252,8 +252,8 @@ MUTANTS = (
     Mutant(
         "late clicks start sessions",
         CORE,
-        "        if (window is None or cap is not None) and timestamp + self._gap_ms < self.clock.watermark:",
-        "        if False:",
+        "        if timestamp + self._gap_ms < self.clock.watermark and (\n",
+        "        if False and (\n",
         "tests/core",
     ),
     Mutant(
@@ -262,6 +262,42 @@ MUTANTS = (
         "        self.merged_duplicates += later.absorb(earlier)\n",
         "",
         "tests/core",
+    ),
+    Mutant(
+        "sessions that closed early forgotten",
+        CORE,
+        " and self._closed.remember(window):\n",
+        " and False:\n",
+        "tests/core/test_resent_clicks.py",
+    ),
+    Mutant(
+        "ids of closed sessions not looked up where a click joins the next",
+        CORE,
+        "            if window.beside_closed and self._has_closed(visitor_id, id_hash):\n"
+        "                return _DUPLICATE\n",
+        "",
+        "tests/core/test_resent_clicks.py",
+    ),
+    Mutant(
+        "late clicks move a start beside a closed session",
+        CORE,
+        "window is None or cap is not None or (window.beside_closed and timestamp <= window.started_at)",
+        "window is None or cap is not None",
+        "tests/core/test_resent_clicks.py",
+    ),
+    Mutant(
+        "ids of closed sessions kept for ever",
+        CORE,
+        "            if risen > self._closed_ends.first:\n",
+        "            if False:\n",
+        "tests/core/test_resent_clicks.py",
+    ),
+    Mutant(
+        "ids of closed sessions left behind by an erasure",
+        CORE,
+        "        if closed is not None and closed.opened_at <= until_ms:\n",
+        "        if False:\n",
+        "tests/core/test_resent_clicks.py",
     ),
     # -- Avro and predictions, which are compiled
     Mutant(

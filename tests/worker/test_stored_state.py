@@ -1,7 +1,8 @@
 """State that earlier workers stored is read: `stored_state/` has what each version wrote of the same clicks.
 
 Four visitors, one with two sessions, one a crawler, one with a user; ids that are UUIDs, texts, and missing.
-From version 2 on with provisional records. The `.jsonl` are the sessions that the version itself then closed.
+From version 2 on with provisional records, from version 4 on with a fifth visitor who logged out and came
+again. The `.jsonl` are the sessions that the version itself then closed.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from schemas.click import to_document
+from schemas.click import Click, to_document
+from streamer.core import rules
 from streamer.core.rules import SessionRules
-from streamer.core.sessionizer import Sessionizer
+from streamer.core.sessionizer import Outcome, Sessionizer
 from streamer.core.stored_state import state_decoder
 from streamer.pipeline.counters import ClickCounters
 from streamer.worker.changelog import STATE_VERSION, Marker, SessionSnapshots, StateTopics, decode, encode
 
 STORED = Path(__file__).parent / "stored_state"
-VERSIONS = pytest.mark.parametrize("version", [1, 2, 3])
+VERSIONS = pytest.mark.parametrize("version", [1, 2, 3, 4])
+RULES_NUMBER = {1: 1, 2: 1, 3: 1, 4: 2}
+"""Of the core that wrote each version; it is in the ids of its sessions."""
 
 
 def stored_images(version: int) -> SessionSnapshots:
@@ -35,7 +39,10 @@ def stored_marker(version: int) -> Marker:
 
 
 @VERSIONS
-def test_open_sessions_of_every_version_close_as_they_did_then(version: int) -> None:
+def test_open_sessions_of_every_version_close_as_they_did_then(
+    version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "CORE_RULES_NUMBER", RULES_NUMBER[version])
     clock, sessions = stored_marker(version).clock, stored_images(version).sessions
     closed = Sessionizer(SessionRules(), clock=clock, sessions=sessions).drain()
     lines = (STORED / f"version-{version}.jsonl").read_bytes().splitlines()
@@ -52,6 +59,15 @@ def test_markers_of_every_version_are_read(version: int) -> None:
     assert (marker.clock.idle_until, marker.dead_letters.counts) == (0, ())
     assert marker.erasures == (0 if version == 1 else 2)
     assert marker.topics == StateTopics()
+
+
+def test_clicks_of_a_session_that_had_closed_are_known() -> None:
+    core = Sessionizer(SessionRules(), clock=stored_marker(4).clock, sessions=stored_images(4).sessions)
+    (again,) = core.open_sessions("fay")
+    first = Click(again.started_at - 2000, "fay-0", "page_view")
+    assert again.beside_closed
+    assert core.add("fay", first, 200) is Outcome.DUPLICATE
+    assert core.add("dan", first, 201) is Outcome.JOINED
 
 
 def test_what_the_current_version_wrote_is_written_again_byte_for_byte() -> None:
