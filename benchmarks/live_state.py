@@ -30,7 +30,7 @@ from streamer.kafka.embedded import EmbeddedKafka
 APP = "crowd"
 CLICKS = "crowd.clicks"
 SETTINGS = {"app__instance_id": "one", "watermark__idle_after_s": 0}
-"""No closing by silence: where the worker is slower than the loader, the time between would be one."""
+"""Idleness closes nothing: where the worker is slower than the loader, the time between would be one."""
 STEADY_PER_S = 2000
 LOOK_S = 0.5
 """Seldom: the worker answers from its loop."""

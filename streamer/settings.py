@@ -214,7 +214,7 @@ class SessionSettings(_Section):
 class WatermarkSettings(_Section):
     out_of_orderness_s: Seconds = 120
     idle_after_s: Seconds = 60
-    """0: silence closes nothing."""
+    """0: idleness closes nothing."""
     idle_margin_s: Seconds = 5
     max_future_s: Seconds = 300
 

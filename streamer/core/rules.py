@@ -22,7 +22,7 @@ class SessionRules:
     end_events: frozenset[str] = frozenset({"logout"})
     out_of_orderness_ms: int = 120_000
     idle_after_ms: int = 60_000
-    """Arrival time without a rise of the watermark after which silence closes sessions; 0: never."""
+    """Arrival time without a rise of the watermark after which idleness closes sessions; 0: never."""
     max_future_ms: int = 300_000
     min_timestamp_ms: int = 631_152_000_000
 

@@ -112,7 +112,7 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         ),
         (
             settings.clicks.arrival == "create_time",
-            "clicks.arrival is create_time: silence closes nothing, and a replay may differ from live",
+            "clicks.arrival is create_time: idleness closes nothing, and a replay may differ from live",
             "use LogAppendTime on the clicks topic",
         ),
         (

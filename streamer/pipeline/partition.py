@@ -1,6 +1,6 @@
 """The way of a click through one partition, without I/O: worker and replay run the same.
 
-Records go in by `process`, moments of silence by `tick`; closed sessions and side outputs pile up until
+Records go in by `process`, moments of idleness by `tick`; closed sessions and side outputs pile up until
 `take`. Each record ends in exactly one place, which `counters` counts.
 """
 
@@ -241,7 +241,7 @@ class Partition:
         return count
 
     def tick(self, now_ms: int) -> None:
-        """Silence up to `now_ms` on the arrival clock: no record arrived before it that isn't taken in."""
+        """Idleness up to `now_ms` on the arrival clock: no record arrived before it that isn't taken in."""
         clock = self.sessionizer.clock
         if not self._is_full() and now_ms > clock.now:
             self._arrive(now_ms)
@@ -276,7 +276,7 @@ class Partition:
 
     @property
     def clock_behind(self) -> int:
-        """Records that arrived before a moment that `tick` had already declared silent."""
+        """Records that arrived before a moment that `tick` had already declared idle."""
         return self.counters.clock_behind
 
     def _arrive(self, timestamp: int) -> bool:

@@ -66,7 +66,7 @@ async def topic_partitions(
     if settings.clicks.arrival == "log_append_time" and found.timestamp_type == "CreateTime":
         raise TopicSourceError(
             f"topic {topic} has message.timestamp.type=CreateTime, expected LogAppendTime: set "
-            "clicks.arrival=create_time to replay it (no closing by silence then)"
+            "clicks.arrival=create_time to replay it (idleness closes nothing then)"
         )
     tps = [TopicPartition(topic, number) for number in range(found.partitions)]
     async with reading(settings) as consumer:

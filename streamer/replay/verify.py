@@ -277,7 +277,7 @@ def explain(report: PartitionReport, task: VerifyTask, state: LivePosition, repl
         )
     if counters.clock_behind and counters.behind_at >= (asked.from_ms or 0):
         compared.blockers.append(
-            f"{counters.clock_behind} records arrived behind a moment that live had taken for silent, the"
+            f"{counters.clock_behind} records arrived behind a moment that live had taken for idle, the"
             f" last at {counters.behind_at}: what it closed then isn't in the log"
         )
 

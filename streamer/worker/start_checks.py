@@ -72,7 +72,7 @@ async def _check_arrival(settings: Settings) -> None:
     if (await find_topic(settings.kafka, clicks)).timestamp_type == "CreateTime":
         raise RefusedError(
             f"topic {clicks} has message.timestamp.type=CreateTime, expected LogAppendTime: change the "
-            "topic, or set clicks.arrival=create_time (no closing by silence then)"
+            "topic, or set clicks.arrival=create_time (idleness closes nothing then)"
         )
 
 

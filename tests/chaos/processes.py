@@ -151,7 +151,7 @@ def clocked(scenario: Scenario, offsets: list[float], clicks: int, per_s: float)
         end_all(outcome, [worker])
         outcome.faults[f"wall clock {offset:+.0f} s"] += 1
     idle = [r for r in _intents(scenario) if r["close_reason"] == "idle"]
-    outcome.check(not idle, f"{len(idle)} sessions closed by a silence that wasn't there")
+    outcome.check(not idle, f"{len(idle)} sessions closed by an idleness that wasn't there")
     feed.finish()
     return scenario.settle()
 

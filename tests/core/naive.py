@@ -89,7 +89,7 @@ class NaivePartition:
     def run(self, records: Iterable[Record]) -> NaivePartition:
         """Take in all records, then close what is left."""
         for record in records:
-            self.silence(record.arrival)
+            self.idle(record.arrival)
             begin = len(self.closed)
             self.outcomes.append(self._take(record))
             self.closed[begin:] = _in_visitors_order(self.closed[begin:])
@@ -97,7 +97,7 @@ class NaivePartition:
             self._close(window, "drain", self.now)
         return self
 
-    def silence(self, now: int) -> None:
+    def idle(self, now: int) -> None:
         """Nothing has come until `now`, by the arrival clock."""
         self.now = max(self.now, now)
         for window in self._in_order(self.open):
@@ -134,7 +134,7 @@ class NaivePartition:
         for window in self._in_order(self.open):
             if self.watermark > max(window.times) + gap:
                 self._close(window, "gap", self.now)
-        self.silence(self.now)
+        self.idle(self.now)
         return "joined"
 
     def _join(self, near: list[_Window], record: Record) -> _Window | None:

@@ -19,7 +19,7 @@ RULES = SessionRules(
     max_future_ms=300,
     min_timestamp_ms=1000,
 )
-"""Small enough to reckon with: gap 1000, bound 2000, silence after 50 ms."""
+"""Small enough to reckon with: gap 1000, bound 2000, idleness after 50 ms."""
 
 
 def a_click(at: int, event_id: str, event_type: str = "page_view") -> Click:
@@ -30,7 +30,7 @@ def a_click(at: int, event_id: str, event_type: str = "page_view") -> Click:
 class Partition:
     """Hands clicks to a Sessionizer as the worker does and gathers what closes.
 
-    Silence closes nothing unless `idle_closing`, so that tests of other rules may let time pass.
+    Idleness closes nothing unless `idle_closing`, so that tests of other rules may let time pass.
     """
 
     def __init__(self, rules: SessionRules = RULES, *, idle_closing: bool = False) -> None:
@@ -50,7 +50,7 @@ class Partition:
         crawler: bool = False,
     ) -> Outcome:
         """A click with event time `at`, by default arriving at that moment; returns where it ended."""
-        self.silence(at if arrival is None else arrival)
+        self.idle(at if arrival is None else arrival)
         click = a_click(at, event_id or f"e{self.offset}", event_type)
         outcome = self.sessionizer.add(visitor, click, self.offset, user, crawler)
         self.offset += 1
@@ -62,7 +62,7 @@ class Partition:
         for at in times:
             assert self.click(at, visitor=visitor) is Outcome.JOINED
 
-    def silence(self, until: int) -> None:
+    def idle(self, until: int) -> None:
         """The arrival clock moves without a click (or with garbage only)."""
         self.sessionizer.arrive(until)
         self._close_due()

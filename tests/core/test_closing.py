@@ -203,15 +203,15 @@ def test_one_click_of_a_crawler_flags_its_session_also_through_a_merge() -> None
 # -- order of closing
 
 
-@pytest.mark.parametrize("how", ["watermark", "silence", "drain"])
+@pytest.mark.parametrize("how", ["watermark", "idleness", "drain"])
 def test_sessions_that_close_together_do_so_in_order_of_ended_at_then_session_id(how: str) -> None:
-    partition = Partition(idle_closing=how == "silence")
+    partition = Partition(idle_closing=how == "idleness")
     for number, at in enumerate([5003, 5001, 5001, 5002, 5001, 5001, 5003]):
         partition.click(at, visitor=f"visitor{number}", arrival=5010)
     if how == "watermark":
         partition.click(50_000, visitor="bob")
-    elif how == "silence":
-        partition.silence(50_000)
+    elif how == "idleness":
+        partition.idle(50_000)
     else:
         partition.drain()
     places = [(session.ended_at, session.session_id) for session in partition.closed]
@@ -261,7 +261,7 @@ def test_drain_first_gives_what_was_due() -> None:
 
 
 def many_due() -> Sessionizer:
-    """Two sessions that the last click has closed by a cap; nine more that silence will close."""
+    """Two sessions that the last click has closed by a cap; nine more that idleness will close."""
     sessionizer = Sessionizer(replace(RULES, max_events=1))
     sessionizer.arrive(20_000)
     for number in range(7):

@@ -109,11 +109,11 @@ def test_a_merge_supersedes_what_was_given_out_of_the_later_one() -> None:
     assert (merged.closed_at, merged.event_count) == (6700, 3)
 
 
-def test_a_session_that_silence_closes_first_is_not_given_out_as_open() -> None:
+def test_a_session_that_idleness_closes_first_is_not_given_out_as_open() -> None:
     partition = a_partition()
     run(partition, ("ann", 5000, "a", 5000), ("bob", 2000, "b", 5001))
     found = tick(partition, 20_000)
-    # Bob's window ends at 3000 = W, so silence closes it 50 ms after W rose; Ann's lives to be given out.
+    # Bob's window ends at 3000 = W, so idleness closes it 50 ms after W rose; Ann's lives to be given out.
     assert [(s.visitor_id, s.closed_at, s.close_reason) for s in found] == [
         ("bob", 5050, "idle"),
         ("ann", 5100, "open"),

@@ -189,23 +189,23 @@ MUTANTS = (
         "    if False:",
         "tests/worker/test_takeover.py -k rules",
     ),
-    # -- silence
+    # -- idleness
     Mutant(
-        "a fetch that nobody answered proves silence",
+        "a fetch that nobody answered proves idleness",
         "streamer/kafka/aiokafka_overrides/fetch_answers.py",
         "                if state.timestamp is None or not state.has_valid_position:",
         "                if not state.has_valid_position:",
         "chaos:network-cut",
     ),
     Mutant(
-        "silence while lagging",
+        "idleness while lagging",
         "streamer/worker/idleness.py",
         "    if empty is None or position < empty.records_end or seen_ms <= 0:",
         "    if empty is None or seen_ms <= 0:",
         "tests/worker/test_idleness.py",
     ),
     Mutant(
-        "silence moves the watermark",
+        "idleness moves the watermark",
         CORE,
         "            clock.now = arrival_ms\n",
         "            clock.now = arrival_ms\n"

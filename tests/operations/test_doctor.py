@@ -47,7 +47,7 @@ def test_the_worst_finding_counts() -> None:
     ("setting", "value", "found"),
     [
         ("kafka.bootstrap_servers", "broker.invalid:9", "PLAINTEXT to brokers that are not on this machine"),
-        ("clicks.arrival", "create_time", "silence closes nothing"),
+        ("clicks.arrival", "create_time", "idleness closes nothing"),
         ("dead_letters.max_run", 0, "dead letters are not limited"),
     ],
 )

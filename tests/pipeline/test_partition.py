@@ -159,7 +159,7 @@ def test_a_tick_before_a_record_that_arrived_earlier_is_counted() -> None:
     assert partition.clock_behind == 1
 
 
-def test_a_silence_before_a_restart_still_counts_what_came_in_it() -> None:
+def test_an_idle_time_before_a_restart_still_counts_what_came_in_it() -> None:
     before = new_partition()
     before.tick(ARRIVAL_MS + 1)
     after = new_partition(before.sessionizer.clock)

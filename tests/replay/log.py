@@ -31,7 +31,7 @@ WHOLE_PARTITION = PartitionPlan(0, 0, 0)
 
 
 def hours_of_clicks(seed: int, visitors: int = 40, hours: float = 10.0) -> list[LogRecord]:
-    """Visitors who come and go, with delays, duplicates, garbage, logouts and long silences."""
+    """Visitors who come and go, with delays, duplicates, garbage, logouts and long idle times."""
     dice = random.Random(seed)
     span_ms = int(hours * 3_600_000)
     sent: list[tuple[int, bytes | None]] = []

@@ -88,7 +88,7 @@ def test_json_lines_gzip_and_parquet_of_the_same_clicks_have_the_same_digests(tm
 
 
 def test_a_dumped_log_is_replayed_as_the_topic_is(tmp_path: Path) -> None:
-    """Ten hours of arrivals under default settings: silence closes here as it did live."""
+    """Ten hours of arrivals under default settings: idleness closes here as it did live."""
     log = hours_of_clicks(5)
     live = Live(RULES, random.Random(5)).run(log, 100)
     live.drain()

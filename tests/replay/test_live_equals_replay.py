@@ -25,7 +25,7 @@ HOUR_MS = 3_600_000
 ALL_RULES = {
     "defaults": DEFAULTS,
     "caps": replace(DEFAULTS, max_events=6, max_duration_ms=900_000),
-    "no_silence": replace(DEFAULTS, idle_after_ms=0),
+    "no_idleness": replace(DEFAULTS, idle_after_ms=0),
     "in_order_only": replace(DEFAULTS, out_of_orderness_ms=0),
 }
 SEEDS = st.integers(0, 2**32)

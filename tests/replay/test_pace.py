@@ -1,4 +1,4 @@
-"""Replay at the pace at which records arrived: what is due comes, silence comes in its time."""
+"""Replay at the pace at which records arrived: what is due comes, idleness comes in its time."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def test_what_arrived_before_the_stretch_comes_at_once() -> None:
 
 def test_an_idle_partition_gets_the_time_while_another_has_records_and_never_too_much() -> None:
     seen = played({0: [1000, 2000, 3000], 1: [1500, 3000]}, speed=1)
-    silences = [p.idle_until_ms for _, p in seen if p.number == 1 and p.idle_until_ms]
-    assert silences == sorted(silences)
-    assert 1375 in silences
+    idle_times = [p.idle_until_ms for _, p in seen if p.number == 1 and p.idle_until_ms]
+    assert idle_times == sorted(idle_times)
+    assert 1375 in idle_times
     given = 0
     for _, portion in seen:
         if portion.number == 1:

@@ -88,10 +88,10 @@ def test_four_workers_one_of_them_killed_publish_what_a_replay_gives(
     assert json.loads(done.stdout)["bundles"][0]["digests"] == report["live"]
 
 
-def test_silence_closed_live_what_it_closes_in_the_replay(
+def test_idleness_closed_live_what_it_closes_in_the_replay(
     fresh_settings: FreshSettings, run_streamer: RunStreamer
 ) -> None:
-    """Several rounds of clicks with silence in between, on all partitions or on one only; a restart."""
+    """Several rounds of clicks with idleness in between, on all partitions or on one only; a restart."""
     settings = fresh_settings({**FAST, "topics.partitions": 2})
     set_up(settings)
     worker = Worker(settings)

@@ -53,7 +53,7 @@ def test_gzipped_file_is_known_by_its_content(path: Path) -> None:
     assert sessions_of_file(path, RULES).sessions == plain
 
 
-def test_silence_closes_nothing_for_a_file_has_no_arrival_times(path: Path) -> None:
+def test_idleness_closes_nothing_for_a_file_has_no_arrival_times(path: Path) -> None:
     sessions, _ = read(path, line(0), line(29 * MINUTE, visitor_id="bob"), line(29 * MINUTE))
     assert [session.close_reason for session in sessions] == ["drain", "drain"]
 

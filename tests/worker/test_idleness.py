@@ -1,4 +1,4 @@
-"""How far the live clock may go: only where a fetch proved silence."""
+"""How far the live clock may go: only where a fetch proved idleness."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def test_nothing_is_known_before_the_broker_has_shown_its_time() -> None:
     assert idle_until(EmptyFetch(10, 10, 60.0), 10, (0, 50.0), MARGIN_MS) is None
 
 
-def test_fetched_records_that_wait_to_be_processed_are_no_silence() -> None:
+def test_fetched_records_that_wait_to_be_processed_are_no_idleness() -> None:
     assert idle_until(EmptyFetch(10, 10, 60.0), 9, BROKER, MARGIN_MS) is None
 
 
-def test_offsets_without_records_at_the_end_are_silence() -> None:
+def test_offsets_without_records_at_the_end_are_idleness() -> None:
     assert idle_until(EmptyFetch(12, 10, 60.0), 10, BROKER, MARGIN_MS) is not None

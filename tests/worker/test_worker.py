@@ -112,7 +112,7 @@ def open_sessions(settings: Settings) -> int:
     return sum(len(entry.sessions) for entry in entries if isinstance(entry, SessionSnapshots))
 
 
-def test_silence_closes_a_session_of_a_live_worker(fresh_settings: FreshSettings) -> None:
+def test_idleness_closes_a_session_of_a_live_worker(fresh_settings: FreshSettings) -> None:
     settings = fresh_settings({**FAST, "topics.partitions": 1})
     set_up(settings)
     now_ms = int(time.time() * 1000)
