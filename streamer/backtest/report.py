@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from streamer.backtest.contrast import COLUMNS, Contrast, Sides, label_of, sessions_side_by_side
 from streamer.backtest.page import page
 from streamer.errors import UsageError
 from streamer.whole_file import cannot_write, whole_file
+
+if TYPE_CHECKING:
+    from models.evaluation.task_rows import Outcomes
 
 BOOTSTRAP_SEED = 1
 HOUR_MS = 3_600_000
@@ -19,7 +22,7 @@ _MOST_HOURS = 72
 """A longer time range is shown by day."""
 
 
-def backtest(rows: Path, summary: dict[str, Any], outcomes: Path | None) -> dict[str, Any]:
+def backtest(rows: Path, summary: dict[str, Any], outcomes: Outcomes | None) -> dict[str, Any]:
     """`summary`: the replay's own, which names the bundles in order; the first is what others are held
     against. Raises UsageError."""
     models = [bundle["model_version"] for bundle in summary["bundles"]]
@@ -39,9 +42,9 @@ def backtest(rows: Path, summary: dict[str, Any], outcomes: Path | None) -> dict
         "outcomes": None,
     }
     if outcomes is not None:
-        from streamer.backtest.tasks import measure, read_outcomes
+        from streamer.backtest.tasks import measure
 
-        document["outcomes"] = measure(rows, models, read_outcomes(outcomes), BOOTSTRAP_SEED)
+        document["outcomes"] = measure(rows, models, outcomes, BOOTSTRAP_SEED)
     return document
 
 

@@ -20,6 +20,7 @@ from streamer.line_file import at_rest
 from streamer.whole_file import require_local
 
 if TYPE_CHECKING:
+    from models.evaluation.task_rows import Outcomes
     from streamer.replay.options import ReplayOptions
     from streamer.replay.run import ReplaySummary
     from streamer.settings import Settings
@@ -84,6 +85,7 @@ def replay(
         out = _rows_for(report, out, bundles)
     elif outcomes is not None:
         raise UsageError("--outcomes: expected with --report FILE.html")
+    known = _read_outcomes(outcomes) if outcomes is not None else None
     options = ReplayOptions(time_range, source, tuple(bundles), out, speed, processes, group)
     settings = ctx.obj.settings()
     options = replace(options, bundles=bundles_of(bundles, settings))
@@ -91,7 +93,7 @@ def replay(
         done = _run(settings, options, show)
     summary = done.as_dict()
     if report is not None and done.is_to_report:
-        _write_report(report, str(out), summary, outcomes)
+        _write_report(report, str(out), summary, known)
     text = orjson.dumps(summary).decode() if json else _text_of(summary)
     if out == "-":
         say(text)  # standard output has the sessions
@@ -123,7 +125,14 @@ def _rows_for(report: Path, out: str | None, bundles: list[Path]) -> str:
     return out or str(report.with_suffix(".parquet"))
 
 
-def _write_report(report: Path, rows: str, summary: dict[str, Any], outcomes: Path | None) -> None:
+def _read_outcomes(path: Path) -> Outcomes:
+    """Before the replay, which may take hours, so that a broken line is reported at once."""
+    from streamer.backtest.tasks import read_outcomes
+
+    return read_outcomes(path)
+
+
+def _write_report(report: Path, rows: str, summary: dict[str, Any], outcomes: Outcomes | None) -> None:
     from streamer.backtest.report import backtest, write_report
 
     beside = write_report(backtest(Path(rows), summary, outcomes), report)

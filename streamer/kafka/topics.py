@@ -55,6 +55,9 @@ class Topic:
     holds_state: bool = False
     """Whether losing its records loses what can't be read again from anywhere."""
 
+    is_source: bool = False
+    """Whether it holds the clicks: each other topic needs as many partitions."""
+
     def replicas(self, brokers: int) -> int:
         """How many it gets on so many brokers; -1: the cluster decides."""
         return min(_AUTO_REPLICAS, brokers) if self.replication == "auto" else self.replication
@@ -115,7 +118,14 @@ def declared_topics(settings: Settings) -> list[Topic]:
     }
     everywhere = {"message.timestamp.type": "LogAppendTime"}
     return [
-        Topic(name, names.partitions, names.replication, everywhere | config, name == settings.changelog)
+        Topic(
+            name,
+            names.partitions,
+            names.replication,
+            everywhere | config,
+            name == settings.changelog,
+            name == names.clicks,
+        )
         for name, config in configs.items()
     ]
 
@@ -186,12 +196,13 @@ async def find_drift(kafka: KafkaSettings, topics: list[Topic]) -> list[Drift]:
         cluster = await _described(admin)
         there = [topic for topic in topics if topic.name in cluster.topics]
         configs = await _configs(admin, there) if there else {}
+    needed = max((len(cluster.topics[topic.name]) for topic in there if topic.is_source), default=0)
     drift = list(_brokers_down(cluster, there))
     for topic in topics:
         if topic.name not in cluster.topics:
             drift.append(_missing(topic))
         else:
-            drift += _compared(topic, cluster, configs[topic.name])
+            drift += _compared(topic, cluster, configs[topic.name], needed)
             drift += _out_of_sync(topic.name, cluster)
     return drift
 
@@ -313,10 +324,13 @@ def _missing(topic: Topic) -> Drift:
     return Drift(topic.name, "topic", "missing", "there", consequence, todo)
 
 
-def _compared(topic: Topic, cluster: _Cluster, config: Mapping[str, str]) -> Iterator[Drift]:
+def _compared(topic: Topic, cluster: _Cluster, config: Mapping[str, str], needed: int) -> Iterator[Drift]:
+    """`needed`: the partitions of the clicks topic, without as many of which nothing can be written to it."""
     partitions = cluster.topics[topic.name]
     if len(partitions) != topic.partitions:
-        yield _drift(topic, "number of partitions", str(len(partitions)), str(topic.partitions))
+        consequence = "the worker refuses to start" if len(partitions) < needed else ""
+        found, expected = str(len(partitions)), str(topic.partitions)
+        yield Drift(topic.name, "number of partitions", found, expected, consequence, _MORE_PARTITIONS)
     replicas = min((len(partition["replicas"]) for partition in partitions), default=0)
     wanted = topic.replicas(len(cluster.known))
     if wanted != _BY_CLUSTER and (replicas < wanted or (replicas > wanted and topic.replication != "auto")):
@@ -331,12 +345,11 @@ def _drift(topic: Topic, what: str, found: str, expected: str) -> Drift:
     consequence = _STOPS.get(what, "")
     if topic.holds_state:
         consequence = _LOSES_STATE.get(what, consequence)
-    return Drift(topic.name, what, found, expected, consequence, _TODO.get(what, _ALTER))
+    return Drift(topic.name, what, found, expected, consequence)
 
 
-_TODO = {"number of partitions": "see 'More partitions' in docs/operations.md"}
+_MORE_PARTITIONS = "see 'More partitions' in docs/operations.md"
 _STOPS = {
-    "number of partitions": "the worker refuses to start",
     "message.timestamp.type": "the worker refuses to go on",
     "cleanup.policy": "records are removed that are still needed",
 }

@@ -47,7 +47,7 @@ def a_world(tmp_path: Path, visitors: int = 900) -> tuple[Path, Path]:
 
 def test_a_good_bundle_is_distinguished_from_a_bad_one_with_intervals(tmp_path: Path) -> None:
     rows, outcomes = a_world(tmp_path)
-    document = backtest(rows, a_summary("bad", "good"), outcomes)
+    document = backtest(rows, a_summary("bad", "good"), read_outcomes(outcomes))
     found = document["outcomes"]
     for task, metric in (("tiles", "macro_recall_at_1"), ("conversions", "micro_f1")):
         for kind in ("embedding", "intents"):

@@ -158,3 +158,17 @@ def test_a_missing_extra_is_named_by_the_packages_that_an_index_has(
     project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
     named = {Requirement(text) for text in shlex.split(shown.partition("pip install ")[2])}
     assert named == set(map(Requirement, project["optional-dependencies"][extra]))
+
+
+def test_a_broken_line_of_outcomes_is_reported_before_anything_is_replayed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    outcomes = tmp_path / "outcomes.jsonl"
+    outcomes.write_text("{}\n")
+    source = ("--source", str(tmp_path / "missing.jsonl"))
+    bundles = ("--bundle", "a", "--bundle", "b", "--report", str(tmp_path / "report.html"))
+    monkeypatch.setattr(sys, "argv", ["streamer", "replay", *source, *bundles, "--outcomes", str(outcomes)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert f"{outcomes}, line 1" in capsys.readouterr().err
