@@ -20,7 +20,12 @@ INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-
   --constraint constraints.txt
 PURE := tests/core tests/pipeline tests/schemas tests/models/test_tokenizer.py tests/kafka/aiokafka_overrides \
   tests/replay/test_live_equals_replay.py
+# More processes than cores, for many tests wait. Tests that share a fixture run in one process, and begin first.
+PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 PACKAGES := pyproject.toml constraints.txt setup.py $(shell find models schemas streamer -name "*.p[yx][xd]")
+
+# Every process of a test would compile what it imports, which takes it longer than all else at its start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-pure check lint chaos mutants bench fuzz consumers clean
 .DELETE_ON_ERROR:
@@ -30,14 +35,14 @@ demo: .venv/demo.stamp
 
 # The whole suite on the compiled build; then, as pure Python, the tests of what is compiled.
 test: .venv/test.stamp
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 	$(if $(ARGS),,$(MAKE) --no-print-directory test-pure)
 
 test-pure: .venv/test.stamp
-	STREAMER_NO_EXTENSIONS=1 $(BIN)/python -m pytest --quiet $(PURE)
+	STREAMER_NO_EXTENSIONS=1 $(PYTEST) --quiet $(PURE)
 
 check: lint
-	$(BIN)/python -m pytest --quiet -m "not kafka and not training" $(ARGS)
+	$(PYTEST) --quiet -m "not kafka and not training" $(ARGS)
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check .

@@ -55,7 +55,7 @@ TRAINING = (
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks tests by what they use, so that nobody has to remember it."""
+    """Marks tests by what they use, so that nobody has to remember it. The longest come first."""
     for item in items:
         fixtures, module = getattr(item, "fixturenames", ()), getattr(item, "module", None)
         starts_brokers = any(hasattr(module, name) for name in BROKERS) or "chaos" in item.path.parts
@@ -65,6 +65,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.training)
         if item.get_closest_marker("compiled") and not build.IS_COMPILED:
             item.add_marker(pytest.mark.skip(reason=build.WHY_PURE))
+        if place := place_of_shared_fixture(item):
+            item.add_marker(pytest.mark.xdist_group(place))
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("xdist_group", "kafka")])
+
+
+A_PROCESS_ITS_OWN = {"bootstrap", "kafka"}
+"""Fixtures of the whole run of which each process of `pytest -n` makes one."""
+
+
+def place_of_shared_fixture(item: pytest.Item) -> str | None:
+    """Where the fixture is defined that this test shares with others, so that they run in one process."""
+    known = getattr(item, "_fixtureinfo", None)
+    places = [
+        definitions[-1].baseid
+        for name, definitions in (known.name2fixturedefs.items() if known else ())
+        if definitions[-1].scope in ("module", "session")
+        and definitions[-1].baseid.startswith("tests")
+        and name not in A_PROCESS_ITS_OWN
+    ]
+    return min(places, key=len, default=None)
 
 
 @pytest.fixture(scope="session")

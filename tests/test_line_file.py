@@ -8,6 +8,7 @@ import gzip
 import lzma
 import os
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from streamer.line_file import MAX_LINE_BYTES, at_rest, lines_of
 from streamer.pipeline.counters import ClickCounters
 from streamer.replay.file_source import sessions_of_file
 
+gzipped = partial(gzip.compress, mtime=0)
+"""The same bytes in every process: they are names of tests."""
 TWO = b'{"a": 1}\r\n{"a": 2}'
 
 
@@ -32,10 +35,10 @@ def read(path: Path) -> list[bytes]:
         TWO + b"\n",
         codecs.BOM_UTF8 + TWO,
         TWO[:10] + codecs.BOM_UTF8 + TWO[10:],
-        gzip.compress(TWO),
-        gzip.compress(codecs.BOM_UTF8 + TWO),
-        gzip.compress(TWO[:13]) + gzip.compress(TWO[13:]),
-        gzip.compress(TWO) + bytes(512),
+        gzipped(TWO),
+        gzipped(codecs.BOM_UTF8 + TWO),
+        gzipped(TWO[:13]) + gzipped(TWO[13:]),
+        gzipped(TWO) + bytes(512),
         bz2.compress(TWO[:13]) + bz2.compress(TWO[13:]),
         lzma.compress(TWO[:13]) + lzma.compress(TWO[13:]),
     ],
@@ -46,7 +49,7 @@ def test_lines_are_the_same_however_the_file_is_packed_and_begun(tmp_path: Path,
     assert read(path) == [b'{"a": 1}', b'{"a": 2}']
 
 
-@pytest.mark.parametrize("content", [b"", gzip.compress(b""), codecs.BOM_UTF8])
+@pytest.mark.parametrize("content", [b"", gzipped(b""), codecs.BOM_UTF8])
 def test_an_empty_file_has_no_lines(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "empty"
     path.write_bytes(content)
@@ -64,7 +67,7 @@ def test_an_empty_file_has_no_lines(tmp_path: Path, content: bytes) -> None:
         ("{}".encode("utf-16"), "UTF-16"),
         ("{}".encode("utf-16-le"), "UTF-16"),
         ("{}".encode("utf-16-be"), "UTF-16"),
-        (gzip.compress("{}".encode("utf-16")), "UTF-16"),
+        (gzipped("{}".encode("utf-16")), "UTF-16"),
     ],
 )
 def test_what_is_no_text_is_refused_by_name(tmp_path: Path, content: bytes, what: str) -> None:
@@ -98,7 +101,7 @@ def written_by_another(path: Path, content: bytes) -> None:
     threading.Thread(target=path.write_bytes, args=(content,), daemon=True).start()
 
 
-@pytest.mark.parametrize("content", [TWO, gzip.compress(TWO)])
+@pytest.mark.parametrize("content", [TWO, gzipped(TWO)])
 def test_a_pipe_named_as_a_file_is_read(tmp_path: Path, content: bytes) -> None:
     pipe = tmp_path / "pipe"
     written_by_another(pipe, content)
