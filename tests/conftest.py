@@ -53,8 +53,8 @@ TRAINING = (
 )
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Marks tests by what they use, so that nobody has to remember it. The longest come first."""
     for item in items:
         fixtures, module = getattr(item, "fixturenames", ()), getattr(item, "module", None)
@@ -68,6 +68,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if place := place_of_shared_fixture(item):
             item.add_marker(pytest.mark.xdist_group(place))
     items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("xdist_group", "kafka")])
+    yield
 
 
 A_PROCESS_ITS_OWN = {"bootstrap", "kafka"}

@@ -96,6 +96,8 @@ class Fault:
     """Whether the short dose is short enough for every run of the tests."""
     only_by_name: bool = False
     """Whether it is left out unless asked for."""
+    on_cluster: bool = False
+    """Whether it happens to the three brokers that tests share."""
 
     def play(self, environment: Environment, seed: int, dose: str) -> Outcome:
         return self.on(environment, seed, self.full if dose == "full" else self.short)
@@ -215,29 +217,34 @@ FAULTS: dict[str, Fault] = {
         _with_cluster(clusters.killed),
         full={"counts": (1, 2, 3, 1, 2, 3), "seconds": 15, "per_s": 200},
         short={"counts": (1,), "seconds": 5, "per_s": 200},
+        on_cluster=True,
     ),
     "brokers-frozen": Fault(
         _with_cluster(clusters.frozen),
         full={"counts": (1, 1, 1, 2, 3), "seconds": 40, "per_s": 200},
         short={"counts": (1,), "seconds": 20, "per_s": 200},
+        on_cluster=True,
     ),
     "brokers-rolled": Fault(
         _with_cluster(clusters.rolled),
         full={"rounds": 2, "per_s": 200},
         short={"rounds": 1, "per_s": 200},
         in_suite=False,
+        on_cluster=True,
     ),
     "leaders-moved": Fault(
         _with_cluster(clusters.moved),
         full={"times": 6, "per_s": 200},
         short={"times": 1, "per_s": 200},
         in_suite=False,
+        on_cluster=True,
     ),
     "broker-removed": Fault(
         _with_cluster(clusters.removed),
         full={"times": 4, "seconds": 15, "per_s": 200},
         short={"times": 1, "seconds": 10, "per_s": 200},
         in_suite=False,
+        on_cluster=True,
     ),
     "broker-cut-off": Fault(
         _with_namespaces(clusters.cut_off),

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from streamer.kafka.cluster import EmbeddedCluster
 from streamer.kafka.embedded import EmbeddedKafka
-from tests.chaos.faults import FAULTS, Environment
+from tests.chaos.faults import FAULTS, Environment, Fault
 
 SEED = int(os.environ.get("CHAOS_SEED") or random.randrange(2**31))
-SHORT = [name for name, fault in FAULTS.items() if fault.in_suite]
+SHORT = {name: fault for name, fault in FAULTS.items() if fault.in_suite}
 
 
-@pytest.fixture
-def environment(tmp_path: Path, kafka: EmbeddedKafka, cluster: EmbeddedCluster) -> Iterator[Environment]:
-    with Environment(tmp_path, kafka, cluster) as played_on:
-        yield played_on
-
-
-@pytest.mark.parametrize("name", SHORT)
-def test_promises_hold_under(name: str, environment: Environment) -> None:
+def play(fault: Fault, environment: Environment) -> None:
     print(f"CHAOS_SEED={SEED}")
-    outcome = FAULTS[name].play(environment, SEED, "short")
+    with environment:
+        outcome = fault.play(environment, SEED, "short")
     assert outcome.faults.total() > 0
     assert outcome.kept, outcome
+
+
+@pytest.mark.parametrize("name", [name for name, fault in SHORT.items() if not fault.on_cluster])
+def test_promises_hold_under(name: str, tmp_path: Path, kafka: EmbeddedKafka) -> None:
+    play(SHORT[name], Environment(tmp_path, kafka))
+
+
+@pytest.mark.parametrize("name", [name for name, fault in SHORT.items() if fault.on_cluster])
+def test_promises_hold_on_three_brokers_under(name: str, tmp_path: Path, cluster: EmbeddedCluster) -> None:
+    play(SHORT[name], Environment(tmp_path, cluster=cluster))
