@@ -20,8 +20,9 @@ INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-
   --constraint constraints.txt
 PURE := tests/core tests/pipeline tests/schemas tests/models/test_tokenizer.py tests/kafka/aiokafka_overrides \
   tests/replay/test_live_equals_replay.py
-# More processes than cores, for many tests wait. Tests that share a fixture run in one process, and begin first.
-PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
+# More processes than cores, for many tests wait. tests/conftest.py says which of them stay together.
+PROCESSES ?= 3
+PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --no-loadscope-reorder
 PACKAGES := pyproject.toml constraints.txt setup.py $(shell find models schemas streamer -name "*.p[yx][xd]")
 
 # Every process of a test would compile what it imports, which takes it longer than all else at its start.

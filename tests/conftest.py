@@ -9,6 +9,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -53,9 +54,10 @@ TRAINING = (
 )
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Marks tests by what they use, so that nobody has to remember it. The longest come first."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks tests by what they use, so that nobody has to remember it. Files that need brokers come first:
+    they take longest, and the quick ones fill what is left of several processes."""
     for item in items:
         fixtures, module = getattr(item, "fixturenames", ()), getattr(item, "module", None)
         starts_brokers = any(hasattr(module, name) for name in BROKERS) or "chaos" in item.path.parts
@@ -65,27 +67,52 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
             item.add_marker(pytest.mark.training)
         if item.get_closest_marker("compiled") and not build.IS_COMPILED:
             item.add_marker(pytest.mark.skip(reason=build.WHY_PURE))
-        if place := place_of_shared_fixture(item):
-            item.add_marker(pytest.mark.xdist_group(place))
-    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("xdist_group", "kafka")])
-    yield
+        for fixture in IN_ONE_PROCESS.keys() & set(fixtures):
+            if place_of(item.nodeid) != fixture:
+                raise pytest.UsageError(f"{item.nodeid} uses {fixture} and isn't named in IN_ONE_PROCESS")
+    slow = {item.path for item in items if item.get_closest_marker("kafka")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
-A_PROCESS_ITS_OWN = {"bootstrap", "kafka"}
-"""Fixtures of the whole run of which each process of `pytest -n` makes one."""
+IN_ONE_PROCESS = {
+    "cluster": (
+        "tests/chaos/test_chaos.py::test_promises_hold_on_three_brokers",
+        "tests/kafka/test_cluster.py",
+        "tests/kafka/test_replication.py",
+    ),
+    "small_bundle_path": (
+        "tests/models/llm/test_llm_teacher.py",
+        "tests/models/test_bundle.py",
+        "tests/models/test_drift.py",
+        "tests/models/test_runtime.py",
+        "tests/models/test_scorer.py",
+        "tests/models/training/test_odd_training_data.py",
+        "tests/models/training/test_training_run.py",
+    ),
+}
+"""Which tests use a fixture that is worth sharing between files."""
+ANYWHERE = ("tests/chaos/", "tests/worker/")
+"""Tests that are long, and share nothing but the broker."""
 
 
-def place_of_shared_fixture(item: pytest.Item) -> str | None:
-    """Where the fixture is defined that this test shares with others, so that they run in one process."""
-    known = getattr(item, "_fixtureinfo", None)
-    places = [
-        definitions[-1].baseid
-        for name, definitions in (known.name2fixturedefs.items() if known else ())
-        if definitions[-1].scope in ("module", "session")
-        and definitions[-1].baseid.startswith("tests")
-        and name not in A_PROCESS_ITS_OWN
-    ]
-    return min(places, key=len, default=None)
+def place_of(test: str) -> str:
+    """Tests with the same place run in one process of `pytest --numprocesses`."""
+    for fixture, users in IN_ONE_PROCESS.items():
+        if test.startswith(users):
+            return fixture
+    return test if test.startswith(ANYWHERE) else test.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Only where tests run in several processes."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByPlace(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return place_of(nodeid)
+
+    return ByPlace(config, log)
 
 
 @pytest.fixture(scope="session")
