@@ -20,7 +20,7 @@ from benchmarks.spent import Spent
 from streamer.kafka.client import client_arguments
 from streamer.settings import KafkaSettings, load_settings
 from streamer.worker import event_loop
-from streamer.worker.app import create_app
+from streamer.worker.app import Stage, create_app
 from streamer.worker.memory import settle_memory
 from streamer.worker.transport import RecordBatch
 
@@ -57,7 +57,8 @@ async def delivery(bootstrap: str, topic: str) -> None:
         },
         environ={},
     )
-    app = create_app(settings, client_arguments(settings.kafka), table)  # type: ignore[arg-type]
+    stage = Stage("parse", settings.app.id, topic, table.process)
+    app = create_app(settings, client_arguments(settings.kafka), table, stage)
     await app.start()
     await table.done.wait()
     await app.stop()
@@ -68,9 +69,13 @@ class _ParsingTable(Service):
 
     abstract = False
     consumer: Any = None
+    partitions = 4
 
     def __init__(self, topic: str, expected: int) -> None:
         super().__init__()
+        self.shards: Any = self
+        self.rebalance: Any = self
+        self.failure: Any = self
         self.done = asyncio.Event()
         self.count = 0
         self._topic = topic
@@ -97,7 +102,7 @@ class _ParsingTable(Service):
     def committed_positions(self) -> dict[TP, int]:
         return {}
 
-    def fail(self, error: BaseException) -> None:
+    def report(self, error: BaseException) -> None:
         raise error
 
 

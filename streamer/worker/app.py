@@ -1,8 +1,10 @@
-"""The Faust app: an agent over the clicks topic, and the session table tied to Faust's rebalances."""
+"""A stage's Faust app: an agent over the source topic, and the stage's table tied to Faust's rebalances."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import faust
 from faust.app import BootStrategy
@@ -11,8 +13,9 @@ from faust.transport.drivers import TRANSPORTS
 
 from streamer.kafka.client import ClientArguments
 from streamer.settings import Settings
-from streamer.worker.table import SessionTable
-from streamer.worker.transport import BatchSchema
+from streamer.worker.failure import Failure
+from streamer.worker.rebalance import Rebalance
+from streamer.worker.transport import BatchSchema, RecordBatch, Table
 
 SESSION_TIMEOUT_S = 10.0
 HEARTBEAT_S = 2.0
@@ -36,24 +39,50 @@ class _NoTables(TableManager):
         await self.recovery.start()
 
 
+class AppTable(Table, Protocol):
+    """A stage's table, as a Faust app needs it: a service that the rebalances go to."""
+
+    @property
+    def rebalance(self) -> Rebalance: ...
+
+    @property
+    def failure(self) -> Failure: ...
+
+
 class WorkerApp(faust.App):
-    """A Faust app that knows how to reach the brokers and which table its clicks go to."""
+    """A Faust app that knows how to reach the brokers and which table its records go to."""
 
     BootStrategy = _Boot
 
     client_arguments: ClientArguments
-    session_table: SessionTable
+    table: AppTable
 
     def _create_directories(self) -> None:
         """None: all state is in Kafka, and a worker may run where nothing can be written."""
 
 
+@dataclass(frozen=True)
+class Stage:
+    """What one agent does."""
+
+    name: str
+    group: str
+    """Consumer group, also the Faust app's id."""
+    topic: str
+    """Its source."""
+    process: Callable[[RecordBatch], Awaitable[None]]
+
+
 def create_app(
-    settings: Settings, arguments: ClientArguments, table: SessionTable, instance_id: str | None = None
+    settings: Settings,
+    arguments: ClientArguments,
+    table: AppTable,
+    stage: Stage,
+    instance_id: str | None = None,
 ) -> WorkerApp:
     """An app that is not started yet. `instance_id` makes its member of the group a static one (KIP-345)."""
     app = WorkerApp(
-        settings.app.id,
+        stage.group,
         broker=f"clickbatch://{settings.kafka.bootstrap_servers.replace(',', ';')}",
         store="memory://",
         TableManager=_NoTables,
@@ -71,20 +100,20 @@ def create_app(
         consumer_group_instance_id=instance_id,
     )
     app.client_arguments = arguments
-    app.session_table = table
-    app.add_dependency(table)
-    _connect(app, table, settings)
+    app.table = table
+    app.add_dependency(table)  # type: ignore[arg-type]
+    _connect(app, table, stage)
     return app
 
 
-def _connect(app: WorkerApp, table: SessionTable, settings: Settings) -> None:
-    clicks = app.topic(settings.topics.clicks, schema=BatchSchema(), value_type=bytes, acks=False)
+def _connect(app: WorkerApp, table: AppTable, stage: Stage) -> None:
+    source = app.topic(stage.topic, schema=BatchSchema(), value_type=bytes, acks=False)
 
-    @app.agent(clicks, name="sessionize")
-    async def sessionize(batches: Any) -> None:
+    @app.agent(source, name=stage.name)
+    async def process(batches: Any) -> None:
         async for batch in batches:
             try:
-                await table.processing.process(batch)
+                await stage.process(batch)
             except Exception as error:
                 # Faust would log it, take the batch for done, and go on with the next one.
                 table.failure.report(error)

@@ -7,10 +7,10 @@ import asyncio
 from streamer.kafka.trimming import trim
 from streamer.worker.kill_points import KillPoint
 from streamer.worker.open_shards import OpenShards
-from streamer.worker.shard import ShardConfig
+from streamer.worker.shard import Shard, ShardConfig
 
 
-async def trim_regularly(shards: OpenShards, config: ShardConfig) -> None:
+async def trim_regularly(shards: OpenShards[Shard], config: ShardConfig) -> None:
     """Runs until cancelled."""
     while True:
         await asyncio.sleep(config.settings.worker.trim_every_s)

@@ -31,7 +31,7 @@ class CommitLoop:
 
     def __init__(
         self,
-        shards: OpenShards,
+        shards: OpenShards[Shard],
         retries: Retries,
         failure: Failure,
         metrics: Metrics,

@@ -68,6 +68,11 @@ class Drain:
                 f"partitions, 0 to {len(bounds) - 1}"
             )
 
+    @property
+    def timeout_s(self) -> float | None:
+        """After how long to give up, from the start; None: never."""
+        return self._options.timeout_s
+
     def within(self, batch: RecordBatch) -> list[FetchedRecord]:
         """The batch's records before the end."""
         bounds = self._bounds.get(batch.tp.partition)
@@ -93,7 +98,7 @@ class Drain:
         self._done.add(number)
         self._changed.set()
 
-    async def follow(self, shards: OpenShards) -> None:
+    async def follow(self, shards: OpenShards[Shard]) -> None:
         """Returns when all is drained. Raises DrainTimeoutError."""
         started = reported = time.monotonic()
         while missing := self._missing(shards):
@@ -124,7 +129,7 @@ class Drain:
             case numbers:
                 return set(numbers)
 
-    def _missing(self, shards: OpenShards) -> set[int]:
+    def _missing(self, shards: OpenShards[Shard]) -> set[int]:
         if self._options.scope == "assigned" and not shards.joined:
             return set(self._bounds)
         return self._wanted(_assigned(shards)) - self._done
@@ -147,7 +152,7 @@ class Drain:
             log.warning("changelog_unread", error=type(error).__name__)
             return {}
 
-    async def _described(self, missing: set[int], shards: OpenShards) -> str:
+    async def _described(self, missing: set[int], shards: OpenShards[Shard]) -> str:
         mine = _assigned(shards)
         members = await self._owners() if missing - mine else {}
         markers = await self._markers(missing - mine)
@@ -169,11 +174,11 @@ class Drain:
             await admin.close()
 
 
-def _assigned(shards: OpenShards) -> set[int]:
+def _assigned(shards: OpenShards[Shard]) -> set[int]:
     return shards.assigned() if shards.joined else set()
 
 
-def _position(number: int, shards: OpenShards, markers: Mapping[int, Marker | None]) -> int | str:
+def _position(number: int, shards: OpenShards[Shard], markers: Mapping[int, Marker | None]) -> int | str:
     shard = shards.by_number.get(number)
     if shard is not None:
         return shard.partition.position

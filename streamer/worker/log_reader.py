@@ -137,6 +137,16 @@ class LogReader:
             elif time.monotonic() - moved_at > ANSWER_S:
                 raise KafkaTimeoutError(f"no broker has brought {topic} any further for {ANSWER_S:g} s")
 
+    async def fetches(
+        self, topic: str, bounds: Mapping[int, tuple[int, int]]
+    ) -> AsyncIterator[tuple[int, list[Any]]]:
+        """Partition and records, fetch by fetch, within bounds as `bounds` gives them."""
+        starts = {number: first for number, (first, _) in bounds.items()}
+        async for tp, records in self._each(
+            topic, starts, {number: end for number, (_, end) in bounds.items()}
+        ):
+            yield tp.partition, records
+
     async def last_markers(self, topic: str, partitions: Iterable[int]) -> dict[int, Marker | None]:
         """The newest marker of each partition of the changelog; None where there is none.
 
@@ -165,9 +175,8 @@ class LogReader:
         """
         bounds = await self.bounds(topic, partitions)
         recoveries = {number: Recovery() for number in bounds}
-        starts = {number: first for number, (first, _) in bounds.items()}
-        async for tp, records in self._each(topic, starts, {n: end for n, (_, end) in bounds.items()}):
-            _feed(recoveries[tp.partition], tp, records)
+        async for number, records in self.fetches(topic, bounds):
+            _feed(recoveries[number], TopicPartition(topic, number), records)
             on_progress()
         for number, recovery in recoveries.items():
             try:

@@ -117,6 +117,14 @@ class Metrics:
         self.score = self._histogram("score_seconds", "Scoring of the sessions of one commit")
         self.commit = self._histogram("commit_seconds", "One transaction, from its begin to its commit")
         self.recovery = self._histogram("recovery_seconds", "Taking over shards, from fencing to claim")
+        self.stage_commit = Histogram(
+            "stage_commit_seconds",
+            "One transaction of an identity stage",
+            ("stage",),
+            namespace=NAMESPACE,
+            registry=self.registry,
+            buckets=_SECONDS,
+        )
         self.unread_partitions = Gauge(
             "unread_partitions",
             "Partitions that were added to the clicks topic and that nobody reads yet",

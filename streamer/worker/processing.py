@@ -31,7 +31,7 @@ class DeadLetterLimitError(StreamerError):
 class Processing:
     """Takes batches in, and holds them back while too much is uncommitted."""
 
-    def __init__(self, shards: OpenShards, commits: CommitLoop, drain: Drain | None) -> None:
+    def __init__(self, shards: OpenShards[Shard], commits: CommitLoop, drain: Drain | None) -> None:
         self.batches = 0
         """Batches finished so far."""
         self.records = 0

@@ -17,8 +17,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from streamer.worker.failure import Failure
-from streamer.worker.open_shards import OpenShards
-from streamer.worker.shard import Shard
+from streamer.worker.open_shards import OpenShard, OpenShards
 
 RETRY_S = (0.5, 1.0, 2.0, 3.0, 5.0)
 """Waits before the tries; the last is repeated."""
@@ -32,7 +31,7 @@ class Retries:
     """Opens shards in the background. `spawn` runs a task of the table's service."""
 
     def __init__(
-        self, shards: OpenShards, failure: Failure, spawn: Callable[[Coroutine[Any, Any, None]], object]
+        self, shards: OpenShards[Any], failure: Failure, spawn: Callable[[Coroutine[Any, Any, None]], object]
     ) -> None:
         self._shards = shards
         self._failure = failure
@@ -43,12 +42,12 @@ class Retries:
         """Take partitions over, together; those that fail, again."""
         self._spawn(self._open_together(set(numbers)))
 
-    async def drop_and_retry(self, shard: Shard) -> None:
+    async def drop_and_retry(self, shard: OpenShard) -> None:
         """A shard is never repaired in memory: it is read back from its changelog."""
         await self._shards.drop(shard.number)
         self._spawn(self._open_again(shard.number))
 
-    async def retry_if_out_of_range(self, shard: Shard) -> None:
+    async def retry_if_out_of_range(self, shard: OpenShard) -> None:
         """A take-over decides what to do where the source no longer has the shard's position."""
         if self._shards.has(shard) and self._shards.is_out_of_range(shard):
             await self.drop_and_retry(shard)

@@ -26,10 +26,13 @@ from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.records import RecordWriter
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
-from streamer.worker.app import WorkerApp, create_app
+from streamer.worker.app import Stage, WorkerApp, create_app
 from streamer.worker.draining import Drain, read_bounds
 from streamer.worker.drift import DriftCollector
 from streamer.worker.http import HealthServer
+from streamer.worker.identity.stage_drain import drain_stages
+from streamer.worker.identity.stage_table import StageTable
+from streamer.worker.identity.stages import stage_configs
 from streamer.worker.kill_points import Reach, pass_by
 from streamer.worker.memory import settle_memory
 from streamer.worker.metrics import Metrics
@@ -79,7 +82,8 @@ async def run_worker(
         log.info("worker_stopped", records=0)
         return
     try:
-        await _unless(stop, worker.app.start())
+        for app in (worker.app, *worker.stages):
+            await _unless(stop, app.start())
         if not stop.is_set():
             log.info("worker_started", app_id=settings.app.id, **worker.notes)
         await _until_done(worker, stop)
@@ -88,7 +92,7 @@ async def run_worker(
         raise
     finally:
         on_stopping()
-        await _shut_down(worker.app, worker.table)
+        await _shut_down(worker)
         await worker.health.stop()
         log.info("worker_stopped", records=worker.table.processing.records)
 
@@ -96,6 +100,9 @@ async def run_worker(
 class _Worker(NamedTuple):
     app: WorkerApp
     table: SessionTable
+    stages: list[WorkerApp]
+    """Of the identity stages."""
+    stage_tables: list[StageTable]
     watch: Watch
     health: HealthServer
     notes: dict[str, str]
@@ -126,10 +133,23 @@ async def _prepared(
     health = HealthServer(metrics.registry, watch.not_live, watch.not_ready)
     if settings.worker.metrics_port:
         await health.start(settings.worker.metrics_port)
-    app = create_app(settings, config.arguments, table, instance_id)
+    stage = Stage("sessionize", settings.app.id, settings.topics.clicks, table.processing.process)
+    app = create_app(settings, config.arguments, table, stage, instance_id)
     log.info("worker_starts", app_id=settings.app.id)
+    stage_tables = _stage_tables(settings, config, metrics, table)
+    stages = [
+        create_app(
+            settings,
+            config.arguments,
+            each,
+            Stage(each.config.name, each.config.group, each.config.source, each.process),
+            instance_id,
+        )
+        for each in stage_tables
+    ]
+    watch.stages = stage_tables
     notes = {"model_version": bundle.model_version, "pure_python": WHY_PURE}
-    return _Worker(app, table, watch, health, notes)
+    return _Worker(app, table, stages, stage_tables, watch, health, notes)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
@@ -166,11 +186,13 @@ async def _checked(settings: Settings, options: WorkerOptions) -> StartedOn:
 
 
 async def _until_done(worker: _Worker, stop: asyncio.Event) -> None:
-    app, table, watch, _, _ = worker
-    ends = [stop.wait(), app.wait_until_stopped()]
+    table, watch = worker.table, worker.watch
+    apps = (worker.app, *worker.stages)
+    ends: list[Coroutine[Any, Any, Any]] = [stop.wait(), *(app.wait_until_stopped() for app in apps)]
     if table.drain is not None:
-        ends.append(table.drain.finished.wait())
+        ends.append(_drained(table.drain, worker.stage_tables))
     waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(end) for end in ends]
+    last = waits[-1]
     looking = asyncio.create_task(watch.look_regularly())
     try:
         await asyncio.wait([*waits, table.failure.reported], return_when=asyncio.FIRST_COMPLETED)
@@ -179,17 +201,28 @@ async def _until_done(worker: _Worker, stop: asyncio.Event) -> None:
             wait.cancel()
     if table.failure.reported.done():
         table.failure.reported.result()
-    if app.crashed:
-        watch.check_not_replaced()  # which the client takes for an error that it doesn't know
-        raise app.crash_reason or RuntimeError("the Faust app ended by itself")
+    if table.drain is not None and last.done() and not last.cancelled():
+        last.result()
+    for app in apps:
+        if app.crashed:
+            watch.check_not_replaced()  # which the client takes for an error that it doesn't know
+            raise app.crash_reason or RuntimeError("the Faust app ended by itself")
 
 
-async def _shut_down(app: WorkerApp, table: SessionTable) -> None:
-    app.consumer.stop_flow()
-    app.flow_control.suspend()
-    for stopping, seconds in ((table.rebalance.shut_down(), 5), (app.stop(), 4)):
+async def _drained(drain: Drain, stages: list[StageTable]) -> None:
+    await drain.finished.wait()
+    await drain_stages(stages, drain.timeout_s)
+
+
+async def _shut_down(worker: _Worker) -> None:
+    apps = (worker.app, *worker.stages)
+    for app in apps:
+        app.consumer.stop_flow()
+        app.flow_control.suspend()
+    letting_go = [app.table.rebalance.shut_down() for app in apps]
+    for stopping, seconds in ((letting_go, 5), ([app.stop() for app in apps], 4)):
         # Not wait_for: it would wait on for ever where a client swallows its cancellation.
-        await asyncio.wait({asyncio.ensure_future(stopping)}, timeout=seconds)
+        await asyncio.wait({asyncio.ensure_future(each) for each in stopping}, timeout=seconds)
 
 
 def end_for_sure() -> None:
@@ -197,6 +230,15 @@ def end_for_sure() -> None:
     last_resort = threading.Timer(END_WITHIN_S, os._exit, args=(1,))
     last_resort.daemon = True
     last_resort.start()
+
+
+def _stage_tables(
+    settings: Settings, config: ShardConfig, metrics: Metrics, table: SessionTable
+) -> list[StageTable]:
+    if not settings.identity.enabled:
+        return []
+    configs = stage_configs(settings, config.arguments, config.source.partitions, config.reach)
+    return [StageTable(each, metrics, table.failure) for each in configs]
 
 
 def _shadow(settings: Settings, metrics: Metrics) -> Shadow | None:

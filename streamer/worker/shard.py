@@ -29,13 +29,13 @@ from streamer.pipeline.partition import Decode, Partition, PendingOutputs
 from streamer.pipeline.records import RecordWriter, unscored
 from streamer.settings import Settings
 from streamer.worker.changelog import STATE_VERSION, Marker, SessionSnapshots, encode, in_chunks
+from streamer.worker.fencing import stop_in_time
 from streamer.worker.kill_points import KillPoint, Reach
 from streamer.worker.options import WorkerOptions
 from streamer.worker.shadow import Message, Shadow
 from streamer.worker.start_checks import StartedOn
 from streamer.worker.state_log import StateLog
 
-STOP_S = 3.0
 LOG_APPEND_TIME = 1
 """Timestamp type of a record whose broker wrote the time."""
 
@@ -125,6 +125,16 @@ class Shard:
         return self.partition.number
 
     @property
+    def position(self) -> int:
+        """Offset of the next click."""
+        return self.partition.position
+
+    @property
+    def size(self) -> int:
+        """Open sessions."""
+        return self.partition.sessionizer.open_count
+
+    @property
     def is_dirty(self) -> bool:
         """Whether there is anything to commit."""
         partition = self.partition
@@ -209,7 +219,7 @@ class Shard:
             sent += await self._send(topic, messages)
         self._config.reach(KillPoint.BETWEEN_OUTPUTS_AND_MARKER)
         group = await self._send(self._config.settings.changelog, ((None, value, []) for value in state))
-        delivered = await _all_of([*group, *sent])
+        delivered = await all_of([*group, *sent])
         self._config.reach(KillPoint.BEFORE_COMMIT)
         await self.producer.commit_transaction()
         self._claims = ()
@@ -277,14 +287,7 @@ class Shard:
         ]
 
 
-async def stop_in_time(producer: AIOKafkaProducer) -> None:
-    """Stop a producer that is of no use any more; after STOP_S it is left to itself."""
-    stopping = asyncio.ensure_future(producer.stop())
-    await asyncio.wait({stopping}, timeout=STOP_S)  # not wait_for: a client may swallow its cancellation
-    stopping.add_done_callback(lambda stopped: stopped.cancelled() or stopped.exception())
-
-
-async def _all_of(futures: list[asyncio.Future[RecordMetadata]]) -> list[RecordMetadata]:
+async def all_of(futures: list[asyncio.Future[RecordMetadata]]) -> list[RecordMetadata]:
     """Results of all; raises the first failure once each has ended, so that none goes unheard."""
     results = await asyncio.gather(*futures, return_exceptions=True)
     for result in results:

@@ -7,21 +7,27 @@ and `erasure_feed` run beside.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 from faust.types import TP
 from mode import Service
 
 from streamer.worker.changelog_trim import trim_regularly
 from streamer.worker.commit_loop import CommitLoop
 from streamer.worker.draining import Drain
-from streamer.worker.erasure_feed import ErasureFeed
+from streamer.worker.erasure_feed import take_in_erasures
 from streamer.worker.failure import Failure
 from streamer.worker.metrics import Metrics
-from streamer.worker.open_shards import OpenShards
+from streamer.worker.open_shards import OpenShards, TakenOver
 from streamer.worker.processing import Processing
 from streamer.worker.rebalance import Rebalance
 from streamer.worker.retries import Retries
-from streamer.worker.shard import ShardConfig
+from streamer.worker.shard import Shard, ShardConfig
+from streamer.worker.side_inputs import SideInputs
 from streamer.worker.source_watch import SourceWatch
+from streamer.worker.takeover import take_over
 
 
 class SessionTable(Service):
@@ -34,15 +40,26 @@ class SessionTable(Service):
         settings = config.settings
         self.drain = drain
         self.failure = Failure(settings.app.id)
-        self.shards = OpenShards(config, metrics)
+        self.shards: OpenShards[Shard] = OpenShards(
+            settings.topics.clicks,
+            config.source.partitions,
+            partial(_timed_take_over, config, metrics),
+            config.reach,
+            "open_sessions",
+        )
         retries = Retries(self.shards, self.failure, self.add_future)
         commits = CommitLoop(self.shards, retries, self.failure, metrics, settings, drain)
         self.shards.on_opened = lambda shard: self.add_future(commits.run(shard))
         self.rebalance = Rebalance(self.shards, commits, retries)
         self.processing = Processing(self.shards, commits, drain)
-        self._erasures = ErasureFeed(
-            config.arguments, settings.topics.erasures, self.shards.by_number, commits.commit
+        self._erasures: SideInputs[Shard] = SideInputs(
+            config.arguments,
+            (settings.topics.erasures,),
+            self.shards.by_number,
+            lambda shard, _: shard.partition.erasures.position,
+            self._erase,
         )
+        self._commits = commits
         self.source_watch = SourceWatch(config, metrics, self.failure)
         self._config = config
 
@@ -54,6 +71,12 @@ class SessionTable(Service):
     def committed_positions(self) -> dict[TP, int]:
         """Source positions that are durable."""
         return self.shards.committed_positions()
+
+    async def _erase(self, shard: Shard, _: str, records: list[Any], __: int | None) -> None:
+        take_in_erasures(shard.partition, records)
+        while shard.partition.is_full and self.shards.has(shard):
+            await self._commits.commit(shard)
+            shard.partition.resume_closing()
 
     @Service.task
     async def _trim_regularly(self) -> None:
@@ -80,3 +103,14 @@ class SessionTable(Service):
             await self._erasures.follow()
         except Exception as error:
             self.failure.report(error)
+
+
+async def _timed_take_over(
+    config: ShardConfig,
+    metrics: Metrics,
+    numbers: list[int],
+    still_wanted: Callable[[int], bool],
+    on_progress: Callable[[], None],
+) -> TakenOver[Shard]:
+    with metrics.recovery.time():
+        return await take_over(config, numbers, still_wanted, on_progress)

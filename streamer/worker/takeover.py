@@ -7,12 +7,10 @@ what the changelog holds after that is final.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from streamer.core.sessionizer import Sessionizer
 from streamer.kafka.aiokafka_overrides.admin import AdminClient
@@ -22,10 +20,12 @@ from streamer.pipeline.erasures import Erasures
 from streamer.pipeline.partition import MAX_FORWARDED_BYTES, Partition
 from streamer.worker.changelog import ChangelogError, Marker
 from streamer.worker.erasure_feed import take_in_erasures
+from streamer.worker.fencing import claim, fence, in_time, stop_in_time
 from streamer.worker.kill_points import KillPoint
 from streamer.worker.log_reader import LogReader, group_offsets
+from streamer.worker.open_shards import TakenOver
 from streamer.worker.recovery import Recovery
-from streamer.worker.shard import Shard, ShardConfig, stop_in_time
+from streamer.worker.shard import Shard, ShardConfig
 from streamer.worker.start_checks import (
     START_OVER,
     RefusedError,
@@ -35,22 +35,7 @@ from streamer.worker.start_checks import (
     unreadable,
 )
 
-PRODUCER_BATCH_BYTES = 1024 * 1024
-TRANSACTION_TIMEOUT_MS = 30_000
-STEP_S = 15.0
-"""How long a step of a take-over may wait for brokers. Kafka needs 9 s to move what a frozen broker leads,
-and then has to abort the last owner's transaction."""
-
 log = structlog.get_logger(__name__)
-
-
-class TakenOver(NamedTuple):
-    """What became of the partitions that were wanted; others are not this worker's any more."""
-
-    shards: list[Shard]
-    """Each with its claim committed."""
-    failed: dict[int, KafkaError]
-    """Partitions that a broker failed for; the others don't wait for them."""
 
 
 async def take_over(
@@ -58,7 +43,7 @@ async def take_over(
     numbers: Iterable[int],
     still_wanted: Callable[[int], bool],
     on_progress: Callable[[], None],
-) -> TakenOver:
+) -> TakenOver[Shard]:
     """Take partitions over together, with one client that reads for all.
 
     `still_wanted` is asked right before a partition's last owner is fenced; `on_progress` is called
@@ -66,42 +51,21 @@ async def take_over(
     """
     admin = AdminClient(**config.arguments)
     producers: dict[int, AIOKafkaProducer] = {}
-    failed: dict[int, KafkaError] = {}
     opened: list[Shard] = []
     try:
-        await _in_time(admin.start())
-        await _in_time(_check_source_topic(config, admin))
-        await asyncio.gather(
-            *(_fence(config, number, producers, failed) for number in numbers if still_wanted(number))
-        )
+        await in_time(admin.start())
+        await in_time(_check_source_topic(config, admin))
+        app_id = config.settings.app.id
+        names = {number: f"{app_id}-{number}" for number in numbers if still_wanted(number)}
+        max_bytes = 4 * config.settings.clicks.max_bytes
+        producers, failed = await fence(config.arguments, names, max_bytes, config.reach)
         if producers:
-            shards = await _read_back(config, admin, producers, on_progress)
-            await asyncio.gather(*(_claim(shard, opened, failed) for shard in shards))
+            opened = await claim(await _read_back(config, admin, producers, on_progress), failed)
     finally:
         await admin.close()
         claimed = {shard.number for shard in opened}
         await asyncio.gather(*(stop_in_time(p) for number, p in producers.items() if number not in claimed))
     return TakenOver(opened, failed)
-
-
-async def _fence(
-    config: ShardConfig, number: int, producers: dict[int, AIOKafkaProducer], failed: dict[int, KafkaError]
-) -> None:
-    producer = AIOKafkaProducer(
-        **config.arguments,
-        transactional_id=f"{config.settings.app.id}-{number}",
-        transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
-        max_batch_size=PRODUCER_BATCH_BYTES,
-        max_request_size=max(8 * PRODUCER_BATCH_BYTES, 4 * config.settings.clicks.max_bytes),
-    )
-    try:
-        await _in_time(producer.start())  # it asks for a producer id, and that fences
-    except KafkaError as error:
-        failed[number] = error
-        await stop_in_time(producer)
-        return
-    producers[number] = producer
-    config.reach(KillPoint.AFTER_FENCING)
 
 
 async def _read_back(
@@ -138,24 +102,6 @@ async def _check_source_topic(config: ShardConfig, admin: AdminClient) -> None:
     name = config.settings.topics.clicks
     found = await ask(admin._send_request, [name])
     check_source(config.settings.app.id, config.source.topics, name, found[name].topic_id)
-
-
-async def _claim(shard: Shard, opened: list[Shard], failed: dict[int, KafkaError]) -> None:
-    try:
-        await _in_time(shard.commit(force=True))
-    except KafkaError as error:
-        failed[shard.number] = error
-    else:
-        opened.append(shard)
-
-
-async def _in_time(work: Coroutine[Any, Any, Any]) -> None:
-    """Raises KafkaTimeoutError after STEP_S."""
-    try:
-        async with asyncio.timeout(STEP_S):
-            await work
-    except TimeoutError:
-        raise KafkaTimeoutError(f"not done within {STEP_S:g} s") from None
 
 
 async def _recover(

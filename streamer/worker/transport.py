@@ -79,8 +79,21 @@ class OpenTransaction(NamedTuple):
     since: float
 
 
-class Positions(Protocol):
-    """What the transport needs of the session table."""
+class Shards(Protocol):
+    """Where the consumer is handed to."""
+
+    consumer: BatchConsumer | None
+
+
+class Table(Protocol):
+    """What the transport needs of a stage's table."""
+
+    @property
+    def shards(self) -> Shards: ...
+
+    @property
+    def partitions(self) -> int:
+        """Partitions of the source that are used, from the first on."""
 
     def committed_positions(self) -> Mapping[TP, int]:
         """Source positions that are durable, for the group's offsets."""
@@ -101,7 +114,7 @@ class BatchSchema(Schema):
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, _transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf = self.app.conf
-        self._assignor = assignor_of_first(self.app.session_table.partitions)
+        self._assignor = assignor_of_first(self.app.table.partitions)
         return aiokafka.AIOKafkaConsumer(
             **self.app.client_arguments,
             group_id=conf.id,
@@ -153,7 +166,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 class BatchConsumer(driver.Consumer):
     """Delivers RecordBatches; see the module's docstring."""
 
-    positions: Positions | None = None
+    positions: Table | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.empty_fetches: dict[TP, EmptyFetch] = {}
@@ -175,8 +188,8 @@ class BatchConsumer(driver.Consumer):
         self._buffer_dropped = asyncio.Event()
         super().__init__(*args, **kwargs)
         self.membership = Membership(self.app.conf.consumer_group_instance_id)
-        self.positions = self.app.session_table
-        self.app.session_table.shards.consumer = self
+        self.positions = self.app.table
+        self.app.table.shards.consumer = self
 
     def _new_consumer_thread(self) -> _ConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -21,6 +21,7 @@ from streamer.worker.health import (
     not_live,
     not_ready,
 )
+from streamer.worker.identity.stage_table import StageTable
 from streamer.worker.log_reader import unread
 from streamer.worker.metrics import PartitionState
 from streamer.worker.shard import ShardConfig
@@ -42,6 +43,8 @@ class Watch:
 
     def __init__(self, config: ShardConfig, table: SessionTable) -> None:
         settings = config.settings
+        self.stages: Sequence[StageTable] = ()
+        """The identity stages of this worker."""
         self._config = config
         self._settings = settings
         self._table = table
@@ -88,7 +91,8 @@ class Watch:
         return not_live(self.snapshot(), self._limits)
 
     def not_ready(self) -> list[str]:
-        return not_ready(self.snapshot(), self._limits)
+        of_stages = [reason for stage in self.stages for reason in stage.not_ready()]
+        return not_ready(self.snapshot(), self._limits) + of_stages
 
     async def look_regularly(self) -> None:
         """Until cancelled; a stall is seen only by looking."""

@@ -31,7 +31,7 @@ MUTANTS = (
         "marker in a transaction after the outputs'",
         SHARD,
         "        group = await self._send(self._config.settings.changelog,",
-        "        await _all_of(sent)\n"
+        "        await all_of(sent)\n"
         "        await self.producer.commit_transaction()\n"
         "        self._config.reach(KillPoint.BEFORE_COMMIT)\n"
         "        await self.producer.begin_transaction()\n"

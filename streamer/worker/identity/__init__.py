@@ -1,0 +1,1 @@
+"""The identity stages while live: attribution by visitor, then records by user."""

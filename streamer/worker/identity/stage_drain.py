@@ -1,0 +1,75 @@
+"""The end of a drain: the identity stages have read what was published, whoever of their groups has it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+
+import structlog
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from streamer.kafka.aiokafka_overrides.cancellation import only_ours
+from streamer.worker.draining import LOOK_EVERY_S, REPORT_EVERY_S, DrainTimeoutError
+from streamer.worker.identity.stage_table import StageTable
+from streamer.worker.log_reader import LogReader, group_offsets
+
+log = structlog.get_logger(__name__)
+
+
+async def drain_stages(tables: Sequence[StageTable], timeout_s: float | None) -> None:
+    """Wait until each stage has read its source, and its links, up to the end as it is when the stage before
+    has. Raises DrainTimeoutError after `timeout_s`; None: never."""
+    started = time.monotonic()
+    for table in tables:
+        ends = await _ends(table)
+        reported = time.monotonic()
+        while behind := await _behind(table, ends):
+            now = time.monotonic()
+            text = f"stage {table.config.name} has not read {', '.join(behind)}"
+            if timeout_s is not None and now - started > timeout_s:
+                raise DrainTimeoutError(f"not drained after {timeout_s:g} s: {text}")
+            if now - reported > REPORT_EVERY_S:
+                reported = now
+                log.info("drain_waits", missing=text)
+            await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def _ends(table: StageTable) -> Mapping[str, Mapping[int, int]]:
+    config = table.config
+    topics = (config.source, *config.side_inputs)
+    async with LogReader(config.arguments) as reader:
+        bounds = {topic: await reader.bounds(topic, range(config.partitions)) for topic in topics}
+    return {topic: {number: end for number, (_, end) in of.items()} for topic, of in bounds.items()}
+
+
+async def _behind(table: StageTable, ends: Mapping[str, Mapping[int, int]]) -> list[str]:
+    """Topics and partitions that are not read so far: of the source by the group, of the side inputs by this
+    worker's own shards."""
+    config, shards = table.config, table.shards
+    found = []
+    with contextlib.suppress(KafkaError), only_ours():
+        if shards.consumer is not None:
+            await shards.consumer.commit()
+    read = await _group_offsets(table)
+    for number, end in ends[config.source].items():
+        if read.get(number, 0) < end:
+            found.append(f"{config.source} partition {number}")
+    for topic in config.side_inputs:
+        for number, shard in shards.by_number.items():
+            if shard.positions[topic] < ends[topic][number]:
+                found.append(f"{topic} partition {number}")
+    return found
+
+
+async def _group_offsets(table: StageTable) -> dict[int, int]:
+    admin = AIOKafkaAdminClient(**table.config.arguments)
+    try:
+        await admin.start()
+        return await group_offsets(admin, table.config.group, table.config.source)
+    except KafkaError:
+        return {}
+    finally:
+        await admin.close()

@@ -1,0 +1,232 @@
+"""One shard of an identity stage: the pure stage of a partition, and the producer that owns it.
+
+A commit is one Kafka transaction: outputs, the states that have changed, and a marker with the positions.
+The changelog is compacted: the newest record of a key is its state, and that of the empty key the marker.
+After any failure a shard is dropped and read back; it is never repaired in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import IllegalOperation, ProducerFenced
+
+from streamer.identity.rules import IdentityRules
+from streamer.kafka.aiokafka_overrides.cancellation import only_ours
+from streamer.kafka.aiokafka_overrides.packing import Message, batches_of
+from streamer.kafka.client import ClientArguments
+from streamer.settings import Settings
+from streamer.worker.fencing import stop_in_time
+from streamer.worker.kill_points import KillPoint, Reach
+from streamer.worker.shard import all_of
+
+STATE_VERSION = 1
+MARKER_KEY = b""
+"""No visitor and no user has an empty id."""
+
+
+class Output(NamedTuple):
+    """A record to publish."""
+
+    topic: str
+    partition: int
+    message: Message
+
+
+class StageOutputs(NamedTuple):
+    """What has piled up in a stage since the last take."""
+
+    records: list[Output]
+    states: Mapping[str, bytes | None]
+    """By key; None: there is none left."""
+
+
+class LiveStage(Protocol):
+    """One partition of a stage, without brokers."""
+
+    @property
+    def has_pending(self) -> bool: ...
+
+    @property
+    def size(self) -> int:
+        """Keys with state."""
+
+    @property
+    def progress(self) -> Any:
+        """What the stage knows beside its keys; goes into the marker."""
+
+    def process(self, record: Any) -> None:
+        """Take in a record of the source."""
+
+    def take_in(self, topic: str, records: list[Any], broker_ms: int) -> None:
+        """Take in records of a side input; none: it was read to its end, and the broker's clock had shown
+        `broker_ms` before."""
+
+    def restore(self, key: str, state: bytes | None) -> None:
+        """Put in a state that `take` gave."""
+
+    def take(self) -> StageOutputs:
+        """Everything that has piled up; it is gone from there."""
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """What all shards of a stage have in common."""
+
+    name: str
+    """`attribution` or `users`."""
+    source: str
+    side_inputs: tuple[str, ...]
+    changelog: str
+    partitions: int
+    settings: Settings
+    rules: IdentityRules
+    arguments: ClientArguments
+    reach: Reach
+    create: Callable[[int, bytes | None], LiveStage]
+    """The stage of a partition, and its progress as the marker has it."""
+
+    @property
+    def group(self) -> str:
+        """Consumer group of the stage, and the beginning of its transactional ids."""
+        return f"{self.settings.app.id}-{self.name}"
+
+
+class StageMarker(msgspec.Struct, array_like=True):
+    """Everything before the positions is in the state."""
+
+    state_version: int
+    epoch: int
+    """Number of take-overs of the shard."""
+    partitions: int
+    """Of the source; with another number, keys would live elsewhere."""
+    positions: dict[str, int]
+    """Next offset to read, by topic."""
+    progress: msgspec.Raw
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_marker = msgspec.msgpack.Decoder(StageMarker).decode
+
+
+class StageShard:
+    """`producer` is started and has fenced the last owner."""
+
+    def __init__(
+        self,
+        number: int,
+        stage: LiveStage,
+        producer: AIOKafkaProducer,
+        config: StageConfig,
+        epoch: int,
+        positions: dict[str, int],
+    ) -> None:
+        self.stage = stage
+        self.positions = positions
+        """Next offset to read, by topic."""
+        self.committed_position = positions[config.source]
+        self.seek_count = 0
+        self.due = asyncio.Event()
+        """Set where the next commit should not wait for its time."""
+        self.broker_ms = 0
+        """The latest time that the brokers' clocks were seen at, ms UTC."""
+        self._number = number
+        self._producer = producer
+        self._config = config
+        self._epoch = epoch
+        self._committed = dict(positions)
+        self._busy = asyncio.Lock()
+        self._failed = False
+
+    @property
+    def number(self) -> int:
+        return self._number
+
+    @property
+    def position(self) -> int:
+        """Offset of the next record of the source."""
+        return self.positions[self._config.source]
+
+    @property
+    def size(self) -> int:
+        """Visitors, or users, with state."""
+        return self.stage.size
+
+    def process(self, records: Iterable[Any]) -> None:
+        """Take in records of the source; those before the position were taken in before."""
+        for record in records:
+            if record.offset >= self.position:
+                self.stage.process(record)
+                self.positions[self._config.source] = record.offset + 1
+                self.broker_ms = max(self.broker_ms, record.timestamp)
+
+    def take_in(self, topic: str, records: list[Any], end: int | None) -> None:
+        """Take in records of a side input, in the same way; or, with none, that it was read up to `end`."""
+        new = [record for record in records if record.offset >= self.positions[topic]]
+        if new:
+            self.positions[topic] = new[-1].offset + 1
+            self.broker_ms = max(self.broker_ms, new[-1].timestamp)
+        if end is not None:
+            self.positions[topic] = max(self.positions[topic], end)
+        if new or end is not None:
+            self.stage.take_in(topic, new, self.broker_ms)
+
+    async def commit(self, *, force: bool = False) -> float | None:
+        """Make everything up to the positions durable; seconds that took, None if there was nothing to do.
+
+        After a commit that failed there never is: the shard is of no use any more. Raises KafkaError.
+        """
+        async with self._busy:
+            dirty = self.stage.has_pending or self.positions != self._committed
+            if self._failed or not (force or dirty):
+                return None
+            self._failed = True  # until it hasn't
+            started = time.monotonic()
+            try:
+                with only_ours():
+                    await self._transact()
+            except IllegalOperation:
+                # What the client says to a send after a fence that an earlier send has met with.
+                raise ProducerFenced from None
+            self._failed = False
+            return time.monotonic() - started
+
+    async def close(self) -> None:
+        """Stop the producer; an open transaction is aborted by the next owner."""
+        self.due.set()
+        await stop_in_time(self._producer)
+
+    async def _transact(self) -> None:
+        positions, config = dict(self.positions), self._config
+        outputs = self.stage.take()
+        progress = msgspec.Raw(encode(self.stage.progress))
+        marker = StageMarker(STATE_VERSION, self._epoch, config.partitions, positions, progress)
+        states: list[Message] = [(key.encode(), state, []) for key, state in outputs.states.items()]
+        await self._producer.begin_transaction()
+        config.reach(KillPoint.BEFORE_OUTPUTS)
+        sent = []
+        by_target: dict[tuple[str, int], list[Message]] = {}
+        for topic, partition, message in outputs.records:
+            by_target.setdefault((topic, partition), []).append(message)
+        for (topic, partition), messages in by_target.items():
+            sent += await self._send(topic, partition, messages)
+        config.reach(KillPoint.BETWEEN_OUTPUTS_AND_MARKER)
+        sent += await self._send(config.changelog, self._number, [*states, (MARKER_KEY, encode(marker), [])])
+        delivered = await all_of(sent)
+        config.reach(KillPoint.BEFORE_COMMIT)
+        await self._producer.commit_transaction()
+        config.reach(KillPoint.AFTER_COMMIT)
+        self.committed_position, self._committed = positions[config.source], positions
+        self.broker_ms = max(self.broker_ms, delivered[-1].timestamp)
+
+    async def _send(self, topic: str, partition: int, messages: list[Message]) -> list[Any]:
+        return [
+            await self._producer.send_batch(batch, topic, partition=partition)
+            for batch in batches_of(self._producer, messages)
+        ]

@@ -1,0 +1,174 @@
+"""The table of an identity stage: one shard per assigned partition, as a service of the stage's Faust app."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from typing import Any
+
+import structlog
+from aiokafka.errors import KafkaError
+from faust.types import TP
+from mode import Service
+
+from streamer.worker.failure import Failure
+from streamer.worker.identity.stage_shard import StageConfig, StageShard
+from streamer.worker.identity.stage_takeover import take_over_stage
+from streamer.worker.metrics import Metrics
+from streamer.worker.open_shards import OpenShards
+from streamer.worker.rebalance import Rebalance
+from streamer.worker.retries import Retries
+from streamer.worker.side_inputs import SideInputs
+from streamer.worker.transport import RecordBatch
+
+CHUNK_RECORDS = 100
+"""Records between which others in the event loop have their turn."""
+COMMIT_AT = 2000
+"""Records beyond the last commit at which the next one's time has come."""
+
+log = structlog.get_logger(__name__)
+
+
+class StageTable(Service):
+    """Faust's rebalances go to `rebalance`, the agent's batches to `process`."""
+
+    abstract = False
+
+    def __init__(self, config: StageConfig, metrics: Metrics, failure: Failure) -> None:
+        super().__init__()
+        self.config = config
+        self.failure = failure
+        self.shards: OpenShards[StageShard] = OpenShards(
+            config.source,
+            config.partitions,
+            partial(take_over_stage, config),
+            config.reach,
+            "states",
+        )
+        retries = Retries(self.shards, failure, self.add_future)
+        self._commits = _Commits(self.shards, retries, failure, metrics, config)
+        self.shards.on_opened = lambda shard: self.add_future(self._commits.run(shard))
+        self.rebalance = Rebalance(self.shards, self._commits, retries)
+        self._side_inputs: SideInputs[StageShard] = SideInputs(
+            config.arguments,
+            config.side_inputs,
+            self.shards.by_number,
+            lambda shard, topic: shard.positions[topic],
+            self._take_in,
+        )
+
+    @property
+    def partitions(self) -> int:
+        """Partitions of the source that are used, from the first on."""
+        return self.config.partitions
+
+    def committed_positions(self) -> dict[TP, int]:
+        """Source positions that are durable."""
+        return self.shards.committed_positions()
+
+    async def process(self, batch: RecordBatch) -> None:
+        """Take in a batch; waits for a commit while too much is in memory."""
+        shard = self.shards.by_number.get(batch.tp.partition)
+        if shard is None or batch.seek_count != shard.seek_count:
+            return
+        for start in range(0, len(batch.records), CHUNK_RECORDS):
+            if not self.shards.has(shard):
+                return
+            shard.process(batch.records[start : start + CHUNK_RECORDS])
+            if shard.position - shard.committed_position > COMMIT_AT:
+                await self._commits.commit(shard)
+            await asyncio.sleep(0)
+
+    def lag(self) -> dict[int, int]:
+        """Records of the source that are not processed yet, by partition."""
+        consumer = self.shards.consumer
+        if consumer is None:
+            return {}
+        return {
+            number: consumer.lag(TP(self.config.source, number), shard.position)
+            for number, shard in self.shards.by_number.items()
+        }
+
+    def not_ready(self) -> list[str]:
+        """Why the stage isn't ready: reasons for people."""
+        if not self.shards.joined or self.shards.consumer is None:
+            return [f"stage {self.config.name} has not joined its group yet"]
+        missing = sorted(self.shards.missing())
+        return (
+            [f"stage {self.config.name} is still reading the state of partitions {missing}"]
+            if missing
+            else []
+        )
+
+    async def _take_in(self, shard: StageShard, topic: str, records: list[Any], end: int | None) -> None:
+        shard.take_in(topic, records, end)
+
+    @Service.task
+    async def _follow_side_inputs(self) -> None:
+        try:
+            await self._side_inputs.follow()
+        except Exception as error:
+            self.failure.report(error)
+
+
+class _Commits:
+    """Commits shards at an interval. One whose commit fails is dropped and taken over again."""
+
+    def __init__(
+        self,
+        shards: OpenShards[StageShard],
+        retries: Retries,
+        failure: Failure,
+        metrics: Metrics,
+        config: StageConfig,
+    ) -> None:
+        self._shards = shards
+        self._retries = retries
+        self._failure = failure
+        self._metrics = metrics
+        self._config = config
+
+    async def run(self, shard: StageShard) -> None:
+        """Until the shard is dropped."""
+        while self._shards.has(shard):
+            try:
+                self._pass_by_markers(shard)
+                await self.commit(shard)
+                await self._retries.retry_if_out_of_range(shard)
+            except Exception as error:
+                self._failure.report(error)
+            shard.due.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._config.settings.commit.interval_ms / 1000):
+                    await shard.due.wait()
+
+    async def commit(self, shard: StageShard) -> None:
+        """Raises only what no retry can mend."""
+        try:
+            seconds = await shard.commit()
+        except KafkaError as error:
+            self._metrics.failed_commits.inc()
+            self._failure.report_if_refused(error)
+            if self._shards.has(shard):
+                log.warning(
+                    "commit_failed",
+                    stage=self._config.name,
+                    partition=shard.number,
+                    error=type(error).__name__,
+                )
+                await self._retries.drop_and_retry(shard)
+        except Exception:
+            if self._shards.has(shard):
+                await self._shards.drop(shard.number)
+            raise
+        else:
+            if seconds is not None:
+                self._metrics.stage_commit.labels(self._config.name).observe(seconds)
+
+    def _pass_by_markers(self, shard: StageShard) -> None:
+        """Where everything is read, the end of the last transaction is read too: the group's offset is then
+        the end of the source, by which others see that the stage has come so far."""
+        empty = self._shards.empty_fetch(shard)
+        if empty is not None and empty.records_end <= shard.position < empty.offset:
+            shard.positions[self._config.source] = empty.offset

@@ -1,0 +1,114 @@
+"""Taking shards of an identity stage over: fence the last owner, then read the state back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+
+from streamer.worker.fencing import claim, fence, stop_in_time
+from streamer.worker.identity.stage_shard import (
+    MARKER_KEY,
+    STATE_VERSION,
+    StageConfig,
+    StageMarker,
+    StageShard,
+    decode_marker,
+)
+from streamer.worker.kill_points import KillPoint
+from streamer.worker.log_reader import LogReader
+from streamer.worker.open_shards import TakenOver
+from streamer.worker.start_checks import START_OVER, RefusedError
+
+
+async def take_over_stage(
+    config: StageConfig,
+    numbers: list[int],
+    still_wanted: Callable[[int], bool],
+    on_progress: Callable[[], None],
+) -> TakenOver[StageShard]:
+    """Take partitions over together. Raises RefusedError, and KafkaError if a broker fails all of them."""
+    names = {number: f"{config.group}-{number}" for number in numbers if still_wanted(number)}
+    max_bytes = 4 * config.settings.clicks.max_bytes
+    producers, failed = await fence(config.arguments, names, max_bytes, config.reach)
+    opened: list[StageShard] = []
+    try:
+        if producers:
+            opened = await claim(await _read_back(config, producers, on_progress), failed)
+    finally:
+        claimed = {shard.number for shard in opened}
+        await asyncio.gather(*(stop_in_time(p) for number, p in producers.items() if number not in claimed))
+    return TakenOver(opened, failed)
+
+
+async def _read_back(
+    config: StageConfig, producers: dict[int, AIOKafkaProducer], on_progress: Callable[[], None]
+) -> list[StageShard]:
+    topics = (config.source, *config.side_inputs)
+    async with LogReader(config.arguments) as reader:
+        reader.assign({config.changelog: producers})
+        latest: dict[int, dict[bytes, bytes | None]] = {number: {} for number in producers}
+        bounds = await reader.bounds(config.changelog, producers)
+        async for number, records in reader.fetches(config.changelog, bounds):
+            config.reach(KillPoint.DURING_RECOVERY)
+            on_progress()
+            latest[number].update((record.key, record.value) for record in records)
+        ends = {topic: await reader.bounds(topic, producers) for topic in topics}
+    return [
+        _shard(config, number, producer, latest[number], {topic: ends[topic][number] for topic in topics})
+        for number, producer in producers.items()
+    ]
+
+
+def _shard(
+    config: StageConfig,
+    number: int,
+    producer: AIOKafkaProducer,
+    latest: dict[bytes, bytes | None],
+    bounds: dict[str, tuple[int, int]],
+) -> StageShard:
+    marker = _marker(config, number, latest.pop(MARKER_KEY, None))
+    stage = config.create(number, bytes(marker.progress) if marker else None)
+    try:
+        for key, state in latest.items():
+            stage.restore(key.decode(), state)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise _unreadable(config, number, "a state in it is damaged") from None
+    positions = {topic: first for topic, (first, _) in bounds.items()}
+    for topic, position in marker.positions.items() if marker else ():
+        if topic not in bounds:
+            continue
+        first, end = bounds[topic]
+        if position > end:
+            raise RefusedError(
+                f"the state of {config.group} is at offset {position} of {topic} partition {number}, which "
+                f"ends at {end}, so the topic was made anew or lost records: {START_OVER}"
+            )
+        positions[topic] = max(position, first)
+    return StageShard(number, stage, producer, config, marker.epoch + 1 if marker else 1, positions)
+
+
+def _marker(config: StageConfig, number: int, value: bytes | None) -> StageMarker | None:
+    if value is None:
+        return None
+    try:
+        marker = decode_marker(value)
+    except msgspec.MsgspecError:
+        raise _unreadable(config, number, "its marker is damaged") from None
+    if marker.state_version != STATE_VERSION:
+        version = marker.state_version
+        raise _unreadable(
+            config, number, f"its state version is {version}, this worker reads {STATE_VERSION}"
+        )
+    if marker.partitions != config.partitions:
+        raise RefusedError(
+            f"topic {config.source} has {config.partitions} partitions, the state of {config.group} was made "
+            f"with {marker.partitions}, so visitors and users may live elsewhere: {START_OVER}"
+        )
+    return marker
+
+
+def _unreadable(config: StageConfig, number: int, why: str) -> RefusedError:
+    return RefusedError(f"can't restore {config.group} from {config.changelog} partition {number}: {why}")

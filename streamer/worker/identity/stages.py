@@ -1,0 +1,187 @@
+"""The two identity stages: how the pure ones are fed, and where what they say goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import structlog
+
+from schemas import codec
+from streamer.identity import changes
+from streamer.identity.attribution import AttributionStage, Progress
+from streamer.identity.links import LinkError, read_link
+from streamer.identity.rules import IdentityRules
+from streamer.identity.users import UserProgress, UserStage
+from streamer.kafka.client import ClientArguments
+from streamer.kafka.partitions import hash_of
+from streamer.pipeline.dead_letters import dead_letter_headers
+from streamer.pipeline.erasures import Erased, erased_by
+from streamer.session_rules import identity_rules
+from streamer.settings import Settings
+from streamer.worker.identity.stage_shard import Output, StageConfig, StageOutputs
+from streamer.worker.kill_points import Reach
+
+LINK_MARGIN_MS = 3_600_000
+"""How far behind the brokers' clock the links are taken to be read where their topic was read to its end:
+more than clocks differ, and a fetch takes."""
+
+log = structlog.get_logger(__name__)
+
+
+def stage_configs(
+    settings: Settings, arguments: ClientArguments, partitions: int, reach: Reach
+) -> tuple[StageConfig, StageConfig]:
+    """Attribution and users."""
+    topics, rules = settings.topics, identity_rules(settings)
+    attribution = StageConfig(
+        name="attribution",
+        source=topics.visitors,
+        side_inputs=(topics.links, topics.erasures),
+        changelog=settings.attribution_changelog,
+        partitions=partitions,
+        settings=settings,
+        rules=rules,
+        arguments=arguments,
+        reach=reach,
+        create=lambda number, progress: LiveAttribution(number, partitions, settings, rules, progress),
+    )
+    users = StageConfig(
+        name="users",
+        source=settings.user_changes,
+        side_inputs=(topics.erasures,),
+        changelog=settings.users_changelog,
+        partitions=partitions,
+        settings=settings,
+        rules=rules,
+        arguments=arguments,
+        reach=reach,
+        create=lambda number, progress: LiveUsers(number, settings, rules, progress),
+    )
+    return attribution, users
+
+
+class LiveAttribution:
+    """Sessions, links and erasures in; changes of users out, each to the partition of its user."""
+
+    def __init__(
+        self, number: int, partitions: int, settings: Settings, rules: IdentityRules, progress: bytes | None
+    ) -> None:
+        known = None if progress is None else msgspec.msgpack.decode(progress, type=Progress)
+        self.stage = AttributionStage(rules, known)
+        self._number = number
+        self._partitions = partitions
+        self._settings = settings
+        self._rules = rules
+        self._dead: list[Output] = []
+
+    @property
+    def has_pending(self) -> bool:
+        return self.stage.has_pending or bool(self._dead)
+
+    @property
+    def size(self) -> int:
+        return len(self.stage)
+
+    @property
+    def progress(self) -> Progress:
+        return self.stage.progress
+
+    def process(self, record: Any) -> None:
+        if record.value is None:  # of an erased visitor: the erasures say the same
+            return
+        try:
+            self.stage.session(record.value)
+        except codec.CodecError as error:
+            topic = self._settings.topics.visitors
+            log.error(
+                "session_unreadable",
+                topic=topic,
+                partition=self._number,
+                offset=record.offset,
+                reason=error.reason,
+            )
+
+    def take_in(self, topic: str, records: list[Any], broker_ms: int) -> None:
+        if topic == self._settings.topics.erasures:
+            for record in records:
+                _erase(self.stage, record, topic, self._number)
+            return
+        for record in records:
+            self._link(record)
+        if not records:
+            self.stage.links_read_until(broker_ms - LINK_MARGIN_MS)
+
+    def restore(self, key: str, state: bytes | None) -> None:
+        self.stage.restore(key, state)
+
+    def take(self) -> StageOutputs:
+        taken = self.stage.take()
+        records = []
+        for user_id, change in taken.changes:
+            key = user_id.encode()
+            target = hash_of(key) % self._partitions
+            records.append(Output(self._settings.user_changes, target, (key, changes.encode(change), [])))
+        dead, self._dead = self._dead, []
+        return StageOutputs(records + dead, taken.states)
+
+    def _link(self, record: Any) -> None:
+        try:
+            link = read_link(record.value, self._rules)
+        except LinkError as error:
+            topics = self._settings.topics
+            headers = dead_letter_headers(
+                topics.links, self._number, record, "link", error.reason, record.timestamp
+            )
+            self._dead.append(Output(topics.dlq, self._number, (record.key, record.value, headers)))
+        else:
+            self.stage.link(link, record.timestamp)
+
+
+class LiveUsers:
+    """Changes and erasures in, users' records out."""
+
+    def __init__(self, number: int, settings: Settings, rules: IdentityRules, progress: bytes | None) -> None:
+        known = None if progress is None else msgspec.msgpack.decode(progress, type=UserProgress)
+        self.stage = UserStage(rules, known)
+        self._number = number
+        self._settings = settings
+
+    @property
+    def has_pending(self) -> bool:
+        return self.stage.has_pending
+
+    @property
+    def size(self) -> int:
+        return len(self.stage)
+
+    @property
+    def progress(self) -> UserProgress:
+        return self.stage.progress
+
+    def process(self, record: Any) -> None:
+        self.stage.apply(record.key.decode(), changes.decode(record.value))
+
+    def take_in(self, topic: str, records: list[Any], broker_ms: int) -> None:  # noqa: ARG002, no clock here
+        for record in records:
+            _erase(self.stage, record, topic, self._number)
+
+    def restore(self, key: str, state: bytes | None) -> None:
+        self.stage.restore(key, state)
+
+    def take(self) -> StageOutputs:
+        taken = self.stage.take()
+        topic = self._settings.topics.users
+        records = [Output(topic, self._number, (user.encode(), value, [])) for user, value in taken.records]
+        return StageOutputs(records, taken.states)
+
+
+def _erase(stage: AttributionStage | UserStage, record: Any, topic: str, number: int) -> None:
+    erased = erased_by(record.value)
+    if erased is None:
+        if record.value is not None:
+            log.error("erasure_unreadable", topic=topic, partition=number, offset=record.offset)
+    elif isinstance(erased, Erased) and erased.user_id is not None:
+        stage.erase_user(erased.user_id, record.timestamp)
+    else:
+        stage.erase_visitor(erased.visitor_id, record.timestamp)
