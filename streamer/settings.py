@@ -109,6 +109,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 TimestampMs = Annotated[int, BeforeValidator(_timestamp_ms)]
 PositiveSeconds = Annotated[float, Field(ge=0.001, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Days = Annotated[float, Field(ge=0.001, le=36_500, allow_inf_nan=False)]
 
 
 class _Section(BaseModel):
@@ -162,6 +163,8 @@ class TopicSettings(_Section):
     visitors: TopicName = "web.visitor-intents.v1"
     late: TopicName = "web.clicks-late.v1"
     dlq: TopicName = "web.clicks-dlq.v1"
+    links: TopicName = "web.identity-links.v1"
+    users: TopicName = "web.user-intents.v1"
     erasures: TopicName = "web.erasures.v1"
     shadow_intents: TopicName = "web.session-intents-shadow.v1"
     """Where `model.shadow_bundle` publishes, and only there."""
@@ -248,6 +251,20 @@ class EmitSettings(_Section):
         return _ms(self.early_every_s)
 
 
+class IdentitySettings(_Section):
+    """Whose sessions they are: `IdentityRules` says what the limits mean."""
+
+    enabled: bool = True
+    """False: the worker leaves the identity stages out."""
+    lookback_days: Days = 30
+    max_users: Annotated[int, Field(ge=1, le=1000)] = 3
+    max_visitors: Annotated[int, Field(ge=1, le=100_000)] = 50
+    history_days: Days = 90
+    half_life_days: Days = 7
+    no_ids: Names = ("0", "null", "none", "undefined", "anonymous", "nan")
+    """Values of `user_id` that name no customer, in any case; zeros and hyphens alone never do."""
+
+
 class ModelSettings(_Section):
     bundle: Path | None = None
     """Folder of the model bundle; none: the one that is shipped."""
@@ -306,6 +323,7 @@ class Settings(_Section):
     watermark: WatermarkSettings = WatermarkSettings()
     commit: CommitSettings = CommitSettings()
     emit: EmitSettings = EmitSettings()
+    identity: IdentitySettings = IdentitySettings()
     model: ModelSettings = ModelSettings()
     llm: LlmSettings = LlmSettings()
     worker: WorkerSettings = WorkerSettings()
@@ -316,12 +334,34 @@ class Settings(_Section):
         """The topics that a worker publishes to."""
         topics = self.topics
         shadow = (topics.shadow_intents, topics.shadow_embeddings) if self.model.shadow_bundle else ()
-        return (topics.embeddings, topics.intents, topics.visitors, topics.late, topics.dlq, *shadow)
+        users = (topics.users,) if self.identity.enabled else ()
+        return (topics.embeddings, topics.intents, topics.visitors, *users, topics.late, topics.dlq, *shadow)
 
     @property
     def changelog(self) -> str:
         """The topic that holds the state of open sessions."""
         return f"{self.app.id}-sessions-changelog"
+
+    @property
+    def user_changes(self) -> str:
+        """The topic on which attribution reports to the users' shards."""
+        return f"{self.app.id}-user-changes"
+
+    @property
+    def attribution_changelog(self) -> str:
+        """The topic that holds visitors' ties and the sessions that wait for one."""
+        return f"{self.app.id}-attribution-changelog"
+
+    @property
+    def users_changelog(self) -> str:
+        """The topic that holds users' sessions."""
+        return f"{self.app.id}-users-changelog"
+
+    @property
+    def of_identity(self) -> tuple[str, ...]:
+        """What the identity stages need beside the outputs; nothing where they are left out."""
+        changelogs = (self.user_changes, self.attribution_changelog, self.users_changelog)
+        return (self.topics.links, *changelogs) if self.identity.enabled else ()
 
 
 def load_settings(

@@ -152,7 +152,8 @@ def fresh_settings(bootstrap: str, own_names: dict[str, str]) -> FreshSettings:
     """Settings for the real broker with names of the test's own; takes further dotted overrides."""
 
     def fresh(overrides: Mapping[str, object] | None = None) -> Settings:
-        own = {"kafka.bootstrap_servers": bootstrap, **own_names}
+        # The identity stages have tests of their own; elsewhere they would only take time.
+        own = {"kafka.bootstrap_servers": bootstrap, "identity.enabled": False, **own_names}
         return load_settings(overrides=own | dict(overrides or {}), environ={})
 
     return fresh

@@ -41,6 +41,8 @@ def test_defaults_are_the_documented_ones() -> None:
         "visitors": "web.visitor-intents.v1",
         "late": "web.clicks-late.v1",
         "dlq": "web.clicks-dlq.v1",
+        "links": "web.identity-links.v1",
+        "users": "web.user-intents.v1",
         "erasures": "web.erasures.v1",
         "shadow_intents": "web.session-intents-shadow.v1",
         "shadow_embeddings": "web.session-embeddings-shadow.v1",

@@ -19,9 +19,9 @@ class IdentityRules:
     """Of a user with more visitors than this only sessions with a login count."""
     history_ms: int = 90 * DAY_MS
     half_life_ms: int = 7 * DAY_MS
-    no_ids: frozenset[str] = frozenset(("", "0", "null", "none", "undefined", "anonymous", "nan"))
+    no_ids: frozenset[str] = frozenset(("0", "null", "none", "undefined", "anonymous", "nan"))
     """Values that stand for a missing customer id, in lower case."""
 
     def names_user(self, user_id: str | None) -> bool:
         """Whether the value identifies a customer. Zeros and hyphens alone, as in an empty UUID, don't."""
-        return user_id is not None and user_id.lower() not in self.no_ids and bool(user_id.strip("0-"))
+        return user_id is not None and user_id.lower() not in self.no_ids and bool(user_id.strip("0- "))

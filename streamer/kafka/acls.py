@@ -44,6 +44,12 @@ def _worker(settings: Settings) -> Iterator[Acl]:
     yield Acl("topic", settings.changelog, "Read")
     yield Acl("topic", settings.changelog, "Delete")  # of records: the changelog is trimmed
     yield Acl("group", settings.app.id, "Read")
+    if settings.identity.enabled:
+        links, *state = settings.of_identity
+        yield from _topics("Read", topics.visitors, links, *state)
+        yield from _topics("Write", *state)
+        yield Acl("group", f"{settings.app.id}-attribution", "Read")
+        yield Acl("group", f"{settings.app.id}-users", "Read")
     yield Acl("transactional-id", f"{settings.app.id}-", "Write", "prefixed")
 
 
@@ -59,6 +65,7 @@ def _consumer(settings: Settings) -> Iterator[Acl]:
 def _replay(settings: Settings) -> Iterator[Acl]:
     topics = settings.topics
     yield from _topics("Read", topics.clicks, topics.erasures, *settings.outputs, settings.changelog)
+    yield from _topics("Read", *settings.of_identity[:1])
     of_groups = f"{settings.app.id}-replay-"  # topics and groups of `--group`, and producers of outputs
     for operation in ("Create", "Read", "Write", "Delete"):  # Delete: of records, that were replaced
         yield Acl("topic", of_groups, operation, "prefixed")
@@ -68,10 +75,16 @@ def _replay(settings: Settings) -> Iterator[Acl]:
 
 def _admin(settings: Settings) -> Iterator[Acl]:
     topics = settings.topics
-    everything = (topics.clicks, *settings.outputs, topics.erasures, settings.changelog)
+    everything = (
+        topics.clicks,
+        *settings.outputs,
+        topics.erasures,
+        settings.changelog,
+        *settings.of_identity,
+    )
     for operation in ("Create", "Alter", "DescribeConfigs", "Read"):
         yield from _topics(operation, *everything)
-    yield from _topics("Write", topics.erasures, topics.clicks, topics.dlq)
+    yield from _topics("Write", topics.erasures, topics.clicks, topics.dlq, *settings.of_identity[:1])
     yield Acl("transactional-id", f"{settings.app.id}-dlq-replay", "Write")
     yield Acl("group", settings.app.id, "Describe")
 

@@ -10,6 +10,7 @@ nothing that exists is ever altered.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -31,6 +32,8 @@ _LARGE_BYTES = 8 * _MIB
 """Room for a dead letter (a click with headers) and for the image of a session of many clicks."""
 _CHANGELOG_SEGMENT_BYTES = 64 * _MIB
 """Trimming frees whole segments only."""
+_IDENTITY_LAG_DAYS = 7
+"""How far behind an identity stage may be without missing a record."""
 _AUTO_REPLICAS = 3
 _BY_CLUSTER = -1
 _TIMESTAMP_TYPE = "message.timestamp.type"
@@ -102,6 +105,8 @@ def declared_topics(settings: Settings) -> list[Topic]:
         names.visitors: {
             "cleanup.policy": "compact,delete",
             "retention.ms": str(VISITOR_DAYS * _DAY_MS),
+            # A visitor's sessions before the latest are still there for an identity stage that is behind.
+            "min.compaction.lag.ms": str(_IDENTITY_LAG_DAYS * _DAY_MS),
         },
         names.late: large,
         names.dlq: large,
@@ -115,19 +120,38 @@ def declared_topics(settings: Settings) -> list[Topic]:
             "segment.bytes": str(_CHANGELOG_SEGMENT_BYTES),
             **large,
         },
+        **(_of_identity(settings) if settings.identity.enabled else {}),
     }
     everywhere = {"message.timestamp.type": "LogAppendTime"}
+    state = (settings.changelog, settings.attribution_changelog, settings.users_changelog)
     return [
         Topic(
             name,
             names.partitions,
             names.replication,
             everywhere | config,
-            name == settings.changelog,
+            name in state,
             name == names.clicks,
         )
         for name, config in configs.items()
     ]
+
+
+def _of_identity(settings: Settings) -> dict[str, dict[str, str]]:
+    identity, large = settings.identity, {"max.message.bytes": str(_LARGE_BYTES)}
+    link_days = math.ceil(identity.lookback_days + identity.history_days)
+    changelog = {"cleanup.policy": "compact", "segment.bytes": str(_CHANGELOG_SEGMENT_BYTES), **large}
+    return {
+        # A replay has to know the ties of every session that it reads.
+        settings.topics.links: {"cleanup.policy": "delete", "retention.ms": str(link_days * _DAY_MS)},
+        settings.topics.users: {"cleanup.policy": "compact", **large},
+        settings.user_changes: {
+            "cleanup.policy": "delete",
+            "retention.ms": str(_IDENTITY_LAG_DAYS * _DAY_MS),
+        },
+        settings.attribution_changelog: changelog,
+        settings.users_changelog: changelog,
+    }
 
 
 async def create_topics(kafka: KafkaSettings, topics: list[Topic]) -> list[str]:

@@ -7,6 +7,7 @@ be forgotten once the partition's arrival clock is beyond that, for then no cove
 from __future__ import annotations
 
 from collections import deque
+from typing import NamedTuple
 
 from schemas import codec
 
@@ -14,15 +15,30 @@ MAX_ID_BYTES = 256
 """Clicks with a longer visitor_id are refused, so nobody has one."""
 
 
-def erased_visitor(value: bytes | None) -> str | None:
-    """The visitor of a record of the erasures topic; None for a tombstone and for what is no erasure."""
+class Erased(NamedTuple):
+    """Whom an erasure is about: one of both."""
+
+    visitor_id: str | None
+    user_id: str | None = None
+
+
+def erased_by(value: bytes | None) -> Erased | None:
+    """Whom a record of the erasures topic is about; None for a tombstone and for what is no erasure."""
     try:
         name, record = codec.decode(value or b"")
     except codec.CodecError:
         return None
-    if name != "erasure" or not 0 < len(record["visitor_id"].encode()) <= MAX_ID_BYTES:
+    if name != "erasure":
         return None
-    return str(record["visitor_id"])
+    user_id, visitor_id = record["user_id"], record["visitor_id"]
+    erased = Erased(visitor_id) if user_id is None else Erased(None, user_id)
+    return erased if 0 < len((user_id or visitor_id).encode()) <= MAX_ID_BYTES else None
+
+
+def erased_visitor(value: bytes | None) -> str | None:
+    """The visitor of a record of the erasures topic; None if it is about none."""
+    erased = erased_by(value)
+    return erased and erased.visitor_id
 
 
 class Erasures:

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from streamer.pipeline.erasures import erased_visitor
+from streamer.pipeline.erasures import erased_by
 from streamer.pipeline.partition import Partition
 
 log = structlog.get_logger(__name__)
@@ -22,10 +22,10 @@ def take_in_erasures(partition: Partition, records: Iterable[Any]) -> None:
     for record in records:
         if record.offset < partition.erasures.position:
             continue
-        visitor_id = erased_visitor(record.value)
-        if visitor_id is not None:
-            partition.erase(visitor_id, record.timestamp, record.offset)
+        erased = erased_by(record.value)
+        if erased is not None and erased.visitor_id is not None:
+            partition.erase(erased.visitor_id, record.timestamp, record.offset)
             continue
-        partition.erasures.position = record.offset + 1
-        if record.value is not None:
+        partition.erasures.position = record.offset + 1  # a customer's is the identity stages' affair
+        if erased is None and record.value is not None:
             log.error("erasure_unreadable", partition=partition.number, offset=record.offset)

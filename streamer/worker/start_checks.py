@@ -45,7 +45,7 @@ async def check_start(settings: Settings, options: WorkerOptions) -> StartedOn:
     """Raises RefusedError, MissingTopicError, TopicError, BrokerError, NotPermittedError."""
     await _check_arrival(settings)
     names = settings.topics
-    others = (*settings.outputs, names.erasures, settings.changelog)
+    others = (*settings.outputs, names.erasures, settings.changelog, *settings.of_identity)
     found = await topic_metadata(settings.kafka, (names.clicks, *others))
     clicks, arguments = found[names.clicks], client_arguments(settings.kafka)
     # In this order: what a worker of this app has published meanwhile, a marker names by then.

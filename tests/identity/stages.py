@@ -84,3 +84,29 @@ class Stages:
             self.attribution.restore(visitor, state)
         for user, state in self._user_states.items():
             self.users.restore(user, state)
+
+
+def comparable(latest: dict[str, Any]) -> dict[str, Any]:
+    """Records of the users topic as the oracle has them."""
+    return {
+        user: {
+            "session_id": record["session_id"],
+            "attribution": record["attribution"],
+            "confidence": record["confidence"],
+            "history": [each["session_id"] for each in record["history"]],
+            "profile": {each["intent_id"]: each["probability"] for each in record["profile"]},
+            "profile_embedding": record["profile_embedding"],
+            "sessions": record["sessions"],
+            "visitors": record["visitors"],
+        }
+        for user, record in latest.items()
+    }
+
+
+def leaves(value: Any, path: str = "") -> dict[str, Any]:
+    """Each number and text of nested records by where it stands."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        inner = [leaves(each, f"{path}/{key}") for key, each in items]
+        return {key: leaf for found in inner for key, leaf in found.items()}
+    return {path: value}

@@ -13,7 +13,7 @@ from streamer.identity.links import Link
 from streamer.identity.rules import IdentityRules
 from tests.identity import oracle
 from tests.identity.oracle import DAY, Said
-from tests.identity.stages import Stages, session
+from tests.identity.stages import Stages, comparable, leaves, session
 
 VISITORS, USERS = ("va", "vb"), ("u1", "u2", "u3")
 RULES = IdentityRules(lookback_ms=3 * DAY, history_ms=9 * DAY, half_life_ms=2 * DAY)
@@ -96,29 +96,3 @@ def compare(drawn: list[Any], said: list[Any], chance: Any, restarts: bool, rule
     assert leaves(comparable(stages.latest)) == pytest.approx(
         leaves(oracle.records(shown, ties, LIMITS)), abs=1e-6
     )
-
-
-def comparable(latest: dict[str, Any]) -> dict[str, Any]:
-    """Records of the users topic as the oracle has them."""
-    return {
-        user: {
-            "session_id": record["session_id"],
-            "attribution": record["attribution"],
-            "confidence": record["confidence"],
-            "history": [each["session_id"] for each in record["history"]],
-            "profile": {each["intent_id"]: each["probability"] for each in record["profile"]},
-            "profile_embedding": record["profile_embedding"],
-            "sessions": record["sessions"],
-            "visitors": record["visitors"],
-        }
-        for user, record in latest.items()
-    }
-
-
-def leaves(value: Any, path: str = "") -> dict[str, Any]:
-    """Each number and text of nested records by where it stands."""
-    if isinstance(value, dict | list):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        inner = [leaves(each, f"{path}/{key}") for key, each in items]
-        return {key: leaf for found in inner for key, leaf in found.items()}
-    return {path: value}

@@ -16,7 +16,7 @@ from streamer.identity.users import UserProgress, UserStage
 from streamer.kafka.client import ClientArguments
 from streamer.kafka.partitions import hash_of
 from streamer.pipeline.dead_letters import dead_letter_headers
-from streamer.pipeline.erasures import Erased, erased_by
+from streamer.pipeline.erasures import erased_by
 from streamer.session_rules import identity_rules
 from streamer.settings import Settings
 from streamer.worker.identity.stage_shard import Output, StageConfig, StageOutputs
@@ -181,7 +181,7 @@ def _erase(stage: AttributionStage | UserStage, record: Any, topic: str, number:
     if erased is None:
         if record.value is not None:
             log.error("erasure_unreadable", topic=topic, partition=number, offset=record.offset)
-    elif isinstance(erased, Erased) and erased.user_id is not None:
+    elif erased.user_id is not None:
         stage.erase_user(erased.user_id, record.timestamp)
-    else:
+    elif erased.visitor_id is not None:
         stage.erase_visitor(erased.visitor_id, record.timestamp)
