@@ -16,7 +16,7 @@ TAIL_CLICKS = 48
 """How many of a session's last clicks are kept."""
 KEPT_CLICKS = HEAD_CLICKS + TAIL_CLICKS
 
-CloseReason = Literal["gap", "idle", "max_duration", "max_events", "explicit", "drain", "open"]
+CloseReason = Literal["gap", "idle", "max_duration", "max_events", "explicit", "user_change", "drain", "open"]
 """`open`: it has not closed, this is a provisional record of it."""
 
 

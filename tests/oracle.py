@@ -1,7 +1,8 @@
 """What sessions the raw clicks make, in the most naive way: sort and cut. Imports nothing of the product.
 
 Takes clicks as they stand in a JSONL file, all valid, in log order, none late. Holds for clicks in any
-order as long as there are no caps and, where there are end events, the log is in order of event time.
+order as long as there are no caps and, where there are end events or a visitor has several users, the log is
+in order of event time.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def expected_sessions(
 ) -> list[Expected]:
     """Sessions in order of (visitor_id, started_at).
 
-    A gap is inclusive; a session ends with an end event; a repeated event_id counts once.
+    A gap is inclusive; a session ends with an end event, and before a click of another user; a repeated
+    event_id counts once.
     """
     by_visitor: dict[str, list[Mapping[str, Any]]] = {}
     for click in clicks:
@@ -41,11 +43,20 @@ def _cut(
     clicks: list[Mapping[str, Any]], gap_ms: int, end_events: Sequence[str]
 ) -> list[list[Mapping[str, Any]]]:
     sessions: list[list[Mapping[str, Any]]] = []
-    ended = True
+    known: set[str] = set()
+    ended, user = True, None
     for click in clicks:
-        if ended or click["timestamp"] - sessions[-1][-1]["timestamp"] > gap_ms:
+        if not sessions or click["timestamp"] - sessions[-1][-1]["timestamp"] > gap_ms:
+            ended, known = True, set()
+        if click["event_id"] in known:
+            continue
+        known.add(click["event_id"])
+        own = click.get("user_id")
+        if ended or (user and own and own != user):
             sessions.append([])
+            user = None
         sessions[-1].append(click)
+        user = user or own
         ended = click["event_type"] in end_events
     return sessions
 

@@ -1,7 +1,8 @@
 """What one partition remembers of sessions that closed early: the event_ids of their clicks.
 
 A session that the watermark closes needs no memory: its clicks, sent again, are late. One that closed before
-(cap, end event, idleness, drain) would open a second time. So its ids stay until the watermark passes it.
+(cap, end event, user, idleness, drain) would open a second time. So its ids stay until the watermark has
+passed it.
 """
 
 from __future__ import annotations

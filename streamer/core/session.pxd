@@ -18,8 +18,6 @@ cdef class OpenSession:
     cdef public bytes log
     cdef public bytes retained
     cdef public str user_id
-    cdef public int64_t user_at
-    cdef public str user_event_id
     cdef public int64_t early_at
     cdef public str published
     cdef public int dropped
@@ -31,14 +29,12 @@ cdef class OpenSession:
     cpdef list clicks(self)
     @cython.locals(timestamp=int64_t)
     cpdef int add(self, Click click, bytes id_hash, int64_t offset) except -1
-    cpdef int note_user(self, str user_id, Click click) except -1
     cpdef bint clicks_at_bot_speed(self) except -1
     cpdef str session_id(self, str rules_version)
     cpdef int64_t schedule_early(self, int64_t now, int64_t every_ms) except -1
     cpdef Session provisional(self, str rules_version)
     @cython.locals(clicks=list, own_id=str)
     cpdef Session close(self, str reason, int64_t closed_at, str rules_version, bint is_final=*)
-    cdef int _note_user(self, int64_t timestamp, str event_id, str user_id) except -1
     cdef int _retain(self, list clicks) except -1
 
 

@@ -32,7 +32,19 @@ COMPACT_AT = 2 * KEPT_CLICKS
 """Retained clicks at which those in the middle are let go."""
 
 _Row = tuple[
-    str, int, int, int, bytes, bytes, int, bool, tuple[int, str, str] | None, int, int, tuple[str, ...], bool
+    str,
+    int,
+    int,
+    int,
+    bytes,
+    bytes,
+    int,
+    bool,
+    str | tuple[int, str, str] | None,
+    int,
+    int,
+    tuple[str, ...],
+    bool,
 ]
 _ADDED = (0, 0, (), False)
 """What older rows lack at their end: all of it in state version 1, the last in versions 2 and 3."""
@@ -67,8 +79,6 @@ class OpenSession:
         "retained",
         "revision",
         "started_at",
-        "user_at",
-        "user_event_id",
         "user_id",
         "visitor_id",
     )
@@ -88,9 +98,7 @@ class OpenSession:
         self.beside_closed = False
         """Whether, while it was open, the clicks of another one that had closed early were remembered."""
         self.user_id: str | None = None
-        """Of the last click that has one, in the session's order; the next two are that click's place."""
-        self.user_at = 0
-        self.user_event_id = ""
+        """That clicks of it have; no click of another user joins."""
         self.early_at = 0
         """Arrival time at which a provisional record is due; 0: none, for no click came since the last."""
         self.revision = 0
@@ -99,7 +107,6 @@ class OpenSession:
         """session_ids of these, as far as no record has superseded them yet, with spaces between."""
 
     def to_row(self) -> _Row:
-        user = None if self.user_id is None else (self.user_at, self.user_event_id, self.user_id)
         return (
             self.visitor_id,
             self.started_at,
@@ -109,7 +116,7 @@ class OpenSession:
             self.retained,
             self.dropped,
             self.crawler,
-            user,
+            self.user_id,
             self.early_at,
             self.revision,
             tuple(self.published.split()),
@@ -124,8 +131,9 @@ class OpenSession:
         *first, dropped, crawler, user, early_at, revision, published, beside = msgspec.convert(row, _Row)
         session = cls(*first)
         session.dropped, session.crawler, session.beside_closed = dropped, crawler, beside
-        if user is not None:
-            session.user_at, session.user_event_id, session.user_id = user
+        session.user_id = (
+            user[2] if isinstance(user, tuple) else user
+        )  # with its click's place before version 4
         session.early_at, session.revision, session.published = early_at, revision, " ".join(published)
         return session
 
@@ -162,10 +170,6 @@ class OpenSession:
         if len(self.log) // ENTRY_BYTES - self.dropped >= COMPACT_AT:
             self._retain(self.clicks())
 
-    def note_user(self, user_id: str, click: Click) -> None:
-        """Remember the user_id of the click that comes last in the session's order."""
-        self._note_user(click.timestamp, click.event_id, user_id)
-
     def absorb(self, other: OpenSession) -> int:
         """Merge `other` in; of clicks with the same event_id the first in log order stays.
 
@@ -196,8 +200,7 @@ class OpenSession:
         self.log = b"".join(log)
         self.crawler = self.crawler or other.crawler
         self.beside_closed = self.beside_closed or other.beside_closed
-        if other.user_id is not None:
-            self._note_user(other.user_at, other.user_event_id, other.user_id)
+        self.user_id = self.user_id or other.user_id
         _put_in_order(clicks)
         self._retain(clicks)
         return len(logged) - len(time_of)
@@ -251,11 +254,6 @@ class OpenSession:
             self.revision,
             others[0] if others else None,
         )
-
-    def _note_user(self, timestamp: int, event_id: str, user_id: str) -> None:
-        known = self.user_id
-        if known is None or (timestamp, event_id, user_id) > (self.user_at, self.user_event_id, known):
-            self.user_at, self.user_event_id, self.user_id = timestamp, event_id, user_id
 
     def _retain(self, clicks: list[Click]) -> None:
         """Make these, in order, the retained clicks; the log must be up to date."""

@@ -50,8 +50,9 @@ cdef class Sessionizer:
 
     @cython.locals(now=int64_t)
     cdef object _refusal(self, int64_t timestamp)
-    @cython.locals(timestamp=int64_t, earlier=OpenSession, window=OpenSession, each=OpenSession, cap=str, union_cap=str)
-    cdef object _place(self, str visitor_id, Click click, bytes id_hash, int64_t offset)
+    @cython.locals(timestamp=int64_t, earlier=OpenSession, window=OpenSession, foreign=OpenSession, each=OpenSession, cap=str, union_cap=str)
+    cdef object _place(self, str visitor_id, Click click, bytes id_hash, int64_t offset, str user_id)
+    cdef bint _is_duplicate(self, str visitor_id, bytes id_hash, OpenSession earlier, OpenSession window) except -1
     @cython.locals(closed=OpenSession)
     cdef bint _has_closed(self, str visitor_id, bytes id_hash) except -1
     cdef bint _touches(self, OpenSession window, int64_t timestamp) noexcept
@@ -77,4 +78,5 @@ cdef class Sessionizer:
     cdef int _detach(self, OpenSession window) except -1
 
 
+cdef bint _differ(str a, str b) except -1
 cdef int64_t _end(OpenSession window) noexcept

@@ -1,10 +1,10 @@
 """Session windows of one partition: clicks and arrival times in, closed sessions out.
 
 Rules kept here: arrival time never goes back; per record first the clock, then duplicates, join or merge,
-caps, watermark, closing; a window closes when the watermark is beyond its end, in order of
-(ended_at, session_id); idleness closes windows and never moves the watermark; the clicks of a window that
-closes before stay known until the watermark is beyond its end. The caller hands in records one by one and
-takes sessions with `close_due` before the next one, so a result never depends on batches.
+users and caps, watermark, closing; a window has one user at most; it closes when the watermark is beyond its
+end, in order of (ended_at, session_id); idleness closes windows and never moves the watermark; the clicks of
+a window that closes before stay known until the watermark is beyond its end. The caller hands in records one
+by one and takes sessions with `close_due` before the next one, so a result never depends on batches.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class Sessionizer:
         refusal = self._refusal(timestamp)
         if refusal is not None:
             return refusal
-        placed = self._place(visitor_id, click, event_hash(click.event_id), offset)
+        placed = self._place(visitor_id, click, event_hash(click.event_id), offset, user_id)
         if not isinstance(placed, OpenSession):
             return placed
         window = placed
@@ -187,7 +187,7 @@ class Sessionizer:
         if self._early_every_ms and not window.early_at:
             self._early.note(visitor_id, window.schedule_early(self.clock.now, self._early_every_ms))
         if user_id is not None:
-            window.note_user(user_id, click)
+            window.user_id = user_id
         if crawler:
             window.crawler = True
         if click.event_type in self._end_events:
@@ -241,8 +241,8 @@ class Sessionizer:
     def close_due(self, limit: int) -> list[Session]:
         """Sessions that the last record, or idleness, has closed, in closing order.
 
-        At most `limit`, except that what one click closes by caps and end events (up to three) comes at
-        once, after what is due of the same visitor. Call again while `has_due`. Any prefix is a valid
+        At most `limit`, except that what one click closes by users, caps and end events (up to three) comes
+        at once, after what is due of the same visitor. Call again while `has_due`. Any prefix is a valid
         state: a restored sessionizer goes on there.
         """
         closed: list[Session] = []
@@ -279,9 +279,15 @@ class Sessionizer:
             return _TOO_NEW
         return _TOO_OLD if timestamp < self._min_timestamp_ms else None
 
-    def _place(self, visitor_id: str, click: Click, id_hash: bytes, offset: int) -> OpenSession | Outcome:
-        """Put the click into the visitor's windows: into one that it touches, between two, or on its own."""
+    def _place(
+        self, visitor_id: str, click: Click, id_hash: bytes, offset: int, user_id: str | None
+    ) -> OpenSession | Outcome:
+        """Put the click into the visitor's windows: into one that it touches, between two, or on its own.
+
+        Windows of another user that it touches close. Where two stay that can't be one, the earlier closes.
+        """
         timestamp = click.timestamp
+        foreign = None
         earlier, window = None, self._single.get(visitor_id)
         if window is not None:
             if not self._touches(window, timestamp):
@@ -290,33 +296,49 @@ class Sessionizer:
             for each in self._several.get(visitor_id, ()):
                 if self._touches(each, timestamp):
                     earlier, window = window, each
-        cap = None
-        if window is not None:
-            if window.holds(id_hash) or (earlier is not None and earlier.holds(id_hash)):
-                return _DUPLICATE
-            if window.beside_closed and self._has_closed(visitor_id, id_hash):
-                return _DUPLICATE
-            cap = self._cap_hit(window, window, timestamp)
-        elif self._closed_of and self._has_closed(visitor_id, id_hash):
+        cap: CloseReason | None = None
+        if self._is_duplicate(visitor_id, id_hash, earlier, window):
             return _DUPLICATE
+        if window is not None:
+            if earlier is not None and _differ(window.user_id, user_id):
+                foreign, window, earlier = window, earlier, None
+            cap = (
+                "user_change"
+                if _differ(window.user_id, user_id)
+                else self._cap_hit(window, window, timestamp)
+            )
         if timestamp + self._gap_ms < self.clock.watermark and (
             window is None or cap is not None or (window.beside_closed and timestamp <= window.started_at)
         ):
             return _LATE
         if window is not None and earlier is not None:
             union_cap = self._cap_hit(earlier, window, timestamp)
+            if _differ(earlier.user_id, user_id or window.user_id):
+                union_cap = "user_change"
             if union_cap is not None:
                 self._close_now(earlier, union_cap)
                 earlier = None
         if window is not None and cap is not None:
             self._close_now(window, cap)
             window = None
+        if foreign is not None:
+            self._close_now(foreign, "user_change")
         if window is None:
             return self._start(visitor_id, click, id_hash, offset)
         window.add(click, id_hash, offset)
         if earlier is not None:
             self._merge(earlier, window)
         return window
+
+    def _is_duplicate(
+        self, visitor_id: str, id_hash: bytes, earlier: OpenSession | None, window: OpenSession | None
+    ) -> bool:
+        """Whether the windows that a click touches have its event_id, or a session that closed early."""
+        if window is None:
+            return bool(self._closed_of) and self._has_closed(visitor_id, id_hash)
+        if window.holds(id_hash) or (earlier is not None and earlier.holds(id_hash)):
+            return True
+        return window.beside_closed and self._has_closed(visitor_id, id_hash)
 
     def _has_closed(self, visitor_id: str, id_hash: bytes) -> bool:
         """Whether a session of the visitor that closed early had a click with this event_id hash."""
@@ -438,6 +460,11 @@ class Sessionizer:
     def _detach(self, window: OpenSession) -> None:
         self._open.remove(window)
         self._changed[window.visitor_id] = None
+
+
+def _differ(a: str | None, b: str | None) -> bool:
+    """Whether these are two users; None is anybody."""
+    return a is not None and b is not None and a != b
 
 
 def _end(window: OpenSession) -> int:

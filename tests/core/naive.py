@@ -66,6 +66,10 @@ class _Window:
         return [click.at for click in self.clicks]
 
     @property
+    def user(self) -> str | None:
+        return next((click.user for click in self.clicks + self.repeated if click.user), None)
+
+    @property
     def ids(self) -> list[str]:
         return [click.event_id for click in self.clicks]
 
@@ -138,29 +142,34 @@ class NaivePartition:
         return "joined"
 
     def _join(self, near: list[_Window], record: Record) -> _Window | None:
-        """Where the click goes, with whatever a cap closes on the way; None if it is late."""
-        alone = _Window(record.visitor, [record])
-        cap = self._cap([*near[-1].clicks, record]) if near else None
+        """Where the click goes, with whatever a user or a cap closes on the way; None if it is late."""
+        foreign = [window for window in near if record.user and window.user not in (None, record.user)]
+        mine = [window for window in near if window not in foreign]
+        target = mine[-1] if mine else None
+        cap = self._cap([*target.clicks, record]) if target else None
         if record.at + self.rules.gap_ms < self.watermark and (
-            not near or cap or (near[-1].beside_closed and record.at <= min(near[-1].times))
+            not target or cap or (target.beside_closed and record.at <= min(target.times))
         ):
             return None
-        if len(near) == 2:
-            earlier, later = near
-            union_cap = self._cap([*earlier.clicks, *later.clicks, record])
-            if union_cap:
-                self._close(earlier, union_cap, self.now)
+        closing = [(window, "user_change") for window in foreign]
+        if len(mine) == 2:
+            earlier, later = mine
+            if len({earlier.user, later.user} - {None}) == 2:
+                closing.append((earlier, "user_change"))
+            elif union_cap := self._cap([*earlier.clicks, *later.clicks, record]):
+                closing.append((earlier, union_cap))
             else:
                 self.open.remove(earlier)
                 self._merge(earlier, later)
-        if cap:
-            self._close(near[-1], cap, self.now)
-        if cap or not near:
-            alone.beside_closed = record.visitor in self.remembered
-            self.open.append(alone)
-            return alone
-        near[-1].clicks.append(record)
-        return near[-1]
+        if target and cap:
+            closing.append((target, cap))
+        for window, reason in sorted(closing, key=lambda each: min(each[0].times)):
+            self._close(window, reason, self.now)
+        if not target or cap:
+            target = _Window(record.visitor, [], beside_closed=record.visitor in self.remembered)
+            self.open.append(target)
+        target.clicks.append(record)
+        return target
 
     def _merge(self, earlier: _Window, later: _Window) -> None:
         first: dict[str, Record] = {}
@@ -201,7 +210,6 @@ class NaivePartition:
         ids = [click.event_id for click in ordered]
         times = sorted(window.times)
         everything = sorted(window.clicks + window.repeated, key=lambda click: (click.at, click.event_id))
-        users = [click.user for click in everything if click.user]
         self.closed.append(
             Closed(
                 window.visitor,
@@ -212,7 +220,7 @@ class NaivePartition:
                 len(ids),
                 any(click.crawler for click in everything)
                 or any(times[i + 99] - times[i] <= 100_000 for i in range(len(times) - 99)),
-                users[-1] if users else None,
+                window.user,
                 tuple(ids if len(ids) <= 64 else ids[:16] + ids[-48:]),
             )
         )

@@ -78,7 +78,7 @@ def test_every_field_of_a_retained_click_comes_back() -> None:
 
 def test_open_session_is_the_same_after_its_way_through_the_changelog() -> None:
     window = window_of([a_click(at, str(at)) for at in range(200)])
-    window.note_user("user", a_click(7, "7"))
+    window.user_id = "user"
     window.crawler = True
     restored = state_decoder(OpenSession).decode(encode_state(window))
     assert restored.to_row() == window.to_row()
@@ -102,13 +102,9 @@ def test_bytes_that_only_look_like_an_event_id_are_not_taken_for_one() -> None:
     assert window.holds(lookalike)
 
 
-def test_the_user_of_a_session_is_the_last_clicks_that_has_one_whatever_the_order_and_merges() -> None:
-    window, other = window_of([a_click(5, "a")]), window_of([a_click(8, "b")], 1)
-    for user, at, event_id in (("first", 3, "c"), ("last", 7, "e"), ("before", 7, "d"), ("early", 1, "z")):
-        window.note_user(user, a_click(at, event_id))
-    other.note_user("lower", a_click(6, "x"))
-    window.absorb(other)
-    assert window.user_id == "last"
-    other.note_user("later", a_click(9, "x"))
-    window.absorb(other)
-    assert window.user_id == "later"
+@pytest.mark.parametrize("named", [0, 1])
+def test_a_merged_session_has_the_user_of_either(named: int) -> None:
+    windows = [window_of([a_click(5, "a")]), window_of([a_click(8, "b")], 1)]
+    windows[named].user_id = "user"
+    windows[0].absorb(windows[1])
+    assert windows[0].user_id == "user"

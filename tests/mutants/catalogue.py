@@ -223,8 +223,8 @@ MUTANTS = (
     Mutant(
         "duplicates counted as clicks",
         CORE,
-        "            if window.holds(id_hash) or (earlier is not None and earlier.holds(id_hash)):\n"
-        "                return _DUPLICATE\n",
+        "        if window.holds(id_hash) or (earlier is not None and earlier.holds(id_hash)):\n"
+        "            return True\n",
         "",
         "tests/core",
     ),
@@ -273,9 +273,8 @@ MUTANTS = (
     Mutant(
         "ids of closed sessions not looked up where a click joins the next",
         CORE,
-        "            if window.beside_closed and self._has_closed(visitor_id, id_hash):\n"
-        "                return _DUPLICATE\n",
-        "",
+        "        return window.beside_closed and self._has_closed(visitor_id, id_hash)\n",
+        "        return False\n",
         "tests/core/test_resent_clicks.py",
     ),
     Mutant(
@@ -298,6 +297,27 @@ MUTANTS = (
         "        if closed is not None and closed.opened_at <= until_ms:\n",
         "        if False:\n",
         "tests/core/test_resent_clicks.py",
+    ),
+    Mutant(
+        "clicks of two users in one session",
+        CORE,
+        "    return a is not None and b is not None and a != b\n",
+        "    return False\n",
+        "tests/core/test_users.py",
+    ),
+    Mutant(
+        "sessions of two users merge",
+        CORE,
+        "            if _differ(earlier.user_id, user_id or window.user_id):\n",
+        "            if False:\n",
+        "tests/core/test_users.py",
+    ),
+    Mutant(
+        "another user's session between left open",
+        CORE,
+        '        if foreign is not None:\n            self._close_now(foreign, "user_change")\n',
+        "",
+        "tests/core/test_users.py",
     ),
     # -- Avro and predictions, which are compiled
     Mutant(

@@ -70,5 +70,5 @@ def test_the_garbage_collector_goes_through_no_names_of_windows_that_end() -> No
 
 def test_the_garbage_collector_goes_through_no_open_sessions() -> None:
     window = open_session("ann", Click(5, "1", "view", price=1.5, dwell_ms=7), b"8 bytes.", 0, 5)
-    window.note_user("user", Click(5, "1", "view"))
+    window.user_id = "user"
     assert not IS_COMPILED or not gc.is_tracked(window)
