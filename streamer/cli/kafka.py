@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -65,22 +65,29 @@ def stop(data_dir: DataDir = None) -> None:
 
 @app.command()
 def status(data_dir: DataDir = None, json: Json = False) -> None:
-    """Say which brokers run and where; exit code 1 unless all do."""
-    cluster = _cluster(data_dir)
-    state = _state(cluster)
+    """Say which brokers run and answer, and where; exit code 1 unless all do."""
+    state = _state(_cluster(data_dir))
     if json:
         print_json(state)
+    elif "brokers" in state:
+        for number, broker in enumerate(state["brokers"], 1):
+            say(_line(f"broker {number}", broker))
     else:
-        for number, broker in enumerate(cluster.brokers, 1):
-            say(_line("Kafka" if len(cluster.brokers) == 1 else f"broker {number}", broker))
+        say(_line("Kafka", state))
     if not state["running"]:
         raise typer.Exit(1)
 
 
-def _line(name: str, broker: EmbeddedKafka) -> str:
-    if not broker.is_running():
-        return f"{name} does not run (data in {broker.data_dir})"
-    return f"{name} runs at {broker.bootstrap} (process {broker.pid}, data in {broker.data_dir})"
+def _line(name: str, state: dict[str, Any]) -> str:
+    where = f"data in {state['data_dir']}"
+    if "pid" not in state:
+        return f"{name} does not run ({where})"
+    process = f"at {state['bootstrap_servers']} (process {state['pid']}, {where})"
+    return (
+        f"{name} runs {process}"
+        if state["running"]
+        else f"{name} does not answer {process}: starting, or frozen"
+    )
 
 
 def _cluster(data_dir: Path | None, brokers: int | None = None, port: int = 0) -> EmbeddedCluster:
@@ -90,14 +97,15 @@ def _cluster(data_dir: Path | None, brokers: int | None = None, port: int = 0) -
     return EmbeddedCluster(data_dir or broker_data(), brokers, port, say=say)
 
 
-def _state(cluster: EmbeddedCluster) -> dict[str, object]:
+def _state(cluster: EmbeddedCluster) -> dict[str, Any]:
     """Of one broker its own; of several the cluster's, and each broker's under `brokers`."""
     states = [_broker_state(broker) for broker in cluster.brokers]
     if len(states) == 1:
         return states[0]
-    where = {"bootstrap_servers": cluster.bootstrap} if cluster.is_running() else {}
+    is_running = all(state["running"] for state in states)
+    where = {"bootstrap_servers": cluster.bootstrap} if is_running else {}
     return {
-        "running": bool(where),
+        "running": is_running,
         **where,
         "data_dir": str(cluster.data_dir),
         "brokers": states,
@@ -105,10 +113,13 @@ def _state(cluster: EmbeddedCluster) -> dict[str, object]:
 
 
 def _broker_state(broker: EmbeddedKafka) -> dict[str, object]:
+    """Running is a broker that answers: a frozen one has a process too."""
+    from streamer.kafka.reach import answers
+
     if not broker.is_running():
         return {"running": False, "data_dir": str(broker.data_dir)}
     return {
-        "running": True,
+        "running": answers(broker.internal),
         "bootstrap_servers": broker.bootstrap,
         "pid": broker.pid,
         "data_dir": str(broker.data_dir),

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
@@ -119,14 +119,16 @@ async def _prepared(
     scorer = Scorer(bundle, drift.see if drift else None)
     await check_brokers(settings.kafka)
     await check_permissions(settings.kafka, acls_of("worker", settings))
-    source = await _checked(settings, options)
+    source = await answered(settings, lambda: check_start(settings, options))
     metrics = Metrics()
     if drift:
         metrics.registry.register(DriftCollector(drift))
     else:
         log.info("no_drift_metrics", reason="the bundle was made without a profile to compare with")
     config = _config(settings, scorer, _shadow(settings, metrics), options, source, reach)
-    drain = None if options.drain is None else Drain(options.drain, config, await read_bounds(config))
+    drain = None
+    if options.drain is not None:
+        drain = Drain(options.drain, config, await answered(settings, lambda: read_bounds(config)))
     table = SessionTable(config, metrics, drain)
     watch = Watch(config, table)
     metrics.watch(watch.states, watch.unrecovered)
@@ -166,12 +168,12 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None
         stopping.cancel()
 
 
-async def _checked(settings: Settings, options: WorkerOptions) -> StartedOn:
-    """`check_start`, tried again where a broker fails meanwhile. Raises StartError if that goes on."""
+async def answered(settings: Settings, ask: Callable[[], Awaitable[T]]) -> T:
+    """What it asks the brokers, tried again where one fails meanwhile. Raises StartError if that goes on."""
     deadline = time.monotonic() + CHECKED_WITHIN_S
     while True:
         try:
-            return await check_start(settings, options)
+            return await ask()
         except KafkaError as error:
             if refused := refusal(error, f"work for {settings.app.id}"):
                 raise refused from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket
 from pathlib import Path
 
@@ -71,6 +72,18 @@ def test_status_names_each_broker_and_fails_unless_all_run(
     assert f"broker 1 runs at {cluster.brokers[0].bootstrap}" in said.stderr
     assert "broker 2 does not run" in said.stderr
     assert [broker["running"] for broker in json.loads(as_json.stdout)["brokers"]] == [True, False, True]
+
+
+def test_a_frozen_broker_does_not_run(cluster: EmbeddedCluster, run_streamer: RunStreamer) -> None:
+    frozen = cluster.brokers[1]
+    frozen.signal(signal.SIGSTOP)
+    try:
+        status = run_streamer("kafka", "status", "--data-dir", str(cluster.data_dir))
+    finally:
+        frozen.signal(signal.SIGCONT)
+    assert status.returncode == 1
+    assert f"broker 2 does not answer at {frozen.bootstrap}" in status.stderr
+    assert f"broker 3 runs at {cluster.brokers[2].bootstrap}" in status.stderr
 
 
 def test_another_number_of_brokers_on_the_same_data_is_refused(cluster: EmbeddedCluster) -> None:
