@@ -17,7 +17,7 @@ from typing import Any
 from models.evaluation import plots
 from models.evaluation.experiment import Scale
 from models.evaluation.report_tables import TABLES, Table, number
-from models.files import write_atomically
+from models.whole_file import write_whole
 
 Json = dict[str, Any]
 
@@ -54,11 +54,11 @@ NOTE = (
 def write_report(out: Path, results: Mapping[str, Json], scale: Scale) -> None:
     """Writes report.json, report.html and the plots beside them."""
     document = {"scale": scale.as_dict(), "note": NOTE, "figures": figures(results), "results": dict(results)}
-    write_atomically(out / "report.json", (json.dumps(document, indent=1) + "\n").encode())
+    write_whole(out / "report.json", (json.dumps(document, indent=1) + "\n").encode())
     drawn = [(name, title, draw(results[step])) for name, step, title, draw in _PLOTS if step in results]
     for name, _, png in drawn:
-        write_atomically(out / f"{name}.png", png)
-    write_atomically(out / "report.html", ("\n".join(_page(results, scale, drawn)) + "\n").encode())
+        write_whole(out / f"{name}.png", png)
+    write_whole(out / "report.html", ("\n".join(_page(results, scale, drawn)) + "\n").encode())
 
 
 def _page(

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from models.files import whole_file, write_atomically
+from models.whole_file import whole_file, write_whole
 
 Config = Mapping[str, Any]
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -57,7 +57,7 @@ class ResultStore:
             "cpu_seconds": round(time.process_time() - cpu, 1),
         }
         document = {"step": step, "config": dict(config), **spent, "result": result}
-        write_atomically(path, (json.dumps(document, indent=1) + "\n").encode())
+        write_whole(path, (json.dumps(document, indent=1) + "\n").encode())
         self.say(f"{step}: {spent['seconds']} s")
         return result
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from models.files import write_atomically
 from models.labelling.rendering import rendering
 from models.labelling.teacher import OTHER, TeacherOutput, Vote
 from models.taxonomy import Taxonomy
+from models.whole_file import write_whole
 from schemas.click import Session
 
 EXAMPLES = 3
@@ -103,8 +103,8 @@ def _of_intent(
 
 def write_report(report: dict[str, Any], folder: Path) -> None:
     """`audit.json` for programs, `audit.md` for people."""
-    write_atomically(folder / "audit.json", json.dumps(report, indent=2).encode() + b"\n")
-    write_atomically(folder / "audit.md", as_text(report).encode())
+    write_whole(folder / "audit.json", json.dumps(report, indent=2).encode() + b"\n")
+    write_whole(folder / "audit.md", as_text(report).encode())
 
 
 def as_text(report: dict[str, Any]) -> str:

@@ -19,11 +19,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from models.files import write_atomically
 from models.llm.config import LlmConfig
 from models.llm.endpoint import Answer, Endpoint, Messages, tokens_in
 from models.llm.errors import BudgetSpentError, RequestRefusedError, UnansweredError, UnusableError
 from models.llm.structured_output import FORMATS, AnswerSchema, FormatFallback, instruction, request_of
+from models.whole_file import write_whole
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -94,7 +94,7 @@ class AnswerStore:
             return None
 
     def put(self, key: str, answer: Answer) -> None:
-        write_atomically(self._path(key), msgspec.json.encode(answer))
+        write_whole(self._path(key), msgspec.json.encode(answer))
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.json"

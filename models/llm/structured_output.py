@@ -17,8 +17,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from models.files import write_atomically
 from models.llm.errors import UnusableError
+from models.whole_file import write_whole
 
 T = TypeVar("T")
 Check = Callable[[T], str | None]
@@ -133,7 +133,7 @@ class FormatFallback:
         if FORMATS[self._at] == answer_format and answer_format != FORMATS[-1]:
             self._at += 1
             known = {**self._known(), self._endpoint: FORMATS[self._at]}
-            write_atomically(self._file, json.dumps(known, indent=2, sort_keys=True).encode() + b"\n")
+            write_whole(self._file, json.dumps(known, indent=2, sort_keys=True).encode() + b"\n")
 
     def _remembered(self) -> int:
         answer_format = self._known().get(self._endpoint)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import orjson
 
-from models.files import whole_file, write_atomically
 from models.simulator.simulation import Record, Simulated
+from models.whole_file import whole_file, write_whole
 
 TABLES = ("clicks", "sessions", "visitors", "users", "impressions", "conversions", "outcomes")
 """`sessions` and `visitors` hold the latent truth; `clicks` is what a site would have sent; `outcomes` joins
@@ -20,7 +20,7 @@ the two before it by visitor, for a backtest."""
 def write(simulated: Simulated, out_dir: Path) -> dict[str, Path]:
     """Writes TABLE.jsonl.gz for each of TABLES and config.json; returns the paths by table."""
     config = orjson.dumps(simulated.config.as_dict(), option=orjson.OPT_INDENT_2)
-    write_atomically(out_dir / "config.json", config + b"\n")
+    write_whole(out_dir / "config.json", config + b"\n")
     paths = {table: out_dir / f"{table}.jsonl.gz" for table in TABLES}
     for table, path in paths.items():
         write_table(getattr(simulated, table)(), path)

@@ -23,7 +23,6 @@ from models.bundle import FLOAT32, FORMAT, INT8, MANIFEST, Manifest
 from models.calibration import Calibration
 from models.drift_profile import DECILES, Profile, ProfileLayout
 from models.encoded import LENGTH_BUCKETS
-from models.files import write_atomically
 from models.runtime import Runtime
 from models.taxonomy import Taxonomy
 from models.tokenizer import Tokenizer
@@ -32,6 +31,7 @@ from models.training.distill import ClassifierHead
 from models.training.encoder import Encoder
 from models.training.onnx_graphs import OPSET, encoder_graph, head_graph
 from models.training.parity import check_neighbours, int8_cost, parity_error
+from models.whole_file import write_whole
 from schemas.click import Session
 
 BATCH_OF_LENGTH = dict(zip(LENGTH_BUCKETS, (8, 8, 4, 4), strict=True))
@@ -118,9 +118,9 @@ def write(
     )
     (out / MANIFEST).unlink(missing_ok=True)
     for name, content in exported.files.items():
-        write_atomically(out / name, content)
+        write_whole(out / name, content)
     document = json.dumps(msgspec.to_builtins(manifest), ensure_ascii=False, indent=2, sort_keys=True)
-    write_atomically(out / MANIFEST, (document + "\n").encode())
+    write_whole(out / MANIFEST, (document + "\n").encode())
     return manifest
 
 

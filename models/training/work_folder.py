@@ -19,7 +19,6 @@ import torch
 
 from models import calibration as calibrations
 from models import taxonomy as taxonomies
-from models.files import whole_file, write_atomically
 from models.labelling.teacher import SoftLabels, TeacherOutput
 from models.taxonomy import Taxonomy
 from models.tokenizer import Tokenizer
@@ -29,6 +28,7 @@ from models.training.encoder import Encoder
 from models.training.export import TrainedParts
 from models.training.pretrain import shape_of
 from models.training.relabel import EditError, aligned
+from models.whole_file import whole_file, write_whole
 
 _AS_MADE = "taxonomy.made.json"
 """The taxonomy as the teacher made it and labelled with it; `taxonomy.json` beside it is for people to
@@ -128,7 +128,7 @@ class WorkFolder:
         return self._require(name, step).read_text(encoding="utf-8")
 
     def _write(self, name: str, text: str) -> None:
-        write_atomically(self.path / name, text.encode())
+        write_whole(self.path / name, text.encode())
 
 
 def _ids(taxonomy: Taxonomy) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from streamer.backtest.contrast import COLUMNS, Contrast, Sides, label_of, sessions_side_by_side
 from streamer.backtest.page import page
 from streamer.errors import UsageError
-from streamer.whole_file import cannot_write, whole_file
+from streamer.output_file import cannot_write, output_file
 
 if TYPE_CHECKING:
     from models.evaluation.task_rows import Outcomes
@@ -56,7 +56,7 @@ def write_report(document: dict[str, Any], html: Path) -> Path:
     except OSError as error:
         raise cannot_write(html, error) from None
     for path, text in ((beside, json.dumps(document, indent=1) + "\n"), (html, page(document))):
-        with whole_file(path) as file:
+        with output_file(path) as file:
             file.write(text.encode())
     return beside
 

@@ -139,11 +139,11 @@ def _run(context: Context, steps: list[str]) -> dict[str, Any]:
 
 def _write_figures(folder: Path, found: dict[str, Any], scale: Scale) -> None:
     from models.evaluation.report import NOTE
-    from models.files import write_atomically
+    from models.whole_file import write_whole
 
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
     about = {"note": NOTE, **scale.as_dict()}
     manifest["metrics"] = {**manifest["metrics"], **found, "evaluation": about}
-    write_atomically(path, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+    write_whole(path, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
     say(f"figures written into {path}: the bundle has another model_version now")

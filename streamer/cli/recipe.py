@@ -65,9 +65,9 @@ class Recipe:
         return cls(str(file.absolute()), {**source, "sha256": _sha256(file)}, seed, epochs, name, most)
 
     def save(self, work: Path) -> None:
-        from models.files import write_atomically
+        from models.whole_file import write_whole
 
-        write_atomically(work / _RECIPE, (json.dumps(asdict(self), indent=2) + "\n").encode())
+        write_whole(work / _RECIPE, (json.dumps(asdict(self), indent=2) + "\n").encode())
 
     @classmethod
     def load(cls, work: Path) -> Self:

@@ -17,7 +17,7 @@ from streamer.cli.lazy import new_app
 from streamer.cli.output import say
 from streamer.errors import UsageError
 from streamer.line_file import at_rest
-from streamer.whole_file import require_local
+from streamer.output_file import require_local
 
 if TYPE_CHECKING:
     from models.evaluation.task_rows import Outcomes

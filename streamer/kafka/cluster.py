@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
+from models.whole_file import write_whole
 from streamer.kafka.broker_properties import ClusterNode
 from streamer.kafka.embedded import EmbeddedKafka, EmbeddedKafkaError, random_cluster_id
 from streamer.kafka.locks import exclusive
@@ -187,9 +188,7 @@ class EmbeddedCluster:
 
     def _write(self, cluster_id: str, ports: Mapping[int, Ports]) -> None:
         kept = {"cluster_id": cluster_id, "ports": {number: vars(each) for number, each in ports.items()}}
-        fresh = self._file.with_suffix(".new")
-        fresh.write_text(json.dumps(kept))
-        fresh.replace(self._file)
+        write_whole(self._file, json.dumps(kept).encode())
 
 
 def _counted(brokers: int) -> str:

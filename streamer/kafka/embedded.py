@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
 
+from models.whole_file import write_whole
 from streamer.errors import StreamerError
 from streamer.extras import missing_package
 from streamer.kafka.broker_properties import ClusterNode, as_text, broker_properties
@@ -272,9 +273,7 @@ class EmbeddedKafka:
 
     def _remember(self, pid: int, ports: Ports) -> None:
         state = {"pid": pid, "ports": vars(ports), "bootstrap": f"{self._host}:{ports.client}"}
-        fresh = self.data_dir / "broker.json.new"
-        fresh.write_text(json.dumps(state))
-        fresh.replace(self.data_dir / "broker.json")
+        write_whole(self.data_dir / "broker.json", json.dumps(state).encode())
 
     def _state(self) -> dict[str, str | int]:
         try:

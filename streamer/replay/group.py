@@ -24,6 +24,7 @@ from aiokafka.errors import KafkaError
 from streamer.core.stored_state import encode_state
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
+from streamer.output_file import OutputError, cannot_write
 from streamer.replay.engine import SAVE_EVERY, ReplayTask, RowFolder, run_partitions
 from streamer.replay.group_topic import (
     CHECKPOINT,
@@ -50,7 +51,6 @@ from streamer.replay.sinks import TopicSinkError
 from streamer.replay.topic_source import TopicSourceError
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
-from streamer.whole_file import OutputError, cannot_write
 
 PLAN_LOOK_S = 0.2
 LOOK_EVERY_S = 0.5

@@ -16,9 +16,9 @@ import msgspec
 
 from streamer.core.stored_state import encode_state, state_decoder
 from streamer.errors import StreamerError
+from streamer.output_file import cannot_write, output_file
 from streamer.replay.partition_replay import ReplaySnapshot
 from streamer.replay.plan import ReplayPlan
-from streamer.whole_file import cannot_write, whole_file
 
 STATE_VERSION = 5
 
@@ -92,7 +92,7 @@ class Journal:
             raise JournalError(f"{path}: not the plan of a replay; delete the folder to start over") from None
 
     def begin(self, plan: ReplayPlan) -> None:
-        with whole_file(self.folder / "plan.json") as file:
+        with output_file(self.folder / "plan.json") as file:
             file.write(msgspec.json.encode(plan))
 
     def checkpoint(self, number: int) -> PartitionCheckpoint | None:
@@ -116,7 +116,7 @@ class Journal:
         return sum(each.snapshot.counters.received for each in found if each is not None)
 
     async def save(self, number: int, checkpoint: PartitionCheckpoint) -> None:
-        with whole_file(self._path_of(number)) as file:
+        with output_file(self._path_of(number)) as file:
             file.write(encode_state(checkpoint))
 
     def drop_rows_but(self, number: int, files: Collection[str]) -> None:

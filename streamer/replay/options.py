@@ -9,9 +9,9 @@ from pathlib import Path
 from models.bundle import default_bundle
 from streamer.errors import UsageError
 from streamer.kafka.start import parse_start, parse_time
+from streamer.output_file import require_local
 from streamer.replay.time_range import TimeRange
 from streamer.settings import Settings
-from streamer.whole_file import require_local
 
 FROM_TOPIC = "topic"
 TO_TOPIC = "topic:"

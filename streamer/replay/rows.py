@@ -25,8 +25,8 @@ from models.bundle import Bundle
 from models.scorer import ScoredIntent
 from schemas.click import Click, Session
 from streamer.errors import UsageError
+from streamer.output_file import output_file
 from streamer.replay.scoring import BundleOutput, ScoredSession
-from streamer.whole_file import whole_file
 
 ROW_GROUP = 4096
 """Rows of a group; with clicks about 5 MB in memory."""
@@ -94,7 +94,7 @@ def table_of(scored: Iterable[ScoredSession], bundles: Sequence[Bundle], rules_v
 
 def write_rows(path: Path, table: pa.Table) -> None:
     """Write a file of its own. Raises OutputError."""
-    with whole_file(path) as file:
+    with output_file(path) as file:
         pq.write_table(table, file, compression="zstd", row_group_size=ROW_GROUP)
 
 
@@ -105,7 +105,7 @@ def join_rows(parts: Iterable[Path], out: Path, beside: Path | None = None) -> i
     where the parts were cut.
     """
     count = 0
-    with whole_file(out, beside) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+    with output_file(out, beside) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
         for group in _regrouped(parts):
             writer.write_table(group, row_group_size=ROW_GROUP)
             count += group.num_rows

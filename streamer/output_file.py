@@ -1,15 +1,15 @@
-"""Files that are written whole or not at all."""
+"""Files that a command was asked to write: whole or not at all, and a failure is an error of the command."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
+from models.whole_file import whole_file
 from streamer.errors import StreamerError, UsageError
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -21,19 +21,11 @@ class OutputError(StreamerError):
 
 
 @contextmanager
-def whole_file(path: Path, beside: Path | None = None) -> Iterator[IO[bytes]]:
-    """A file to write to. At the end it is on disk and takes its place. Raises OutputError.
-
-    `beside`: where it is until then.
-    """
-    beside = beside or path.with_name(path.name + ".new")
+def output_file(path: Path, beside: Path | None = None) -> Iterator[BinaryIO]:
+    """As `whole_file`. Raises OutputError."""
     try:
-        with _removed_on_failure(beside):
-            with beside.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
+        with whole_file(path, beside) as file:
+            yield file
     except OSError as error:
         raise cannot_write(path, error) from None
 
@@ -49,13 +41,3 @@ def require_local(path: str | Path, option: str) -> None:
         raise UsageError(
             f"{option} {path}: expected a file of this machine; copy it there or from there yourself"
         )
-
-
-@contextmanager
-def _removed_on_failure(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        raise

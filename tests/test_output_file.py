@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from streamer.errors import UsageError
-from streamer.whole_file import OutputError, require_local, whole_file
+from streamer.output_file import OutputError, output_file, require_local
 
 
 def test_a_file_takes_its_place_once_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"old")
-    with whole_file(path) as file:
+    with output_file(path) as file:
         file.write(b"new")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
@@ -23,17 +23,18 @@ def test_a_file_takes_its_place_once_it_is_whole(tmp_path: Path) -> None:
 def test_what_fails_on_the_way_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"old")
-    with pytest.raises(TypeError), whole_file(path) as file:
+    with pytest.raises(TypeError), output_file(path) as file:
         file.writelines([b"half", None])  # type: ignore[list-item]
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
-    (tmp_path / "f.new").symlink_to("/dev/full")
+    beside = tmp_path / "beside"
+    beside.symlink_to("/dev/full")
     with (
         pytest.raises(OutputError, match=r"/f: can't be written \(No space left on device\)"),
-        whole_file(tmp_path / "f") as file,
+        output_file(tmp_path / "f", beside) as file,
     ):
         file.write(b"much")
     assert list(tmp_path.iterdir()) == []
@@ -44,7 +45,7 @@ def test_a_folder_in_the_way_is_named(tmp_path: Path) -> None:
     path.mkdir()
     with (
         pytest.raises(OutputError, match=r"/f: can't be written \(Is a directory\)"),
-        whole_file(tmp_path / "f"),
+        output_file(tmp_path / "f"),
     ):
         pass
 
@@ -58,3 +59,12 @@ def test_an_address_is_no_file_of_this_machine(path: str | Path) -> None:
 @pytest.mark.parametrize("path", ["s.parquet", "/tmp/s.parquet", "runs/12:30/s.parquet", "topic:clicks", "-"])
 def test_a_path_is_one(path: str) -> None:
     require_local(path, "--out")
+
+
+def test_two_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    with output_file(path) as first, output_file(path) as second:
+        first.write(b"first")
+        second.write(b"second")
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
