@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -56,13 +57,22 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         result: Float32 = (1 / (1 + np.exp(-odds))).astype(np.float32)
         return result
 
-    def reason_to_abstain(self, session: Session, novelty: float, probability: float) -> AbstainReason | None:
-        """`probability` is that of the likeliest intent."""
-        if session.event_count < self.min_clicks and not any(c.search_query for c in session.clicks):
-            return "too_short"
-        if not novelty <= self.max_novelty:
-            return "novel"
-        return "ambiguous" if probability < self.min_probability else None
+    def reasons_to_abstain(
+        self, sessions: Sequence[Session], novelty: Float32, probability: Float32
+    ) -> list[AbstainReason | None]:
+        """One per session. `novelty`: [N]; `probability`: [N], of the likeliest intent."""
+        min_clicks, max_novelty, min_probability = self.min_clicks, self.max_novelty, self.min_probability
+        reasons: list[AbstainReason | None] = []
+        for session, distance, chance in zip(sessions, novelty.tolist(), probability.tolist(), strict=True):
+            reason: AbstainReason | None = None
+            if session.event_count < min_clicks and not any(c.search_query for c in session.clicks):
+                reason = "too_short"
+            elif not distance <= max_novelty:
+                reason = "novel"
+            elif chance < min_probability:
+                reason = "ambiguous"
+            reasons.append(reason)
+        return reasons
 
 
 def _softmax(logits: Float32, temperature: float) -> npt.NDArray[np.float64]:

@@ -142,7 +142,7 @@ class Scorer:
         places = [i for encoded, _ in ran for i in encoded.rows.tolist()]
         numbers = self._numbers(*map(np.concatenate, zip(*(outputs for _, outputs in ran), strict=True)))
         of_rows = [sessions[i] for i in places]
-        reasons = self._reasons(of_rows, numbers)
+        reasons = self.bundle.calibration.reasons_to_abstain(of_rows, numbers.novelty, numbers.chances[:, 0])
         found = decode_predictions(numbers, self._intents, reasons)
         for i, result in zip(places, found, strict=True):
             results[i] = _failed(sessions[i], "its embedding is not finite") if result is None else result
@@ -169,12 +169,6 @@ class Scorer:
             of_parents=self._of_parents(probabilities)[rows, self._parent_of[best]],
             presence=calibration.presence(chances),
         )
-
-    def _reasons(self, sessions: Sequence[Session], numbers: Numbers) -> list[AbstainReason | None]:
-        """Of each session, to abstain."""
-        likeliest = numbers.chances[:, 0].tolist()
-        reason_to_abstain = self.bundle.calibration.reason_to_abstain
-        return list(map(reason_to_abstain, sessions, numbers.novelty.tolist(), likeliest))
 
     def _of_parents(self, probabilities: Float32) -> Float32:
         """[N, P]: of the parents that have intents. Row by row: a row's sums don't depend on others."""

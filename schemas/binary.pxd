@@ -7,6 +7,8 @@ cdef class BinaryEncoder:
     cdef Py_ssize_t _size, _room
 
     cpdef bytes to_bytes(self)
+    cpdef Py_ssize_t size(self)
+    cpdef bytes excerpt(self, bytes prefix, Py_ssize_t until, Py_ssize_t resume)
     cpdef int write_encoded(self, bytes encoded) except -1
     cpdef int write_boolean(self, bint value) except -1
     cpdef int write_long(self, long long number) except -1

@@ -16,6 +16,17 @@ class BinaryEncoder:
     def to_bytes(self) -> bytes:
         return bytes(self._data)
 
+    def size(self) -> int:
+        """In bytes."""
+        return len(self._data)
+
+    def excerpt(self, prefix: bytes, until: int, resume: int) -> bytes:
+        """The prefix, the first `until` bytes, and those from `resume` on; raises ValueError beyond the end."""
+        size = len(self._data)
+        if not 0 <= until <= size or not 0 <= resume <= size:
+            raise ValueError(f"expected a prefix and places of 0 to {size} bytes")
+        return b"".join((prefix, self._data[:until], self._data[resume:]))
+
     def write_encoded(self, encoded: bytes) -> None:
         """Of one or more values."""
         self._data += encoded

@@ -24,6 +24,21 @@ cdef class BinaryEncoder:
     cpdef bytes to_bytes(self):
         return PyBytes_FromStringAndSize(self._data, self._size)
 
+    cpdef Py_ssize_t size(self):
+        return self._size
+
+    cpdef bytes excerpt(self, bytes prefix, Py_ssize_t until, Py_ssize_t resume):
+        if prefix is None or not 0 <= until <= self._size or not 0 <= resume <= self._size:
+            raise ValueError(f"expected a prefix and places of 0 to {self._size} bytes")
+        cdef Py_ssize_t begun = PyBytes_GET_SIZE(prefix)
+        cdef bytes found = PyBytes_FromStringAndSize(NULL, begun + until + self._size - resume)
+        cdef char* to = PyBytes_AS_STRING(found)
+        memcpy(to, PyBytes_AS_STRING(prefix), begun)
+        if self._size:
+            memcpy(to + begun, self._data, until)
+            memcpy(to + begun + until, self._data + resume, self._size - resume)
+        return found
+
     cpdef int write_encoded(self, bytes encoded) except -1:
         if encoded is None:
             raise TypeError("expected bytes, found None")

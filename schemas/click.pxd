@@ -34,3 +34,5 @@ cdef class Session:
     cdef readonly bint is_final
     cdef readonly int64_t revision
     cdef readonly str supersedes
+
+    cpdef tuple row(self)

@@ -67,6 +67,27 @@ class Session:
     revision: int = 0
     supersedes: str | None = None
 
+    def row(self) -> tuple[str | int | None, ...]:
+        """The values of ROW_FIELDS."""
+        return (
+            self.session_id,
+            self.visitor_id,
+            self.user_id,
+            self.started_at,
+            self.ended_at,
+            self.closed_at,
+            self.event_count,
+            self.close_reason,
+            self.is_bot,
+            self.is_final,
+            self.revision,
+            self.supersedes,
+        )
+
+
+ROW_FIELDS = tuple(field.name for field in fields(Session) if field.name != "clicks")
+"""Names of a session's fields without its clicks, in order."""
+
 
 def to_document(session: Session) -> dict[str, Any]:
     """Its fields by name, as JSON takes them; each click is an array of its fields in order."""

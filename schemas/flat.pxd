@@ -26,10 +26,8 @@ cdef class FlatWriter:
     cdef list _constants
     cdef FlatWriter _items
 
-    @cython.locals(encoder=BinaryEncoder)
-    cpdef bytes write(self, tuple values)
     @cython.locals(step=Py_ssize_t, kind=int, place=Py_ssize_t)
-    cdef int _put(self, BinaryEncoder encoder, tuple values) except -1
+    cpdef int write(self, BinaryEncoder encoder, tuple values) except -1
     cdef int _put_floats(self, BinaryEncoder encoder, bytes packed) except -1
     cdef int _put_records(self, BinaryEncoder encoder, list records) except -1
 

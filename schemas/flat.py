@@ -160,14 +160,9 @@ class FlatWriter:
                 items = cls.of(field["type"]["items"]["fields"], item)
         return cls(bytes(kinds), bytes(places), encoded, items)
 
-    def write(self, values: tuple[Any, ...]) -> bytes:
-        """The fields, encoded. Raises UnicodeEncodeError on text that UTF-8 can't hold, OverflowError on a
-        number that is too large for its type."""
-        encoder = BinaryEncoder()
-        self._put(encoder, values)
-        return encoder.to_bytes()
-
-    def _put(self, encoder: BinaryEncoder, values: tuple[Any, ...]) -> None:
+    def write(self, encoder: BinaryEncoder, values: tuple[Any, ...]) -> None:
+        """Raises UnicodeEncodeError on text that UTF-8 can't hold, OverflowError on a number that is too
+        large for its type."""
         for step in range(len(self._kinds)):
             kind, place = self._kinds[step], self._places[step]
             if kind == _CONSTANT:
@@ -204,7 +199,7 @@ class FlatWriter:
             encoder.write_long(len(records))
             assert self._items is not None
             for record in records:
-                self._items._put(encoder, astuple(record))
+                self._items.write(encoder, astuple(record))
         encoder.write_encoded(_END)
 
 

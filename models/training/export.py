@@ -139,11 +139,7 @@ def reference_profile(
     total = np.zeros(layout.width)
     for tokens, found in zip(encoded, outputs, strict=True):
         probabilities = parts.calibration.probabilities(found.logits)
-        reasons = [
-            parts.calibration.reason_to_abstain(sessions[i], distance, probability)
-            for i, distance, probability in zip(
-                tokens.rows.tolist(), found.novelty.tolist(), probabilities.max(1).tolist(), strict=True
-            )
-        ]
+        of_rows = [sessions[i] for i in tokens.rows.tolist()]
+        reasons = parts.calibration.reasons_to_abstain(of_rows, found.novelty, probabilities.max(1))
         total += layout.counts(tokens, probabilities.argmax(1), found.novelty, reasons).sum(0)
     return layout.profile(total, len(sessions), split)

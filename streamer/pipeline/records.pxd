@@ -1,5 +1,7 @@
 cimport cython
 
+from schemas.binary cimport BinaryEncoder
+from schemas.click cimport Session
 from schemas.flat cimport FlatWriter
 
 
@@ -7,5 +9,5 @@ cdef class RecordWriter:
     cdef FlatWriter _shared, _vector, _labels
     cdef bytes _of_embedding, _of_intent, _of_visitor
 
-    @cython.locals(shared=bytes, vector=bytes, labels=bytes)
-    cpdef write(self, session, scored)
+    @cython.locals(encoder=BinaryEncoder, shared=Py_ssize_t, vector=Py_ssize_t)
+    cpdef write(self, Session session, scored)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -15,14 +13,13 @@ from models.arrays import Float32
 from models.bundle import Bundle
 from models.scorer import Scored, ScoredIntent, ScoreError
 from schemas import codec
-from schemas.click import Session, to_document
+from schemas.binary import BinaryEncoder
+from schemas.click import ROW_FIELDS, Session, to_document
 from schemas.flat import Fields, FlatWriter
 from streamer.pipeline.dead_letters import REASON_HEADER, STAGE_HEADER, Header
 from streamer.pipeline.partition import SideOutputRecord
 
 _new_tuple = tuple.__new__
-_SESSION_FIELDS: Final = [field.name for field in dataclasses.fields(Session)]
-_values_of = attrgetter(*_SESSION_FIELDS)
 _LITTLE_ENDIAN = np.dtype("<f4")
 
 
@@ -57,7 +54,7 @@ class RecordWriter:
             "taxonomy_version": bundle.taxonomy.version,
         }
         shared, vector, labels = _parts()
-        self._shared = FlatWriter.of(shared, _SESSION_FIELDS, constants)
+        self._shared = FlatWriter.of(shared, ROW_FIELDS, constants)
         self._vector = FlatWriter.of(vector, ["embedding"], constants)
         self._labels = FlatWriter.of(
             labels, Scored.__struct_fields__, constants, item=ScoredIntent.__struct_fields__
@@ -78,18 +75,16 @@ class RecordWriter:
 
     def write(self, session: Session, scored: Scored) -> SessionRecords:
         """The three messages of one session. Raises UnicodeEncodeError on text that UTF-8 can't hold."""
-        shared = self._shared.write(_values_of(session))
-        vector = self._vector.write((_packed(scored.embedding),))
-        labels = self._labels.write(astuple(scored))
-        return _new_tuple(
-            SessionRecords,
-            (
-                session.visitor_id.encode(),
-                self._of_embedding + shared + vector,
-                self._of_intent + shared + labels,
-                self._of_visitor + shared + vector + labels,
-            ),
-        )
+        encoder = BinaryEncoder()
+        self._shared.write(encoder, session.row())
+        shared = encoder.size()
+        self._vector.write(encoder, (_packed(scored.embedding),))
+        vector = encoder.size()
+        embedding = encoder.excerpt(self._of_embedding, vector, vector)
+        self._labels.write(encoder, astuple(scored))
+        intent = encoder.excerpt(self._of_intent, shared, vector)
+        visitor = encoder.excerpt(self._of_visitor, vector, vector)
+        return _new_tuple(SessionRecords, (session.visitor_id.encode(), embedding, intent, visitor))
 
 
 def _packed(embedding: Float32) -> bytes:

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from models.bundle import Bundle
 from models.scorer import ScoredIntent
-from schemas.click import Click, Session
+from schemas.click import ROW_FIELDS, Click, Session
 from streamer.errors import UsageError
 from streamer.output_file import output_file
 from streamer.replay.scoring import BundleOutput, ScoredSession
@@ -51,10 +51,9 @@ _SESSION_TYPES = {
     "is_final": pa.bool_(),
     "revision": pa.int32(),
 }
-_SESSION_FIELDS = [field.name for field in fields(Session) if field.name != "clicks"]
 SCHEMA = pa.schema(
     [
-        *(pa.field(name, _SESSION_TYPES.get(name, _TEXT)) for name in _SESSION_FIELDS),
+        *(pa.field(name, _SESSION_TYPES.get(name, _TEXT)) for name in ROW_FIELDS),
         pa.field("rules_version", _TEXT),
         pa.field("model_version", _TEXT),
         pa.field("embedding", pa.list_(pa.float32())),
@@ -79,7 +78,7 @@ def table_of(scored: Iterable[ScoredSession], bundles: Sequence[Bundle], rules_v
         for bundle, output in zip(bundles, each.outputs, strict=True)
         if output is not None
     ]
-    columns: dict[str, Any] = {name: [getattr(row[0], name) for row in rows] for name in _SESSION_FIELDS}
+    columns: dict[str, Any] = {name: [getattr(row[0], name) for row in rows] for name in ROW_FIELDS}
     columns["rules_version"] = [rules_version] * len(rows)
     columns["model_version"] = [bundle.model_version for _, bundle, _ in rows]
     columns["embedding"] = _embeddings(rows)
@@ -115,9 +114,9 @@ def join_rows(parts: Iterable[Path], out: Path, beside: Path | None = None) -> i
 def sessions_of_rows(path: Path) -> Iterator[Session]:
     """The sessions of a file, each once, a row group at a time. Raises UsageError for another file."""
     with opened(path) as file:
-        require_columns(path, file, [*_SESSION_FIELDS, "clicks", "model_version"])
+        require_columns(path, file, [*ROW_FIELDS, "clicks", "model_version"])
         first: str | None = None
-        for batch in file.iter_batches(ROW_GROUP, columns=[*_SESSION_FIELDS, "clicks", "model_version"]):
+        for batch in file.iter_batches(ROW_GROUP, columns=[*ROW_FIELDS, "clicks", "model_version"]):
             for row in batch.to_pylist():
                 # With several bundles a session has several rows.
                 model = row.pop("model_version")

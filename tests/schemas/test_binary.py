@@ -53,6 +53,28 @@ def test_values_lie_end_to_end(values: list[bytes]) -> None:
     for each in values:
         encoder.write_encoded(each)
     assert encoder.to_bytes() == b"".join(values)
+    assert encoder.size() == len(encoder.to_bytes())
+
+
+@given(st.binary(max_size=9), st.binary(max_size=9), st.binary(max_size=9), st.binary(max_size=9))
+def test_an_excerpt_leaves_out_what_lies_between_two_places(
+    prefix: bytes, first: bytes, left_out: bytes, last: bytes
+) -> None:
+    encoder = BinaryEncoder()
+    encoder.write_encoded(first)
+    until = encoder.size()
+    encoder.write_encoded(left_out)
+    resume = encoder.size()
+    encoder.write_encoded(last)
+    assert encoder.excerpt(prefix, until, resume) == prefix + first + last
+
+
+@pytest.mark.parametrize(("until", "resume"), [(5, 0), (0, 5), (-1, 0), (0, -1)])
+def test_an_excerpt_from_outside_is_refused(until: int, resume: int) -> None:
+    encoder = BinaryEncoder()
+    encoder.write_encoded(b"four")
+    with pytest.raises(ValueError, match=r"0 to 4 bytes"):
+        encoder.excerpt(b"", until, resume)
 
 
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1])

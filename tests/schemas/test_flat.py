@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas import codec, flat
+from schemas.binary import BinaryEncoder
 
 CLICK = codec.schema("click")
 READER = flat.FlatReader.of(CLICK)
@@ -184,7 +185,9 @@ VALUES = st.fixed_dictionaries(
 def written(values: dict[str, Any]) -> bytes:
     packed = b"".join(struct.pack("<f", number) for number in values["vector"])
     given_now = values | {"vector": packed, "not_in_the_schema": object()}
-    return WRITER.write(tuple(given_now[name] for name in GIVEN))
+    encoder = BinaryEncoder()
+    WRITER.write(encoder, tuple(given_now[name] for name in GIVEN))
+    return encoder.to_bytes()
 
 
 @given(VALUES)
