@@ -21,7 +21,7 @@ class BinaryEncoder:
         return len(self._data)
 
     def excerpt(self, prefix: bytes, until: int, resume: int) -> bytes:
-        """The prefix, the first `until` bytes, and those from `resume` on; raises ValueError beyond the end."""
+        """The prefix, the first `until` bytes, and those from `resume` on. Raises ValueError."""
         size = len(self._data)
         if not 0 <= until <= size or not 0 <= resume <= size:
             raise ValueError(f"expected a prefix and places of 0 to {size} bytes")

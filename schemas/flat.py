@@ -62,8 +62,8 @@ class FlatReader:
             return None
         return cls([field["name"] for field in schema["fields"]], bytes(known))
 
-    # Long, with nulls and short strings looked at before any call: there are twenty fields, and calls add up.
-    def values(self, data: bytes, at: int) -> list[Any]:
+    # Nulls and short strings are looked at before any call: there are twenty fields, and calls add up.
+    def values(self, data: bytes, at: int) -> list[Any]:  # noqa: C901, PLR0912, PLR0915, see above
         """The fields from `at` to the end of the data, in the schema's order; raises Declined."""
         found: list[Any] = []
         end = len(data)

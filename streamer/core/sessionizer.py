@@ -14,12 +14,12 @@ from enum import Enum
 from itertools import pairwise
 
 from schemas.click import Click, CloseReason, Session
-from streamer.core.clock import PartitionClock
 from streamer.core.closed import ClosedSessions
 from streamer.core.rules import SessionRules
 from streamer.core.session import OpenSession, event_hash, open_session
 from streamer.core.store import OpenWindows
 from streamer.core.timers import Deadlines
+from streamer.core.watermark import PartitionClock
 from streamer.native.click_codec import ENTRY_BYTES
 
 
@@ -279,7 +279,8 @@ class Sessionizer:
             return _TOO_NEW
         return _TOO_OLD if timestamp < self._min_timestamp_ms else None
 
-    def _place(
+    # One function: the checks share the windows that the click touches, and every click comes this way.
+    def _place(  # noqa: C901, PLR0912, see above
         self, visitor_id: str, click: Click, id_hash: bytes, offset: int, user_id: str | None
     ) -> OpenSession | Outcome:
         """Put the click into the visitor's windows: into one that it touches, between two, or on its own.

@@ -164,20 +164,26 @@ def why_not(
         return "a session, no click: its clicks are in the clicks topic, 'streamer replay' makes it anew"
     if letter.key is None and letter.value is None:
         return "it holds nothing, neither key nor value"
-    if letter.source is None:
-        return "its headers do not say where it came from"
     if TRUNCATED_HEADER in dict(letter.headers):
         return "it was too large to be kept whole"
-    topic, partition, _ = letter.source
-    if topic != settings.topics.clicks:
-        return f"it came from another topic than {settings.topics.clicks}"
-    if partition >= partitions:
-        return f"its partition is not one of the {partitions} of {topic}"
+    strange = _why_strange(letter.source, settings.topics.clicks, partitions)
+    if strange:
+        return strange
     if not again and letter.replayed:
         return "it was replayed before: --again"
     if not again and letter.attempts:
         return "it is what became of a replay: --again"
     return None
+
+
+def _why_strange(source: tuple[str, int, int] | None, clicks: str, partitions: int) -> str | None:
+    """Why a dead letter with this source has no place in the clicks topic; None if it has."""
+    if source is None:
+        return "its headers do not say where it came from"
+    topic, partition, _ = source
+    if topic != clicks:
+        return f"it came from another topic than {clicks}"
+    return f"its partition is not one of the {partitions} of {topic}" if partition >= partitions else None
 
 
 async def replay(

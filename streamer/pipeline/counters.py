@@ -28,7 +28,7 @@ class ClickCounters:
     in open sessions.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, one for each count
         self,
         received: int = 0,
         closed: int = 0,

@@ -2,7 +2,7 @@ cimport cython
 from libc.stdint cimport int64_t
 
 from schemas.click cimport Click, Session
-from streamer.core.clock cimport PartitionClock
+from streamer.core.watermark cimport PartitionClock
 from streamer.core.sessionizer cimport Sessionizer
 from streamer.pipeline.counters cimport ClickCounters
 from streamer.pipeline.decode cimport Arrived, with_event_id

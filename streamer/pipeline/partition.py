@@ -7,6 +7,7 @@ Records go in by `process`, moments of idleness by `tick`; closed sessions and s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple, Protocol
 
@@ -85,6 +86,29 @@ class PendingOutputs(NamedTuple):
     """Visitors whose latest intents have to go, before the sessions come."""
 
 
+class PartitionState(NamedTuple):
+    """What is kept of a partition beside its sessions; by default that of one which nothing was read of."""
+
+    position: int = 0
+    """Offset of the next record."""
+    counters: ClickCounters | None = None
+    erasures: Erasures | None = None
+    dead_letters: DeadLetterTally | None = None
+
+
+@dataclass(frozen=True)
+class PartitionPolicy:
+    """How records that aren't clicks are dealt with."""
+
+    limit: DeadLetterLimit | None = None
+    """None: dead letters without end, as a replay needs it."""
+    max_forwarded_bytes: int = MAX_FORWARDED_BYTES
+    """Longest record in a side output; what is longer is cut."""
+    needs_arrival: bool = False
+    """A record whose timestamp isn't the broker's is a dead letter."""
+
+
+_DEFAULT_POLICY = PartitionPolicy()
 _JOINED = Outcome.JOINED
 Decode = Callable[[bytes | None, int, str], Arrived | None]
 
@@ -98,29 +122,22 @@ class Partition:
         number: int,
         sessionizer: Sessionizer,
         decode: Decode,
-        *,
-        position: int = 0,
-        counters: ClickCounters | None = None,
-        erasures: Erasures | None = None,
-        limit: DeadLetterLimit | None = None,
-        dead_letters: DeadLetterTally | None = None,
-        max_forwarded_bytes: int = MAX_FORWARDED_BYTES,
-        needs_arrival: bool = False,
+        state: PartitionState | None = None,
+        policy: PartitionPolicy = _DEFAULT_POLICY,
     ) -> None:
-        """`needs_arrival`: a record whose timestamp isn't the broker's is a dead letter."""
+        state = state or PartitionState()
         self.topic = topic
         self.number = number
         self.sessionizer = sessionizer
-        self.position = position
+        self.position = state.position
         """Offset of the next record."""
-        self.counters = counters or ClickCounters()
-        self.erasures = erasures or Erasures()
-        self.dead_letters = dead_letters or DeadLetterTally()
+        self.counters = state.counters or ClickCounters()
+        self.erasures = state.erasures or Erasures()
+        self.dead_letters = state.dead_letters or DeadLetterTally()
         self._erased_until = self.erasures.until
-        self._max_forwarded_bytes = max_forwarded_bytes
-        self._needs_arrival = needs_arrival
-        self._limit = limit
-        """None: dead letters without end, as a replay needs it."""
+        self._limit = policy.limit
+        self._max_forwarded_bytes = policy.max_forwarded_bytes
+        self._needs_arrival = policy.needs_arrival
         self._refused: TooManyDeadLetters | None = None
         self._decode = decode
         self._id_prefix = f"{topic}-{number}-"

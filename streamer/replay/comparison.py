@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from schemas.click import Session
 from streamer.replay.digests import SCHEMA_OF, Kind, OutputDigests, RecordHashes, differ_by_rounding
@@ -92,6 +92,13 @@ class ComparisonResult:
         }
 
 
+class Versions(NamedTuple):
+    """Who made the sessions of the replay."""
+
+    rules: str
+    models: Collection[str]
+
+
 class SessionComparison:
     """Hand it each session of the replay, undetermined ones too, then `finish`."""
 
@@ -101,8 +108,7 @@ class SessionComparison:
         time_range: TimeRange,
         undetermined: UndeterminedSessions,
         spans: UndeterminedSpans,
-        rules_version: str,
-        model_versions: Collection[str],
+        versions: Versions,
         unpublished: Collection[str] = (),
         erased: Collection[str] = (),
     ) -> None:
@@ -128,16 +134,16 @@ class SessionComparison:
                 continue
             if session.visitor_id in erased:
                 self._compared.leave_out(f"published, {ERASED}")
-            elif session.rules_version != rules_version:
+            elif session.rules_version != versions.rules:
                 other_rules.append(session)
             elif is_undetermined:
                 self._compared.leave_out(f"published, {UNDETERMINED}")
-            elif session.model_version not in model_versions:
+            elif session.model_version not in versions.models:
                 self._compared.leave_out(f"made by bundle {session.model_version}")
                 self._by_others.add(session.session_id)
             else:
                 self._live[key] = session
-        self._block(other_rules, rules_version)
+        self._block(other_rules, versions.rules)
 
     def add(self, session: Session, hashes: Mapping[str, Mapping[Kind, RecordHashes]]) -> None:
         """A session of the replay; `hashes` by model_version."""

@@ -12,13 +12,13 @@ from typing import cast
 import msgspec
 
 from schemas.click import Session
-from streamer.core.clock import PartitionClock
 from streamer.core.session import OpenSession
 from streamer.core.sessionizer import Sessionizer
+from streamer.core.watermark import PartitionClock
 from streamer.pipeline.counters import ClickCounters
 from streamer.pipeline.dead_letters import STAGE_HEADER
 from streamer.pipeline.erasures import Erasures
-from streamer.pipeline.partition import Decode, Partition, Record
+from streamer.pipeline.partition import Decode, Partition, PartitionPolicy, PartitionState, Record
 from streamer.replay.plan import PartitionPlan, ReplayConfig
 from streamer.replay.time_range import UndeterminedSessions
 
@@ -99,10 +99,12 @@ class PartitionReplay:
                 sessions=snapshot.sessions if snapshot else (),
             ),
             decode,
-            position=snapshot.position if snapshot else plan.start,
-            counters=snapshot.counters if snapshot else None,
-            erasures=_noted(config.erased),
-            needs_arrival=config.idle_closing,
+            PartitionState(
+                snapshot.position if snapshot else plan.start,
+                snapshot.counters if snapshot else None,
+                _noted(config.erased),
+            ),
+            PartitionPolicy(needs_arrival=config.idle_closing),
         )
         self._drains_ms = [at for at in plan.drains_ms if at >= self.clock_ms]
 

@@ -30,6 +30,7 @@ from streamer.replay.comparison import (
     SessionComparison,
     SessionKey,
     State,
+    Versions,
 )
 from streamer.replay.digests import (
     SCHEMA_OF,
@@ -188,8 +189,7 @@ async def _partition(task: VerifyTask, plan: PartitionPlan, state: LivePosition 
         time_range,
         UndeterminedSessions(plan.unread_until_ms, task.rules),
         spans,
-        task.rules.version,
-        task.scorers.model_versions,
+        Versions(task.rules.version, task.scorers.model_versions),
         state.open_ids,
         task.erased,
     )
@@ -258,7 +258,7 @@ def _hashes(output: BundleOutput) -> dict[Kind, RecordHashes]:
 
 
 def explain(report: PartitionReport, task: VerifyTask, state: LivePosition, replay: PartitionReplay) -> None:
-    """Notes on what the log didn't tell, and blockers where it makes differences meaningless."""
+    """Notes on what the log doesn't show, and blockers where it makes differences meaningless."""
     compared, counters, asked = report.compared, state.counters, task.asked
     compared.leave_out(f"replayed, {UNDETERMINED}", replay.selection.undetermined_sessions)
     compared.leave_out("not scored by the replay", replay.selection.unscored_sessions)
@@ -324,7 +324,7 @@ async def live_states(settings: Settings, rules_version: str, numbers: list[int]
         try:
             found = await reader.recover(settings.changelog, numbers, lambda: None)
         except ChangelogError as error:
-            raise LiveError(f"can't tell how far live is from {error}") from None
+            raise LiveError(f"can't find out how far live is from {error}") from None
     for recovery in found.values():
         if recovery.marker is not None:
             check_source(settings.app.id, recovery.marker.topics, clicks.name, clicks.topic_id)

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from streamer.core.clock import PartitionClock
 from streamer.core.session import OpenSession
 from streamer.core.stored_state import encode_state, state_decoder
+from streamer.core.watermark import PartitionClock
 from streamer.pipeline.counters import ClickCounters
 from streamer.pipeline.dead_letter_limit import DeadLetterTally
 
@@ -40,7 +40,7 @@ class StateTopics(msgspec.Struct, array_like=True, frozen=True):
 
     clicks: str = ""
     clicks_id: str = ""
-    """Tells the topic from a later one of the same name; empty where the cluster gives none."""
+    """Distinguishes the topic from a later one of the same name; empty where the cluster gives none."""
     outputs: tuple[str, ...] = ()
     """Topics that sessions of this state are published to, or were under earlier settings."""
 

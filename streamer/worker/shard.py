@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -93,12 +93,9 @@ class Shard:
         producer: AIOKafkaProducer,
         state_log: StateLog,
         config: ShardConfig,
-        *,
-        epoch: int,
-        commit_number: int,
-        drained: int,
-        claims: Collection[str],
+        last: Marker | None,
     ) -> None:
+        """`last`: that of the last commit; None if there was none."""
         self.partition = partition
         self.producer = producer
         self.state_log = state_log
@@ -109,12 +106,12 @@ class Shard:
         """Set where the next commit should not wait for its time, and when there is none to come."""
         self.seek_count = 0
         """Which seek of the source this state belongs to; batches from before it are not for it."""
-        self.epoch = epoch
+        self.epoch = last.epoch + 1 if last else 1
         """Number of take-overs of this shard so far."""
-        self.drained = drained
+        self.drained = last.drained if last else 0
         """Source offset before which every session was closed by a drain."""
-        self._commit_number = commit_number
-        self._claims = claims
+        self._commit_number = last.commit_number if last else 0
+        self._claims = set(config.settings.outputs) - set(last.topics.outputs if last else ())
         """Outputs that no committed marker names yet: the next commit marks them as written to."""
         self._config = config
         self._busy = asyncio.Lock()
@@ -222,7 +219,7 @@ class Shard:
         delivered = await all_of([*group, *sent])
         self._config.reach(KillPoint.BEFORE_COMMIT)
         await self.producer.commit_transaction()
-        self._claims = ()
+        self._claims = set()
         self._config.reach(KillPoint.AFTER_COMMIT)
         return delivered[0], delivered[len(group) - 1]
 

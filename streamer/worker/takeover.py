@@ -17,7 +17,7 @@ from streamer.kafka.aiokafka_overrides.admin import AdminClient
 from streamer.kafka.topic_metadata import ask
 from streamer.pipeline.dead_letter_limit import DeadLetterLimit
 from streamer.pipeline.erasures import Erasures
-from streamer.pipeline.partition import MAX_FORWARDED_BYTES, Partition
+from streamer.pipeline.partition import MAX_FORWARDED_BYTES, Partition, PartitionPolicy, PartitionState
 from streamer.worker.changelog import ChangelogError, Marker
 from streamer.worker.erasure_feed import take_in_erasures
 from streamer.worker.fencing import claim, fence, in_time, stop_in_time
@@ -138,26 +138,18 @@ def _shard(
             sessions=recovery.sessions,
         ),
         config.decode,
-        position=marker.position if marker else starts[number],
-        counters=marker.counters if marker else None,
-        erasures=Erasures(marker.erasures if marker else 0),
-        limit=DeadLetterLimit(**settings.dead_letters.model_dump()),
-        dead_letters=marker.dead_letters if marker else None,
-        max_forwarded_bytes=max(MAX_FORWARDED_BYTES, 2 * settings.clicks.max_bytes),
-        needs_arrival=settings.clicks.arrival == "log_append_time",
+        PartitionState(marker.position, marker.counters, Erasures(marker.erasures), marker.dead_letters)
+        if marker
+        else PartitionState(starts[number]),
+        PartitionPolicy(
+            limit=DeadLetterLimit(**settings.dead_letters.model_dump()),
+            max_forwarded_bytes=max(MAX_FORWARDED_BYTES, 2 * settings.clicks.max_bytes),
+            needs_arrival=settings.clicks.arrival == "log_append_time",
+        ),
     )
     if marker is not None:
         _check_fits(config, partition, marker, bounds)
-    return Shard(
-        partition,
-        producer,
-        recovery.state_log,
-        config,
-        epoch=marker.epoch + 1 if marker else 1,
-        commit_number=marker.commit_number if marker else 0,
-        drained=marker.drained if marker else 0,
-        claims=set(settings.outputs) - set(marker.topics.outputs if marker else ()),
-    )
+    return Shard(partition, producer, recovery.state_log, config, marker)
 
 
 def _check_fits(config: ShardConfig, partition: Partition, marker: Marker, bounds: tuple[int, int]) -> None:

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.click import Session
-from streamer.core.clock import PartitionClock
 from streamer.core.rules import SessionRules
 from streamer.core.session import OpenSession
 from streamer.core.sessionizer import Sessionizer
 from streamer.core.stored_state import encode_state, state_decoder
+from streamer.core.watermark import PartitionClock
 from tests.core.naive import Closed, NaivePartition, Record
 from tests.core.partition import a_click
 

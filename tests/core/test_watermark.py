@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streamer.core.clock import NEVER
 from streamer.core.sessionizer import Outcome
+from streamer.core.watermark import NEVER
 from tests.core.partition import BOUND, GAP, Partition
 
 END = 5000 + GAP

@@ -19,9 +19,9 @@ from models.bundle import default_bundle, read_manifest
 from models.graph_check import GraphRefused, check_graph
 from models.tokenizer import Tokenizer
 from schemas import codec
-from streamer.core.clock import PartitionClock
 from streamer.core.rules import SessionRules
 from streamer.core.session import open_session
+from streamer.core.watermark import PartitionClock
 from streamer.errors import UsageError
 from streamer.kafka.dead_letters import as_dead_letter
 from streamer.kafka.lines import Lines, LinesError

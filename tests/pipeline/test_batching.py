@@ -115,6 +115,30 @@ def hand_in(partition: Partition, records: list[Any], at_once: int) -> PendingOu
     return taken
 
 
+def records_of(kind: str, what: Any, amount: int, offset: int, now: int) -> list[Record]:
+    """The records of a step from `offset` on, the first of them after `now`."""
+    if kind == "click":
+        now += amount
+        fields = {"event_type": "page_view", **what}
+        fields["timestamp"] = now + fields.pop("shift")
+        return [Record(offset, orjson.dumps(fields), now)]
+    if kind == "bad":
+        return [Record(offset, what.value, now)]
+    records = []
+    for n in range(amount):
+        if kind == "burst":
+            now += 20
+            value = click(what, now, f"{offset}-{n}")
+        elif kind == "crowd":
+            now += 1_500
+            at = now - n * 701 % 1_000 // 500 * 1_500 - n % 3
+            value = click(f"c{n % what}", at, f"{offset}-{amount - n}")
+        else:
+            break
+        records.append(Record(offset + n, value, now))
+    return records
+
+
 @settings(max_examples=300, deadline=None)
 @given(STEPS, st.booleans(), st.sampled_from([0, 7_000]), st.integers(1, 20))
 def test_the_same_comes_of_records_one_by_one_and_of_fetched_batches_and_small_takes(
@@ -135,24 +159,10 @@ def test_the_same_comes_of_records_one_by_one_and_of_fetched_batches_and_small_t
         waiting.clear()
 
     for number, (kind, what, amount) in enumerate(steps):
-        if kind == "click":
-            now += amount
-            fields = {"event_type": "page_view", **what}
-            fields["timestamp"] = now + fields.pop("shift")
-            waiting.append(Record(offset, orjson.dumps(fields), now))
-        elif kind == "burst":
-            for n in range(amount):
-                now += 20
-                waiting.append(Record(offset, click(what, now, f"{number}-{n}"), now))
-                offset += 1
-        elif kind == "crowd":
-            for n in range(amount):
-                now += 1_500
-                at = now - n * 701 % 1_000 // 500 * 1_500 - n % 3
-                waiting.append(Record(offset, click(f"c{n % what}", at, f"{number}-{amount - n}"), now))
-                offset += 1
-        elif kind == "bad":
-            waiting.append(Record(offset, what.value, now))
+        records = records_of(kind, what, amount, offset, now)
+        if records:
+            waiting += records
+            now, offset = records[-1].timestamp, records[-1].offset
         else:
             compare()
         if kind == "tick":

@@ -10,7 +10,7 @@ from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
 from streamer.pipeline.dead_letter_limit import DeadLetterLimit, DeadLetterTally, TooManyDeadLetters
 from streamer.pipeline.decode import ClickDecoder
-from streamer.pipeline.partition import Partition
+from streamer.pipeline.partition import Partition, PartitionPolicy, PartitionState
 from tests.bad_clicks import ARRIVAL_MS
 from tests.pipeline.test_partition import Arrived, click
 
@@ -86,10 +86,8 @@ def new_partition(limit: DeadLetterLimit, before: Partition | None = None) -> Pa
         0,
         sessionizer,
         ClickDecoder("auto", 262_144).decode,
-        position=before.position if before else 0,
-        counters=before and before.counters,
-        limit=limit,
-        dead_letters=before and before.dead_letters,
+        before and PartitionState(before.position, before.counters, dead_letters=before.dead_letters),
+        PartitionPolicy(limit=limit),
     )
 
 

@@ -12,7 +12,7 @@ from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.erasures import Erasures, erased_visitor
-from streamer.pipeline.partition import Partition, PendingOutputs
+from streamer.pipeline.partition import Partition, PartitionState, PendingOutputs
 from tests.bad_clicks import ARRIVAL_MS
 from tests.pipeline.test_partition import Arrived, click
 
@@ -22,7 +22,7 @@ GAP_MS = 1_800_000
 def new_partition(erasures: Erasures | None = None) -> Partition:
     rules = SessionRules(out_of_orderness_ms=0)
     decode = ClickDecoder("auto", 262_144).decode
-    return Partition("clicks", 0, Sessionizer(rules), decode, erasures=erasures)
+    return Partition("clicks", 0, Sessionizer(rules), decode, PartitionState(erasures=erasures))
 
 
 def test_open_sessions_go_and_their_clicks_count_as_filtered() -> None:

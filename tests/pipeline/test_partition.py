@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamer.core.clock import PartitionClock
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
+from streamer.core.watermark import PartitionClock
 from streamer.pipeline import partition as partition_module
 from streamer.pipeline.dead_letters import dead_letter_headers, original_headers
 from streamer.pipeline.decode import ClickDecoder
-from streamer.pipeline.partition import LOG_APPEND_TIME, Partition
+from streamer.pipeline.partition import LOG_APPEND_TIME, Partition, PartitionPolicy
 from tests.bad_clicks import ARRIVAL_MS, BAD_CLICKS
 
 GAP_MS = 1_800_000
@@ -37,7 +37,7 @@ class Arrived:
 def new_partition(clock: PartitionClock | None = None, *, needs_arrival: bool = False) -> Partition:
     sessionizer = Sessionizer(SessionRules(), clock=clock)
     decode = ClickDecoder("auto", 262_144).decode
-    return Partition("clicks", 0, sessionizer, decode, needs_arrival=needs_arrival)
+    return Partition("clicks", 0, sessionizer, decode, policy=PartitionPolicy(needs_arrival=needs_arrival))
 
 
 def click(visitor: str, at: int, event_id: str | None = None, **fields: object) -> bytes:

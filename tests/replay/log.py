@@ -13,13 +13,13 @@ import msgspec
 import orjson
 
 from schemas.click import Session
-from streamer.core.clock import PartitionClock
 from streamer.core.rules import SessionRules
 from streamer.core.session import OpenSession
 from streamer.core.sessionizer import Sessionizer
 from streamer.core.stored_state import encode_state, state_decoder
+from streamer.core.watermark import PartitionClock
 from streamer.pipeline.decode import ClickDecoder
-from streamer.pipeline.partition import Partition
+from streamer.pipeline.partition import Partition, PartitionState
 from streamer.replay.partition_replay import PartitionReplay, ReplaySnapshot
 from streamer.replay.plan import PartitionPlan, ReplayConfig
 from streamer.replay.sources import LogRecord
@@ -121,8 +121,7 @@ class Live:
             0,
             Sessionizer(self.rules, clock=clock, sessions=sessions),
             self._decode,
-            position=old.position,
-            counters=counters,
+            PartitionState(old.position, counters),
         )
 
     def take(self) -> None:

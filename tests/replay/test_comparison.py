@@ -13,7 +13,13 @@ from schemas import codec
 from schemas.click import Click, Session
 from streamer.core.rules import SessionRules
 from streamer.pipeline.records import RecordWriter
-from streamer.replay.comparison import ComparisonResult, PublishedSession, SessionComparison, SessionKey
+from streamer.replay.comparison import (
+    ComparisonResult,
+    PublishedSession,
+    SessionComparison,
+    SessionKey,
+    Versions,
+)
 from streamer.replay.digests import SCHEMA_OF, Kind, OutputDigests, RecordHashes, hashes_of
 from streamer.replay.time_range import TimeRange, UndeterminedSessions, UndeterminedSpans
 
@@ -61,7 +67,12 @@ def compared(
     for session in undetermined:
         spans.add(session)
     comparison = SessionComparison(
-        published, TimeRange(), UndeterminedSessions(unread_until_ms, RULES), spans, "r", ["m"], **options
+        published,
+        TimeRange(),
+        UndeterminedSessions(unread_until_ms, RULES),
+        spans,
+        Versions("r", ["m"]),
+        **options,
     )
     for session in replayed:
         comparison.add(session, {"m": {"embeddings": PRINT, "intents": PRINT}})
@@ -120,7 +131,11 @@ def test_rounding_of_the_models_numbers_is_no_difference_and_is_counted(
         kind: [hashes_of(kind, changed(kind, body, change))] for kind, body in bodies.items()
     }
     comparison = SessionComparison(
-        published, TimeRange(), UndeterminedSessions(None, RULES), UndeterminedSpans(GAP), "r", ["m"]
+        published,
+        TimeRange(),
+        UndeterminedSessions(None, RULES),
+        UndeterminedSpans(GAP),
+        Versions("r", ["m"]),
     )
     comparison.add(ONE, {"m": {kind: hashes_of(kind, body) for kind, body in bodies.items()}})
     found = comparison.finish()

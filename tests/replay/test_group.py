@@ -16,8 +16,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from schemas import codec
-from streamer.core.clock import PartitionClock
 from streamer.core.stored_state import encode_state
+from streamer.core.watermark import PartitionClock
 from streamer.errors import UsageError
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.pipeline.counters import ClickCounters

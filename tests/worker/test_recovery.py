@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from schemas.click import Click
-from streamer.core.clock import PartitionClock
 from streamer.core.session import OpenSession, open_session
 from streamer.core.stored_state import encode_state
+from streamer.core.watermark import PartitionClock
 from streamer.pipeline.counters import ClickCounters
 from streamer.worker import changelog
 from streamer.worker.changelog import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamer.core.clock import PartitionClock
+from streamer.core.watermark import PartitionClock
 from streamer.kafka.topic_metadata import TopicMetadata
 from streamer.pipeline.counters import ClickCounters
 from streamer.settings import Settings, load_settings

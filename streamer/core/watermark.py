@@ -1,4 +1,4 @@
-"""Arrival clock and watermark of one partition.
+"""Watermark and arrival clock of one partition.
 
 Arrival time is a running maximum: it never goes back. The watermark rises only with clicks; idleness
 closes sessions but never moves it.
