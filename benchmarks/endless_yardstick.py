@@ -1,4 +1,4 @@
-"""The yardstick on a topic that goes on: told that the end is far away, and polling every 20 ms.
+"""The yardstick on a topic that goes on: given an end that is far away, and polling every 20 ms.
 
 Run as a program: `python -m benchmarks.endless_yardstick BOOTSTRAP TOPIC OUT_TOPIC GROUP`; works until it is
 killed.

@@ -82,10 +82,10 @@ def measure(open_sessions: int, steady_s: float) -> LiveState:
             worker.kill()
         size_mb, bare_s = asyncio.run(_bare_read(kafka.bootstrap, f"{APP}-sessions-changelog"))
         with live(overrides) as second:
-            opened_at, told = second.event("shards_open", 120)
-            if told["open_sessions"] != count:
+            opened_at, event = second.event("shards_open", 120)
+            if event["open_sessions"] != count:
                 raise WrongStateError(
-                    f"took over {told['open_sessions']} open sessions, expected {count:.0f}"
+                    f"took over {event['open_sessions']} open sessions, expected {count:.0f}"
                 )
             take_over_s = second.metric("streamer_recovery_seconds_sum")
             second.wait(lambda: bool(second.beats_since(opened_at)), 10, "beat")

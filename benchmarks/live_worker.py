@@ -53,8 +53,8 @@ class LiveWorker:
         for line in stream:
             self._words = line
             if line.startswith(b"{"):
-                told = orjson.loads(line)
-                self._events.setdefault(told["event"], (time.time(), told))
+                line_fields = orjson.loads(line)
+                self._events.setdefault(line_fields["event"], (time.time(), line_fields))
 
     def event(self, name: str, timeout_s: float = 60) -> tuple[float, dict[str, Any]]:
         """When the first log line of this event came (seconds UTC), and what it says."""

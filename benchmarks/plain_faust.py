@@ -44,7 +44,7 @@ class Visitors:
         return iter(self._table)
 
     def save(self, visitor: str) -> None:
-        """Tell the table that a visitor's list was changed in place."""
+        """Note in the table that a visitor's list was changed in place."""
         sessions = self._table.get(visitor)
         if sessions is not None:
             self._table[visitor] = sessions

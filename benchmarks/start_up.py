@@ -64,9 +64,9 @@ def _restarts(backlog: Backlog, rounds: int) -> list[float]:
     taken = []
     for number in range(rounds + 1):
         with live(overrides) as worker:
-            opened_at, told = worker.event("shards_open")
+            opened_at, event = worker.event("shards_open")
             if number:
-                assert told["open_sessions"] > 0
+                assert event["open_sessions"] > 0
                 taken.append(opened_at - worker.started_at)
             else:
                 worker.wait(lambda: is_idle(worker), 30, "read the clicks")

@@ -15,7 +15,7 @@ LENGTH_BUCKETS: Final = (8, 16, 32, 64)
 
 @dataclass(frozen=True)
 class Encoded:
-    """N sessions of one length bucket T. `rows[i]` tells which of the input sessions row i is."""
+    """N sessions of one length bucket T. `rows[i]` is the index of the input session of row i."""
 
     rows: Int64
     """[N]"""

@@ -18,7 +18,7 @@ OPERATORS: Final = frozenset(
     """
     Add Attention Cast Concat Div Expand Gather Gemm Greater LayerNormalization LessOrEqual MatMul Max Mul
     ReduceMin ReduceSum Relu Reshape Shape Slice Softmax Split Sqrt Sub Unsqueeze
-    """.split()  # noqa: SIM905, a list of 25 lines tells no more
+    """.split()  # noqa: SIM905, a list of 25 lines says no more
 )
 INT8_OPERATORS: Final = frozenset({"DynamicQuantizeLinear", "MatMulInteger"})
 """Only in bundles whose manifest says int8."""

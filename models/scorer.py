@@ -33,7 +33,7 @@ class ScoredIntent(msgspec.Struct, frozen=True, gc=False):
     probability: float
     parent_probability: float | None = None
     presence: float | None = None
-    """How likely the session shows this intent at all, beside others or not; None: the bundle can't tell."""
+    """How likely the session shows this intent at all, beside others or not; None: not estimated."""
 
 
 class Scored(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ class ScoreError(msgspec.Struct, frozen=True):
 
 
 class Numbers(NamedTuple):
-    """What results of N sessions are read from; B are told of each, the likeliest first."""
+    """What results of N sessions are read from; of each the B likeliest intents, likeliest first."""
 
     embeddings: Float32
     """[N, D]"""
@@ -70,11 +70,11 @@ class Numbers(NamedTuple):
     of_parents: Float32
     """[N, B]; those of their parents"""
     presence: Float32 | None
-    """[N, B]; None if the bundle can't tell"""
+    """[N, B]; None if the bundle doesn't estimate it"""
 
 
 Seen = Callable[[Encoded, Int64, Float32, "Sequence[AbstainReason | None]"], None]
-"""Told of the sessions of one length bucket: tokens, likeliest intents, novelty, reasons to abstain."""
+"""Called with the sessions of one length bucket: tokens, likeliest intents, novelty, reasons to abstain."""
 
 
 class Scorer:

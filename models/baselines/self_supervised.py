@@ -78,7 +78,7 @@ class NextClick(nn.Module):
         e = self.encoder
         clicks = e.embed_clicks(tokens)
         clicks = clicks + e.narrow_event(F.relu(e.widen_event(e.norm_event(clicks))))
-        # No position from the end: it would tell how many clicks are still to come.
+        # No position from the end: it would reveal how many clicks are still to come.
         clicks = clicks + e.from_start[: clicks.shape[1]]
         context = (e.session(tokens.session_ids) + e.class_token).unsqueeze(1)
         x = torch.cat([context, clicks], dim=1)

@@ -1,7 +1,7 @@
 """The audit of labels: how often votes agree, what a second model says, and example sessions per intent.
 
 Test-retest agreement compares the votes of one model on the same session; kappa corrects it for chance
-(Fleiss 1971). Agreement doesn't show that labels are right: only people who read examples can tell.
+(Fleiss 1971). Agreement doesn't show that labels are right: only people who read examples can judge that.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class Novelty(nn.Module):
         self.register_buffer("usual", torch.zeros(2))
         self.register_buffer("weight", torch.ones(2))
         self.widen = nn.Linear(dim, hidden)
-        self.tell = nn.Linear(hidden, 1)
+        self.narrow = nn.Linear(hidden, 1)
 
     def forward(self, centred: Tensor, scaled: Tensor, logits: Tensor) -> Tensor:
         evidence = torch.stack([self.distance(centred), doubt(logits)], dim=1)
@@ -82,7 +82,7 @@ class Novelty(nn.Module):
 
     def surprise(self, scaled: Tensor) -> Tensor:
         """[B]"""
-        predicted: Tensor = self.tell(F.relu(self.widen(scaled)))
+        predicted: Tensor = self.narrow(F.relu(self.widen(scaled)))
         return predicted.squeeze(1)
 
 
@@ -102,8 +102,8 @@ def place_intents(
     novelty.usual.copy_(evidence.mean(0))
     spread = evidence.std(0, correction=0).clamp(min=_LEAST_SPREAD)
     novelty.weight.copy_(torch.tensor([1.0, doubt_weight]) / spread)
-    nn.init.zeros_(novelty.tell.weight)
-    nn.init.zeros_(novelty.tell.bias)
+    nn.init.zeros_(novelty.narrow.weight)
+    nn.init.zeros_(novelty.narrow.bias)
 
 
 def _place_centres(novelty: Novelty, embeddings: Float32, soft: Float32) -> None:
@@ -127,7 +127,7 @@ def learn_surprise(
     surprise = torch.from_numpy(surprising.surprise)
     spread = surprise[real].std(correction=0).clamp(min=_LEAST_SPREAD)
     wanted = (surprise - surprise[real].mean()) / spread
-    layers = (novelty.widen, novelty.tell)
+    layers = (novelty.widen, novelty.narrow)
     draw_layers(layers, generator)
     descend(
         layers,
@@ -137,8 +137,8 @@ def learn_surprise(
     with torch.no_grad():
         predicted = novelty.surprise(scaled[real])
         weight = SURPRISE_WEIGHT / predicted.std(correction=0).clamp(min=_LEAST_SPREAD)
-        novelty.tell.bias.sub_(predicted.mean()).mul_(weight)
-        novelty.tell.weight.mul_(weight)
+        novelty.narrow.bias.sub_(predicted.mean()).mul_(weight)
+        novelty.narrow.weight.mul_(weight)
 
 
 def items_of(click: Click) -> Iterator[str]:

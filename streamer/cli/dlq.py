@@ -227,10 +227,10 @@ def _line(letter: DeadLetter) -> str:
     from streamer.cli.rendering import as_time
 
     size = "null" if letter.value is None else f"{len(letter.value):,} bytes"
-    told = (
+    summary = (
         f"{letter.place:>12}  {as_time(letter.timestamp)}  {visible(letter.stage)}: {visible(letter.reason)}"
     )
-    return f"{told}  {size}{'  replayed' if letter.replayed else ''}"
+    return f"{summary}  {size}{'  replayed' if letter.replayed else ''}"
 
 
 def _span(count: dict[str, int]) -> str:

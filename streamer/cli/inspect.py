@@ -31,7 +31,7 @@ def inspect(
     if manifest.precision != FLOAT32:
         typer.echo(f"precision     {manifest.precision}: not promised that a replay gives what live gave")
     if manifest.profile is None:
-        typer.echo("profile       none: the worker can't tell drift; train anew for one")
+        typer.echo("profile       none: the worker can't measure drift; train again to get one")
     for parent in bundle.taxonomy.parents:
         typer.echo(f"  {parent.label} ({parent.id})")
         for intent in bundle.taxonomy.intents:

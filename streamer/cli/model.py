@@ -62,7 +62,7 @@ Truth = Annotated[
     typer.Option(
         "--truth",
         metavar="FILE",
-        help="The simulator's sessions table. Read after training, only to tell how well labels agree.",
+        help="The simulator's sessions table. Read after training, only to measure how well labels agree.",
     ),
 ]
 Previous = Annotated[

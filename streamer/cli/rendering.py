@@ -60,21 +60,21 @@ def as_payload(value: bytes | None) -> Json:
 
 def as_line(item: Json) -> str:
     """One line for people of what `as_json` made."""
-    return f"{as_time(item['timestamp'])}  {visible(str(item['key']))}  {_told(item)}"
+    return f"{as_time(item['timestamp'])}  {visible(str(item['key']))}  {_contents(item)}"
 
 
-def _told(item: Json) -> str:
+def _contents(item: Json) -> str:
     if "headers" in item:
-        return _told_headers(item)
+        return _headers_line(item)
     if "error" in item:
         return f"can't be decoded: {visible(item['error'])}"
     if item["value"] is None:
         return "erased"
     value: Json = item["value"]
-    told = [tell(value) for field, tell in _TOLD.items() if value.get(field) is not None]
+    parts = [describe(value) for field, describe in _DESCRIBE.items() if value.get(field) is not None]
     count = value["event_count"]
     return ", ".join(
-        [*told, f"{count} {'click' if count == 1 else 'clicks'}, closed by {value['close_reason']}"]
+        [*parts, f"{count} {'click' if count == 1 else 'clicks'}, closed by {value['close_reason']}"]
     )
 
 
@@ -89,10 +89,10 @@ def _embedding(value: Json) -> str:
     return f"embedding of {len(value['embedding'])} in space {value['embedding_space']}"
 
 
-_TOLD: dict[str, Callable[[Json], str]] = {"intents": _intent, "embedding": _embedding}
+_DESCRIBE: dict[str, Callable[[Json], str]] = {"intents": _intent, "embedding": _embedding}
 
 
-def _told_headers(item: Json) -> str:
+def _headers_line(item: Json) -> str:
     parts = [f"{visible(name)}={visible(str(value))}" for name, value in item["headers"].items()]
     if "payload" in item or "payload_base64" in item:
         parts.append(visible(str(item.get("payload", item.get("payload_base64")))))

@@ -2,8 +2,8 @@
 
 - The latest is the one with the greatest (closed_at, started_at, revision), whatever order records come in.
 - A record without a value erases the visitor, at once.
-- What closed longer ago than the time to live is not told any more, and forgotten as time goes by.
-- A vector is handed out only to who says in which space it is to be: one of another space is no vector.
+- What closed longer ago than the time to live is no longer returned, and is dropped as time goes by.
+- A vector is returned only to callers that name its space; to others there is none.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class VisitorTable:
     """One writer; any number of readers beside it, also in other threads."""
 
     def __init__(self, ttl_ms: int, on_new_space: Callable[[str], None] = lambda _: None) -> None:
-        """`on_new_space` is told of every embedding space when the first vector of it comes."""
+        """`on_new_space` is called with every embedding space when its first vector comes."""
         self.spaces: dict[str, int] = {}
         """Embedding space -> records that came of it."""
         self.refused = 0

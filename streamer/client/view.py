@@ -49,12 +49,12 @@ class VisitorView:
         now: Callable[[], float] = time.time,
     ) -> None:
         """`settings`: of brokers and topics; none: as the command line finds them. `ttl_s`: how long after a
-        session closed it is told. `on_new_space` is called, in the view's thread, with every embedding space
-        when its first vector comes. `now`: seconds since 1970."""
+        session closed it is returned. `on_new_space` is called, in the view's thread, with every embedding
+        space when its first vector comes. `now`: seconds since 1970."""
         self._settings = settings or load_settings()
         self._ttl_ms = round(ttl_s * 1000)
         self._on_new_space = on_new_space
-        self._told_spaces: set[str] = set()
+        self._reported_spaces: set[str] = set()
         self._table = self._new_table()
         self._ready_within_s = ready_within_s
         self._now = now
@@ -95,7 +95,7 @@ class VisitorView:
 
     @property
     def age_s(self) -> float:
-        """Seconds since brokers last answered for every partition: how old what is told may be. Raises what
+        """Seconds since brokers last answered for every partition: how old an answer may be. Raises what
         ended the view."""
         self._raise_failure()
         return self._now() - self._read_at
@@ -104,8 +104,8 @@ class VisitorView:
         return VisitorTable(self._ttl_ms, self._tell_once)
 
     def _tell_once(self, space: str) -> None:
-        if space not in self._told_spaces:
-            self._told_spaces.add(space)
+        if space not in self._reported_spaces:
+            self._reported_spaces.add(space)
             self._on_new_space(space)
 
     def _raise_failure(self) -> None:

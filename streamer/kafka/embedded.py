@@ -2,7 +2,7 @@
 
 Everything of a broker lies in its data directory: Kafka's own `log/`, `server.properties`, `kafka.log`
 and `broker.json`. The Java process inherits a lock on `running.lock` and holds it while it lives, so
-any process can tell, even after kill -9; two starts at once start one. A start on the same data
+any process can check, even after kill -9; two starts at once start one. A start on the same data
 directory keeps the data and, when asked for any port, the port it had if that is still free.
 """
 
@@ -290,8 +290,8 @@ class EmbeddedKafka:
 
     def _last_error(self) -> str:
         lines = self.log_file.read_text(errors="replace").splitlines()
-        telling = [line for line in lines if "Exception" in line or " ERROR " in line]
-        return (telling or lines or ["it said nothing"])[-1].strip()
+        errors = [line for line in lines if "Exception" in line or " ERROR " in line]
+        return (errors or lines or ["it logged nothing"])[-1].strip()
 
 
 def random_cluster_id() -> str:

@@ -1,4 +1,4 @@
-"""What the cluster forbids, in words: asked for before work begins, or told from a refusal.
+"""What the cluster forbids, in words: asked for before work begins, or read from a refusal.
 
 A cluster says what a client may do with a topic or group that it may see (KIP-430), so a missing permission
 is named at once instead of showing up as a failed commit later. Clusters without an authorizer allow all.

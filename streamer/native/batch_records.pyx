@@ -22,7 +22,7 @@ cdef enum:
 
 
 class CorruptRecordException(Exception):
-    """As aiokafka's, whose name is told of a batch that can't be read."""
+    """As aiokafka's, whose name is reported for a batch that can't be read."""
 
 
 cdef inline uint32_t number_at(const uint8_t* at) noexcept:

@@ -169,7 +169,7 @@ def pack(list messages not None, Py_ssize_t first, Py_ssize_t most_bytes):
     cdef uint8_t* to
     for number in range(first, len(messages)):
         key, value, headers = messages[number]
-        encoded = [((<str?> name).encode(), told) for name, told in headers] if headers else []
+        encoded = [((<str?> name).encode(), content) for name, content in headers] if headers else []
         body = 2 + varint_bytes(count) + field_bytes(key) + field_bytes(value) + varint_bytes(len(encoded))
         for name, header_value in encoded:
             body += field_bytes(name) + field_bytes(header_value)

@@ -1,4 +1,4 @@
-"""Tells crawlers by their user agent, after the list that the monperrus/crawler-user-agents project keeps.
+"""Recognizes crawlers by their user agent, after the list of the monperrus/crawler-user-agents project.
 
 A visitor who sends no user agent is not called a crawler. The list is read and compiled at the first use.
 Over a thousand patterns, nearly all plain words: those become one tree-shaped expression, which answers as

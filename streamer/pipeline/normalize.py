@@ -21,7 +21,7 @@ MAX_REMEMBERED = 512
 MAX_QUERY_BYTES = 64
 """As the kept click promises (`Click.search_query`)."""
 MAX_LABEL_BYTES = 64
-"""Types, elements and categories are names; a longer one is a text whose beginning tells the most."""
+"""Types, elements and categories are names; of a longer text the beginning says the most."""
 MAX_HOST_BYTES = 64
 MAX_SEGMENT_BYTES = 48
 PATH_DEPTH = 3
@@ -42,7 +42,7 @@ _LONG_WORD = 32
 _TOKEN = 12
 """A word of this length with a digit in it is a token: the end of a UUID, a hash, a session key."""
 _ID_DIGITS = 4
-"""With fewer digits (step 2, error 404, 401k) a word tells nothing about one person."""
+"""With fewer digits (step 2, error 404, 401k) a word identifies nobody."""
 _MOST_DIGITS = 7
 """Of a usual number in a path, as products have."""
 _PATHS_KEPT = 32_768

@@ -71,7 +71,7 @@ class ReplayPlan(msgspec.Struct, frozen=True):
     erased: dict[str, int] = {}
     early_every_ms: int = 0
     topic_id: str = ""
-    """Tells the topic from a later one of the same name; empty for a file, and in older plans."""
+    """Distinguishes the topic from a later one of the same name; empty for a file, and in older plans."""
 
     @property
     def records(self) -> int:

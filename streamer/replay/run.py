@@ -169,7 +169,7 @@ def require_writable(options: ReplayOptions) -> None:
 
 
 async def drafted(settings: Settings, options: ReplayOptions, scorers: BundleScorers) -> ReplayPlan:
-    """The plan without what is looked up: enough to tell whether a plan that was begun is the same."""
+    """The plan without what is looked up: enough to decide whether a plan that was begun is the same."""
     file = None if options.source == FROM_TOPIC else FileSource(Path(options.source), settings.clicks)
     has_arrivals = file is None or file.is_dump
     log_append = settings.clicks.arrival == "log_append_time"

@@ -151,7 +151,7 @@ class SafePartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
 
     def take(self, most: int | None) -> list[Any]:
         """The next `most` records, or all that are left. Where they are taken as they are, those up to the
-        next one with another kind of timestamp (CreateTime, LogAppendTime): the first tells of all.
+        next one with another kind of timestamp (CreateTime, LogAppendTime).
 
         Raises CorruptRecordException at a batch with a wrong checksum; from there on it is empty, and what
         it had is to be fetched again.
