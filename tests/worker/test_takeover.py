@@ -61,7 +61,9 @@ async def a_shard(settings: Settings, options: WorkerOptions = NO_OPTIONS) -> Sh
     """Partition 0, taken over; a broker that has just started has no coordinator at first."""
     while True:
         try:
-            shards, failed = await take_over(config(settings, pass_by, options), [0], lambda _: True)
+            shards, failed = await take_over(
+                config(settings, pass_by, options), [0], lambda _: True, lambda: None
+            )
             if shards:
                 return shards[0]
             print("not yet:", failed)
@@ -78,7 +80,9 @@ def test_the_last_owner_is_fenced_before_the_changelog_is_read(
     async def run() -> None:
         owner = await a_shard(settings)
         with pytest.raises(StoppedError):
-            await take_over(config(settings, stop_at(KillPoint.AFTER_FENCING)), [0], lambda _: True)
+            await take_over(
+                config(settings, stop_at(KillPoint.AFTER_FENCING)), [0], lambda _: True, lambda: None
+            )
         with pytest.raises(KafkaError):
             await owner.commit(force=True)
         await owner.close()
