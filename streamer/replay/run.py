@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from models.processor import processor_kind
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.topic_metadata import topic_metadata
 from streamer.pipeline.counters import ClickCounters, total_of
@@ -87,6 +88,7 @@ class ReplaySummary:
             "from": self.plan.from_ms,
             "to": self.plan.to_ms,
             "rules_version": self.plan.rules_version,
+            "processor": processor_kind(),
             "clicks": clicks,
             "adds_up": clicks["read"] == sum(clicks.values()) - clicks["read"],
             "sessions": {

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 from aiokafka import TopicPartition
 
+from models.processor import processor_kind
 from schemas import codec
 from schemas.click import Session
 from streamer.core.rules import SessionRules
@@ -122,6 +123,7 @@ class VerifyReport:
         return {
             "result": self.result,
             "rules_version": self.rules_version,
+            "processor": processor_kind(),
             "model_versions": self.model_versions,
             "sessions": self.sessions,
             "left_out": self.left_out,
@@ -263,6 +265,11 @@ def explain(report: PartitionReport, task: VerifyTask, state: LivePosition, repl
     compared.leave_out(f"replayed, {UNDETERMINED}", replay.selection.undetermined_sessions)
     compared.leave_out("not scored by the replay", replay.selection.unscored_sessions)
     report.notes += _notes(report.plan, asked, state, replay.counters.received)
+    if state.processor not in ("", processor_kind()):
+        report.notes.append(
+            f"live computes on {state.processor}, this replay on {processor_kind()}: the model's numbers may"
+            f" differ, by at most {TOLERANCE}"
+        )
     if compared.rounded:
         report.notes.append(
             f"{len(compared.rounded)} sessions are equal but for the model's numbers, which differ by at most"
@@ -314,6 +321,8 @@ class LivePosition(NamedTuple):
     rules_version: str
     open_ids: frozenset[str]
     """Sessions that are open, or closed and still to be published."""
+    processor: str = ""
+    """Kind of processor of the last commit; empty: a worker that doesn't record it."""
 
 
 async def live_states(settings: Settings, rules_version: str, numbers: list[int]) -> dict[int, LivePosition]:
@@ -336,6 +345,7 @@ async def live_states(settings: Settings, rules_version: str, numbers: list[int]
             marker.counters,
             marker.rules_version,
             frozenset(window.session_id(rules_version) for window in recovery.sessions if window.is_open),
+            marker.processor,
         )
         for number, recovery in found.items()
         if (marker := recovery.marker) is not None

@@ -69,6 +69,8 @@ class Marker(msgspec.Struct, array_like=True, tag="marker"):
     """Every session of clicks before this source offset was closed by a drain."""
     topics: StateTopics = StateTopics()
     """An older worker ignores it, and writes markers without."""
+    processor: str = ""
+    """Kind of processor that scored the commit; as with `topics`, older markers lack it."""
 
 
 _decode: Callable[[bytes], SessionSnapshots | Marker] = state_decoder(SessionSnapshots | Marker).decode  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import IllegalOperation, ProducerFenced
 from aiokafka.structs import RecordMetadata
 
+from models.processor import processor_kind
 from models.scorer import Scored, ScoreError
 from schemas.click import Session
 from streamer.core.rules import SessionRules
@@ -260,6 +261,7 @@ class Shard:
             dead_letters=partition.dead_letters,
             drained=self.drained,
             topics=self._config.source.topics,
+            processor=processor_kind(),
         )
 
     async def _send_outputs(

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from models.bundle import default_bundle
+from models.processor import processor_kind
 from streamer.core.rules import SessionRules
 from streamer.pipeline.counters import ClickCounters
 from streamer.replay.comparison import ComparisonResult
@@ -36,12 +37,13 @@ def explained(
     differs: bool,
     asked: TimeRange = WHOLE,
     rules: str = RULES.version,
+    processor: str = "",
 ) -> PartitionReport:
     compared = ComparisonResult()
     if differs:
         compared.differ("missing", ["one"])
     report = PartitionReport(0, PartitionPlan(0, 0, len(LOG)), asked, compared)
-    state = LivePosition(1, len(LOG), ARRIVED, counters, rules, frozenset())
+    state = LivePosition(1, len(LOG), ARRIVED, counters, rules, frozenset(), processor)
     _, replay = replayed(LOG, RULES, TimeRange())
     explain(report, replace(job, asked=asked), state, replay)
     return report
@@ -70,6 +72,14 @@ def test_other_rules_of_the_worker_explain_a_difference(job: VerifyTask) -> None
     report = explained(job, ClickCounters(received=len(LOG)), differs=True, rules="other")
     assert report.compared.state == "undetermined"
     assert "live has rules other" in report.compared.blockers[0]
+
+
+def test_another_kind_of_processor_is_named(job: VerifyTask) -> None:
+    counters = ClickCounters(received=len(LOG))
+    (note,) = explained(job, counters, differs=False, processor="z80").notes
+    assert note.startswith(f"live computes on z80, this replay on {processor_kind()}: ")
+    assert explained(job, counters, differs=False, processor=processor_kind()).notes == []
+    assert VerifyReport([], "r", ["m"]).as_dict()["processor"] == processor_kind()
 
 
 def test_clicks_that_live_never_saw_are_reported(job: VerifyTask) -> None:

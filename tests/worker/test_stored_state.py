@@ -71,16 +71,19 @@ def test_clicks_of_a_session_that_had_closed_are_known() -> None:
 
 
 def test_what_the_current_version_wrote_is_written_again_byte_for_byte() -> None:
-    for name in (f"version-{STATE_VERSION}.images", f"version-{STATE_VERSION}-topics.marker"):
+    for name in (f"version-{STATE_VERSION}.images", f"version-{STATE_VERSION}-processor.marker"):
         stored = (STORED / name).read_bytes()
         assert encode(decode(stored)) == stored
 
 
-def test_a_marker_that_names_its_topics_is_read_by_a_worker_that_does_not_know_them() -> None:
-    stored = (STORED / f"version-{STATE_VERSION}-topics.marker").read_bytes()
+@pytest.mark.parametrize("newest", ["topics", "processor"])
+def test_a_marker_with_a_new_field_is_read_by_a_worker_that_does_not_know_it(newest: str) -> None:
+    stored = (STORED / f"version-{STATE_VERSION}-{newest}.marker").read_bytes()
     marker = decode(stored)
     assert isinstance(marker, Marker)
     assert marker.topics == StateTopics("clicks", "bNmYAGYESpWIjVnHZpw2Hg", ("intents", "visitors"))
+    assert marker.processor == ("x86_64 avx512" if newest == "processor" else "")
     fields = [(field.name, field.type) for field in msgspec.structs.fields(Marker)]
-    before = msgspec.defstruct("Before", fields[:-1], array_like=True, tag="marker")
+    known = fields[: [name for name, _ in fields].index(newest)]
+    before = msgspec.defstruct("Before", known, array_like=True, tag="marker")
     assert state_decoder(before).decode(stored).position == 9
