@@ -134,17 +134,12 @@ class VisitorView:
                 await asyncio.sleep(_RETRY_S)
 
     async def _read(self, partitions: int) -> None:
-        from aiokafka import AIOKafkaConsumer, TopicPartition
+        from aiokafka import TopicPartition
 
-        from streamer.kafka.client import client_arguments
+        from streamer.kafka.client import client_arguments, committed_reader
 
-        consumer = AIOKafkaConsumer(
-            **client_arguments(self._settings.kafka),
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            max_partition_fetch_bytes=4 * 1024 * 1024,
+        consumer = committed_reader(
+            client_arguments(self._settings.kafka), max_partition_fetch_bytes=4 * 1024 * 1024
         )
         try:
             await consumer.start()

@@ -44,6 +44,17 @@ def client_arguments(kafka: KafkaSettings) -> ClientArguments:
     return arguments
 
 
+def committed_reader(arguments: ClientArguments, **options: Any) -> Any:
+    """aiokafka's consumer of partitions that it is assigned, in no group. It sees committed records only.
+
+    Where retention overtakes it, it goes on with what is still there.
+    """
+    from aiokafka import AIOKafkaConsumer
+
+    defaults = {"auto_offset_reset": "earliest", "enable_auto_commit": False, "group_id": None}
+    return AIOKafkaConsumer(isolation_level="read_committed", **arguments, **(defaults | options))
+
+
 @asynccontextmanager
 async def running(client: Client) -> AsyncIterator[Client]:
     """An aiokafka client between its start and its end, which takes a bounded time and raises nothing.

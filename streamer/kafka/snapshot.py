@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas import codec
 from streamer.kafka.acls import Acl
-from streamer.kafka.client import client_arguments, running
+from streamer.kafka.client import client_arguments, committed_reader, running
 from streamer.kafka.permissions import check_permissions, refusal
 from streamer.kafka.produce import visitor_key
 from streamer.kafka.start import Start, seek
@@ -34,19 +34,12 @@ async def snapshot(kafka: KafkaSettings, topic: str, start: Start = "earliest") 
 
     Raises `BrokerError`, `TopicError`, `SubscribeError`, NotPermittedError.
     """
-    from aiokafka import AIOKafkaConsumer, TopicPartition
+    from aiokafka import TopicPartition
     from aiokafka.errors import KafkaError
 
     await check_permissions(kafka, [Acl("topic", topic, "Read")])
     found = await find_topic(kafka, topic)
-    consumer = AIOKafkaConsumer(
-        **client_arguments(kafka),
-        group_id=None,
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=_FETCH_BYTES,
-    )
+    consumer = committed_reader(client_arguments(kafka), max_partition_fetch_bytes=_FETCH_BYTES)
     try:
         async with running(consumer):
             tps = [TopicPartition(topic, number) for number in range(found.partitions)]

@@ -13,7 +13,7 @@ from typing import Any
 
 from streamer.errors import StreamerError
 from streamer.kafka.acls import Acl
-from streamer.kafka.client import client_arguments, running
+from streamer.kafka.client import client_arguments, committed_reader, running
 from streamer.kafka.permissions import check_permissions
 from streamer.kafka.start import Start, seek
 from streamer.kafka.topics import find_topic
@@ -39,19 +39,11 @@ async def records(
 
     Raises `BrokerError`, `TopicError`, `SubscribeError`.
     """
-    from aiokafka import AIOKafkaConsumer
     from aiokafka.errors import KafkaError
 
     await check_permissions(kafka, [Acl("topic", topic, "Read")])
     found = await find_topic(kafka, topic)
-    consumer = AIOKafkaConsumer(
-        **client_arguments(kafka),
-        group_id=None,
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-        # Where retention overtakes a slow reader, it goes on with what is still there.
-        auto_offset_reset="earliest",
-    )
+    consumer = committed_reader(client_arguments(kafka))
     try:
         async with running(consumer):
             await _assign(consumer, topic, found.partitions, start)

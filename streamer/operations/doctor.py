@@ -15,7 +15,7 @@ from typing import Any, Literal
 from schemas.build import EXTENSIONS, NO_EXTENSIONS, WHY_PURE, not_built
 from streamer import __version__
 from streamer.errors import StreamerError
-from streamer.kafka.client import client_arguments, running
+from streamer.kafka.client import client_arguments, committed_reader, running
 from streamer.kafka.reach import check_brokers, refusals
 from streamer.kafka.topics import Drift, declared_topics, find_drift
 from streamer.pipeline.partition import LOG_APPEND_TIME
@@ -211,15 +211,13 @@ class _Tail:
 
 async def _tails(settings: Settings, records: int) -> list[_Tail]:
     """The last records of every partition of the clicks topic: that many in all, at least one of each."""
-    from aiokafka import AIOKafkaConsumer, TopicPartition
+    from aiokafka import TopicPartition
 
     from streamer.kafka.topics import find_topic
 
     topic = settings.topics.clicks
     partitions = (await find_topic(settings.kafka, topic)).partitions
-    consumer = AIOKafkaConsumer(
-        **client_arguments(settings.kafka), enable_auto_commit=False, isolation_level="read_committed"
-    )
+    consumer = committed_reader(client_arguments(settings.kafka))
     tails = {number: _Tail(number, []) for number in range(partitions)}
     async with running(consumer):
         tps = [TopicPartition(topic, number) for number in range(partitions)]

@@ -23,7 +23,7 @@ from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 from streamer.core.stored_state import encode_state, state_decoder
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.acls import Acl
-from streamer.kafka.client import client_arguments
+from streamer.kafka.client import client_arguments, committed_reader
 from streamer.kafka.permissions import check_permissions
 from streamer.kafka.topics import Topic, create_topics, find_topic
 from streamer.kafka.trimming import trim
@@ -143,13 +143,7 @@ class CommittedValues:
         """Name -> its latest value."""
         self._tp = TopicPartition(topic.name, number)
         self._parts: dict[str, list[bytes]] = {}
-        self._consumer: Any = AIOKafkaConsumer(
-            **client_arguments(topic.settings.kafka),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            fetch_max_wait_ms=_POLL_MS,
-        )
+        self._consumer = committed_reader(client_arguments(topic.settings.kafka), fetch_max_wait_ms=_POLL_MS)
 
     async def __aenter__(self) -> Self:
         await self._consumer.start()

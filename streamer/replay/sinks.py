@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import orjson
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import IllegalOperation, KafkaError
 
 from schemas import codec
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
-from streamer.kafka.client import client_arguments
+from streamer.kafka.client import client_arguments, committed_reader
 from streamer.kafka.topics import Topic, create_topics, find_topic
 from streamer.replay.journal import DurableOutput
 from streamer.replay.plan import PartitionPlan
@@ -244,12 +244,7 @@ class TopicSink:
 
 @asynccontextmanager
 async def _consumer(settings: Settings) -> AsyncIterator[Any]:
-    consumer = AIOKafkaConsumer(
-        **client_arguments(settings.kafka),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-    )
+    consumer = committed_reader(client_arguments(settings.kafka))
     try:
         await consumer.start()
         yield consumer

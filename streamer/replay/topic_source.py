@@ -7,14 +7,14 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from streamer.core.rules import SessionRules
 from streamer.errors import StreamerError
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.kafka.aiokafka_overrides.fetched import leave_records_as_they_are
-from streamer.kafka.client import client_arguments
+from streamer.kafka.client import client_arguments, committed_reader
 from streamer.kafka.start import is_found
 from streamer.kafka.topics import TopicError, find_topic
 from streamer.pipeline.decode import ClickDecoder
@@ -36,12 +36,9 @@ class TopicSourceError(StreamerError):
 @asynccontextmanager
 async def reading(settings: Settings, portion: int = PORTION) -> AsyncIterator[Any]:
     """A started consumer of whole partitions; sees committed records only."""
-    consumer = AIOKafkaConsumer(
-        **client_arguments(settings.kafka),
-        group_id=None,
-        enable_auto_commit=False,
+    consumer = committed_reader(
+        client_arguments(settings.kafka),
         auto_offset_reset="none",
-        isolation_level="read_committed",
         max_poll_records=portion,
         max_partition_fetch_bytes=4 * 1024 * 1024,
         fetch_max_wait_ms=100,

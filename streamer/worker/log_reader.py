@@ -8,12 +8,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaTimeoutError
 from aiokafka.structs import TopicPartition
 
-from streamer.kafka.client import ClientArguments
+from streamer.kafka.client import ClientArguments, committed_reader
 from streamer.kafka.start import Start, offsets_at
 from streamer.worker.changelog import ChangelogError, Marker, decode
 from streamer.worker.recovery import Recovery
@@ -59,13 +58,8 @@ class LogReader:
     """
 
     def __init__(self, arguments: ClientArguments) -> None:
-        self._consumer = AIOKafkaConsumer(
-            **arguments,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            max_partition_fetch_bytes=8 * 1024 * 1024,
-            fetch_max_wait_ms=50,
+        self._consumer = committed_reader(
+            arguments, max_partition_fetch_bytes=8 * 1024 * 1024, fetch_max_wait_ms=50
         )
 
     async def __aenter__(self) -> LogReader:

@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
-from streamer.kafka.client import ClientArguments
+from streamer.kafka.client import ClientArguments, committed_reader
 from streamer.kafka.permissions import refusal
 
 POLL_MS = 500
@@ -67,12 +67,7 @@ class SideInputs(Generic[S]):
         if not shards:
             await asyncio.sleep(POLL_MS / 1000)
             return
-        consumer = AIOKafkaConsumer(
-            **self._arguments,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-        )
+        consumer = committed_reader(self._arguments)
         tps = {
             TopicPartition(topic, number): shard for topic in self._topics for number, shard in shards.items()
         }
