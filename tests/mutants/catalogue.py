@@ -50,8 +50,8 @@ MUTANTS = (
     Mutant(
         "fencing off: a transactional id of each process's own",
         TAKEOVER,
-        'transactional_id=f"{config.settings.app.id}-{number}"',
-        "transactional_id=f\"{config.settings.app.id}-{number}-{id(config)}-{__import__('os').getpid()}\"",
+        '{number: f"{app_id}-{number}" for',
+        "{number: f\"{app_id}-{number}-{id(config)}-{__import__('os').getpid()}\" for",
         "chaos:zombie",
     ),
     Mutant(
@@ -64,15 +64,15 @@ MUTANTS = (
     Mutant(
         "one click further than the marker's position",
         OPEN_SHARDS,
-        "self.consumer.request_seek(TP(self._topic, number), shard.partition.position)",
-        "self.consumer.request_seek(TP(self._topic, number), shard.partition.position + 1)",
+        "self.consumer.request_seek(TP(self._topic, number), shard.position)",
+        "self.consumer.request_seek(TP(self._topic, number), shard.position + 1)",
         "chaos:sigterm",
     ),
     Mutant(
         "accounts forgotten at a take-over",
         TAKEOVER,
-        "counters=marker.counters if marker else None",
-        "counters=None",
+        "marker.position, marker.counters,",
+        "marker.position, None,",
         "chaos:sigterm",
     ),
     Mutant(
@@ -349,10 +349,10 @@ MUTANTS = (
         "tests/schemas/test_flat.py",
     ),
     Mutant(
-        "labels before the vector",
+        "the vector among the labels",
         "streamer/pipeline/records.py",
-        "self._of_visitor + shared + vector + labels",
-        "self._of_visitor + shared + labels + vector",
+        "encoder.excerpt(self._of_intent, shared, vector)",
+        "encoder.excerpt(self._of_intent, vector, vector)",
         "tests/pipeline/test_records.py",
     ),
     Mutant(
