@@ -54,6 +54,12 @@ TRAINING = (
 )
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files that `-m "not training"` leaves out aren't imported: torch and its kind take seconds to load."""
+    left_out = "not training" in config.option.markexpr and " or " not in config.option.markexpr
+    return True if left_out and any(map(collection_path.is_relative_to, TRAINING)) else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks tests by what they use, so that nobody has to remember it. Files that need brokers come first:
