@@ -245,6 +245,9 @@ class CommitSettings(_Section):
 class EmitSettings(_Section):
     early_every_s: Seconds = 0
     """How often an open session that goes on is published provisionally; 0: only once, when it closes."""
+    on_login: bool = True
+    """Whether it is at its first click with a `user_id`, so that the customer's record has it in a moment;
+    without identity stages it isn't."""
 
     @cached_property
     def early_every_ms(self) -> int:
@@ -336,6 +339,11 @@ class Settings(_Section):
         shadow = (topics.shadow_intents, topics.shadow_embeddings) if self.model.shadow_bundle else ()
         users = (topics.users,) if self.identity.enabled else ()
         return (topics.embeddings, topics.intents, topics.visitors, *users, topics.late, topics.dlq, *shadow)
+
+    @property
+    def emits_at_login(self) -> bool:
+        """Whether a session is published provisionally when somebody logs in."""
+        return self.emit.on_login and self.identity.enabled
 
     @property
     def changelog(self) -> str:

@@ -28,6 +28,8 @@ cdef class Sessionizer:
     cdef int64_t _min_timestamp_ms
     cdef int64_t _idle_after_ms
     cdef int64_t _early_every_ms
+    cdef bint _at_login
+    cdef public list logins
     cdef OpenWindows _open
     cdef dict _single
     cdef dict _several
@@ -42,7 +44,7 @@ cdef class Sessionizer:
 
     @cython.locals(clock=PartitionClock)
     cpdef int64_t arrive(self, int64_t arrival_ms) except? -1
-    @cython.locals(timestamp=int64_t, window=OpenSession)
+    @cython.locals(timestamp=int64_t, window=OpenSession, is_login=bint)
     cpdef add(self, str visitor_id, Click click, int64_t offset, str user_id=*, bint crawler=*)
     cpdef int pass_over(self, int64_t timestamp) except -1
     @cython.locals(window=OpenSession)

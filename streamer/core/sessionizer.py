@@ -42,7 +42,8 @@ class Sessionizer:
     """State and step of one partition. `idle_closing` is off where arrival time is not the broker's.
 
     `early_every_ms`: how often after its first arrival an open session that has got a click since is given
-    out provisionally; 0: never. It has no influence on the sessions themselves.
+    out provisionally; 0: never. `at_login`: whether it is at its first click with a `user_id`, too. Neither
+    has an influence on the sessions themselves.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Sessionizer:
         *,
         idle_closing: bool = True,
         early_every_ms: int = 0,
+        at_login: bool = False,
         clock: PartitionClock | None = None,
         sessions: Iterable[OpenSession] = (),
     ) -> None:
@@ -86,6 +88,9 @@ class Sessionizer:
         self._deadlines = Deadlines()
         self._early_every_ms = early_every_ms
         self._early = Deadlines()
+        self._at_login = at_login
+        self.logins: list[Session] = []
+        """Provisional records of sessions that have just got their user; whoever takes them empties it."""
         for window in self._open:
             self._deadlines.note(window.visitor_id, window.ended_at + self._gap_ms)
             if window.early_at:
@@ -186,10 +191,14 @@ class Sessionizer:
         )
         if self._early_every_ms and not window.early_at:
             self._early.note(visitor_id, window.schedule_early(self.clock.now, self._early_every_ms))
-        if user_id is not None:
-            window.user_id = user_id
         if crawler:
             window.crawler = True
+        if user_id is not None:
+            is_login = window.user_id is None
+            window.user_id = user_id
+            if is_login and self._at_login:
+                window.early_at = self.clock.now
+                self.logins.append(window.provisional(self._rules_version))
         if click.event_type in self._end_events:
             self._close_now(window, "explicit")
         self._advance(timestamp)

@@ -224,7 +224,12 @@ class Partition:
         if not click.event_id:
             click = with_event_id(click, f"{self._id_prefix}{offset}")
         outcome = sessionizer.add(arrived.visitor_id, click, offset, arrived.user_id, arrived.crawler)
-        if outcome is _JOINED and not sessionizer.has_due and not sessionizer.merged_duplicates:
+        if (
+            outcome is _JOINED
+            and not sessionizer.has_due
+            and not sessionizer.merged_duplicates
+            and not sessionizer.logins
+        ):
             return False
         self._settle(record, outcome)
         return True
@@ -338,6 +343,9 @@ class Partition:
             self._dead_letter(record, "validate", outcome.value)
         counters.duplicates += sessionizer.merged_duplicates
         sessionizer.merged_duplicates = 0
+        if sessionizer.logins:
+            self._sessions.extend(sessionizer.logins)
+            sessionizer.logins = []
         if sessionizer.has_due:
             self._close_due()
 

@@ -95,6 +95,7 @@ class PartitionReplay:
                 config.rules,
                 idle_closing=config.idle_closing,
                 early_every_ms=config.early_every_ms,
+                at_login=config.at_login,
                 clock=snapshot.clock if snapshot else None,
                 sessions=snapshot.sessions if snapshot else (),
             ),

@@ -29,6 +29,8 @@ class ReplayConfig:
     early_every_ms: int = 0
     """How often live published an open session provisionally; 0: never. A replay yields no provisional
     records, but they count in the final ones' `revision`."""
+    at_login: bool = False
+    """Whether live did so when somebody logged in."""
     erased: Mapping[str, int] = field(default_factory=dict)
     """Visitor -> arrival time up to which their clicks are dropped, as they asked for, and counted as
     filtered."""
@@ -70,6 +72,7 @@ class ReplayPlan(msgspec.Struct, frozen=True):
     partitions: tuple[PartitionPlan, ...]
     erased: dict[str, int] = {}
     early_every_ms: int = 0
+    at_login: bool = False
     topic_id: str = ""
     """Distinguishes the topic from a later one of the same name; empty for a file, and in older plans."""
 
@@ -88,6 +91,7 @@ class ReplayPlan(msgspec.Struct, frozen=True):
             TimeRange(self.from_ms, self.to_ms),
             idle_closing=self.idle_closing,
             early_every_ms=self.early_every_ms,
+            at_login=self.at_login,
             erased=self.erased,
         )
 

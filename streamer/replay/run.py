@@ -187,6 +187,7 @@ async def drafted(settings: Settings, options: ReplayOptions, scorers: BundleSco
         model_versions=tuple(scorers.model_versions),
         idle_closing=log_append and has_arrivals,
         early_every_ms=settings.emit.early_every_ms if has_arrivals else 0,
+        at_login=settings.emits_at_login and has_arrivals,
         partitions=(),
         topic_id="" if file else (await topic_metadata(settings.kafka, [topic]))[topic].topic_id,
     )

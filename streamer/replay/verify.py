@@ -227,6 +227,7 @@ async def _replayed(
         time_range,
         idle_closing=settings.clicks.arrival == "log_append_time",
         early_every_ms=settings.emit.early_every_ms,
+        at_login=settings.emits_at_login,
     )
     replay = PartitionReplay(config, plan, source.decode, on_undetermined=spans.add)
     waiting: list[Session] = []

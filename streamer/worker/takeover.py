@@ -134,6 +134,7 @@ def _shard(
             config.rules,
             idle_closing=settings.clicks.arrival == "log_append_time",
             early_every_ms=settings.emit.early_every_ms,
+            at_login=settings.emits_at_login,
             clock=marker.clock if marker else None,
             sessions=recovery.sessions,
         ),

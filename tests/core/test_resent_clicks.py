@@ -71,7 +71,7 @@ def test_sessions_of_a_cap_are_remembered() -> None:
 def test_sessions_that_idleness_closed_are_remembered() -> None:
     partition = Partition(idle_closing=True)
     partition.click(5000, "first")
-    partition.silence(5000 + IDLE_AFTER + GAP + BOUND)
+    partition.idle(5000 + IDLE_AFTER + GAP + BOUND)
     assert [session.close_reason for session in partition.closed] == ["idle"]
     assert partition.click(5000, "first", arrival=9000) is DUPLICATE
 

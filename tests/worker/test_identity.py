@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from typing import Any
 
 import pytest
@@ -159,3 +160,24 @@ def test_a_link_that_is_none_is_a_dead_letter(fresh_settings: FreshSettings) -> 
     dead = committed(settings, settings.topics.dlq)
     assert dead.headers("x-streamer-reason") == ["no_user"] * settings.topics.partitions
     assert dead.headers("x-streamer-stage") == ["link"] * settings.topics.partitions
+
+
+def test_a_customer_who_logs_in_has_a_record_before_the_session_ends(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings(ON)
+    set_up(settings)
+    worker = Worker(settings)
+    now = int(time.time() * 1000)
+    clicks = [
+        {"visitor_id": "v1", "timestamp": now + at, "event_id": f"e{at}", "event_type": "page_view"}
+        for at in range(3)
+    ]
+    send(settings, as_messages([*clicks[:2], {**clicks[2], "event_type": "login", "user_id": "c1"}]))
+    wait_until(lambda: "c1" in users(settings))
+    record = users(settings)["c1"]
+    assert not record["is_final"]
+    assert (record["event_count"], record["attribution"], record["visitors"]) == (3, "login", 1)
+    worker.signal(signal.SIGTERM)
+    assert worker.end() == 0
+    assert Worker(settings, "--drain").end() == 0
+    assert users(settings)["c1"]["is_final"]
+    assert users(settings)["c1"]["sessions"] == 1
