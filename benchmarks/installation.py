@@ -11,7 +11,7 @@ from streamer.kafka.topics import create_topics, declared_topics
 from streamer.settings import load_settings
 
 PARTITIONS = 4
-OUTPUTS = ("intents", "embeddings", "visitors", "late", "dlq", "erasures")
+OUTPUTS = ("intents", "embeddings", "visitors", "late", "dlq", "erasures", "links", "users")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 

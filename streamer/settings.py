@@ -249,6 +249,9 @@ class EmitSettings(_Section):
     """Whether it is at its first click with a `user_id`, so that the customer's record has it in a moment;
     without identity stages it isn't."""
 
+    on_login: bool = True
+    """Whether an open session is published provisionally as soon as its visitor logs in."""
+
     @cached_property
     def early_every_ms(self) -> int:
         return _ms(self.early_every_s)
@@ -260,6 +263,7 @@ class IdentitySettings(_Section):
     enabled: bool = True
     """False: the worker leaves the identity stages out."""
     lookback_days: Days = 30
+    """How far from a session a tie may be, before or after it."""
     max_users: Annotated[int, Field(ge=1, le=1000)] = 3
     max_visitors: Annotated[int, Field(ge=1, le=100_000)] = 50
     history_days: Days = 90

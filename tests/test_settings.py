@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from streamer.identity.rules import DAY_MS, IdentityRules
+from streamer.session_rules import identity_rules
 from streamer.settings import Settings, SettingsError, load_settings
 
 
@@ -68,7 +70,19 @@ def test_defaults_are_the_documented_ones() -> None:
         "max_future_s": 300,
     }
     assert settings.commit.interval_ms == 250
-    assert settings.emit.early_every_s == 0
+    assert settings.emit.model_dump() == {"early_every_s": 0, "on_login": True}
+    assert settings.identity.model_dump() == {
+        "enabled": True,
+        "lookback_days": 30,
+        "max_users": 3,
+        "max_visitors": 50,
+        "history_days": 90,
+        "half_life_days": 7,
+        "no_ids": ("0", "null", "none", "undefined", "anonymous", "nan"),
+    }
+    assert settings.user_changes == "clicks-to-intent-user-changes"
+    assert settings.attribution_changelog == "clicks-to-intent-attribution-changelog"
+    assert settings.users_changelog == "clicks-to-intent-users-changelog"
     assert settings.model.bundle is None
     assert settings.model.shadow_bundle is None
 
@@ -83,6 +97,33 @@ def test_seconds_are_also_given_in_ms() -> None:
     settings = from_environment(SESSION__GAP_S="0.25", WATERMARK__MAX_FUTURE_S="12")
     assert settings.session.gap_ms == 250
     assert settings.watermark.max_future_ms == 12_000
+
+
+def test_the_rules_of_identity_are_those_of_the_settings() -> None:
+    assert identity_rules(Settings()) == IdentityRules()
+    settings = from_environment(
+        IDENTITY__LOOKBACK_DAYS="0.5",
+        IDENTITY__HISTORY_DAYS="2",
+        IDENTITY__HALF_LIFE_DAYS="1",
+        IDENTITY__MAX_USERS="4",
+        IDENTITY__MAX_VISITORS="5",
+        IDENTITY__NO_IDS="GUEST,n/a",
+    )
+    rules = identity_rules(settings)
+    assert (rules.lookback_ms, rules.history_ms, rules.half_life_ms) == (DAY_MS // 2, 2 * DAY_MS, DAY_MS)
+    assert (rules.max_users, rules.max_visitors) == (4, 5)
+    assert [rules.names_user(user) for user in ("guest", "Guest", "N/A", "none")] == [
+        False,
+        False,
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("key", ["lookback_days", "history_days", "half_life_days"])
+@pytest.mark.parametrize("days", ["0", "-1", "nan", "inf", "40000"])
+def test_days_are_more_than_none(key: str, days: str) -> None:
+    assert f"identity.{key}" in refused(environ={f"STREAMER_IDENTITY__{key.upper()}": days})
 
 
 def test_options_win_over_environment_over_toml_over_default(toml: Path) -> None:

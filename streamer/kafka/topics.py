@@ -55,8 +55,8 @@ class Topic:
     partitions: int
     replication: Replication
     config: Mapping[str, str]
-    holds_state: bool = False
-    """Whether losing its records loses what can't be read again from anywhere."""
+    holds: str = ""
+    """What is lost with its records, for it can't be read again from anywhere; empty: nothing."""
 
     is_source: bool = False
     """Whether it holds the clicks: each other topic needs as many partitions."""
@@ -123,14 +123,18 @@ def declared_topics(settings: Settings) -> list[Topic]:
         **(_of_identity(settings) if settings.identity.enabled else {}),
     }
     everywhere = {"message.timestamp.type": "LogAppendTime"}
-    state = (settings.changelog, settings.attribution_changelog, settings.users_changelog)
+    holds = {
+        settings.changelog: "open sessions",
+        settings.attribution_changelog: "ties of visitors",
+        settings.users_changelog: "sessions of customers",
+    }
     return [
         Topic(
             name,
             names.partitions,
             names.replication,
             everywhere | config,
-            name in state,
+            holds.get(name, ""),
             name == names.clicks,
         )
         for name, config in configs.items()
@@ -367,8 +371,8 @@ def _compared(topic: Topic, cluster: _Cluster, config: Mapping[str, str], needed
 
 def _drift(topic: Topic, what: str, found: str, expected: str) -> Drift:
     consequence = _STOPS.get(what, "")
-    if topic.holds_state:
-        consequence = _LOSES_STATE.get(what, consequence)
+    if topic.holds and what in _LOSES_STATE:
+        consequence = f"{topic.holds} {_LOSES_STATE[what]}"
     return Drift(topic.name, what, found, expected, consequence)
 
 
@@ -378,11 +382,11 @@ _STOPS = {
     "cleanup.policy": "records are removed that are still needed",
 }
 _LOSES_STATE = {
-    "cleanup.policy": "open sessions are lost",
-    "retention.ms": "open sessions are lost",
-    "retention.bytes": "open sessions are lost",
-    "number of replicas": "open sessions are lost with a broker's disk",
-    _MIN_IN_SYNC: "open sessions may be lost, or commits stop, with one broker",
+    "cleanup.policy": "are lost",
+    "retention.ms": "are lost",
+    "retention.bytes": "are lost",
+    "number of replicas": "are lost with a broker's disk",
+    _MIN_IN_SYNC: "may be lost, or commits stop, with one broker",
 }
 
 

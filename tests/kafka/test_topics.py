@@ -46,6 +46,38 @@ def test_visitors_are_compacted_and_forgotten_after_90_days() -> None:
     assert (config["cleanup.policy"], config["retention.ms"]) == ("compact,delete", "7776000000")
 
 
+def test_every_session_of_a_visitor_is_there_for_a_week() -> None:
+    assert config_of(Settings(), "web.visitor-intents.v1")["min.compaction.lag.ms"] == "604800000"
+
+
+def test_records_of_customers_and_the_state_behind_them_are_compacted_and_kept() -> None:
+    settings = Settings()
+    for name in (settings.topics.users, settings.attribution_changelog, settings.users_changelog):
+        assert config_of(settings, name)["cleanup.policy"] == "compact"
+
+
+def test_links_are_kept_as_long_as_they_count() -> None:
+    settings = load_settings(
+        overrides={"identity.lookback_days": 1.5, "identity.history_days": 2}, environ={}
+    )
+    config = config_of(settings, "web.identity-links.v1")
+    assert (config["cleanup.policy"], config["retention.ms"]) == ("delete", str(4 * 86_400_000))
+
+
+def test_without_identity_its_topics_are_not_declared() -> None:
+    without = load_settings(overrides={"identity.enabled": False}, environ={})
+    of_identity = {topic.name for topic in declared_topics(Settings())} - {
+        topic.name for topic in declared_topics(without)
+    }
+    assert of_identity == {
+        "web.identity-links.v1",
+        "web.user-intents.v1",
+        "clicks-to-intent-user-changes",
+        "clicks-to-intent-attribution-changelog",
+        "clicks-to-intent-users-changelog",
+    }
+
+
 def test_erasures_are_compacted_and_kept() -> None:
     assert config_of(Settings(), "web.erasures.v1")["cleanup.policy"] == "compact"
 
