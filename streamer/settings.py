@@ -249,9 +249,6 @@ class EmitSettings(_Section):
     """Whether it is at its first click with a `user_id`, so that the customer's record has it in a moment;
     without identity stages it isn't."""
 
-    on_login: bool = True
-    """Whether an open session is published provisionally as soon as its visitor logs in."""
-
     @cached_property
     def early_every_ms(self) -> int:
         return _ms(self.early_every_s)

@@ -135,10 +135,10 @@ async def _replay(settings: Settings, chosen: Filter, again: bool, dry_run: bool
     from streamer.kafka.dead_letters import (
         clicks_partitions,
         read_dead_letters,
-        read_erasures,
         replay,
         why_not,
     )
+    from streamer.kafka.erase import read_erasures
 
     partitions, erased = await clicks_partitions(settings), await read_erasures(settings)
     left_out: Counter[str] = Counter()

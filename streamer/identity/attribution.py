@@ -23,6 +23,13 @@ _decode = msgspec.msgpack.Decoder(VisitorTies).decode
 LOGIN, LINK = "login", "link"
 
 
+def users_in(state: bytes) -> set[str]:
+    """Users whom a visitor's state names. Raises msgspec.MsgspecError if it isn't one."""
+    ties = _decode(state)
+    waiting = {each.user_id for each in ties.waiting if each.user_id is not None}
+    return {tie.user_id for tie in ties.ties} | set(ties.unlinked) | waiting
+
+
 class SessionCounts(msgspec.Struct, array_like=True):
     """Final sessions by what became of them: each is in one of these."""
 

@@ -30,6 +30,11 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[_Held]).decode
 
 
+def visitors_in(state: bytes) -> set[str]:
+    """Visitors of whom a user's state holds sessions. Raises msgspec.MsgspecError if it isn't one."""
+    return {each.visitor_id for each in _decode(state)}
+
+
 class UserProgress(msgspec.Struct, array_like=True):
     """What a shard knows beside its users."""
 

@@ -7,7 +7,7 @@ thus replays nothing twice, and one that runs beside another is fenced.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,9 @@ import msgspec
 
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.client import client_arguments, running
+from streamer.kafka.erase import ErasedUntil
 from streamer.kafka.permissions import refusal
-from streamer.kafka.snapshot import snapshot, visitors_of
+from streamer.kafka.snapshot import snapshot, user_of, visitors_of
 from streamer.kafka.topics import find_topic
 from streamer.pipeline.dead_letters import (
     ARRIVAL_HEADER,
@@ -32,7 +33,6 @@ from streamer.pipeline.dead_letters import (
     Header,
     original_headers,
 )
-from streamer.pipeline.erasures import erased_visitor
 from streamer.settings import Settings
 
 RECEIPT_STAGE = "replayed"
@@ -141,25 +141,24 @@ def _receipt(value: bytes | None) -> list[int]:
         return []
 
 
-async def read_erasures(settings: Settings) -> dict[str, int]:
-    """Who was erased, and the moment of the last time, ms UTC."""
-    erased: dict[str, int] = {}
-    async for record in snapshot(settings.kafka, settings.topics.erasures):
-        visitor = erased_visitor(record.value)
-        if visitor is not None:
-            erased[visitor] = max(record.timestamp, erased.get(visitor, 0))
-    return erased
+def _erased_since(letter: DeadLetter, erased: ErasedUntil) -> str | None:
+    visitors, user = visitors_of(letter.key, letter.value), user_of(letter.value)
+    if any(erased.visitors.get(visitor, -1) >= letter.timestamp for visitor in visitors):
+        return "visitor"
+    if user is not None and erased.users.get(user, -1) >= letter.timestamp:
+        return "customer"
+    return None
 
 
 def why_not(
-    letter: DeadLetter, settings: Settings, partitions: int, again: bool, erased: Mapping[str, int]
+    letter: DeadLetter, settings: Settings, partitions: int, again: bool, erased: ErasedUntil
 ) -> str | None:
     """Why a dead letter can't or should not be replayed; None if it may be.
 
-    `erased`: visitor -> moment. A replayed click arrives anew, and would come back after the erasure.
+    A replayed click arrives anew, and would come back after an erasure.
     """
-    if any(erased.get(visitor, -1) >= letter.timestamp for visitor in visitors_of(letter.key, letter.value)):
-        return "its visitor was erased since"
+    if whose := _erased_since(letter, erased):
+        return f"its {whose} was erased since"
     if letter.stage == "score":
         return "a session, no click: its clicks are in the clicks topic, 'streamer replay' makes it anew"
     if letter.key is None and letter.value is None:

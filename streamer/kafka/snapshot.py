@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
+
 from schemas import codec
 from streamer.kafka.acls import Acl
 from streamer.kafka.client import client_arguments, committed_reader, running
@@ -27,6 +29,27 @@ def visitors_of(key: bytes | None, value: bytes | None) -> set[str]:
         with contextlib.suppress(codec.CodecError):
             named.add(codec.decode(value)[1]["visitor_id"].encode())
     return {name.decode(errors="replace") for name in named if name is not None}
+
+
+class _UserOf(msgspec.Struct, gc=False):
+    user_id: str | None = None
+
+
+_json_user = msgspec.json.Decoder(_UserOf)
+
+
+def user_of(value: bytes | None) -> str | None:
+    """The customer whom a record names, if it does; a click or link in JSON, or anything in Avro."""
+    if not value:
+        return None
+    user_id: str | None = None
+    if value[0] == codec.MAGIC:
+        with contextlib.suppress(codec.CodecError):
+            user_id = codec.decode(value)[1].get("user_id")
+    else:
+        with contextlib.suppress(msgspec.DecodeError, UnicodeError, RecursionError):
+            user_id = _json_user.decode(value).user_id
+    return user_id
 
 
 async def snapshot(kafka: KafkaSettings, topic: str, start: Start = "earliest") -> AsyncIterator[Any]:

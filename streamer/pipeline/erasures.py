@@ -1,4 +1,4 @@
-"""Visitors who asked to be erased, as one partition has to know them. Pure: worker and replay use the same.
+"""Who asked to be erased, as a partition has to know it. Pure: worker and replay use the same.
 
 An erasure covers the visitor's clicks that arrived up to its moment, the arrival time of its record. It may
 be forgotten once the partition's arrival clock is beyond that, for then no covered click can come any more.
@@ -12,33 +12,36 @@ from typing import NamedTuple
 from schemas import codec
 
 MAX_ID_BYTES = 256
-"""Clicks with a longer visitor_id are refused, so nobody has one."""
+"""Clicks with a longer visitor_id or user_id are refused, so nobody has one."""
 
 
 class Erased(NamedTuple):
-    """Whom an erasure is about: one of both."""
+    """Whom an erasure names: either a visitor or a customer."""
 
-    visitor_id: str | None
+    visitor_id: str | None = None
     user_id: str | None = None
 
 
 def erased_by(value: bytes | None) -> Erased | None:
-    """Whom a record of the erasures topic is about; None for a tombstone and for what is no erasure."""
+    """Whom a record of the erasures topic names; None for a tombstone and for what is no erasure."""
     try:
         name, record = codec.decode(value or b"")
     except codec.CodecError:
         return None
     if name != "erasure":
         return None
-    user_id, visitor_id = record["user_id"], record["visitor_id"]
-    erased = Erased(visitor_id) if user_id is None else Erased(None, user_id)
-    return erased if 0 < len((user_id or visitor_id).encode()) <= MAX_ID_BYTES else None
+    visitor_id, user_id = record["visitor_id"], record["user_id"]
+    if user_id is not None and visitor_id:
+        return None
+    if not 0 < len((visitor_id if user_id is None else user_id).encode()) <= MAX_ID_BYTES:
+        return None
+    return Erased(visitor_id=visitor_id) if user_id is None else Erased(user_id=user_id)
 
 
 def erased_visitor(value: bytes | None) -> str | None:
-    """The visitor of a record of the erasures topic; None if it is about none."""
+    """The visitor of a record of the erasures topic; None if it names none."""
     erased = erased_by(value)
-    return erased and erased.visitor_id
+    return None if erased is None else erased.visitor_id
 
 
 class Erasures:

@@ -11,7 +11,8 @@ from aiokafka.errors import KafkaError
 
 from streamer.errors import StreamerError
 from streamer.kafka.embedded import EmbeddedKafka
-from streamer.kafka.erase import EraseError, erase
+from streamer.kafka.erase import erase
+from streamer.kafka.everywhere import NotTakenError
 from streamer.kafka.produce import Produced, ProduceError, produce
 from streamer.kafka.snapshot import snapshot
 from streamer.kafka.subscribe import SubscribeError, records
@@ -107,7 +108,7 @@ def test_an_erasure_that_is_not_acknowledged_everywhere_is_an_error(
             break
         await work
 
-    with pytest.raises(EraseError, match="did not take all erasures"):
+    with pytest.raises(NotTakenError, match="did not take all erasures"):
         asyncio.run(erase_many())
 
 

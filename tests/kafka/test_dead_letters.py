@@ -19,12 +19,15 @@ from streamer.kafka.dead_letters import (
     read_dead_letters,
     replay_headers,
 )
+from streamer.kafka.erase import ErasedUntil
 from streamer.pipeline.dead_letters import STAGE_HEADER, Header, dead_letter_headers
 from streamer.settings import Settings
 from tests.conftest import FreshSettings, RunStreamer
 from tests.worker.live import committed, set_up
 
 CARD = "4111 1111 1111 1111"
+
+NOBODY = ErasedUntil({}, {})
 
 
 class Record:
@@ -86,13 +89,13 @@ def test_a_place_is_partition_and_offset(text: str) -> None:
 def test_a_record_of_somebody_else_has_no_source_and_is_not_put_back(fresh_settings: FreshSettings) -> None:
     strange = letter((STAGE_HEADER, b"\xff"), ("__streams.errors.partition", b"9" * 30))
     assert strange.source is None
-    assert dead_letters.why_not(strange, fresh_settings(), 4, again=True, erased={}) is not None
+    assert dead_letters.why_not(strange, fresh_settings(), 4, again=True, erased=NOBODY) is not None
 
 
 def test_an_empty_record_is_not_put_back(fresh_settings: FreshSettings) -> None:
     empty = letter(*dead_letter_headers(fresh_settings().topics.clicks, 0, Record(1), "decode", "null_value"))
     empty.key = empty.value = None
-    assert dead_letters.why_not(empty, fresh_settings(), 4, again=True, erased={}) == (
+    assert dead_letters.why_not(empty, fresh_settings(), 4, again=True, erased=NOBODY) == (
         "it holds nothing, neither key nor value"
     )
 
@@ -108,7 +111,17 @@ def test_what_an_erased_visitor_left_does_not_come_back(
     left = letter(*dead_letter_headers(settings.topics.clicks, 0, Record(1), "decode", "r"), timestamp=5)
     left.key, left.value = key, value
     for moment, why in ((5, "its visitor was erased since"), (4, None)):
-        assert dead_letters.why_not(left, settings, 4, again=True, erased={"gone": moment}) == why
+        erased = ErasedUntil({"gone": moment}, {"other": 9})
+        assert dead_letters.why_not(left, settings, 4, again=True, erased=erased) == why
+
+
+def test_what_an_erased_customer_left_does_not_come_back(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings()
+    left = letter(*dead_letter_headers(settings.topics.clicks, 0, Record(1), "decode", "r"), timestamp=5)
+    left.key, left.value = b"v", b'{"visitor_id": "v", "user_id": "gone"}'
+    for moment, why in ((5, "its customer was erased since"), (4, None)):
+        erased = ErasedUntil({"gone": 9}, {"gone": moment, "v": 9})
+        assert dead_letters.why_not(left, settings, 4, again=True, erased=erased) == why
 
 
 def test_headers_of_a_replay_are_the_original_ones_and_how_often() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,8 +13,9 @@ from schemas import codec
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
 from streamer.pipeline.decode import ClickDecoder
-from streamer.pipeline.erasures import Erasures, erased_visitor
+from streamer.pipeline.erasures import Erased, Erasures, erased_by, erased_visitor
 from streamer.pipeline.partition import Partition, PartitionState, PendingOutputs
+from streamer.worker.erasure_feed import take_in_erasures
 from tests.bad_clicks import ARRIVAL_MS
 from tests.pipeline.test_partition import Arrived, click
 
@@ -130,6 +133,30 @@ def test_only_an_erasure_in_wire_format_is_one() -> None:
     longer = codec.encode("erasure", {"visitor_id": "v" * 257})
     for value in (None, b"", b"v", good[:-1], good + b"\0", empty, longer, click_bytes):
         assert erased_visitor(value) is None
+        assert erased_by(value) is None
+
+
+def test_an_erasure_names_a_visitor_or_a_customer() -> None:
+    def named(visitor_id: str, user_id: str | None) -> Erased | None:
+        return erased_by(codec.encode("erasure", {"visitor_id": visitor_id, "user_id": user_id}))
+
+    assert named("v", None) == Erased(visitor_id="v")
+    assert named("", "u") == Erased(user_id="u")
+    for visitor_id, user_id in (("v", "u"), ("v", ""), ("", ""), ("", "u" * 257)):
+        assert named(visitor_id, user_id) is None
+    assert erased_visitor(codec.encode("erasure", {"visitor_id": "", "user_id": "u"})) is None
+
+
+def test_a_customers_erasure_takes_nothing_from_the_clicks_and_is_not_reported(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    partition = new_partition()
+    partition.process([Arrived(0, click("u", ARRIVAL_MS))])
+    value = codec.encode("erasure", {"visitor_id": "", "user_id": "u"})
+    take_in_erasures(partition, [SimpleNamespace(offset=4, timestamp=ARRIVAL_MS + 1, value=value)])
+    assert (partition.counters.open(), partition.counters.filtered) == (1, 0)
+    assert partition.erasures.position == 5
+    assert "erasure_unreadable" not in capsys.readouterr().out
 
 
 @given(st.integers(0, 2**32), st.integers(0, 60), st.integers(0, 60))
