@@ -87,9 +87,10 @@ def ls(
     identity.lookback_days. Logins on the web are ties too, and not listed here.
     """
     from streamer.kafka.links import read_links
+    from streamer.session_rules import identity_rules
 
     settings = ctx.obj.settings()
-    since_ms = int(time.time() * 1000) - settings.identity.lookback_ms
+    since_ms = int(time.time() * 1000) - identity_rules(settings).lookback_ms
     written = asyncio.run(read_links(settings, since_ms))
     for each in written.links:
         if visitor not in (None, each.visitor_id) or user not in (None, each.user_id):

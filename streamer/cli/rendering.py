@@ -71,11 +71,18 @@ def _contents(item: Json) -> str:
     if item["value"] is None:
         return "erased"
     value: Json = item["value"]
+    if "action" in value:
+        return _link(value)
     parts = [describe(value) for field, describe in _DESCRIBE.items() if value.get(field) is not None]
     count = value["event_count"]
     return ", ".join(
         [*parts, f"{count} {'click' if count == 1 else 'clicks'}, closed by {value['close_reason']}"]
     )
+
+
+def _link(value: Json) -> str:
+    told = f"{visible(value['action'])} {visible(value['user_id'])}"
+    return told if value["source"] is None else f"{told}, by {visible(value['source'])}"
 
 
 def _intent(value: Json) -> str:

@@ -22,6 +22,8 @@ class Feed(StrEnum):
     intents = "intents"
     embeddings = "embeddings"
     visitors = "visitors"
+    users = "users"
+    links = "links"
     late = "late"
     dlq = "dlq"
     shadow_intents = "shadow_intents"

@@ -40,7 +40,7 @@ def a_link(visitor: str, user: str, action: str = "link") -> LinkRecord:
 
 @pytest.fixture
 def settings(fresh_settings: FreshSettings) -> Settings:
-    settings = fresh_settings({"topics.partitions": 3})
+    settings = fresh_settings({"topics.partitions": 3, "identity.enabled": True})
     asyncio.run(create_topics(settings.kafka, declared_topics(settings)))
     return settings
 
@@ -122,6 +122,8 @@ def test_links_are_written_taken_back_and_listed(settings: Settings, run_streame
     ]
     assert (rows[0]["confidence"], rows[0]["source"], rows[0]["partitions"]) == (0.9, "crm", 3)
     assert rows[0]["at"] <= added["moment"]
+    subscribed = run_streamer("subscribe", "links", "--limit", "12", settings=settings)
+    assert subscribed.stdout.count("v1  link u1, by crm") == 3
     assert link("ls", "--user", "u1").count("in effect") == 2
     [line] = link("ls", "--visitor", "v1", "--user", "u1").splitlines()
     assert line.endswith("v1  u1  link  0.9  in effect  by crm")

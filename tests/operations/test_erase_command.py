@@ -157,7 +157,7 @@ def attributed(settings: Settings, sessions: list[bytes], erasing: str | None = 
 def test_a_customer_is_erased_with_their_visitors_or_without(
     fresh_settings: FreshSettings, run_streamer: RunStreamer
 ) -> None:
-    settings = fresh_settings({"topics.partitions": 2})
+    settings = fresh_settings({"topics.partitions": 2, "identity.enabled": True})
     live.set_up(settings)
     sessions = [
         a_message("v1", user_id="u1")[1],
