@@ -198,3 +198,34 @@ def test_a_customer_is_erased_with_their_visitors_or_without(
     code, now = erase("--user", "u1", "--verify", "--dry-run")
     assert (code, now["user_records"], now["identity_states"]) == (0, 0, 0)
     assert erase("--user", "u2", "--verify", "--dry-run")[1]["user_records"] == 1
+
+
+def test_a_running_worker_erases_a_customer_and_their_visitors(
+    fresh_settings: FreshSettings, run_streamer: RunStreamer
+) -> None:
+    settings = fresh_settings({"identity.enabled": True})
+    live.set_up(settings)
+    live.send(settings, live.as_messages(live.some_clicks(6, seed=34)))
+    links = [
+        {"visitor_id": visitor, "user_id": user, "action": "link", "confidence": 1.0, "source": None}
+        for visitor, user in (("v1", "c1"), ("v2", "c1"), ("v3", "c3"))
+    ]
+    asyncio.run(write_links(settings, links))
+    assert live.Worker(settings, "--drain").end() == 0
+    worker = live.Worker(settings)
+
+    def erase(*arguments: str) -> tuple[int, dict[str, Any]]:
+        done = run_streamer("erase", *arguments, "--verify", "--json", settings=settings)
+        assert done.stdout, done.stderr
+        return done.returncode, json.loads(done.stdout)
+
+    code, before = erase("--user", "c1", "--dry-run")
+    assert (code, before["user_records"], before["unknown"]) == (1, 1, 0)
+    code, report = erase("--user", "c1", "--with-visitors")
+    assert (code, report["visitors"], report["users"], report["taken_in"]) == (0, 2, 1, True), worker.log
+    assert (report["latest_intents"], report["user_records"], report["identity_states"]) == (0, 0, 0)
+    assert erase("--user", "c3", "--dry-run")[1]["user_records"] == 1
+    code, report = erase("--visitor", "v3")
+    assert (code, report["taken_in"], report["user_records"]) == (0, True, 0), worker.log
+    worker.signal(signal.SIGTERM)
+    assert worker.end() == 0, worker.log
