@@ -1,0 +1,122 @@
+"""Customers' records over time: sessions, links and erasures in order, through the identity stages. Pure.
+
+A partition's sessions meet the links and erasures of that partition, as live. Each event gives a row for
+every customer whose record is another after it. So the last rows are what live has published in the end, and
+a join by customer and time sees what was known then.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from schemas import codec
+from streamer.core.digest import MultisetDigest, record_hash
+from streamer.identity.attribution import AttributionStage, SessionCounts
+from streamer.identity.links import Link
+from streamer.identity.rules import IdentityRules
+from streamer.identity.users import UserStage
+from streamer.kafka.partitions import hash_of
+
+
+class Erasure(NamedTuple):
+    """Whom to forget: a visitor or a user, the other is None."""
+
+    visitor_id: str | None
+    user_id: str | None
+
+
+class IdentityEvent(NamedTuple):
+    """Something of one partition: its copy of an erasure or of a link, or the VisitorIntent message of one of
+    its final sessions."""
+
+    at: int
+    """Arrival, or `closed_at` of the session; ms UTC."""
+    number: int
+    """Partition."""
+    what: Erasure | Link | bytes
+
+
+class UserRow(NamedTuple):
+    """A user's record from `as_of` on, ms UTC."""
+
+    as_of: int
+    user_id: str
+    message: bytes | None
+    """UserIntent; None: nothing is left of them."""
+
+
+def in_order(*streams: Iterable[IdentityEvent]) -> Iterator[IdentityEvent]:
+    """One stream of several, each in order of time; at the same moment erasures come first, sessions last."""
+    return heapq.merge(*streams, key=lambda event: (event.at, _RANKS[type(event.what)], event.number))
+
+
+_RANKS = {Erasure: 0, Link: 1, bytes: 2}
+
+
+class UserReplay:
+    """Both identity stages of every partition, in one process."""
+
+    def __init__(self, rules: IdentityRules, partitions: int) -> None:
+        self._attribution = [AttributionStage(rules) for _ in range(partitions)]
+        self._users = [UserStage(rules) for _ in range(partitions)]
+        self._latest: dict[str, bytes] = {}
+        """User -> hash of their record."""
+
+    @property
+    def counts(self) -> SessionCounts:
+        """The final sessions so far, by what became of them."""
+        return SessionCounts(
+            **{
+                name: sum(getattr(stage.progress.counts, name) for stage in self._attribution)
+                for name in SessionCounts.__struct_fields__
+            }
+        )
+
+    @property
+    def digest(self) -> MultisetDigest:
+        """Of the latest record of each user who has one: over Avro bodies."""
+        digest = MultisetDigest()
+        for hashed in self._latest.values():
+            digest.add_hash(hashed)
+        return digest
+
+    def rows(self, events: Iterable[IdentityEvent]) -> Iterator[UserRow]:
+        """What changes, event by event. Raises codec.CodecError if a session's message isn't one."""
+        for event in events:
+            self._take_in(event)
+            for user_id, message in self._published(event.number):
+                hashed = None if message is None else record_hash(codec.body(message))
+                if hashed == self._latest.get(user_id):
+                    continue
+                if hashed is None:
+                    del self._latest[user_id]
+                else:
+                    self._latest[user_id] = hashed
+                yield UserRow(event.at, user_id, message)
+
+    def _take_in(self, event: IdentityEvent) -> None:
+        at, number, what = event
+        attribution, users = self._attribution[number], self._users[number]
+        if isinstance(what, Link):
+            attribution.link(what, at)
+        elif isinstance(what, bytes):
+            attribution.links_read_until(at)
+            attribution.session(what)
+        elif what.user_id is not None:
+            attribution.erase_user(what.user_id, at)
+            users.erase_user(what.user_id, at)
+        elif what.visitor_id is not None:
+            attribution.erase_visitor(what.visitor_id, at)
+            users.erase_visitor(what.visitor_id, at)
+
+    def _published(self, number: int) -> Iterator[tuple[str, bytes | None]]:
+        """Records of users that the last event, one of this partition, has changed."""
+        changed = {number}
+        for user_id, change in self._attribution[number].take().changes:
+            of_user = hash_of(user_id.encode()) % len(self._users)
+            self._users[of_user].apply(user_id, change)
+            changed.add(of_user)
+        for of_user in sorted(changed):
+            yield from self._users[of_user].take().records
