@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -70,6 +70,13 @@ def replay(
         str | None,
         typer.Option("--group", metavar="NAME", help="Share the work with whoever runs the same command."),
     ] = None,
+    users: Annotated[
+        bool, typer.Option("--users/--no-users", help="Records of customers over time, too.")
+    ] = True,
+    links: Annotated[
+        Path | None,
+        typer.Option("--links", metavar="FILE", help="With --source FILE: identity links, as JSON lines."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print counters and digests as JSON.")] = False,
 ) -> None:
     """Run a bounded time_range of the log again, without touching what is live.
@@ -86,8 +93,9 @@ def replay(
     elif outcomes is not None:
         raise UsageError("--outcomes: expected with --report FILE.html")
     known = _read_outcomes(outcomes) if outcomes is not None else None
-    options = ReplayOptions(time_range, source, tuple(bundles), out, speed, processes, group)
     settings = ctx.obj.settings()
+    users = users and settings.identity.enabled
+    options = ReplayOptions(time_range, source, tuple(bundles), out, speed, processes, group, users, links)
     options = replace(options, bundles=bundles_of(bundles, settings))
     with progress() as show:
         done = _run(settings, options, show)
@@ -109,8 +117,9 @@ def _run(settings: Settings, options: ReplayOptions, show: Show) -> ReplaySummar
         from streamer.replay.run import replay as run
     else:
         from streamer.replay.group import replay_in_group as run
-    with at_rest(Path(options.source)) as source:
-        return run(settings, replace(options, source=str(source)), show)
+    with at_rest(Path(options.source)) as source, ExitStack() as stack:
+        links = stack.enter_context(at_rest(options.links)) if options.links else None
+        return run(settings, replace(options, source=str(source), links=links), show)
 
 
 def _rows_for(report: Path, out: str | None, bundles: list[Path]) -> str:
@@ -203,10 +212,21 @@ def _text_of(summary: dict[str, Any]) -> str:
             lines.append(
                 f"{bundle['model_version']} {kind}: record {digests['record']} content {digests['content']}"
             )
+    lines += [_users_line(bundle) for bundle in summary["bundles"] if bundle["users"]]
     rate = f", {summary['clicks_per_s']:,} clicks a second" if summary["clicks_per_s"] else ""
     target = f" -> {summary['out']}" if summary["out"] else ""
     lines.append(f"{summary['seconds']:.1f} s{rate}{target}")
     return "\n".join(lines)
+
+
+def _users_line(bundle: dict[str, Any]) -> str:
+    users = bundle["users"]
+    sessions = users["sessions"]
+    parts = " + ".join(f"{count:,} {name}" for name, count in sessions.items() if count)
+    return (
+        f"{bundle['model_version']} users: {users['users']:,}, {users['changes']:,} changes, digest "
+        f"{users['digest']}; {sum(sessions.values()):,} sessions = {parts or 0}"
+    )
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from schemas.click import Session
+from streamer.identity.rules import IdentityRules
 from streamer.pipeline.counters import ClickCounters
 from streamer.replay.digests import OutputDigests
 from streamer.replay.file_source import FileSource
@@ -18,10 +19,11 @@ from streamer.replay.options import FROM_TOPIC, STDOUT, ReplayOptions
 from streamer.replay.partition_replay import PartitionReplay, SelectionCounters
 from streamer.replay.plan import PartitionPlan, ReplayPlan
 from streamer.replay.scoring import BundleScorers
+from streamer.replay.session_spool import SpoolingSink
 from streamer.replay.sinks import NoSink, RowsSink, SessionSink, StdoutSink, TopicSink
 from streamer.replay.sources import PacedSource, Portion, RecordSource
 from streamer.replay.topic_source import TopicSource
-from streamer.session_rules import session_rules
+from streamer.session_rules import identity_rules, session_rules
 from streamer.settings import Settings
 
 SAVE_EVERY = 100_000
@@ -48,10 +50,15 @@ class ReplayTask:
     scorers: BundleScorers
     save_every: int = SAVE_EVERY
 
+    @property
+    def identity_rules(self) -> IdentityRules:
+        return identity_rules(self.settings)
+
 
 @dataclass(frozen=True)
 class RowFolder:
-    """Where row files go. `mark` is in their names, so that nobody else can have written them."""
+    """Where files of rows and of sessions go. `mark` is in their names, so that nobody else can have written
+    them."""
 
     path: Path
     mark: str = ""
@@ -83,6 +90,8 @@ async def run_partitions(
     begun = {number: found for number, found in checkpoints.items() if found is not None}
     durable = {number: begun[number].output if number in begun else DurableOutput() for number in partitions}
     sink = _sink(task, partitions, durable, rows)
+    if task.plan.identity and rows is not None:
+        sink = SpoolingSink(sink, rows.path, durable, rows.mark)
     source = _source(task.settings, task.options, partitions)
     try:
         return await Engine(task, source, sink, store, on_done).run(partitions, begun)
@@ -101,11 +110,9 @@ def _sink(
         return TopicSink(task.settings, options.out_topic, partitions, durable)
     if options.out == STDOUT:
         return StdoutSink()
-    return (
-        NoSink()
-        if options.out is None or rows is None
-        else RowsSink(rows.path, task.scorers, durable, rows.mark)
-    )
+    if options.out is None or rows is None:
+        return NoSink()
+    return RowsSink(rows.path, task.scorers, durable, rows.mark)
 
 
 def _source(settings: Settings, options: ReplayOptions, partitions: dict[int, PartitionPlan]) -> RecordSource:

@@ -25,6 +25,7 @@ from streamer.core.stored_state import encode_state
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.output_file import OutputError, cannot_write
+from streamer.replay.customers import UserTotals, write_users
 from streamer.replay.engine import SAVE_EVERY, ReplayTask, RowFolder, run_partitions
 from streamer.replay.group_topic import (
     CHECKPOINT,
@@ -45,7 +46,15 @@ from streamer.replay.group_topic import (
 )
 from streamer.replay.options import ReplayOptions
 from streamer.replay.plan import ReplayPlan
-from streamer.replay.run import OnProgress, ReplaySummary, drafted, join_files, looked_up, require_writable
+from streamer.replay.run import (
+    OnProgress,
+    ReplaySummary,
+    drafted,
+    join_files,
+    looked_up,
+    require_writable,
+    ties_of,
+)
 from streamer.replay.scoring import BundleScorers
 from streamer.replay.sinks import TopicSinkError
 from streamer.replay.topic_source import TopicSourceError
@@ -119,6 +128,7 @@ async def _replay(
         results,
         options.out,
         ended.rows,
+        ended.users,
         time.monotonic() - started,
         before=received if worker is None else worker.before,
         # A member that comes after the end may be here for the report that the joining one didn't write.
@@ -298,17 +308,23 @@ class GroupWorker:
     async def _end(self) -> None:
         results = {number: each.result for number, each in self._progress.items() if each.result is not None}
         async with PartitionClaim(self._topic, self._topic.whole) as claim:
-            rows = await asyncio.to_thread(self._join, results)
+            rows, users = await asyncio.to_thread(self._join, results)
             begun = GroupPlan(msgspec.structs.replace(self._task.plan, erased={}), self._token)
-            ended = encode_state(GroupResult(begun, results, rows))
+            ended = encode_state(GroupResult(begun, results, rows, users))
             await claim.put({(self._topic.whole, ENDED): ended})
         self.has_joined = True
 
-    def _join(self, results: dict[int, StoredResult]) -> int | None:
+    def _join(self, results: dict[int, StoredResult]) -> tuple[int | None, list[UserTotals]]:
         folder = self._task.options.group_folder
-        beside = folder / f"joined-{secrets.token_hex(4)}" if folder is not None else None
         restored = {number: result.restored() for number, result in results.items()}
-        return join_files(self._task, restored, folder, beside)
+        rows = join_files(self._task, restored, folder, _new_file(folder))
+        if folder is None:
+            return rows, []
+        return rows, write_users(self._task, restored, ties_of(self._task), folder, _new_file(folder))
+
+
+def _new_file(folder: Path | None) -> Path | None:
+    return None if folder is None else folder / f"joined-{secrets.token_hex(4)}"
 
 
 async def _by_itself(work: Coroutine[Any, Any, None]) -> None:

@@ -28,6 +28,7 @@ from streamer.kafka.permissions import check_permissions
 from streamer.kafka.topics import Topic, create_topics, find_topic
 from streamer.kafka.trimming import trim
 from streamer.pipeline.counters import ClickCounters
+from streamer.replay.customers import UserTotals
 from streamer.replay.digests import OutputDigests
 from streamer.replay.engine import PartitionResult
 from streamer.replay.journal import STATE_VERSION, DurableOutput, PartitionCheckpoint
@@ -88,6 +89,7 @@ class GroupResult(msgspec.Struct):
     begun: GroupPlan
     results: dict[int, StoredResult]
     rows: int | None
+    users: list[UserTotals] = []
 
 
 class ClaimedCheckpoint(msgspec.Struct):

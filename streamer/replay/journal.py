@@ -1,8 +1,8 @@
 """The folder in which a replay keeps what is done, so that it can be killed at any moment and go on.
 
 `plan.json` says what was begun, `partition-N.state` is the checkpoint of partition N, `partition-N-K.parquet`
-are its rows so far. A checkpoint names the row files that count; each file is written beside its place and
-renamed into it.
+are its rows so far, `partition-N-K.sessions` its sessions for the records of customers. A checkpoint names
+the files that count; each file is written beside its place and renamed into it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from streamer.output_file import cannot_write, output_file
 from streamer.replay.partition_replay import ReplaySnapshot
 from streamer.replay.plan import ReplayPlan
 
-STATE_VERSION = 5
+STATE_VERSION = 6
 
 
 class JournalError(StreamerError):
@@ -34,6 +34,12 @@ class DurableOutput(msgspec.Struct, frozen=True):
     """In the output topic."""
     files: tuple[str, ...] = ()
     """Names of row files, in order."""
+    spooled: tuple[str, ...] = ()
+    """Names of files of sessions, in order."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.files + self.spooled
 
 
 class PartitionCheckpoint(msgspec.Struct):
@@ -119,9 +125,9 @@ class Journal:
         with output_file(self._path_of(number)) as file:
             file.write(encode_state(checkpoint))
 
-    def drop_rows_but(self, number: int, files: Collection[str]) -> None:
-        """Delete row files that no state names: what was written after the last one was saved."""
-        for path in self.folder.glob(f"partition-{number}-*.parquet*"):
+    def drop_files_but(self, number: int, files: Collection[str]) -> None:
+        """Delete files that no state names: what was written after the last one was saved."""
+        for path in self.folder.glob(f"partition-{number}-*"):
             if path.name not in files:
                 path.unlink()
 

@@ -32,6 +32,10 @@ class ReplayOptions:
     processes: int = 1
     group: str | None = None
     """Whose members share the work, on whatever machines."""
+    users: bool = True
+    """Whether there are to be records of customers."""
+    links: Path | None = None
+    """A file of identity links, for a file of clicks."""
 
     def __post_init__(self) -> None:
         file = self.out_file
@@ -48,6 +52,8 @@ class ReplayOptions:
             raise UsageError("--processes: expected --speed 0, for at a given pace one process is enough")
         if self.group is not None:
             self._check_group(self.group)
+        if self.links is not None and (self.source == FROM_TOPIC or not self.users):
+            raise UsageError("--links: expected with --source FILE, whose customers it names")
 
     def _check_group(self, group: str) -> None:
         if _GROUP_NAME.fullmatch(group) is None:
@@ -69,6 +75,12 @@ class ReplayOptions:
     def out_file(self) -> Path | None:
         """The file, if the output is one."""
         return Path(self.out) if self.out and self.out != STDOUT and self.out_topic is None else None
+
+    @property
+    def users_file(self) -> Path | None:
+        """The file of customers' records, beside that of sessions."""
+        file = self.out_file
+        return None if file is None or not self.users else file.with_suffix(".users.parquet")
 
     @property
     def journal_folder(self) -> Path | None:

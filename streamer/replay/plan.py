@@ -14,7 +14,7 @@ from streamer.core.rules import SessionRules
 from streamer.errors import UsageError
 from streamer.replay.time_range import TimeRange
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,12 @@ class ReplayPlan(msgspec.Struct, frozen=True):
     at_login: bool = False
     topic_id: str = ""
     """Distinguishes the topic from a later one of the same name; empty for a file, and in older plans."""
+    identity: str = ""
+    """The rules by which sessions are attributed to customers; empty: there are no records of customers."""
+    links: str = ""
+    """`topic:NAME` or `file:SHA256` of its bytes; empty: there are none."""
+    side_ends: dict[str, dict[int, int]] = {}
+    """By topic beside the clicks: where each partition ends, exclusive."""
 
     @property
     def records(self) -> int:
@@ -98,7 +104,7 @@ class ReplayPlan(msgspec.Struct, frozen=True):
     def require_same(self, stored: ReplayPlan, where: str, otherwise: str) -> None:
         """Raises UsageError if what was begun is something else; `where` it was, what to do `otherwise`."""
         for name in self.__struct_fields__:
-            if name in ("partitions", "erased"):
+            if name in ("partitions", "erased", "side_ends"):
                 continue  # looked up when it was begun, and valid to its end
             mine, begun = getattr(self, name), getattr(stored, name)
             if name == "topic_id" and not (mine and begun):

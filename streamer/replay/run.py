@@ -22,6 +22,7 @@ from models.processor import processor_kind
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.topic_metadata import topic_metadata
 from streamer.pipeline.counters import ClickCounters, total_of
+from streamer.replay.customers import UserTotals, write_users
 from streamer.replay.digests import OutputDigests
 from streamer.replay.engine import (
     SAVE_EVERY,
@@ -38,7 +39,9 @@ from streamer.replay.partition_replay import SelectionCounters
 from streamer.replay.plan import PLAN_VERSION, PartitionPlan, ReplayPlan
 from streamer.replay.scoring import BundleScorers
 from streamer.replay.sinks import prepare_topic
-from streamer.replay.topic_source import erased_visitors, topic_partitions
+from streamer.replay.ties import ties_of_file, ties_of_topics
+from streamer.replay.topic_source import ends_of, erased_visitors, topic_partitions
+from streamer.replay.users import IdentityEvent
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
 from streamer.worker.memory import settle_memory
@@ -65,6 +68,8 @@ class ReplaySummary:
     out: str | None
     rows: int | None
     """Of the file that was written."""
+    users: list[UserTotals]
+    """By bundle; none where there are to be no records of customers."""
     seconds: float
     before: int
     """Records that were done when these seconds began."""
@@ -104,6 +109,7 @@ class ReplaySummary:
                     "model_version": bundle.model_version,
                     "embedding_space": bundle.embedding_space,
                     "digests": self._digests(place).as_dict(),
+                    "users": self.users[place].as_dict() if self.users else None,
                 }
                 for place, bundle in enumerate(self.scorers.bundles)
             ],
@@ -156,9 +162,11 @@ def replay(
         results = _run_all(task, journal, before, on_progress)
         _require_unchanged(task)
         rows = join_files(task, results, folder)
+        users = write_users(task, results, ties_of(task), folder)
         if keeps:
             journal.remove()
-    return ReplaySummary(plan, scorers, results, options.out, rows, time.monotonic() - started, before)
+    seconds = time.monotonic() - started
+    return ReplaySummary(plan, scorers, results, options.out, rows, users, seconds, before)
 
 
 def require_writable(options: ReplayOptions) -> None:
@@ -166,8 +174,9 @@ def require_writable(options: ReplayOptions) -> None:
     if options.out_file is not None:
         import streamer.replay.rows  # noqa: F401
 
-        if options.out_file.is_dir():
-            raise UsageError(f"--out {options.out}: is a folder, expected FILE.parquet")
+        for file in filter(None, (options.out_file, options.users_file)):
+            if file.is_dir():
+                raise UsageError(f"--out {options.out}: {file} is a folder, expected FILE.parquet")
 
 
 async def drafted(settings: Settings, options: ReplayOptions, scorers: BundleScorers) -> ReplayPlan:
@@ -190,21 +199,35 @@ async def drafted(settings: Settings, options: ReplayOptions, scorers: BundleSco
         at_login=settings.emits_at_login and has_arrivals,
         partitions=(),
         topic_id="" if file else (await topic_metadata(settings.kafka, [topic]))[topic].topic_id,
+        identity=_identity_of(settings, options),
+        links="" if options.links is None else _digest_of(options.links),
     )
 
 
 async def looked_up(settings: Settings, options: ReplayOptions, draft: ReplayPlan) -> ReplayPlan:
     """The whole plan. Makes the output topic if there is to be one."""
     erased: dict[str, int] = {}
+    side_ends: dict[str, dict[int, int]] = {}
     if options.source == FROM_TOPIC:
         partitions = await topic_partitions(settings, options.time_range, session_rules(settings))
         erased = await erased_visitors(settings)
+        if draft.identity:
+            topics = (settings.topics.links, settings.topics.erasures)
+            side_ends = {topic: await ends_of(settings, topic) for topic in topics}
     else:
         partitions = FileSource(Path(options.source), settings.clicks).partitions()
     if options.out_topic is not None:
         ends = await prepare_topic(settings, options.out_topic, partitions)
         partitions = [msgspec.structs.replace(each, out_start=ends[each.number]) for each in partitions]
-    return msgspec.structs.replace(draft, partitions=tuple(partitions), erased=erased)
+    return msgspec.structs.replace(draft, partitions=tuple(partitions), erased=erased, side_ends=side_ends)
+
+
+def ties_of(task: ReplayTask) -> list[IdentityEvent]:
+    """Links and erasures as the plan has them. Raises StreamerError."""
+    plan, rules = task.plan, task.identity_rules
+    if task.options.links is not None:
+        return ties_of_file(task.options.links, rules, (each.number for each in plan.partitions))
+    return asyncio.run(ties_of_topics(task.settings, rules, plan.side_ends))
 
 
 def join_files(
@@ -243,6 +266,13 @@ def _require_unchanged(task: ReplayTask) -> None:
         )
 
 
+def _identity_of(settings: Settings, options: ReplayOptions) -> str:
+    """The rules in a few words; nothing if there are to be no records of customers."""
+    if not (settings.identity.enabled and options.users):
+        return ""
+    return hashlib.sha256(repr(settings.identity).encode()).hexdigest()[:8]
+
+
 def _digest_of(path: Path) -> str:
     with path.open("rb") as file:
         return f"file:{hashlib.file_digest(file, 'sha256').hexdigest()}"
@@ -273,7 +303,7 @@ def _run_here(
     """Run these partitions in this process, each from its checkpoint in the journal on."""
     checkpoints = {number: journal.checkpoint(number) for number in numbers}
     for number, checkpoint in checkpoints.items():
-        journal.drop_rows_but(number, checkpoint.output.files if checkpoint else ())
+        journal.drop_files_but(number, checkpoint.output.names if checkpoint else ())
     # A replay without a folder of its own can't be resumed, but its processes leave results in checkpoints.
     store = journal if task.options.journal_folder or task.options.processes > 1 else None
     return asyncio.run(run_partitions(task, checkpoints, store, RowFolder(journal.folder), on_done))

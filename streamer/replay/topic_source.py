@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -90,24 +90,42 @@ async def topic_partitions(
 async def erased_visitors(settings: Settings) -> dict[str, int]:
     """Visitor -> arrival time up to which their clicks have to go; all partitions of the topic have all."""
     topic = settings.topics.erasures
+    ends = await ends_of(settings, topic)
+    until: dict[str, int] = {}
+    async for record in records_of(settings, topic, {0: ends[0]} if ends else {}):
+        visitor_id = erased_visitor(record.value)
+        if visitor_id is not None:
+            until[visitor_id] = max(record.timestamp, until.get(visitor_id, 0))
+    return until
+
+
+async def ends_of(settings: Settings, topic: str) -> dict[int, int]:
+    """Where each partition of a topic ends; nothing if there is no such topic."""
     try:
-        await find_topic(settings.kafka, topic)
+        found = await find_topic(settings.kafka, topic)
     except TopicError:
         return {}
-    tp = TopicPartition(topic, 0)
-    until: dict[str, int] = {}
     async with reading(settings) as consumer:
-        at = (await consumer.beginning_offsets([tp]))[tp]
-        end = (await consumer.end_offsets([tp]))[tp]
-        consumer.assign([tp])
-        consumer.seek(tp, at)
-        while await consumer.position(tp) < end:
-            for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
+        tps = [TopicPartition(topic, number) for number in range(found.partitions)]
+        return {tp.partition: end for tp, end in (await consumer.end_offsets(tps)).items()}
+
+
+async def records_of(settings: Settings, topic: str, ends: Mapping[int, int]) -> AsyncIterator[Any]:
+    """Committed records of a topic's partitions before their ends, each partition's in order."""
+    tps = [TopicPartition(topic, number) for number in ends]
+    if not tps:
+        return
+    async with reading(settings) as consumer:
+        begins = await consumer.beginning_offsets(tps)
+        consumer.assign(tps)
+        for tp in tps:
+            consumer.seek(tp, begins[tp])
+        left = set(tps)
+        while left := {tp for tp in left if await consumer.position(tp) < ends[tp.partition]}:
+            for tp, records in (await consumer.getmany(*left, timeout_ms=_POLL_MS)).items():
                 for record in records:
-                    visitor_id = erased_visitor(record.value)
-                    if visitor_id is not None:
-                        until[visitor_id] = max(record.timestamp, until.get(visitor_id, 0))
-    return until
+                    if record.offset < ends[tp.partition]:
+                        yield record
 
 
 class TopicSource:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from schemas import codec
 from streamer.core.digest import MultisetDigest, record_hash
@@ -18,13 +18,7 @@ from streamer.identity.links import Link
 from streamer.identity.rules import IdentityRules
 from streamer.identity.users import UserStage
 from streamer.kafka.partitions import hash_of
-
-
-class Erasure(NamedTuple):
-    """Whom to forget: a visitor or a user, the other is None."""
-
-    visitor_id: str | None
-    user_id: str | None
+from streamer.pipeline.erasures import Erased
 
 
 class IdentityEvent(NamedTuple):
@@ -35,7 +29,7 @@ class IdentityEvent(NamedTuple):
     """Arrival, or `closed_at` of the session; ms UTC."""
     number: int
     """Partition."""
-    what: Erasure | Link | bytes
+    what: Erased | Link | bytes
 
 
 class UserRow(NamedTuple):
@@ -47,12 +41,19 @@ class UserRow(NamedTuple):
     """UserIntent; None: nothing is left of them."""
 
 
+def document_of(row: UserRow, model_version: str) -> dict[str, Any]:
+    """The row as its fields by name; without a record, only whose it is and which bundle's."""
+    if row.message is None:
+        return {"as_of": row.as_of, "user_id": row.user_id, "model_version": model_version}
+    return {"as_of": row.as_of, **codec.decode(row.message)[1]}
+
+
 def in_order(*streams: Iterable[IdentityEvent]) -> Iterator[IdentityEvent]:
     """One stream of several, each in order of time; at the same moment erasures come first, sessions last."""
     return heapq.merge(*streams, key=lambda event: (event.at, _RANKS[type(event.what)], event.number))
 
 
-_RANKS = {Erasure: 0, Link: 1, bytes: 2}
+_RANKS = {Erased: 0, Link: 1, bytes: 2}
 
 
 class UserReplay:
@@ -63,6 +64,8 @@ class UserReplay:
         self._users = [UserStage(rules) for _ in range(partitions)]
         self._latest: dict[str, bytes] = {}
         """User -> hash of their record."""
+        self.changes = 0
+        """Rows so far."""
 
     @property
     def counts(self) -> SessionCounts:
@@ -94,6 +97,7 @@ class UserReplay:
                     del self._latest[user_id]
                 else:
                     self._latest[user_id] = hashed
+                self.changes += 1
                 yield UserRow(event.at, user_id, message)
 
     def _take_in(self, event: IdentityEvent) -> None:

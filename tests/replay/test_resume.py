@@ -55,8 +55,11 @@ def test_a_file_is_the_same_to_the_byte_however_often_it_was_killed(clicks: Path
     assert found["clicks_per_s"] == pytest.approx((read - shown[0]) / found["seconds"], rel=0.01)
     for name in ("bundles", "clicks", "sessions", "closed_by", "rows", "adds_up"):
         assert found[name] == expected[name]
-    assert killed.read_bytes() == whole.read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed.parquet", "whole.parquet"]
+    suffixes = (".parquet", ".users.parquet")
+    names = [path.with_suffix(suffix).name for path in (killed, whole) for suffix in suffixes]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    for suffix in suffixes:
+        assert killed.with_suffix(suffix).read_bytes() == whole.with_suffix(suffix).read_bytes()
 
 
 def test_a_topic_has_each_record_once_however_often_it_was_killed(

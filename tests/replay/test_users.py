@@ -13,7 +13,8 @@ from schemas import codec
 from streamer.core.digest import MultisetDigest
 from streamer.identity.links import Link
 from streamer.identity.rules import IdentityRules
-from streamer.replay.users import Erasure, IdentityEvent, UserReplay, UserRow, in_order
+from streamer.pipeline.erasures import Erased
+from streamer.replay.users import IdentityEvent, UserReplay, UserRow, in_order
 from tests.identity import oracle
 from tests.identity.oracle import DAY, Said
 from tests.identity.stages import Stages, session
@@ -88,7 +89,7 @@ def test_last_rows_are_what_live_ends_with(
 ) -> None:
     """Byte by byte, with live reading its topics as far apart as they may be, restarted at any moment."""
     records, _, events = as_drawn(drawn, said)
-    to_forget = sorted(IdentityEvent(moment(at, 0), 0, Erasure(*who)) for at, who in erased)
+    to_forget = sorted(IdentityEvent(moment(at, 0), 0, Erased(*who)) for at, who in erased)
     replay, rows = replayed(shown(*records), events, to_forget)
     live = Stages(RULES)
     waiting: list[list[Any]] = [list(records), list(events), list(to_forget)]
@@ -132,7 +133,7 @@ def test_a_record_counts_from_the_event_that_made_it() -> None:
 
 def test_at_the_same_moment_erasures_come_first_then_links_then_sessions() -> None:
     link = IdentityEvent(START, 0, Link("va", "u1", True, 1.0))
-    erasure = IdentityEvent(START, 0, Erasure("vb", None))
+    erasure = IdentityEvent(START, 0, Erased("vb", None))
     first, second = shown(session(1, "va", START)), shown(session(2, "vb", START), number=1)
     assert list(in_order(second, first, [link], [erasure])) == [erasure, link, *first, *second]
 
@@ -153,5 +154,5 @@ def test_customers_of_several_partitions_have_one_record() -> None:
 
 
 def test_an_erasure_of_nobody_known_gives_no_row() -> None:
-    _, rows = replayed([IdentityEvent(START, 0, Erasure(None, "u1"))])
+    _, rows = replayed([IdentityEvent(START, 0, Erased(None, "u1"))])
     assert rows == []
