@@ -61,6 +61,8 @@ def _text_of(report: dict[str, Any]) -> str:
             for how, count in each["differences"].items()
         ]
         lines += [f"  {text}" for text in each["because"] + each["notes"]]
+    if report["users"] is not None:
+        lines += _users_lines(report["users"])
     for kind in ("embeddings", "intents"):
         for side in ("live", "replay"):
             found = report[side][kind]
@@ -68,3 +70,14 @@ def _text_of(report: dict[str, Any]) -> str:
     left_out = f" compared, {report['left_out']:,} left out" if report["left_out"] else ""
     lines.append(f"{report['result']}: {report['sessions']:,} sessions{left_out}")
     return "\n".join(lines)
+
+
+def _users_lines(users: dict[str, Any]) -> list[str]:
+    return [
+        f"customers: {users['state']}, {users['users']:,} compared",
+        *(f"  {count:,} customers left out: {why}" for why, count in users["undetermined"].items()),
+        *(
+            f"  {count:,} {how}, such as {', '.join(users['user_ids'][how])}"
+            for how, count in users["differences"].items()
+        ),
+    ]

@@ -70,7 +70,7 @@ def _linker(settings: Settings) -> Iterator[Acl]:
 def _replay(settings: Settings) -> Iterator[Acl]:
     topics = settings.topics
     yield from _topics("Read", topics.clicks, topics.erasures, *settings.outputs, settings.changelog)
-    yield from _topics("Read", *settings.of_identity[:1])
+    yield from _topics("Read", *settings.of_identity)
     of_groups = f"{settings.app.id}-replay-"  # topics and groups of `--group`, and producers of outputs
     for operation in ("Create", "Read", "Write", "Delete"):  # Delete: of records, that were replaced
         yield Acl("topic", of_groups, operation, "prefixed")

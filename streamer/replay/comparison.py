@@ -145,6 +145,11 @@ class SessionComparison:
                 self._live[key] = session
         self._block(other_rules, versions.rules)
 
+    def model_version(self, session: Session) -> str | None:
+        """Of the bundle that scored it while live; None if it isn't among live's."""
+        published = self._live.get((session.session_id, session.closed_at))
+        return None if published is None else published.model_version
+
     def add(self, session: Session, hashes: Mapping[str, Mapping[Kind, RecordHashes]]) -> None:
         """A session of the replay; `hashes` by model_version."""
         compared = self._compared

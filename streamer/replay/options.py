@@ -80,7 +80,7 @@ class ReplayOptions:
     def users_file(self) -> Path | None:
         """The file of customers' records, beside that of sessions."""
         file = self.out_file
-        return None if file is None or not self.users else file.with_suffix(".users.parquet")
+        return None if file is None or not self.users else users_beside(file)
 
     @property
     def journal_folder(self) -> Path | None:
@@ -94,6 +94,11 @@ class ReplayOptions:
         """Where the members of a group keep rows until they are joined; None if no rows are asked for."""
         file = self.out_file
         return None if file is None else file.with_name(f"{file.name}.{self.group}.part")
+
+
+def users_beside(file: Path) -> Path:
+    """Where the records of customers are, beside a file of sessions."""
+    return file.with_suffix(".users.parquet")
 
 
 def time_range_of(start: str | None, end: str | None, now_ms: int) -> TimeRange:

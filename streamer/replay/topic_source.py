@@ -110,6 +110,20 @@ async def ends_of(settings: Settings, topic: str) -> dict[int, int]:
         return {tp.partition: end for tp, end in (await consumer.end_offsets(tps)).items()}
 
 
+async def first_arrival(settings: Settings, topic: str) -> int | None:
+    """When the first record arrived that is still there, ms UTC, if any was deleted before it; the latest
+    such moment of the topic's partitions. None: nothing was deleted."""
+    ends = await ends_of(settings, topic)
+    async with reading(settings) as consumer:
+        tps = [TopicPartition(topic, number) for number in ends]
+        begins = await consumer.beginning_offsets(tps)
+    trimmed = {tp.partition: at for tp, at in begins.items() if at > 0}
+    firsts: dict[int, int] = {}
+    async for record in records_of(settings, topic, {number: ends[number] for number in trimmed}):
+        firsts.setdefault(record.partition, record.timestamp)
+    return max(firsts.values(), default=None)
+
+
 async def records_of(settings: Settings, topic: str, ends: Mapping[int, int]) -> AsyncIterator[Any]:
     """Committed records of a topic's partitions before their ends, each partition's in order."""
     tps = [TopicPartition(topic, number) for number in ends]

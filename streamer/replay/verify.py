@@ -1,5 +1,7 @@
 """Replays what a live worker has read and compares: the same log must have given the same records.
 
+First the sessions, partition by partition, then the customers of all partitions.
+
 What the log doesn't hold is read from live itself and reported: how far a worker has read, and when it was
 drained. Partitions are compared one after the other; live's sessions of one are held in memory with their
 records, some 1.5 kB each.
@@ -7,6 +9,7 @@ records, some 1.5 kB each.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +49,16 @@ from streamer.replay.partition_replay import PartitionReplay
 from streamer.replay.plan import PartitionPlan, ReplayConfig
 from streamer.replay.scoring import BundleOutput, BundleScorers
 from streamer.replay.time_range import TimeRange, UndeterminedSessions, UndeterminedSpans
-from streamer.replay.topic_source import PORTION, TopicSource, erased_visitors, reading, topic_partitions
+from streamer.replay.topic_source import (
+    PORTION,
+    TopicSource,
+    ends_of,
+    erased_visitors,
+    reading,
+    topic_partitions,
+)
+from streamer.replay.user_comparison import UserComparison
+from streamer.replay.verify_users import AT_WORK, INCOMPARABLE, ReplayedUsers
 from streamer.session_rules import session_rules
 from streamer.settings import Settings
 from streamer.worker.changelog import ChangelogError
@@ -69,6 +81,8 @@ class VerifyTask:
     erased: Mapping[str, int]
     count: Callable[[int], None]
     portion: int
+    users: ReplayedUsers | None = None
+    """None: there are no records of customers."""
 
 
 @dataclass
@@ -95,6 +109,8 @@ class VerifyReport:
     partitions: list[PartitionReport]
     rules_version: str
     model_versions: list[str]
+    users: UserComparison | None = None
+    """None: live makes no records of customers."""
 
     @property
     def result(self) -> State:
@@ -102,6 +118,8 @@ class VerifyReport:
         states = [each.compared.state for each in self.partitions]
         if self.left_out and not self.sessions:
             states.append("undetermined")
+        if self.users is not None:
+            states.append(self.users.state)
         return (
             "different" if "different" in states else "undetermined" if "undetermined" in states else "equal"
         )
@@ -129,6 +147,7 @@ class VerifyReport:
             "left_out": self.left_out,
             "live": live.as_dict(),
             "replay": replayed.as_dict(),
+            "users": None if self.users is None else self.users.as_dict(),
             "partitions": [each.as_dict() for each in self.partitions],
         }
 
@@ -157,9 +176,32 @@ async def verify(
         on_progress(done, total)
 
     count(0)
-    task = VerifyTask(settings, rules, scorers, time_range, await erased_visitors(settings), count, portion)
-    reports = [await _partition(task, plan, before.get(plan.number)) for plan in plans]
-    return VerifyReport(reports, rules.version, scorers.model_versions)
+    erased = await erased_visitors(settings)
+    with tempfile.TemporaryDirectory(prefix="streamer-verify-") as folder:
+        users = None
+        if settings.identity.enabled and await ends_of(settings, settings.topics.users):
+            users = ReplayedUsers(settings, time_range, erased, Path(folder), len(plans))
+            await users.begin()
+        task = VerifyTask(settings, rules, scorers, time_range, erased, count, portion, users)
+        reports = [await _partition(task, plan, before.get(plan.number)) for plan in plans]
+        compared = None if users is None else await _compare_users(task, users, reports, before)
+    return VerifyReport(reports, rules.version, scorers.model_versions, compared)
+
+
+async def _compare_users(
+    task: VerifyTask,
+    users: ReplayedUsers,
+    reports: Sequence[PartitionReport],
+    before: Mapping[int, LivePosition],
+) -> UserComparison:
+    if any(report.compared.blockers for report in reports):
+        users.because = INCOMPARABLE
+    after = await live_states(task.settings, task.rules.version, [report.number for report in reports])
+    if {n: each.commit_number for n, each in after.items()} != {
+        n: each.commit_number for n, each in before.items()
+    }:
+        users.because = AT_WORK
+    return await users.compare([session_id for each in after.values() for session_id in each.open_ids])
 
 
 def _unread(plan: PartitionPlan, time_range: TimeRange) -> PartitionReport:
@@ -195,6 +237,11 @@ async def _partition(task: VerifyTask, plan: PartitionPlan, state: LivePosition 
         state.open_ids,
         task.erased,
     )
+    if task.users is not None:
+        task.users.leave_out(plan.unread_until_ms)
+        for session in live.values():
+            if not _is_replayed(session, task):
+                task.users.leave_out(session.closed_at)
     replay = await _replayed(task, plan, time_range, state.clock_ms, comparison, spans)
     report = PartitionReport(plan.number, plan, time_range, comparison.finish())
     explain(report, task, state, replay)
@@ -229,7 +276,13 @@ async def _replayed(
         early_every_ms=settings.emit.early_every_ms,
         at_login=settings.emits_at_login,
     )
-    replay = PartitionReplay(config, plan, source.decode, on_undetermined=spans.add)
+
+    def leave_out(session: Session) -> None:
+        spans.add(session)
+        if task.users is not None:
+            task.users.leave_out(session.closed_at)
+
+    replay = PartitionReplay(config, plan, source.decode, on_undetermined=leave_out)
     waiting: list[Session] = []
     async for each in source.portions({plan.number: plan.start}):
         waiting += replay.process(each.records)
@@ -237,20 +290,33 @@ async def _replayed(
             waiting += replay.idle(clock_ms if time_range.to_ms is None else min(time_range.to_ms, clock_ms))
         task.count(len(each.records))
         if len(waiting) >= SCORE_AT_ONCE or each.is_last:
-            _compare(task.scorers, waiting, comparison)
+            await _compare(task, plan.number, waiting, comparison)
             waiting.clear()
     return replay
 
 
-def _compare(scorers: BundleScorers, sessions: Sequence[Session], comparison: SessionComparison) -> None:
+def _is_replayed(session: PublishedSession, task: VerifyTask) -> bool:
+    """Whether the rules and a bundle at hand may make it again."""
+    scorers = task.scorers
+    return session.rules_version == task.rules.version and session.model_version in scorers.model_versions
+
+
+async def _compare(
+    task: VerifyTask, number: int, sessions: Sequence[Session], comparison: SessionComparison
+) -> None:
+    scorers = task.scorers
     for scored in scorers.score(sessions):
-        hashes = {
-            model: _hashes(output)
+        outputs = {
+            model: output
             for model, output in zip(scorers.model_versions, scored.outputs, strict=True)
             if output is not None
         }
-        if hashes:
-            comparison.add(scored.session, hashes)
+        if not outputs:
+            continue
+        session, lives = scored.session, comparison.model_version(scored.session)
+        comparison.add(session, {model: _hashes(output) for model, output in outputs.items()})
+        if task.users is not None:
+            await task.users.add(number, session, outputs.get(lives or "", next(iter(outputs.values()))))
 
 
 def _hashes(output: BundleOutput) -> dict[Kind, RecordHashes]:
