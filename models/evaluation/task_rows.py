@@ -33,11 +33,21 @@ _DEVICES = ("desktop", "mobile", "tablet")
 
 @dataclass(frozen=True, slots=True)
 class ClosedSessions:
-    """S closed sessions, in the order of the arrays that describe them."""
+    """S closed sessions, in the order of the arrays that describe them.
+
+    A customer's record is their latest session here, known from the record's time on. If nothing is left of
+    the customer, the session's `closed_at` is NEVER.
+    """
 
     visitor_ids: tuple[str, ...]
     started_at: Int64
     closed_at: Int64
+    later_known_at: Int64 | None = None
+    """Where sessions are known later than they closed."""
+
+    @property
+    def known_at(self) -> Int64:
+        return self.closed_at if self.later_known_at is None else self.later_known_at
 
     @classmethod
     def of(cls, sessions: Sequence[Session]) -> ClosedSessions:
@@ -109,18 +119,20 @@ class ConversionRows:
 
 
 class LastClosedSession:
-    """Finds the last session of a visitor that closed before a moment."""
+    """Finds the last session of a visitor that was known before a moment."""
 
     def __init__(self, sessions: ClosedSessions) -> None:
         self._rows: dict[str, list[int]] = defaultdict(list)
-        for row in np.lexsort((sessions.started_at, sessions.closed_at)).tolist():
+        self._closed_at = sessions.closed_at
+        for row in np.lexsort((sessions.started_at, sessions.known_at)).tolist():
             self._rows[sessions.visitor_ids[row]].append(row)
-        self._times = {v: sessions.closed_at[rows].tolist() for v, rows in self._rows.items()}
+        self._times = {v: sessions.known_at[rows].tolist() for v, rows in self._rows.items()}
 
     def last_before(self, visitor_id: str, at: int) -> int | None:
         """The row of the session; None if there is none."""
         before = bisect_left(self._times.get(visitor_id, []), at)
-        return self._rows[visitor_id][before - 1] if before else None
+        row = self._rows[visitor_id][before - 1] if before else None
+        return None if row is None or self._closed_at[row] == NEVER else row
 
 
 def tile_rows(outcomes: Outcomes, sessions: ClosedSessions) -> TileRows:
@@ -149,17 +161,18 @@ def tile_rows(outcomes: Outcomes, sessions: ClosedSessions) -> TileRows:
 
 
 def conversion_rows(outcomes: Outcomes, sessions: ClosedSessions) -> ConversionRows:
-    """Every session of every linked user, decided the moment after it closed."""
+    """Every session of every linked user, decided the moment after it was known."""
     link = [user["linked_visitor_id"] for user in outcomes.users]
     users_of: dict[str, list[int]] = defaultdict(list)
     for index, visitor_id in enumerate(link):
         if visitor_id is not None:
             users_of[visitor_id].append(index)
     found = [
-        (user, int(closed_at) + 1, row)
-        for row, (visitor_id, closed_at) in enumerate(
-            zip(sessions.visitor_ids, sessions.closed_at, strict=True)
+        (user, int(known_at) + 1, row)
+        for row, (visitor_id, known_at) in enumerate(
+            zip(sessions.visitor_ids, sessions.known_at, strict=True)
         )
+        if sessions.closed_at[row] != NEVER
         for user in users_of.get(visitor_id, [])
     ]
     decisions = _decisions(found, link)
@@ -192,7 +205,7 @@ def session_features(
     decisions: Decisions,
     fading_days: float | None = None,
 ) -> FeatureTable:
-    """[N, F] of `values` [S, F]: each row gets its session's features, known since that session closed.
+    """[N, F] of `values` [S, F]: each row gets its session's features, known since that session was.
 
     With `fading_days` [N, 2F]: a second copy that falls by the factor e in this time after the session.
     """
@@ -201,7 +214,7 @@ def session_features(
     if fading_days is not None:
         freshness = np.exp((closed_at - decisions.at) / (fading_days * DAY_MS))
         own = np.concatenate([own, own * freshness[:, None]], axis=1)
-    return FeatureTable(name, own, closed_at)
+    return FeatureTable(name, own, sessions.known_at[decisions.session])
 
 
 def app_only(outcomes: Outcomes, decisions: Decisions) -> FeatureTable:

@@ -10,12 +10,14 @@ Outcomes are JSON lines, plain or packed, of two kinds that may be mixed:
 - `{"visitor_id": "v", "time": ..., "tiles": ["a", "b"], "clicked": "b"}`: what was shown, and the one
   clicked, or null.
 
+With `user_id` in place of `visitor_id` it is a customer's, and their record at that time is joined.
 `time` is ms UTC or RFC 3339. Every line shows as many tiles as every other.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +29,7 @@ import numpy as np
 from models.arrays import Float64
 from models.evaluation import metrics
 from models.evaluation.bootstrap import cluster_numbers, holm, p_value, relative_change, resample
-from models.evaluation.features import FeatureTable, join_tables
+from models.evaluation.features import NEVER, FeatureTable, join_tables
 from models.evaluation.heads import FixedPenalty, fit_label_head, fit_tile_head
 from models.evaluation.metrics import Measured
 from models.evaluation.protocol import fitting_parts
@@ -41,9 +43,11 @@ from models.evaluation.task_rows import (
     session_features,
     tile_rows,
 )
-from streamer.backtest.contrast import Sides, sessions_side_by_side
+from streamer.backtest.contrast import COLUMNS, Sides, sessions_side_by_side
 from streamer.errors import UsageError
 from streamer.line_file import lines_of
+from streamer.replay.options import users_beside
+from streamer.replay.rows import ROW_GROUP, opened, require_columns
 
 FADING_DAYS = 4.0
 """Tiles are shown days after a session: a second copy of its features fades with this time."""
@@ -51,6 +55,11 @@ HISTORY = "history"
 """The floor: only what the visitor did in the app before."""
 FEWEST_ROWS = 50
 """Of any split; with fewer nothing could be learnt or measured."""
+
+_CUSTOMER = "\0"
+"""Begins the id under which a customer stands among visitors: no visitor's does."""
+_NOTHING = {"started_at": NEVER, "closed_at": NEVER, "embedding": [], "intents": [], "abstained": False}
+"""What stands for the latest session of a customer of whom nothing is left."""
 
 ByContender = dict[str, Measured]
 
@@ -65,7 +74,10 @@ class ScoredSessions:
 
 
 def measure(rows: Path, models: Sequence[str], outcomes: Outcomes, seed: int) -> dict[str, Any]:
-    """By task: the metrics of each bundle, and of each after the first its change against the first."""
+    """By task: the metrics of each bundle, and of each after the first its change against the first.
+
+    Raises UsageError if outcomes of customers have no records to be joined with.
+    """
     scored = _scored(rows, models, {user["linked_visitor_id"] for user in outcomes.users})
     rng = np.random.default_rng(seed)
     return {
@@ -75,24 +87,60 @@ def measure(rows: Path, models: Sequence[str], outcomes: Outcomes, seed: int) ->
     }
 
 
-def _scored(path: Path, models: Sequence[str], visitors: set[str]) -> ScoredSessions:
+def _scored(path: Path, models: Sequence[str], wanted: set[str]) -> ScoredSessions:
+    """`wanted`: visitors, and customers as `_customer` has them."""
     kept: list[Sides] = []
     for sides in sessions_side_by_side(path):
         row = next(iter(sides.values()))
-        if row["visitor_id"] in visitors and not row["is_bot"] and sides.keys() >= set(models):
+        if row["visitor_id"] in wanted and not row["is_bot"] and sides.keys() >= set(models):
             kept.append(sides)
+    if any(each.startswith(_CUSTOMER) for each in wanted):
+        kept += _customers(path, models, wanted)
     firsts = [sides[models[0]] for sides in kept]
     table = ClosedSessions(
         tuple(row["visitor_id"] for row in firsts),
         np.array([row["started_at"] for row in firsts], dtype=np.int64),
         np.array([row["closed_at"] for row in firsts], dtype=np.int64),
+        np.array([row.get("as_of", row["closed_at"]) for row in firsts], dtype=np.int64),
     )
     values: dict[str, Float64] = {}
     for model in models:
         of_model = [sides[model] for sides in kept]
-        values[f"{model} embedding"] = np.array([row["embedding"] for row in of_model], dtype=np.float64)
+        values[f"{model} embedding"] = _embeddings(of_model)
         values[f"{model} intents"] = _intents(of_model)
     return ScoredSessions(table, values)
+
+
+def _customers(path: Path, models: Sequence[str], wanted: set[str]) -> list[Sides]:
+    """Customers' records as sessions of theirs, each from its time on. A record whose latest session is that
+    of the one before is left out. Raises UsageError if there are no records."""
+    beside = users_beside(path)
+    by_moment: defaultdict[tuple[str, int], Sides] = defaultdict(dict)
+    with opened(beside) as file:
+        columns = ["as_of", "user_id", *COLUMNS]
+        require_columns(beside, file, columns)
+        for batch in file.iter_batches(ROW_GROUP, columns=columns):
+            for row in batch.to_pylist():
+                key = f"{_CUSTOMER}{row['user_id']}"
+                if key in wanted:
+                    left = row if row["session_id"] is not None else row | _NOTHING
+                    by_moment[key, row["as_of"]][row["model_version"]] = left | {"visitor_id": key}
+    kept: list[Sides] = []
+    latest: dict[str, str | None] = {}
+    for (key, _), sides in sorted(by_moment.items(), key=lambda item: item[0]):
+        if not sides.keys() >= set(models):
+            continue
+        session_id = sides[models[0]]["session_id"]
+        if session_id != latest.get(key):
+            latest[key] = session_id
+            kept.append(sides)
+    return kept
+
+
+def _embeddings(rows: Sequence[Mapping[str, Any]]) -> Float64:
+    """[S, F]; zeros where there is no session."""
+    width = max((len(row["embedding"]) for row in rows), default=0)
+    return np.array([row["embedding"] or [0.0] * width for row in rows], dtype=np.float64)
 
 
 def _intents(rows: Sequence[Mapping[str, Any]]) -> Float64:
@@ -226,8 +274,9 @@ def _skip(why: str) -> dict[str, Any]:
 
 
 class _Line(msgspec.Struct):
-    visitor_id: str
     time: int | dt.datetime
+    visitor_id: str | None = None
+    user_id: str | None = None
     outcome: str | None = None
     tiles: list[str] | None = None
     clicked: str | None = None
@@ -238,7 +287,13 @@ class _Line(msgspec.Struct):
         return time if isinstance(time, int) else round(time.timestamp() * 1000)
 
     @property
+    def whose(self) -> str:
+        return self.visitor_id if self.visitor_id is not None else f"{_CUSTOMER}{self.user_id}"
+
+    @property
     def is_sound(self) -> bool:
+        if (self.visitor_id is None) == (self.user_id is None):
+            return False
         if self.tiles is None:
             return bool(self.outcome)
         return self.outcome is None and (self.clicked is None or self.clicked in self.tiles)
@@ -251,8 +306,8 @@ def read_outcomes(path: Path) -> Outcomes:
     visitors: dict[str, None] = {}
     for number, raw in lines_of(path, "outcomes as JSON lines"):
         line = _parsed(path, number, raw)
-        visitors[line.visitor_id] = None
-        row = {"user_id": line.visitor_id, "time": line.at_ms}
+        visitors[line.whose] = None
+        row = {"user_id": line.whose, "time": line.at_ms}
         if line.tiles is None:
             conversions.append(row | {"product": line.outcome})
             continue
@@ -278,7 +333,7 @@ def _parsed(path: Path, number: int, raw: bytes) -> _Line:
         line = None
     if line is None or not line.is_sound:
         raise UsageError(
-            f"{path}, line {number}: expected visitor_id, time, and either outcome or tiles with clicked, one"
-            " of them or null"
+            f"{path}, line {number}: expected visitor_id or user_id, time, and either outcome or tiles with"
+            " clicked, one of them or null"
         )
     return line

@@ -8,7 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from streamer.replay.options import users_beside
 from streamer.replay.rows import SCHEMA
+from streamer.replay.user_rows import SCHEMA as USERS_SCHEMA
 
 HOUR_MS = 3_600_000
 
@@ -45,6 +47,12 @@ def a_row(session: str, model: str, label: str | None = "cards", **fields: Any) 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path, row_group_size=3)
     return path
+
+
+def write_users(beside: Path, rows: list[dict[str, Any]]) -> Path:
+    """The file of customers beside the one of sessions."""
+    pq.write_table(pa.Table.from_pylist(rows, USERS_SCHEMA), users_beside(beside))
+    return beside
 
 
 def a_summary(*models: str) -> dict[str, Any]:

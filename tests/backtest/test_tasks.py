@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pyarrow.parquet as pq
 import pytest
 
 from models.evaluation.features import NEVER, FeatureTable, LeakError
@@ -15,7 +16,7 @@ from streamer.backtest.page import page
 from streamer.backtest.report import backtest
 from streamer.backtest.tasks import ScoredSessions, contenders, measure, read_outcomes
 from streamer.errors import UsageError
-from tests.backtest.made import HOUR_MS, a_row, a_summary, write
+from tests.backtest.made import HOUR_MS, a_row, a_summary, write, write_users
 
 TILES = ["cards", "loans", "homes", "funds"]
 
@@ -57,6 +58,37 @@ def test_a_good_bundle_is_distinguished_from_a_bad_one_with_intervals(tmp_path: 
     assert found["tiles"]["metrics"]["log_loss"]["good embedding"]["against_first"]["high"] < 0
     assert "against_first" not in found["tiles"]["metrics"]["log_loss"]["bad embedding"]
     assert "good embedding" in page(document)
+
+
+def test_outcomes_of_customers_are_joined_with_their_records_of_that_time(tmp_path: Path) -> None:
+    """The same world by customer: at the outcome's time each record shows the session, a minute later none is
+    left, and the file of sessions doesn't say whose they are."""
+    rows, outcomes = a_world(tmp_path)
+    lines = [orjson.loads(line) for line in outcomes.read_bytes().splitlines()]
+    renamed = [{"user_id": line.pop("visitor_id").replace("v", "c"), **line} for line in lines]
+    written(outcomes, renamed)
+    records = []
+    for row in pq.read_table(rows).to_pylist():
+        user = row["visitor_id"].replace("v", "c")
+        records.append(row | {"user_id": user, "as_of": row["closed_at"]})
+        left = {"user_id": user, "as_of": 12 * HOUR_MS, "model_version": row["model_version"]}
+        records.append(left)
+    found = measure(write_users(rows, records), ["bad", "good"], read_outcomes(outcomes), seed=1)
+    change = found["tiles"]["metrics"]["macro_recall_at_1"]["good embedding"]["against_first"]
+    assert change["low"] > 0.1
+    assert sum(found["tiles"]["rows"].values()) == 900
+    assert sum(found["conversions"]["rows"].values()) == 900
+    # A day later nobody's record is left.
+    written(outcomes, [line | {"time": line["time"] + 24 * HOUR_MS} for line in renamed])
+    later = measure(rows, ["bad", "good"], read_outcomes(outcomes), seed=1)
+    assert later["tiles"] == {"skipped": "0 train rows, expected at least 50"}
+
+
+def test_outcomes_of_customers_need_their_records(tmp_path: Path) -> None:
+    rows = write(tmp_path / "rows.parquet", [a_row("s", "m")])
+    outcomes = written(tmp_path / "o.jsonl", [{"user_id": "c", "time": 1, "outcome": "loans"}])
+    with pytest.raises(UsageError, match=r"rows\.users\.parquet: cannot be read"):
+        measure(rows, ["m"], read_outcomes(outcomes), seed=1)
 
 
 def test_too_few_rows_are_said_and_not_measured(tmp_path: Path) -> None:
@@ -103,6 +135,7 @@ def test_a_join_on_the_sessions_end_would_be_caught_as_a_leak() -> None:
         {"visitor_id": "v", "time": 1, "tiles": ["a"], "clicked": "b"},
         {"visitor_id": "v", "time": "soon", "outcome": "a"},
         {"time": 1, "outcome": "a"},
+        {"visitor_id": "v", "user_id": "c", "time": 1, "outcome": "a"},
         {"visitor_id": "v", "time": 1, "tiles": ["a", "b", "c"], "clicked": None},
     ],
 )
