@@ -86,9 +86,8 @@ class Sessionizer:
             else:
                 self._closed.restore(session)
         self._deadlines = Deadlines()
-        self._early_every_ms = early_every_ms
+        self._early_every_ms, self._at_login = early_every_ms, at_login
         self._early = Deadlines()
-        self._at_login = at_login
         self.logins: list[Session] = []
         """Provisional records of sessions that have just got their user; whoever takes them empties it."""
         for window in self._open:

@@ -125,16 +125,27 @@ class AttributionStage:
         if link.is_link:
             self._tie(state, self._tie_of(link.user_id, at, link.confidence))
         else:
-            state.forget_settled(at, self._rules)
+            state.forget_tied(at, self._rules)
             state.unlinked[link.user_id] = at
             state.untie(lambda tie: tie.user_id == link.user_id and tie.at <= at)
-            self._changes.append((link.user_id, Unlinked(link.visitor_id, at)))
+            self._changes.append(
+                (link.user_id, Unlinked(link.visitor_id, self._known_until(link.visitor_id, at)))
+            )
             for each in state.waiting:
                 if each.user_id == link.user_id and each.closed_at <= at:
                     self._count(each, -1)
                     each.user_id, each.confidence = None, 0.0
                     self._count(each, 1)
         self._settle(link.visitor_id, state)
+
+    def _known_until(self, visitor_id: str, at: int) -> int:
+        """Up to when an unlink at `at` withdraws sessions here.
+
+        Every partition gets a copy of it, each at a time of its own. A session that closed lately has a tie
+        here if it was in this partition; without one only older sessions can have been.
+        """
+        has_state = visitor_id in self._states
+        return at if has_state else min(at, self.progress.sessions_read - self._rules.lookback_ms)
 
     def links_read_until(self, at: int) -> None:
         """Every link that arrived before `at` (ms UTC) was read."""

@@ -46,8 +46,14 @@ class Waiting(msgspec.Struct, array_like=True):
     def settled_after(self, rules: IdentityRules) -> int:
         """The last moment, ms UTC, at which something may attribute it to another: where a tie reaches it, an
         unlink, as long as it may stand in a record; else a tie."""
-        is_tied = self.is_ambiguous or self.user_id is not None
-        return self.closed_at + (max(rules.history_ms, rules.lookback_ms) if is_tied else rules.lookback_ms)
+        return self.closed_at + (
+            max(rules.history_ms, rules.lookback_ms) if self.is_tied else rules.lookback_ms
+        )
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether a tie reaches it."""
+        return self.is_ambiguous or self.user_id is not None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -131,16 +137,19 @@ class VisitorTies(msgspec.Struct, array_like=True):
     def prune(self, sessions_read: int, links_read: int, rules: IdentityRules) -> None:
         """Forget what no session that closes, and no link that arrives, from those moments on depends on."""
         both = min(sessions_read, links_read)
-        self.forget_settled(both, rules)
+        self.waiting = [each for each in self.waiting if each.settled_after(rules) >= both]
         # A tie decides about sessions to come, and about those waiting, even beside one that comes later.
         oldest = min(self.waiting[0].closed_at, sessions_read) if self.waiting else sessions_read
         self.ties = [tie for tie in self.ties if tie.at + rules.lookback_ms >= oldest]
         self.shared = [stretch for stretch in self.shared if stretch[1] >= oldest]
         self.unlinked = {user: at for user, at in self.unlinked.items() if at >= both}
 
-    def forget_settled(self, moment: int, rules: IdentityRules) -> None:
-        """Forget sessions that nothing from that moment on, ms UTC, attributes to another."""
-        self.waiting = [each for each in self.waiting if each.settled_after(rules) >= moment]
+    def forget_tied(self, moment: int, rules: IdentityRules) -> None:
+        """Forget tied sessions that an unlink at that moment, ms UTC, comes too late for. Others stay: a
+        session that closed before it may still come and tie them."""
+        self.waiting = [
+            each for each in self.waiting if not each.is_tied or each.settled_after(rules) >= moment
+        ]
 
     def next_prune(self, rules: IdentityRules) -> int:
         """The earliest moment at which `prune` may find something to forget."""

@@ -57,15 +57,10 @@ def whose(session: Session, sessions: Iterable[Session], links: Iterable[Said], 
         for at, user, sure in sorted(in_reach, key=lambda tie: tie[2])
         if at > unlinks.get(user, -1)
     }
-    taken_back_too_late = {
-        user
-        for at, user, _ in in_reach
-        if at <= unlinks.get(user, -1) and unlinks[user] > closed + max(limits.history, limits.lookback)
-    }
-    if len(named.keys() | taken_back_too_late) > 1:
+    if len(named) > 1:
         return "ambiguous"
     if not named:
-        return "unlinked" if taken_back_too_late else "anonymous"
+        return "anonymous"
     ((user, sure),) = named.items()
     return user, "link", sure
 
