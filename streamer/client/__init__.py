@@ -1,6 +1,6 @@
-"""What services use that read intents and embeddings: `from streamer.client import VisitorView`."""
+"""What services use that read intents and embeddings: `from streamer.client import UserView, VisitorView`."""
 
-from streamer.client.table import VisitorState, VisitorTable
-from streamer.client.view import ViewError, VisitorView
+from streamer.client.table import UserState, UserTable, VisitorState, VisitorTable
+from streamer.client.view import UserView, ViewError, VisitorView
 
-__all__ = ["ViewError", "VisitorState", "VisitorTable", "VisitorView"]
+__all__ = ["UserState", "UserTable", "UserView", "ViewError", "VisitorState", "VisitorTable", "VisitorView"]

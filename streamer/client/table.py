@@ -1,7 +1,8 @@
-"""The latest of each visitor in memory: records of the visitors topic in, look-ups out. Pure.
+"""The latest of each visitor, or of each customer, in memory: records of a topic in, look-ups out. Pure.
 
-- The latest is the one with the greatest (closed_at, started_at, revision), whatever order records come in.
-- A record without a value erases the visitor, at once.
+- A visitor's latest is the one with the greatest (closed_at, started_at, revision), whatever order records
+  come in. A customer's is the last in the log: a session that is withdrawn takes their record back in time.
+- A record without a value erases, at once.
 - What closed longer ago than the time to live is no longer returned, and is dropped as time goes by.
 - A vector is returned only to callers that name its space; to others there is none.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -63,28 +64,92 @@ class VisitorState(NamedTuple):
         return next((i.probability for i in self.intents if i.intent_id == intent_id), 0.0)
 
 
-class VisitorTable:
+class PastSession(NamedTuple):
+    session_id: str
+    closed_at: int
+    top_intent: str | None
+    """None: the model abstained."""
+    probability: float | None
+    attribution: str
+    confidence: float
+
+
+class ProfileIntent(NamedTuple):
+    intent_id: str
+    label: str
+    parent: str | None
+    probability: float
+    """Weighted mean over the sessions of the latest one's taxonomy version."""
+
+
+class UserState(NamedTuple):
+    """A customer's record."""
+
+    user_id: str
+    latest: VisitorState
+    """Their latest session, on whichever browser."""
+    attribution: str
+    """Why that session is theirs: `login` or `link`."""
+    confidence: float
+    history: tuple[PastSession, ...]
+    """The newest sessions, newest first; the latest is the first."""
+    profile: tuple[ProfileIntent, ...]
+    """Most likely first; empty if no session has a confidence above 0."""
+    profile_vector: Float32
+    """[D], or [0] if no session has a confidence above 0; `profile_for` is the safe way to it."""
+    sessions: int
+    """How many stand behind the profile."""
+    visitors: int
+
+    @property
+    def closed_at(self) -> int:
+        """Of the latest session, ms UTC."""
+        return self.latest.closed_at
+
+    @property
+    def embedding_space(self) -> str:
+        return self.latest.embedding_space
+
+    def profile_for(self, space: str) -> Float32 | None:
+        """[D] if it is of this space; None if not, or if there is no profile."""
+        return self.profile_vector if space == self.embedding_space and self.profile_vector.size else None
+
+
+class _State(Protocol):
+    @property
+    def closed_at(self) -> int: ...
+
+    @property
+    def embedding_space(self) -> str: ...
+
+
+S = TypeVar("S", bound=_State)
+
+
+class LatestTable(Generic[S]):
     """One writer; any number of readers beside it, also in other threads."""
+
+    schema: ClassVar[codec.SchemaName]
 
     def __init__(self, ttl_ms: int, on_new_space: Callable[[str], None] = lambda _: None) -> None:
         """`on_new_space` is called with every embedding space when its first vector comes."""
         self.spaces: dict[str, int] = {}
         """Embedding space -> records that came of it."""
         self.refused = 0
-        """Records that are no visitor intents."""
+        """Records of another schema than the table's."""
         self._ttl_ms = ttl_ms
         self._on_new_space = on_new_space
-        self._states: dict[str, VisitorState] = {}
+        self._states: dict[str, S] = {}
         self._age_group_ms = max(ttl_ms // _AGE_GROUPS, 1)
         self._by_age: defaultdict[int, set[str]] = defaultdict(set)
-        """Visitors by `closed_at` in units of `_age_group_ms`: partitions aren't read in order of time."""
+        """Keys by `closed_at` in units of `_age_group_ms`: partitions aren't read in order of time."""
 
     def __len__(self) -> int:
         return len(self._states)
 
-    def get(self, visitor_id: str, now_ms: int) -> VisitorState | None:
-        """The visitor's latest session; None if there is none, or none that is recent enough."""
-        state = self._states.get(visitor_id)
+    def get(self, key: str, now_ms: int) -> S | None:
+        """The latest of this key; None if there is none, or none that is recent enough."""
+        state = self._states.get(key)
         if state is None or now_ms - state.closed_at > self._ttl_ms:
             return None
         return state
@@ -98,51 +163,75 @@ class VisitorTable:
             name, record = codec.decode(value)
         except codec.CodecError:
             name, record = "click", {}
-        if name != "visitor_intent":
+        if name != self.schema:
             self.refused += 1
             return
-        self._put(_state_of(record))
+        self._put(*self._read(record))
 
     def expire(self, now_ms: int) -> int:
-        """Forget what is older than the time to live; returns how many visitors were.
+        """Forget what is older than the time to live; returns how many keys were.
 
         Cheap: looks at those only that closed about that long ago, or longer.
         """
         last = (now_ms - self._ttl_ms) // self._age_group_ms
         old = [
-            visitor_id
+            key
             for group in [group for group in self._by_age if group <= last]
-            for visitor_id in self._by_age[group]
-            if self.get(visitor_id, now_ms) is None
+            for key in self._by_age[group]
+            if self.get(key, now_ms) is None
         ]
-        for visitor_id in old:
-            self._forget(visitor_id)
+        for key in old:
+            self._forget(key)
         return len(old)
 
-    def _put(self, state: VisitorState) -> None:
+    def _read(self, record: codec.Record) -> tuple[str, S]:
+        """Key and state of a record of the table's schema."""
+        raise NotImplementedError
+
+    def _is_older(self, state: S, known: S) -> bool:  # noqa: ARG002, the last in the log is the latest
+        return False
+
+    def _put(self, key: str, state: S) -> None:
         space = state.embedding_space
         if space not in self.spaces:
             self.spaces[space] = 0
             self._on_new_space(space)
         self.spaces[space] += 1
-        known = self._states.get(state.visitor_id)
-        if known is not None and _age_order(state) < _age_order(known):
+        known = self._states.get(key)
+        if known is not None and self._is_older(state, known):
             return
         if known is not None:
-            self._leave_age_group(known)
-        self._states[state.visitor_id] = state
-        self._by_age[state.closed_at // self._age_group_ms].add(state.visitor_id)
+            self._leave_age_group(key, known)
+        self._states[key] = state
+        self._by_age[state.closed_at // self._age_group_ms].add(key)
 
-    def _forget(self, visitor_id: str) -> None:
-        state = self._states.pop(visitor_id, None)
+    def _forget(self, key: str) -> None:
+        state = self._states.pop(key, None)
         if state is not None:
-            self._leave_age_group(state)
+            self._leave_age_group(key, state)
 
-    def _leave_age_group(self, state: VisitorState) -> None:
+    def _leave_age_group(self, key: str, state: S) -> None:
         group = state.closed_at // self._age_group_ms
-        self._by_age[group].discard(state.visitor_id)
+        self._by_age[group].discard(key)
         if not self._by_age[group]:
             del self._by_age[group]
+
+
+class VisitorTable(LatestTable[VisitorState]):
+    schema = "visitor_intent"
+
+    def _read(self, record: codec.Record) -> tuple[str, VisitorState]:
+        return record["visitor_id"], _state_of(record)
+
+    def _is_older(self, state: VisitorState, known: VisitorState) -> bool:
+        return _age_order(state) < _age_order(known)
+
+
+class UserTable(LatestTable[UserState]):
+    schema = "user_intent"
+
+    def _read(self, record: codec.Record) -> tuple[str, UserState]:
+        return record["user_id"], _user_state_of(record)
 
 
 def _age_order(state: VisitorState) -> tuple[int, int, int]:
@@ -177,4 +266,18 @@ def _state_of(record: codec.Record) -> VisitorState:
         abstain_reason=record["abstain_reason"],
         embedding_space=intern(record["embedding_space"]),
         vector=np.array(record["embedding"], dtype=np.float32),
+    )
+
+
+def _user_state_of(record: codec.Record) -> UserState:
+    return UserState(
+        user_id=record["user_id"],
+        latest=_state_of(record),
+        attribution=sys.intern(record["attribution"]),
+        confidence=record["confidence"],
+        history=tuple(PastSession(**session) for session in record["history"]),
+        profile=tuple(ProfileIntent(**intent) for intent in record["profile"]),
+        profile_vector=np.array(record["profile_embedding"], dtype=np.float32),
+        sessions=record["sessions"],
+        visitors=record["visitors"],
     )

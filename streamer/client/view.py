@@ -1,9 +1,10 @@
-"""A local view of the visitors topic, kept up to date by a thread of its own; look-ups never leave memory.
+"""Local views of the visitors and the users topic, kept up to date by threads of their own; look-ups never
+leave memory.
 
-Reads the compacted topic from its beginning, committed records only, without joining a consumer group: each
-process has all visitors. While brokers can't be reached it serves what it has, and says how old that is. If
-it has to begin again, it reads into a new table that takes the old one's place at the end of the topic: a
-visitor who was erased meanwhile may have left no trace there.
+A view reads the compacted topic from its beginning, committed records only, without joining a consumer
+group: each process has all of them. While brokers can't be reached it serves what it has, and says how old
+that is. If it has to begin again, it reads into a new table that takes the old one's place at the end of
+the topic: who was erased meanwhile may have left no trace there.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import structlog
 
-from streamer.client.table import VisitorState, VisitorTable
+from streamer.client.table import LatestTable, UserState, UserTable, VisitorState, VisitorTable
 from streamer.errors import StreamerError
 from streamer.kafka.topics import VISITOR_DAYS
 from streamer.settings import Settings, load_settings
@@ -32,12 +33,11 @@ class ViewError(StreamerError):
     """The view can't be read."""
 
 
-class VisitorView:
-    """Use it as a context manager: inside, everything that was in the topic is in the view.
+S = TypeVar("S", VisitorState, UserState)
 
-    >>> with VisitorView() as view:  # doctest: +SKIP
-    ...     state = view.get("9f3c")
-    """
+
+class _View(Generic[S]):
+    """Use it as a context manager: inside, everything that was in the topic is in the view."""
 
     def __init__(
         self,
@@ -52,17 +52,18 @@ class VisitorView:
         session closed it is returned. `on_new_space` is called, in the view's thread, with every embedding
         space when its first vector comes. `now`: seconds since 1970."""
         self._settings = settings or load_settings()
+        self._topic = self._topic_of(self._settings)
         self._ttl_ms = round(ttl_s * 1000)
         self._on_new_space = on_new_space
         self._reported_spaces: set[str] = set()
-        self._table = self._new_table()
+        self._table: LatestTable[S] = self._new_table()
         self._ready_within_s = ready_within_s
         self._now = now
         self._ready = threading.Event()
         self._stop = threading.Event()
         self._failed: BaseException | None = None
         self._read_at = 0.0
-        self._thread = threading.Thread(target=self._run, name="visitor-view", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=type(self).__name__, daemon=True)
 
     def __enter__(self) -> Self:
         """Raises ViewError if the view can't be read to its end in time, BrokerError and TopicError."""
@@ -70,8 +71,7 @@ class VisitorView:
         if not self._ready.wait(self._ready_within_s) and self._failed is None:
             self._stop.set()
             raise ViewError(
-                f"topic {self._settings.topics.visitors} could not be read to its end within"
-                f" {self._ready_within_s:g} s"
+                f"topic {self._topic} could not be read to its end within {self._ready_within_s:g} s"
             )
         self._raise_failure()
         return self
@@ -81,12 +81,12 @@ class VisitorView:
         self._thread.join()
 
     def __len__(self) -> int:
-        """Visitors in memory."""
+        """How many are in memory."""
         return len(self._table)
 
-    def get(self, visitor_id: str) -> VisitorState | None:
-        """The visitor's latest session; None if unknown, erased, or too long ago. Takes microseconds."""
-        return self._table.get(visitor_id, int(self._now() * 1000))
+    def get(self, key: str) -> S | None:
+        """The latest of this key; None if unknown, erased, or too long ago. Takes microseconds."""
+        return self._table.get(key, int(self._now() * 1000))
 
     @property
     def spaces(self) -> dict[str, int]:
@@ -100,8 +100,11 @@ class VisitorView:
         self._raise_failure()
         return self._now() - self._read_at
 
-    def _new_table(self) -> VisitorTable:
-        return VisitorTable(self._ttl_ms, self._tell_once)
+    def _topic_of(self, settings: Settings) -> str:
+        raise NotImplementedError
+
+    def _new_table(self) -> LatestTable[S]:
+        raise NotImplementedError
 
     def _tell_once(self, space: str) -> None:
         if space not in self._reported_spaces:
@@ -125,12 +128,12 @@ class VisitorView:
 
         from streamer.kafka.topics import find_topic
 
-        found = await find_topic(self._settings.kafka, self._settings.topics.visitors)
+        found = await find_topic(self._settings.kafka, self._topic)
         while not self._stop.is_set():
             try:
                 await self._read(found.partitions)
             except KafkaError as error:
-                log.warning("visitor_view_interrupted", error=type(error).__name__)
+                log.warning("view_interrupted", topic=self._topic, error=type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
 
     async def _read(self, partitions: int) -> None:
@@ -143,7 +146,7 @@ class VisitorView:
         )
         try:
             await consumer.start()
-            tps = [TopicPartition(self._settings.topics.visitors, number) for number in range(partitions)]
+            tps = [TopicPartition(self._topic, number) for number in range(partitions)]
             consumer.assign(tps)
             begins = await consumer.beginning_offsets(tps)
             for tp in tps:
@@ -173,6 +176,34 @@ class VisitorView:
             if clock() >= expire_at:
                 expire_at = clock() + _EXPIRE_EVERY_S
                 table.expire(int(now_s * 1000))
+
+
+class VisitorView(_View[VisitorState]):
+    """Each visitor's latest session.
+
+    >>> with VisitorView() as view:  # doctest: +SKIP
+    ...     state = view.get("9f3c")
+    """
+
+    def _topic_of(self, settings: Settings) -> str:
+        return settings.topics.visitors
+
+    def _new_table(self) -> VisitorTable:
+        return VisitorTable(self._ttl_ms, self._tell_once)
+
+
+class UserView(_View[UserState]):
+    """Each customer's record, with what they showed on all their browsers.
+
+    >>> with UserView() as view:  # doctest: +SKIP
+    ...     state = view.get("customer-17")
+    """
+
+    def _topic_of(self, settings: Settings) -> str:
+        return settings.topics.users
+
+    def _new_table(self) -> UserTable:
+        return UserTable(self._ttl_ms, self._tell_once)
 
 
 class _Answers:

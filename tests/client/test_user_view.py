@@ -1,0 +1,84 @@
+"""Customers' records as a table, and as a view on a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import numpy as np
+from aiokafka import AIOKafkaProducer
+
+from schemas import codec
+from streamer.client import UserTable, UserView
+from streamer.identity.rules import IdentityRules
+from streamer.identity.user_record import UserSession, user_record
+from streamer.kafka.topics import create_topics, declared_topics
+from streamer.settings import Settings
+from tests.client.records import NOW_MS, a_message, a_record
+from tests.client.test_visitor_view import wait_for
+from tests.conftest import FreshSettings
+
+
+def a_user(user: str, *sessions: dict[str, Any]) -> tuple[bytes, bytes]:
+    """(key, value) of the record that these sessions give."""
+    record = user_record(user, [UserSession(each, "link", 0.5) for each in sessions], IdentityRules())
+    assert record is not None
+    return user.encode(), codec.encode("user_intent", record)
+
+
+def table(*messages: tuple[bytes, bytes | None]) -> UserTable:
+    made = UserTable(10**15)
+    for message in messages:
+        made.apply(*message)
+    return made
+
+
+def test_a_record_is_read_whole() -> None:
+    state = table(a_user("u", a_record("v", NOW_MS), a_record("w", NOW_MS - 5))).get("u", NOW_MS)
+    assert state is not None
+    assert (state.user_id, state.latest.visitor_id, state.closed_at) == ("u", "v", NOW_MS)
+    assert (state.attribution, state.confidence, state.sessions, state.visitors) == ("link", 0.5, 2, 2)
+    assert [each.closed_at for each in state.history] == [NOW_MS, NOW_MS - 5]
+    assert [(each.intent_id, each.probability) for each in state.profile] == [
+        ("cards", 0.75),
+        ("loans", 0.25),
+    ]
+    profile = state.profile_for("space")
+    assert profile is not None
+    np.testing.assert_allclose(profile, [1.0, 0.5], rtol=1e-6)
+    assert state.profile_for("other") is None
+
+
+def test_the_last_record_counts_even_if_its_session_is_older() -> None:
+    later, earlier = a_user("u", a_record("v", NOW_MS)), a_user("u", a_record("w", NOW_MS - 5))
+    state = table(later, earlier).get("u", NOW_MS)
+    assert state is not None
+    assert state.latest.visitor_id == "w"
+    assert table(later, (b"u", None)).get("u", NOW_MS) is None
+
+
+def test_a_visitors_record_is_no_customers() -> None:
+    made = table(a_message("u"))
+    assert (made.refused, made.get("u", NOW_MS)) == (1, None)
+
+
+def test_a_view_has_what_was_there_and_follows_withdrawals(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings({"topics.partitions": 2, "identity.enabled": True})
+    asyncio.run(create_topics(settings.kafka, declared_topics(settings)))
+    now = int(time.time() * 1000)
+    publish(settings, a_user("u", a_record("v", now)), a_user("x", a_record("v", now)))
+    with UserView(settings) as view:
+        assert len(view) == 2
+        publish(settings, a_user("u", a_record("w", now - 5)), (b"x", None))
+        wait_for(lambda: view.get("x") is None)
+        wait_for(lambda: (state := view.get("u")) and state.latest.visitor_id == "w")
+
+
+def publish(settings: Settings, *messages: tuple[bytes, bytes | None]) -> None:
+    async def run() -> None:
+        async with AIOKafkaProducer(bootstrap_servers=settings.kafka.bootstrap_servers) as producer:
+            for key, value in messages:
+                await producer.send_and_wait(settings.topics.users, value, key=key)
+
+    asyncio.run(run())
