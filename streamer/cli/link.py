@@ -90,8 +90,9 @@ def ls(
     from streamer.session_rules import identity_rules
 
     settings = ctx.obj.settings()
-    since_ms = int(time.time() * 1000) - identity_rules(settings).lookback_ms
-    written = asyncio.run(read_links(settings, since_ms))
+    rules = identity_rules(settings)
+    since_ms = int(time.time() * 1000) - rules.lookback_ms
+    written = asyncio.run(read_links(settings, rules, since_ms))
     for each in written.links:
         if visitor not in (None, each.visitor_id) or user not in (None, each.user_id):
             continue

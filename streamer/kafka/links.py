@@ -19,7 +19,6 @@ from streamer.kafka.everywhere import write_everywhere
 from streamer.kafka.snapshot import snapshot
 from streamer.kafka.topics import find_topic
 from streamer.line_file import lines_of
-from streamer.session_rules import identity_rules
 from streamer.settings import Settings
 
 LinkRecord = dict[str, Any]
@@ -111,12 +110,12 @@ class WrittenLinks:
     """Records that are no links, copies included."""
 
 
-async def read_links(settings: Settings, since_ms: int) -> WrittenLinks:
+async def read_links(settings: Settings, rules: IdentityRules, since_ms: int) -> WrittenLinks:
     """All that the topic holds. Of links that came before `since_ms` (ms UTC) none is in effect.
 
     Raises what `snapshot` raises.
     """
-    rules, unreadable = identity_rules(settings), 0
+    unreadable = 0
     copies: Counter[tuple[int, bytes]] = Counter()
     first: dict[tuple[bytes, int], tuple[int, int, int]] = {}
     found: Counter[tuple[bytes, int]] = Counter()

@@ -23,6 +23,7 @@ from streamer.kafka.client import client_arguments
 from streamer.kafka.links import read_links
 from streamer.kafka.snapshot import snapshot, user_of, visitors_of
 from streamer.kafka.topics import find_topic
+from streamer.session_rules import identity_rules
 from streamer.settings import Settings
 from streamer.worker.changelog import ChangelogError, SessionSnapshots, decode
 from streamer.worker.log_reader import LogReader
@@ -124,7 +125,7 @@ async def visitors_of_users(settings: Settings, users: Iterable[str]) -> list[st
     for state in states.values():
         with contextlib.suppress(msgspec.MsgspecError):
             found |= visitors_in(state)
-    written = await read_links(settings, since_ms=0)
+    written = await read_links(settings, identity_rules(settings), since_ms=0)
     found |= {link.visitor_id for link in written.links if link.in_effect and link.user_id in wanted}
     return sorted(found)
 

@@ -46,7 +46,7 @@ def settings(fresh_settings: FreshSettings) -> Settings:
 
 
 def written(settings: Settings, since_ms: int = 0) -> WrittenLinks:
-    return asyncio.run(read_links(settings, since_ms))
+    return asyncio.run(read_links(settings, IdentityRules(), since_ms))
 
 
 def test_what_a_line_does_not_say_is_as_the_options_say(tmp_path: Path) -> None:
