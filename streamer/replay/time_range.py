@@ -62,8 +62,8 @@ class UndeterminedSessions:
     `unread_until_ms`: no unread record arrived after it; None if there is no unread record. No click before
     can have an event time beyond that by more than `max_future`. What comes within a gap after such a click
     may be a part of its session; what comes within a gap after an undetermined session, the next one cut by
-    a cap, may have been cut elsewhere. A later start is certain: by then the watermark has passed what it
-    could have been, and is the same again.
+    a cap or a user, may have been cut elsewhere. A later start is certain: by then the watermark has passed
+    what it could have been, and is the same again.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class UndeterminedSessions:
         if session.started_at > reach:
             self.reaches.pop(session.visitor_id, None)
             return False
-        self.reaches[session.visitor_id] = session.ended_at + self._gap_ms
+        self.reaches[session.visitor_id] = max(reach, session.ended_at + self._gap_ms)
         return True
 
 
