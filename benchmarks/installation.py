@@ -22,6 +22,7 @@ def installed(
     own = {f"topics.{output}": f"{app_id}.{output}" for output in OUTPUTS}
     kafka = {"kafka.bootstrap_servers": bootstrap, "topics.partitions": partitions}
     overrides = own | kafka | {"topics.clicks": clicks, "app.id": app_id, "log.level": "error"}
+    overrides["identity.enabled"] = False  # what is measured is the way of a click
     overrides |= {key.replace("__", "."): value for key, value in more.items()}
     settings = load_settings(overrides=overrides, environ={})
     asyncio.run(create_topics(settings.kafka, declared_topics(settings)))

@@ -33,11 +33,14 @@ C = TypeVar("C", bound=Claiming)
 
 
 async def fence(
-    arguments: ClientArguments, names: dict[int, str], max_request_bytes: int, reach: Reach
-) -> tuple[dict[int, AIOKafkaProducer], dict[int, KafkaError]]:
-    """Started producers by partition, and errors of those that a broker failed for. `names` are their
-    transactional ids."""
-    producers: dict[int, AIOKafkaProducer] = {}
+    arguments: ClientArguments,
+    names: dict[int, str],
+    max_request_bytes: int,
+    reach: Reach,
+    producers: dict[int, AIOKafkaProducer],
+) -> dict[int, KafkaError]:
+    """Start producers by partition, whose transactional ids are `names`; returns errors of those that a broker
+    failed for. `producers` gets the others one by one, so that whoever called can stop them in any case."""
     failed: dict[int, KafkaError] = {}
 
     async def start(number: int, name: str) -> None:
@@ -58,7 +61,7 @@ async def fence(
         reach(KillPoint.AFTER_FENCING)
 
     await asyncio.gather(*(start(number, name) for number, name in names.items()))
-    return producers, failed
+    return failed
 
 
 async def claim(shards: Iterable[C], failed: dict[int, KafkaError]) -> list[C]:

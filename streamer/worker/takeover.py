@@ -58,7 +58,7 @@ async def take_over(
         app_id = config.settings.app.id
         names = {number: f"{app_id}-{number}" for number in numbers if still_wanted(number)}
         max_bytes = 4 * config.settings.clicks.max_bytes
-        producers, failed = await fence(config.arguments, names, max_bytes, config.reach)
+        failed = await fence(config.arguments, names, max_bytes, config.reach, producers)
         if producers:
             opened = await claim(await _read_back(config, admin, producers, on_progress), failed)
     finally:

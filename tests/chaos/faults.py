@@ -65,11 +65,10 @@ class Environment:
         return folder
 
     def settings(self, bootstrap: str, overrides: Mapping[str, object] | None = None) -> Settings:
-        """Names of their own on this broker; otherwise the defaults."""
-        names = names_of_its_own()
-        return load_settings(
-            overrides={"kafka.bootstrap_servers": bootstrap, **names, **(overrides or {})}, environ={}
-        )
+        """Names of their own on this broker; otherwise the defaults. The identity stages are killed in tests of
+        their own."""
+        own = {"kafka.bootstrap_servers": bootstrap, "identity.enabled": False, **names_of_its_own()}
+        return load_settings(overrides={**own, **(overrides or {})}, environ={})
 
     def end_workers(self, logs: Path | None = None) -> None:
         """Kill whatever still runs; what the workers logged goes to this folder, a file each."""

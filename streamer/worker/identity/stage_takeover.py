@@ -32,9 +32,10 @@ async def take_over_stage(
     """Take partitions over together. Raises RefusedError, and KafkaError if a broker fails all of them."""
     names = {number: f"{config.group}-{number}" for number in numbers if still_wanted(number)}
     max_bytes = 4 * config.settings.clicks.max_bytes
-    producers, failed = await fence(config.arguments, names, max_bytes, config.reach)
+    producers: dict[int, AIOKafkaProducer] = {}
     opened: list[StageShard] = []
     try:
+        failed = await fence(config.arguments, names, max_bytes, config.reach, producers)
         if producers:
             opened = await claim(await _read_back(config, producers, on_progress), failed)
     finally:
