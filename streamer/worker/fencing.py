@@ -39,8 +39,8 @@ async def fence(
     reach: Reach,
     producers: dict[int, AIOKafkaProducer],
 ) -> dict[int, KafkaError]:
-    """Start producers by partition, whose transactional ids are `names`; returns errors of those that a broker
-    failed for. `producers` gets the others one by one, so that whoever called can stop them in any case."""
+    """Start producers by partition, whose transactional ids are `names`; returns errors of those that a
+    broker failed for. `producers` gets the others one by one, so that they can be stopped in any case."""
     failed: dict[int, KafkaError] = {}
 
     async def start(number: int, name: str) -> None:

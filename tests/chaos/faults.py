@@ -65,8 +65,8 @@ class Environment:
         return folder
 
     def settings(self, bootstrap: str, overrides: Mapping[str, object] | None = None) -> Settings:
-        """Names of their own on this broker; otherwise the defaults. The identity stages are killed in tests of
-        their own."""
+        """Names of their own on this broker; otherwise the defaults. The identity stages are killed in tests
+        of their own."""
         own = {"kafka.bootstrap_servers": bootstrap, "identity.enabled": False, **names_of_its_own()}
         return load_settings(overrides={**own, **(overrides or {})}, environ={})
 

@@ -101,6 +101,8 @@ def test_idleness_closed_live_what_it_closes_in_the_replay(
         clicks = todays(
             some_clicks(12 if round_number else 40, seed=30 + round_number), int(time.time() * 1000)
         )
+        for click in clicks:  # the same id again would be the same click
+            click["event_id"] = f"{round_number}-{click['event_id']}"
         before = len(published(settings))
         round_ms = int(time.time() * 1000)
         send(settings, as_messages(clicks[:3] if round_number == 1 else clicks))
