@@ -112,7 +112,7 @@ class Live:
     def restart(self) -> None:
         """As after a kill: from what a commit has written."""
         old = self.partition
-        windows = [w for v in old.sessionizer.visitors() for w in old.sessionizer.open_sessions(v)]
+        windows = old.sessionizer.stored_sessions()
         stored = encode_state((windows, old.sessionizer.clock, old.counters))
         kinds = tuple[list[OpenSession], PartitionClock, type(old.counters)]
         sessions, clock, counters = state_decoder(kinds).decode(stored)

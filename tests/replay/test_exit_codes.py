@@ -63,11 +63,11 @@ def test_a_full_disk_is_exit_1_in_one_line_and_the_same_command_goes_on(tmp_path
     code, errors = ended(*arguments, cwd=tmp_path, limit_bytes=50_000)
     assert (code, errors) == (
         1,
-        "Error: s.parquet.part/partition-0-0.parquet: can't be written (File too large)\n",
+        "Error: s.parquet.part/partition-0-0.sessions: can't be written (File too large)\n",
     )
     assert not (tmp_path / "s.parquet").exists()
     assert ended(*arguments, cwd=tmp_path)[0] == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["s.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.parquet", "s.users.parquet"]
 
 
 def test_standard_output_that_takes_no_more_is_exit_1() -> None:

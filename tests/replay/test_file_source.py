@@ -31,7 +31,8 @@ from tests.oracle import expected_sessions
 from tests.replay.log import BEGIN_MS, TOPIC, WHOLE_PARTITION, Live, as_set, hours_of_clicks
 from tests.worker.live import some_clicks
 
-SETTINGS = load_settings(environ={})
+SETTINGS = load_settings(overrides={"emit.on_login": False}, environ={})
+"""As what these tests call live: no provisional records."""
 RULES = SessionRules()
 
 
