@@ -227,11 +227,8 @@ class AttributionStage:
 
     def _settle(self, visitor_id: str, state: VisitorTies) -> None:
         """Say of each waiting session whose it is, where that has changed; then keep the state."""
-        shared = []
         for each in state.waiting:
             answer = state.answer(each.closed_at, self._rules.lookback_ms)
-            if any(first <= each.closed_at <= last for first, last in state.shared):
-                shared.append(each)
             if (each.user_id, each.confidence, each.is_ambiguous) == (
                 answer.user_id,
                 answer.confidence,
@@ -247,8 +244,7 @@ class AttributionStage:
             each.user_id, each.confidence = answer.user_id, answer.confidence
             each.is_ambiguous = answer.is_ambiguous
             self._count(each, 1)
-        for each in shared:  # for good
-            state.waiting.remove(each)
+        state.waiting = [each for each in state.waiting if not state.is_shared_at(each.closed_at)]
         self._keep(visitor_id, state)
 
     def _count(self, session: Waiting, by: int) -> None:

@@ -86,9 +86,13 @@ class VisitorTies(msgspec.Struct, array_like=True):
     def is_empty(self) -> bool:
         return not (self.ties or self.unlinked or self.waiting or self.shared)
 
+    def is_shared_at(self, closed_at: int) -> bool:
+        """Whether a session that closed then is ambiguous for good."""
+        return any(first <= closed_at <= last for first, last in self.shared)
+
     def answer(self, closed_at: int, lookback_ms: int) -> Answer:
         """Whose an anonymous session that closed then is."""
-        if any(first <= closed_at <= last for first, last in self.shared):
+        if self.is_shared_at(closed_at):
             return AMBIGUOUS
         found: Tie | None = None
         for tie in self.ties:
@@ -127,12 +131,9 @@ class VisitorTies(msgspec.Struct, array_like=True):
         self.ties = [tie for tie in self.ties if not concerned(tie)]
         return removed
 
-    def wait(self, session: Waiting) -> list[Waiting]:
-        """Add an anonymous session; returns older ones that there is no room for any more."""
-        self.waiting.append(session)
-        self.waiting.sort(key=_by_age)
-        excess, self.waiting = self.waiting[:-MAX_WAITING], self.waiting[-MAX_WAITING:]
-        return excess
+    def wait(self, session: Waiting) -> None:
+        """Add an anonymous session; the oldest goes if there is no room for it any more."""
+        self.waiting = sorted([*self.waiting, session], key=_by_age)[-MAX_WAITING:]
 
     def prune(self, sessions_read: int, links_read: int, rules: IdentityRules) -> None:
         """Forget what no session that closes, and no link that arrives, from those moments on depends on."""
