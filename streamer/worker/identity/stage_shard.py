@@ -17,7 +17,6 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import IllegalOperation, ProducerFenced
 
-from streamer.identity.rules import IdentityRules
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.kafka.aiokafka_overrides.packing import Message, batches_of
 from streamer.kafka.client import ClientArguments
@@ -86,7 +85,6 @@ class StageConfig:
     changelog: str
     partitions: int
     settings: Settings
-    rules: IdentityRules
     arguments: ClientArguments
     reach: Reach
     create: Callable[[int, bytes | None], LiveStage]

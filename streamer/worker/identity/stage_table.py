@@ -75,20 +75,14 @@ class StageTable(Service):
         for start in range(0, len(batch.records), CHUNK_RECORDS):
             if not self.shards.has(shard):
                 return
-            shard.process(batch.records[start : start + CHUNK_RECORDS])
+            try:
+                shard.process(batch.records[start : start + CHUNK_RECORDS])
+            except Exception:  # half of a record may be in its state, which no commit shall make durable
+                await self.shards.drop(shard.number)
+                raise
             if shard.position - shard.committed_position > COMMIT_AT:
                 await self._commits.commit(shard)
             await asyncio.sleep(0)
-
-    def lag(self) -> dict[int, int]:
-        """Records of the source that are not processed yet, by partition."""
-        consumer = self.shards.consumer
-        if consumer is None:
-            return {}
-        return {
-            number: consumer.lag(TP(self.config.source, number), shard.position)
-            for number, shard in self.shards.by_number.items()
-        }
 
     def not_ready(self) -> list[str]:
         """Why the stage isn't ready: reasons for people."""
