@@ -16,7 +16,7 @@ from schemas import codec
 from streamer.identity.changes import Attributed, Change, Unlinked, Withdrawn
 from streamer.identity.links import Link
 from streamer.identity.rules import DAY_MS, IdentityRules
-from streamer.identity.ties import SOMEBODY, Tie, VisitorTies, Waiting
+from streamer.identity.ties import MAX_WAITING, SOMEBODY, Tie, VisitorTies, Waiting
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(VisitorTies).decode
@@ -127,10 +127,9 @@ class AttributionStage:
         else:
             state.forget_tied(at, self._rules)
             state.unlinked[link.user_id] = at
-            state.untie(lambda tie: tie.user_id == link.user_id and tie.at <= at)
-            self._changes.append(
-                (link.user_id, Unlinked(link.visitor_id, self._known_until(link.visitor_id, at)))
-            )
+            removed = state.untie(lambda tie: tie.user_id == link.user_id and tie.at <= at)
+            until = self._known_until(state, link.user_id, removed, at)
+            self._changes.append((link.user_id, Unlinked(link.visitor_id, until)))
             for each in state.waiting:
                 if each.user_id == link.user_id and each.closed_at <= at:
                     self._count(each, -1)
@@ -138,14 +137,17 @@ class AttributionStage:
                     self._count(each, 1)
         self._settle(link.visitor_id, state)
 
-    def _known_until(self, visitor_id: str, at: int) -> int:
-        """Up to when an unlink at `at` withdraws sessions here.
+    def _known_until(self, state: VisitorTies, user_id: str, removed: list[Tie], at: int) -> int:
+        """The latest close of a session of this partition that an unlink at `at` withdraws.
 
-        Every partition gets a copy of it, each at a time of its own. A session that closed lately has a tie
-        here if it was in this partition; without one only older sessions can have been.
+        Every partition gets a copy of it, each at a time of its own: where the visitor isn't, it must not
+        withdraw what closed meanwhile. A session that closed lately is a tie here or waits; others are older.
         """
-        has_state = visitor_id in self._states
-        return at if has_state else min(at, self.progress.sessions_read - self._rules.lookback_ms)
+        if state.shared or len(state.waiting) == MAX_WAITING:  # some of them are known no more
+            return at
+        known = [each.closed_at for each in state.waiting if each.user_id == user_id and each.closed_at <= at]
+        older = min(at, self.progress.sessions_read - self._rules.lookback_ms)
+        return max([older, *known, *(tie.at for tie in removed)])
 
     def links_read_until(self, at: int) -> None:
         """Every link that arrived before `at` (ms UTC) was read."""

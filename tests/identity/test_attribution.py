@@ -68,6 +68,21 @@ def test_a_session_that_closed_before_an_unlink_and_comes_after_it_is_nobodys() 
     assert stages.attribution.progress.counts.unlinked == 1
 
 
+def test_copies_of_an_unlink_in_other_partitions_withdraw_nothing_that_closed_since() -> None:
+    """Each copy of the link and of the unlink has a time of its own."""
+    here, elsewhere = Stages(IdentityRules()), Stages(IdentityRules())
+    link(here, "v", "u", 0)
+    link(elsewhere, "v", "u", 0)
+    here.session(session(1, "v", at(1), "u"))
+    unlink(here, "v", "u", 2)
+    here.session(session(2, "v", at(3), "u"))
+    unlink(elsewhere, "v", "u", 4)
+    here.commit()
+    for user, change in elsewhere.attribution.take().changes:
+        here.users.apply(user, change)
+    assert users_of(here) == {"u": ["s002"]}
+
+
 def test_the_lookback_is_inclusive_and_goes_both_ways() -> None:
     stages = Stages(IdentityRules())
     link(stages, "v", "u", 40)
