@@ -8,10 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-import structlog
-from aiokafka.errors import KafkaError
-
 from streamer.settings import Settings
+from streamer.worker.commits import Commits
 from streamer.worker.draining import Drain
 from streamer.worker.failure import Failure
 from streamer.worker.idleness import advance_idle_clock
@@ -23,11 +21,9 @@ from streamer.worker.shard import Shard
 MIN_INTERVAL_PER_SHARD_S = 0.008
 """A transaction costs a client about 1 ms: this keeps commits below an eighth of a core."""
 
-log = structlog.get_logger(__name__)
 
-
-class CommitLoop:
-    """Commits shards. One whose commit fails is dropped and taken over again."""
+class CommitLoop(Commits[Shard]):
+    """Commits the shards of the session table."""
 
     def __init__(
         self,
@@ -38,9 +34,7 @@ class CommitLoop:
         settings: Settings,
         drain: Drain | None,
     ) -> None:
-        self._shards = shards
-        self._retries = retries
-        self._failure = failure
+        super().__init__(shards, retries, failure, metrics.failed_commits, metrics.committed)
         self._metrics = metrics
         self._settings = settings
         self._drain = drain
@@ -61,24 +55,6 @@ class CommitLoop:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(effective):
                     await shard.due.wait()
-
-    async def commit(self, shard: Shard, *, force: bool = False) -> None:
-        """Raises only what no retry can mend."""
-        try:
-            committed = await shard.commit(force=force)
-        except KafkaError as error:
-            self._metrics.failed_commits.inc()
-            self._failure.report_if_refused(error)
-            if self._shards.has(shard):
-                log.warning("commit_failed", partition=shard.number, error=type(error).__name__)
-                await self._retries.drop_and_retry(shard)
-        except Exception:
-            if self._shards.has(shard):
-                await self._shards.drop(shard.number)
-            raise
-        else:
-            if committed is not None:
-                self._metrics.committed(committed)
 
     async def _turn(self, shard: Shard) -> None:
         empty = self._shards.empty_fetch(shard)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -62,16 +63,28 @@ class Drain:
         self._bounds = bounds
         self._done: set[int] = set()
         self._changed = asyncio.Event()
+        self._started = self._reported = time.monotonic()
         if isinstance(options.scope, frozenset) and options.scope - bounds.keys():
             raise UsageError(
                 f"--partitions {_listed(options.scope)}: {self._settings.topics.clicks} has {len(bounds)} "
                 f"partitions, 0 to {len(bounds) - 1}"
             )
 
-    @property
-    def timeout_s(self) -> float | None:
-        """After how long to give up, from the start; None: never."""
-        return self._options.timeout_s
+    async def wait_a_turn(self, describe: Callable[[], Awaitable[str]]) -> None:
+        """Wait for a while, or until a partition is done; `describe` says for what, where that is reported.
+
+        Raises DrainTimeoutError once the time of the whole drain is over.
+        """
+        now, timeout_s = time.monotonic(), self._options.timeout_s
+        if timeout_s is not None and now - self._started > timeout_s:
+            raise DrainTimeoutError(f"not drained after {timeout_s:g} s: {await describe()}")
+        if now - self._reported > REPORT_EVERY_S:
+            self._reported = now
+            log.info("drain_waits", missing=await describe())
+        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_EVERY_S):
+                await self._changed.wait()
 
     def within(self, batch: RecordBatch) -> list[FetchedRecord]:
         """The batch's records before the end."""
@@ -100,19 +113,8 @@ class Drain:
 
     async def follow(self, shards: OpenShards[Shard]) -> None:
         """Returns when all is drained. Raises DrainTimeoutError."""
-        started = reported = time.monotonic()
         while missing := self._missing(shards):
-            now = time.monotonic()
-            if self._options.timeout_s is not None and now - started > self._options.timeout_s:
-                described = await self._described(missing, shards)
-                raise DrainTimeoutError(f"not drained after {self._options.timeout_s:g} s: {described}")
-            if now - reported > REPORT_EVERY_S:
-                reported = now
-                log.info("drain_waits", missing=await self._described(missing, shards))
-            self._changed.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY_S):
-                    await self._changed.wait()
+            await self.wait_a_turn(partial(self._described, missing, shards))
             await self._look_at_others(self._missing(shards) - _assigned(shards))
         self.finished.set()
 

@@ -74,7 +74,8 @@ class OpenShards(Generic[S]):
         self.on_opened: Callable[[S], object] = lambda _: None
         self._opening: set[int] = set()
         """Partitions that are being taken over: none is taken over twice at once."""
-        self._topic = topic
+        self.topic = topic
+        """The stage's source."""
         self._partitions = partitions
         self._take_over = take_over
         self._reach = reach
@@ -83,7 +84,7 @@ class OpenShards(Generic[S]):
     def assigned(self) -> set[int]:
         """Partitions that are this worker's, as the group has last said; of those that are used."""
         assert self.consumer is not None
-        numbers = {tp.partition for tp in self.consumer.assignment() if tp.topic == self._topic}
+        numbers = {tp.partition for tp in self.consumer.assignment() if tp.topic == self.topic}
         return {number for number in numbers if number < self._partitions}
 
     def missing(self) -> set[int]:
@@ -133,7 +134,7 @@ class OpenShards(Generic[S]):
         assert self.consumer is not None
         shard = self.by_number[number]
         self._reach(KillPoint.BEFORE_SEEK)
-        shard.seek_count = self.consumer.request_seek(TP(self._topic, number), shard.position)
+        shard.seek_count = self.consumer.request_seek(TP(self.topic, number), shard.position)
 
     async def drop(self, number: int) -> None:
         """Let go of a shard; what it has not committed is lost from memory and read again."""
@@ -142,14 +143,14 @@ class OpenShards(Generic[S]):
 
     def committed_positions(self) -> dict[TP, int]:
         """Source positions that are durable."""
-        return {TP(self._topic, n): shard.committed_position for n, shard in self.by_number.items()}
+        return {TP(self.topic, n): shard.committed_position for n, shard in self.by_number.items()}
 
     def empty_fetch(self, shard: S) -> EmptyFetch | None:
         """The last fetch that found nothing; None before the first since the shard was opened."""
         assert self.consumer is not None
-        return self.consumer.empty_fetch(TP(self._topic, shard.number)) if shard.seek_count else None
+        return self.consumer.empty_fetch(TP(self.topic, shard.number)) if shard.seek_count else None
 
     def is_out_of_range(self, shard: S) -> bool:
         """Whether the source has no record at the shard's position any more, or not yet."""
         assert self.consumer is not None
-        return TP(self._topic, shard.number) in self.consumer.out_of_range
+        return TP(self.topic, shard.number) in self.consumer.out_of_range

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any
 
+from streamer.worker.commits import Commits
 from streamer.worker.open_shards import OpenShards
 from streamer.worker.retries import Retries
 
@@ -12,17 +13,10 @@ REVOKED_WITHIN_S = 8.0
 """How long commits may hold up a rebalance. What is not committed then is read again by the next owner."""
 
 
-class Commits(Protocol):
-    """What makes a shard's work durable."""
-
-    async def commit(self, shard: Any) -> None:
-        """Raises only what no retry can mend."""
-
-
 class Rebalance:
     """Opens what is newly assigned, drops what has moved on, commits before others take over."""
 
-    def __init__(self, shards: OpenShards[Any], commits: Commits, retries: Retries) -> None:
+    def __init__(self, shards: OpenShards[Any], commits: Commits[Any], retries: Retries) -> None:
         self._shards = shards
         self._commits = commits
         self._retries = retries

@@ -190,11 +190,11 @@ async def answered(settings: Settings, ask: Callable[[], Awaitable[T]]) -> T:
 async def _until_done(worker: _Worker, stop: asyncio.Event) -> None:
     table, watch = worker.table, worker.watch
     apps = (worker.app, *worker.stages)
-    ends: list[Coroutine[Any, Any, Any]] = [stop.wait(), *(app.wait_until_stopped() for app in apps)]
-    if table.drain is not None:
-        ends.append(_drained(table.drain, worker.stage_tables))
-    waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(end) for end in ends]
-    last = waits[-1]
+    drained = asyncio.ensure_future(_drained(table.drain, worker.stage_tables))
+    stopped = [
+        asyncio.ensure_future(end) for end in (stop.wait(), *(app.wait_until_stopped() for app in apps))
+    ]
+    waits: list[asyncio.Future[Any]] = [drained, *stopped]
     looking = asyncio.create_task(watch.look_regularly())
     try:
         await asyncio.wait([*waits, table.failure.reported], return_when=asyncio.FIRST_COMPLETED)
@@ -203,17 +203,21 @@ async def _until_done(worker: _Worker, stop: asyncio.Event) -> None:
             wait.cancel()
     if table.failure.reported.done():
         table.failure.reported.result()
-    if table.drain is not None and last.done() and not last.cancelled():
-        last.result()
+    if drained.done() and not drained.cancelled():
+        drained.result()
     for app in apps:
         if app.crashed:
             watch.check_not_replaced()  # which the client takes for an error that it doesn't know
             raise app.crash_reason or RuntimeError("the Faust app ended by itself")
 
 
-async def _drained(drain: Drain, stages: list[StageTable]) -> None:
+async def _drained(drain: Drain | None, stages: list[StageTable]) -> None:
+    """Returns once everything is drained, which without a drain is never."""
+    if drain is None:
+        await asyncio.Event().wait()
+        return
     await drain.finished.wait()
-    await drain_stages(stages, drain.timeout_s)
+    await drain_stages(stages, drain)
 
 
 async def _shut_down(worker: _Worker) -> None:

@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 
-import structlog
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
-from streamer.worker.draining import LOOK_EVERY_S, REPORT_EVERY_S, DrainTimeoutError
+from streamer.worker.draining import Drain
 from streamer.worker.identity.stage_table import StageTable
 from streamer.worker.log_reader import LogReader, group_offsets
 
-log = structlog.get_logger(__name__)
 
-
-async def drain_stages(tables: Sequence[StageTable], timeout_s: float | None) -> None:
+async def drain_stages(tables: Sequence[StageTable], drain: Drain) -> None:
     """Wait until each stage has read its source, and its links, up to the end as it is when the stage before
-    has. Raises DrainTimeoutError after `timeout_s`; None: never."""
-    started = time.monotonic()
+    has. Raises DrainTimeoutError."""
     for table in tables:
         ends = await _ends(table)
-        reported = time.monotonic()
         while behind := await _behind(table, ends):
-            now = time.monotonic()
-            text = f"stage {table.config.name} has not read {', '.join(behind)}"
-            if timeout_s is not None and now - started > timeout_s:
-                raise DrainTimeoutError(f"not drained after {timeout_s:g} s: {text}")
-            if now - reported > REPORT_EVERY_S:
-                reported = now
-                log.info("drain_waits", missing=text)
-            await asyncio.sleep(LOOK_EVERY_S)
+            await drain.wait_a_turn(partial(_described, table, behind))
+
+
+async def _described(table: StageTable, behind: list[str]) -> str:
+    return f"stage {table.config.name} has not read {', '.join(behind)}"
 
 
 async def _ends(table: StageTable) -> Mapping[str, Mapping[int, int]]:

@@ -7,11 +7,10 @@ import contextlib
 from functools import partial
 from typing import Any
 
-import structlog
-from aiokafka.errors import KafkaError
 from faust.types import TP
 from mode import Service
 
+from streamer.worker.commits import Commits
 from streamer.worker.failure import Failure
 from streamer.worker.identity.stage_shard import StageConfig, StageShard
 from streamer.worker.identity.stage_takeover import take_over_stage
@@ -26,8 +25,6 @@ CHUNK_RECORDS = 100
 """Records between which others in the event loop have their turn."""
 COMMIT_AT = 2000
 """Records beyond the last commit at which the next one's time has come."""
-
-log = structlog.get_logger(__name__)
 
 
 class StageTable(Service):
@@ -106,8 +103,8 @@ class StageTable(Service):
             self.failure.report(error)
 
 
-class _Commits:
-    """Commits shards at an interval. One whose commit fails is dropped and taken over again."""
+class _Commits(Commits[StageShard]):
+    """Commits shards at an interval."""
 
     def __init__(
         self,
@@ -117,10 +114,8 @@ class _Commits:
         metrics: Metrics,
         config: StageConfig,
     ) -> None:
-        self._shards = shards
-        self._retries = retries
-        self._failure = failure
-        self._metrics = metrics
+        seconds = metrics.stage_commit.labels(config.name)
+        super().__init__(shards, retries, failure, metrics.failed_commits, seconds.observe)
         self._config = config
 
     async def run(self, shard: StageShard) -> None:
@@ -136,29 +131,6 @@ class _Commits:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._config.settings.commit.interval_ms / 1000):
                     await shard.due.wait()
-
-    async def commit(self, shard: StageShard) -> None:
-        """Raises only what no retry can mend."""
-        try:
-            seconds = await shard.commit()
-        except KafkaError as error:
-            self._metrics.failed_commits.inc()
-            self._failure.report_if_refused(error)
-            if self._shards.has(shard):
-                log.warning(
-                    "commit_failed",
-                    stage=self._config.name,
-                    partition=shard.number,
-                    error=type(error).__name__,
-                )
-                await self._retries.drop_and_retry(shard)
-        except Exception:
-            if self._shards.has(shard):
-                await self._shards.drop(shard.number)
-            raise
-        else:
-            if seconds is not None:
-                self._metrics.stage_commit.labels(self._config.name).observe(seconds)
 
     def _pass_by_markers(self, shard: StageShard) -> None:
         """Where everything is read, the end of the last transaction is read too: the group's offset is then
