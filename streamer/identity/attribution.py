@@ -16,7 +16,7 @@ from schemas import codec
 from streamer.identity.changes import Attributed, Change, Unlinked, Withdrawn
 from streamer.identity.links import Link
 from streamer.identity.rules import DAY_MS, IdentityRules
-from streamer.identity.ties import MAX_WAITING, SOMEBODY, Tie, VisitorTies, Waiting
+from streamer.identity.ties import ANONYMOUS, MAX_WAITING, SOMEBODY, Answer, Tie, VisitorTies, Waiting
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(VisitorTies).decode
@@ -26,7 +26,7 @@ LOGIN, LINK = "login", "link"
 def users_in(state: bytes) -> set[str]:
     """Users whom a visitor's state names. Raises msgspec.MsgspecError if it isn't one."""
     ties = _decode(state)
-    waiting = {each.user_id for each in ties.waiting if each.user_id is not None}
+    waiting = {each.answer.user_id for each in ties.waiting if each.answer.user_id is not None}
     return {tie.user_id for tie in ties.ties} | set(ties.unlinked) | waiting
 
 
@@ -131,10 +131,8 @@ class AttributionStage:
             until = self._known_until(state, link.user_id, removed, at)
             self._changes.append((link.user_id, Unlinked(link.visitor_id, until)))
             for each in state.waiting:
-                if each.user_id == link.user_id and each.closed_at <= at:
-                    self._count(each, -1)
-                    each.user_id, each.confidence = None, 0.0
-                    self._count(each, 1)
+                if each.answer.user_id == link.user_id and each.closed_at <= at:
+                    self._answer(each, ANONYMOUS)
         self._settle(link.visitor_id, state)
 
     def _known_until(self, state: VisitorTies, user_id: str, removed: list[Tie], at: int) -> int:
@@ -145,7 +143,11 @@ class AttributionStage:
         """
         if state.shared or len(state.waiting) == MAX_WAITING:  # some of them are known no more
             return at
-        known = [each.closed_at for each in state.waiting if each.user_id == user_id and each.closed_at <= at]
+        known = [
+            each.closed_at
+            for each in state.waiting
+            if each.answer.user_id == user_id and each.closed_at <= at
+        ]
         older = min(at, self.progress.sessions_read - self._rules.lookback_ms)
         return max([older, *known, *(tie.at for tie in removed)])
 
@@ -168,7 +170,7 @@ class AttributionStage:
         state.shared = [stretch for stretch in state.shared if stretch[1] - reach > until]
         for each in [each for each in state.waiting if each.closed_at <= until]:
             state.waiting.remove(each)
-            self._count(each, -1)
+            self._count(each.answer, -1)
             self.progress.counts.erased += 1
         self._settle(visitor_id, state)
 
@@ -230,30 +232,28 @@ class AttributionStage:
     def _settle(self, visitor_id: str, state: VisitorTies) -> None:
         """Say of each waiting session whose it is, where that has changed; then keep the state."""
         for each in state.waiting:
-            answer = state.answer(each.closed_at, self._rules.lookback_ms)
-            if (each.user_id, each.confidence, each.is_ambiguous) == (
-                answer.user_id,
-                answer.confidence,
-                answer.is_ambiguous,
-            ):
+            before, answer = each.answer, state.answer(each.closed_at, self._rules.lookback_ms)
+            if before == answer:
                 continue
-            if each.user_id is not None and each.user_id != answer.user_id:
-                self._changes.append((each.user_id, Withdrawn(visitor_id, each.session_id)))
+            if before.user_id is not None and before.user_id != answer.user_id:
+                self._changes.append((before.user_id, Withdrawn(visitor_id, each.session_id)))
             if answer.user_id is not None:
                 change = Attributed(visitor_id, each.session, LINK, answer.confidence)
                 self._changes.append((answer.user_id, change))
-            self._count(each, -1)
-            each.user_id, each.confidence = answer.user_id, answer.confidence
-            each.is_ambiguous = answer.is_ambiguous
-            self._count(each, 1)
+            self._answer(each, answer)
         state.waiting = [each for each in state.waiting if not state.is_shared_at(each.closed_at)]
         self._keep(visitor_id, state)
 
-    def _count(self, session: Waiting, by: int) -> None:
+    def _answer(self, session: Waiting, answer: Answer) -> None:
+        self._count(session.answer, -1)
+        session.answer = answer
+        self._count(answer, 1)
+
+    def _count(self, answer: Answer, by: int) -> None:
         counts = self.progress.counts
-        if session.user_id is not None:
+        if answer.user_id is not None:
             counts.link += by
-        elif session.is_ambiguous:
+        elif answer.is_ambiguous:
             counts.ambiguous += by
         else:
             counts.anonymous += by

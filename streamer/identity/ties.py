@@ -33,15 +33,25 @@ class Tie(msgspec.Struct, array_like=True, frozen=True, order=True):
     confidence: float
 
 
+class Answer(msgspec.Struct, array_like=True, frozen=True):
+    """Whose an anonymous session is: a user's, or nobody's for lack of ties or for too many."""
+
+    user_id: str | None = None
+    confidence: float = 0.0
+    is_ambiguous: bool = False
+
+
+ANONYMOUS = Answer()
+AMBIGUOUS = Answer(is_ambiguous=True)
+
+
 class Waiting(msgspec.Struct, array_like=True):
     """An anonymous session, and whose it is for now."""
 
     closed_at: int
     session_id: str
     session: bytes
-    user_id: str | None = None
-    confidence: float = 0.0
-    is_ambiguous: bool = False
+    answer: Answer = ANONYMOUS
 
     def settled_after(self, rules: IdentityRules) -> int:
         """The last moment, ms UTC, at which something may attribute it to another: where a tie reaches it, an
@@ -53,19 +63,8 @@ class Waiting(msgspec.Struct, array_like=True):
     @property
     def is_tied(self) -> bool:
         """Whether a tie reaches it."""
-        return self.is_ambiguous or self.user_id is not None
+        return self.answer != ANONYMOUS
 
-
-class Answer(msgspec.Struct, frozen=True):
-    """Whose an anonymous session is: a user's, or nobody's for lack of ties or for too many."""
-
-    user_id: str | None = None
-    confidence: float = 0.0
-    is_ambiguous: bool = False
-
-
-ANONYMOUS = Answer()
-AMBIGUOUS = Answer(is_ambiguous=True)
 
 _by_age = attrgetter("closed_at", "session_id")
 
