@@ -160,11 +160,9 @@ class UserStage:
         return [] if state is None else _decode(state)
 
     def _keep(self, user_id: str, before: list[_Held], held: list[_Held]) -> None:
-        """The newest of them, without those that no withdrawal within the lookback could bring back."""
+        """The newest of them, whatever their age: where a newer one is withdrawn, the history reaches back."""
         held.sort(key=lambda each: each.age_key, reverse=True)
-        if held:
-            oldest = held[0].closed_at - self._rules.history_ms - self._rules.lookback_ms
-            held = [each for each in held[:HELD_SESSIONS] if each.closed_at > oldest]
+        held = held[:HELD_SESSIONS]
         if held == before:
             return
         self._changed[user_id] = None

@@ -58,6 +58,19 @@ def test_latest_records_are_the_function_of_sessions_and_ties(
     compare(drawn, said, chance, restarts, RULES)
 
 
+@example(  # a session that is withdrawn had moved the history beyond older ones
+    drawn=[
+        (0, "va", None, "n"),
+        (0, "va", None, "n"),
+        (0, "va", None, "n"),
+        (0, "va", "u1", "n"),
+        (24, "va", None, "n"),
+        (24, "va", "u2", "n"),
+    ],
+    said=[(18, "va", "u1", True, 0.0)],
+    chance=Random(0),
+    max_users=1,
+)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(sessions, links, st.randoms(use_true_random=False), st.integers(1, 2))
 def test_a_shared_visitor_is_ambiguous_with_less_in_memory(
