@@ -15,6 +15,9 @@ HEAD_CLICKS = 16
 TAIL_CLICKS = 48
 """How many of a session's last clicks are kept."""
 KEPT_CLICKS = HEAD_CLICKS + TAIL_CLICKS
+MAX_ID_BYTES = 256
+"""visitor_id, event_id, user_id, in UTF-8: longer ones are refused, for cutting would make two ids one.
+Vendors' ids have 16 to 128 bytes; an id is copied into keys, state and outputs."""
 
 CloseReason = Literal["gap", "idle", "max_duration", "max_events", "explicit", "user_change", "drain", "open"]
 """`open`: it has not closed, this is a provisional record of it."""

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from schemas import codec
+from schemas.click import MAX_ID_BYTES
 from streamer.identity.rules import IdentityRules
-
-MAX_ID_BYTES = 256
 
 
 class Link(NamedTuple):

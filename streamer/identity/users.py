@@ -160,7 +160,7 @@ class UserStage:
         return [] if state is None else _decode(state)
 
     def _keep(self, user_id: str, before: list[_Held], held: list[_Held]) -> None:
-        """The newest of them, whatever their age: where a newer one is withdrawn, the history reaches back."""
+        """The newest of them, however old: where a newer one is withdrawn, the history reaches back."""
         held.sort(key=lambda each: each.age_key, reverse=True)
         held = held[:HELD_SESSIONS]
         if held == before:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from schemas import codec
+from schemas.click import MAX_ID_BYTES
 from streamer.errors import UsageError
 from streamer.kafka.everywhere import write_everywhere
 from streamer.kafka.snapshot import snapshot
 from streamer.line_file import lines_of
-from streamer.pipeline.erasures import MAX_ID_BYTES, erased_by
+from streamer.pipeline.erasures import erased_by
 from streamer.pipeline.scrub import without_invisible
 from streamer.settings import Settings
 

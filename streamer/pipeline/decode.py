@@ -20,7 +20,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from schemas import codec
-from schemas.click import Click
+from schemas.click import MAX_ID_BYTES, Click
 from streamer.pipeline.bots import is_crawler
 from streamer.pipeline.json_text import REPLACEMENT, with_whole_characters
 from streamer.pipeline.normalize import (
@@ -38,9 +38,6 @@ Format = Literal["auto", "json", "avro"]
 Stage = Literal["decode", "validate"]
 
 DEFAULT_MAX_BYTES = 262_144
-MAX_ID_BYTES = 256
-"""visitor_id, event_id, user_id: longer ones are refused, for cutting would make two ids one. Vendors' ids
-have 16 to 128 bytes; an id is copied into keys, state and outputs."""
 _SURELY_SHORT = MAX_ID_BYTES // 4
 """Characters that never take more bytes than MAX_ID_BYTES."""
 MAX_PRODUCT_BYTES = 128

@@ -10,9 +10,7 @@ from collections import deque
 from typing import NamedTuple
 
 from schemas import codec
-
-MAX_ID_BYTES = 256
-"""Clicks with a longer visitor_id or user_id are refused, so nobody has one."""
+from schemas.click import MAX_ID_BYTES
 
 
 class Erased(NamedTuple):

@@ -9,10 +9,11 @@ import asyncio
 
 from streamer.errors import StreamerError
 from streamer.pipeline.dead_letter_limit import TooManyDeadLetters
+from streamer.pipeline.partition import LOG_APPEND_TIME
 from streamer.worker.commit_loop import CommitLoop
 from streamer.worker.draining import Drain
 from streamer.worker.open_shards import OpenShards
-from streamer.worker.shard import LOG_APPEND_TIME, Shard
+from streamer.worker.shard import Shard
 from streamer.worker.transport import FetchedRecord, RecordBatch
 
 COMMIT_AT = 8000

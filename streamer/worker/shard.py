@@ -26,7 +26,7 @@ from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.kafka.aiokafka_overrides.packing import batches_of
 from streamer.kafka.aiokafka_overrides.transactions import add_to_transaction
 from streamer.kafka.client import ClientArguments
-from streamer.pipeline.partition import Decode, Partition, PendingOutputs
+from streamer.pipeline.partition import LOG_APPEND_TIME, Decode, Partition, PendingOutputs
 from streamer.pipeline.records import RecordWriter, unscored
 from streamer.settings import Settings
 from streamer.worker.changelog import STATE_VERSION, Marker, SessionSnapshots, encode, in_chunks
@@ -36,9 +36,6 @@ from streamer.worker.options import WorkerOptions
 from streamer.worker.shadow import Message, Shadow
 from streamer.worker.start_checks import StartedOn
 from streamer.worker.state_log import StateLog
-
-LOG_APPEND_TIME = 1
-"""Timestamp type of a record whose broker wrote the time."""
 
 Score = Callable[[Sequence[Session]], Awaitable[list[Scored | ScoreError]]]
 
