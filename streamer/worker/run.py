@@ -194,17 +194,18 @@ async def _until_done(worker: _Worker, stop: asyncio.Event) -> None:
     stopped = [
         asyncio.ensure_future(end) for end in (stop.wait(), *(app.wait_until_stopped() for app in apps))
     ]
-    waits: list[asyncio.Future[Any]] = [drained, *stopped]
-    looking = asyncio.create_task(watch.look_regularly())
+    looking = asyncio.ensure_future(watch.look_regularly())
+    waits: list[asyncio.Future[Any]] = [drained, looking, *stopped]
     try:
         await asyncio.wait([*waits, table.failure.reported], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for wait in (looking, *waits):
+        for wait in waits:
             wait.cancel()
     if table.failure.reported.done():
         table.failure.reported.result()
-    if drained.done() and not drained.cancelled():
-        drained.result()
+    for ended in (looking, drained):
+        if ended.done():
+            ended.result()
     for app in apps:
         if app.crashed:
             watch.check_not_replaced()  # which the client takes for an error that it doesn't know

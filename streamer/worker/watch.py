@@ -95,11 +95,15 @@ class Watch:
         return not_ready(self.snapshot(), self._limits) + of_stages
 
     async def look_regularly(self) -> None:
-        """Until cancelled; a stall is seen only by looking."""
+        """Until cancelled; a stall is seen only by looking.
+
+        Raises ReplacedError, which the client need not end for: it may try to join again for long.
+        """
         asking = asyncio.create_task(self._ask_regularly())
         try:
             while True:
                 await asyncio.sleep(LOOK_EVERY_S)
+                self.check_not_replaced()
                 self._report_held_up(held_up_for_long(self.snapshot(), self._limits))
         finally:
             asking.cancel()

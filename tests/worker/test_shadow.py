@@ -53,7 +53,7 @@ def test_a_shadow_bundle_that_is_damaged_is_refused_at_the_start(
     settings = fresh_settings({"model.shadow_bundle": str(candidate)})
     set_up(settings)
     worker = Worker(settings)
-    assert worker.end(30) == 1
+    assert worker.end() == 1
     assert "classifier.onnx" in worker.log
 
 

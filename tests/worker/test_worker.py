@@ -290,7 +290,7 @@ def test_a_worker_that_waits_for_a_frozen_broker_at_its_start_ends_when_it_is_to
         time.sleep(2)
         worker.signal(number)
         begin = time.monotonic()
-        worker.end(30)
+        worker.end()
         assert time.monotonic() - begin < 11
         broker.signal(signal.SIGCONT)
 
@@ -298,7 +298,7 @@ def test_a_worker_that_waits_for_a_frozen_broker_at_its_start_ends_when_it_is_to
 def test_without_a_broker_at_the_start_a_worker_says_so_and_ends(fresh_settings: FreshSettings) -> None:
     nowhere = fresh_settings({"kafka.bootstrap_servers": "127.0.0.1:9", "kafka.connect_timeout_s": 1})
     worker = Worker(nowhere)
-    assert worker.end(30) == 1
+    assert worker.end() == 1
     assert "no Kafka broker answers at 127.0.0.1:9" in worker.log
 
 
@@ -309,7 +309,7 @@ def test_a_damaged_bundle_is_refused_before_anything_is_read(
     shutil.copytree(default_bundle(), damaged)
     (damaged / "encoder.onnx").write_bytes(b"\0")
     worker = Worker(fresh_settings({"model.bundle": str(damaged)}))
-    assert worker.end(30) == 1
+    assert worker.end() == 1
     assert "encoder.onnx" in worker.log
     assert "Traceback" not in worker.log
 
@@ -320,7 +320,7 @@ def test_of_two_workers_with_one_instance_id_the_newer_stays(fresh_settings: Fre
     older = Worker(settings)
     older.wait_for("shards_open")
     newer = Worker(settings)
-    assert older.end(30) == 1
+    assert older.end() == 1
     assert "another worker has joined group" in older.log
     newer.wait_for("shards_open")
     send(settings, as_messages(some_clicks(30, seed=10)))
