@@ -11,11 +11,13 @@ from models.scorer import Scorer
 from schemas import codec
 from streamer import sample
 from streamer.demo.view import DemoProgress, summary
+from streamer.identity.rules import IdentityRules
 from streamer.pipeline.counters import ClickCounters
 from streamer.pipeline.records import RecordWriter
 from streamer.replay.file_source import sessions_of_file
 from streamer.session_rules import session_rules
 from streamer.settings import load_settings
+from tests.identity.stages import Stages
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -84,10 +86,14 @@ def test_the_demo_tells_what_the_readme_says() -> None:
     )
     sessions, counters = sessions_of_file(sample.path(), rules)
     tally = DemoProgress(clicks_sent=counters.received, counters=counters)
+    stages = Stages(IdentityRules())
     for records in RecordWriter(bundle, rules.version).write_all(sessions, Scorer(bundle).score(sessions)):
         tally.see(codec.decode(records.intent)[1])
+        stages.attribution.session(records.visitor)
+    stages.commit()
+    tally.attributed, tally.customers = stages.attribution.progress.counts, stages.latest
     shown = README.partition("$ make demo ARGS=--headless\n")[2].partition("```")[0].splitlines()
     told = [line.split() for line in summary(tally).splitlines()]
-    assert len(shown) == 8
+    assert len(shown) == 11
     for line in shown:
         assert line.split() in told or line.strip() == "...", line

@@ -36,7 +36,7 @@ def demo(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
-    """Everything at once on this machine: a real Kafka, topics, a worker, clicks, intents arriving.
+    """Everything at once on this machine: a real Kafka, topics, a worker, clicks, intents, customers.
 
     The broker lives in a temporary directory and is gone afterwards.
     """
@@ -45,7 +45,7 @@ def demo(
     from streamer import sample
     from streamer.demo.pacing import extent_of
     from streamer.demo.play import play
-    from streamer.demo.view import DemoProgress, live_view, one_line, summary
+    from streamer.demo.view import DemoProgress, live_view, summary
     from streamer.kafka.embedded import EmbeddedKafka
     from streamer.line_file import at_rest
 
@@ -71,7 +71,7 @@ def demo(
                         seen,
                         speed=pace,
                         worker_options=ctx.obj.as_options(),
-                        on_record=(lambda _: None) if quiet or redrawing else lambda r: print(one_line(r)),
+                        on_line=(lambda _: None) if quiet or redrawing else print,
                     )
                 )
     if json:

@@ -1,4 +1,4 @@
-"""Plays clicks through a real broker and a worker process, and follows what comes out.
+"""Plays clicks through a real broker and a worker process, and follows what comes out: sessions, customers.
 
 The worker is the one that users run, started as they start it. Its last act is a drain, so that the demo
 ends with every session closed.
@@ -14,12 +14,14 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from schemas import codec
 from streamer.demo.pacing import PacedLines
-from streamer.demo.view import DemoProgress
+from streamer.demo.view import DemoProgress, hand_over_line, one_line
 from streamer.errors import StreamerError
+from streamer.identity.attribution import Progress, SessionCounts
 from streamer.kafka.client import client_arguments
 from streamer.kafka.lines import Lines
 from streamer.kafka.produce import Produced, produce
@@ -27,6 +29,7 @@ from streamer.kafka.subscribe import records
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.pipeline.counters import ClickCounters, total_of
 from streamer.settings import Settings
+from streamer.worker.identity.stage_shard import MARKER_KEY, decode_marker
 from streamer.worker.log_reader import LogReader
 
 LAST_INTENTS_S = 5.0
@@ -44,14 +47,17 @@ async def play(
     *,
     speed: float | None,
     worker_options: Sequence[str],
-    on_record: Callable[[dict[str, Any]], None],
+    on_line: Callable[[str], None],
 ) -> None:
-    """Send the file's clicks, at `speed` times their own pace or all at once, and follow the intents.
+    """Send the file's clicks, at `speed` times their own pace or all at once, and follow what comes of them.
 
-    `worker_options` are what the command line said before the command.
+    `worker_options` are what the command line said before the command. `on_line` gets a line for each session
+    and each hand-over.
     """
     await create_topics(settings.kafka, declared_topics(settings))
-    following = asyncio.create_task(_follow(settings, seen, on_record))
+    following = asyncio.create_task(_follow(settings, seen, on_line))
+    has_customers = settings.identity.enabled
+    hand_overs = asyncio.create_task(_follow_customers(settings, seen, on_line)) if has_customers else None
     try:
         if speed is None:
             await _send(settings, file, None, seen)
@@ -66,8 +72,13 @@ async def play(
             # Sessions that could not be scored are dead letters and never come here.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(following, LAST_INTENTS_S)
+        if has_customers:
+            seen.attributed = await _session_counts(settings)
+            seen.customers = await _customers(settings)
     finally:
         following.cancel()
+        if hand_overs is not None:
+            hand_overs.cancel()
 
 
 async def _send(settings: Settings, file: Path, speed: float | None, seen: DemoProgress) -> None:
@@ -79,15 +90,47 @@ async def _send(settings: Settings, file: Path, speed: float | None, seen: DemoP
         await produce(settings, paced, None, progress)
 
 
-async def _follow(
-    settings: Settings, seen: DemoProgress, on_record: Callable[[dict[str, Any]], None]
-) -> None:
+async def _follow(settings: Settings, seen: DemoProgress, on_line: Callable[[str], None]) -> None:
     async for record in records(settings.kafka, settings.topics.intents):
         intent = codec.decode(record.value)[1]
-        seen.see(intent)
-        on_record(intent)
+        if intent["is_final"]:
+            seen.see(intent)
+            on_line(one_line(intent))
         if seen.counters is not None and seen.sessions >= seen.counters.sessions:
             return
+
+
+async def _follow_customers(settings: Settings, seen: DemoProgress, on_line: Callable[[str], None]) -> None:
+    """Until cancelled."""
+    async for record in records(settings.kafka, settings.topics.users):
+        if record.value is None:
+            continue
+        customer = codec.decode(record.value)[1]
+        if not customer["is_final"]:  # the session goes on, and its visitor has just logged in
+            seen.hand_overs.appendleft(customer)
+            on_line(hand_over_line(customer))
+
+
+async def _customers(settings: Settings) -> dict[str, codec.Record]:
+    """The record of every customer who has one."""
+    latest: dict[str, codec.Record] = {}
+    async for record in records(settings.kafka, settings.topics.users, timeout_s=0):
+        if record.value is None:
+            latest.pop(record.key.decode(), None)
+        else:
+            latest[record.key.decode()] = codec.decode(record.value)[1]
+    return latest
+
+
+async def _session_counts(settings: Settings) -> SessionCounts:
+    """Sessions of all partitions by whom they were attributed to, as the changelog has them."""
+    topic, counts = settings.attribution_changelog, {}
+    async with LogReader(client_arguments(settings.kafka)) as reader:
+        bounds = await reader.bounds(topic, range(settings.topics.partitions))
+        async for number, found in reader.fetches(topic, bounds):
+            for marker in (decode_marker(record.value) for record in found if record.key == MARKER_KEY):
+                counts[number] = msgspec.msgpack.decode(marker.progress, type=Progress).counts
+    return SessionCounts(*map(sum, zip(*map(msgspec.structs.astuple, counts.values()), strict=True)))
 
 
 async def _counters(settings: Settings) -> ClickCounters:
