@@ -65,8 +65,7 @@ class Environment:
         return folder
 
     def settings(self, bootstrap: str, overrides: Mapping[str, object] | None = None) -> Settings:
-        """Names of their own on this broker; otherwise the defaults. The identity stages are killed in tests
-        of their own."""
+        """Names of their own on this broker and no identity stages; otherwise the defaults."""
         own = {"kafka.bootstrap_servers": bootstrap, "identity.enabled": False, **names_of_its_own()}
         return load_settings(overrides={**own, **(overrides or {})}, environ={})
 
@@ -171,6 +170,17 @@ FAULTS: dict[str, Fault] = {
         short={"kills": 8, "clicks": 12_000, "per_s": 120},
     ),
     "random-kills": Fault(random_kills.killed_at_random, full={"rounds": 20}, short={"rounds": 1}),
+    "kill-customers": Fault(
+        _plain(processes.killed, identity__enabled=True),
+        full={"kills": 20, "clicks": 60_000, "per_s": 500},
+        short={"kills": 8, "clicks": 6_000, "per_s": 80},
+        in_suite=False,
+    ),
+    "random-kills-customers": Fault(
+        random_kills.killed_at_random,
+        full={"rounds": 20, "identity": True},
+        short={"rounds": 1, "identity": True},
+    ),
     "kill-early": Fault(
         _plain(processes.killed, emit__early_every_s=2),
         full={"kills": 10, "clicks": 60_000, "per_s": 600},

@@ -47,10 +47,12 @@ def killed(scenario: Scenario, kills: int, clicks: int, per_s: float) -> Outcome
         if number % 5 == 4:
             taken = steady.log.count("shards_open")
             wait_until(lambda taken=taken: steady.log.count("shards_open") > taken, timeout_s=60)
+            scenario.link_some()
             outcome.took("take-over by the other, s", time.monotonic() - begin, at_most=30 + 10)
     missed = [point for point in points if kills >= len(points) and not outcome.faults[f"SIGKILL {point}"]]
     outcome.check(not missed, f"never killed at {missed}")
     feed.finish()
+    scenario.link_some()
     end_all(outcome, [steady])
     trimmed = {number: first for number, (first, _) in scenario.bounds(scenario.direct.changelog).items()}
     outcome.check(all(trimmed.values()), f"changelog never trimmed: it begins at {trimmed}")

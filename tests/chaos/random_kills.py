@@ -4,7 +4,7 @@ Each round is an app of its own. One worker has all partitions when up to two ot
 three are killed: while they start, join or take over, while they work, right behind each other. Then comes
 a drain, or two, while the dead are still members of the group and others still work, which are ended or
 killed while it joins and drains. A drain that exits with 0 has to have published everything, whoever had
-the partitions before.
+the partitions before. With `identity` there are logins and links, and kills fall on every stage.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from tests.chaos.scenario import Outcome, Scenario
-from tests.worker.live import Worker, as_messages, send, some_clicks, wait_until
+from tests.worker.live import Worker, as_messages, send, wait_until
 
 VISITORS = 150
 DRAINED_WITHIN_S = 120
@@ -25,7 +25,8 @@ def killed_at_random(environment: Any, seed: int, dose: dict[str, Any]) -> Outco
     """So many rounds on the shared broker; the last one is also held against a replay."""
     chance, outcome = random.Random(seed), Outcome()
     for number in range(1, dose["rounds"] + 1):
-        scenario = Scenario(environment.settings(environment.shared.bootstrap), chance.randrange(2**31))
+        on = {"identity.enabled": dose.get("identity", False)}
+        scenario = Scenario(environment.settings(environment.shared.bootstrap, on), chance.randrange(2**31))
         _Round(scenario).play()
         scenario.hold_against_oracle()
         if number == dose["rounds"]:
@@ -45,7 +46,7 @@ class _Round:
 
     def play(self) -> None:
         scenario, chance = self._scenario, self._chance
-        scenario.clicks = some_clicks(VISITORS, seed=chance.randrange(2**31))
+        scenario.click_for(VISITORS)
         half = len(scenario.clicks) // 2
         send(scenario.settings, as_messages(scenario.clicks[:half]))
         first = scenario.worker()
@@ -55,6 +56,7 @@ class _Round:
         for victim in chance.sample(started, chance.randint(0, len(started))):
             self._kill(victim)
         send(scenario.settings, as_messages(scenario.clicks[half:]))
+        scenario.link_some()
         self._drain()
 
     def _drain(self) -> None:

@@ -21,6 +21,7 @@ from confluent_kafka import Producer
 from streamer.settings import Settings
 from streamer.worker.log_reader import LogReader
 from streamer.worker.recovery import Recovery
+from tests.identity.live import clicks_with_logins, differing_users, say, some_links
 from tests.worker.live import (
     START_MS,
     Worker,
@@ -161,8 +162,23 @@ class Scenario:
 
     def feed(self, visitors: int, per_s: float) -> Feed:
         """Begin to send the clicks of so many visitors (about 12 each)."""
-        self.clicks = some_clicks(visitors, seed=self.chance.randrange(2**31))
+        self.click_for(visitors)
         return self._start_feed(per_s)
+
+    def click_for(self, visitors: int) -> None:
+        """Make up the clicks of so many visitors; with the identity stages on, some log in and some links
+        are there already."""
+        seed = self.chance.randrange(2**31)
+        if not self.settings.identity.enabled:
+            self.clicks = some_clicks(visitors, seed)
+            return
+        self.clicks = clicks_with_logins(visitors, seed)
+        self.link_some()
+
+    def link_some(self) -> None:
+        """Link, or unlink, some of the visitors; nothing where the identity stages are off."""
+        if self.settings.identity.enabled:
+            say(self.direct, *some_links(self.clicks, self.chance, at_most=40))
 
     def endless_feed(self, per_s: float) -> Feed:
         """Begin to send clicks of which there are enough for a quarter of an hour, at a pace that closes
@@ -258,6 +274,10 @@ class Scenario:
         markers = self.markers()
         received = sum(each.marker.counters.received for each in markers.values() if each.marker)
         outcome.check(received == len(self.clicks), f"{received} clicks counted of {len(self.clicks)}")
+        if self.direct.identity.enabled:
+            differing = differing_users(self.direct)
+            outcome.wrong += len(differing)
+            outcome.check(not differing, f"records of customers {differing[:5]} are not what the oracle says")
         outcome.notes["takeovers"] = sum(each.marker.epoch for each in markers.values() if each.marker)
 
     def verify(self) -> None:

@@ -21,8 +21,8 @@ from streamer.replay.verify import VerifyReport, verify
 from streamer.replay.verify_users import AFTER_RANGE, AT_WORK
 from streamer.settings import Settings
 from tests.conftest import FreshSettings
+from tests.identity.live import ON, clicks_with_logins, say, users
 from tests.worker.live import Worker, as_messages, send, set_up
-from tests.worker.test_identity import ON, clicks_with_logins, say, users
 
 
 def verified(settings: Settings, time_range: TimeRange | None = None) -> VerifyReport:
