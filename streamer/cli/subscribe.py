@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 app = new_app()
 
+NOTICE_AFTER_S = 5
+"""Somebody who sees nothing for so long wants to know why."""
+
 
 class Feed(StrEnum):
     intents = "intents"
@@ -76,9 +79,18 @@ async def _print_records(
     from streamer.kafka.subscribe import records
 
     topic = getattr(settings.topics, feed.value)
+    notice = None
+    if timeout_s is None:
+        notice = asyncio.get_running_loop().call_later(NOTICE_AFTER_S, _say_what_is_waited_for, topic)
     async for record in records(settings.kafka, topic, begin, limit, timeout_s):
+        if notice is not None:
+            notice.cancel()
         item = as_json(record, feed.is_decoded, raw)
         if json:
             print_json(item)
         else:
             print(as_line(item), flush=True)
+
+
+def _say_what_is_waited_for(topic: str) -> None:
+    typer.echo(f"waiting for records in {topic}; Ctrl-C ends, as --timeout S does by itself", err=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from schemas.codec import encode
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.settings import Settings
-from tests.conftest import FreshSettings, RunStreamer
+from tests.conftest import FreshSettings, RunStreamer, as_environment, without_settings
 
 TYPED = "what a customer typed"
 
@@ -122,6 +124,19 @@ def test_subscribe_prints_a_line_for_people_without_control_characters(
     assert done.returncode == 0
     assert r"v\x1b[2J  mortgage \x1b[31m 0.75, 5 clicks, closed by gap" in done.stdout
     assert "\x1b" not in done.stdout
+
+
+def test_subscribe_says_what_it_waits_for(topics: Settings) -> None:
+    program = [sys.executable, "-c", "from streamer.cli import main; main()"]
+    with subprocess.Popen(
+        [*program, "subscribe", "embeddings", "--from", "latest", "--limit", "1"],
+        env=without_settings() | as_environment(topics),
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as waiting:
+        assert waiting.stderr is not None
+        assert waiting.stderr.readline().startswith(f"waiting for records in {topics.topics.embeddings};")
+        waiting.terminate()
 
 
 def test_subscribe_goes_on_after_a_tombstone_and_a_foreign_record(
