@@ -11,6 +11,9 @@ from streamer.identity.changes import Attributed, Change, Unlinked, Withdrawn
 from streamer.identity.rules import IdentityRules
 from streamer.identity.user_record import HELD_SESSIONS, Record, UserSession, user_record
 
+SPARE_SESSIONS = 64
+"""Sessions held behind those that count, to take their place where they are withdrawn."""
+
 
 class _Held(msgspec.Struct, array_like=True):
     session_id: str
@@ -162,7 +165,7 @@ class UserStage:
     def _keep(self, user_id: str, before: list[_Held], held: list[_Held]) -> None:
         """The newest of them, however old: where a newer one is withdrawn, the history reaches back."""
         held.sort(key=lambda each: each.age_key, reverse=True)
-        held = held[:HELD_SESSIONS]
+        held = held[: HELD_SESSIONS + SPARE_SESSIONS]
         if held == before:
             return
         self._changed[user_id] = None

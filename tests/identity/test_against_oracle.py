@@ -118,3 +118,18 @@ def compare(drawn: list[Any], said: list[Any], chance: Any, restarts: bool, rule
     assert leaves(comparable(stages.latest)) == pytest.approx(
         leaves(oracle.records(shown, ties, LIMITS)), abs=1e-6
     )
+
+
+@pytest.mark.parametrize("unlinked_at", [50, 100])
+def test_older_sessions_take_the_place_of_many_that_are_withdrawn(unlinked_at: int) -> None:
+    shown = [session(n, "va" if n < 50 else "vb", START + n, "u1") for n in range(100)]
+    unlink = Said(START + unlinked_at, "vb", "u1", False)
+    stages = Stages(RULES)
+    for each in shown:
+        stages.session(each)
+        stages.commit()
+    stages.attribution.link(Link(unlink.visitor, unlink.user, unlink.is_link, 1.0), unlink.at)
+    stages.restart()
+    expected = oracle.records(shown, [unlink], LIMITS)
+    assert expected["u1"]["sessions"] == (50 if unlinked_at == 100 else 64)
+    assert leaves(comparable(stages.latest)) == pytest.approx(leaves(expected), abs=1e-6)
