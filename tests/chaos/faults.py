@@ -172,8 +172,8 @@ FAULTS: dict[str, Fault] = {
     "random-kills": Fault(random_kills.killed_at_random, full={"rounds": 20}, short={"rounds": 1}),
     "kill-customers": Fault(
         _plain(processes.killed, identity__enabled=True),
-        full={"kills": 20, "clicks": 60_000, "per_s": 500},
-        short={"kills": 8, "clicks": 6_000, "per_s": 80},
+        full={"kills": 20, "clicks": 80_000, "per_s": 400},
+        short={"kills": 8, "clicks": 6_000, "per_s": 30},
         in_suite=False,
     ),
     "random-kills-customers": Fault(
