@@ -168,8 +168,11 @@ FAULTS: dict[str, Fault] = {
         _plain(processes.killed),
         full={"kills": 20, "clicks": 200_000, "per_s": 1200},
         short={"kills": 8, "clicks": 12_000, "per_s": 120},
+        in_suite=False,
     ),
-    "random-kills": Fault(random_kills.killed_at_random, full={"rounds": 20}, short={"rounds": 1}),
+    "random-kills": Fault(
+        random_kills.killed_at_random, full={"rounds": 20}, short={"rounds": 1}, in_suite=False
+    ),
     "kill-customers": Fault(
         _plain(processes.killed, identity__enabled=True),
         full={"kills": 20, "clicks": 80_000, "per_s": 400},
