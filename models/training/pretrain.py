@@ -58,15 +58,16 @@ def pretrain(
     step = 0
     encoder.train()
     for _ in range(config.epochs):
-        seen: list[Losses] = []
+        seen: list[dict[str, float]] = []
         for bucket, rows in corpus.batches(config.batch, generator):
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * warm_then_cosine(step, steps, config.warmup_share)
             losses = objectives.losses(encoder, pick(bucket.tokens, rows), bucket.visitors[rows], generator)
             _step(optimizer, _total(losses, config), [*encoder.parameters(), *objectives.parameters()])
-            seen.append(losses)
+            values = {name: getattr(losses, name).item() for name in ("masked", "rest", "contrast")}
+            seen.append(values)  # numbers: a loss would keep its step's whole graph
             step += 1
-            progress(step, steps, f"hidden fields {losses.masked.item():.2f}, rest {losses.rest.item():.2f}")
+            progress(step, steps, f"hidden fields {values['masked']:.2f}, rest {values['rest']:.2f}")
         history.append(_means(seen))
     encoder.eval()
     return Pretrained(encoder, history)
@@ -108,11 +109,8 @@ def warm_then_cosine(step: int, steps: int, warmup_share: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def _means(seen: list[Losses]) -> dict[str, float]:
-    return {
-        name: round(sum(getattr(losses, name).item() for losses in seen) / len(seen), 4)
-        for name in ("masked", "rest", "contrast")
-    }
+def _means(seen: list[dict[str, float]]) -> dict[str, float]:
+    return {name: round(sum(losses[name] for losses in seen) / len(seen), 4) for name in seen[0]}
 
 
 @contextmanager

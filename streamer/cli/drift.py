@@ -101,9 +101,9 @@ def _sessions(file: Path, settings: Settings) -> list[Session]:
 
     with at_rest(file) as readable:
         if is_parquet(readable):
-            from streamer.replay.rows import training_sessions
+            from streamer.cli.recipe import sessions_of_replay
 
-            found = list(training_sessions(readable))
+            found = list(sessions_of_replay(readable))
         else:
             from streamer.cli.recipe import say_clicks
             from streamer.replay.file_source import sessions_of_file

@@ -44,7 +44,9 @@ Clicks = Annotated[
 ]
 MostSessions = Annotated[
     int | None,
-    typer.Option("--max-sessions", min=100, help="Of a replay's file, whole visitors by hash."),
+    typer.Option(
+        "--max-sessions", min=100, help="Of a replay's file, whole visitors by hash; default 200,000."
+    ),
 ]
 Work = Annotated[Path, typer.Option("--work", metavar="DIR", help="Where the steps leave their results.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write the bundle to.")]

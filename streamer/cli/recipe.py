@@ -125,12 +125,23 @@ def training_pipeline(recipe: Recipe, work: Path, settings: Settings, show: Show
 def _sessions(file: Path, most: int | None, settings: Settings) -> Iterable[Session]:
     """From a file of clicks, cut by the settings' rules, or from the sessions that a replay wrote."""
     if is_parquet(file):
-        from streamer.replay.rows import MOST_SESSIONS, training_sessions
-
-        return training_sessions(file, most or MOST_SESSIONS)
+        return sessions_of_replay(file, most)
     sessions, counters = sessions_of_file(file, session_rules(settings), settings.clicks)
     say_clicks(counters)
     return sessions
+
+
+def sessions_of_replay(file: Path, most: int | None = None) -> Iterable[Session]:
+    """Sessions of people in a replay's file; reports if it has more than are taken."""
+    from streamer.replay.rows import MOST_SESSIONS, training_sessions
+
+    found = training_sessions(file, most or MOST_SESSIONS)
+    if found.taken < found.of:
+        say(
+            f"{file}: {found.taken:,} of {found.of:,} sessions are taken, all of visitors chosen by a hash;"
+            f" {most or MOST_SESSIONS:,} at most, for they are held in memory"
+        )
+    return found.sessions
 
 
 def say_clicks(counters: ClickCounters) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -126,12 +126,25 @@ def sessions_of_rows(path: Path) -> Iterator[Session]:
                     yield Session(**row, clicks=clicks)
 
 
-def training_sessions(path: Path, most: int = MOST_SESSIONS) -> Iterator[Session]:
-    """Sessions of people, at most about `most`. Raises UsageError if the file isn't one of a replay."""
-    shares = _shares_below(_sessions_by_share(path), most)
-    for session in sessions_of_rows(path):
-        if not session.is_bot and _share_of(session.visitor_id) < shares:
-            yield session
+class TrainingSessions(NamedTuple):
+    """Sessions of people: all of the file's, or whole visitors chosen by a hash."""
+
+    taken: int
+    of: int
+    """In the file."""
+    sessions: Iterator[Session]
+
+
+def training_sessions(path: Path, most: int = MOST_SESSIONS) -> TrainingSessions:
+    """At most `most` of them. Raises UsageError if the file isn't one of a replay."""
+    counts = _sessions_by_share(path)
+    shares = _shares_below(counts, most)
+    chosen = (
+        session
+        for session in sessions_of_rows(path)
+        if not session.is_bot and _share_of(session.visitor_id) < shares
+    )
+    return TrainingSessions(sum(counts[:shares]), sum(counts), chosen)
 
 
 def opened(path: Path) -> pq.ParquetFile:

@@ -11,7 +11,7 @@ import pytest
 from models.bundle import default_bundle
 from schemas.click import Session
 from streamer import sample
-from streamer.cli.recipe import Recipe, training_pipeline
+from streamer.cli.recipe import Recipe, sessions_of_replay, training_pipeline
 from streamer.core.rules import SessionRules
 from streamer.errors import UsageError
 from streamer.replay.file_source import sessions_of_file
@@ -46,15 +46,15 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_sessions_are_those_of_the_clicks_without_bots(rows: Path) -> None:
     expected = [s for s in sessions_of_file(sample.path(), SessionRules()).sessions if not s.is_bot]
-    found = list(training_sessions(rows))
+    found = list(training_sessions(rows).sessions)
     assert as_set(found) == as_set(expected)
 
 
 def test_too_many_sessions_are_cut_down_to_whole_visitors_always_the_same(rows: Path) -> None:
-    everything = list(training_sessions(rows))
-    some = list(training_sessions(rows, most=200))
+    everything = list(training_sessions(rows).sessions)
+    some = list(training_sessions(rows, most=200).sessions)
     assert 100 < len(some) <= 200
-    assert some == list(training_sessions(rows, most=200))
+    assert some == list(training_sessions(rows, most=200).sessions)
     chosen = {session.visitor_id for session in some}
     assert some == [session for session in everything if session.visitor_id in chosen]
 
@@ -63,7 +63,16 @@ def test_a_training_run_takes_a_replays_file(rows: Path, tmp_path: Path) -> None
     recipe = Recipe.of(rows, seed=1, epochs=1, name="x")
     shop = training_pipeline(recipe, tmp_path, SETTINGS, lambda *_: None)
     taken: list[Session] = [session for split in shop.sessions.values() for session in split]
-    assert as_set(taken) == as_set(training_sessions(rows))
+    assert as_set(taken) == as_set(training_sessions(rows).sessions)
+
+
+def test_a_cut_is_reported(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    taken = len(list(sessions_of_replay(rows, 200)))
+    in_all = len(list(sessions_of_replay(rows)))
+    assert capsys.readouterr().err.splitlines() == [
+        f"{rows}: {taken} of {in_all} sessions are taken, all of visitors chosen by a hash; 200 at most,"
+        " for they are held in memory"
+    ]
 
 
 def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
@@ -73,7 +82,7 @@ def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.parquet"
     pq.write_table(pa.table({"visitor_id": ["a"]}), path)
     with pytest.raises(UsageError, match="expected what `streamer replay` writes"):
-        list(training_sessions(path))
+        training_sessions(path)
 
 
 def test_a_bundle_that_is_named_twice_is_a_wrong_call(tmp_path: Path) -> None:
