@@ -20,8 +20,8 @@ from benchmarks.core_state import Feed
 from streamer.core.session import OpenSession
 from streamer.pipeline.partition import Partition
 from streamer.worker.changelog import STATE_VERSION, Marker, SessionSnapshots, encode, in_chunks
+from streamer.worker.changelog_groups import StateLog
 from streamer.worker.memory import settle_memory
-from streamer.worker.state_log import StateLog
 
 PER_COMMIT = 125
 """Clicks: of 2,000 a second in four partitions, four commits a second."""

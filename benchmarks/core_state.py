@@ -25,7 +25,7 @@ from benchmarks.pairs import Spread, ratios, spread
 from streamer.core.sessionizer import Sessionizer
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.partition import Partition
-from streamer.session_rules import session_rules
+from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
 from streamer.worker.memory import settle_memory
 

@@ -26,7 +26,7 @@ from streamer.core.sessionizer import Sessionizer
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.partition import Partition
 from streamer.pipeline.records import RecordWriter
-from streamer.session_rules import session_rules
+from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
 
 SEED = 77_002

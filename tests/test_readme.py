@@ -15,7 +15,7 @@ from streamer.identity.rules import IdentityRules
 from streamer.pipeline.counters import ClickCounters
 from streamer.pipeline.records import RecordWriter
 from streamer.replay.file_source import sessions_of_file
-from streamer.session_rules import session_rules
+from streamer.rules_from_settings import session_rules
 from streamer.settings import load_settings
 from tests.identity.stages import Stages
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from streamer.identity.rules import DAY_MS, IdentityRules
-from streamer.session_rules import identity_rules
+from streamer.rules_from_settings import identity_rules
 from streamer.settings import Settings, SettingsError, load_settings
 
 

@@ -107,7 +107,7 @@ def _sessions(file: Path, settings: Settings) -> list[Session]:
         else:
             from streamer.cli.recipe import say_clicks
             from streamer.replay.file_source import sessions_of_file
-            from streamer.session_rules import session_rules
+            from streamer.rules_from_settings import session_rules
 
             found, counters = sessions_of_file(readable, session_rules(settings), settings.clicks)
             say_clicks(counters)

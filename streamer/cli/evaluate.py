@@ -99,7 +99,7 @@ def _experiment(settings: Settings, scale: Scale, out: Path, work: Path) -> Any:
     from models.evaluation.experiment import Experiment
     from models.evaluation.result_store import ResultStore
     from streamer.replay.file_source import sessions_of_file
-    from streamer.session_rules import session_rules
+    from streamer.rules_from_settings import session_rules
 
     rules = session_rules(settings)
 

@@ -12,7 +12,7 @@ from streamer.cli.lazy import new_app
 from streamer.cli.output import print_json, say, visible
 
 if TYPE_CHECKING:
-    from streamer.kafka.links import LinkRecord, WrittenLink
+    from streamer.kafka.links_topic import LinkRecord, WrittenLink
     from streamer.settings import Settings
 
 app = new_app()
@@ -86,8 +86,8 @@ def ls(
     In effect: it ties sessions that close now, for it was neither taken back nor erased, and is within
     identity.lookback_days. Logins on the web are ties too, and not listed here.
     """
-    from streamer.kafka.links import read_links
-    from streamer.session_rules import identity_rules
+    from streamer.kafka.links_topic import read_links
+    from streamer.rules_from_settings import identity_rules
 
     settings = ctx.obj.settings()
     rules = identity_rules(settings)
@@ -115,7 +115,7 @@ def _write(
     json: bool,
 ) -> None:
     from streamer.cli.rendering import as_time
-    from streamer.kafka.links import write_links
+    from streamer.kafka.links_topic import write_links
 
     defaults: LinkRecord = {"action": action, "confidence": confidence, "source": source}
     links = _given(settings, defaults, visitor, user, file)
@@ -132,8 +132,8 @@ def _given(
 ) -> list[LinkRecord]:
     from streamer.errors import UsageError
     from streamer.identity.links import LinkError
-    from streamer.kafka.links import checked_link, listed_links
-    from streamer.session_rules import identity_rules
+    from streamer.kafka.links_topic import checked_link, listed_links
+    from streamer.rules_from_settings import identity_rules
 
     rules = identity_rules(settings)
     if file is not None and visitor is None:

@@ -17,7 +17,7 @@ from streamer.cli.steps import Show
 from streamer.errors import StreamerError, UsageError
 from streamer.line_file import is_parquet
 from streamer.replay.file_source import sessions_of_file
-from streamer.session_rules import session_rules
+from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
 
 if TYPE_CHECKING:

@@ -1,10 +1,13 @@
 """Session windows of one partition: clicks and arrival times in, closed sessions out.
 
-Rules kept here: arrival time never goes back; per record first the clock, then duplicates, join or merge,
-users and caps, watermark, closing; a window has one user at most; it closes when the watermark is beyond its
-end, in order of (ended_at, session_id); idleness closes windows and never moves the watermark; the clicks of
-a window that closes before stay known until the watermark is beyond its end. The caller hands in records one
-by one and takes sessions with `close_due` before the next one, so a result never depends on batches.
+Here are the inactivity gap (`_touches`), how the watermark rises (`_advance`), which click is late
+(`_place`), what an end event does (`add`), merging, caps and closing.
+
+Arrival time never goes back. Per record first the clock, then duplicates, join or merge, users and caps,
+watermark, closing. A window has one user at most; it closes when the watermark is beyond its end, in order of
+(ended_at, session_id). Idleness closes windows and never moves the watermark. The clicks of a window that
+closes before stay known until the watermark is beyond its end. The caller hands in records one by one and
+takes sessions with `close_due` before the next one, so a result never depends on batches.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The user's record: a function of the sessions that are attributed to them."""
+"""The user's record, decayed profile included: a function of the sessions that are attributed to them."""
 
 from __future__ import annotations
 

@@ -20,10 +20,10 @@ from streamer.identity import changes
 from streamer.identity.attribution import users_in
 from streamer.identity.users import visitors_in
 from streamer.kafka.client import client_arguments
-from streamer.kafka.links import read_links
+from streamer.kafka.links_topic import read_links
 from streamer.kafka.snapshot import snapshot, user_of, visitors_of
 from streamer.kafka.topics import find_topic
-from streamer.session_rules import identity_rules
+from streamer.rules_from_settings import identity_rules
 from streamer.settings import Settings
 from streamer.worker.changelog import ChangelogError, SessionSnapshots, decode
 from streamer.worker.log_reader import LogReader

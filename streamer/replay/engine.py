@@ -23,7 +23,7 @@ from streamer.replay.session_spool import SpoolingSink
 from streamer.replay.sinks import NoSink, RowsSink, SessionSink, StdoutSink, TopicSink
 from streamer.replay.sources import PacedSource, Portion, RecordSource
 from streamer.replay.topic_source import TopicSource
-from streamer.session_rules import identity_rules, session_rules
+from streamer.rules_from_settings import identity_rules, session_rules
 from streamer.settings import Settings
 
 SAVE_EVERY = 100_000

@@ -58,7 +58,7 @@ from streamer.replay.run import (
 from streamer.replay.scoring import BundleScorers
 from streamer.replay.sinks import TopicSinkError
 from streamer.replay.topic_source import TopicSourceError
-from streamer.session_rules import session_rules
+from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
 
 PLAN_LOOK_S = 0.2

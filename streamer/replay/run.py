@@ -33,16 +33,16 @@ from streamer.replay.engine import (
     run_partitions,
 )
 from streamer.replay.file_source import FileSource
+from streamer.replay.identity_inputs import ties_of_file, ties_of_topics
 from streamer.replay.journal import Journal
 from streamer.replay.options import FROM_TOPIC, ReplayOptions
 from streamer.replay.partition_replay import SelectionCounters
 from streamer.replay.plan import PLAN_VERSION, PartitionPlan, ReplayPlan
 from streamer.replay.scoring import BundleScorers
 from streamer.replay.sinks import prepare_topic
-from streamer.replay.ties import ties_of_file, ties_of_topics
 from streamer.replay.topic_source import ends_of, erased_visitors, topic_partitions
 from streamer.replay.users import IdentityEvent
-from streamer.session_rules import session_rules
+from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
 from streamer.worker.memory import settle_memory
 

@@ -59,7 +59,7 @@ from streamer.replay.topic_source import (
 )
 from streamer.replay.user_comparison import UserComparison
 from streamer.replay.verify_users import AT_WORK, INCOMPARABLE, ReplayedUsers
-from streamer.session_rules import session_rules
+from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
 from streamer.worker.changelog import ChangelogError
 from streamer.worker.log_reader import LogReader

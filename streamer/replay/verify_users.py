@@ -16,16 +16,16 @@ from schemas import codec
 from schemas.click import Session
 from streamer.identity.links import Link
 from streamer.identity.user_record import Record
+from streamer.replay.identity_inputs import ties_of_topics
 from streamer.replay.journal import DurableOutput
 from streamer.replay.scoring import BundleOutput, ScoredSession
 from streamer.replay.session_spool import SpoolingSink, spooled_sessions
 from streamer.replay.sinks import NoSink
-from streamer.replay.ties import ties_of_topics
 from streamer.replay.time_range import TimeRange
 from streamer.replay.topic_source import ends_of, first_arrival, records_of
 from streamer.replay.user_comparison import Unknown, UserComparison, compare_users
 from streamer.replay.users import IdentityEvent, UserReplay, in_order
-from streamer.session_rules import identity_rules
+from streamer.rules_from_settings import identity_rules
 from streamer.settings import Settings
 from streamer.worker.identity.stage_shard import MARKER_KEY, decode_marker
 

@@ -15,8 +15,8 @@ from streamer.worker.failure import Failure
 from streamer.worker.idleness import advance_idle_clock
 from streamer.worker.metrics import Metrics
 from streamer.worker.open_shards import OpenShards
-from streamer.worker.retries import Retries
 from streamer.worker.shard import Shard
+from streamer.worker.takeover_retries import Retries
 
 MIN_INTERVAL_PER_SHARD_S = 0.008
 """A transaction costs a client about 1 ms: this keeps commits below an eighth of a core."""

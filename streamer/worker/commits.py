@@ -11,7 +11,7 @@ from prometheus_client import Counter
 
 from streamer.worker.failure import Failure
 from streamer.worker.open_shards import OpenShard, OpenShards
-from streamer.worker.retries import Retries
+from streamer.worker.takeover_retries import Retries
 
 log = structlog.get_logger(__name__)
 

@@ -1,4 +1,7 @@
-"""Producers that own shards: the start of one fences the shard's last owner and aborts its transaction."""
+"""Producers that own shards: the start of one fences the shard's last owner and aborts its transaction.
+
+What a shard does that was fenced itself is in `takeover_retries`.
+"""
 
 from __future__ import annotations
 

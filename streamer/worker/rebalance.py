@@ -7,7 +7,7 @@ from typing import Any
 
 from streamer.worker.commits import Commits
 from streamer.worker.open_shards import OpenShards
-from streamer.worker.retries import Retries
+from streamer.worker.takeover_retries import Retries
 
 REVOKED_WITHIN_S = 8.0
 """How long commits may hold up a rebalance. What is not committed then is read again by the next owner."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streamer.core.store import OpenWindows
 from streamer.worker.changelog import ChangelogError, Marker, SessionSnapshots, decode
-from streamer.worker.state_log import StateLog
+from streamer.worker.changelog_groups import StateLog
 
 
 class Recovery:

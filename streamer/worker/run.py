@@ -24,7 +24,7 @@ from streamer.kafka.permissions import check_permissions, refusal
 from streamer.kafka.reach import check_brokers
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.records import RecordWriter
-from streamer.session_rules import session_rules
+from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
 from streamer.worker.app import Stage, WorkerApp, create_app
 from streamer.worker.draining import Drain, read_bounds

@@ -30,12 +30,12 @@ from streamer.pipeline.partition import LOG_APPEND_TIME, Decode, Partition, Pend
 from streamer.pipeline.records import RecordWriter, unscored
 from streamer.settings import Settings
 from streamer.worker.changelog import STATE_VERSION, Marker, SessionSnapshots, encode, in_chunks
+from streamer.worker.changelog_groups import StateLog
 from streamer.worker.fencing import stop_in_time
 from streamer.worker.kill_points import KillPoint, Reach
 from streamer.worker.options import WorkerOptions
 from streamer.worker.shadow import Message, Shadow
 from streamer.worker.start_checks import StartedOn
-from streamer.worker.state_log import StateLog
 
 Score = Callable[[Sequence[Session]], Awaitable[list[Scored | ScoreError]]]
 

@@ -18,7 +18,7 @@ from streamer.errors import StreamerError
 from streamer.kafka.client import ClientArguments, client_arguments
 from streamer.kafka.topic_metadata import TopicMetadata, topic_metadata
 from streamer.kafka.topics import find_topic
-from streamer.session_rules import session_rules
+from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
 from streamer.worker.changelog import ChangelogError, Marker, StateTopics
 from streamer.worker.log_reader import LogReader, group_offsets

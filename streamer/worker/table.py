@@ -23,11 +23,11 @@ from streamer.worker.metrics import Metrics
 from streamer.worker.open_shards import OpenShards, TakenOver
 from streamer.worker.processing import Processing
 from streamer.worker.rebalance import Rebalance
-from streamer.worker.retries import Retries
 from streamer.worker.shard import Shard, ShardConfig
 from streamer.worker.side_inputs import SideInputs
 from streamer.worker.source_watch import SourceWatch
 from streamer.worker.takeover import take_over
+from streamer.worker.takeover_retries import Retries
 
 
 class SessionTable(Service):

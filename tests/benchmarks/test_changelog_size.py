@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.changelog import PER_COMMIT, Log
 from benchmarks.core_state import Feed
 from streamer.worker.changelog import STATE_VERSION, SessionSnapshots, encode
-from streamer.worker.state_log import REWRITE_RATIO
+from streamer.worker.changelog_groups import REWRITE_RATIO
 
 
 def test_the_changelog_holds_all_open_sessions_and_only_so_many_old_images() -> None:

@@ -17,7 +17,7 @@ from streamer.errors import UsageError
 from streamer.identity.links import read_link
 from streamer.identity.rules import IdentityRules
 from streamer.kafka.erase import erase
-from streamer.kafka.links import LinkRecord, WrittenLinks, listed_links, read_links, write_links
+from streamer.kafka.links_topic import LinkRecord, WrittenLinks, listed_links, read_links, write_links
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.settings import Settings
 from tests.conftest import FreshSettings, RunStreamer

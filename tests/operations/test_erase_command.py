@@ -16,9 +16,9 @@ from streamer.errors import UsageError
 from streamer.identity.attribution import AttributionStage
 from streamer.identity.users import UserStage
 from streamer.kafka.erase import checked_ids, listed_ids
-from streamer.kafka.links import write_links
+from streamer.kafka.links_topic import write_links
 from streamer.pipeline.erasures import Erased, erased_by
-from streamer.session_rules import identity_rules
+from streamer.rules_from_settings import identity_rules
 from streamer.settings import Settings
 from tests.client.records import NOW_MS, a_message
 from tests.conftest import FreshSettings, RunStreamer

@@ -13,8 +13,8 @@ import pytest
 
 from streamer.errors import UsageError
 from streamer.identity.rules import IdentityRules
+from streamer.replay.identity_inputs import ties_of_file
 from streamer.replay.options import ReplayOptions
-from streamer.replay.ties import ties_of_file
 from streamer.replay.time_range import TimeRange
 from tests.conftest import without_settings
 

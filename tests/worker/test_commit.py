@@ -14,7 +14,7 @@ from streamer.core.sessionizer import Sessionizer
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.partition import Partition
 from streamer.replay.sources import LogRecord
-from streamer.session_rules import session_rules
+from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
 from streamer.worker import changelog
 from streamer.worker.recovery import Recovery

@@ -14,7 +14,7 @@ from schemas.build import IS_COMPILED
 from schemas.click import Click
 from streamer.core.session import open_session
 from streamer.core.timers import Deadlines
-from streamer.worker.state_log import StateLog
+from streamer.worker.changelog_groups import StateLog
 
 KEPT = 30
 LARGE = 4  # MiB

@@ -11,7 +11,7 @@ from models.bundle import default_bundle, load_bundle
 from streamer.kafka.client import client_arguments
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.records import RecordWriter
-from streamer.session_rules import session_rules
+from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
 from streamer.worker.changelog import StateTopics
 from streamer.worker.kill_points import KillPoint, Reach, pass_by

@@ -18,7 +18,7 @@ from models.bundle import default_bundle
 from schemas.build import WHY_PURE
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.kafka.topics import admin_client
-from streamer.session_rules import session_rules
+from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings, load_settings
 from streamer.worker.changelog import Marker, SessionSnapshots, decode
 from streamer.worker.processing import COMMIT_AT

@@ -17,8 +17,8 @@ from streamer.worker.identity.stage_takeover import take_over_stage
 from streamer.worker.metrics import Metrics
 from streamer.worker.open_shards import OpenShards
 from streamer.worker.rebalance import Rebalance
-from streamer.worker.retries import Retries
 from streamer.worker.side_inputs import SideInputs
+from streamer.worker.takeover_retries import Retries
 from streamer.worker.transport import RecordBatch
 
 CHUNK_RECORDS = 100

@@ -17,7 +17,7 @@ from streamer.kafka.client import ClientArguments
 from streamer.kafka.partitions import hash_of
 from streamer.pipeline.dead_letters import dead_letter_headers
 from streamer.pipeline.erasures import erased_by
-from streamer.session_rules import identity_rules
+from streamer.rules_from_settings import identity_rules
 from streamer.settings import Settings
 from streamer.worker.identity.stage_shard import Output, StageConfig, StageOutputs
 from streamer.worker.kill_points import Reach

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.worker.state_log import REWRITE_MIN, REWRITE_RATIO, REWRITE_STEP, StateLog
+from streamer.worker.changelog_groups import REWRITE_MIN, REWRITE_RATIO, REWRITE_STEP, StateLog
 
 VISITORS = st.lists(st.sampled_from("abcdef"), unique=True)
 COMMITS = st.lists(st.tuples(VISITORS, VISITORS), min_size=1, max_size=40)
