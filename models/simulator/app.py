@@ -17,8 +17,7 @@ from models.arrays import Float64
 from models.simulator.catalogue import Catalogue
 from models.simulator.config import SimulatorConfig
 from models.simulator.draw import cumulate, pick
-from models.simulator.people import Visitor
-from models.simulator.plan import DAY_MS
+from models.simulator.people import DAY_MS, Visitor
 
 READY_BY_STAGE = (0.06, 0.22, 0.5)
 """Probability that a session of this stage leads to its intent's product, for a visitor of medium
@@ -99,7 +98,8 @@ class AppSimulation:
         affinity = self._session_affinity(self.product_affinity, session)
         ready = READY_BY_STAGE[session.stage] * (0.6 + 0.8 * visitor.readiness)
         caused = 1.0 - (1.0 - np.minimum(ready * affinity, 0.95)) ** self._strength(visitor)
-        base = BASE_RATE * self.product_popularity * (1.0 + 8.0 * self.product_affinity[visitor.interests[0]])
+        interest = visitor.interests_at(session.ended_ms).ranked[0]
+        base = BASE_RATE * self.product_popularity * (1.0 + 8.0 * self.product_affinity[interest])
         chances: Float64 = 1.0 - (1.0 - caused) * (1.0 - base)
         chances[list(visitor.holdings)] *= REBUY
         return chances
@@ -142,7 +142,8 @@ class AppSimulation:
 
     def _utility(self, visitor: Visitor, session: WebSession | None, time_ms: int) -> Float64:
         """[T]"""
-        utility: Float64 = self.tile_popularity + INTEREST_UTILITY * self.tile_affinity[visitor.interests[0]]
+        interest = visitor.interests_at(time_ms).ranked[0]
+        utility: Float64 = self.tile_popularity + INTEREST_UTILITY * self.tile_affinity[interest]
         if session is None:
             return utility
         fading = np.exp(-(time_ms - session.ended_ms) / (SIGNAL_DAYS * DAY_MS))

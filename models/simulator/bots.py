@@ -10,8 +10,7 @@ import numpy as np
 from models.simulator.catalogue import Catalogue, Page
 from models.simulator.config import SimulatorConfig
 from models.simulator.draw import pick_one
-from models.simulator.people import USER_AGENTS
-from models.simulator.plan import DAY_MS
+from models.simulator.people import DAY_MS, USER_AGENTS
 from models.simulator.walk import RawClick
 
 BotKind = Literal["crawler", "fast"]

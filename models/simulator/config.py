@@ -41,6 +41,8 @@ class SimulatorConfig:
     """Midnight UTC of Monday, 4 March 2024."""
     period_days: float = 60.0
     """Below one day there is no rhythm of day and night."""
+    interest_days: float = 0.0
+    """Mean time for which a person's interests last before others replace them; 0: they last for good."""
 
     second_intent_rate: float = 0.2
     """Sessions of people with two intents."""
@@ -92,6 +94,7 @@ class SimulatorConfig:
         _expect("max_clicks", self.max_clicks, 1, 2_000)
         _expect("start_ms", self.start_ms, 0, 4_102_444_800_000)
         _expect("period_days", self.period_days, 0.01, 3_650.0)
+        _expect("interest_days", self.interest_days, 0.0, 3_650.0)
         _expect("signal_strength", self.signal_strength, 0.0, 10.0)
         _expect("tiles_shown", self.tiles_shown, 2, 20)
         _expect(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from models.simulator.draw import Cumulative, cumulate, pick, pick_one
 
 AGE_FACTOR = 4.0
 """How much more common an intent is within its years of age."""
+DAY_MS = 86_400_000
 LASTING_SHARE = 0.65
 """Probability that a session follows one of the visitor's lasting interests."""
 INTEREST_WEIGHTS = ((1.0,), (0.7, 0.3), (0.55, 0.3, 0.15))
@@ -44,6 +46,15 @@ USER_AGENTS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Interests:
+    since_ms: int
+    ranked: tuple[int, ...]
+    """One to three intents, the strongest first."""
+    mix: Cumulative
+    """Of intents over the sessions of that time."""
+
+
+@dataclass(frozen=True, slots=True)
 class Visitor:
     visitor_id: str
     user_id: str
@@ -57,33 +68,40 @@ class Visitor:
     tenure_months: int
     readiness: float
     """0..1, how soon this person goes from looking to applying."""
-    interests: tuple[int, ...]
-    """One to three intents, the strongest first."""
-    mix: Cumulative
-    """Of intents over this visitor's sessions."""
+    interests: tuple[Interests, ...]
+    """In order of time; the first are those at the start of the period."""
     holdings: frozenset[int]
     """Products held when the period starts."""
 
+    def interests_at(self, time_ms: int) -> Interests:
+        began = bisect_right(self.interests, time_ms, key=lambda each: each.since_ms)
+        return self.interests[max(began - 1, 0)]
+
 
 def draw_visitors(rng: np.random.Generator, catalogue: Catalogue, config: SimulatorConfig) -> list[Visitor]:
-    popularity = np.array([intent.popularity for intent in catalogue.intents])
-    shift = config.concept_shift
-    outside = (1.0 - shift) * popularity + shift * np.roll(popularity, POPULARITY_ROLL)
-    return [_visitor(rng, catalogue, config, popularity, outside) for _ in range(config.visitors)]
+    return [_visitor(rng, catalogue, config) for _ in range(config.visitors)]
 
 
-def _visitor(
-    rng: np.random.Generator,
-    catalogue: Catalogue,
-    config: SimulatorConfig,
-    popularity: Float64,
-    outside: Float64,
+def with_later_interests(
+    rng: np.random.Generator, visitor: Visitor, catalogue: Catalogue, config: SimulatorConfig
 ) -> Visitor:
+    """The same person; their interests are replaced after `interest_days` on average, again and again."""
+    if not config.interest_days:
+        return visitor
+    fitting = _fitting(catalogue, config, visitor.age, visitor.never_login)
+    interests = list(visitor.interests)
+    days = float(rng.exponential(config.interest_days))
+    while days < config.period_days:
+        interests.append(_interests(rng, catalogue, fitting, config.start_ms + int(days * DAY_MS)))
+        days += float(rng.exponential(config.interest_days))
+    return replace(visitor, interests=tuple(interests))
+
+
+def _visitor(rng: np.random.Generator, catalogue: Catalogue, config: SimulatorConfig) -> Visitor:
     age = int(np.clip(rng.normal(42.0, 15.0), 18, 85))
     tenure_months = int(min(rng.exponential(60.0), (age - 17) * 12))
     never_login = bool(rng.random() < config.never_login_share)
-    fitting = (outside if never_login else popularity) * _age_factors(catalogue, age)
-    interests = _interests(rng, catalogue, fitting)
+    interests = _interests(rng, catalogue, _fitting(catalogue, config, age, never_login), config.start_ms)
     device = _DEVICES[pick(rng, _DEVICE_SHARES)]
     return Visitor(
         visitor_id="v-" + rng.bytes(8).hex(),
@@ -96,10 +114,19 @@ def _visitor(
         age=age,
         tenure_months=tenure_months,
         readiness=float(rng.random()),
-        interests=interests,
-        mix=_mix(fitting, interests),
+        interests=(interests,),
         holdings=_holdings(rng, catalogue, age, tenure_months),
     )
+
+
+def _fitting(catalogue: Catalogue, config: SimulatorConfig, age: int, never_login: bool) -> Float64:
+    """[I]: how common each intent is among people like that."""
+    popularity = np.array([intent.popularity for intent in catalogue.intents])
+    if never_login:
+        shift = config.concept_shift
+        popularity = (1.0 - shift) * popularity + shift * np.roll(popularity, POPULARITY_ROLL)
+    fitting: Float64 = popularity * _age_factors(catalogue, age)
+    return fitting
 
 
 def _age_factors(catalogue: Catalogue, age: int) -> Float64:
@@ -107,7 +134,7 @@ def _age_factors(catalogue: Catalogue, age: int) -> Float64:
     return np.where(inside, AGE_FACTOR, 1.0)
 
 
-def _interests(rng: np.random.Generator, catalogue: Catalogue, fitting: Float64) -> tuple[int, ...]:
+def _interests(rng: np.random.Generator, catalogue: Catalogue, fitting: Float64, since_ms: int) -> Interests:
     """Half of the further interests are close to the first: a sibling, or sold together with it."""
     everything = cumulate(fitting)
     first = pick(rng, everything)
@@ -117,7 +144,7 @@ def _interests(rng: np.random.Generator, catalogue: Catalogue, fitting: Float64)
         other = pick_one(rng, near) if rng.random() < 0.5 else pick(rng, everything)
         if other not in chosen:
             chosen.append(other)
-    return tuple(chosen)
+    return Interests(since_ms, tuple(chosen), _mix(fitting, tuple(chosen)))
 
 
 def _mix(fitting: Float64, interests: tuple[int, ...]) -> Cumulative:

@@ -8,10 +8,9 @@ import numpy as np
 
 from models.simulator.catalogue import Catalogue
 from models.simulator.config import SimulatorConfig
-from models.simulator.draw import cumulate, pick, pick_one
-from models.simulator.people import Visitor
+from models.simulator.draw import Cumulative, cumulate, pick, pick_one
+from models.simulator.people import DAY_MS, Visitor
 
-DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 STAGES = ("browse", "compare", "apply")
 _STAGES_BY_VISIT = tuple(
@@ -45,10 +44,11 @@ def plan_sessions(
     plans = []
     for start_ms in _starts(rng, config):
         campaign = _campaign(rng, start_ms, catalogue, config)
-        first = pick(rng, visitor.mix) if campaign is None else catalogue.campaigns[campaign].intent
+        mix = visitor.interests_at(start_ms).mix
+        first = pick(rng, mix) if campaign is None else catalogue.campaigns[campaign].intent
         intents: tuple[int, ...] = (first,)
         if rng.random() < config.second_intent_rate:
-            intents = (first, _second(rng, first, visitor, catalogue))
+            intents = (first, _second(rng, first, mix, catalogue))
         ahead = visits[first] + (visitor.readiness > READY_FROM)
         stage = pick(rng, _STAGES_BY_VISIT[min(ahead, 2)])
         visits[first] += 1
@@ -84,11 +84,11 @@ def _campaign(
     return pick_one(rng, running)
 
 
-def _second(rng: np.random.Generator, first: int, visitor: Visitor, catalogue: Catalogue) -> int:
+def _second(rng: np.random.Generator, first: int, mix: Cumulative, catalogue: Catalogue) -> int:
     """Half the time something close to the first intent, else any of the visitor's."""
     near = catalogue.siblings(first) + catalogue.intents[first].related
     if rng.random() >= 0.5:
-        other = pick(rng, visitor.mix)
+        other = pick(rng, mix)
         if other != first:
             return other
     return pick_one(rng, near)

@@ -1,7 +1,8 @@
 """The whole simulation, and its tables as plain records.
 
-Rules: one seeded generator is split into one for people, web, bots, event ids and app, so that a setting
-of the app leaves the clicks as they are. Latent things are in `sessions()` and `visitors()` alone.
+Rules: one seeded generator is split into one for people, web, bots, event ids, app and later interests, so
+that a setting of the app leaves the clicks as they are. Latent things are in `sessions()` and `visitors()`
+alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from models.simulator.app import AppSimulation, Conversion, Impression, WebSessi
 from models.simulator.bots import Bot, draw_bots, walk_bot
 from models.simulator.catalogue import Catalogue, load_catalogue
 from models.simulator.config import SimulatorConfig
-from models.simulator.people import Visitor, draw_visitors
+from models.simulator.people import Visitor, draw_visitors, with_later_interests
 from models.simulator.plan import STAGES, PlannedSession, plan_sessions
 from models.simulator.walk import RawClick, Site, Walk
 
@@ -118,7 +119,7 @@ class Simulated:
                 "has_app": person.has_app,
                 "consent": person.consent,
                 "readiness": person.readiness,
-                "interests": [self.catalogue.intents[index].name for index in person.interests],
+                "interests": [self.catalogue.intents[index].name for index in person.interests[0].ranked],
                 "holdings": [self.catalogue.products[index] for index in sorted(person.holdings)],
             }
 
@@ -171,8 +172,11 @@ def simulate(config: SimulatorConfig, catalogue: Catalogue | None = None) -> Sim
     """The same config and catalogue give the same tables; names of intents and parents don't affect anything
     else."""
     catalogue = load_catalogue() if catalogue is None else catalogue
-    people_rng, web_rng, bot_rng, id_rng, app_rng = np.random.default_rng(config.seed).spawn(5)
-    people = draw_visitors(people_rng, catalogue, config)
+    people_rng, web_rng, bot_rng, id_rng, app_rng, later_rng = np.random.default_rng(config.seed).spawn(6)
+    people = [
+        with_later_interests(later_rng, person, catalogue, config)
+        for person in draw_visitors(people_rng, catalogue, config)
+    ]
     outlines: list[Outline] = []
     clicks: list[RawClick] = []
     site = Site(catalogue)
