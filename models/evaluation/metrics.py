@@ -65,6 +65,16 @@ def micro_f1(given: Float64, labels: Float64) -> Measured:
     return Measured(numbers, formula, "higher")
 
 
+def share_of(counts: Float64) -> Measured:
+    """Of rows that count, how many are right; `counts` [B, 2] has 1 or 0 for each of the two."""
+
+    def formula(sums: Float64) -> Float64:
+        share: Float64 = sums[..., 0] / np.maximum(sums[..., 1], 1.0)
+        return share
+
+    return Measured(counts, formula, "higher")
+
+
 def calibration_error(claimed: Float64, right: Float64 | Bool) -> Measured:
     """Expected calibration error of probabilities [B] against what came true [B], in bins of equal width.
 

@@ -165,6 +165,70 @@ def _links(result: Json) -> list[Table]:
     return [Table("Links between web and app", columns, tuple(rows), note)]
 
 
+def _attribution(result: Json) -> list[Table]:
+    rows = []
+    for row in result["rows"]:
+        sessions = row["sessions"]
+        wrong = sessions["link_wrong"] + sessions["login_wrong"]
+        rows.append(
+            (
+                f"{row['wrong_links']:.0%}",
+                f"{row['lookback_days']:g} days",
+                number(row["precision"], ".3f"),
+                number(row["recall"], ".3f"),
+                number(row["recall_without_login"], ".3f"),
+                f"{wrong:,}",
+            )
+        )
+    columns = (
+        "wrong links",
+        "lookback",
+        "precision",
+        "recall",
+        "recall without login",
+        "wrong sessions",
+    )
+    note = (
+        "A fifth of the people share a browser with another customer. Precision: of the sessions in a record,"
+        " those of that customer alone. Recall: of the sessions of app users, those in their record. If a"
+        " session were in the record of a customer whom its ties don't name alone, the step would fail."
+    )
+    return [Table("Attribution of sessions to customers", columns, tuple(rows), note)]
+
+
+def _history(result: Json) -> list[Table]:
+    metrics = ("log_loss", "macro_recall_at_1", "micro_f1")
+    titles = ("tile log loss", "tile Recall@1", "conversion micro F1")
+    found = []
+    for rows, which in (("all", "all rows"), ("several", "records of several sessions")):
+        lines = []
+        for condition, of_condition in result["conditions"].items():
+            tasks = of_condition[rows]
+            values = {**tasks["tiles"]["metrics"], **tasks["conversions"]["metrics"]}
+            against = {**tasks["tiles"]["against_latest"], **tasks["conversions"]["against_latest"]}
+            lines += [
+                (condition, name, *(_beside(values[m][name], against[m].get(name)) for m in metrics))
+                for name in values["log_loss"]
+            ]
+        columns = ("ties", "read from the record", *titles)
+        note = "Beside a value its change against the latest session in the same form, with the interval."
+        found.append(Table(f"Does history help? {which.capitalize()}", columns, tuple(lines), note))
+    lines = [
+        (name, f"{days} days", *(number(result["half_lives"][m][name][days], "+.1%") for m in metrics))
+        for name, by_days in result["half_lives"]["log_loss"].items()
+        for days in by_days
+    ]
+    note = "Right ties, validation customers, the profile alone. The default is 7 days."
+    columns = ("read from the record", "half life", *titles)
+    found.append(Table("Half lives against the default", columns, tuple(lines), note))
+    return found
+
+
+def _beside(value: Json, change: Json | None) -> str:
+    shown = f"{value['value']:.4f}"
+    return shown if change is None else f"{shown} {number(change, '+.1%')}"
+
+
 def _baselines(result: Json) -> list[Table]:
     rows = []
     for name, entry in result["micro_f1"].items():
@@ -247,6 +311,8 @@ TABLES: dict[str, Callable[[Json], list[Table]]] = {
     "signal": _signal,
     "transfer": _transfer,
     "links": _links,
+    "attribution": _attribution,
+    "history": _history,
     "baselines": _baselines,
     "ablations": _ablations,
     "student": _student,

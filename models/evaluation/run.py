@@ -10,12 +10,15 @@ from models.bundle import Bundle
 from models.evaluation import (
     steps_baselines,
     steps_cost,
+    steps_history,
+    steps_identity,
     steps_main,
     steps_novelty,
     steps_sensitivity,
     training_runs,
 )
 from models.evaluation.experiment import Experiment, Json
+from models.evaluation.household_data import IdentityStages
 from models.evaluation.real import eshop2008, shop1999, trivago
 from models.evaluation.result_store import MissingResultError
 from models.training.config import TrainConfig
@@ -31,6 +34,8 @@ class Context:
     experiment: Experiment
     bundle: Bundle
     """Whose cost is measured."""
+    identity: IdentityStages
+    """With that bundle."""
     clickstreams: Path | None
     """The folder of the public clickstreams; None where there is none."""
 
@@ -86,6 +91,8 @@ STEPS: dict[str, Step] = {
     "signal": _of_experiment(steps_sensitivity.signal_curve),
     "time": _of_experiment(steps_sensitivity.time_forward),
     "links": _of_experiment(steps_sensitivity.links),
+    "attribution": lambda context: steps_identity.attribution(context.experiment, context.identity),
+    "history": lambda context: steps_history.history(context.experiment, context.identity),
     "transfer": _of_experiment(steps_sensitivity.transfer),
     "learning": _of_experiment(steps_baselines.learning_curve),
     "map": _of_experiment(steps_main.embedding_map),

@@ -43,7 +43,8 @@ def evaluate(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Results and report.")] = RESULTS,
     work: Annotated[Path, typer.Option("--work", metavar="DIR", help="Embeddings and draws.")] = CACHE,
     steps: Annotated[
-        str | None, typer.Option("--steps", metavar="A,B", help="Only these steps; default: all.")
+        str | None,
+        typer.Option("--steps", metavar="A,B", help="Only these, with their tables printed; default: all."),
     ] = None,
     data: Annotated[
         Path | None,
@@ -68,11 +69,15 @@ def evaluate(
     from models.bundle import default_bundle, load_bundle
     from models.evaluation.report import figures, write_report
     from models.evaluation.run import Context
+    from streamer.replay.identities import Identities
+    from streamer.session_rules import identity_rules, session_rules
 
     chosen = _chosen(steps)
     folder = bundle or default_bundle()
-    experiment = _experiment(ctx.obj.settings(), _scale(quick, seeds), out, work)
-    context = Context(experiment, load_bundle(folder), _clickstreams(data))
+    settings, loaded = ctx.obj.settings(), load_bundle(folder)
+    experiment = _experiment(settings, _scale(quick, seeds), out, work)
+    identity = Identities(loaded, session_rules(settings).version, identity_rules(settings))
+    context = Context(experiment, loaded, identity, _clickstreams(data))
     results = _run(context, chosen)
     if steps is not None and (missing := [step for step in chosen if step not in results]):
         raise EvaluationFailedError(
@@ -84,8 +89,10 @@ def evaluate(
         _write_figures(folder, found, experiment.scale)
     if json:
         print_json({"report": str(out / "report.html"), "metrics": found})
-    else:
-        say(f"report written to {out / 'report.html'}")
+        return
+    if steps is not None:
+        _print_tables(results, chosen)
+    say(f"report written to {out / 'report.html'}")
 
 
 def _scale(quick: bool, seeds: int | None) -> Scale:
@@ -135,6 +142,20 @@ def _run(context: Context, steps: list[str]) -> dict[str, Any]:
         return run_steps(context, steps)
     except (SplitError, MissingDataError) as error:
         raise EvaluationFailedError(str(error)) from error
+
+
+def _print_tables(results: dict[str, Any], steps: list[str]) -> None:
+    from models.evaluation.report_tables import TABLES
+
+    for step in [step for step in steps if step in TABLES]:
+        for table in TABLES[step](results[step]):
+            lines = [table.columns, *table.rows]
+            widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+            print(table.title)
+            for line in lines:
+                cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+                print("  " + "  ".join(cells).rstrip())
+            print(table.note + "\n" if table.note else "")
 
 
 def _write_figures(folder: Path, found: dict[str, Any], scale: Scale) -> None:

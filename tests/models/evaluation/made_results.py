@@ -63,6 +63,25 @@ def transfer_row(metric: Json) -> Json:
     }
 
 
+def history() -> Json:
+    forms = ("embedding", "intents")
+    names = [f"{what}_{form}" for what in ("latest", "profile", "both") for form in forms]
+    change = {name: estimate(0.02, p_holm=0.2) for name in names if not name.startswith("latest")}
+    metrics = {"tiles": ("log_loss", "macro_recall_at_1"), "conversions": ("micro_f1",)}
+    rows = {
+        task: {
+            "metrics": {metric: contenders(*names) for metric in of_task},
+            "against_latest": dict.fromkeys(of_task, change),
+        }
+        for task, of_task in metrics.items()
+    }
+    lives = {f"profile_{form}": {"1": estimate(0.01), "30": estimate(-0.01)} for form in forms}
+    return {
+        "conditions": {"right ties": {"all": rows, "several": rows}},
+        "half_lives": dict.fromkeys(("log_loss", "macro_recall_at_1", "micro_f1"), lives),
+    }
+
+
 def every_step() -> dict[str, Json]:
     told = {
         "app_only": estimate(0.1),
@@ -99,6 +118,17 @@ def every_step() -> dict[str, Json]:
                 "assumed": {"usd_per_million_tokens": {"in": 0.15, "out": 0.6}},
             },
         },
+        "attribution": {
+            "rows": [
+                {
+                    "wrong_links": 0.03,
+                    "lookback_days": 7.0,
+                    **dict.fromkeys(("precision", "recall", "recall_without_login"), estimate(0.9)),
+                    "sessions": {"link_right": 90, "link_wrong": 10, "login_wrong": 0},
+                }
+            ]
+        },
+        "history": history(),
         "baselines": {
             "micro_f1": contenders("ours", "bag"),
             "ours_versus": against,
