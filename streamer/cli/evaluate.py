@@ -70,7 +70,7 @@ def evaluate(
     from models.evaluation.report import figures, write_report
     from models.evaluation.run import Context
     from streamer.replay.identities import Identities
-    from streamer.session_rules import identity_rules, session_rules
+    from streamer.rules_from_settings import identity_rules, session_rules
 
     chosen = _chosen(steps)
     folder = bundle or default_bundle()
