@@ -15,6 +15,8 @@ from benchmarks import (
     changelog,
     core_state,
     formats,
+    hand_over,
+    identity_state,
     latency,
     live_state,
     outputs,
@@ -53,6 +55,10 @@ PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "partitions": lambda _: partitions.measure(8),
     "changelog": lambda given: changelog.measure(given.sessions // 20, 200_000),
     "core_state": lambda given: core_state.measure(given.sessions, 5),
+    "identity": lambda given: identity_state.measure(
+        {"attribution": given.sessions, "users": given.sessions // 10}
+    ),
+    "hand_over": lambda given: hand_over.measure(10, fewer(given)),
     "live_state": lambda given: live_state.measure(given.sessions, 10),
 }
 

@@ -84,7 +84,7 @@ async def _round(bootstrap: str, app_id: str, program: str, seconds: float) -> l
     overrides = await asyncio.to_thread(installed, bootstrap, app_id, topic, **interval)
     out = str(overrides["topics.intents"])
     with _program(program, bootstrap, overrides):
-        async with _readable(bootstrap, out) as found:
+        async with readable(bootstrap, out) as found:
             began = time.time()
             await append_steadily(bootstrap, topic, islice(clicks(count, VISITORS), count), PER_S)
             await asyncio.sleep(SETTLED_S)
@@ -139,7 +139,7 @@ def _program(program: str, bootstrap: str, overrides: Mapping[str, object]) -> I
 
 
 @asynccontextmanager
-async def _readable(bootstrap: str, topic: str) -> AsyncIterator[list[tuple[float, bytes]]]:
+async def readable(bootstrap: str, topic: str) -> AsyncIterator[list[tuple[float, bytes]]]:
     """Records of a topic from now on, each with the moment (ms UTC) at which a reader had it."""
     found: list[tuple[float, bytes]] = []
     consumer = committed_reader(bootstrap)

@@ -69,7 +69,7 @@ class Figures:
 def measure(sessions: int, repeats: int) -> Figures:
     """`sessions` of a day scored together, and `repeats` times one alone."""
     bundle = load_bundle(default_bundle())
-    closed = list(_sessions(sessions))
+    closed = list(closed_sessions(sessions))
     length = int(median(len(session.clicks) for session in closed))
     usual, usual_cpu = _times(bundle, length, repeats)
     longest, longest_cpu = _times(bundle, LONGEST, repeats)
@@ -100,7 +100,7 @@ def _llm_usd(sessions: Sequence[Session]) -> float:
     return asked * USD_PER_MILLION_TOKENS_IN + ANSWER_TOKENS * USD_PER_MILLION_TOKENS_OUT
 
 
-def _sessions(count: int) -> Iterator[Session]:
+def closed_sessions(count: int) -> Iterator[Session]:
     """Closed sessions as the worker scores them."""
     decode, sessionizer = ClickDecoder().decode, Sessionizer(SessionRules())
     given = 0
