@@ -29,7 +29,6 @@ from benchmarks.scoring import closed_sessions
 from models.bundle import default_bundle, load_bundle
 from models.scorer import Scorer
 from streamer.identity import changes
-from streamer.identity.attribution import LOGIN
 from streamer.pipeline.records import RecordWriter
 from streamer.session_rules import identity_rules
 from streamer.settings import Settings
@@ -201,7 +200,7 @@ def _of_customers(messages: Messages, customers: int, first: int) -> Iterator[Ar
             session = turn * customers + number
             closed_at = DAY_START_MS + session * SPAN_MS // (SESSIONS_EACH * customers)
             message = messages.visitor(2 * session + turn % 2, closed_at, user_id)
-            change = changes.Attributed(visitor_id(2 * number + turn % 2), message, LOGIN, 1.0)
+            change = changes.Attributed(visitor_id(2 * number + turn % 2), message, changes.LOGIN, 1.0)
             yield Arrived(user_id.encode(), changes.encode(change))
 
 

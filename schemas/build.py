@@ -31,6 +31,8 @@ EXTENSIONS: Final = (
     "streamer.core.store",
     "streamer.core.timers",
     "streamer.core.watermark",
+    "streamer.identity.packed",
+    "streamer.identity.user_record",
     "streamer.native.batch_records",
     "streamer.native.click_codec",
     "streamer.native.wire",

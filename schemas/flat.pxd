@@ -21,6 +21,18 @@ cdef class FlatReader:
 
 
 @cython.final
+cdef class FieldEnds:
+    cdef bytes _kinds
+    cdef FieldEnds _items
+
+    @cython.locals(found=list, kind=int)
+    cpdef list ends(self, bytes data, Py_ssize_t at)
+    cdef Py_ssize_t _end(self, int kind, bytes data, Py_ssize_t at) except -1
+    @cython.locals(count=int64_t)
+    cdef Py_ssize_t _records_end(self, bytes data, Py_ssize_t at) except -1
+
+
+@cython.final
 cdef class FlatWriter:
     cdef bytes _kinds, _places
     cdef list _constants
@@ -39,3 +51,5 @@ cdef (bint, Py_ssize_t) _boolean_at(bytes data, Py_ssize_t at) except *
 cdef tuple _string_at(bytes data, Py_ssize_t at)
 @cython.locals(count=int64_t)
 cdef tuple _map_at(bytes data, Py_ssize_t at)
+@cython.locals(size=int64_t)
+cdef Py_ssize_t _sized_end(int kind, bytes data, Py_ssize_t at) except -1

@@ -115,6 +115,73 @@ class FlatReader:
         return dict(zip(self.names, self.values(data, at), strict=True))
 
 
+class FieldEnds:
+    """Finds where the fields of a record end, without reading them; arrays of floats and records included."""
+
+    def __init__(self, kinds: bytes, items: FieldEnds | None) -> None:
+        self._kinds, self._items = kinds, items
+
+    @classmethod
+    def of(cls, fields: Fields) -> Self:
+        """Raises ValueError for a field of another kind."""
+        kinds, items = bytearray(), None
+        for field in fields:
+            kind = _kind(field["type"])
+            if kind is None or kind % _OPTIONAL == _MAP:
+                raise ValueError(f"field {field['name']} of type {field['type']} can't be skipped")
+            kinds.append(kind)
+            if kind % _OPTIONAL == _RECORDS:
+                items = cls.of(field["type"]["items"]["fields"])
+        return cls(bytes(kinds), items)
+
+    def ends(self, data: bytes, at: int) -> list[int]:
+        """Of every field, the first of which begins at `at`. Texts aren't looked into. Raises Declined."""
+        found: list[int] = []
+        try:
+            for kind in self._kinds:
+                at = self._end(kind, data, at)
+                found.append(at)
+        except IndexError:
+            raise Declined from None
+        return found
+
+    def _end(self, kind: int, data: bytes, at: int) -> int:
+        if kind >= _OPTIONAL:
+            if data[at] == 0:
+                return at + 1
+            if data[at] != 2:
+                raise Declined
+            at += 1
+            kind -= _OPTIONAL
+        if kind == _LONG:
+            return _long_at(data, at)[1]
+        if kind == _BOOLEAN:
+            return _boolean_at(data, at)[1]
+        if kind == _RECORDS:
+            return self._records_end(data, at)
+        if kind in (_FLOAT, _DOUBLE):
+            at += _FLOAT_BYTES if kind == _FLOAT else 2 * _FLOAT_BYTES
+        else:
+            at = _sized_end(kind, data, at)
+        if at > len(data):
+            raise Declined
+        return at
+
+    def _records_end(self, data: bytes, at: int) -> int:
+        """One block of them, or none."""
+        count, at = _long_at(data, at)
+        if not 0 <= count <= len(data):
+            raise Declined
+        if count == 0:
+            return at
+        assert self._items is not None
+        for _ in range(count):
+            at = self._items.ends(data, at)[-1]
+        if data[at] != 0:
+            raise Declined
+        return at + 1
+
+
 class FlatWriter:
     """Writes some or all fields of one schema, in its order.
 
@@ -201,6 +268,19 @@ class FlatWriter:
             for record in records:
                 self._items.write(encoder, astuple(record))
         encoder.write_encoded(_END)
+
+
+def _sized_end(kind: int, data: bytes, at: int) -> int:
+    """Of a string, or of an array of floats in one block."""
+    size, at = _long_at(data, at)
+    if not 0 <= size <= len(data):
+        raise Declined
+    if kind == _STRING or size == 0:
+        return at + size
+    at += _FLOAT_BYTES * size
+    if data[at] != 0:
+        raise Declined
+    return at + 1
 
 
 def _kind(of_type: Any) -> int | None:

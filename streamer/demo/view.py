@@ -13,7 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from streamer.identity.attribution import LINK, LOGIN, SessionCounts
+from streamer.identity.attribution import SessionCounts
+from streamer.identity.changes import LINK, LOGIN
 from streamer.pipeline.counters import ClickCounters
 
 RECENT = 8

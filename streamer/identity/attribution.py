@@ -12,15 +12,21 @@ from typing import NamedTuple
 
 import msgspec
 
-from schemas import codec
-from streamer.identity.changes import Attributed, Change, Unlinked, Withdrawn
+from streamer.identity.changes import LINK, LOGIN, Attributed, Change, Unlinked, Withdrawn
 from streamer.identity.links import Link
+from streamer.identity.packed import PackedSession, SessionMessage, Texts
 from streamer.identity.rules import DAY_MS, IdentityRules
 from streamer.identity.ties import ANONYMOUS, MAX_WAITING, SOMEBODY, Answer, Tie, VisitorTies, Waiting
 
-_encode = msgspec.msgpack.Encoder().encode
+_encode_into = msgspec.msgpack.Encoder().encode_into
 _decode = msgspec.msgpack.Decoder(VisitorTies).decode
-LOGIN, LINK = "login", "link"
+_buffer = bytearray()
+
+
+def _encode(state: VisitorTies) -> bytes:
+    """By way of a buffer: a million states that were cut to their size would leave as many holes."""
+    _encode_into(state, _buffer)
+    return bytes(_buffer)
 
 
 def users_in(state: bytes) -> set[str]:
@@ -57,6 +63,8 @@ class Progress(msgspec.Struct, array_like=True):
     """Visitor -> moment up to which (inclusive) their sessions and ties are erased."""
     erased_users: dict[str, int] = {}
     counts: SessionCounts = msgspec.field(default_factory=SessionCounts)
+    texts: list[bytes] = []
+    """Of the sessions that wait."""
 
 
 class Taken(NamedTuple):
@@ -74,6 +82,7 @@ class AttributionStage:
     def __init__(self, rules: IdentityRules, progress: Progress | None = None) -> None:
         self.progress = progress or Progress()
         self._rules = rules
+        self._texts = Texts(self.progress.texts)
         self._states: dict[str, bytes] = {}
         self._by_day: defaultdict[int, list[str]] = defaultdict(list)
         """Visitors by the day on which there may be something to forget; each stands in one place."""
@@ -100,21 +109,18 @@ class AttributionStage:
 
     def session(self, message: bytes) -> None:
         """Take in a record of the visitors topic. Raises codec.CodecError if it isn't a VisitorIntent."""
-        name, record = codec.decode(message)
-        if name != "visitor_intent":
-            raise codec.CodecError("not_a_session", f"the record is of schema {name}")
-        progress, visitor_id, closed_at = self.progress, record["visitor_id"], record["closed_at"]
-        user_id = record["user_id"] if self._rules.names_user(record["user_id"]) else None
-        if record["is_final"]:
-            self._sessions_read_until(closed_at)
-        if self._is_erased(visitor_id, closed_at):
-            progress.counts.erased += record["is_final"]
-        elif record["is_bot"]:
-            self._bot(visitor_id, user_id, record)
+        session = SessionMessage(message)
+        user_id = session.user_id if self._rules.names_user(session.user_id) else None
+        if session.is_final:
+            self._sessions_read_until(session.closed_at)
+        if self._is_erased(session.visitor_id, session.closed_at):
+            self.progress.counts.erased += session.is_final
+        elif session.is_bot:
+            self._bot(user_id, session)
         elif user_id is not None:
-            self._login(visitor_id, user_id, record, message)
-        elif record["is_final"]:
-            self._anonymous(visitor_id, record, message)
+            self._login(user_id, session, message)
+        elif session.is_final:
+            self._anonymous(session)
 
     def link(self, link: Link, at: int) -> None:
         """Take in a link or an unlink that arrived at `at`, ms UTC."""
@@ -197,12 +203,12 @@ class AttributionStage:
         self._changes, self._changed = [], set()
         return taken
 
-    def _login(self, visitor_id: str, user_id: str, record: codec.Record, message: bytes) -> None:
-        closed_at, is_final = record["closed_at"], record["is_final"]
+    def _login(self, user_id: str, session: SessionMessage, message: bytes) -> None:
+        visitor_id, closed_at, is_final = session.visitor_id, session.closed_at, session.is_final
         state = self._state(visitor_id)
         if state.unlinked.get(user_id, -1) >= closed_at:
             self.progress.counts.unlinked += is_final
-            self._changes.append((user_id, Withdrawn(visitor_id, record["session_id"])))
+            self._changes.append((user_id, Withdrawn(visitor_id, session.session_id)))
             return
         tie = self._tie_of(user_id, closed_at, 1.0)
         if tie.user_id == user_id:
@@ -214,17 +220,17 @@ class AttributionStage:
             self._tie(state, tie)
             self._settle(visitor_id, state)
 
-    def _bot(self, visitor_id: str, user_id: str | None, record: codec.Record) -> None:
-        self.progress.counts.bots += record["is_final"]
+    def _bot(self, user_id: str | None, session: SessionMessage) -> None:
+        self.progress.counts.bots += session.is_final
         if user_id is not None:  # provisionally it may have been taken for a person's
-            self._changes.append((user_id, Withdrawn(visitor_id, record["session_id"])))
+            self._changes.append((user_id, Withdrawn(session.visitor_id, session.session_id)))
 
-    def _anonymous(self, visitor_id: str, record: codec.Record, message: bytes) -> None:
-        state = self._state(visitor_id)
-        session = Waiting(record["closed_at"], record["session_id"], message)
+    def _anonymous(self, session: SessionMessage) -> None:
+        waiting = Waiting(session.closed_at, session.session_id, session.packed(self._texts))
+        state = self._state(session.visitor_id)
         self.progress.counts.anonymous += 1
-        state.wait(session)
-        self._settle(visitor_id, state)
+        state.wait(waiting)
+        self._settle(session.visitor_id, state)
 
     def _tie(self, state: VisitorTies, tie: Tie) -> None:
         state.tie(tie, self._rules.lookback_ms, self._rules.max_users, self.progress.links_read)
@@ -238,7 +244,8 @@ class AttributionStage:
             if before.user_id is not None and before.user_id != answer.user_id:
                 self._changes.append((before.user_id, Withdrawn(visitor_id, each.session_id)))
             if answer.user_id is not None:
-                change = Attributed(visitor_id, each.session, LINK, answer.confidence)
+                message = PackedSession(each.session).message(self._texts)
+                change = Attributed(visitor_id, message, LINK, answer.confidence)
                 self._changes.append((answer.user_id, change))
             self._answer(each, answer)
         state.waiting = [each for each in state.waiting if not state.is_shared_at(each.closed_at)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+LOGIN, LINK = "login", "link"
+
 
 class Attributed(msgspec.Struct, array_like=True, frozen=True, tag="attributed"):
     """A session is the user's; it replaces the one with its id and the one that it supersedes."""

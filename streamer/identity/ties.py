@@ -51,6 +51,7 @@ class Waiting(msgspec.Struct, array_like=True):
     closed_at: int
     session_id: str
     session: bytes
+    """Packed."""
     answer: Answer = ANONYMOUS
 
     def settled_after(self, rules: IdentityRules) -> int:

@@ -1,14 +1,24 @@
-"""The user's record, decayed profile included: a function of the sessions that are attributed to them."""
+"""The user's record, decayed profile included: a function of the sessions that are attributed to them.
+
+All sums run newest first, in doubles, so that the same sessions give the same bytes.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
+import struct
+from array import array
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
-import numpy as np
-
-from streamer.identity.attribution import LOGIN
+from schemas import codec
+from schemas.binary import BinaryEncoder
+from streamer.identity.changes import LINK, LOGIN
+from streamer.identity.packed import (
+    PackedSession,
+    SessionMessage,
+    Texts,
+    encoded_text,
+    text_of,
+)
 from streamer.identity.rules import IdentityRules
 
 HELD_SESSIONS = 64
@@ -16,97 +26,154 @@ HELD_SESSIONS = 64
 HISTORY_SESSIONS = 16
 """Sessions that the record lists: the newest."""
 
-Record = dict[str, Any]
+_PREFIX = codec.prefix("user_intent")
+_ATTRIBUTIONS = {each: encoded_text(each) for each in (LOGIN, LINK)}
+_LOGIN = _ATTRIBUTIONS[LOGIN]
+_DOUBLE = struct.Struct("<d")
+_DOUBLE_BYTES = 8
+_NULL, _PRESENT, _END = b"\0", b"\2", b"\0"
 
 
-class UserSession(NamedTuple):
-    """A session that is attributed to the user; `record` is its VisitorIntent."""
+class HeldSession:
+    """A packed session that is attributed to a user, and after it what the user's history says of it: a
+    PastSession without its first field. So the last two fields are attribution and confidence."""
 
-    record: Record
-    attribution: str
-    confidence: float
+    def __init__(self, data: bytes) -> None:
+        """Raises ValueError if it is none."""
+        self.session = PackedSession(data)
+        confidence_at = len(data) - _DOUBLE_BYTES
+        self.is_login = data[confidence_at - len(_LOGIN) : confidence_at] == _LOGIN
+        self.confidence: float = _DOUBLE.unpack_from(data, confidence_at)[0]
+        self.weight = self.confidence
+        """With its age, once that is known."""
+        attribution = LOGIN if self.is_login else LINK
+        self._attribution_at = confidence_at - len(_ATTRIBUTIONS[attribution])
 
-    @property
-    def age_key(self) -> tuple[int, int, str]:
-        """The newest session has the greatest."""
-        return self.record["closed_at"], self.record["started_at"], self.record["session_id"]
+    def write_attribution(self, encoder: BinaryEncoder) -> None:
+        """`attribution` and `confidence`."""
+        encoder.write_encoded(self.session.data[self._attribution_at :])
+
+    def write_past(self, encoder: BinaryEncoder) -> None:
+        """The PastSession."""
+        encoder.write_encoded(self.session.session_id)
+        encoder.write_encoded(self.session.data[self.session.end :])
 
 
-def user_record(user_id: str, sessions: Sequence[UserSession], rules: IdentityRules) -> Record | None:
-    """The UserIntent of a user, from sessions in any order; None if none counts."""
-    counting = _within_history(sessions, rules)
-    if len({session.record["visitor_id"] for session in counting}) > rules.max_visitors:
-        counting = _within_history([each for each in counting if each.attribution == LOGIN], rules)
+def held_session(message: SessionMessage, attribution: str, confidence: float, texts: Texts) -> bytes:
+    """The data of a HeldSession. Raises codec.CodecError if a text in the message isn't UTF-8."""
+    packed = message.packed(texts)
+    top, probability = PackedSession(packed).top(texts)
+    encoder = BinaryEncoder()
+    encoder.write_encoded(packed)
+    encoder.write_long(message.closed_at)
+    encoder.write_encoded(top)
+    encoder.write_encoded(_NULL if probability is None else _PRESENT + probability)
+    encoder.write_encoded(_ATTRIBUTIONS[attribution])
+    encoder.write_encoded(_DOUBLE.pack(confidence))
+    return encoder.to_bytes()
+
+
+def user_record(user_id: str, held: Sequence[bytes], rules: IdentityRules, texts: Texts) -> bytes | None:
+    """The UserIntent message of a user, from their sessions, newest first; None if none counts. Raises
+    ValueError if the bytes of one are no HeldSession."""
+    counting = _within_history([HeldSession(data) for data in held[:HELD_SESSIONS]], rules)
+    visitors = {each.session.visitor_id for each in counting}
+    if len(visitors) > rules.max_visitors:
+        counting = _within_history([each for each in counting if each.is_login], rules)
+        visitors = {each.session.visitor_id for each in counting}
     if not counting:
         return None
     latest = counting[0]
-    profile, embedding = _profile(counting, rules)
-    return {
-        **latest.record,
-        "user_id": user_id,
-        "attribution": latest.attribution,
-        "confidence": latest.confidence,
-        "history": [_history_entry(session) for session in counting[:HISTORY_SESSIONS]],
-        "profile": profile,
-        "profile_embedding": embedding,
-        "sessions": len(counting),
-        "visitors": len({session.record["visitor_id"] for session in counting}),
-    }
+    encoder = BinaryEncoder()
+    encoder.write_encoded(_PREFIX)
+    encoder.write_string(user_id)
+    latest.session.write(encoder, texts)
+    latest.write_attribution(encoder)
+    history = counting[:HISTORY_SESSIONS]
+    encoder.write_long(len(history))
+    for each in history:
+        each.write_past(encoder)
+    encoder.write_encoded(_END)
+    _write_profile(encoder, counting, rules.half_life_ms, texts)
+    encoder.write_long(len(counting))
+    encoder.write_long(len(visitors))
+    return encoder.to_bytes()
 
 
-def _within_history(sessions: Sequence[UserSession], rules: IdentityRules) -> list[UserSession]:
-    """The sessions that count, newest first."""
-    newest_first = sorted(sessions, key=lambda session: session.age_key, reverse=True)
-    oldest = newest_first[0].record["closed_at"] - rules.history_ms if newest_first else 0
-    return [session for session in newest_first if session.record["closed_at"] > oldest][:HELD_SESSIONS]
+def _within_history(newest_first: list[HeldSession], rules: IdentityRules) -> list[HeldSession]:
+    """Those that count."""
+    if not newest_first:
+        return []
+    newest = newest_first[0]
+    oldest = newest.session.closed_at - rules.history_ms
+    return [each for each in newest_first if each.session.closed_at > oldest]
 
 
-def _history_entry(session: UserSession) -> Record:
-    record = session.record
-    top = record["top_intent"]
-    probabilities = {intent["intent_id"]: intent["probability"] for intent in record["intents"]}
-    return {
-        "session_id": record["session_id"],
-        "closed_at": record["closed_at"],
-        "top_intent": top,
-        "probability": probabilities.get(top),
-        "attribution": session.attribution,
-        "confidence": session.confidence,
-    }
-
-
-def _profile(sessions: Sequence[UserSession], rules: IdentityRules) -> tuple[list[Record], list[float]]:
+def _write_profile(
+    encoder: BinaryEncoder, sessions: list[HeldSession], half_life: float, texts: Texts
+) -> None:
     """Decayed means over the sessions, newest first: of the intents' probabilities, and of the vectors.
 
-    Only sessions of the newest one's taxonomy version, or embedding space, can be compared with it. Sums run
-    newest first, so that the same sessions give the same floats.
+    Only sessions of the newest one's taxonomy version, or embedding space, can be compared with it.
     """
-    latest = sessions[0].record
-    weights: defaultdict[str, float] = defaultdict(float)
-    names: dict[str, Record] = {}
-    vector = np.zeros(len(latest["embedding"]))
-    of_taxonomy = of_space = 0.0
-    for session in sessions:
-        record = session.record
-        age = (latest["closed_at"] - record["closed_at"]) / rules.half_life_ms
-        weight = session.confidence * 2.0**-age
-        if record["taxonomy_version"] == latest["taxonomy_version"]:
-            of_taxonomy += weight
-            for intent in record["intents"]:
-                weights[intent["intent_id"]] += weight * intent["probability"]
-                names.setdefault(intent["intent_id"], intent)
-        if record["embedding_space"] == latest["embedding_space"]:
-            of_space += weight
-            vector += weight * np.asarray(record["embedding"], dtype=np.float64)
-    if not of_taxonomy or not of_space:  # links of no confidence at all
-        return [], []
-    profile = [
-        {
-            "intent_id": intent_id,
-            "label": names[intent_id]["label"],
-            "parent": names[intent_id]["parent"],
-            "probability": weight / of_taxonomy,
-        }
-        for intent_id, weight in sorted(weights.items(), key=lambda item: (-item[1], item[0]))
-    ]
-    return profile, (vector / of_space).astype(np.float32).tolist()
+    latest = sessions[0].session
+    of_taxonomy, of_space = [], []
+    taxonomy_total = space_total = 0.0
+    for each in sessions:
+        age = (latest.closed_at - each.session.closed_at) / half_life
+        each.weight = each.confidence * 2.0**-age
+        if each.session.taxonomy == latest.taxonomy:
+            taxonomy_total += each.weight
+            of_taxonomy.append(each)
+        if each.session.space == latest.space and each.session.floats == latest.floats:
+            space_total += each.weight
+            of_space.append(each)
+    if taxonomy_total > 0 and space_total > 0:
+        _write_intents(encoder, of_taxonomy, taxonomy_total, texts.known)
+        _write_vector(encoder, of_space, space_total)
+    else:  # links of no confidence at all
+        encoder.write_encoded(_END)
+        encoder.write_encoded(_END)
+
+
+def _write_intents(
+    encoder: BinaryEncoder, sessions: list[HeldSession], total: float, known: list[bytes]
+) -> None:
+    """Each under the names that the newest session has for it."""
+    packed = bytearray().join([each.session.numbers for each in sessions])
+    numbers, probabilities = memoryview(packed).cast("i"), memoryview(packed).cast("f")
+    sums = array("d", bytes(8 * len(known)))
+    names: dict[int, int] = {}
+    at = 0
+    for each in sessions:
+        count = each.session.intents
+        for place in range(at, at + count):
+            number = numbers[place]
+            sums[number] += each.weight * probabilities[place + 2 * count]
+            if number not in names:
+                names[number] = numbers[place + count]
+        at += 3 * count
+    ranked = sorted([(-sums[number], text_of(known[number]), number) for number in names])
+    if ranked:
+        encoder.write_long(len(ranked))
+    for negative, _, number in ranked:
+        encoder.write_encoded(known[number])
+        encoder.write_encoded(known[names[number]])
+        encoder.write_float(-negative / total)
+    encoder.write_encoded(_END)
+
+
+def _write_vector(encoder: BinaryEncoder, sessions: list[HeldSession], total: float) -> None:
+    size = sessions[0].session.floats
+    floats = memoryview(bytearray().join([each.session.embedding for each in sessions])).cast("f")
+    sums = array("d", bytes(8 * size))
+    at = 0
+    for each in sessions:
+        for place in range(size):
+            sums[place] += each.weight * floats[at + place]
+        at += size
+    if size:
+        encoder.write_long(size)
+    for place in range(size):
+        encoder.write_float(sums[place] / total)
+    encoder.write_encoded(_END)

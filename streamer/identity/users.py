@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
 
-from schemas import codec
 from streamer.identity.changes import Attributed, Change, Unlinked, Withdrawn
+from streamer.identity.packed import AGE_BYTES, PackedSession, SessionMessage, Texts, encoded_text, text_of
 from streamer.identity.rules import IdentityRules
-from streamer.identity.user_record import HELD_SESSIONS, Record, UserSession, user_record
+from streamer.identity.user_record import HELD_SESSIONS, HeldSession, held_session, user_record
 
 SPARE_SESSIONS = 64
 """Sessions held behind those that count, to take their place where they are withdrawn."""
+_MOST = HELD_SESSIONS + SPARE_SESSIONS
+
+_BETWEEN = "\0"
+"""Of a key of the state, between the user and the session, whose id has none."""
 
 
-class _Held(msgspec.Struct, array_like=True):
-    session_id: str
-    visitor_id: str
-    closed_at: int
-    started_at: int
-    session: bytes
-    attribution: str
-    confidence: float
-
-    @property
-    def age_key(self) -> tuple[int, int, str]:
-        return self.closed_at, self.started_at, self.session_id
+def user_in(key: str) -> str:
+    """The user whose session a state is of, by its key."""
+    return key.rpartition(_BETWEEN)[0]
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[_Held]).decode
-
-
-def visitors_in(state: bytes) -> set[str]:
-    """Visitors of whom a user's state holds sessions. Raises msgspec.MsgspecError if it isn't one."""
-    return {each.visitor_id for each in _decode(state)}
+def visitor_in(state: bytes) -> str:
+    """The visitor of the session in a user's state. Raises ValueError if it isn't one."""
+    return text_of(HeldSession(state).session.visitor_id)
 
 
 class UserProgress(msgspec.Struct, array_like=True):
@@ -46,6 +38,8 @@ class UserProgress(msgspec.Struct, array_like=True):
     erased_visitors: dict[str, int] = {}
     """Visitor -> moment up to which (inclusive) their sessions are erased."""
     erased_users: dict[str, int] = {}
+    texts: list[bytes] = []
+    """Of the sessions that are held."""
 
 
 class TakenUsers(NamedTuple):
@@ -54,7 +48,7 @@ class TakenUsers(NamedTuple):
     records: list[tuple[str, bytes | None]]
     """User and UserIntent message; None: nothing is left of them."""
     states: dict[str, bytes | None]
-    """Users whose state is another; None: there is none left."""
+    """Of each session that has come, or, None, gone."""
 
 
 class UserStage:
@@ -63,92 +57,117 @@ class UserStage:
     def __init__(self, rules: IdentityRules, progress: UserProgress | None = None) -> None:
         self.progress = progress or UserProgress()
         self._rules = rules
-        self._states: dict[str, bytes] = {}
+        self._texts = Texts(self.progress.texts)
+        self._held: dict[str, list[bytes]] = {}
+        """Newest first, which their bytes have greatest."""
         self._changed: dict[str, None] = {}
+        self._states: dict[str, bytes | None] = {}
+        """What has come and gone."""
 
     def __len__(self) -> int:
         """Users with state."""
-        return len(self._states)
+        return len(self._held)
 
     @property
     def has_pending(self) -> bool:
         return bool(self._changed)
 
-    def restore(self, user_id: str, state: bytes | None) -> None:
-        """Put in the state that `take` gave for a user. Raises msgspec.MsgspecError if it isn't one."""
+    def restore(self, key: str, state: bytes | None) -> None:
+        """Put in the last state that `take` gave for a key. Raises ValueError if it isn't one."""
         if state is None:
-            self._states.pop(user_id, None)
-        else:
-            _decode(state)
-            self._states[user_id] = state
+            return
+        HeldSession(state)
+        held = self._held.setdefault(user_in(key), [])
+        held.append(state)
+        if len(held) > 1 and held[-2] < state:
+            held.sort(reverse=True)
 
     def apply(self, user_id: str, change: Change) -> None:
         """Take in a record of the repartition topic. Raises codec.CodecError if its session isn't one."""
-        held = self._held(user_id)
         if isinstance(change, Attributed):
-            self._attribute(user_id, held, change)
+            self._attribute(user_id, change)
         elif isinstance(change, Withdrawn):
-            self._keep(user_id, held, [each for each in held if each.session_id != change.session_id])
+            self._drop(user_id, self._with_ids(user_id, [change.session_id]))
         else:
-            self._keep(user_id, held, _without(held, change))
+            self._drop(user_id, self._of_visitor(user_id, change))
 
     def erase_visitor(self, visitor_id: str, until: int) -> None:
         """Forget sessions of the visitor up to `until` (ms UTC, inclusive), those to come included."""
         erased = self.progress.erased_visitors
         erased[visitor_id] = max(until, erased.get(visitor_id, until))
-        name = visitor_id.encode()
-        for user_id in [user for user, state in self._states.items() if name in state]:
-            held = self._held(user_id)
-            self._keep(user_id, held, _without(held, Unlinked(visitor_id, until)))
+        for user_id in list(self._held):
+            self._drop(user_id, self._of_visitor(user_id, Unlinked(visitor_id, until)))
 
     def erase_user(self, user_id: str, until: int) -> None:
         """Forget the user's sessions up to `until` (ms UTC, inclusive), those to come included."""
         erased = self.progress.erased_users
         erased[user_id] = max(until, erased.get(user_id, until))
-        held = self._held(user_id)
-        self._keep(user_id, held, [each for each in held if each.closed_at > until])
+        held = self._held.get(user_id, [])
+        self._drop(user_id, [each for each in held if HeldSession(each).session.closed_at <= until])
         self._changed[user_id] = None  # whatever is held: a record from earlier settings goes too
 
-    def record(self, user_id: str) -> Record | None:
-        """The user's UserIntent as of now; None if there is nothing of them."""
-        sessions = [
-            UserSession(codec.decode(each.session)[1], each.attribution, each.confidence)
-            for each in self._held(user_id)
-        ]
-        return user_record(user_id, sessions, self._rules)
+    def record(self, user_id: str) -> bytes | None:
+        """The user's UserIntent message as of now; None if there is nothing of them."""
+        return user_record(user_id, self._held.get(user_id, []), self._rules, self._texts)
 
     def take(self) -> TakenUsers:
         """Everything that has piled up; it is gone from here."""
-        records = []
-        for user_id in self._changed:
-            record = self.record(user_id)
-            records.append((user_id, None if record is None else codec.encode("user_intent", record)))
-        taken = TakenUsers(records, {user_id: self._states.get(user_id) for user_id in self._changed})
-        self._changed = {}
+        taken = TakenUsers([(user_id, self.record(user_id)) for user_id in self._changed], self._states)
+        self._changed, self._states = {}, {}
         return taken
 
-    def _attribute(self, user_id: str, held: list[_Held], change: Attributed) -> None:
-        record = codec.decode(change.session)[1]
-        closed_at, progress = record["closed_at"], self.progress
+    def _attribute(self, user_id: str, change: Attributed) -> None:
+        session = SessionMessage(change.session)
+        closed_at, progress = session.closed_at, self.progress
+        state = held_session(session, change.attribution, change.confidence, self._texts)
         if closed_at > progress.latest:
             self._go_on_until(closed_at)
-        replaced = (record["session_id"], record["supersedes"])
-        left = [each for each in held if each.session_id not in replaced]
+        replaced = self._with_ids(user_id, [session.session_id, session.supersedes])
+        if replaced == [state]:
+            return
+        self._drop(user_id, replaced)
         if closed_at > max(
             progress.erased_visitors.get(change.visitor_id, -1), progress.erased_users.get(user_id, -1)
         ):
-            left.append(
-                _Held(
-                    record["session_id"],
-                    change.visitor_id,
-                    closed_at,
-                    record["started_at"],
-                    change.session,
-                    change.attribution,
-                    change.confidence,
-                )
-            )
-        self._keep(user_id, held, left)
+            self._hold(user_id, session.session_id, state)
+
+    def _hold(self, user_id: str, session_id: str, state: bytes) -> None:
+        """The newest are held, however old: where a newer one is withdrawn, the history reaches back."""
+        held = self._held.setdefault(user_id, [])
+        if len(held) == _MOST and state < held[-1]:
+            return
+        held.append(state)
+        self._states[_key(user_id, session_id)] = state
+        self._changed[user_id] = None
+        if len(held) > 1:
+            held.sort(reverse=True)
+            self._drop(user_id, held[_MOST:])
+
+    def _drop(self, user_id: str, sessions: Iterable[bytes]) -> None:
+        for state in sessions:
+            held = self._held[user_id]
+            held.remove(state)
+            self._states[_key(user_id, text_of(HeldSession(state).session.session_id))] = None
+            self._changed[user_id] = None
+            if not held:
+                del self._held[user_id]
+
+    def _with_ids(self, user_id: str, session_ids: Iterable[str | None]) -> list[bytes]:
+        wanted = [encoded_text(each) for each in session_ids if each is not None]
+        return [
+            each
+            for each in self._held.get(user_id, ())
+            if any(each.startswith(session_id, AGE_BYTES) for session_id in wanted)
+        ]
+
+    def _of_visitor(self, user_id: str, unlinked: Unlinked) -> list[bytes]:
+        """Sessions that an unlink takes away."""
+        wanted = encoded_text(unlinked.visitor_id)
+        return [
+            each
+            for each in self._held.get(user_id, ())
+            if wanted in each and _is_of(HeldSession(each).session, wanted, unlinked.until)
+        ]
 
     def _go_on_until(self, closed_at: int) -> None:
         """Erasures are kept while a session from before them may still be attributed."""
@@ -158,24 +177,10 @@ class UserStage:
             for name in [name for name, until in erased.items() if until < kept_from]:
                 del erased[name]
 
-    def _held(self, user_id: str) -> list[_Held]:
-        state = self._states.get(user_id)
-        return [] if state is None else _decode(state)
 
-    def _keep(self, user_id: str, before: list[_Held], held: list[_Held]) -> None:
-        """The newest of them, however old: where a newer one is withdrawn, the history reaches back."""
-        held.sort(key=lambda each: each.age_key, reverse=True)
-        held = held[: HELD_SESSIONS + SPARE_SESSIONS]
-        if held == before:
-            return
-        self._changed[user_id] = None
-        if held:
-            self._states[user_id] = _encode(held)
-        else:
-            self._states.pop(user_id, None)
+def _is_of(session: PackedSession, visitor_id: bytes, until: int) -> bool:
+    return session.visitor_id == visitor_id and session.closed_at <= until
 
 
-def _without(held: list[_Held], unlinked: Unlinked) -> list[_Held]:
-    return [
-        each for each in held if each.visitor_id != unlinked.visitor_id or each.closed_at > unlinked.until
-    ]
+def _key(user_id: str, session_id: str) -> str:
+    return f"{user_id}{_BETWEEN}{session_id}"

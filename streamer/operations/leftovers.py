@@ -18,7 +18,7 @@ import msgspec
 from schemas import codec
 from streamer.identity import changes
 from streamer.identity.attribution import users_in
-from streamer.identity.users import visitors_in
+from streamer.identity.users import user_in, visitor_in
 from streamer.kafka.client import client_arguments
 from streamer.kafka.links_topic import read_links
 from streamer.kafka.snapshot import snapshot, user_of, visitors_of
@@ -119,12 +119,12 @@ async def visitors_of_users(settings: Settings, users: Iterable[str]) -> list[st
     wanted, found = set(users), set[str]()
     states: dict[str, bytes] = {}
     async for record in snapshot(settings.kafka, settings.users_changelog):
-        name = _text(record.key)
-        if name in wanted:
-            states[name] = record.value or b""
+        key = _text(record.key)
+        if user_in(key) in wanted:
+            states[key] = record.value or b""
     for state in states.values():
-        with contextlib.suppress(msgspec.MsgspecError):
-            found |= visitors_in(state)
+        with contextlib.suppress(ValueError):
+            found.add(visitor_in(state))
     written = await read_links(settings, identity_rules(settings), since_ms=0)
     found |= {link.visitor_id for link in written.links if link.in_effect and link.user_id in wanted}
     return sorted(found)
@@ -230,9 +230,9 @@ def _named_in_ties(record: Any) -> set[Person]:
 
 
 def _named_in_sessions(record: Any) -> set[Person]:
-    found: set[Person] = {("user", _text(record.key))}
-    with contextlib.suppress(msgspec.MsgspecError):
-        found |= {("visitor", name) for name in visitors_in(record.value)}
+    found: set[Person] = {("user", user_in(_text(record.key)))}
+    with contextlib.suppress(ValueError):
+        found.add(("visitor", visitor_in(record.value)))
     return found
 
 

@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from schemas.codec import Record
 from streamer.identity.rules import IdentityRules
-from streamer.identity.user_record import Record
 from streamer.replay.comparison import NAMED, State
 from streamer.replay.digests import TOLERANCE
 

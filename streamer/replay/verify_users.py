@@ -14,8 +14,8 @@ import msgspec
 
 from schemas import codec
 from schemas.click import Session
+from schemas.codec import Record
 from streamer.identity.links import Link
-from streamer.identity.user_record import Record
 from streamer.replay.identity_inputs import ties_of_topics
 from streamer.replay.journal import DurableOutput
 from streamer.replay.scoring import BundleOutput, ScoredSession

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from schemas import codec
 from streamer.identity.attribution import AttributionStage, Progress
-from streamer.identity.changes import decode, encode
+from streamer.identity.changes import Attributed, decode, encode
 from streamer.identity.rules import IdentityRules
 from streamer.identity.users import UserProgress, UserStage
 
@@ -44,6 +45,19 @@ def session(
         "abstain_reason": None,
         **more,
     }
+
+
+def record_of(
+    user: str, sessions: Iterable[dict[str, Any]], rules: IdentityRules, attribution: str, confidence: float
+) -> bytes:
+    """The UserIntent message of a user with these sessions."""
+    stage = UserStage(rules)
+    for each in sessions:
+        message = codec.encode("visitor_intent", each)
+        stage.apply(user, Attributed(each["visitor_id"], message, attribution, confidence))
+    ((_, record),) = stage.take().records
+    assert record is not None
+    return record
 
 
 class Stages:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from schemas import codec
 from streamer.identity.rules import DAY_MS, IdentityRules
-from streamer.identity.user_record import UserSession, user_record
 from streamer.replay.user_comparison import ERASED, OPEN, UNREAD, Unknown, UserComparison, compare_users
-from tests.identity.stages import session
+from tests.identity.stages import record_of, session
 
 RULES = IdentityRules(lookback_ms=3 * DAY_MS, history_ms=9 * DAY_MS)
 START = 1_795_000_000_000
@@ -18,12 +18,10 @@ START = 1_795_000_000_000
 def record(user: str = "u1", *numbers: int, **more: Any) -> dict[str, Any]:
     """Of sessions of these numbers, the latest of which closed at START."""
     sessions = [
-        UserSession(session(n, f"v{n}", START - place * DAY_MS, user, **more), "login", 1.0)
+        session(n, f"v{n}", START - place * DAY_MS, user, **more)
         for place, n in enumerate(numbers or (1,))
     ]
-    found = user_record(user, sessions, RULES)
-    assert found is not None
-    return found
+    return codec.decode(record_of(user, sessions, RULES, "login", 1.0))[1]
 
 
 def compared(

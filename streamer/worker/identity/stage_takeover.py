@@ -75,7 +75,7 @@ def _shard(
     try:
         for key, state in latest.items():
             stage.restore(key.decode(), state)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, ValueError):
         raise _unreadable(config, number, "a state in it is damaged") from None
     positions = {topic: first for topic, (first, _) in bounds.items()}
     for topic, position in marker.positions.items() if marker else ():

@@ -91,14 +91,7 @@ class LiveAttribution:
         try:
             self.stage.session(record.value)
         except codec.CodecError as error:
-            topic = self._settings.topics.visitors
-            log.error(
-                "session_unreadable",
-                topic=topic,
-                partition=self._number,
-                offset=record.offset,
-                reason=error.reason,
-            )
+            _report_unreadable(self._settings.topics.visitors, self._number, record, error)
 
     def take_in(self, topic: str, records: list[Any], broker_ms: int) -> None:
         if topic == self._settings.topics.erasures:
@@ -158,7 +151,10 @@ class LiveUsers:
         return self.stage.progress
 
     def process(self, record: Any) -> None:
-        self.stage.apply(record.key.decode(), changes.decode(record.value))
+        try:
+            self.stage.apply(record.key.decode(), changes.decode(record.value))
+        except codec.CodecError as error:
+            _report_unreadable(self._settings.user_changes, self._number, record, error)
 
     def take_in(self, topic: str, records: list[Any], broker_ms: int) -> None:  # noqa: ARG002, no clock here
         for record in records:
@@ -172,6 +168,10 @@ class LiveUsers:
         topic = self._settings.topics.users
         records = [Output(topic, self._number, (user.encode(), value, [])) for user, value in taken.records]
         return StageOutputs(records, taken.states)
+
+
+def _report_unreadable(topic: str, number: int, record: Any, error: codec.CodecError) -> None:
+    log.error("session_unreadable", topic=topic, partition=number, offset=record.offset, reason=error.reason)
 
 
 def _erase(stage: AttributionStage | UserStage, record: Any, topic: str, number: int) -> None:

@@ -1,0 +1,76 @@
+cimport cython
+from libc.stdint cimport int64_t
+
+from schemas.binary cimport BinaryEncoder
+from schemas.flat cimport FieldEnds, FlatReader
+
+cdef Py_ssize_t NUMBER_BYTES, _NUMBERS_BYTES, _PREFIX_BYTES
+cdef Py_ssize_t _LAST, _HEAD, _VERSIONS, _EMBEDDING, _SPACE, _TAXONOMY, _INTENTS, _TOP
+cdef bytes _PREFIX, _END
+cdef FieldEnds _ENDS, _INTENT_ENDS, _OTHER_ENDS
+cdef FlatReader _HEAD_READER
+
+
+@cython.final
+cdef class Texts:
+    cdef readonly list known
+    cdef dict _numbers
+
+    cpdef number(self, bytes text)
+    @cython.locals(text=bytes)
+    cpdef int forget(self, Py_ssize_t first) except -1
+
+
+@cython.final
+cdef class SessionMessage:
+    cdef readonly str session_id
+    cdef readonly str visitor_id
+    cdef readonly str user_id
+    cdef readonly int64_t started_at
+    cdef readonly int64_t closed_at
+    cdef readonly bint is_final
+    cdef readonly str supersedes
+    cdef readonly bint is_bot
+    cdef bytes _message
+    cdef list _ends
+
+    @cython.locals(ends=list, head=dict)
+    cdef int _read(self, bytes message) except -1
+    @cython.locals(
+        message=bytes, ends=list, known=Py_ssize_t, count=Py_ssize_t, at=Py_ssize_t, of_intent=list, ids=list, names=list,
+        probabilities=list, others=list, other=bytes, floats=Py_ssize_t,
+    )
+    cpdef bytes packed(self, Texts texts)
+
+
+@cython.final
+cdef class PackedSession:
+    cdef readonly bytes data
+    cdef readonly int64_t closed_at
+    cdef readonly Py_ssize_t intents, floats, space, taxonomy, end
+    cdef Py_ssize_t _versions, _top, _rest
+    cdef Py_ssize_t _ids_at, _user_at, _head_at, _intents_at, _others_at, _floats_at
+
+    @cython.locals(top=bytes, place=Py_ssize_t, at=Py_ssize_t)
+    cpdef tuple top(self, Texts texts)
+    @cython.locals(encoder=BinaryEncoder)
+    cpdef bytes message(self, Texts texts)
+    cpdef int write(self, BinaryEncoder encoder, Texts texts) except -1
+    @cython.locals(data=bytes, known=list)
+    cdef int _write_after_ids(self, BinaryEncoder encoder, Texts texts) except -1
+    @cython.locals(
+        count=Py_ssize_t, data=bytes, at=Py_ssize_t, numbers=tuple, probability_at=Py_ssize_t,
+        place=Py_ssize_t, end=Py_ssize_t,
+    )
+    cdef int _write_intents(self, BinaryEncoder encoder, list known) except -1
+
+
+cpdef int write_floats(BinaryEncoder encoder, bytes packed) except -1
+@cython.locals(encoder=BinaryEncoder)
+cpdef bytes encoded_text(str text)
+cdef bytes _written_anew(bytes message)
+cdef (Py_ssize_t, Py_ssize_t) _array_at(bytes data, Py_ssize_t at) except *
+cdef Py_ssize_t _text_start(bytes data, Py_ssize_t at) except -1
+cdef Py_ssize_t _text_end(bytes data, Py_ssize_t at) except -1
+@cython.locals(size=int64_t, shift=int)
+cdef Py_ssize_t _size_at(bytes data, Py_ssize_t at) except -1

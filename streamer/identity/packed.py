@@ -1,0 +1,299 @@
+"""A session as the identity stages hold it: its VisitorIntent in few bytes, of which parts can be had.
+
+Texts that sessions share (versions, intents, their names) stand once in a table and are numbered. Everything
+else is as in the message, in this order:
+
+    closed_at, started_at   8 bytes each, big-endian
+    session_id              with its size, which all share: so of two packed sessions the newer is the greater
+    sizes and texts         see _NUMBERS
+    visitor_id, user_id, and the fields after it up to the versions
+    intents                 the numbers of all ids, of all names, the probabilities: 4 bytes each;
+                            then what else the message says of each
+    embedding               its floats
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from schemas import codec
+from schemas.binary import BinaryEncoder
+from schemas.flat import Declined, FieldEnds, FlatReader
+
+NUMBER_BYTES = 4
+_AGE = struct.Struct(">qq")
+AGE_BYTES = 16
+_NUMBERS = struct.Struct("<6H5I")
+"""Bytes of visitor_id, of user_id and of the fields after it; how many intents, and bytes of what else is
+said of them; floats. Then numbers of texts: versions of rules and model, space, taxonomy, top intent, the
+fields after it."""
+_NUMBERS_BYTES = _NUMBERS.size
+_END = b"\0"
+"""Of an array."""
+
+_PREFIX = codec.prefix("visitor_intent")
+_PREFIX_BYTES = codec.PREFIX_BYTES
+_FIELDS = codec.schema("visitor_intent")["fields"]
+_NAMES = [field["name"] for field in _FIELDS]
+_IDS = ["session_id", "visitor_id", "user_id"]
+_OF_MODEL = ["rules_version", "model_version", "embedding", "embedding_space", "taxonomy_version"]
+_OF_MODEL += ["intents", "top_intent", "abstained", "abstain_reason"]
+if _NAMES[:3] != _IDS or _NAMES[-len(_OF_MODEL) :] != _OF_MODEL:
+    raise ValueError(f"visitor_intent must begin with {', '.join(_IDS)} and end with {', '.join(_OF_MODEL)}")
+_INTENT_FIELDS = _FIELDS[_NAMES.index("intents")]["type"]["items"]["fields"]
+if [field["name"] for field in _INTENT_FIELDS[:4]] != ["intent_id", "label", "parent", "probability"]:
+    raise ValueError("an intent must begin with its id, its names and its probability")
+
+_LAST = len(_NAMES) - 1
+_HEAD = _NAMES.index("rules_version") - 1
+"""The last field that differs from session to session."""
+_VERSIONS = _HEAD + 2
+_EMBEDDING, _SPACE, _TAXONOMY, _INTENTS, _TOP = range(_VERSIONS + 1, _VERSIONS + 6)
+_ENDS = FieldEnds.of(_FIELDS)
+_INTENT_ENDS = FieldEnds.of(_INTENT_FIELDS)
+_OTHER_ENDS = FieldEnds.of(_INTENT_FIELDS[4:])
+_HEAD_READER = FlatReader.of({"fields": _FIELDS[: _HEAD + 1]})
+
+
+class Texts:
+    """Encoded texts under numbers. Who keeps packed sessions keeps the list, which only grows, with them."""
+
+    def __init__(self, known: list[bytes]) -> None:
+        self.known = known
+        self._numbers = {text: number for number, text in enumerate(known)}
+
+    def number(self, text: bytes) -> int:
+        """Of a text, known or new."""
+        found: int | None = self._numbers.get(text)
+        if found is None:
+            found = self._numbers[text] = len(self.known)
+            self.known.append(text)
+        return found
+
+    def forget(self, first: int) -> None:
+        """The newest ones, from this number on."""
+        for text in self.known[first:]:
+            del self._numbers[text]
+        del self.known[first:]
+
+
+class SessionMessage:
+    """A VisitorIntent message, and what the stages ask of it."""
+
+    def __init__(self, message: bytes) -> None:
+        """Raises codec.CodecError if it isn't one."""
+        try:
+            self._read(message if message.startswith(_PREFIX) else _written_anew(message))
+        except Declined:
+            self._read(_written_anew(message))
+
+    def _read(self, message: bytes) -> None:
+        ends = _ENDS.ends(message, _PREFIX_BYTES)
+        if ends[_LAST] != len(message):
+            raise Declined
+        assert _HEAD_READER is not None
+        head: dict[str, Any] = _HEAD_READER.read(message[: ends[_HEAD]], _PREFIX_BYTES)
+        self._message, self._ends = message, ends
+        self.session_id: str = head["session_id"]
+        self.visitor_id: str = head["visitor_id"]
+        self.user_id: str | None = head["user_id"]
+        self.started_at: int = head["started_at"]
+        self.closed_at: int = head["closed_at"]
+        self.is_final: bool = head["is_final"]
+        self.supersedes: str | None = head["supersedes"]
+        self.is_bot: bool = head["is_bot"]
+
+    def packed(self, texts: Texts) -> bytes:
+        """To be read with these texts. Raises codec.CodecError if one of its texts isn't UTF-8."""
+        message, ends, known = self._message, self._ends, len(texts.known)
+        count, at = _array_at(message, ends[_TAXONOMY])
+        ids, names, probabilities, others = [], [], [], []
+        for _ in range(count):
+            of_intent = _INTENT_ENDS.ends(message, at)
+            ids.append(texts.number(message[at : of_intent[0]]))
+            names.append(texts.number(message[of_intent[0] : of_intent[2]]))
+            probabilities.append(message[of_intent[2] : of_intent[3]])
+            at = of_intent[-1]
+            others.append(message[of_intent[3] : at])
+        other = b"".join(others)
+        floats, at = _array_at(message, ends[_VERSIONS])
+        numbers = _NUMBERS.pack(
+            ends[1] - ends[0],
+            ends[2] - ends[1],
+            ends[_HEAD] - ends[2],
+            count,
+            len(other),
+            floats,
+            texts.number(message[ends[_HEAD] : ends[_VERSIONS]]),
+            texts.number(message[ends[_EMBEDDING] : ends[_SPACE]]),
+            texts.number(message[ends[_SPACE] : ends[_TAXONOMY]]),
+            texts.number(message[ends[_INTENTS] : ends[_TOP]]),
+            texts.number(message[ends[_TOP] :]),
+        )
+        if len(texts.known) > known:
+            try:
+                _written_anew(message)
+            except codec.CodecError:
+                texts.forget(known)
+                raise
+        return b"".join(
+            [
+                _AGE.pack(self.closed_at, self.started_at),
+                message[_PREFIX_BYTES : ends[0]],
+                numbers,
+                message[ends[0] : ends[_HEAD]],
+                struct.pack(f"<{2 * count}i", *ids, *names),
+                *probabilities,
+                other,
+                message[at : at + NUMBER_BYTES * floats],
+            ]
+        )
+
+
+class PackedSession:
+    """Parts of a packed session; what comes after it in the data is the caller's."""
+
+    def __init__(self, data: bytes) -> None:
+        """Raises ValueError if it is none."""
+        try:
+            at = _text_end(data, AGE_BYTES)
+            self._ids_at = at + _NUMBERS_BYTES
+            numbers = _NUMBERS.unpack_from(data, at)
+        except (IndexError, struct.error):
+            raise ValueError("bytes are no packed session") from None
+        self.data = data
+        self.closed_at = int.from_bytes(data[:8], "big")
+        self.intents, self.floats = numbers[3], numbers[5]
+        self._versions, self.space, self.taxonomy, self._top, self._rest = numbers[6:]
+        self._user_at = self._ids_at + numbers[0]
+        self._head_at = self._user_at + numbers[1]
+        self._intents_at = self._head_at + numbers[2]
+        self._others_at = self._intents_at + 3 * NUMBER_BYTES * self.intents
+        self._floats_at = self._others_at + numbers[4]
+        self.end = self._floats_at + NUMBER_BYTES * self.floats
+        if self.end > len(data):
+            raise ValueError("bytes are no packed session")
+
+    @property
+    def session_id(self) -> bytes:
+        """Encoded."""
+        return self.data[AGE_BYTES : self._ids_at - _NUMBERS_BYTES]
+
+    @property
+    def visitor_id(self) -> bytes:
+        """Encoded."""
+        return self.data[self._ids_at : self._user_at]
+
+    @property
+    def numbers(self) -> bytes:
+        """Of the intents: numbers of their ids, of their names, and their probabilities."""
+        return self.data[self._intents_at : self._others_at]
+
+    @property
+    def embedding(self) -> bytes:
+        """Its floats."""
+        return self.data[self._floats_at : self.end]
+
+    def top(self, texts: Texts) -> tuple[bytes, bytes | None]:
+        """top_intent, encoded, and the probability of the intent of that name; None: there is none."""
+        top = texts.known[self._top]
+        ids = struct.unpack_from(f"<{self.intents}i", self.data, self._intents_at)
+        for place, number in enumerate(ids):
+            if top[1:] == texts.known[number]:
+                at = self._intents_at + NUMBER_BYTES * (2 * self.intents + place)
+                return top, self.data[at : at + NUMBER_BYTES]
+        return top, None
+
+    def message(self, texts: Texts) -> bytes:
+        """The VisitorIntent message."""
+        encoder = BinaryEncoder()
+        encoder.write_encoded(_PREFIX)
+        encoder.write_encoded(self.session_id)
+        encoder.write_encoded(self.data[self._ids_at : self._head_at])
+        self._write_after_ids(encoder, texts)
+        return encoder.to_bytes()
+
+    def write(self, encoder: BinaryEncoder, texts: Texts) -> None:
+        """All fields of the message but user_id."""
+        encoder.write_encoded(self.session_id)
+        encoder.write_encoded(self.visitor_id)
+        self._write_after_ids(encoder, texts)
+
+    def _write_after_ids(self, encoder: BinaryEncoder, texts: Texts) -> None:
+        data, known = self.data, texts.known
+        encoder.write_encoded(data[self._head_at : self._intents_at])
+        encoder.write_encoded(known[self._versions])
+        write_floats(encoder, self.embedding)
+        encoder.write_encoded(known[self.space])
+        encoder.write_encoded(known[self.taxonomy])
+        if self.intents:
+            self._write_intents(encoder, known)
+        encoder.write_encoded(_END)
+        encoder.write_encoded(known[self._top])
+        encoder.write_encoded(known[self._rest])
+
+    def _write_intents(self, encoder: BinaryEncoder, known: list[bytes]) -> None:
+        count, data, at = self.intents, self.data, self._others_at
+        numbers = struct.unpack_from(f"<{2 * count}i", data, self._intents_at)
+        probability_at = self._intents_at + 2 * NUMBER_BYTES * count
+        encoder.write_long(count)
+        for place in range(count):
+            encoder.write_encoded(known[numbers[place]])
+            encoder.write_encoded(known[numbers[count + place]])
+            encoder.write_encoded(data[probability_at : probability_at + NUMBER_BYTES])
+            end = _OTHER_ENDS.ends(data, at)[-1]
+            encoder.write_encoded(data[at:end])
+            probability_at, at = probability_at + NUMBER_BYTES, end
+
+
+def write_floats(encoder: BinaryEncoder, packed: bytes) -> None:
+    """An array of floats, given as their bytes, little-endian."""
+    if packed:
+        encoder.write_long(len(packed) // NUMBER_BYTES)
+        encoder.write_encoded(packed)
+    encoder.write_encoded(_END)
+
+
+def text_of(encoded: bytes) -> str:
+    """An encoded string, decoded."""
+    return encoded[_text_start(encoded, 0) :].decode()
+
+
+def encoded_text(text: str) -> bytes:
+    """The string, encoded."""
+    encoder = BinaryEncoder()
+    encoder.write_string(text)
+    return encoder.to_bytes()
+
+
+def _written_anew(message: bytes) -> bytes:
+    """With the current schema, in the codec's own form. Raises codec.CodecError if it is no VisitorIntent."""
+    name, record = codec.decode(message)
+    if name != "visitor_intent":
+        raise codec.CodecError("not_a_session", f"the record is of schema {name}")
+    return codec.encode(name, record)
+
+
+def _array_at(data: bytes, at: int) -> tuple[int, int]:
+    """How many items an array in one block has, and where they begin."""
+    return _size_at(data, at), _text_start(data, at)
+
+
+def _text_start(data: bytes, at: int) -> int:
+    while data[at] & 0x80:
+        at += 1
+    return at + 1
+
+
+def _text_end(data: bytes, at: int) -> int:
+    return _text_start(data, at) + _size_at(data, at)
+
+
+def _size_at(data: bytes, at: int) -> int:
+    size, shift = data[at] & 0x7F, 7
+    while data[at] & 0x80:
+        at += 1
+        size |= (data[at] & 0x7F) << shift
+        shift += 7
+    return size >> 1
