@@ -137,13 +137,19 @@ class FieldEnds:
     def ends(self, data: bytes, at: int) -> list[int]:
         """Of every field, the first of which begins at `at`. Texts aren't looked into. Raises Declined."""
         found: list[int] = []
+        for field in range(len(self._kinds)):
+            at = self.end(data, at, field, field + 1)
+            found.append(at)
+        return found
+
+    def end(self, data: bytes, at: int, first: int, stop: int) -> int:
+        """Of the fields from number `first` to before `stop`, which begin at `at`. Raises Declined."""
         try:
-            for kind in self._kinds:
-                at = self._end(kind, data, at)
-                found.append(at)
+            for field in range(first, stop):
+                at = self._end(self._kinds[field], data, at)
         except IndexError:
             raise Declined from None
-        return found
+        return at
 
     def _end(self, kind: int, data: bytes, at: int) -> int:
         if kind >= _OPTIONAL:
@@ -176,7 +182,7 @@ class FieldEnds:
             return at
         assert self._items is not None
         for _ in range(count):
-            at = self._items.ends(data, at)[-1]
+            at = self._items.end(data, at, 0, len(self._items._kinds))
         if data[at] != 0:
             raise Declined
         return at + 1

@@ -5,9 +5,10 @@ from schemas.binary cimport BinaryEncoder
 from schemas.flat cimport FieldEnds, FlatReader
 
 cdef Py_ssize_t NUMBER_BYTES, _NUMBERS_BYTES, _PREFIX_BYTES
-cdef Py_ssize_t _LAST, _HEAD, _VERSIONS, _EMBEDDING, _SPACE, _TAXONOMY, _INTENTS, _TOP
+cdef Py_ssize_t _STARTED_AT, _CLOSED_AT, _IS_FINAL, _SUPERSEDES, _IS_BOT
+cdef Py_ssize_t _LAST, _HEAD, _VERSIONS, _EMBEDDING, _SPACE, _TAXONOMY, _INTENTS, _TOP, _INTENT_SIZE
 cdef bytes _PREFIX, _END
-cdef FieldEnds _ENDS, _INTENT_ENDS, _OTHER_ENDS
+cdef FieldEnds _ENDS, _INTENT_ENDS
 cdef FlatReader _HEAD_READER
 
 
@@ -34,10 +35,11 @@ cdef class SessionMessage:
     cdef bytes _message
     cdef list _ends
 
-    @cython.locals(ends=list, head=dict)
+    @cython.locals(ends=list, head=list)
     cdef int _read(self, bytes message) except -1
     @cython.locals(
-        message=bytes, ends=list, known=Py_ssize_t, count=Py_ssize_t, at=Py_ssize_t, of_intent=list, ids=list, names=list,
+        message=bytes, ends=list, known=Py_ssize_t, count=Py_ssize_t, at=Py_ssize_t, names_at=Py_ssize_t,
+        probability_at=Py_ssize_t, end=Py_ssize_t, ids=list, names=list,
         probabilities=list, others=list, other=bytes, floats=Py_ssize_t,
     )
     cpdef bytes packed(self, Texts texts)
@@ -51,6 +53,8 @@ cdef class PackedSession:
     cdef Py_ssize_t _versions, _top, _rest
     cdef Py_ssize_t _ids_at, _user_at, _head_at, _intents_at, _others_at, _floats_at
 
+    @cython.locals(at=Py_ssize_t)
+    cdef int _find(self, bytes data) except -1
     @cython.locals(top=bytes, place=Py_ssize_t, at=Py_ssize_t)
     cpdef tuple top(self, Texts texts)
     @cython.locals(encoder=BinaryEncoder)
@@ -69,6 +73,8 @@ cpdef int write_floats(BinaryEncoder encoder, bytes packed) except -1
 @cython.locals(encoder=BinaryEncoder)
 cpdef bytes encoded_text(str text)
 cdef bytes _written_anew(bytes message)
+@cython.locals(number=int64_t, place=Py_ssize_t)
+cdef Py_ssize_t _number_at(bytes data, Py_ssize_t at, Py_ssize_t size) except -1
 cdef (Py_ssize_t, Py_ssize_t) _array_at(bytes data, Py_ssize_t at) except *
 cdef Py_ssize_t _text_start(bytes data, Py_ssize_t at) except -1
 cdef Py_ssize_t _text_end(bytes data, Py_ssize_t at) except -1

@@ -15,6 +15,7 @@ else is as in the message, in this order:
 from __future__ import annotations
 
 import struct
+from array import array
 from typing import Any
 
 from schemas import codec
@@ -45,6 +46,9 @@ _INTENT_FIELDS = _FIELDS[_NAMES.index("intents")]["type"]["items"]["fields"]
 if [field["name"] for field in _INTENT_FIELDS[:4]] != ["intent_id", "label", "parent", "probability"]:
     raise ValueError("an intent must begin with its id, its names and its probability")
 
+_STARTED_AT, _CLOSED_AT, _IS_FINAL, _SUPERSEDES, _IS_BOT = (
+    _NAMES.index(name) for name in ("started_at", "closed_at", "is_final", "supersedes", "is_bot")
+)
 _LAST = len(_NAMES) - 1
 _HEAD = _NAMES.index("rules_version") - 1
 """The last field that differs from session to session."""
@@ -52,7 +56,7 @@ _VERSIONS = _HEAD + 2
 _EMBEDDING, _SPACE, _TAXONOMY, _INTENTS, _TOP = range(_VERSIONS + 1, _VERSIONS + 6)
 _ENDS = FieldEnds.of(_FIELDS)
 _INTENT_ENDS = FieldEnds.of(_INTENT_FIELDS)
-_OTHER_ENDS = FieldEnds.of(_INTENT_FIELDS[4:])
+_INTENT_SIZE = len(_INTENT_FIELDS)
 _HEAD_READER = FlatReader.of({"fields": _FIELDS[: _HEAD + 1]})
 
 
@@ -93,16 +97,16 @@ class SessionMessage:
         if ends[_LAST] != len(message):
             raise Declined
         assert _HEAD_READER is not None
-        head: dict[str, Any] = _HEAD_READER.read(message[: ends[_HEAD]], _PREFIX_BYTES)
+        head: list[Any] = _HEAD_READER.values(message[: ends[_HEAD]], _PREFIX_BYTES)
         self._message, self._ends = message, ends
-        self.session_id: str = head["session_id"]
-        self.visitor_id: str = head["visitor_id"]
-        self.user_id: str | None = head["user_id"]
-        self.started_at: int = head["started_at"]
-        self.closed_at: int = head["closed_at"]
-        self.is_final: bool = head["is_final"]
-        self.supersedes: str | None = head["supersedes"]
-        self.is_bot: bool = head["is_bot"]
+        self.session_id: str = head[0]
+        self.visitor_id: str = head[1]
+        self.user_id: str | None = head[2]
+        self.started_at: int = head[_STARTED_AT]
+        self.closed_at: int = head[_CLOSED_AT]
+        self.is_final: bool = head[_IS_FINAL]
+        self.supersedes: str | None = head[_SUPERSEDES]
+        self.is_bot: bool = head[_IS_BOT]
 
     def packed(self, texts: Texts) -> bytes:
         """To be read with these texts. Raises codec.CodecError if one of its texts isn't UTF-8."""
@@ -110,12 +114,15 @@ class SessionMessage:
         count, at = _array_at(message, ends[_TAXONOMY])
         ids, names, probabilities, others = [], [], [], []
         for _ in range(count):
-            of_intent = _INTENT_ENDS.ends(message, at)
-            ids.append(texts.number(message[at : of_intent[0]]))
-            names.append(texts.number(message[of_intent[0] : of_intent[2]]))
-            probabilities.append(message[of_intent[2] : of_intent[3]])
-            at = of_intent[-1]
-            others.append(message[of_intent[3] : at])
+            names_at = _INTENT_ENDS.end(message, at, 0, 1)
+            probability_at = _INTENT_ENDS.end(message, names_at, 1, 3)
+            ids.append(texts.number(message[at:names_at]))
+            names.append(texts.number(message[names_at:probability_at]))
+            at = probability_at + NUMBER_BYTES
+            probabilities.append(message[probability_at:at])
+            end = _INTENT_ENDS.end(message, at, 4, _INTENT_SIZE)
+            others.append(message[at:end])
+            at = end
         other = b"".join(others)
         floats, at = _array_at(message, ends[_VERSIONS])
         numbers = _NUMBERS.pack(
@@ -143,7 +150,7 @@ class SessionMessage:
                 message[_PREFIX_BYTES : ends[0]],
                 numbers,
                 message[ends[0] : ends[_HEAD]],
-                struct.pack(f"<{2 * count}i", *ids, *names),
+                array("i", ids + names).tobytes(),
                 *probabilities,
                 other,
                 message[at : at + NUMBER_BYTES * floats],
@@ -157,23 +164,32 @@ class PackedSession:
     def __init__(self, data: bytes) -> None:
         """Raises ValueError if it is none."""
         try:
-            at = _text_end(data, AGE_BYTES)
-            self._ids_at = at + _NUMBERS_BYTES
-            numbers = _NUMBERS.unpack_from(data, at)
-        except (IndexError, struct.error):
+            self._find(data)
+        except IndexError:
             raise ValueError("bytes are no packed session") from None
-        self.data = data
-        self.closed_at = int.from_bytes(data[:8], "big")
-        self.intents, self.floats = numbers[3], numbers[5]
-        self._versions, self.space, self.taxonomy, self._top, self._rest = numbers[6:]
-        self._user_at = self._ids_at + numbers[0]
-        self._head_at = self._user_at + numbers[1]
-        self._intents_at = self._head_at + numbers[2]
-        self._others_at = self._intents_at + 3 * NUMBER_BYTES * self.intents
-        self._floats_at = self._others_at + numbers[4]
-        self.end = self._floats_at + NUMBER_BYTES * self.floats
         if self.end > len(data):
             raise ValueError("bytes are no packed session")
+
+    def _find(self, data: bytes) -> None:
+        self.data = data
+        self.closed_at = 0
+        for at in range(8):
+            self.closed_at = self.closed_at << 8 | data[at]
+        at = _text_end(data, AGE_BYTES)
+        self._ids_at = at + _NUMBERS_BYTES
+        self._user_at = self._ids_at + _number_at(data, at, 2)
+        self._head_at = self._user_at + _number_at(data, at + 2, 2)
+        self._intents_at = self._head_at + _number_at(data, at + 4, 2)
+        self.intents = _number_at(data, at + 6, 2)
+        self._others_at = self._intents_at + 3 * NUMBER_BYTES * self.intents
+        self._floats_at = self._others_at + _number_at(data, at + 8, 2)
+        self.floats = _number_at(data, at + 10, 2)
+        self._versions = _number_at(data, at + 12, 4)
+        self.space = _number_at(data, at + 16, 4)
+        self.taxonomy = _number_at(data, at + 20, 4)
+        self._top = _number_at(data, at + 24, 4)
+        self._rest = _number_at(data, at + 28, 4)
+        self.end = self._floats_at + NUMBER_BYTES * self.floats
 
     @property
     def session_id(self) -> bytes:
@@ -242,7 +258,7 @@ class PackedSession:
             encoder.write_encoded(known[numbers[place]])
             encoder.write_encoded(known[numbers[count + place]])
             encoder.write_encoded(data[probability_at : probability_at + NUMBER_BYTES])
-            end = _OTHER_ENDS.ends(data, at)[-1]
+            end = _INTENT_ENDS.end(data, at, 4, _INTENT_SIZE)
             encoder.write_encoded(data[at:end])
             probability_at, at = probability_at + NUMBER_BYTES, end
 
@@ -273,6 +289,14 @@ def _written_anew(message: bytes) -> bytes:
     if name != "visitor_intent":
         raise codec.CodecError("not_a_session", f"the record is of schema {name}")
     return codec.encode(name, record)
+
+
+def _number_at(data: bytes, at: int, size: int) -> int:
+    """Of so many bytes, little-endian, as in _NUMBERS."""
+    number = 0
+    for place in range(at + size - 1, at - 1, -1):
+        number = number << 8 | data[place]
+    return number
 
 
 def _array_at(data: bytes, at: int) -> tuple[int, int]:

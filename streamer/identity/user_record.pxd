@@ -32,7 +32,7 @@ cdef list _within_history(list newest_first, rules)
 )
 cdef int _write_profile(BinaryEncoder encoder, list sessions, double half_life, Texts texts) except -1
 @cython.locals(
-    packed=bytearray, numbers="int[::1]", probabilities="float[::1]", sums="double[::1]", names=dict,
+    packed=bytearray, numbers="int[::1]", probabilities="float[::1]", sums="double[::1]", names="int[::1]", seen=list,
     at=Py_ssize_t, each=HeldSession, count=Py_ssize_t, place=Py_ssize_t, number=Py_ssize_t, ranked=list,
     negative=double,
 )

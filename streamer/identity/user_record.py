@@ -142,23 +142,26 @@ def _write_intents(
     """Each under the names that the newest session has for it."""
     packed = bytearray().join([each.session.numbers for each in sessions])
     numbers, probabilities = memoryview(packed).cast("i"), memoryview(packed).cast("f")
-    sums = array("d", bytes(8 * len(known)))
-    names: dict[int, int] = {}
+    sums = array("d", [0.0]) * len(known)
+    names = array("i", [0]) * len(known)
+    """Of an intent, one more than the number of its names; 0: it has not been seen."""
+    seen = []
     at = 0
     for each in sessions:
         count = each.session.intents
         for place in range(at, at + count):
             number = numbers[place]
             sums[number] += each.weight * probabilities[place + 2 * count]
-            if number not in names:
-                names[number] = numbers[place + count]
+            if names[number] == 0:
+                names[number] = numbers[place + count] + 1
+                seen.append(number)
         at += 3 * count
-    ranked = sorted([(-sums[number], text_of(known[number]), number) for number in names])
+    ranked = sorted([(-sums[number], text_of(known[number]), number) for number in seen])
     if ranked:
         encoder.write_long(len(ranked))
     for negative, _, number in ranked:
         encoder.write_encoded(known[number])
-        encoder.write_encoded(known[names[number]])
+        encoder.write_encoded(known[names[number] - 1])
         encoder.write_float(-negative / total)
     encoder.write_encoded(_END)
 
@@ -166,7 +169,7 @@ def _write_intents(
 def _write_vector(encoder: BinaryEncoder, sessions: list[HeldSession], total: float) -> None:
     size = sessions[0].session.floats
     floats = memoryview(bytearray().join([each.session.embedding for each in sessions])).cast("f")
-    sums = array("d", bytes(8 * size))
+    sums = array("d", [0.0]) * size
     at = 0
     for each in sessions:
         for place in range(size):

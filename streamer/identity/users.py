@@ -153,12 +153,8 @@ class UserStage:
                 del self._held[user_id]
 
     def _with_ids(self, user_id: str, session_ids: Iterable[str | None]) -> list[bytes]:
-        wanted = [encoded_text(each) for each in session_ids if each is not None]
-        return [
-            each
-            for each in self._held.get(user_id, ())
-            if any(each.startswith(session_id, AGE_BYTES) for session_id in wanted)
-        ]
+        wanted = tuple(encoded_text(each) for each in session_ids if each is not None)
+        return [each for each in self._held.get(user_id, ()) if each.startswith(wanted, AGE_BYTES)]
 
     def _of_visitor(self, user_id: str, unlinked: Unlinked) -> list[bytes]:
         """Sessions that an unlink takes away."""

@@ -18,8 +18,7 @@ START = 1_795_000_000_000
 def record(user: str = "u1", *numbers: int, **more: Any) -> dict[str, Any]:
     """Of sessions of these numbers, the latest of which closed at START."""
     sessions = [
-        session(n, f"v{n}", START - place * DAY_MS, user, **more)
-        for place, n in enumerate(numbers or (1,))
+        session(n, f"v{n}", START - place * DAY_MS, user, **more) for place, n in enumerate(numbers or (1,))
     ]
     return codec.decode(record_of(user, sessions, RULES, "login", 1.0))[1]
 
