@@ -30,7 +30,7 @@ from models.bundle import default_bundle, load_bundle
 from models.scorer import Scorer
 from streamer.identity import changes
 from streamer.pipeline.records import RecordWriter
-from streamer.session_rules import identity_rules
+from streamer.rules_from_settings import identity_rules
 from streamer.settings import Settings
 from streamer.worker.identity.stage_shard import LiveStage
 from streamer.worker.identity.stages import LiveAttribution, LiveUsers
