@@ -16,6 +16,7 @@ from benchmarks import (
     core_state,
     formats,
     hand_over,
+    identity_cost,
     identity_state,
     latency,
     live_state,
@@ -58,6 +59,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "identity": lambda given: identity_state.measure(
         {"attribution": given.sessions, "users": given.sessions // 10}
     ),
+    "identity_cost": lambda given: identity_cost.measure(given.clicks or 100_000, given.rounds),
     "hand_over": lambda given: hand_over.measure(10, fewer(given)),
     "live_state": lambda given: live_state.measure(given.sessions, 10),
 }

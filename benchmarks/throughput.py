@@ -62,13 +62,13 @@ class Bench:
         """The last run's, dotted."""
         self._numbers = itertools.count()
 
-    def run(self, program: str, topic: str, processes: int | None = None) -> Run:
+    def run(self, program: str, topic: str, processes: int | None = None, **more: object) -> Run:
         """One run over the backlog's full or empty topic, in a process of its own.
 
-        In several if so many are asked for, start-up included, of one too.
+        In several if so many are asked for, start-up included, of one too. `more`: settings of a worker.
         """
         backlog = self.backlog
-        overrides = self.last_settings = backlog.worker(topic, f"{program}-{next(self._numbers)}")
+        overrides = self.last_settings = backlog.worker(topic, f"{program}-{next(self._numbers)}", **more)
         command = _command(program, backlog.bootstrap, overrides)
         if processes is not None:
             command.append(str(processes))
