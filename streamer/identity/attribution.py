@@ -248,7 +248,8 @@ class AttributionStage:
                 change = Attributed(visitor_id, message, LINK, answer.confidence)
                 self._changes.append((answer.user_id, change))
             self._answer(each, answer)
-        state.waiting = [each for each in state.waiting if not state.is_shared_at(each.closed_at)]
+        if state.shared:
+            state.waiting = [each for each in state.waiting if not state.is_shared_at(each.closed_at)]
         self._keep(visitor_id, state)
 
     def _answer(self, session: Waiting, answer: Answer) -> None:

@@ -88,7 +88,7 @@ class VisitorTies(msgspec.Struct, array_like=True):
 
     def is_shared_at(self, closed_at: int) -> bool:
         """Whether a session that closed then is ambiguous for good."""
-        return any(first <= closed_at <= last for first, last in self.shared)
+        return bool(self.shared) and any(first <= closed_at <= last for first, last in self.shared)
 
     def answer(self, closed_at: int, lookback_ms: int) -> Answer:
         """Whose an anonymous session that closed then is."""
