@@ -225,6 +225,34 @@ def _units(of: Unit) -> Iterator[tuple[str, str, str]]:
     yield "take-over, a million open sessions (r)", f"{of.recovery_s * 1e6:.1f} s", "live_state"
 
 
+def identity(found: Figures) -> Rows:
+    """What the identity stages take."""
+    attribution, users = (found["identity"][stage] for stage in ("attribution", "users"))
+    cost = found["identity_cost"]
+    state, whole = "identity", "identity_cost"
+    yield "figure", "value", "part"
+    of_visitors, of_users = f"{attribution['keys']:,} visitors", f"{users['keys']:,} customers"
+    yield f"attribution, {of_visitors} with a session each", f"{attribution['rss_mb']:,.0f} MB", state
+    yield "a visitor", f"{attribution['bytes_per_key']:,.0f} bytes", state
+    yield "recovery of these, in memory", f"{attribution['recovery_s']:.1f} s", state
+    yield "CPU of an anonymous session", f"{attribution['us_per_session']:.0f} µs", state
+    yield "CPU of one with a login, which claims another", f"{attribution['us_per_login']:.0f} µs", state
+    yield f"users, {of_users} with 16 sessions each", f"{users['rss_mb']:,.0f} MB", state
+    yield "a customer", f"{users['bytes_per_key']:,.0f} bytes", state
+    yield "recovery of these, in memory", f"{users['recovery_s']:.1f} s", state
+    yield "CPU of a session of a customer with 16", f"{users['us_per_session']:.0f} µs", state
+    yield "CPU of a session in a worker without identity, µs", _spread(cost["with_model_us"]), whole
+    yield "what identity adds, of a session in four with a login, µs", _spread(cost["identity_us"]), whole
+    yield "the same, of the worker's CPU", _spread(cost["ratio"]), whole
+
+
+def hand_over(found: Figures) -> Rows:
+    """From a login to the customer's record."""
+    of = found["hand_over"]
+    yield "logins", "p50, ms", "p99, ms"
+    yield f"{of['sessions']:,}", _spread(of["p50"]), _spread(of["p99"])
+
+
 def planned(found: Figures) -> Rows:
     """Two loads, by the model."""
     loads = Load(1_000_000), Load.of_visitors(100_000_000)
@@ -268,6 +296,8 @@ BLOCKS: dict[str, Callable[[Figures], Rows]] = {
         state,
         replay,
         partitions,
+        identity,
+        hand_over,
         units,
         planned,
     )
