@@ -372,6 +372,12 @@ class Settings(_Section):
         changelogs = (self.user_changes, self.attribution_changelog, self.users_changelog)
         return (self.topics.links, *changelogs) if self.identity.enabled else ()
 
+    @property
+    def stage_sources(self) -> dict[str, str]:
+        """What each identity stage reads, by its consumer group; nothing where they are left out."""
+        sources = {"attribution": self.topics.visitors, "users": self.user_changes}
+        return {f"{self.app.id}-{name}": topic for name, topic in sources.items() if self.identity.enabled}
+
 
 def load_settings(
     config: Path | None = None,

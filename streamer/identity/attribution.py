@@ -74,6 +74,8 @@ class Taken(NamedTuple):
     """User and change."""
     states: dict[str, bytes | None]
     """Visitors whose state is another; None: there is none left."""
+    refused: int
+    """Final sessions whose `user_id` names nobody."""
 
 
 class AttributionStage:
@@ -89,6 +91,7 @@ class AttributionStage:
         self._next_day = 0
         self._changes: list[tuple[str, Change]] = []
         self._changed: set[str] = set()
+        self._refused = 0
 
     def __len__(self) -> int:
         """Visitors with state."""
@@ -113,6 +116,7 @@ class AttributionStage:
         user_id = session.user_id if self._rules.names_user(session.user_id) else None
         if session.is_final:
             self._sessions_read_until(session.closed_at)
+            self._refused += user_id != session.user_id
         if self._is_erased(session.visitor_id, session.closed_at):
             self.progress.counts.erased += session.is_final
         elif session.is_bot:
@@ -199,8 +203,8 @@ class AttributionStage:
     def take(self) -> Taken:
         """Everything that has piled up; it is gone from here."""
         states = {visitor_id: self._states.get(visitor_id) for visitor_id in self._changed}
-        taken = Taken(self._changes, states)
-        self._changes, self._changed = [], set()
+        taken = Taken(self._changes, states, self._refused)
+        self._changes, self._changed, self._refused = [], set(), 0
         return taken
 
     def _login(self, user_id: str, session: SessionMessage, message: bytes) -> None:

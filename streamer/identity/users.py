@@ -49,6 +49,8 @@ class TakenUsers(NamedTuple):
     """User and UserIntent message; None: nothing is left of them."""
     states: dict[str, bytes | None]
     """Of each session that has come, or, None, gone."""
+    withdrawn: int
+    """Sessions that were taken out of users' records, other than by an erasure."""
 
 
 class UserStage:
@@ -63,6 +65,7 @@ class UserStage:
         self._changed: dict[str, None] = {}
         self._states: dict[str, bytes | None] = {}
         """What has come and gone."""
+        self._withdrawn = 0
 
     def __len__(self) -> int:
         """Users with state."""
@@ -87,9 +90,9 @@ class UserStage:
         if isinstance(change, Attributed):
             self._attribute(user_id, change)
         elif isinstance(change, Withdrawn):
-            self._drop(user_id, self._with_ids(user_id, [change.session_id]))
+            self._withdraw(user_id, self._with_ids(user_id, [change.session_id]))
         else:
-            self._drop(user_id, self._of_visitor(user_id, change))
+            self._withdraw(user_id, self._of_visitor(user_id, change))
 
     def erase_visitor(self, visitor_id: str, until: int) -> None:
         """Forget sessions of the visitor up to `until` (ms UTC, inclusive), those to come included."""
@@ -112,9 +115,14 @@ class UserStage:
 
     def take(self) -> TakenUsers:
         """Everything that has piled up; it is gone from here."""
-        taken = TakenUsers([(user_id, self.record(user_id)) for user_id in self._changed], self._states)
-        self._changed, self._states = {}, {}
+        records = [(user_id, self.record(user_id)) for user_id in self._changed]
+        taken = TakenUsers(records, self._states, self._withdrawn)
+        self._changed, self._states, self._withdrawn = {}, {}, 0
         return taken
+
+    def _withdraw(self, user_id: str, sessions: list[bytes]) -> None:
+        self._withdrawn += len(sessions)
+        self._drop(user_id, sessions)
 
     def _attribute(self, user_id: str, change: Attributed) -> None:
         session = SessionMessage(change.session)

@@ -49,8 +49,8 @@ def _worker(settings: Settings) -> Iterator[Acl]:
         links, *state = settings.of_identity
         yield from _topics("Read", topics.visitors, links, *state)
         yield from _topics("Write", *state)
-        yield Acl("group", f"{settings.app.id}-attribution", "Read")
-        yield Acl("group", f"{settings.app.id}-users", "Read")
+        for group in settings.stage_sources:
+            yield Acl("group", group, "Read")
     yield Acl("transactional-id", f"{settings.app.id}-", "Write", "prefixed")
 
 
@@ -91,7 +91,8 @@ def _admin(settings: Settings) -> Iterator[Acl]:
         yield from _topics(operation, *everything)
     yield from _topics("Write", topics.erasures, topics.clicks, topics.dlq, *settings.of_identity[:1])
     yield Acl("transactional-id", f"{settings.app.id}-dlq-replay", "Write")
-    yield Acl("group", settings.app.id, "Describe")
+    for group in (settings.app.id, *settings.stage_sources):
+        yield Acl("group", group, "Describe")
 
 
 def _topics(operation: str, *names: str) -> Iterator[Acl]:

@@ -15,7 +15,9 @@ from typing import Any, Literal
 from schemas.build import EXTENSIONS, NO_EXTENSIONS, WHY_PURE, not_built
 from streamer import __version__
 from streamer.errors import StreamerError
+from streamer.kafka.acls import acls_of
 from streamer.kafka.client import client_arguments, committed_reader, running
+from streamer.kafka.permissions import NotPermittedError, check_permissions
 from streamer.kafka.reach import check_brokers, refusals
 from streamer.kafka.topics import Drift, declared_topics, find_drift
 from streamer.pipeline.partition import LOG_APPEND_TIME
@@ -54,6 +56,7 @@ async def examine(settings: Settings, now_ms: Callable[[], int]) -> list[Finding
         return [*findings, Finding("brokers", "fail", str(error), "mend this first: the rest needs a broker")]
     for name, check in (
         ("brokers", lambda: _brokers(settings)),
+        ("permissions", lambda: _permissions(settings)),
         ("topics", lambda: _topics(settings)),
         ("state", lambda: _state(settings)),
         ("clock", lambda: _clock(settings, now_ms)),
@@ -149,6 +152,15 @@ async def _brokers(settings: Settings) -> list[Finding]:
     if not silent:
         return [Finding("brokers", "ok", f"{settings.kafka.bootstrap_servers}: all brokers let us in")]
     return [Finding("brokers", "fail", str(error), "start it, or take it off the list") for error in silent]
+
+
+async def _permissions(settings: Settings) -> list[Finding]:
+    """Those of a worker; whoever runs this may be somebody else, whom the cluster allows less."""
+    try:
+        await check_permissions(settings.kafka, acls_of("worker", settings))
+    except NotPermittedError as error:
+        return [Finding("permissions", "warn", str(error), "grant these if a worker runs as this client")]
+    return [Finding("permissions", "ok", "all that a worker needs")]
 
 
 async def _topics(settings: Settings) -> list[Finding]:
@@ -292,37 +304,52 @@ def _visitor_of(record: Any) -> bytes | None:
 
 
 async def _lag(settings: Settings) -> list[Finding]:
+    """Of each stage, as far as the worker has any."""
+    groups = {settings.app.id: settings.topics.clicks, **settings.stage_sources}
+    offsets = {group: await _group_offsets(settings, group, topic) for group, topic in groups.items()}
+    if not offsets[settings.app.id]:
+        return [Finding("lag", "warn", f"group {settings.app.id} has read nothing yet", "start a worker")]
+    findings = []
+    for group, topic in groups.items():
+        findings += await _lag_of(settings, group, topic, offsets[group])
+    return findings
+
+
+async def _group_offsets(settings: Settings, group: str, topic: str) -> dict[int, int]:
     from aiokafka.errors import GroupCoordinatorNotAvailableError
 
     from streamer.kafka.aiokafka_overrides.admin import AdminClient
-    from streamer.worker.log_reader import LogReader, group_offsets
+    from streamer.worker.log_reader import group_offsets
 
-    topic = settings.topics.clicks
     admin = AdminClient(**client_arguments(settings.kafka))
     await admin.start()
     try:
-        group = await group_offsets(admin, settings.app.id, topic)
+        return await group_offsets(admin, group, topic)
     except GroupCoordinatorNotAvailableError:  # a cluster that never had a group
-        group = {}
+        return {}
     finally:
         await admin.close()
-    if not group:
-        return [Finding("lag", "warn", f"group {settings.app.id} has read nothing yet", "start a worker")]
+
+
+async def _lag_of(settings: Settings, group: str, topic: str, offsets: dict[int, int]) -> list[Finding]:
+    from streamer.kafka.topics import find_topic
+    from streamer.worker.log_reader import LogReader
+
+    partitions = (await find_topic(settings.kafka, topic)).partitions
     async with LogReader(client_arguments(settings.kafka)) as reader:
-        bounds = await reader.bounds(topic, group)
-    lag = sum(max(0, bounds[number][1] - max(offset, bounds[number][0])) for number, offset in group.items())
-    lost = sum(max(0, bounds[number][0] - offset) for number, offset in group.items())
-    findings = [
-        Finding(
-            "lag", "warn", f"group {settings.app.id} is {lag:,} records behind", "add workers, or start one"
-        )
-        if lag > LAG_WARN
-        else Finding("lag", "ok", f"group {settings.app.id} is {lag:,} records behind")
-    ]
+        bounds = await reader.bounds(topic, range(partitions))
+    lag = lost = 0
+    for number, (first, end) in bounds.items():
+        offset = offsets.get(number, first)
+        lag += max(0, end - max(offset, first))
+        lost += max(0, first - offset)
+    text = f"group {group} is {lag:,} records behind"
+    todo = "add workers, or start one"
+    findings = [Finding("lag", "warn", text, todo) if lag > LAG_WARN else Finding("lag", "ok", text)]
     if lost:
         findings.append(
             Finding(
-                "lag", "fail", f"{lost:,} records were deleted unread", "lengthen the retention of the clicks"
+                "lag", "fail", f"{lost:,} records were deleted unread", f"lengthen the retention of {topic}"
             )
         )
     return findings

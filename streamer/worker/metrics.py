@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from streamer.worker.identity.stage_shard import StageCommitted
 from streamer.worker.shard import Committed, Shard
 
 NAMESPACE = "streamer"
@@ -41,6 +42,43 @@ class PartitionState(NamedTuple):
 
     shard: Shard
     lag: int
+
+
+class StageLevels(NamedTuple):
+    """Where an identity stage of this worker stands, by partition of its source."""
+
+    name: str
+    lag: Mapping[int, int]
+    keys: Mapping[int, int]
+    sessions: Mapping[int, Mapping[str, int]]
+    """Final sessions by what became of them."""
+    unrecovered: int
+    """Assigned partitions whose state is not in memory yet."""
+
+
+class _Stages(Collector):
+    """Asks the identity stages where they stand."""
+
+    def __init__(self) -> None:
+        self.levels: Callable[[], Iterable[StageLevels]] = tuple
+
+    def collect(self) -> Iterable[Metric]:
+        def gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:
+            return GaugeMetricFamily(f"{NAMESPACE}_{name}", meaning, labels=labels)
+
+        lag = gauge("stage_lag", "Records of the stage's source not processed yet", "stage", "partition")
+        keys = gauge("stage_keys", "Visitors, or customers, with state", "stage", "partition")
+        waiting = gauge("stage_unrecovered_partitions", "Partitions without their state in memory", "stage")
+        sessions = gauge("attributed_sessions", "Final sessions by attribution", "partition", "attribution")
+        for stage in self.levels():
+            waiting.add_metric([stage.name], stage.unrecovered)
+            for family, values in ((lag, stage.lag), (keys, stage.keys)):
+                for number, value in sorted(values.items()):
+                    family.add_metric([stage.name, str(number)], value)
+            for number, counts in sorted(stage.sessions.items()):
+                for attribution, count in counts.items():
+                    sessions.add_metric([str(number), attribution], count)
+        return lag, keys, waiting, sessions
 
 
 class _Partitions(Collector):
@@ -108,6 +146,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._partitions = _Partitions()
         self.registry.register(self._partitions)
+        self._stages = _Stages()
+        self.registry.register(self._stages)
         ProcessCollector(registry=self.registry)
         self.sessions = self._counter("sessions_closed", "Closed and published sessions", "reason")
         self.early = self._counter("provisional_records", "Records of sessions that were still open")
@@ -125,6 +165,7 @@ class Metrics:
             registry=self.registry,
             buckets=_SECONDS,
         )
+        self.identity_events = self._counter("identity_events", "What the identity stages did", "event")
         self.unread_partitions = Gauge(
             "unread_partitions",
             "Partitions that were added to the clicks topic and that nobody reads yet",
@@ -154,14 +195,28 @@ class Metrics:
         self._partitions.states = states
         self._partitions.unrecovered = unrecovered
 
+    def watch_stages(self, levels: Callable[[], Iterable[StageLevels]]) -> None:
+        """Read the metrics of the identity stages from what this gives."""
+        self._stages.levels = levels
+
+    def stage_committed(self, stage: str, committed: StageCommitted) -> None:
+        """Note what a commit of an identity stage made durable."""
+        self.stage_commit.labels(stage).observe(committed.commit_s)
+        for event, count in committed.events.items():
+            self.identity_events.labels(event).inc(count)
+        self._count_dead(committed.dead)
+
     def committed(self, committed: Committed) -> None:
         """Note what a commit made durable."""
         closed = Counted(session.close_reason for session in committed.sessions if session.is_final)
         for close_reason, count in closed.items():
             self.sessions.labels(close_reason).inc(count)
         self.early.inc(len(committed.sessions) - closed.total())
-        for reason, count in Counted(committed.dead).items():
-            self.dead.labels(reason).inc(count)
+        self._count_dead(committed.dead)
         if committed.sessions:
             self.score.observe(committed.score_s)
         self.commit.observe(committed.commit_s)
+
+    def _count_dead(self, reasons: Iterable[str]) -> None:
+        for reason, count in Counted(reasons).items():
+            self.dead.labels(reason).inc(count)

@@ -131,7 +131,7 @@ async def _prepared(
         drain = Drain(options.drain, config, await answered(settings, lambda: read_bounds(config)))
     table = SessionTable(config, metrics, drain)
     watch = Watch(config, table)
-    metrics.watch(watch.states, watch.unrecovered)
+    metrics.watch(watch.states, watch.unrecovered.lags)
     health = HealthServer(metrics.registry, watch.not_live, watch.not_ready)
     if settings.worker.metrics_port:
         await health.start(settings.worker.metrics_port)
@@ -150,6 +150,7 @@ async def _prepared(
         for each in stage_tables
     ]
     watch.stages = stage_tables
+    metrics.watch_stages(lambda: [each.levels() for each in stage_tables])
     notes = {"model_version": bundle.model_version, "pure_python": WHY_PURE}
     return _Worker(app, table, stages, stage_tables, watch, health, notes)
 

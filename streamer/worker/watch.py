@@ -7,11 +7,9 @@ import time
 from collections.abc import Mapping, Sequence
 
 import structlog
-from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from streamer.errors import StreamerError
-from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.worker.health import (
     HealthSnapshot,
     HeldUp,
@@ -22,14 +20,12 @@ from streamer.worker.health import (
     not_ready,
 )
 from streamer.worker.identity.stage_table import StageTable
-from streamer.worker.log_reader import unread
 from streamer.worker.metrics import PartitionState
 from streamer.worker.shard import ShardConfig
 from streamer.worker.table import SessionTable
+from streamer.worker.unrecovered import Unrecovered
 
 LOOK_EVERY_S = 1.0
-ASK_EVERY_S = 5.0
-"""How often the brokers are asked for the lag of partitions that wait to be taken over; most never do."""
 
 log = structlog.get_logger(__name__)
 
@@ -45,11 +41,9 @@ class Watch:
         settings = config.settings
         self.stages: Sequence[StageTable] = ()
         """The identity stages of this worker."""
-        self._config = config
         self._settings = settings
         self._table = table
-        self._unread: dict[int, int] = {}
-        """Lag of partitions without a shard, as the brokers last said."""
+        self.unrecovered = Unrecovered(table.shards, config.arguments, settings.app.id, config.options.start)
         self._reported: set[int] = set()
         """Partitions that are held up and were reported."""
         self._limits = Limits(settings.worker.stalled_after_s, settings.worker.ready_max_lag)
@@ -62,22 +56,16 @@ class Watch:
             for number, shard in self._table.shards.by_number.items()
         }
 
-    def unrecovered(self) -> dict[int, int | None]:
-        """Assigned partitions without a shard, and their lag where it is known."""
-        shards = self._table.shards
-        missing = shards.missing() if shards.consumer is not None else set()
-        return {number: self._unread.get(number) for number in missing}
-
     def snapshot(self) -> HealthSnapshot:
         """Where the worker stands now."""
         table, consumer, now = self._table, self._table.shards.consumer, time.monotonic()
         lag = {number: state.lag for number, state in self.states().items()}
-        lag |= {number: known for number, known in self.unrecovered().items() if known is not None}
+        lag |= {number: known for number, known in self.unrecovered.lags().items() if known is not None}
         held_up = self._held_up(now)
         moving = sum(records for number, records in lag.items() if number not in held_up)
         return HealthSnapshot(
             joined=table.shards.joined,
-            assigned=frozenset(table.shards.assigned()) if consumer is not None else frozenset(),
+            assigned=frozenset(table.shards.assigned()) if table.shards.joined else frozenset(),
             recovered=frozenset(table.shards.by_number),
             lag=lag,
             held_up=held_up,
@@ -99,7 +87,8 @@ class Watch:
 
         Raises ReplacedError, which the client need not end for: it may try to join again for long.
         """
-        asking = asyncio.create_task(self._ask_regularly())
+        unrecovered = (self.unrecovered, *(stage.unrecovered for stage in self.stages))
+        asking = asyncio.gather(*(each.ask_regularly() for each in unrecovered))
         try:
             while True:
                 await asyncio.sleep(LOOK_EVERY_S)
@@ -116,27 +105,6 @@ class Watch:
                 f"another worker has joined group {app.id} as app.instance_id={app.instance_id}: give each "
                 "worker a name of its own"
             )
-
-    async def _ask_regularly(self) -> None:
-        """Keep the lag of partitions known that nobody fetches yet: a take-over may hang for long."""
-        settings = self._settings
-        while True:
-            await asyncio.sleep(ASK_EVERY_S)
-            missing = self.unrecovered().keys()
-            if not missing:
-                self._unread = {}
-                continue
-            try:
-                with only_ours():
-                    self._unread = await unread(
-                        self._config.arguments,
-                        settings.app.id,
-                        settings.topics.clicks,
-                        missing,
-                        self._config.options.start,
-                    )
-            except (StreamerError, KafkaError, OSError) as error:  # what was known last stays
-                log.debug("lag_unknown", error=type(error).__name__)
 
     def _held_up(self, now: float) -> dict[int, HeldUp]:
         shards = self._table.shards

@@ -91,7 +91,7 @@ def test_a_bundle_that_is_none_fails(tmp_path: Any) -> None:
 
 
 def test_all_is_well_after_a_drain(fresh_settings: FreshSettings, run_streamer: RunStreamer) -> None:
-    settings = fresh_settings()
+    settings = fresh_settings({"identity.enabled": True})
     set_up(settings)
     send(settings, as_messages(some_clicks(5, seed=51)))
     assert findings_of(settings)["lag"][0][0] == "warn"
@@ -108,12 +108,16 @@ def test_all_is_well_after_a_drain(fresh_settings: FreshSettings, run_streamer: 
             "configuration",
             "bundle",
             "brokers",
+            "permissions",
             "topics",
             "state",
             "clock",
             "keys",
-            "lag",
+            *["lag"] * 3,
         )
+    ]
+    assert [finding["found"] for finding in report["findings"][-3:]] == [
+        f"group {group} is 0 records behind" for group in (settings.app.id, *settings.stage_sources)
     ]
     assert findings_of(settings, ahead_ms=-200_000)["clock"][0][0] == "fail"
     assert findings_of(settings, ahead_ms=-50_000)["clock"][0][0] == "warn"

@@ -9,14 +9,27 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamer.kafka.ports import free_ports
 from streamer.settings import Settings
+from tests.client.records import a_message
 from tests.conftest import FreshSettings
-from tests.worker.live import Worker, as_messages, ask, metric, send, set_up, some_clicks, wait_until
+from tests.worker.live import (
+    START_MS,
+    Worker,
+    as_messages,
+    ask,
+    metric,
+    send,
+    set_up,
+    some_clicks,
+    wait_until,
+)
+from tests.worker.test_identity import say
 
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
 
@@ -45,17 +58,83 @@ def test_a_worker_tells_its_health_and_its_metrics(fresh_settings: FreshSettings
     assert worker.end() == 0, worker.log
 
 
+def test_a_worker_tells_whose_sessions_they_are(fresh_settings: FreshSettings) -> None:
+    (port,) = free_ports(1)
+    settings = fresh_settings(
+        {
+            "worker.metrics_port": port,
+            "topics.partitions": 1,
+            "identity.enabled": True,
+            "emit.on_login": False,
+        }
+    )
+    set_up(settings)
+    users = {"ann": "a", "bob": "null", "kiosk": "b"}
+    hours = [
+        ("ann", 0),
+        ("bob", 0),
+        ("cy", 0),
+        ("kiosk", 0),
+        ("last", 5),
+    ]  # the last is still open at the end
+    send(settings, as_messages([visit(visitor, hour, users.get(visitor)) for visitor, hour in hours]))
+    say(settings, link("ann", "a", "link"), link("cy", "c", "link"), link("kiosk", "undefined", "link"))
+    worker = Worker(settings)
+
+    def sessions(attribution: str) -> float:
+        return metric(port, "streamer_attributed_sessions", attribution=attribution)
+
+    def events(event: str) -> float:
+        return metric(port, "streamer_identity_events_total", event=event)
+
+    wait_until(lambda: events("user_written") == 3)
+    assert [sessions(way) for way in ("login", "link", "anonymous", "bots")] == [2, 1, 1, 0]
+    assert (events("login_refused"), events("link_refused"), events("session_withdrawn")) == (1, 1, 0)
+    assert metric(port, "streamer_dead_letters_total", reason="no_user") == 1
+    assert metric(port, "streamer_stage_keys", stage="users") == 3
+    say(settings, link("cy", "c", "unlink"))
+    wait_until(lambda: events("user_removed") == 1)
+    assert (events("session_withdrawn"), sessions("link"), sessions("anonymous")) == (1, 0, 2)
+    for stage in ("attribution", "users"):
+        wait_until(lambda stage=stage: metric(port, "streamer_stage_lag", stage=stage) == 0)
+        assert metric(port, "streamer_stage_unrecovered_partitions", stage=stage) == 0
+    worker.signal(signal.SIGTERM)
+    assert worker.end() == 0, worker.log
+
+
+def visit(visitor: str, hour: int, user: str | None) -> dict[str, Any]:
+    return {
+        "visitor_id": visitor,
+        "timestamp": START_MS + hour * 3_600_000,
+        "event_type": "page_view",
+        "event_id": f"{visitor}-{hour}",
+        "user_id": user,
+    }
+
+
+def link(visitor: str, user: str, action: str) -> dict[str, Any]:
+    return {"visitor_id": visitor, "user_id": user, "action": action}
+
+
 def test_partitions_that_wait_to_be_taken_over_have_a_lag_and_can_stall(
     fresh_settings: FreshSettings,
 ) -> None:
     (port,) = free_ports(1)
-    settings = fresh_settings({"worker.metrics_port": port, "worker.stalled_after_s": 4})
+    settings = fresh_settings(
+        {"worker.metrics_port": port, "worker.stalled_after_s": 4, "identity.enabled": True}
+        | {"worker.ready_max_lag": 0}
+    )
     clicks = some_clicks(20, seed=22)
     set_up(settings)
     send(settings, as_messages(clicks))
     Worker(settings, armed="after_fencing:timeout")
     wait_until(lambda: metric(port, "streamer_consumer_lag") == len(clicks))
     assert metric(port, "streamer_unrecovered_partitions") == settings.topics.partitions
+    to_visitors = settings.topics.model_copy(update={"clicks": settings.topics.visitors})
+    send(settings.model_copy(update={"topics": to_visitors}), [a_message("v1"), a_message("v2")])
+    wait_until(lambda: metric(port, "streamer_stage_lag", stage="attribution") == 2)
+    assert metric(port, "streamer_stage_unrecovered_partitions") == 2 * settings.topics.partitions
+    assert "stage attribution is records behind" in ask(port, "/readyz")[1]
     wait_until(lambda: ask(port, "/livez")[0] == 503)
     assert f"{len(clicks)} records behind" in ask(port, "/livez")[1]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -44,6 +44,18 @@ class StageOutputs(NamedTuple):
     records: list[Output]
     states: Mapping[str, bytes | None]
     """By key; None: there is none left."""
+    dead: Sequence[str]
+    """Reasons of the dead letters among the records."""
+    events: Mapping[str, int]
+    """How often what has happened, for the metrics."""
+
+
+class StageCommitted(NamedTuple):
+    """What a commit made durable; `dead` and `events` as the stage gave them."""
+
+    commit_s: float
+    dead: Sequence[str]
+    events: Mapping[str, int]
 
 
 class LiveStage(Protocol):
@@ -59,6 +71,10 @@ class LiveStage(Protocol):
     @property
     def progress(self) -> Any:
         """What the stage knows beside its keys; goes into the marker."""
+
+    @property
+    def sessions(self) -> Mapping[str, int]:
+        """Final sessions so far by what became of them; nothing where the stage says of none."""
 
     def process(self, record: Any) -> None:
         """Take in a record of the source."""
@@ -175,8 +191,8 @@ class StageShard:
         if new or end is not None:
             self.stage.take_in(topic, new, self.broker_ms)
 
-    async def commit(self, *, force: bool = False) -> float | None:
-        """Make everything up to the positions durable; seconds that took, None if there was nothing to do.
+    async def commit(self, *, force: bool = False) -> StageCommitted | None:
+        """Make everything up to the positions durable; None if there was nothing to do.
 
         After a commit that failed there never is: the shard is of no use any more. Raises KafkaError.
         """
@@ -188,19 +204,19 @@ class StageShard:
             started = time.monotonic()
             try:
                 with only_ours():
-                    await self._transact()
+                    outputs = await self._transact()
             except IllegalOperation:
                 # What the client says to a send after a fence that an earlier send has met with.
                 raise ProducerFenced from None
             self._failed = False
-            return time.monotonic() - started
+            return StageCommitted(time.monotonic() - started, outputs.dead, outputs.events)
 
     async def close(self) -> None:
         """Stop the producer; an open transaction is aborted by the next owner."""
         self.due.set()
         await stop_in_time(self._producer)
 
-    async def _transact(self) -> None:
+    async def _transact(self) -> StageOutputs:
         positions, config = dict(self.positions), self._config
         outputs = self.stage.take()
         progress = msgspec.Raw(encode(self.stage.progress))
@@ -222,6 +238,7 @@ class StageShard:
         config.reach(KillPoint.AFTER_COMMIT)
         self.committed_position, self._committed = positions[config.source], positions
         self.broker_ms = max(self.broker_ms, delivered[-1].timestamp)
+        return outputs
 
     async def _send(self, topic: str, partition: int, messages: list[Message]) -> list[Any]:
         return [

@@ -14,12 +14,13 @@ from streamer.worker.commits import Commits
 from streamer.worker.failure import Failure
 from streamer.worker.identity.stage_shard import StageConfig, StageShard
 from streamer.worker.identity.stage_takeover import take_over_stage
-from streamer.worker.metrics import Metrics
+from streamer.worker.metrics import Metrics, StageLevels
 from streamer.worker.open_shards import OpenShards
 from streamer.worker.rebalance import Rebalance
 from streamer.worker.side_inputs import SideInputs
 from streamer.worker.takeover_retries import Retries
 from streamer.worker.transport import RecordBatch
+from streamer.worker.unrecovered import Unrecovered
 
 CHUNK_RECORDS = 100
 """Records between which others in the event loop have their turn."""
@@ -43,6 +44,7 @@ class StageTable(Service):
             config.reach,
             "states",
         )
+        self.unrecovered = Unrecovered(self.shards, config.arguments, config.group)
         retries = Retries(self.shards, failure, self.add_future)
         self._commits = _Commits(self.shards, retries, failure, metrics, config)
         self.shards.on_opened = lambda shard: self.add_future(self._commits.run(shard))
@@ -81,16 +83,33 @@ class StageTable(Service):
                 await self._commits.commit(shard)
             await asyncio.sleep(0)
 
+    def levels(self) -> StageLevels:
+        """Where the stage stands, for the metrics."""
+        shards, unrecovered = self.shards.by_number, self.unrecovered.lags()
+        lag = {number: self._lag(shard) for number, shard in shards.items()}
+        return StageLevels(
+            self.config.name,
+            lag=lag | {number: known for number, known in unrecovered.items() if known is not None},
+            keys={number: shard.size for number, shard in shards.items()},
+            sessions={number: shard.stage.sessions for number, shard in shards.items()},
+            unrecovered=len(unrecovered),
+        )
+
     def not_ready(self) -> list[str]:
         """Why the stage isn't ready: reasons for people."""
         if not self.shards.joined or self.shards.consumer is None:
             return [f"stage {self.config.name} has not joined its group yet"]
-        missing = sorted(self.shards.missing())
-        return (
-            [f"stage {self.config.name} is still reading the state of partitions {missing}"]
-            if missing
-            else []
-        )
+        name, bound = self.config.name, self.config.settings.worker.ready_max_lag
+        reasons = []
+        if missing := sorted(self.shards.missing()):
+            reasons.append(f"stage {name} is still reading the state of partitions {missing}")
+        if behind := {number: lag for number, lag in sorted(self.levels().lag.items()) if lag > bound}:
+            reasons.append(f"stage {name} is records behind, by partition: {behind}; the bound is {bound}")
+        return reasons
+
+    def _lag(self, shard: StageShard) -> int:
+        assert self.shards.consumer is not None  # or there would be no shard
+        return self.shards.consumer.lag(TP(self.config.source, shard.number), shard.position)
 
     async def _take_in(self, shard: StageShard, topic: str, records: list[Any], end: int | None) -> None:
         shard.take_in(topic, records, end)
@@ -114,8 +133,8 @@ class _Commits(Commits[StageShard]):
         metrics: Metrics,
         config: StageConfig,
     ) -> None:
-        seconds = metrics.stage_commit.labels(config.name)
-        super().__init__(shards, retries, failure, metrics.failed_commits, seconds.observe)
+        note = partial(metrics.stage_committed, config.name)
+        super().__init__(shards, retries, failure, metrics.failed_commits, note)
         self._config = config
 
     async def run(self, shard: StageShard) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -71,7 +72,8 @@ class LiveAttribution:
         self._partitions = partitions
         self._settings = settings
         self._rules = rules
-        self._dead: list[Output] = []
+        self._dead: list[tuple[str, Output]] = []
+        """Reason and record."""
 
     @property
     def has_pending(self) -> bool:
@@ -84,6 +86,10 @@ class LiveAttribution:
     @property
     def progress(self) -> Progress:
         return self.stage.progress
+
+    @property
+    def sessions(self) -> Mapping[str, int]:
+        return msgspec.structs.asdict(self.stage.progress.counts)
 
     def process(self, record: Any) -> None:
         if record.value is None:  # of an erased visitor: the erasures say the same
@@ -114,7 +120,9 @@ class LiveAttribution:
             target = hash_of(key) % self._partitions
             records.append(Output(self._settings.user_changes, target, (key, changes.encode(change), [])))
         dead, self._dead = self._dead, []
-        return StageOutputs(records + dead, taken.states)
+        records += [record for _, record in dead]
+        events = {"login_refused": taken.refused, "link_refused": len(dead)}
+        return StageOutputs(records, taken.states, [reason for reason, _ in dead], events)
 
     def _link(self, record: Any) -> None:
         try:
@@ -124,7 +132,8 @@ class LiveAttribution:
             headers = dead_letter_headers(
                 topics.links, self._number, record, "link", error.reason, record.timestamp
             )
-            self._dead.append(Output(topics.dlq, self._number, (record.key, record.value, headers)))
+            letter = Output(topics.dlq, self._number, (record.key, record.value, headers))
+            self._dead.append((error.reason, letter))
         else:
             self.stage.link(link, record.timestamp)
 
@@ -150,6 +159,10 @@ class LiveUsers:
     def progress(self) -> UserProgress:
         return self.stage.progress
 
+    @property
+    def sessions(self) -> Mapping[str, int]:
+        return {}
+
     def process(self, record: Any) -> None:
         try:
             self.stage.apply(record.key.decode(), changes.decode(record.value))
@@ -167,7 +180,13 @@ class LiveUsers:
         taken = self.stage.take()
         topic = self._settings.topics.users
         records = [Output(topic, self._number, (user.encode(), value, [])) for user, value in taken.records]
-        return StageOutputs(records, taken.states)
+        removed = sum(value is None for _, value in taken.records)
+        events = {
+            "session_withdrawn": taken.withdrawn,
+            "user_written": len(records) - removed,
+            "user_removed": removed,
+        }
+        return StageOutputs(records, taken.states, [], events)
 
 
 def _report_unreadable(topic: str, number: int, record: Any, error: codec.CodecError) -> None:
