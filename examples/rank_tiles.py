@@ -1,22 +1,23 @@
-"""An app's home screen: which tiles a visitor sees first, from what they did on the web.
+"""An app's home screen: which tiles somebody sees first, from what they did on the web.
 
 A tile ranker of a bank would learn its weights from clicks on tiles; here each tile names the intents it is
 for. What matters is the order of things: the embedding if it is of the space that the ranker was made for,
 else the intents, else the order that everybody gets.
 
-    python examples/rank_tiles.py VISITOR_ID
+    python examples/rank_tiles.py --user USER_ID          # who is logged in: from all their browsers
+    python examples/rank_tiles.py --visitor VISITOR_ID    # who isn't: from this browser
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from streamer.client import VisitorState, VisitorView
+from streamer.client import UserState, UserView, VisitorState, VisitorView
 
 DEFAULT_ORDER = ("accounts", "cards", "loans", "mortgages", "savings")
 
@@ -29,9 +30,15 @@ class TileRanker:
     space: str = ""
     by_vector: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     tiles: Sequence[str] = DEFAULT_ORDER
+    min_confidence: float = 0.5
+    """Below it, a session is not taken for the customer's: the order of tiles would show somebody else's."""
 
-    def rank(self, state: VisitorState | None) -> tuple[list[str], str]:
-        """Tiles, best first, and what they were ranked by."""
+    def rank(self, seen: UserState | VisitorState | None) -> tuple[list[str], str]:
+        """Tiles, best first, and what they were ranked by: the latest session."""
+        if isinstance(seen, UserState):
+            state = seen.latest if seen.confidence >= self.min_confidence else None
+        else:
+            state = seen
         if state is None or state.is_bot:
             return list(self.tiles), "default"
         vector = state.embedding_for(self.space)
@@ -54,8 +61,15 @@ class TileRanker:
 
 def main() -> None:
     ranker = TileRanker({"cards": ["credit-gold"], "loans": ["loans-borrowing"], "savings": ["deposit-save"]})
-    with VisitorView() as view:
-        tiles, why = ranker.rank(view.get(sys.argv[1]))
+    parser = argparse.ArgumentParser()
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--user")
+    who.add_argument("--visitor")
+    args = parser.parse_args()
+    with UserView() as users, VisitorView() as visitors:
+        # A customer without a record gets the default: what their browser showed may be somebody else's.
+        seen = users.get(args.user) if args.user is not None else visitors.get(args.visitor)
+        tiles, why = ranker.rank(seen)
         print(f"by {why}: {', '.join(tiles)}")
 
 

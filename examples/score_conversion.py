@@ -1,19 +1,20 @@
-"""How likely a visitor is to buy, from a logistic model over intents, kept honest in time.
+"""How likely a customer or a visitor is to buy, from a logistic model over intents, kept honest in time.
 
 The model here is given; fit your own on rows joined by `closed_at` (`streamer replay --out`), never by
 `ended_at`: a session is known only when it has closed.
 
-    python examples/score_conversion.py VISITOR_ID ...
+    python examples/score_conversion.py --user USER_ID ...          # from the profile over all their sessions
+    python examples/score_conversion.py --visitor VISITOR_ID ...    # nobody known: from the browser's latest
 """
 
 from __future__ import annotations
 
+import argparse
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from streamer.client import VisitorState, VisitorView
+from streamer.client import UserState, UserView, VisitorState, VisitorView
 
 DAY_MS = 86_400_000
 
@@ -27,12 +28,14 @@ class ConversionScorer:
     bias: float = -3.0
     half_life_days: float = 4.0
 
-    def score(self, state: VisitorState | None, now_ms: int) -> float:
-        """Probability; that of a stranger for unknown visitors, bots and intents of another taxonomy."""
-        if state is None or state.is_bot or state.taxonomy_version != self.taxonomy_version:
+    def score(self, seen: UserState | VisitorState | None, now_ms: int) -> float:
+        """Probability; that of a stranger for who is unknown, bots and intents of another taxonomy."""
+        latest = seen.latest if isinstance(seen, UserState) else seen
+        if latest is None or latest.is_bot or latest.taxonomy_version != self.taxonomy_version:
             return self._probability(0.0)
-        fading = 0.5 ** (max(now_ms - state.closed_at, 0) / (self.half_life_days * DAY_MS))
-        evidence = sum(i.probability * self.weights.get(i.intent_id, 0.0) for i in state.intents)
+        intents = seen.profile if isinstance(seen, UserState) else latest.intents
+        fading = 0.5 ** (max(now_ms - latest.closed_at, 0) / (self.half_life_days * DAY_MS))
+        evidence = sum(i.probability * self.weights.get(i.intent_id, 0.0) for i in intents)
         return self._probability(fading * evidence)
 
     def _probability(self, evidence: float) -> float:
@@ -42,12 +45,18 @@ class ConversionScorer:
 def main() -> None:
     import time
 
-    with VisitorView() as view:
-        for visitor_id in sys.argv[1:]:
-            state = view.get(visitor_id)
-            weights = {intent.intent_id: 2.0 for intent in state.intents[:1]} if state else {}
-            scorer = ConversionScorer(state.taxonomy_version if state else "", weights)
-            print(f"{visitor_id}: {scorer.score(state, int(time.time() * 1000)):.3f}")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--user", nargs="*", default=[])
+    parser.add_argument("--visitor", nargs="*", default=[])
+    args = parser.parse_args()
+    with UserView() as users, VisitorView() as visitors:
+        found = [(user_id, users.get(user_id)) for user_id in args.user]
+        found += [(visitor_id, visitors.get(visitor_id)) for visitor_id in args.visitor]
+    for name, seen in found:
+        latest = seen.latest if isinstance(seen, UserState) else seen
+        weights = {intent.intent_id: 2.0 for intent in latest.intents[:1]} if latest else {}
+        scorer = ConversionScorer(latest.taxonomy_version if latest else "", weights)
+        print(f"{name}: {scorer.score(seen, int(time.time() * 1000)):.3f}")
 
 
 if __name__ == "__main__":

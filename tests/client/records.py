@@ -1,10 +1,12 @@
-"""Records of the visitors topic by plain values."""
+"""Records of the visitors topic and of the users topic by plain values."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from schemas import codec
+from streamer.identity.rules import IdentityRules
+from tests.identity.stages import record_of
 
 NOW_MS = 1_795_046_400_000
 
@@ -42,3 +44,8 @@ def a_record(visitor: str, closed_at: int = NOW_MS, **fields: Any) -> dict[str, 
 def a_message(visitor: str, closed_at: int = NOW_MS, **fields: Any) -> tuple[bytes, bytes]:
     """(key, value)"""
     return visitor.encode(), codec.encode("visitor_intent", a_record(visitor, closed_at, **fields))
+
+
+def a_user(user: str, *sessions: dict[str, Any], confidence: float = 0.5) -> tuple[bytes, bytes]:
+    """(key, value) of the record that these sessions give."""
+    return user.encode(), record_of(user, sessions, IdentityRules(), "link", confidence)

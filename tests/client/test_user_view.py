@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
 import numpy as np
 from aiokafka import AIOKafkaProducer
 
 from streamer.client import UserTable, UserView
-from streamer.identity.rules import IdentityRules
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.settings import Settings
-from tests.client.records import NOW_MS, a_message, a_record
+from tests.client.records import NOW_MS, a_message, a_record, a_user
 from tests.client.test_visitor_view import wait_for
 from tests.conftest import FreshSettings
-from tests.identity.stages import record_of
-
-
-def a_user(user: str, *sessions: dict[str, Any]) -> tuple[bytes, bytes]:
-    """(key, value) of the record that these sessions give."""
-    return user.encode(), record_of(user, sessions, IdentityRules(), "link", 0.5)
 
 
 def table(*messages: tuple[bytes, bytes | None]) -> UserTable:

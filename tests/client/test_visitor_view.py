@@ -1,33 +1,27 @@
-"""The view on a real broker, and the examples that use it."""
+"""The view on a real broker."""
 
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 
-from streamer.client import VisitorState, VisitorTable, VisitorView
+from streamer.client import VisitorView
 from streamer.errors import StreamerError
 from streamer.kafka.client import client_arguments
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.kafka.trimming import trim
 from streamer.settings import Settings, load_settings
-from tests.client.records import NOW_MS, a_message
+from tests.client.records import a_message
 from tests.client.updates import SPACES, run
-from tests.conftest import FreshSettings, as_environment
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "examples"))
+from tests.conftest import FreshSettings
 
 
 def publish(settings: Settings, *messages: tuple[bytes, bytes | None]) -> None:
@@ -63,18 +57,6 @@ def test_a_view_has_what_was_there_and_follows_what_comes(fresh_settings: FreshS
         wait_for(lambda: (state := view.get("v2")) and state.embedding_space == "next")
         assert spaces == ["space", "next"]
         assert view.get("v3") is not None
-        environ = as_environment(settings) | {"PYTHONPATH": str(ROOT), "PATH": ""}
-        for example, told in (("rank_tiles", "by default: accounts"), ("score_conversion", "v3: 0.")):
-            done = subprocess.run(
-                [sys.executable, str(ROOT / "examples" / f"{example}.py"), "v3"],
-                env=environ,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=60,
-            )
-            assert done.returncode == 0, done.stderr
-            assert told in done.stdout or "by intents" in done.stdout
     with VisitorView(settings, ttl_s=1, now=lambda: time.time() + 60) as view:
         assert view.get("v3") is None
 
@@ -157,35 +139,3 @@ class Interrupted(VisitorView):
 def test_a_view_of_no_topic_says_so(fresh_settings: FreshSettings) -> None:
     with pytest.raises(StreamerError, match="there is no topic"), VisitorView(fresh_settings()):
         pass
-
-
-def state_of(**fields: object) -> VisitorState:
-    table = VisitorTable(10**15)
-    table.apply(*a_message("v", **fields))
-    state = table.get("v", NOW_MS)
-    assert state is not None
-    return state
-
-
-def test_the_tile_ranker_uses_the_vector_of_its_space_else_the_intents_else_nothing() -> None:
-    from rank_tiles import DEFAULT_ORDER, TileRanker
-
-    by_vector = {"loans": np.array([2.0, 0.0]), "cards": np.array([0.0, 1.0])}
-    ranker = TileRanker({"savings": ["cards"]}, "space", by_vector)
-    assert ranker.rank(state_of())[0][:2] == ["loans", "cards"]
-    tiles, why = ranker.rank(state_of(embedding_space="next"))
-    assert (tiles[0], why) == ("savings", "intents")
-    nothing = (list(DEFAULT_ORDER), "default")
-    assert ranker.rank(None) == nothing
-    assert ranker.rank(state_of(is_bot=True)) == nothing
-    assert ranker.rank(state_of(embedding_space="next", top_intent=None)) == nothing
-
-
-def test_the_conversion_scorer_forgets_with_time_and_knows_its_taxonomy() -> None:
-    from score_conversion import DAY_MS, ConversionScorer
-
-    scorer = ConversionScorer("1", {"cards": 4.0})
-    stranger = scorer.score(None, NOW_MS)
-    fresh, later = scorer.score(state_of(), NOW_MS), scorer.score(state_of(), NOW_MS + 4 * DAY_MS)
-    assert fresh > later > stranger
-    assert scorer.score(state_of(taxonomy_version="2"), NOW_MS) == stranger

@@ -23,7 +23,7 @@ from fastavro import parse_schema, schemaless_writer
 from schemas import codec
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.settings import Settings
-from tests.client.records import NOW_MS, a_record
+from tests.client.records import NOW_MS, a_record, a_user
 from tests.conftest import FreshSettings
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +81,14 @@ VISITORS: list[Message] = [
     latest("cy", NOW_MS),
     (b"cy", None),
 ]
-ABORTED = [intent("bob", "never", 0), latest("bob", NOW_MS)]
+USERS: list[Message] = [
+    a_user("17", a_record("ann", NOW_MS), a_record("cy", NOW_MS - 1)),
+    a_user("17", a_record("cy", NOW_MS - 1)),  # the later session was withdrawn
+    a_user("18", a_record("ann", NOW_MS, is_final=False)),
+    (b"18", None),
+    (b"19", None),
+]
+ABORTED = [intent("bob", "never", 0), latest("bob", NOW_MS), a_user("20", a_record("bob"))]
 
 
 def _of_session(session_id: str, revision: int, *, is_final: bool, **more: object) -> dict[str, object]:
@@ -94,6 +101,11 @@ def _of_visitor(visitor: str, later: int) -> dict[str, object]:
     return {"of": "visitor", **told, "embedding_space": "space"}
 
 
+def _of_user(user: str, session_id: str, sessions: int, *, is_final: bool = True) -> dict[str, object]:
+    told = {"user_id": user, "session_id": session_id, "is_final": is_final}
+    return {"of": "user", **told, "attribution": "link", "sessions": sessions}
+
+
 EXPECTED = [
     _of_session("first", 0, is_final=False),
     _of_session("earlier", 1, is_final=False, supersedes="first"),
@@ -103,6 +115,10 @@ EXPECTED = [
     _of_visitor("ann", 1),
     _of_visitor("cy", 0),
     {"erased": "cy"},
+    _of_user("17", f"s-ann-{NOW_MS}", 2),
+    _of_user("17", f"s-cy-{NOW_MS - 1}", 1),
+    _of_user("18", f"s-ann-{NOW_MS}", 1, is_final=False),
+    {"forgotten": "18"},
 ]
 
 
@@ -121,7 +137,8 @@ def publish(settings: Settings, committed: Mapping[str, Sequence[Message]]) -> N
                     for key, value in messages:
                         await producer.send(topic, value, key=key)
             await producer.begin_transaction()
-            for topic, (key, value) in zip((topics.intents, topics.visitors), ABORTED, strict=True):
+            all_topics = (topics.intents, topics.visitors, topics.users)
+            for topic, (key, value) in zip(all_topics, ABORTED, strict=True):
                 await producer.send_and_wait(topic, value, key=key)
             await producer.abort_transaction()
         finally:
@@ -143,8 +160,9 @@ each_installed = pytest.mark.parametrize(
 def consume(language: str, settings: Settings) -> subprocess.CompletedProcess[str]:
     """Until three seconds without a record."""
     brokers, topics = settings.kafka.bootstrap_servers, settings.topics
+    of_topics = (topics.intents, topics.visitors, topics.users)
     return subprocess.run(
-        [*COMMANDS[language], brokers, str(ROOT / "schemas/landed"), topics.intents, topics.visitors, "3"],
+        [*COMMANDS[language], brokers, str(ROOT / "schemas/landed"), *of_topics, "3"],
         cwd=FOLDER / language,
         capture_output=True,
         text=True,
@@ -155,8 +173,9 @@ def consume(language: str, settings: Settings) -> subprocess.CompletedProcess[st
 
 @each_installed
 def test_a_consumer_tells_each_committed_revision_once(language: str, fresh_settings: FreshSettings) -> None:
-    settings = fresh_settings({"topics.partitions": 2})
-    publish(settings, {settings.topics.intents: INTENTS, settings.topics.visitors: VISITORS})
+    settings = fresh_settings({"topics.partitions": 2, "identity.enabled": True})
+    topics = settings.topics
+    publish(settings, {topics.intents: INTENTS, topics.visitors: VISITORS, topics.users: USERS})
     done = consume(language, settings)
     assert done.returncode == 0, done.stderr
     told = [json.loads(line) for line in done.stdout.splitlines()]
@@ -167,7 +186,7 @@ def test_a_consumer_tells_each_committed_revision_once(language: str, fresh_sett
 def test_a_consumer_stops_at_a_schema_that_it_does_not_know(
     language: str, fresh_settings: FreshSettings
 ) -> None:
-    settings = fresh_settings({"topics.partitions": 1})
+    settings = fresh_settings({"topics.partitions": 1, "identity.enabled": True})
     publish(settings, {settings.topics.intents: [INTENTS[0], (b"ann", struct.pack(">BI", 0, 7) + b"body")]})
     done = consume(language, settings)
     assert done.returncode != 0
@@ -189,7 +208,7 @@ def sections(file: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("file", ["python/consume.py", "node/consume.mjs", "java/Consume.java", "go/main.go"])
 def test_every_consumer_has_the_same_parts(file: str) -> None:
-    assert list(sections(FOLDER / file)) == ["decoding", "sessions", "visitors", "consumer"]
+    assert list(sections(FOLDER / file)) == ["decoding", "sessions", "visitors", "users", "consumer"]
 
 
 def test_the_page_shows_the_code_that_runs() -> None:
@@ -202,6 +221,12 @@ def test_the_page_shows_the_code_that_runs() -> None:
 def test_the_page_names_what_is_there() -> None:
     for target in re.findall(r"\]\(([^)#]+)", PAGE):
         assert (ROOT / "docs" / target).exists(), target
-    for name in codec.SCHEMA_NAMES[1:4]:
+    names: tuple[codec.SchemaName, ...] = (
+        "session_embedding",
+        "session_intent",
+        "visitor_intent",
+        "user_intent",
+    )
+    for name in names:
         for version in codec.landed(name):
             assert str(codec.schema_id(version)) in PAGE, name

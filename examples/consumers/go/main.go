@@ -1,6 +1,6 @@
-// Follows session intents and visitor intents: one JSON line for everything new.
+// Follows the intents of sessions, visitors and customers: one JSON line for everything new.
 //
-//	go run . BROKERS [SCHEMAS [INTENTS_TOPIC VISITORS_TOPIC [QUIET_S]]]
+//	go run . BROKERS [SCHEMAS [INTENTS_TOPIC VISITORS_TOPIC USERS_TOPIC [QUIET_S]]]
 //
 // SCHEMAS is a folder of .avsc files, all versions. With QUIET_S it ends after so many seconds without a record.
 package main
@@ -64,6 +64,14 @@ type visitor struct {
 	EmbeddingSpace string `avro:"embedding_space"`
 }
 
+type user struct {
+	UserID      string `avro:"user_id"`
+	SessionID   string `avro:"session_id"`
+	IsFinal     bool   `avro:"is_final"`
+	Attribution string `avro:"attribution"`
+	Sessions    int    `avro:"sessions"`
+}
+
 // -- sessions
 // revisions: the newest of each session; in earnest, a table of yours with session_id as its key.
 type revisions map[string]int
@@ -113,22 +121,38 @@ func (v visitor) isBefore(other visitor) bool {
 
 // -- end
 
+// -- users
+// customers: each one's record. The last in the log counts: a session that is withdrawn takes a record back in time.
+type customers map[string]user
+
+func (known customers) take(u user) { known[u.UserID] = u }
+
+// forget a customer: of whom nothing is left there is a tombstone, a record without a value.
+func (known customers) forget(userID string) bool {
+	_, found := known[userID]
+	delete(known, userID)
+	return found
+}
+
+// -- end
+
 func main() {
-	args := append(os.Args[1:], []string{"", "schemas/landed", "web.session-intents.v1", "web.visitor-intents.v1", "1e9"}[len(os.Args)-1:]...)
-	intents, visitors := args[2], args[3]
-	quiet := time.Duration(must(strconv.ParseFloat(args[4], 64)) * float64(time.Second))
+	args := append(os.Args[1:], []string{"", "schemas/landed", "web.session-intents.v1", "web.visitor-intents.v1", "web.user-intents.v1", "1e9"}[len(os.Args)-1:]...)
+	intents, visitors, users := args[2], args[3], args[4]
+	quiet := time.Duration(must(strconv.ParseFloat(args[5], 64)) * float64(time.Second))
 	ofIntents, ofVisitors := newDecoder(args[1], "session_intent"), newDecoder(args[1], "visitor_intent")
+	ofUsers := newDecoder(args[1], "user_intent")
 	// -- consumer
 	// Without a group: every partition, from its start.
 	client := must(kgo.NewClient(
 		kgo.SeedBrokers(strings.Split(args[0], ",")...),
-		kgo.ConsumeTopics(intents, visitors),
+		kgo.ConsumeTopics(intents, visitors, users),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), // its default is uncommitted
 	))
 	// -- end
 	defer client.Close()
-	sessions, known, heard := revisions{}, latest{}, time.Time{}
+	sessions, known, ofCustomers, heard := revisions{}, latest{}, customers{}, time.Time{}
 	for heard.IsZero() || time.Since(heard) < quiet {
 		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 		fetches := client.PollFetches(ctx)
@@ -144,6 +168,16 @@ func main() {
 					tell(map[string]any{"of": "session", "session_id": s.SessionID, "revision": s.Revision,
 						"is_final": s.IsFinal, "supersedes": s.Supersedes, "top_intent": s.TopIntent})
 				}
+			case message.Topic == users && message.Value == nil:
+				if ofCustomers.forget(key) {
+					tell(map[string]any{"forgotten": key})
+				}
+			case message.Topic == users:
+				var u user
+				ofUsers.decode(message.Value, &u)
+				ofCustomers.take(u)
+				tell(map[string]any{"of": "user", "user_id": u.UserID, "session_id": u.SessionID,
+					"is_final": u.IsFinal, "attribution": u.Attribution, "sessions": u.Sessions})
 			case message.Value == nil:
 				if known.erase(key) {
 					tell(map[string]any{"erased": key})

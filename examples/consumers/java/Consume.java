@@ -1,7 +1,7 @@
-// Follows session intents and visitor intents: one JSON line for everything new.
+// Follows the intents of sessions, visitors and customers: one JSON line for everything new.
 //
 //   mvn dependency:copy-dependencies
-//   java -cp 'target/dependency/*' Consume.java BROKERS [SCHEMAS [INTENTS_TOPIC VISITORS_TOPIC [QUIET_S]]]
+//   java -cp 'target/dependency/*' Consume.java BROKERS [SCHEMAS [INTENTS_TOPIC VISITORS_TOPIC USERS_TOPIC [QUIET_S]]]
 //
 // SCHEMAS is a folder of .avsc files, all versions. With QUIET_S it ends after so many seconds without a record.
 
@@ -105,17 +105,38 @@ public final class Consume {
     }
     // -- end
 
+    // -- users
+    /**
+     * Each customer's record; a tombstone (null) forgets it. The last in the log counts: a session that is
+     * withdrawn takes a record back in time.
+     */
+    static final class Users {
+        private final Map<String, GenericRecord> records = new HashMap<>();
+
+        boolean isNew(String userId, GenericRecord record) {
+            if (record == null) {
+                return records.remove(userId) != null;
+            }
+            records.put(userId, record);
+            return true;
+        }
+    }
+    // -- end
+
     private static final ObjectMapper JSON = new ObjectMapper();
 
     public static void main(String[] args) throws Exception {
         Path schemas = Path.of(args.length > 1 ? args[1] : "schemas/landed");
-        String intents = args.length > 3 ? args[2] : "web.session-intents.v1";
-        String visitors = args.length > 3 ? args[3] : "web.visitor-intents.v1";
-        double quietNanos = args.length > 4 ? 1e9 * Double.parseDouble(args[4]) : Double.POSITIVE_INFINITY;
+        String intents = args.length > 4 ? args[2] : "web.session-intents.v1";
+        String visitors = args.length > 4 ? args[3] : "web.visitor-intents.v1";
+        String users = args.length > 4 ? args[4] : "web.user-intents.v1";
+        double quietNanos = args.length > 5 ? 1e9 * Double.parseDouble(args[5]) : Double.POSITIVE_INFINITY;
         Decoder ofIntents = new Decoder(schemas, "session_intent");
         Decoder ofVisitors = new Decoder(schemas, "visitor_intent");
         Sessions knownSessions = new Sessions();
         Visitors knownVisitors = new Visitors();
+        Decoder ofUsers = new Decoder(schemas, "user_intent");
+        Users knownUsers = new Users();
         // -- consumer
         Properties settings = new Properties();
         settings.put("bootstrap.servers", args[0]);
@@ -126,7 +147,7 @@ public final class Consume {
         // -- end
         var bytes = new ByteArrayDeserializer();
         try (var consumer = new KafkaConsumer<byte[], byte[]>(settings, bytes, bytes)) {
-            consumer.subscribe(List.of(intents, visitors));
+            consumer.subscribe(List.of(intents, visitors, users));
             long heard = 0;
             while (heard == 0 || System.nanoTime() - heard < quietNanos) {
                 for (ConsumerRecord<byte[], byte[]> message : consumer.poll(Duration.ofMillis(200))) {
@@ -136,6 +157,18 @@ public final class Consume {
                         GenericRecord record = ofIntents.decode(message.value());
                         if (knownSessions.isNew(record)) {
                             tell("session", record, "session_id", "revision", "is_final", "supersedes", "top_intent");
+                        }
+                        continue;
+                    }
+                    if (message.topic().equals(users)) {
+                        GenericRecord record = message.value() == null ? null : ofUsers.decode(message.value());
+                        if (!knownUsers.isNew(key, record)) {
+                            continue;
+                        }
+                        if (record == null) {
+                            System.out.println(JSON.writeValueAsString(Map.of("forgotten", key)));
+                        } else {
+                            tell("user", record, "user_id", "session_id", "is_final", "attribution", "sessions");
                         }
                         continue;
                     }

@@ -1,7 +1,7 @@
-// Follows session intents and visitor intents: one JSON line for everything new.
+// Follows the intents of sessions, visitors and customers: one JSON line for everything new.
 //
 //   npm install
-//   node consume.mjs BROKERS [SCHEMAS [INTENTS_TOPIC VISITORS_TOPIC [QUIET_S]]]
+//   node consume.mjs BROKERS [SCHEMAS [INTENTS_TOPIC VISITORS_TOPIC USERS_TOPIC [QUIET_S]]]
 //
 // SCHEMAS is a folder of .avsc files, all versions. With QUIET_S it ends after so many seconds without a record.
 
@@ -12,7 +12,7 @@ import avro from 'avsc';
 import { Kafka, logLevel } from 'kafkajs';
 
 const [brokers, schemas = 'schemas/landed', intents = 'web.session-intents.v1',
-  visitors = 'web.visitor-intents.v1', quiet = 'Infinity'] = process.argv.slice(2);
+  visitors = 'web.visitor-intents.v1', users = 'web.user-intents.v1', quiet = 'Infinity'] = process.argv.slice(2);
 
 // -- decoding
 // Wire format: a zero byte, the writer's schema id in 4 bytes, the Avro body.
@@ -60,6 +60,17 @@ function isNewVisitor(visitorId, record) {
 }
 // -- end
 
+// -- users
+// Each customer's record; a tombstone (null) forgets it. The last in the log counts: a session that is withdrawn
+// takes a record back in time.
+const customers = new Map();
+function isNewUser(userId, record) {
+  if (record === null) return customers.delete(userId);
+  customers.set(userId, record);
+  return true;
+}
+// -- end
+
 function tell(of, record, ...names) {
   console.log(JSON.stringify({ of, ...Object.fromEntries(names.map((name) => [name, record[name]])) }));
 }
@@ -72,6 +83,13 @@ function take(topic, key, value) {
     }
     return;
   }
+  if (topic === users) {
+    const record = value === null ? null : decodeUser(value);
+    if (!isNewUser(key, record)) return;
+    if (record === null) console.log(JSON.stringify({ forgotten: key }));
+    else tell('user', record, 'user_id', 'session_id', 'is_final', 'attribution', 'sessions');
+    return;
+  }
   const record = value === null ? null : decodeVisitor(value);
   if (!isNewVisitor(key, record)) return;
   if (record === null) console.log(JSON.stringify({ erased: key }));
@@ -80,6 +98,7 @@ function take(topic, key, value) {
 
 const decodeIntent = decoderOf(schemas, 'session_intent');
 const decodeVisitor = decoderOf(schemas, 'visitor_intent');
+const decodeUser = decoderOf(schemas, 'user_intent');
 
 // -- consumer
 const kafka = new Kafka({ brokers: brokers.split(','), logLevel: logLevel.ERROR });
@@ -89,7 +108,7 @@ const consumer = kafka.consumer({
 });
 // -- end
 await consumer.connect();
-await consumer.subscribe({ topics: [intents, visitors], fromBeginning: true });
+await consumer.subscribe({ topics: [intents, visitors, users], fromBeginning: true });
 let heard = null;
 await consumer.run({
   autoCommit: false,

@@ -1,9 +1,9 @@
-"""Follows session intents and visitor intents: one JSON line for everything new.
+"""Follows the intents of sessions, visitors and customers: one JSON line for everything new.
 
 Needs nothing of the project that writes them.
 
     pip install confluent-kafka fastavro
-    python consume.py BROKERS [SCHEMAS [INTENTS_TOPIC VISITORS_TOPIC [QUIET_S]]]
+    python consume.py BROKERS [SCHEMAS [INTENTS_TOPIC VISITORS_TOPIC USERS_TOPIC [QUIET_S]]]
 
 SCHEMAS is a folder of .avsc files, all versions. With QUIET_S it ends after so many seconds without a record.
 """
@@ -88,15 +88,44 @@ class Visitors:
 # -- end
 
 
+# -- users
+class Users:
+    """Each customer's record; a tombstone forgets it.
+
+    The last in the log counts: a session that is withdrawn takes a record back in time.
+    """
+
+    def __init__(self):
+        self._records = {}
+
+    def take(self, user_id, record):
+        """Whether the record is news. `record` is None for a tombstone."""
+        if record is None:
+            return self._records.pop(user_id, None) is not None
+        self._records[user_id] = record
+        return True
+
+
+# -- end
+
+
 def main(
     brokers,
     schemas="schemas/landed",
     intents="web.session-intents.v1",
     visitors="web.visitor-intents.v1",
+    users="web.user-intents.v1",
     quiet_s="inf",
 ):
-    decode_intent, decode_visitor = Decoder(schemas, "session_intent"), Decoder(schemas, "visitor_intent")
-    of_sessions, of_visitors = Sessions(), Visitors()
+    decode_intent, of_sessions = Decoder(schemas, "session_intent"), Sessions()
+    latest = {
+        visitors: (Decoder(schemas, "visitor_intent"), Visitors(), "visitor", "erased"),
+        users: (Decoder(schemas, "user_intent"), Users(), "user", "forgotten"),
+    }
+    names = {
+        "visitor": ("visitor_id", "session_id", "closed_at", "embedding_space"),
+        "user": ("user_id", "session_id", "is_final", "attribution", "sessions"),
+    }
     # -- consumer
     consumer = Consumer(
         {
@@ -108,7 +137,7 @@ def main(
         }
     )
     # -- end
-    consumer.subscribe([intents, visitors])
+    consumer.subscribe([intents, visitors, users])
     heard = None
     while heard is None or time.monotonic() - heard < float(quiet_s):
         message = consumer.poll(0.2)
@@ -122,14 +151,14 @@ def main(
             record = decode_intent(message.value())
             if of_sessions.take(record):
                 tell("session", record, "session_id", "revision", "is_final", "supersedes", "top_intent")
-        else:
-            record = decode_visitor(message.value()) if message.value() is not None else None
-            if not of_visitors.take(key, record):
-                continue
+            continue
+        decode, table, what, gone = latest[message.topic()]
+        record = decode(message.value()) if message.value() is not None else None
+        if table.take(key, record):
             if record is None:
-                print(json.dumps({"erased": key}), flush=True)
+                print(json.dumps({gone: key}), flush=True)
             else:
-                tell("visitor", record, "visitor_id", "session_id", "closed_at", "embedding_space")
+                tell(what, record, *names[what])
     consumer.close()
 
 
