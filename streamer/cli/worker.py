@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from enum import StrEnum
 from functools import partial
 from typing import Annotated
 
@@ -12,6 +13,12 @@ from streamer.cli.errors import explain
 from streamer.cli.lazy import new_app
 
 app = new_app()
+
+
+class Stages(StrEnum):
+    all = "all"
+    clicks = "clicks"
+    identity = "identity"
 
 
 @app.command()
@@ -60,6 +67,14 @@ def worker(
             help="Where a partition begins that the group has no position in yet.",
         ),
     ] = "earliest",
+    stages: Annotated[
+        Stages,
+        typer.Option(
+            "--stages",
+            help="What to run: all, clicks (sessions and intents), or identity (customers' records), so that "
+            "each can be scaled by itself.",
+        ),
+    ] = Stages.all,
     share_outputs: Annotated[
         bool,
         typer.Option(
@@ -77,13 +92,18 @@ def worker(
 
     if not drain and (partitions != "all" or timeout is not None):
         raise UsageError("--partitions and --timeout say how to drain: they need --drain")
+    if stages == Stages.identity and partitions != "all":
+        raise UsageError("--partitions says which clicks to drain: --stages identity reads none")
     options = WorkerOptions(
         start=parse_start(start, int(time.time() * 1000)),
         drain=DrainOptions(parse_scope(partitions), timeout) if drain else None,
         accept_rules=accept_rules,
         share_outputs=share_outputs,
+        stages=stages.value,
     )
     settings = ctx.obj.settings()
+    if stages == Stages.identity and not settings.identity.enabled:
+        raise UsageError("--stages identity: identity.enabled is false, so there is nothing to run")
     if processes > 1:
         code = run_processes(settings, processes, options, partial(explain, debug=ctx.obj.debug))
         raise typer.Exit(code)

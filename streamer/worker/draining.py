@@ -53,29 +53,24 @@ async def read_bounds(config: ShardConfig) -> dict[int, Bounds]:
     return {number: Bounds(*bounds) for number, bounds in found.items()}
 
 
-class Drain:
-    """Which partitions are still to be drained. `bounds`: of all of them, read before the group is joined."""
+class DrainTurns:
+    """The waiting of a drain, turn by turn, until its time is over."""
 
-    def __init__(self, options: DrainOptions, config: ShardConfig, bounds: Mapping[int, Bounds]) -> None:
-        self.finished = asyncio.Event()
-        self._options = options
-        self._config = config
-        self._bounds = bounds
-        self._done: set[int] = set()
-        self._changed = asyncio.Event()
+    def __init__(self, timeout_s: float | None) -> None:
+        self._timeout_s = timeout_s
         self._started = self._reported = time.monotonic()
-        if isinstance(options.scope, frozenset) and options.scope - bounds.keys():
-            raise UsageError(
-                f"--partitions {_listed(options.scope)}: {self._settings.topics.clicks} has {len(bounds)} "
-                f"partitions, 0 to {len(bounds) - 1}"
-            )
+        self._changed = asyncio.Event()
 
-    async def wait_a_turn(self, describe: Callable[[], Awaitable[str]]) -> None:
-        """Wait for a while, or until a partition is done; `describe` says for what, where that is reported.
+    def wake(self) -> None:
+        """End the turn that is waited for: there is less to wait for."""
+        self._changed.set()
+
+    async def wait(self, describe: Callable[[], Awaitable[str]]) -> None:
+        """Wait for a while, or until woken; `describe` says for what, where that is reported.
 
         Raises DrainTimeoutError once the time of the whole drain is over.
         """
-        now, timeout_s = time.monotonic(), self._options.timeout_s
+        now, timeout_s = time.monotonic(), self._timeout_s
         if timeout_s is not None and now - self._started > timeout_s:
             raise DrainTimeoutError(f"not drained after {timeout_s:g} s: {await describe()}")
         if now - self._reported > REPORT_EVERY_S:
@@ -85,6 +80,23 @@ class Drain:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK_EVERY_S):
                 await self._changed.wait()
+
+
+class Drain:
+    """Which partitions are still to be drained. `bounds`: of all of them, read before the group is joined."""
+
+    def __init__(self, options: DrainOptions, config: ShardConfig, bounds: Mapping[int, Bounds]) -> None:
+        self.finished = asyncio.Event()
+        self._options = options
+        self._config = config
+        self._bounds = bounds
+        self._done: set[int] = set()
+        self.turns = DrainTurns(options.timeout_s)
+        if isinstance(options.scope, frozenset) and options.scope - bounds.keys():
+            raise UsageError(
+                f"--partitions {_listed(options.scope)}: {self._settings.topics.clicks} has {len(bounds)} "
+                f"partitions, 0 to {len(bounds) - 1}"
+            )
 
     def within(self, batch: RecordBatch) -> list[FetchedRecord]:
         """The batch's records before the end."""
@@ -109,12 +121,12 @@ class Drain:
     def note_done(self, number: int) -> None:
         """Everything of this partition is published."""
         self._done.add(number)
-        self._changed.set()
+        self.turns.wake()
 
     async def follow(self, shards: OpenShards[Shard]) -> None:
         """Returns when all is drained. Raises DrainTimeoutError."""
         while missing := self._missing(shards):
-            await self.wait_a_turn(partial(self._described, missing, shards))
+            await self.turns.wait(partial(self._described, missing, shards))
             await self._look_at_others(self._missing(shards) - _assigned(shards))
         self.finished.set()
 

@@ -8,6 +8,8 @@ from typing import Literal
 from streamer.errors import UsageError
 from streamer.kafka.start import Start
 
+Stages = Literal["all", "clicks", "identity"]
+"""What a worker runs: everything, clicks to sessions alone, or the identity stages alone."""
 Scope = Literal["all", "assigned"] | frozenset[int]
 """Partitions that a drain answers for: all of the topic, those that this worker gets, or these."""
 
@@ -32,6 +34,7 @@ class WorkerOptions:
     """Go on from state that was made under other session rules."""
     share_outputs: bool = False
     """Publish to topics that another app has published to."""
+    stages: Stages = "all"
 
 
 def parse_scope(text: str) -> Scope:

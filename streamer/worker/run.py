@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
@@ -27,16 +28,18 @@ from streamer.pipeline.records import RecordWriter
 from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
 from streamer.worker.app import Stage, WorkerApp, create_app
-from streamer.worker.draining import Drain, read_bounds
+from streamer.worker.draining import Drain, DrainTurns, read_bounds
 from streamer.worker.drift import DriftCollector
+from streamer.worker.failure import Failure
 from streamer.worker.http import HealthServer
 from streamer.worker.identity.stage_drain import drain_stages
 from streamer.worker.identity.stage_table import StageTable
+from streamer.worker.identity.stage_watch import StageWatch
 from streamer.worker.identity.stages import stage_configs
 from streamer.worker.kill_points import Reach, pass_by
 from streamer.worker.memory import settle_memory
 from streamer.worker.metrics import Metrics
-from streamer.worker.options import WorkerOptions
+from streamer.worker.options import DrainOptions, WorkerOptions
 from streamer.worker.scoring import JointScoring
 from streamer.worker.shadow import Shadow
 from streamer.worker.shard import ShardConfig
@@ -82,7 +85,7 @@ async def run_worker(
         log.info("worker_stopped", records=0)
         return
     try:
-        for app in (worker.app, *worker.stages):
+        for app in worker.apps:
             await _unless(stop, app.start())
         if not stop.is_set():
             log.info("worker_started", app_id=settings.app.id, **worker.notes)
@@ -94,16 +97,17 @@ async def run_worker(
         on_stopping()
         await _shut_down(worker)
         await worker.health.stop()
-        log.info("worker_stopped", records=worker.table.processing.records)
+        log.info("worker_stopped", records=worker.records())
 
 
 class _Worker(NamedTuple):
-    app: WorkerApp
-    table: SessionTable
-    stages: list[WorkerApp]
-    """Of the identity stages."""
-    stage_tables: list[StageTable]
-    watch: Watch
+    apps: list[WorkerApp]
+    failure: Failure
+    watch: Watch | StageWatch
+    drained: Callable[[], Coroutine[Any, Any, None]]
+    """Returns once everything is drained, which without a drain is never."""
+    records: Callable[[], int]
+    """How many clicks were processed."""
     health: HealthServer
     notes: dict[str, str]
     """For the log."""
@@ -114,45 +118,71 @@ async def _prepared(
 ) -> _Worker:
     """Everything checked and put together, and nothing started but the pages of the health server."""
     settle_memory()
-    bundle = load_bundle(settings.model.bundle or default_bundle())
-    drift = DriftMonitor.of(bundle)
-    scorer = Scorer(bundle, drift.see if drift else None)
+    metrics, failure = Metrics(), Failure(settings.app.id)
+    scorer = None if options.stages == "identity" else _scorer(settings, metrics)
     await check_brokers(settings.kafka)
     await check_permissions(settings.kafka, acls_of("worker", settings))
     source = await answered(settings, lambda: check_start(settings, options))
-    metrics = Metrics()
-    if drift:
-        metrics.registry.register(DriftCollector(drift))
-    else:
-        log.info("no_drift_metrics", reason="the bundle was made without a profile to compare with")
-    config = _config(settings, scorer, _shadow(settings, metrics), options, source, reach)
-    drain = None
-    if options.drain is not None:
-        drain = Drain(options.drain, config, await answered(settings, lambda: read_bounds(config)))
-    table = SessionTable(config, metrics, drain)
-    watch = Watch(config, table)
-    metrics.watch(watch.states, watch.unrecovered.lags)
-    health = HealthServer(metrics.registry, watch.not_live, watch.not_ready)
-    if settings.worker.metrics_port:
-        await health.start(settings.worker.metrics_port)
-    stage = Stage("sessionize", settings.app.id, settings.topics.clicks, table.processing.process)
-    app = create_app(settings, config.arguments, table, stage, instance_id)
-    log.info("worker_starts", app_id=settings.app.id)
-    stage_tables = _stage_tables(settings, config, metrics, table)
-    stages = [
+    arguments = client_arguments(settings.kafka)
+    stages: list[StageTable] = []
+    if settings.identity.enabled and options.stages != "clicks":
+        configs = stage_configs(settings, arguments, source.partitions, reach)
+        stages = [StageTable(each, metrics, failure) for each in configs]
+    watch_of_stages = StageWatch(settings.app, stages)
+    metrics.watch_stages(watch_of_stages.levels)
+    apps = [
         create_app(
             settings,
-            config.arguments,
+            arguments,
             each,
             Stage(each.config.name, each.config.group, each.config.source, each.process),
             instance_id,
         )
-        for each in stage_tables
+        for each in stages
     ]
-    watch.stages = stage_tables
-    metrics.watch_stages(lambda: [each.levels() for each in stage_tables])
-    notes = {"model_version": bundle.model_version, "pure_python": WHY_PURE}
-    return _Worker(app, table, stages, stage_tables, watch, health, notes)
+    if scorer is None:
+        health = await _health(settings, metrics, watch_of_stages)
+        log.info("worker_starts", app_id=settings.app.id)
+        drained = partial(_stages_drained, options.drain, stages)
+        return _Worker(apps, failure, watch_of_stages, drained, lambda: 0, health, {"stages": "identity"})
+    config = _config(settings, scorer, _shadow(settings, metrics), options, source, reach)
+    drain = None
+    if options.drain is not None:
+        drain = Drain(options.drain, config, await answered(settings, lambda: read_bounds(config)))
+    table = SessionTable(config, metrics, failure, drain)
+    watch = Watch(config, table, watch_of_stages)
+    metrics.watch(watch.states, watch.unrecovered.lags)
+    health = await _health(settings, metrics, watch)
+    stage = Stage("sessionize", settings.app.id, settings.topics.clicks, table.processing.process)
+    app = create_app(settings, arguments, table, stage, instance_id)
+    log.info("worker_starts", app_id=settings.app.id)
+    notes = {"model_version": scorer.bundle.model_version, "pure_python": WHY_PURE}
+    return _Worker(
+        [app, *apps],
+        failure,
+        watch,
+        partial(_drained, drain, stages),
+        lambda: table.processing.records,
+        health,
+        notes,
+    )
+
+
+def _scorer(settings: Settings, metrics: Metrics) -> Scorer:
+    bundle = load_bundle(settings.model.bundle or default_bundle())
+    drift = DriftMonitor.of(bundle)
+    if drift:
+        metrics.registry.register(DriftCollector(drift))
+    else:
+        log.info("no_drift_metrics", reason="the bundle was made without a profile to compare with")
+    return Scorer(bundle, drift.see if drift else None)
+
+
+async def _health(settings: Settings, metrics: Metrics, watch: Watch | StageWatch) -> HealthServer:
+    health = HealthServer(metrics.registry, watch.not_live, watch.not_ready)
+    if settings.worker.metrics_port:
+        await health.start(settings.worker.metrics_port)
+    return health
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
@@ -189,46 +219,51 @@ async def answered(settings: Settings, ask: Callable[[], Awaitable[T]]) -> T:
 
 
 async def _until_done(worker: _Worker, stop: asyncio.Event) -> None:
-    table, watch = worker.table, worker.watch
-    apps = (worker.app, *worker.stages)
-    drained = asyncio.ensure_future(_drained(table.drain, worker.stage_tables))
+    watch, failure = worker.watch, worker.failure
+    drained = asyncio.ensure_future(worker.drained())
     stopped = [
-        asyncio.ensure_future(end) for end in (stop.wait(), *(app.wait_until_stopped() for app in apps))
+        asyncio.ensure_future(end)
+        for end in (stop.wait(), *(app.wait_until_stopped() for app in worker.apps))
     ]
     looking = asyncio.ensure_future(watch.look_regularly())
     waits: list[asyncio.Future[Any]] = [drained, looking, *stopped]
     try:
-        await asyncio.wait([*waits, table.failure.reported], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([*waits, failure.reported], return_when=asyncio.FIRST_COMPLETED)
     finally:
         for wait in waits:
             wait.cancel()
-    if table.failure.reported.done():
-        table.failure.reported.result()
+    if failure.reported.done():
+        failure.reported.result()
     for ended in (looking, drained):
         if ended.done():
             ended.result()
-    for app in apps:
+    for app in worker.apps:
         if app.crashed:
             watch.check_not_replaced()  # which the client takes for an error that it doesn't know
             raise app.crash_reason or RuntimeError("the Faust app ended by itself")
 
 
 async def _drained(drain: Drain | None, stages: list[StageTable]) -> None:
-    """Returns once everything is drained, which without a drain is never."""
     if drain is None:
         await asyncio.Event().wait()
         return
     await drain.finished.wait()
-    await drain_stages(stages, drain)
+    await drain_stages(stages, drain.turns)
+
+
+async def _stages_drained(options: DrainOptions | None, stages: list[StageTable]) -> None:
+    if options is None:
+        await asyncio.Event().wait()
+        return
+    await drain_stages(stages, DrainTurns(options.timeout_s))
 
 
 async def _shut_down(worker: _Worker) -> None:
-    apps = (worker.app, *worker.stages)
-    for app in apps:
+    for app in worker.apps:
         app.consumer.stop_flow()
         app.flow_control.suspend()
-    letting_go = [app.table.rebalance.shut_down() for app in apps]
-    for stopping, seconds in ((letting_go, 5), ([app.stop() for app in apps], 4)):
+    letting_go = [app.table.rebalance.shut_down() for app in worker.apps]
+    for stopping, seconds in ((letting_go, 5), ([app.stop() for app in worker.apps], 4)):
         # Not wait_for: it would wait on for ever where a client swallows its cancellation.
         await asyncio.wait({asyncio.ensure_future(each) for each in stopping}, timeout=seconds)
 
@@ -238,15 +273,6 @@ def end_for_sure() -> None:
     last_resort = threading.Timer(END_WITHIN_S, os._exit, args=(1,))
     last_resort.daemon = True
     last_resort.start()
-
-
-def _stage_tables(
-    settings: Settings, config: ShardConfig, metrics: Metrics, table: SessionTable
-) -> list[StageTable]:
-    if not settings.identity.enabled:
-        return []
-    configs = stage_configs(settings, config.arguments, config.source.partitions, config.reach)
-    return [StageTable(each, metrics, table.failure) for each in configs]
 
 
 def _shadow(settings: Settings, metrics: Metrics) -> Shadow | None:

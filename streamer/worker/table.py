@@ -35,11 +35,13 @@ class SessionTable(Service):
 
     abstract = False
 
-    def __init__(self, config: ShardConfig, metrics: Metrics, drain: Drain | None = None) -> None:
+    def __init__(
+        self, config: ShardConfig, metrics: Metrics, failure: Failure, drain: Drain | None = None
+    ) -> None:
         super().__init__()
         settings = config.settings
         self.drain = drain
-        self.failure = Failure(settings.app.id)
+        self.failure = failure
         self.shards: OpenShards[Shard] = OpenShards(
             settings.topics.clicks,
             config.source.partitions,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import structlog
 from faust.types import TP
 
-from streamer.errors import StreamerError
 from streamer.worker.health import (
     HealthSnapshot,
     HeldUp,
@@ -19,28 +18,21 @@ from streamer.worker.health import (
     not_live,
     not_ready,
 )
-from streamer.worker.identity.stage_table import StageTable
+from streamer.worker.identity.stage_watch import LOOK_EVERY_S, StageWatch, check_not_replaced
 from streamer.worker.metrics import PartitionState
 from streamer.worker.shard import ShardConfig
 from streamer.worker.table import SessionTable
 from streamer.worker.unrecovered import Unrecovered
 
-LOOK_EVERY_S = 1.0
-
 log = structlog.get_logger(__name__)
-
-
-class ReplacedError(StreamerError):
-    """Another process has joined the group under this worker's instance id."""
 
 
 class Watch:
     """Looks at a session table every second, and whenever somebody asks."""
 
-    def __init__(self, config: ShardConfig, table: SessionTable) -> None:
+    def __init__(self, config: ShardConfig, table: SessionTable, stages: StageWatch) -> None:
         settings = config.settings
-        self.stages: Sequence[StageTable] = ()
-        """The identity stages of this worker."""
+        self._stages = stages
         self._settings = settings
         self._table = table
         self.unrecovered = Unrecovered(table.shards, config.arguments, settings.app.id, config.options.start)
@@ -79,32 +71,31 @@ class Watch:
         return not_live(self.snapshot(), self._limits)
 
     def not_ready(self) -> list[str]:
-        of_stages = [reason for stage in self.stages for reason in stage.not_ready()]
-        return not_ready(self.snapshot(), self._limits) + of_stages
+        return not_ready(self.snapshot(), self._limits) + self._stages.not_ready()
 
     async def look_regularly(self) -> None:
         """Until cancelled; a stall is seen only by looking.
 
         Raises ReplacedError, which the client need not end for: it may try to join again for long.
         """
-        unrecovered = (self.unrecovered, *(stage.unrecovered for stage in self.stages))
-        asking = asyncio.gather(*(each.ask_regularly() for each in unrecovered))
+        asking = asyncio.create_task(self.unrecovered.ask_regularly())
+        looking = asyncio.create_task(self._stages.look_regularly())
         try:
             while True:
-                await asyncio.sleep(LOOK_EVERY_S)
+                await asyncio.wait({looking}, timeout=LOOK_EVERY_S)
+                if looking.done():
+                    looking.result()
                 self.check_not_replaced()
                 self._report_held_up(held_up_for_long(self.snapshot(), self._limits))
         finally:
             asking.cancel()
+            looking.cancel()
 
     def check_not_replaced(self) -> None:
-        """Raises ReplacedError if another worker has taken this one's place in the group."""
-        consumer, app = self._table.shards.consumer, self._settings.app
-        if consumer is not None and consumer.membership.replaced:
-            raise ReplacedError(
-                f"another worker has joined group {app.id} as app.instance_id={app.instance_id}: give each "
-                "worker a name of its own"
-            )
+        """Raises ReplacedError if another worker has taken this one's place in a group."""
+        app = self._settings.app
+        check_not_replaced(self._table.shards, app.id, app)
+        self._stages.check_not_replaced()
 
     def _held_up(self, now: float) -> dict[int, HeldUp]:
         shards = self._table.shards

@@ -62,6 +62,8 @@ def test_version(run_streamer: RunStreamer) -> None:
         ("subscribe", "intents", "--from", "soon"),
         ("subscribe", "intents", "--from", "2026"),
         ("worker", "--from", "2026"),
+        ("worker", "--stages", "users"),
+        ("worker", "--stages", "identity", "--drain", "--partitions", "1"),
         ("dlq", "ls", "--to", "2026"),
         ("replay", "--from", "2026"),
         ("replay", "--from", "2100-01-01"),

@@ -102,3 +102,28 @@ def test_a_customer_who_logs_in_has_a_record_before_the_session_ends(fresh_setti
     assert Worker(settings, "--drain").end() == 0
     assert users(settings)["c1"]["is_final"]
     assert users(settings)["c1"]["sessions"] == 1
+
+
+def test_stages_of_different_processes_give_what_one_process_gives(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings(ON)
+    set_up(settings)
+    clicks = clicks_with_logins(30, seed=34)
+    half = len(clicks) // 2
+    send(settings, as_messages(clicks[:half]))
+    say(settings, {"visitor_id": "v1", "user_id": "c1", "action": "link"})
+    assert Worker(settings, "--stages", "clicks", "--drain").end() == 0
+    assert users(settings) == {}
+    of_clicks, of_identity = (Worker(settings, "--stages", stages) for stages in ("clicks", "identity"))
+    of_identity.wait_for("shards_open")
+    send(settings, as_messages(clicks[half:]))
+    second = Worker(settings, "--stages", "identity")
+    wait_until(lambda: "c0" in users(settings))
+    second.wait_for("worker_starts")
+    of_identity.signal(signal.SIGKILL)
+    for worker in (of_clicks, second):
+        worker.signal(signal.SIGTERM)
+        assert worker.end() == 0, worker.log
+    assert Worker(settings, "--stages", "clicks", "--drain").end() == 0
+    assert Worker(settings, "--stages", "identity", "--drain").end() == 0
+    assert differing_users(settings) == []
+    assert "c1" in users(settings)

@@ -10,18 +10,18 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
-from streamer.worker.draining import Drain
+from streamer.worker.draining import DrainTurns
 from streamer.worker.identity.stage_table import StageTable
 from streamer.worker.log_reader import LogReader, group_offsets
 
 
-async def drain_stages(tables: Sequence[StageTable], drain: Drain) -> None:
+async def drain_stages(tables: Sequence[StageTable], turns: DrainTurns) -> None:
     """Wait until each stage has read its source, and its links, up to the end as it is when the stage before
     has. Raises DrainTimeoutError."""
     for table in tables:
         ends = await _ends(table)
         while behind := await _behind(table, ends):
-            await drain.wait_a_turn(partial(_described, table, behind))
+            await turns.wait(partial(_described, table, behind))
 
 
 async def _described(table: StageTable, behind: list[str]) -> str:

@@ -1,0 +1,63 @@
+"""Watching the identity stages of a worker from inside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from streamer.errors import StreamerError
+from streamer.settings import AppSettings
+from streamer.worker.identity.stage_table import StageTable
+from streamer.worker.metrics import StageLevels
+from streamer.worker.open_shards import OpenShards
+
+LOOK_EVERY_S = 1.0
+
+
+class ReplacedError(StreamerError):
+    """Another process has joined the group under this worker's instance id."""
+
+
+def check_not_replaced(shards: OpenShards[Any], group: str, app: AppSettings) -> None:
+    """Raises ReplacedError if another worker has taken this one's place in the group."""
+    if shards.consumer is not None and shards.consumer.membership.replaced:
+        raise ReplacedError(
+            f"another worker has joined group {group} as app.instance_id={app.instance_id}: give each "
+            "worker a name of its own"
+        )
+
+
+class StageWatch:
+    """Looks at the tables of the stages, none if the worker has none."""
+
+    def __init__(self, app: AppSettings, tables: Sequence[StageTable]) -> None:
+        self._app = app
+        self._tables = tables
+
+    def levels(self) -> list[StageLevels]:
+        """Where each stage stands, for the metrics."""
+        return [table.levels() for table in self._tables]
+
+    def not_live(self) -> list[str]:
+        """A process that answers is live."""
+        return []
+
+    def not_ready(self) -> list[str]:
+        """Why a stage isn't ready: reasons for people."""
+        return [reason for table in self._tables for reason in table.not_ready()]
+
+    async def look_regularly(self) -> None:
+        """Until cancelled. Raises ReplacedError, which the client need not end for."""
+        asking = asyncio.gather(*(table.unrecovered.ask_regularly() for table in self._tables))
+        try:
+            while True:
+                await asyncio.sleep(LOOK_EVERY_S)
+                self.check_not_replaced()
+        finally:
+            asking.cancel()
+
+    def check_not_replaced(self) -> None:
+        """Raises ReplacedError if another worker has taken this one's place in a stage's group."""
+        for table in self._tables:
+            check_not_replaced(table.shards, table.config.group, self._app)
