@@ -38,6 +38,7 @@ EXTENSIONS: Final = (
     "streamer.native.wire",
     "streamer.pipeline.counters",
     "streamer.pipeline.decode",
+    "streamer.pipeline.mapping.plan",
     "streamer.pipeline.normalize",
     "streamer.pipeline.partition",
     "streamer.pipeline.records",

@@ -16,6 +16,8 @@ MAX_USER_AGENT = 512
 """Characters looked at: crawlers that name themselves do so well within; bounds time and memory."""
 KEPT_ANSWERS = 8192
 """User agents whose answer is remembered: at most about 5 MB. A site sees some thousand different ones."""
+CALLED_A_BOT = "Googlebot/2.1"
+"""Stands in for the user agent of a visitor whom somebody else has recognized."""
 _NOT_PLAIN = re.compile(r"(?<!\\)[\[\](){}*+?|^$.]|\\[a-zA-Z]")
 
 

@@ -23,6 +23,7 @@ cdef class ClickDecoder:
     cdef bytes _avro_starts
     cdef Py_ssize_t _max_bytes
     cdef Py_ssize_t _max_declined_bytes
+    cdef object _read_mapped
     cdef object _parse_json
     cdef Paths _paths
     cdef Memo _queries
@@ -38,6 +39,7 @@ cdef class ClickDecoder:
     cpdef Arrived decode(self, bytes value, object arrival, str fallback_id)
     cdef tuple _read(self, bytes value)
     cdef tuple _read_fields(self, bytes value)
+    cdef tuple _read_other(self, bytes value)
     cdef tuple _read_avro(self, bytes value)
 
 

@@ -1,0 +1,57 @@
+cimport cython
+
+
+cdef class _Place:
+    cdef object source
+    cdef object constant
+    cdef Py_ssize_t leaf
+    cdef tuple rest
+    cdef bint is_plain
+    cdef object convert
+
+    cdef object found(self, tuple leaves)
+    cdef object value(self, tuple leaves)
+
+
+cdef class _Field:
+    cdef readonly str name
+    cdef readonly Py_ssize_t place
+    cdef list sources
+    cdef bint required
+
+    @cython.locals(source=_Place)
+    cdef object read(self, tuple leaves)
+    @cython.locals(source=_Place)
+    cdef object trace(self, tuple leaves)
+
+
+cdef class _Rule:
+    cdef readonly list conditions
+    cdef readonly bint dropped
+    cdef readonly _Field consent
+    cdef readonly _Field bot
+    cdef readonly list fields
+
+    cdef bint holds(self, tuple leaves) except -1
+
+
+cdef class CompiledMapping:
+    cdef readonly str name
+    cdef object _leaves
+    cdef list _rules
+    cdef _Field _visitor
+    cdef list _asked
+    cdef dict _known
+
+    cpdef object visitor_of(self, bytes value)
+    @cython.locals(rule=_Rule, field=_Field, each=_Field)
+    cpdef object trace(self, bytes value)
+    cpdef tuple read(self, bytes value)
+    cdef tuple _read_mended(self, bytes value, object rejected)
+    @cython.locals(rule=_Rule, each=_Rule, field=_Field, click=list)
+    cdef tuple _click(self, tuple leaves)
+    cdef bint _declines(self, _Rule rule, tuple leaves) except -1
+    @cython.locals(rule=_Rule, key=tuple)
+    cdef _Rule _rule_of(self, tuple leaves)
+    @cython.locals(rule=_Rule)
+    cdef _Rule _first_that_holds(self, tuple leaves)

@@ -1,0 +1,415 @@
+"""A mapping, compiled: from a record's bytes to the fields of click.avsc, without a look at the file.
+
+- What no click can be without, ids, times and consent are strict: another type there is a dead letter, whose
+  reason names the field and the mapping. Any other field of another type counts as missing.
+- An empty text counts as missing. A whole number where a text is expected becomes its digits.
+- What a record comes to depends on its bytes alone.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from math import isfinite
+from typing import Any, NamedTuple
+from urllib.parse import unquote_plus
+
+from schemas import codec
+from streamer.pipeline.bots import CALLED_A_BOT
+from streamer.pipeline.decode import Rejected
+from streamer.pipeline.json_text import REPLACEMENT, with_whole_characters
+from streamer.pipeline.mapping.leaves import LeafReader, Leaves, Path
+from streamer.pipeline.mapping.path import walk
+from streamer.pipeline.mapping.spec import (
+    ANY,
+    REQUIRED,
+    TEXTS,
+    EventRule,
+    MappingSpec,
+    Source,
+    Sources,
+    as_text,
+)
+
+Convert = Callable[[Any], Any]
+
+CLICK_FIELDS = tuple(field["name"] for field in codec.schema("click")["fields"])
+_PLACE = {name: place for place, name in enumerate(CLICK_FIELDS)}
+_USER_AGENT = _PLACE["user_agent"]
+_IDS = [_PLACE[name] for name in ("visitor_id", "event_id", "user_id")]
+_RULES_KEPT = 4096
+"""Combinations of values that conditions looked at whose rule is remembered."""
+_MAX_DIGITS = 32
+_MOST = 2**63
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_ONE_MS = dt.timedelta(milliseconds=1)
+_NO = {"0", "false", "no", "denied"}
+_YES = {"1", "true", "yes"}
+_DIVISORS = {"us": 1000, "ns": 1_000_000}
+_FACTORS = {"s": 1000, "ms": 1}
+
+
+class BadValueError(Exception):
+    """A value that a field can't have; the text is the rule, as a dead letter's reason has it."""
+
+
+class Traced(NamedTuple):
+    """Where a field of one record came from."""
+
+    field: str
+    source: str | None
+    """The path or constant; None: there was nothing."""
+    value: Any
+    """As it was in the record, or the constant."""
+    result: Any
+    """As the click has it."""
+    problem: str | None
+    """Why this field makes the record a dead letter."""
+
+
+class _Place:
+    """One source of a field, ready to be read."""
+
+    def __init__(self, source: Source, field: str, leaves: LeafReader) -> None:
+        self.source = source
+        self.constant = source.constant
+        self.leaf, self.rest = leaves.place(source.path) if source.path else (-1, ())
+        self.is_plain = field in (*TEXTS, "event_type") and not source.parameters and source.values is None
+        """Whether a text stays as it is."""
+        self.convert = _conversion(field, source)
+
+    def found(self, leaves: Leaves) -> Any:
+        """What stands there, as it is; None if nothing does."""
+        if self.leaf < 0:
+            return self.constant
+        value = leaves[self.leaf]
+        if self.rest:
+            value = walk(value, self.rest)
+        return None if value == "" else value
+
+    def value(self, leaves: Leaves) -> Any:
+        """As the field takes it; None if nothing stands there. Raises BadValueError."""
+        value = self.found(leaves)
+        if value is None or (self.is_plain and type(value) is str):
+            return value
+        return self.convert(value)
+
+
+class _Field:
+    """What a field of a click is made from: the first source that has a value."""
+
+    def __init__(self, name: str, sources: Sources, leaves: LeafReader) -> None:
+        self.name = name
+        self.place = _PLACE.get(name, -1)
+        """In click.avsc."""
+        self.sources = [_Place(source, name, leaves) for source in sources]
+        self.required = name in REQUIRED or name == "event_type"
+
+    def read(self, leaves: Leaves) -> Any:
+        """Raises BadValueError."""
+        for source in self.sources:
+            value = source.value(leaves)
+            if value is not None:
+                return value
+        if self.required:
+            raise BadValueError("missing_field")
+        return None
+
+    def trace(self, leaves: Leaves) -> Traced:
+        """As `read`, with where it came from."""
+        for source in self.sources:
+            found = source.found(leaves)
+            try:
+                value = source.value(leaves)
+            except BadValueError as error:
+                return Traced(self.name, source.source.text, found, None, str(error))
+            if value is not None:
+                return Traced(self.name, source.source.text, found, value, None)
+        return Traced(self.name, None, None, None, "missing_field" if self.required else None)
+
+
+class _Rule:
+    """What becomes of the events that meet its conditions."""
+
+    def __init__(self, rule: EventRule, leaves: LeafReader) -> None:
+        self.conditions = [(leaves.place(each.path), each.values) for each in rule.when]
+        fields = {name: _Field(name, sources, leaves) for name, sources in rule.fields.items()}
+        self.dropped = not rule.type
+        if rule.type:
+            fields["event_type"] = _Field("event_type", rule.type, leaves)
+        self.consent = fields.pop("consent", None)
+        self.bot = fields.pop("bot", None)
+        self.fields = list(fields.values())
+
+    def holds(self, leaves: Leaves) -> bool:
+        """Whether an event meets all conditions."""
+        for (place, rest), values in self.conditions:
+            found = as_text(walk(leaves[place], rest))
+            if found not in values and not (found and ANY in values):
+                return False
+        return True
+
+
+class CompiledMapping:
+    """Reads records as one mapping says."""
+
+    def __init__(self, spec: MappingSpec) -> None:
+        self.name = spec.name
+        self._leaves = LeafReader(_paths_of(spec), spec.columns)
+        self._rules = [_Rule(rule, self._leaves) for rule in spec.events]
+        self._visitor = next(field for field in self._rules[0].fields if field.name == "visitor_id")
+        self._asked = list(dict.fromkeys(place for rule in self._rules for place, _ in rule.conditions))
+        self._known: dict[Any, _Rule | None] = {}
+
+    def read(self, value: bytes) -> tuple[Any, ...] | None:
+        """The fields of click.avsc, in its order; None for what is filtered: no click, or no consent.
+
+        Raises Rejected, whose reason ends with this mapping's name.
+        """
+        try:
+            leaves = self._leaves.read(value)
+        except Rejected as rejected:
+            return self._read_mended(value, rejected)
+        return self._click(leaves)
+
+    def visitor_of(self, value: bytes) -> str | None:
+        """Whose the record is, also if it is no click; None if that can't be read."""
+        try:
+            visitor: str = self._visitor.read(self._leaves.read(value))
+        except (Rejected, BadValueError):
+            return None
+        return visitor
+
+    def trace(self, value: bytes) -> list[Traced] | None:
+        """Where each field came from; None for an event that no rule knows. Raises Rejected."""
+        leaves = self._leaves.read(value)
+        rule = self._rule_of(leaves)
+        if rule is None:
+            return None
+        flags = [each for each in (rule.consent, rule.bot) if each is not None]
+        return [field.trace(leaves) for field in [*rule.fields, *flags]]
+
+    def _read_mended(self, value: bytes, rejected: Rejected) -> tuple[Any, ...] | None:
+        """Once more, with whole characters in place of halves; but for ids, which two could share then."""
+        whole = with_whole_characters(value)
+        refused = Rejected("decode", f"{rejected.reason}:{self.name}")
+        if whole == value:
+            raise refused
+        try:
+            leaves = self._leaves.read(whole)
+        except Rejected:
+            raise refused from None
+        click = self._click(leaves)
+        for place in _IDS:
+            if click is not None and REPLACEMENT in (click[place] or ""):
+                raise refused
+        return click
+
+    def _click(self, leaves: Leaves) -> tuple[Any, ...] | None:
+        rule = self._rule_of(leaves)
+        if rule is None:
+            for each in self._rules:
+                if self._declines(each, leaves):
+                    return None
+            raise self._broken("unknown_event", "event_type")
+        if rule.dropped or self._declines(rule, leaves):
+            return None
+        click: list[Any] = [None] * len(CLICK_FIELDS)
+        for field in rule.fields:
+            try:
+                click[field.place] = field.read(leaves)
+            except BadValueError as error:
+                raise self._broken(str(error), field.name) from None
+        if rule.bot is not None and rule.bot.read(leaves):
+            click[_USER_AGENT] = CALLED_A_BOT
+        return tuple(click)
+
+    def _declines(self, rule: _Rule, leaves: Leaves) -> bool:
+        if rule.consent is None:
+            return False
+        try:
+            return rule.consent.read(leaves) is False
+        except BadValueError as error:
+            raise self._broken(str(error), "consent") from None
+
+    def _broken(self, rule: str, field: str) -> Rejected:
+        return Rejected("validate", f"{rule}:{field}:{self.name}")
+
+    def _rule_of(self, leaves: Leaves) -> _Rule | None:
+        """The first rule whose conditions hold, remembered by the values that they look at."""
+        asked: list[str] = []
+        for place, rest in self._asked:
+            asked.append(as_text(walk(leaves[place], rest) if rest else leaves[place]))
+        key = tuple(asked)
+        if key not in self._known:
+            if len(self._known) >= _RULES_KEPT:
+                self._known.clear()
+            self._known[key] = self._first_that_holds(leaves)
+        return self._known[key]
+
+    def _first_that_holds(self, leaves: Leaves) -> _Rule | None:
+        for rule in self._rules:
+            if rule.holds(leaves):
+                return rule
+        return None
+
+
+def _paths_of(spec: MappingSpec) -> list[Path]:
+    paths = [condition.path for rule in spec.events for condition in rule.when]
+    for rule in spec.events:
+        for sources in (rule.type, *rule.fields.values()):
+            paths += [source.path for source in sources if source.path]
+    return paths
+
+
+def _conversion(field: str, source: Source) -> Convert:
+    """From what stands in a record to what the field takes; None counts as missing."""
+    last = _FINAL.get(field) or _duration_in(source.unit or "ms", field)
+    steps: list[Convert] = []
+    if source.parameters:
+        steps.append(_parameter(source.parameters))
+    if source.values is not None:
+        steps.append(_mapped(source.values, source.otherwise))
+    if not steps:
+        return last
+
+    def convert(value: Any) -> Any:
+        for step in steps:
+            value = step(value)
+            if value is None or value == "":
+                return None
+        return last(value)
+
+    return convert
+
+
+def _mapped(values: Mapping[str, Any], otherwise: Any) -> Convert:
+    return lambda value: values.get(as_text(value), value if otherwise is None else otherwise)
+
+
+def _parameter(names: tuple[str, ...]) -> Convert:
+    """The value of the first of these parameters that a URL has."""
+
+    def convert(url: Any) -> str | None:
+        if type(url) is not str:
+            return None
+        query = url.partition("?")[2].partition("#")[0]
+        if not query:
+            return None
+        found: dict[str, str] = {}
+        for part in query.split("&"):
+            name, _, value = part.partition("=")
+            if value and name in names:
+                found.setdefault(name, value)
+        return next((unquote_plus(found[name]) for name in names if name in found), None)
+
+    return convert
+
+
+def _strict_text(value: Any) -> str:
+    if type(value) is str:
+        return value
+    if type(value) is int:
+        return str(value)
+    raise BadValueError("wrong_type")
+
+
+def _text(value: Any) -> str | None:
+    if type(value) is str:
+        return value
+    return str(value) if type(value) is int else None
+
+
+def _number(value: Any) -> int | float | None:
+    """A number, or a text that is one, as exports write large ones."""
+    if type(value) is int:
+        return value
+    if type(value) is str and len(value) <= _MAX_DIGITS:
+        try:
+            return int(value)
+        except ValueError:
+            pass
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    return value if type(value) is float and isfinite(value) else None
+
+
+def _price(value: Any) -> float | None:
+    number = _number(value)
+    try:
+        return None if number is None else float(number)
+    except OverflowError:
+        return None
+
+
+def _consent(value: Any) -> bool | None:
+    if type(value) is bool:
+        return value
+    if type(value) is str:
+        return value.strip().lower() not in _NO
+    if isinstance(value, int | float):
+        return value != 0
+    raise BadValueError("wrong_type")
+
+
+def _bot(value: Any) -> bool | None:
+    return value is True or as_text(value).strip().lower() in _YES
+
+
+def _in_ms(number: float, unit: str) -> int:
+    if abs(number) > _MOST:
+        raise BadValueError("out_of_range")
+    divisor = _DIVISORS.get(unit)
+    return round(number * _FACTORS[unit]) if divisor is None else int(number // divisor)
+
+
+def _duration_in(unit: str, field: str) -> Convert:
+    if field == "dwell_ms":
+
+        def dwell(value: Any) -> int | None:
+            number = _number(value)
+            return None if number is None or abs(number) > _MOST else _in_ms(number, unit)
+
+        return dwell
+    if unit in ("iso8601", "iso8601_utc"):
+        return _iso8601_utc if unit == "iso8601_utc" else _iso8601
+
+    def at(value: Any) -> int:
+        number = _number(value)
+        if number is None:
+            raise BadValueError("invalid_time" if type(value) is str else "wrong_type")
+        return _in_ms(number, unit)
+
+    return at
+
+
+def _iso8601(value: Any) -> int:
+    at = _parsed(value)
+    if at.tzinfo is None:
+        raise BadValueError("missing_offset")
+    return (at - _EPOCH) // _ONE_MS
+
+
+def _iso8601_utc(value: Any) -> int:
+    at = _parsed(value)
+    return ((at if at.tzinfo else at.replace(tzinfo=dt.UTC)) - _EPOCH) // _ONE_MS
+
+
+def _parsed(value: Any) -> dt.datetime:
+    if type(value) is not str:
+        raise BadValueError("wrong_type")
+    try:
+        return dt.datetime.fromisoformat(value)
+    except ValueError:
+        raise BadValueError("invalid_time") from None
+
+
+_FINAL: dict[str, Convert] = {
+    **dict.fromkeys(TEXTS, _text),
+    **dict.fromkeys(("visitor_id", "event_id", "user_id", "event_type"), _strict_text),
+    "price": _price,
+    "consent": _consent,
+    "bot": _bot,
+}
