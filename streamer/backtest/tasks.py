@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def measure(rows: Path, models: Sequence[str], outcomes: Outcomes, seed: int) ->
 
 
 def _scored(path: Path, models: Sequence[str], wanted: set[str]) -> ScoredSessions:
-    """`wanted`: visitors, and customers as `_customer` has them."""
+    """`wanted`: visitors, and customers as `customer` has them."""
     kept: list[Sides] = []
     for sides in sessions_side_by_side(path):
         row = next(iter(sides.values()))
@@ -121,7 +121,7 @@ def _customers(path: Path, models: Sequence[str], wanted: set[str]) -> list[Side
         require_columns(beside, file, columns)
         for batch in file.iter_batches(ROW_GROUP, columns=columns):
             for row in batch.to_pylist():
-                key = f"{_CUSTOMER}{row['user_id']}"
+                key = customer(row["user_id"])
                 if key in wanted:
                     left = row if row["session_id"] is not None else row | _NOTHING
                     by_moment[key, row["as_of"]][row["model_version"]] = left | {"visitor_id": key}
@@ -273,7 +273,9 @@ def _skip(why: str) -> dict[str, Any]:
     return {"skipped": why}
 
 
-class _Line(msgspec.Struct):
+class OutcomeLine(msgspec.Struct):
+    """A line of a file of outcomes, of either kind."""
+
     time: int | dt.datetime
     visitor_id: str | None = None
     user_id: str | None = None
@@ -288,7 +290,7 @@ class _Line(msgspec.Struct):
 
     @property
     def whose(self) -> str:
-        return self.visitor_id if self.visitor_id is not None else f"{_CUSTOMER}{self.user_id}"
+        return self.visitor_id if self.visitor_id is not None else customer(str(self.user_id))
 
     @property
     def is_sound(self) -> bool:
@@ -304,8 +306,7 @@ def read_outcomes(path: Path) -> Outcomes:
     impressions: list[dict[str, Any]] = []
     conversions: list[dict[str, Any]] = []
     visitors: dict[str, None] = {}
-    for number, raw in lines_of(path, "outcomes as JSON lines"):
-        line = _parsed(path, number, raw)
+    for number, line in outcome_lines(path):
         visitors[line.whose] = None
         row = {"user_id": line.whose, "time": line.at_ms}
         if line.tiles is None:
@@ -320,15 +321,26 @@ def read_outcomes(path: Path) -> Outcomes:
     return Outcomes([_user(visitor) for visitor in visitors], impressions, conversions)
 
 
+def outcome_lines(path: Path) -> Iterator[tuple[int, OutcomeLine]]:
+    """By their numbers from 1 on. Raises UsageError that names the line; what stands in it isn't repeated."""
+    for number, raw in lines_of(path, "outcomes as JSON lines"):
+        yield number, _parsed(path, number, raw)
+
+
+def customer(user_id: str) -> str:
+    """The id under which a customer stands among visitors."""
+    return f"{_CUSTOMER}{user_id}"
+
+
 def _user(visitor_id: str) -> dict[str, Any]:
     """Nothing is known of a visitor but what happened."""
     unknown = {"age": 0, "tenure_months": 0, "device": "", "holdings": []}
     return {"user_id": visitor_id, "linked_visitor_id": visitor_id, **unknown}
 
 
-def _parsed(path: Path, number: int, raw: bytes) -> _Line:
+def _parsed(path: Path, number: int, raw: bytes) -> OutcomeLine:
     try:
-        line = msgspec.json.decode(raw, type=_Line)
+        line = msgspec.json.decode(raw, type=OutcomeLine)
     except (msgspec.DecodeError, UnicodeDecodeError):
         line = None
     if line is None or not line.is_sound:

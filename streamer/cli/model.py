@@ -20,6 +20,7 @@ from streamer.cli.evaluate import evaluate
 from streamer.cli.inspect import in_one_line, inspect
 from streamer.cli.lazy import new_app
 from streamer.cli.output import print_json, say
+from streamer.cli.probe import probe
 from streamer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -230,6 +231,7 @@ def export(
 
 app.command()(inspect)
 app.command()(drift)
+app.command()(probe)
 
 
 def _simulate(out: Path, visitors: int, seed: int) -> dict[str, Path]:
