@@ -101,6 +101,11 @@ class AttributionStage:
     def has_pending(self) -> bool:
         return bool(self._changes or self._changed)
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether something has changed for a user."""
+        return bool(self._changes)
+
     def restore(self, visitor_id: str, state: bytes | None) -> None:
         """Put in the state that `take` gave for a visitor. Raises msgspec.MsgspecError if it isn't one."""
         if state is None:

@@ -62,7 +62,12 @@ class LiveStage(Protocol):
     """One partition of a stage, without brokers."""
 
     @property
-    def has_pending(self) -> bool: ...
+    def has_pending(self) -> bool:
+        """Whether `take` gives anything."""
+
+    @property
+    def has_outputs(self) -> bool:
+        """Whether that has records to publish."""
 
     @property
     def size(self) -> int:

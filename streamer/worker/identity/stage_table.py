@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,8 @@ from streamer.worker.unrecovered import Unrecovered
 
 CHUNK_RECORDS = 100
 """Records between which others in the event loop have their turn."""
+UNSEEN_S = 1.0
+"""How long progress without outputs may wait for its commit: nobody sees it before a take-over."""
 COMMIT_AT = 2000
 """Records beyond the last commit at which the next one's time has come."""
 
@@ -139,10 +142,13 @@ class _Commits(Commits[StageShard]):
 
     async def run(self, shard: StageShard) -> None:
         """Until the shard is dropped."""
+        committed_at = 0.0
         while self._shards.has(shard):
             try:
                 self._pass_by_markers(shard)
-                await self.commit(shard)
+                if shard.stage.has_outputs or time.monotonic() - committed_at > UNSEEN_S:
+                    await self.commit(shard)
+                    committed_at = time.monotonic()
                 await self._retries.retry_if_out_of_range(shard)
             except Exception as error:
                 self._failure.report(error)

@@ -80,6 +80,10 @@ class LiveAttribution:
         return self.stage.has_pending or bool(self._dead)
 
     @property
+    def has_outputs(self) -> bool:
+        return self.stage.has_changes or bool(self._dead)
+
+    @property
     def size(self) -> int:
         return len(self.stage)
 
@@ -149,6 +153,10 @@ class LiveUsers:
 
     @property
     def has_pending(self) -> bool:
+        return self.stage.has_pending
+
+    @property
+    def has_outputs(self) -> bool:
         return self.stage.has_pending
 
     @property
