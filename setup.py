@@ -1,5 +1,6 @@
 """Builds the extensions, if a C compiler is there; `schemas/build.py` lists them."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -24,4 +25,7 @@ def extension(name: str) -> Extension:
     return built
 
 
-setup(ext_modules=[extension(name) for name in EXTENSIONS])
+setup(
+    ext_modules=[extension(name) for name in EXTENSIONS],
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
+)
