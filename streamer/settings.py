@@ -181,8 +181,14 @@ class TopicSettings(_Section):
         return self
 
 
+NATIVE = "native"
+
+
 class ClickSettings(_Section):
+    source: Annotated[str, Field(min_length=1)] = NATIVE
+    """What clicks look like: ours; a vendor's profile by its name; or a mapping file by its path."""
     format: Literal["auto", "json", "avro"] = "auto"
+    """Of clicks of our own shape."""
     max_bytes: Annotated[int, Field(ge=256, le=16 * 1024 * 1024)] = 262_144
     min_timestamp: TimestampMs = 631_152_000_000
     """Milliseconds UTC (1990-01-01); may be written as a date. Clicks before it are refused."""

@@ -52,6 +52,7 @@ def test_defaults_are_the_documented_ones() -> None:
         "replication": "auto",
     }
     assert settings.clicks.model_dump() == {
+        "source": "native",
         "format": "auto",
         "max_bytes": 262_144,
         "min_timestamp": 631_152_000_000,

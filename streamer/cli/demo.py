@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from streamer.cli.click_source import ClickSource
 from streamer.cli.lazy import new_app
 from streamer.cli.output import print_json, say
 
@@ -34,6 +35,7 @@ def demo(
             "--speed", min=0.01, metavar="X", help="Event time over real time [default: done in 45 s]."
         ),
     ] = None,
+    source: ClickSource = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
     """Everything at once on this machine: a real Kafka, topics, a worker, clicks, intents, customers.
@@ -43,21 +45,25 @@ def demo(
     from rich.live import Live
 
     from streamer import sample
-    from streamer.demo.pacing import extent_of
+    from streamer.demo.pacing import extent_of, time_of
     from streamer.demo.play import play
     from streamer.demo.view import DemoProgress, live_view, summary
     from streamer.kafka.embedded import EmbeddedKafka
     from streamer.line_file import at_rest
+    from streamer.sources import time_reader
 
     with (
         at_rest(file or sample.path()) as clicks,
         tempfile.TemporaryDirectory(prefix="streamer-demo-") as folder,
     ):
-        extent = extent_of(clicks)
+        shape = ctx.obj.settings(clicks__source=source).clicks
+        extent = extent_of(clicks, time_reader(shape, time_of))
         seen = DemoProgress(clicks_total=extent.clicks)
         say("starting Kafka ...")
         with EmbeddedKafka(Path(folder), say=say) as broker:
-            settings = ctx.obj.settings(kafka__bootstrap_servers=broker.bootstrap, log__level="error")
+            settings = ctx.obj.settings(
+                kafka__bootstrap_servers=broker.bootstrap, log__level="error", clicks__source=source
+            )
             say(f"Kafka runs at {broker.bootstrap}; sending {extent.clicks:,} clicks of {clicks.name}")
             quiet = headless or json
             pace = None if quiet else speed or max(extent.seconds / PLAY_S, 1.0)

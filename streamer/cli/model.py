@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from streamer.cli.click_source import ClickSource
 from streamer.cli.drift import drift
 from streamer.cli.evaluate import evaluate
 from streamer.cli.inspect import in_one_line, inspect
@@ -117,6 +118,7 @@ def train(
     previous: Previous = None,
     teacher: TeacherOption = TeacherName.KEYLESS,
     most: MostSessions = None,
+    source: ClickSource = None,
     json: Json = False,
 ) -> None:
     """All steps at once: fit, pretrain, taxonomy, distill, export."""
@@ -133,7 +135,7 @@ def train(
         file, truth = tables["clicks"], tables["sessions"]
     recipe = Recipe.of(file, seed=seed, epochs=epochs, name=name, simulated=simulator, most=most)
     recipe.save(work)
-    settings = ctx.obj.settings()
+    settings = ctx.obj.settings(clicks__source=source)
     with explained(), _teacher(teacher, settings, work, seed) as own, _bars() as show:
         pipeline = training_pipeline(recipe, work, settings, show)
         manifest = pipeline.run(out, recipe.source, judge_by(truth), carried_over, own)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamer.cli.click_source import ClickSource
 from streamer.cli.lazy import new_app
 from streamer.cli.output import print_json, say
 
@@ -32,18 +33,19 @@ def produce(
     rate: Annotated[
         float | None, typer.Option("--rate", min=0.1, metavar="N", help="At most N clicks a second.")
     ] = None,
+    source: ClickSource = None,
     json: Annotated[bool, typer.Option("--json", help="Print the counts as one JSON object.")] = False,
 ) -> None:
-    """Send clicks, one JSON object a line, keyed by visitor_id.
+    """Send clicks, one a line, keyed by visitor.
 
-    Lines without a readable visitor_id are sent without a key; the worker turns them into dead letters, or
+    Lines without a readable visitor are sent without a key; the worker turns them into dead letters, or
     drops them if they have consent false.
     Exit code 1 if lines were too large for the topic.
     """
     from streamer.kafka.lines import Lines
     from streamer.kafka.produce import Produced, produce
 
-    settings = ctx.obj.settings()
+    settings = ctx.obj.settings(clicks__source=source)
     produced = Produced()
     try:
         with Lines(file) as lines, _progress(lines) as show:
@@ -77,7 +79,7 @@ def _summarise(produced: Produced, topic: str, json: bool) -> None:
     per_s = produced.sent / produced.seconds if produced.seconds else 0.0
     say(f"{produced.sent:,} clicks sent to {topic} in {produced.seconds:.1f} s ({per_s:,.0f} a second)")
     for count, what in (
-        (produced.without_key, "of them have no readable visitor_id: dead letters, unless consent is false"),
+        (produced.without_key, "of them have no readable visitor: dead letters, unless consent is false"),
         (produced.blank, "blank lines were left out"),
         (produced.too_large, "lines were not sent: larger than the topic's max.message.bytes"),
     ):

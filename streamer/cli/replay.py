@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
+from streamer.cli.click_source import ClickShape
 from streamer.cli.lazy import new_app
 from streamer.cli.output import say
 from streamer.errors import UsageError
@@ -46,6 +47,7 @@ def replay(
     source: Annotated[
         str, typer.Option("--source", metavar="topic|FILE", help="The clicks topic, JSONL(.gz) or parquet.")
     ] = "topic",
+    clicks: ClickShape = None,
     bundle: Annotated[
         list[Path] | None, typer.Option("--bundle", metavar="DIR", help="Score with it; repeatable.")
     ] = None,
@@ -93,7 +95,7 @@ def replay(
     elif outcomes is not None:
         raise UsageError("--outcomes: expected with --report FILE.html")
     known = _read_outcomes(outcomes) if outcomes is not None else None
-    settings = ctx.obj.settings()
+    settings = ctx.obj.settings(clicks__source=clicks)
     users = users and settings.identity.enabled
     options = ReplayOptions(time_range, source, tuple(bundles), out, speed, processes, group, users, links)
     options = replace(options, bundles=bundles_of(bundles, settings))

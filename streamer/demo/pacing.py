@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from streamer.kafka.lines import Lines
+from streamer.sources import TimeOf
 
 TICK_S = 0.1
 
@@ -24,12 +25,13 @@ _decoder = msgspec.json.Decoder(_TimeOf)
 class PacedLines:
     """Chunks of lines, each when its time has come: `speed` seconds of event time a second.
 
-    A line without a time in milliseconds comes with the line before it.
+    A line without a time comes with the line before it.
     """
 
-    def __init__(self, lines: AsyncIterable[list[bytes]], speed: float) -> None:
+    def __init__(self, lines: AsyncIterable[list[bytes]], speed: float, time_of: TimeOf) -> None:
         self._lines = lines
         self._speed = speed
+        self._time_of = time_of
 
     async def __aiter__(self) -> AsyncIterator[list[bytes]]:
         loop = asyncio.get_running_loop()
@@ -37,7 +39,7 @@ class PacedLines:
         due: list[bytes] = []
         async for chunk in self._lines:
             for line in chunk:
-                time_ms = time_of(line)
+                time_ms = self._time_of(line)
                 if time_ms is not None:
                     first_ms = time_ms if first_ms is None else first_ms
                     wait_s = begin + (time_ms - first_ms) / 1000 / self._speed - loop.time()
@@ -65,12 +67,12 @@ class Extent(NamedTuple):
     seconds: float
 
 
-def extent_of(file: Path) -> Extent:
+def extent_of(file: Path, time_of: TimeOf) -> Extent:
     """Reads the file once. Raises LinesError if it can't be read."""
-    return asyncio.run(_extent_of(file))
+    return asyncio.run(_extent_of(file, time_of))
 
 
-async def _extent_of(file: Path) -> Extent:
+async def _extent_of(file: Path, time_of: TimeOf) -> Extent:
     clicks, times = 0, []
     with Lines(str(file)) as lines:
         async for chunk in lines:

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from schemas import codec
-from streamer.demo.pacing import PacedLines
+from streamer.demo.pacing import PacedLines, time_of
 from streamer.demo.view import DemoProgress, hand_over_line, one_line
 from streamer.errors import StreamerError
 from streamer.identity.attribution import Progress, SessionCounts
@@ -29,6 +29,7 @@ from streamer.kafka.subscribe import records
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.pipeline.counters import ClickCounters, total_of
 from streamer.settings import Settings
+from streamer.sources import time_reader
 from streamer.worker.identity.stage_shard import MARKER_KEY, decode_marker
 from streamer.worker.log_reader import LogReader
 
@@ -86,7 +87,7 @@ async def _send(settings: Settings, file: Path, speed: float | None, seen: DemoP
         seen.clicks_sent = produced.sent
 
     with Lines(str(file)) as lines:
-        paced = lines if speed is None else PacedLines(lines, speed)
+        paced = lines if speed is None else PacedLines(lines, speed, time_reader(settings.clicks, time_of))
         await produce(settings, paced, None, progress)
 
 
@@ -150,6 +151,7 @@ async def _worker(
     environment = os.environ | {
         "STREAMER_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
         "STREAMER_LOG__LEVEL": "error",
+        "STREAMER_CLICKS__SOURCE": settings.clicks.source,
         # A static member: the drain gets its partitions at once.
         "STREAMER_APP__INSTANCE_ID": "demo",
     }

@@ -1,9 +1,9 @@
-"""Sends clicks, one JSON object a line, to the clicks topic.
+"""Sends clicks, one a line, to the clicks topic.
 
-The key is the visitor_id, so a visitor's clicks stay in one partition and in order; nothing else of a
-line is looked at. A line without a readable visitor_id is sent all the same, without a key: to judge
-it is the worker's job, which counts it, as a dead letter or as without consent. Not sent are
-blank lines and lines larger than the topic accepts. The producer is idempotent: what its retries
+The key is the visitor, where the setting `clicks.source` finds one, so a visitor's clicks stay in one
+partition and in order; nothing else of a line is looked at. A line without a readable visitor is sent all the
+same, without a key: to judge it is the worker's job, which counts it, as a dead letter or as without consent.
+Not sent are blank lines and lines larger than the topic accepts. The producer is idempotent: what its retries
 repeat is stored once.
 """
 
@@ -27,6 +27,7 @@ from streamer.kafka.permissions import check_permissions
 from streamer.kafka.topics import FoundTopic, find_topic
 from streamer.pipeline.json_text import with_whole_characters
 from streamer.settings import Settings
+from streamer.sources import visitor_reader
 
 _BATCH_BYTES = 256 * 1024
 _RECORD_OVERHEAD_BYTES = 128
@@ -45,7 +46,7 @@ class Produced:
     sent: int = 0
     """Acknowledged by the cluster."""
     without_key: int = 0
-    """Sent, but without a readable visitor_id."""
+    """Sent, but without a readable visitor."""
     blank: int = 0
     too_large: int = 0
     seconds: float = 0.0
@@ -84,16 +85,17 @@ async def produce(
 ) -> Produced:
     """Sends all lines, at most `rate` a second. `produced` is filled as it goes, also when cancelled.
 
-    Raises `BrokerError`, `TopicError`, `ProduceError`, `LinesError`.
+    Raises `BrokerError`, `TopicError`, `ProduceError`, `LinesError`, UsageError.
     """
     produced = Produced() if produced is None else produced
+    key_of = visitor_reader(settings.clicks, visitor_key)
     await check_permissions(settings.kafka, [Acl("topic", settings.topics.clicks, "Write")])
     topic = await find_topic(settings.kafka, settings.topics.clicks)
     producer = AIOKafkaProducer(
         **client_arguments(settings.kafka), enable_idempotence=True, max_batch_size=_BATCH_BYTES
     )
     started = time.monotonic()
-    sender = _Sender(producer, topic, produced, settings.kafka.request_timeout_ms / 1000)
+    sender = _Sender(producer, topic, produced, settings.kafka.request_timeout_ms / 1000, key_of)
     try:
         async with running(producer), sender:
             async for chunk in lines:
@@ -116,11 +118,19 @@ class _Sender:
     was acknowledged for `patience_s` though some wait for it.
     """
 
-    def __init__(self, producer: Any, topic: FoundTopic, produced: Produced, patience_s: float) -> None:
+    def __init__(
+        self,
+        producer: Any,
+        topic: FoundTopic,
+        produced: Produced,
+        patience_s: float,
+        key_of: Callable[[bytes], bytes | None],
+    ) -> None:
         self._producer = producer
         self._topic = topic
         self._produced = produced
         self._patience_s = patience_s
+        self._key_of = key_of
         self._partition_of = PartitionChooser(topic.partitions)
         self._batches: dict[int, Any] = {}
         self._unacknowledged: set[asyncio.Future[Any]] = set()
@@ -130,7 +140,7 @@ class _Sender:
     async def send(self, lines: list[bytes]) -> None:
         for line in lines:
             self.taken += 1
-            key = visitor_key(line)
+            key = self._key_of(line)
             if self._counted_out(line, key):
                 continue
             partition = self._partition_of(key)

@@ -250,15 +250,19 @@ async def _tails(settings: Settings, records: int) -> list[_Tail]:
 
 async def _keys(settings: Settings) -> list[Finding]:
     """A visitor's clicks have to be in one partition, or sessions fall apart, and have an arrival time."""
+    from streamer.kafka.produce import visitor_key
+    from streamer.sources import visitor_reader
+
     where: dict[bytes, int] = {}
     split: set[bytes] = set()
     without = total = by_producers = 0
+    visitor_of = visitor_reader(settings.clicks, visitor_key)
     for tail in await _tails(settings, TAIL_RECORDS):
         for record in tail.records:
             total += 1
             without += record.key is None
             by_producers += record.timestamp_type != LOG_APPEND_TIME
-            visitor = _visitor_of(record)
+            visitor = _visitor_of(record, visitor_of)
             if visitor and where.setdefault(visitor, tail.partition) != tail.partition:
                 split.add(visitor)
     findings = []
@@ -290,9 +294,8 @@ async def _keys(settings: Settings) -> list[Finding]:
     ]
 
 
-def _visitor_of(record: Any) -> bytes | None:
+def _visitor_of(record: Any, visitor_of: Callable[[bytes], bytes | None]) -> bytes | None:
     from schemas import codec
-    from streamer.kafka.produce import visitor_key
 
     value = record.value or b""
     if value[:1] == b"\0":
@@ -300,7 +303,7 @@ def _visitor_of(record: Any) -> bytes | None:
             return str(codec.decode(value)[1]["visitor_id"]).encode()
         except codec.CodecError:
             return None
-    return visitor_key(value)
+    return visitor_of(value)
 
 
 async def _lag(settings: Settings) -> list[Finding]:

@@ -25,12 +25,13 @@ from streamer.core.rules import SessionRules
 from streamer.errors import UsageError
 from streamer.line_file import is_parquet, lines_of
 from streamer.pipeline.counters import ClickCounters, total_of
-from streamer.pipeline.decode import Arrived, ClickDecoder, Rejected
+from streamer.pipeline.decode import Arrived, Rejected
 from streamer.pipeline.partition import Decode
 from streamer.replay.partition_replay import PartitionReplay
 from streamer.replay.plan import PartitionPlan, ReplayConfig
 from streamer.replay.sources import LogRecord, Portion
 from streamer.settings import ClickSettings
+from streamer.sources import click_decoder
 
 PORTION = 1000
 
@@ -78,7 +79,7 @@ class FileSource:
     def __init__(self, path: Path, clicks: ClickSettings) -> None:
         self.path = path
         self.is_dump = self._is_dump()
-        self._decode = ClickDecoder(clicks.format if self.is_dump else "json", clicks.max_bytes).decode
+        self._decode = click_decoder(clicks, None if self.is_dump else "json").decode
         self.decode: Decode = self._decode if self.is_dump else self._known
         self._clicks: dict[bytes | None, Arrived | None] = {}
         """By line of the last portion: looking at event times has made them, and they are asked for next."""

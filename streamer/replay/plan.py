@@ -79,6 +79,8 @@ class ReplayPlan(msgspec.Struct, frozen=True):
     """The rules by which sessions are attributed to customers; empty: there are no records of customers."""
     links: str = ""
     """`topic:NAME` or `file:SHA256` of its bytes; empty: there are none."""
+    clicks: str = ""
+    """What clicks looked like: the mapping's name and the beginning of its file's SHA256; empty: ours."""
     side_ends: dict[str, dict[int, int]] = {}
     """By topic beside the clicks: where each partition ends, exclusive."""
 

@@ -44,6 +44,7 @@ from streamer.replay.topic_source import ends_of, erased_visitors, topic_partiti
 from streamer.replay.users import IdentityEvent
 from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
+from streamer.sources import source_version
 from streamer.worker.memory import settle_memory
 
 _LOOK_S = 0.2
@@ -201,6 +202,7 @@ async def drafted(settings: Settings, options: ReplayOptions, scorers: BundleSco
         topic_id="" if file else (await topic_metadata(settings.kafka, [topic]))[topic].topic_id,
         identity=_identity_of(settings, options),
         links="" if options.links is None else _digest_of(options.links),
+        clicks=source_version(settings.clicks),
     )
 
 

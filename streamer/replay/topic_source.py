@@ -17,13 +17,13 @@ from streamer.kafka.aiokafka_overrides.fetched import leave_records_as_they_are
 from streamer.kafka.client import client_arguments, committed_reader
 from streamer.kafka.start import is_found
 from streamer.kafka.topics import TopicError, find_topic
-from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.erasures import erased_visitor
 from streamer.pipeline.partition import LOG_APPEND_TIME, Decode
 from streamer.replay.plan import PartitionPlan
 from streamer.replay.sources import LogRecord, Portion
 from streamer.replay.time_range import TimeRange
 from streamer.settings import Settings
+from streamer.sources import click_decoder
 
 PORTION = 2000
 _POLL_MS = 200
@@ -151,7 +151,7 @@ class TopicSource:
         self._settings = settings
         self._partitions = partitions
         self._portion = portion
-        self.decode: Decode = ClickDecoder(settings.clicks.format, settings.clicks.max_bytes).decode
+        self.decode: Decode = click_decoder(settings.clicks).decode
 
     async def portions(self, positions: dict[int, int]) -> AsyncGenerator[Portion]:
         topic = self._settings.topics.clicks

@@ -23,10 +23,10 @@ from streamer.kafka.acls import acls_of
 from streamer.kafka.client import client_arguments
 from streamer.kafka.permissions import check_permissions, refusal
 from streamer.kafka.reach import check_brokers
-from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.records import RecordWriter
 from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
+from streamer.sources import click_decoder
 from streamer.worker.app import Stage, WorkerApp, create_app
 from streamer.worker.draining import Drain, DrainTurns, read_bounds
 from streamer.worker.drift import DriftCollector
@@ -296,7 +296,7 @@ def _config(
         settings=settings,
         arguments=client_arguments(settings.kafka),
         rules=rules,
-        decode=ClickDecoder(settings.clicks.format, settings.clicks.max_bytes).decode,
+        decode=click_decoder(settings.clicks).decode,
         writer=RecordWriter(scorer.bundle, rules.version),
         score=JointScoring(scorer.score).score,
         shadow=shadow,

@@ -40,10 +40,12 @@ cdef class CompiledMapping:
     cdef object _leaves
     cdef list _rules
     cdef _Field _visitor
+    cdef _Field _time
     cdef list _asked
     cdef dict _known
 
     cpdef object visitor_of(self, bytes value)
+    cpdef object time_of(self, bytes value)
     @cython.locals(rule=_Rule, field=_Field, each=_Field)
     cpdef object trace(self, bytes value)
     cpdef tuple read(self, bytes value)

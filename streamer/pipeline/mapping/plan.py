@@ -96,7 +96,7 @@ class _Place:
 
 
 class _Field:
-    """What a field of a click is made from: the first source that has a value."""
+    """What a field of a click is made from: the first source that has a value which can be read."""
 
     def __init__(self, name: str, sources: Sources, leaves: LeafReader) -> None:
         self.name = name
@@ -106,26 +106,35 @@ class _Field:
         self.required = name in REQUIRED or name == "event_type"
 
     def read(self, leaves: Leaves) -> Any:
-        """Raises BadValueError."""
+        """Raises BadValueError: what was wrong with the first source, if none can be read."""
+        bad: BadValueError | None = None
         for source in self.sources:
-            value = source.value(leaves)
+            try:
+                value = source.value(leaves)
+            except BadValueError as error:
+                bad = bad or error
+                continue
             if value is not None:
                 return value
+        if bad is not None:
+            raise bad
         if self.required:
             raise BadValueError("missing_field")
         return None
 
     def trace(self, leaves: Leaves) -> Traced:
         """As `read`, with where it came from."""
+        bad: Traced | None = None
         for source in self.sources:
             found = source.found(leaves)
             try:
                 value = source.value(leaves)
             except BadValueError as error:
-                return Traced(self.name, source.source.text, found, None, str(error))
+                bad = bad or Traced(self.name, source.source.text, found, None, str(error))
+                continue
             if value is not None:
                 return Traced(self.name, source.source.text, found, value, None)
-        return Traced(self.name, None, None, None, "missing_field" if self.required else None)
+        return bad or Traced(self.name, None, None, None, "missing_field" if self.required else None)
 
 
 class _Rule:
@@ -157,7 +166,9 @@ class CompiledMapping:
         self.name = spec.name
         self._leaves = LeafReader(_paths_of(spec), spec.columns)
         self._rules = [_Rule(rule, self._leaves) for rule in spec.events]
-        self._visitor = next(field for field in self._rules[0].fields if field.name == "visitor_id")
+        self._visitor, self._time = [
+            next(field for field in self._rules[0].fields if field.name == name) for name in REQUIRED
+        ]
         self._asked = list(dict.fromkeys(place for rule in self._rules for place, _ in rule.conditions))
         self._known: dict[Any, _Rule | None] = {}
 
@@ -179,6 +190,14 @@ class CompiledMapping:
         except (Rejected, BadValueError):
             return None
         return visitor
+
+    def time_of(self, value: bytes) -> int | None:
+        """Event time in ms UTC, also if the record is no click; None if that can't be read."""
+        try:
+            at: int = self._time.read(self._leaves.read(value))
+        except (Rejected, BadValueError):
+            return None
+        return at
 
     def trace(self, value: bytes) -> list[Traced] | None:
         """Where each field came from; None for an event that no rule knows. Raises Rejected."""

@@ -70,7 +70,7 @@ class Source:
 
 
 Sources = tuple[Source, ...]
-"""The first that has a value counts."""
+"""The first that has a value which can be read counts."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,78 @@
+"""What records of the clicks topic look like: our own shape, a vendor's profile, or a mapping file.
+
+A profile is a mapping file that is shipped, in this folder; `clicks.source` names one or another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+from streamer.errors import UsageError
+from streamer.pipeline.decode import ClickDecoder, Format
+from streamer.pipeline.mapping.plan import CompiledMapping
+from streamer.pipeline.mapping.spec import MappingError, read_mapping
+from streamer.settings import NATIVE, ClickSettings
+
+PROFILES = ("cloudevents", "ga4", "matomo", "posthog", "segment", "snowplow")
+VisitorOf = Callable[[bytes], bytes | None]
+"""Whose a record is, as its key has it; None if that can't be read."""
+TimeOf = Callable[[bytes], int | None]
+"""Event time of a record in ms UTC; None if that can't be read."""
+
+
+def mapping_of(source: str) -> CompiledMapping:
+    """A profile by its name, or a mapping file by its path. Raises UsageError."""
+    try:
+        return CompiledMapping(read_mapping(_text_of(source), Path(source).stem))
+    except MappingError as error:
+        raise UsageError(f"{source}: {error}") from None
+
+
+def source_version(clicks: ClickSettings) -> str:
+    """Differs between shapes of clicks, and after a change of a mapping file; empty for our own shape."""
+    if clicks.source == NATIVE:
+        return ""
+    digest = hashlib.sha256(_text_of(clicks.source).encode()).hexdigest()
+    return f"{Path(clicks.source).stem}:{digest[:8]}"
+
+
+def click_decoder(clicks: ClickSettings, format: Format | None = None) -> ClickDecoder:
+    """As the settings say; `format`: in place of theirs, for clicks of our own shape. Raises UsageError."""
+    read = None if clicks.source == NATIVE else mapping_of(clicks.source).read
+    return ClickDecoder(format or clicks.format, clicks.max_bytes, read)
+
+
+def visitor_reader(clicks: ClickSettings, native: VisitorOf) -> VisitorOf:
+    """As the settings say: `native` where clicks have our own shape. Raises UsageError."""
+    if clicks.source == NATIVE:
+        return native
+    visitor_of = mapping_of(clicks.source).visitor_of
+
+    def read(value: bytes) -> bytes | None:
+        visitor = visitor_of(value)
+        return visitor.encode() if visitor else None
+
+    return read
+
+
+def time_reader(clicks: ClickSettings, native: TimeOf) -> TimeOf:
+    """As the settings say: `native` where clicks have our own shape. Raises UsageError."""
+    return native if clicks.source == NATIVE else mapping_of(clicks.source).time_of
+
+
+def _text_of(source: str) -> str:
+    if source in PROFILES:
+        return (resources.files(__name__) / f"{source}.toml").read_text(encoding="utf-8")
+    try:
+        return Path(source).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(
+            f"clicks.source = {source!r}: is neither a profile nor a file; expected {NATIVE}, "
+            f"{', '.join(PROFILES)}, or the path of a mapping file"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        name = type(error).__name__
+        raise UsageError(f"{source}: cannot be read ({name}); expected a mapping file") from None
