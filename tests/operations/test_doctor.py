@@ -17,17 +17,17 @@ from streamer.operations import doctor
 from streamer.operations.doctor import Finding, examine, worst
 from streamer.settings import Settings, load_settings
 from tests.conftest import FreshSettings, RunStreamer
-from tests.worker.live import Worker, as_messages, send, set_up, some_clicks
+from tests.worker.live import Worker, as_messages, committed, send, set_up, some_clicks
 
 NOWHERE = load_settings(
     overrides={"kafka.bootstrap_servers": "127.0.0.1:9", "kafka.connect_timeout_s": 0.5}, environ={}
 )
 
 
-def findings_of(settings: Settings, ahead_ms: int = 0) -> dict[str, list[tuple[str, str]]]:
-    """State and text by check, by a clock that is so far ahead."""
+def findings_of(settings: Settings, now_ms: int | None = None) -> dict[str, list[tuple[str, str]]]:
+    """State and text by check, by this machine's clock or by one that stands still."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for finding in asyncio.run(examine(settings, lambda: int(time.time() * 1000) + ahead_ms)):
+    for finding in asyncio.run(examine(settings, lambda: now_ms or int(time.time() * 1000))):
         found.setdefault(finding.check, []).append((finding.state, finding.found))
         assert bool(finding.todo) == (finding.state != "ok")
     return found
@@ -119,8 +119,9 @@ def test_all_is_well_after_a_drain(fresh_settings: FreshSettings, run_streamer: 
     assert [finding["found"] for finding in report["findings"][-3:]] == [
         f"group {group} is 0 records behind" for group in (settings.app.id, *settings.stage_sources)
     ]
-    assert findings_of(settings, ahead_ms=-200_000)["clock"][0][0] == "fail"
-    assert findings_of(settings, ahead_ms=-50_000)["clock"][0][0] == "warn"
+    newest = max(record.timestamp for record in committed(settings, settings.topics.clicks).records)
+    assert findings_of(settings, newest - 200_000)["clock"][0][0] == "fail"
+    assert findings_of(settings, newest - 50_000)["clock"][0][0] == "warn"
 
 
 def test_what_is_wrong_with_topics_and_keys_is_found(
