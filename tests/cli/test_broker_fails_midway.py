@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 
 import pytest
 from aiokafka.errors import KafkaError
@@ -102,10 +103,14 @@ def test_an_erasure_that_is_not_acknowledged_everywhere_is_an_error(
     broker: EmbeddedKafka, settings: Settings
 ) -> None:
     async def erase_many() -> None:
-        work = asyncio.create_task(erase(settings, [f"v{n}" for n in range(20_000)], requested_at=1))
-        async for _ in records(settings.kafka, settings.topics.erasures):
+        await erase(settings, ["v"], requested_at=1)
+        copies = settings.topics.partitions
+        async with aclosing(records(settings.kafka, settings.topics.erasures)) as seen:
+            for _ in range(copies):
+                await anext(seen)
+            work = asyncio.create_task(erase(settings, [f"v{n}" for n in range(20_000)], requested_at=1))
+            await anext(seen)
             broker.signal(signal.SIGSTOP)
-            break
         await work
 
     with pytest.raises(NotTakenError, match="did not take all erasures"):

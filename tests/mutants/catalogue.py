@@ -64,8 +64,8 @@ MUTANTS = (
     Mutant(
         "one click further than the marker's position",
         OPEN_SHARDS,
-        "self.consumer.request_seek(TP(self._topic, number), shard.position)",
-        "self.consumer.request_seek(TP(self._topic, number), shard.position + 1)",
+        "self.consumer.request_seek(TP(self.topic, number), shard.position)",
+        "self.consumer.request_seek(TP(self.topic, number), shard.position + 1)",
         "chaos:sigterm",
     ),
     Mutant(
