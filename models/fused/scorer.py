@@ -21,6 +21,9 @@ from schemas.click import Session
 
 FORMAT = "fused-scorer-1"
 
+FADING_MS = 4 * 86_400_000
+"""An embedding's second copy falls by the factor e in this time."""
+
 Block = Literal["features", "clicks", "embedding", "features+embedding"]
 """What a head reads."""
 
@@ -72,7 +75,7 @@ class FusedScorer:
                 f"features: no column {missing[0]}; expected all that the scorer learnt from"
             )
         own, clicks = self.features.encode(inputs.columns), self.clicks.encode(inputs.sessions, inputs.at)
-        blocks = blocks_of(own, clicks, inputs.embeddings)
+        blocks = blocks_of(own, clicks, faded(inputs))
         mean = sum(each.weight * each.head.log_probabilities(blocks[each.reads]) for each in self.heads)
         chances: Float64 = np.exp(log_softmax(self.sharpness * np.asarray(mean)))
         return chances
@@ -134,8 +137,15 @@ class FusedScorer:
             raise ScorerFileError(f"{path}: {error}") from None
 
 
+def faded(inputs: Inputs) -> Float64:
+    """[N, 2D + 1]: the embedding, a copy that fades with the time since its session closed, the fading."""
+    ages = inputs.at - np.array([session.closed_at for session in inputs.sessions], dtype=np.int64)
+    fading = np.exp(-ages / FADING_MS)[:, None]
+    return np.concatenate([inputs.embeddings, inputs.embeddings * fading, fading], axis=1)
+
+
 def blocks_of(features: Float64, clicks: Float64, embeddings: Float64) -> dict[Block, Float64]:
-    """What heads read, [N, F] each, of encoded features and clicks."""
+    """What heads read, [N, F] each, of encoded features and clicks, and of what `faded` gives."""
     both = np.concatenate([features, embeddings], axis=1)
     return {"features": features, "clicks": clicks, "embedding": embeddings, "features+embedding": both}
 

@@ -1,19 +1,27 @@
 """What is compared: heads on a team's features, on clicks and on the embedding, and means of their logits.
 
 `hand` is what a team has or could make without the embedding: trees and a logistic regression on its own
-features, and both on n-grams of pages. `fused` is the mean of `hand` and of a logistic regression on the
-embedding, which stays as it is. Concatenation is shown if asked for, and decides nothing.
+features, and both on n-grams of pages. Fused is the weighted mean of two logits: of `hand`, say, and of a
+logistic regression on the embedding, which stays as it is. The embedding's share is chosen on the labelled
+rows, held out in turn; it can be none. Concatenation is shown if asked for, and decides nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from models.arrays import Float64, Int64
-from models.evaluation.probe.tuning import Tuned, folds_of, sharpness_of, tuned_linear, tuned_trees
+from models.evaluation.probe.tuning import (
+    Tuned,
+    folds_of,
+    log_loss_of,
+    sharpness_of,
+    tuned_linear,
+    tuned_trees,
+)
 from models.fused.heads import log_softmax
 from models.fused.scorer import Block
 
@@ -27,6 +35,10 @@ class HeadName(NamedTuple):
 
 
 Weights = Mapping[HeadName, float]
+Choice = Sequence[Weights]
+"""Of which labelled rows choose one."""
+SHARES = (0.0, 0.25, 0.5, 0.75)
+"""That the embedding may have of the logits."""
 
 _TREES, _LOGISTIC = HeadName("features", "trees"), HeadName("features", "linear")
 _NGRAM_TREES, _NGRAMS = HeadName("clicks", "trees"), HeadName("clicks", "linear")
@@ -43,28 +55,32 @@ OWN, HAND, EMBEDDING, OWN_FUSED, FUSED = (
 CONCATENATED = "features concatenated with embedding"
 
 
-def mean_of(*parts: Weights) -> dict[HeadName, float]:
-    """The mean of the parts' logits, as weights of heads."""
-    heads = dict.fromkeys(head for part in parts for head in part)
-    return {head: sum(part.get(head, 0.0) for part in parts) / len(parts) for head in heads}
+def blend(one: Weights, other: Weights, share: float = 0.5) -> Weights:
+    """The weighted mean of two logits; `share` is that of the other."""
+    heads = dict.fromkeys((*one, *other))
+    return {head: (1.0 - share) * one.get(head, 0.0) + share * other.get(head, 0.0) for head in heads}
 
 
-_OWN = mean_of({_TREES: 1.0}, {_LOGISTIC: 1.0})
-_HAND = mean_of(_OWN, mean_of({_NGRAM_TREES: 1.0}, {_NGRAMS: 1.0}))
-CONTENDERS: Mapping[str, Weights] = {
-    "features, trees": {_TREES: 1.0},
-    "features, logistic": {_LOGISTIC: 1.0},
-    OWN: _OWN,
-    "n-grams, trees": {_NGRAM_TREES: 1.0},
-    "n-grams, logistic": {_NGRAMS: 1.0},
-    HAND: _HAND,
-    EMBEDDING: {_EMBEDDING: 1.0},
-    OWN_FUSED: mean_of(_OWN, {_EMBEDDING: 1.0}),
-    FUSED: mean_of(_HAND, {_EMBEDDING: 1.0}),
+def _fused(floor: Weights) -> Choice:
+    return [blend(floor, {_EMBEDDING: 1.0}, share) for share in SHARES]
+
+
+_OWN = blend({_TREES: 1.0}, {_LOGISTIC: 1.0})
+_HAND = blend(_OWN, blend({_NGRAM_TREES: 1.0}, {_NGRAMS: 1.0}))
+CONTENDERS: Mapping[str, Choice] = {
+    "features, trees": [{_TREES: 1.0}],
+    "features, logistic": [{_LOGISTIC: 1.0}],
+    OWN: [_OWN],
+    "n-grams, trees": [{_NGRAM_TREES: 1.0}],
+    "n-grams, logistic": [{_NGRAMS: 1.0}],
+    HAND: [_HAND],
+    EMBEDDING: [{_EMBEDDING: 1.0}],
+    OWN_FUSED: _fused(_OWN),
+    FUSED: _fused(_HAND),
 }
-WITH_CONCATENATION: Mapping[str, Weights] = {
+WITH_CONCATENATION: Mapping[str, Choice] = {
     **CONTENDERS,
-    CONCATENATED: mean_of({_BOTH_TREES: 1.0}, {_BOTH: 1.0}),
+    CONCATENATED: [blend({_BOTH_TREES: 1.0}, {_BOTH: 1.0})],
 }
 
 
@@ -73,20 +89,39 @@ def mixed(logs: Mapping[HeadName, Float64], weights: Weights) -> Float64:
     return np.asarray(sum(weight * logs[head] for head, weight in weights.items()))
 
 
+def heads_of(choices: Iterable[Choice]) -> list[HeadName]:
+    """All that any of them reads."""
+    return list(dict.fromkeys(head for choice in choices for weights in choice for head in weights))
+
+
+def settled(fitted: Mapping[HeadName, Tuned], choice: Choice, labels: Int64) -> tuple[Weights, float]:
+    """The weights with the least log loss on labelled rows, held out in turn, and how sharp the mean has to
+    be made for it."""
+    held_out = {name: tuned.held_out for name, tuned in fitted.items()}
+
+    def tried(weights: Weights) -> tuple[float, float]:
+        logs = mixed(held_out, weights)
+        sharpness = sharpness_of(logs, labels)
+        return log_loss_of(log_softmax(sharpness * logs), labels), sharpness
+
+    results = [tried(weights) for weights in choice]
+    best = min(range(len(choice)), key=lambda place: results[place][0])
+    return choice[best], results[best][1]
+
+
 def scores(
     fitted: Mapping[HeadName, Tuned],
-    contenders: Mapping[str, Weights],
+    contenders: Mapping[str, Choice],
     labels: Int64,
     blocks: Mapping[Block, Float64],
 ) -> dict[str, Float64]:
-    """Log probabilities [B, K] of each contender for other rows. `labels` are those of the fitted rows, by
-    which every mean is made as sharp as suits them."""
-    held_out = {name: tuned.held_out for name, tuned in fitted.items()}
+    """Log probabilities [B, K] of each contender for other rows. `labels` are those of the fitted rows."""
     given = {name: tuned.head.log_probabilities(blocks[name.reads]) for name, tuned in fitted.items()}
-    return {
-        contender: log_softmax(sharpness_of(mixed(held_out, weights), labels) * mixed(given, weights))
-        for contender, weights in contenders.items()
-    }
+    found = {}
+    for contender, choice in contenders.items():
+        weights, sharpness = settled(fitted, choice, labels)
+        found[contender] = log_softmax(sharpness * mixed(given, weights))
+    return found
 
 
 def fitted_heads(

@@ -25,16 +25,16 @@ from models.evaluation.probe.contenders import (
     OWN,
     OWN_FUSED,
     WITH_CONCATENATION,
-    Weights,
+    Choice,
     fitted_heads,
-    mixed,
+    heads_of,
     scores,
+    settled,
 )
 from models.evaluation.probe.intervals import RESAMPLED, Metric, Resampling, ScoredDraw, auc, log_loss
 from models.evaluation.probe.rows import ProbeRows
-from models.evaluation.probe.tuning import sharpness_of
 from models.fused.encodings import ClickEncoding, FeatureEncoding
-from models.fused.scorer import FusedScorer, WeightedHead, blocks_of
+from models.fused.scorer import FusedScorer, WeightedHead, blocks_of, faded
 
 LABELS = (50, 100, 400)
 DRAWS = 8
@@ -98,19 +98,23 @@ def fused_scorer(rows: ProbeRows, seed: int = 0) -> FusedScorer:
     owners = cluster_numbers(rows.owners)
     features = FeatureEncoding.fit(rows.inputs.columns, range(len(rows.labels)))
     clicks = ClickEncoding.fit(rows.inputs.sessions)
-    weights = CONTENDERS[FUSED]
+    names = heads_of([CONTENDERS[FUSED]])
     encoded = clicks.encode(rows.inputs.sessions, rows.inputs.at)
-    blocks = blocks_of(features.encode(rows.inputs.columns), encoded, rows.inputs.embeddings)
-    fitted = fitted_heads(blocks, rows.labels, len(rows.classes), owners, list(weights), seed)
-    held_out = mixed({name: tuned.held_out for name, tuned in fitted.items()}, weights)
+    blocks = blocks_of(features.encode(rows.inputs.columns), encoded, faded(rows.inputs))
+    fitted = fitted_heads(blocks, rows.labels, len(rows.classes), owners, names, seed)
+    weights, sharpness = settled(fitted, CONTENDERS[FUSED], rows.labels)
     return FusedScorer(
         classes=rows.classes,
         within_ms=rows.within_ms,
         embedding_space=rows.embedding_space,
         features=features,
         clicks=clicks,
-        heads=tuple(WeightedHead(name.reads, weights[name], fitted[name].head) for name in weights),
-        sharpness=sharpness_of(held_out, rows.labels),
+        heads=tuple(
+            WeightedHead(name.reads, weights[name], fitted[name].head)
+            for name in names
+            if weights[name] > 0.0
+        ),
+        sharpness=sharpness,
     )
 
 
@@ -164,12 +168,12 @@ def _measured(
     clicks: Float64,
     taken: Int64,
     test: Int64,
-    contenders: Mapping[str, Weights],
+    contenders: Mapping[str, Choice],
     seed: int,
 ) -> dict[str, ScoredDraw]:
     features = FeatureEncoding.fit(rows.inputs.columns, taken.tolist())
-    blocks = blocks_of(features.encode(rows.inputs.columns), clicks, rows.inputs.embeddings)
-    names = list(dict.fromkeys(head for weights in contenders.values() for head in weights))
+    blocks = blocks_of(features.encode(rows.inputs.columns), clicks, faded(rows.inputs))
+    names = heads_of(contenders.values())
     labels = rows.labels[taken]
     learnt = {reads: values[taken] for reads, values in blocks.items()}
     fitted = fitted_heads(learnt, labels, len(rows.classes), owners[taken], names, seed)

@@ -11,7 +11,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from models.evaluation.probe.tuning import exported, folds_of, tuned_linear, tuned_trees
 from models.fused.encodings import TIMES, ClickEncoding, FeatureEncoding
 from models.fused.heads import Scaling
-from models.fused.scorer import FusedScorer, Inputs, ScorerFileError
+from models.fused.scorer import FusedScorer, Inputs, ScorerFileError, faded
 from tests.models.evaluation.probe_world import DAY_MS, HOUR_MS, a_session
 
 
@@ -70,6 +70,13 @@ def test_rare_classes_that_some_folds_lack_are_fitted_all_the_same() -> None:
     for tuned in (tuned_linear(values, labels, 3, folds), tuned_trees(values, labels, 3, folds, seed=0)):
         assert np.allclose(np.exp(tuned.held_out).sum(axis=1), 1.0)
         assert np.isfinite(tuned.head.log_probabilities(values)).all()
+
+
+def test_an_embedding_has_a_copy_that_fades_with_the_time_since_its_session_closed() -> None:
+    session = a_session(1, "v", DAY_MS)
+    inputs = Inputs({}, np.array([session.closed_at + 4 * DAY_MS]), [session], np.array([[2.0, -1.0]]))
+    fading = np.exp(-1.0)
+    assert faded(inputs)[0] == pytest.approx([2.0, -1.0, 2.0 * fading, -fading, fading])
 
 
 def test_a_file_that_is_no_scorer_is_refused_by_name(tmp_path: Path) -> None:
