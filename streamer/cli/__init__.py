@@ -26,6 +26,7 @@ COMMANDS = (
     LazyCommand("topics", "streamer.cli.topics", "Create the topics, or check them for drift."),
     LazyCommand("worker", "streamer.cli.worker", "Turn clicks into sessions, embeddings and intents."),
     LazyCommand("produce", "streamer.cli.produce", "Send clicks from a JSONL file."),
+    LazyCommand("map", "streamer.cli.map", "Check or draft a mapping for clicks of another shape."),
     LazyCommand(
         "subscribe", "streamer.cli.subscribe", "Read intents, embeddings, late clicks or dead letters."
     ),

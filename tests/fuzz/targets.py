@@ -11,6 +11,7 @@ import gzip
 import json
 import tempfile
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,15 +30,19 @@ from streamer.kafka.produce import visitor_key
 from streamer.pipeline.counters import ClickCounters
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.erasures import erased_visitor
+from streamer.pipeline.mapping.plan import CompiledMapping
+from streamer.pipeline.mapping.spec import MappingError, read_mapping
 from streamer.pipeline.normalize import host_of, label, path_of, search_query
 from streamer.pipeline.preview import preview
 from streamer.pipeline.scrub import scrub
 from streamer.replay.file_source import sessions_of_file
 from streamer.settings import SettingsError, load_settings
+from streamer.sources import mapping_of
 from streamer.worker.changelog import STATE_VERSION, ChangelogError, Marker, SessionSnapshots, encode
 from streamer.worker.recovery import Recovery
 from tests.bad_clicks import GOOD, avro, click
 from tests.click_fuzz import FULL, end_of
+from tests.sources.events import COLUMNS, SEGMENT_PAGE, SEGMENT_TRACK, SNOWPLOW
 
 
 class Target(NamedTuple):
@@ -46,8 +51,20 @@ class Target(NamedTuple):
 
 
 _decoder = ClickDecoder()
+_mapped = ClickDecoder(read=mapping_of("segment").read)
+_mapped_rows = ClickDecoder(read=mapping_of("snowplow").read)
+_ROW = "\t".join(SNOWPLOW.get(name, "") for name in COLUMNS.split()).encode()
+_MAPPING = (resources.files("streamer.sources") / "segment.toml").read_bytes()
 _SCRATCH = Path(tempfile.mkdtemp(prefix="fuzz-"))
 _BUNDLE = default_bundle()
+
+
+def _mapping(value: bytes) -> str:
+    try:
+        CompiledMapping(read_mapping(value.decode(errors="replace"), "fuzz"))
+    except MappingError:
+        return "refused"
+    return "read"
 
 
 def _time(value: bytes) -> str:
@@ -211,6 +228,12 @@ _ENVIRONMENT = (
 
 TARGETS: dict[str, Target] = {
     "json click": Target([json.dumps(FULL).encode(), click()], lambda v: end_of(_decoder, v)),
+    "mapped click": Target(
+        [json.dumps(SEGMENT_TRACK).encode(), json.dumps(SEGMENT_PAGE).encode()],
+        lambda v: end_of(_mapped, v),
+    ),
+    "mapped row": Target([_ROW], lambda v: end_of(_mapped_rows, v)),
+    "mapping file": Target([_MAPPING], _mapping),
     "avro click": Target([avro(), codec.encode("click", FULL)], lambda v: end_of(_decoder, v)),
     "wire format": Target([avro(), codec.encode("erasure", {"visitor_id": "v"})], _wire),
     "time": Target(
