@@ -39,7 +39,7 @@ from streamer.worker.identity.stages import stage_configs
 from streamer.worker.kill_points import Reach, pass_by
 from streamer.worker.memory import settle_memory
 from streamer.worker.metrics import Metrics
-from streamer.worker.options import DrainOptions, WorkerOptions
+from streamer.worker.options import WorkerOptions
 from streamer.worker.scoring import JointScoring
 from streamer.worker.shadow import Shadow
 from streamer.worker.shard import ShardConfig
@@ -143,12 +143,14 @@ async def _prepared(
     if scorer is None:
         health = await _health(settings, metrics, watch_of_stages)
         log.info("worker_starts", app_id=settings.app.id)
-        drained = partial(_stages_drained, options.drain, stages)
+        turns = DrainTurns(options.drain.timeout_s) if options.drain is not None else None
+        drained = partial(_drained, turns, None, stages)
         return _Worker(apps, failure, watch_of_stages, drained, lambda: 0, health, {"stages": "identity"})
     config = _config(settings, scorer, _shadow(settings, metrics), options, source, reach)
-    drain = None
+    drain, drained = None, partial(_drained, None, None, stages)
     if options.drain is not None:
         drain = Drain(options.drain, config, await answered(settings, lambda: read_bounds(config)))
+        drained = partial(_drained, drain.turns, drain.finished, stages)
     table = SessionTable(config, metrics, failure, drain)
     watch = Watch(config, table, watch_of_stages)
     metrics.watch(watch.states, watch.unrecovered.lags)
@@ -161,7 +163,7 @@ async def _prepared(
         [app, *apps],
         failure,
         watch,
-        partial(_drained, drain, stages),
+        drained,
         lambda: table.processing.records,
         health,
         notes,
@@ -243,19 +245,14 @@ async def _until_done(worker: _Worker, stop: asyncio.Event) -> None:
             raise app.crash_reason or RuntimeError("the Faust app ended by itself")
 
 
-async def _drained(drain: Drain | None, stages: list[StageTable]) -> None:
-    if drain is None:
+async def _drained(turns: DrainTurns | None, clicks: asyncio.Event | None, stages: list[StageTable]) -> None:
+    """`clicks` is set once they are drained; None: this worker has none of them."""
+    if turns is None:
         await asyncio.Event().wait()
         return
-    await drain.finished.wait()
-    await drain_stages(stages, drain.turns)
-
-
-async def _stages_drained(options: DrainOptions | None, stages: list[StageTable]) -> None:
-    if options is None:
-        await asyncio.Event().wait()
-        return
-    await drain_stages(stages, DrainTurns(options.timeout_s))
+    if clicks is not None:
+        await clicks.wait()
+    await drain_stages(stages, turns)
 
 
 async def _shut_down(worker: _Worker) -> None:

@@ -18,8 +18,9 @@ from streamer.worker.health import (
     not_live,
     not_ready,
 )
-from streamer.worker.identity.stage_watch import LOOK_EVERY_S, StageWatch, check_not_replaced
+from streamer.worker.identity.stage_watch import LOOK_EVERY_S, StageWatch
 from streamer.worker.metrics import PartitionState
+from streamer.worker.replaced import check_not_replaced
 from streamer.worker.shard import ShardConfig
 from streamer.worker.table import SessionTable
 from streamer.worker.unrecovered import Unrecovered
@@ -78,18 +79,14 @@ class Watch:
 
         Raises ReplacedError, which the client need not end for: it may try to join again for long.
         """
-        asking = asyncio.create_task(self.unrecovered.ask_regularly())
-        looking = asyncio.create_task(self._stages.look_regularly())
+        asking = asyncio.gather(self.unrecovered.ask_regularly(), self._stages.ask_regularly())
         try:
             while True:
-                await asyncio.wait({looking}, timeout=LOOK_EVERY_S)
-                if looking.done():
-                    looking.result()
+                await asyncio.sleep(LOOK_EVERY_S)
                 self.check_not_replaced()
                 self._report_held_up(held_up_for_long(self.snapshot(), self._limits))
         finally:
             asking.cancel()
-            looking.cancel()
 
     def check_not_replaced(self) -> None:
         """Raises ReplacedError if another worker has taken this one's place in a group."""

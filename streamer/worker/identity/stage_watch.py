@@ -4,28 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
-from streamer.errors import StreamerError
 from streamer.settings import AppSettings
 from streamer.worker.identity.stage_table import StageTable
 from streamer.worker.metrics import StageLevels
-from streamer.worker.open_shards import OpenShards
+from streamer.worker.replaced import check_not_replaced
 
 LOOK_EVERY_S = 1.0
-
-
-class ReplacedError(StreamerError):
-    """Another process has joined the group under this worker's instance id."""
-
-
-def check_not_replaced(shards: OpenShards[Any], group: str, app: AppSettings) -> None:
-    """Raises ReplacedError if another worker has taken this one's place in the group."""
-    if shards.consumer is not None and shards.consumer.membership.replaced:
-        raise ReplacedError(
-            f"another worker has joined group {group} as app.instance_id={app.instance_id}: give each "
-            "worker a name of its own"
-        )
 
 
 class StageWatch:
@@ -47,9 +32,13 @@ class StageWatch:
         """Why a stage isn't ready: reasons for people."""
         return [reason for table in self._tables for reason in table.not_ready()]
 
+    async def ask_regularly(self) -> None:
+        """Keep the lags of partitions known that wait to be taken over, until cancelled."""
+        await asyncio.gather(*(table.unrecovered.ask_regularly() for table in self._tables))
+
     async def look_regularly(self) -> None:
         """Until cancelled. Raises ReplacedError, which the client need not end for."""
-        asking = asyncio.gather(*(table.unrecovered.ask_regularly() for table in self._tables))
+        asking = asyncio.create_task(self.ask_regularly())
         try:
             while True:
                 await asyncio.sleep(LOOK_EVERY_S)
