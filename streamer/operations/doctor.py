@@ -7,7 +7,7 @@ out then. Nothing is changed and nothing that a customer typed is shown.
 from __future__ import annotations
 
 import platform
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
@@ -309,7 +309,7 @@ def _visitor_of(record: Any, visitor_of: Callable[[bytes], bytes | None]) -> byt
 async def _lag(settings: Settings) -> list[Finding]:
     """Of each stage, as far as the worker has any."""
     groups = {settings.app.id: settings.topics.clicks, **settings.stage_sources}
-    offsets = {group: await _group_offsets(settings, group, topic) for group, topic in groups.items()}
+    offsets = await _group_offsets(settings, groups)
     if not offsets[settings.app.id]:
         return [Finding("lag", "warn", f"group {settings.app.id} has read nothing yet", "start a worker")]
     findings = []
@@ -318,7 +318,8 @@ async def _lag(settings: Settings) -> list[Finding]:
     return findings
 
 
-async def _group_offsets(settings: Settings, group: str, topic: str) -> dict[int, int]:
+async def _group_offsets(settings: Settings, groups: Mapping[str, str]) -> dict[str, dict[int, int]]:
+    """Committed offsets by group and partition, of the topic of each group."""
     from aiokafka.errors import GroupCoordinatorNotAvailableError
 
     from streamer.kafka.aiokafka_overrides.admin import AdminClient
@@ -327,9 +328,9 @@ async def _group_offsets(settings: Settings, group: str, topic: str) -> dict[int
     admin = AdminClient(**client_arguments(settings.kafka))
     await admin.start()
     try:
-        return await group_offsets(admin, group, topic)
+        return {group: await group_offsets(admin, group, topic) for group, topic in groups.items()}
     except GroupCoordinatorNotAvailableError:  # a cluster that never had a group
-        return {}
+        return {group: {} for group in groups}
     finally:
         await admin.close()
 
