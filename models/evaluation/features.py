@@ -69,23 +69,6 @@ def join_tables(tables: Sequence[FeatureTable], decided_at: Int64) -> Float64:
 
 
 @dataclass(frozen=True, slots=True)
-class Standardizer:
-    """To mean 0 and deviation 1 by column; constant columns become 0, outliers are clipped at 8."""
-
-    mean: Float64
-    deviation: Float64
-
-    @classmethod
-    def fit(cls, values: Float64) -> Standardizer:
-        deviation = values.std(axis=0)
-        return cls(values.mean(axis=0), np.where(deviation > 1e-9, deviation, np.inf))
-
-    def apply(self, values: Float64) -> Float64:
-        scaled: Float64 = np.clip((values - self.mean) / self.deviation, -8.0, 8.0)
-        return scaled
-
-
-@dataclass(frozen=True, slots=True)
 class Bag:
     """Items and their columns, learnt from training sessions alone."""
 

@@ -17,7 +17,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
 from models.arrays import Float64, Int64
-from models.evaluation.features import Standardizer
+from models.fused.heads import Scaling
 
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 1e-4, 1e-5)
 """Times half the squared length of the weights, beside the mean loss of a row."""
@@ -37,7 +37,7 @@ MIN_OF_EACH = 5
 class TileHead:
     """Probability of a tile: softmax over the tiles shown of weights · features + bias + slot."""
 
-    scaling: Standardizer
+    scaling: Scaling
     weights: Float64
     """[F, T]"""
     bias: Float64
@@ -57,7 +57,7 @@ class TileHead:
 class LabelHead:
     """One logistic regression a label; labels are given from `threshold` on."""
 
-    scaling: Standardizer
+    scaling: Scaling
     weights: Float64
     """[F, P]"""
     bias: Float64
@@ -96,7 +96,7 @@ def fit_tile_head(
 ) -> TileHead:
     """Each of `train` and `validation` is (features [B, F], shown [B, K], clicked slot [B])."""
     features, shown, clicked = train
-    scaling = Standardizer.fit(features)
+    scaling = Scaling.fit(features)
     x = scaling.apply(features)
     shape = (x.shape[1], tiles, shown.shape[1])
 
@@ -122,7 +122,7 @@ def fit_label_head(
 ) -> LabelHead:
     """Each of `train` and `validation` is (features [B, F], labels [B, P] of 0 and 1)."""
     features, labels = train
-    scaling = Standardizer.fit(features)
+    scaling = Scaling.fit(features)
     x, x_validation = scaling.apply(features), scaling.apply(validation[0])
     width, count = x.shape[1], labels.shape[1]
 

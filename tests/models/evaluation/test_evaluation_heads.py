@@ -7,7 +7,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from models.evaluation import heads
-from models.evaluation.features import Standardizer
 from models.evaluation.heads import (
     NONE_FIXED,
     FixedPenalty,
@@ -16,6 +15,7 @@ from models.evaluation.heads import (
     fit_label_head,
     fit_tile_head,
 )
+from models.fused.heads import Scaling
 
 
 def labelled(rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -38,7 +38,7 @@ def test_the_label_head_is_scikit_learns_logistic_regression(monkeypatch: pytest
     monkeypatch.setattr(heads, "PENALTIES", (0.01,))
     monkeypatch.setattr(heads, "TOLERANCE", 1e-8)
     ours = fit_label_head((x, labels), (x, labels)).probabilities(x)
-    scaled = Standardizer.fit(x).apply(x)
+    scaled = Scaling.fit(x).apply(x)
     for label in range(2):
         theirs = LogisticRegression(C=1 / (0.01 * len(x)), tol=1e-8).fit(scaled, labels[:, label])
         assert ours[:, label] == pytest.approx(theirs.predict_proba(scaled)[:, 1], abs=2e-3)
