@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from models.bundle import Bundle, default_bundle, load_bundle
+from models.bundle import Bundle
 from models.evaluation.bootstrap import Resampled
 from models.evaluation.experiment import Experiment, Scale
 from models.evaluation.features import NEVER, require_known
@@ -21,22 +21,8 @@ from models.evaluation.steps_history import CONDITIONS, against_latest, history,
 from models.evaluation.task_rows import DAY_MS
 from models.simulator import SimulatorConfig
 from models.visitor_splits import split_of
-from schemas.click import Session
-from streamer.core.rules import SessionRules
-from streamer.identity.rules import IdentityRules
-from streamer.replay.file_source import sessions_of_file
 from streamer.replay.identities import Identities
-
-RULES = SessionRules()
-
-
-def cut(path: Path) -> list[Session]:
-    return sessions_of_file(path, RULES).sessions
-
-
-@pytest.fixture(scope="module")
-def stages() -> Identities:
-    return Identities(load_bundle(default_bundle()), RULES.version, IdentityRules())
+from tests.models.evaluation.sessions_of_people import cut
 
 
 @pytest.fixture(scope="module")

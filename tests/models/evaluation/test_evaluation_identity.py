@@ -9,7 +9,6 @@ import pytest
 
 pytest.importorskip("torch")
 
-from models.bundle import default_bundle, load_bundle
 from models.evaluation.experiment import Experiment, Scale
 from models.evaluation.household_data import HouseholdData, household_data
 from models.evaluation.result_store import ResultStore
@@ -23,24 +22,11 @@ from models.evaluation.steps_identity import (
 )
 from models.simulator import SimulatorConfig
 from schemas import codec
-from schemas.click import Session
-from streamer.core.rules import SessionRules
-from streamer.identity.rules import IdentityRules
-from streamer.replay.file_source import sessions_of_file
 from streamer.replay.identities import Identities
 from tests.identity.oracle import DAY, Limits, Said, whose
+from tests.models.evaluation.sessions_of_people import cut
 
-RULES = SessionRules()
 LOOKBACK_DAYS = (1.0, 7.0, 30.0)
-
-
-def cut(path: Path) -> list[Session]:
-    return sessions_of_file(path, RULES).sessions
-
-
-@pytest.fixture(scope="module")
-def stages() -> Identities:
-    return Identities(load_bundle(default_bundle()), RULES.version, IdentityRules())
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,15 @@
+"""How the tests of households cut clicks into sessions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from schemas.click import Session
+from streamer.core.rules import SessionRules
+from streamer.replay.file_source import sessions_of_file
+
+RULES = SessionRules()
+
+
+def cut(path: Path) -> list[Session]:
+    return sessions_of_file(path, RULES).sessions
