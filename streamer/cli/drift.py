@@ -101,9 +101,9 @@ def _sessions(file: Path, settings: Settings) -> list[Session]:
 
     with at_rest(file) as readable:
         if is_parquet(readable):
-            from streamer.cli.recipe import sessions_of_replay
+            from streamer.cli.recipe import sessions_to_learn_from
 
-            found = list(sessions_of_replay(readable))
+            found = list(sessions_to_learn_from(readable))
         else:
             from streamer.cli.recipe import say_clicks
             from streamer.replay.file_source import sessions_of_file

@@ -125,13 +125,13 @@ def training_pipeline(recipe: Recipe, work: Path, settings: Settings, show: Show
 def _sessions(file: Path, most: int | None, settings: Settings) -> Iterable[Session]:
     """From a file of clicks, cut by the settings' rules, or from the sessions that a replay wrote."""
     if is_parquet(file):
-        return sessions_of_replay(file, most)
+        return sessions_to_learn_from(file, most)
     sessions, counters = sessions_of_file(file, session_rules(settings), settings.clicks)
     say_clicks(counters)
     return sessions
 
 
-def sessions_of_replay(file: Path, most: int | None = None) -> Iterable[Session]:
+def sessions_to_learn_from(file: Path, most: int | None = None) -> Iterable[Session]:
     """Sessions of people in a replay's file; reports if it has more than are taken."""
     from streamer.replay.rows import MOST_SESSIONS, training_sessions
 

@@ -11,7 +11,7 @@ import pytest
 from models.bundle import default_bundle
 from schemas.click import Session
 from streamer import sample
-from streamer.cli.recipe import Recipe, sessions_of_replay, training_pipeline
+from streamer.cli.recipe import Recipe, sessions_to_learn_from, training_pipeline
 from streamer.core.rules import SessionRules
 from streamer.errors import UsageError
 from streamer.replay.file_source import sessions_of_file
@@ -67,8 +67,8 @@ def test_a_training_run_takes_a_replays_file(rows: Path, tmp_path: Path) -> None
 
 
 def test_a_cut_is_reported(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    taken = len(list(sessions_of_replay(rows, 200)))
-    in_all = len(list(sessions_of_replay(rows)))
+    taken = len(list(sessions_to_learn_from(rows, 200)))
+    in_all = len(list(sessions_to_learn_from(rows)))
     assert capsys.readouterr().err.splitlines() == [
         f"{rows}: {taken} of {in_all} sessions are taken, all of visitors chosen by a hash; 200 at most,"
         " for they are held in memory"
