@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from models.arrays import Float64, Int64
+from models.evaluation.features import FeatureTable, require_known
 from models.evaluation.task_rows import ClosedSessions, LastClosedSession
 from models.fused.encodings import Columns
 from models.fused.scorer import Inputs
@@ -214,14 +215,13 @@ def _assembled(
     classes = tuple(sorted({name for _, _, name in rows}, key=lambda name: (name != NONE, name)))
     of_team = [row for row, _, _ in rows]
     of_sessions = [session for _, session, _ in rows]
-    late = features.at[of_team] <= known.closed.known_at[of_sessions]
-    if late.any():
-        raise AssertionError(f"{int(late.sum())} rows have a session that wasn't known before them")
+    embeddings = FeatureTable("embedding", known.embeddings[of_sessions], known.closed.known_at[of_sessions])
+    require_known(embeddings, features.at[of_team])
     inputs = Inputs(
         columns={name: [values[row] for row in of_team] for name, values in features.columns.items()},
         at=features.at[of_team],
         sessions=[known.sessions[session] for session in of_sessions],
-        embeddings=known.embeddings[of_sessions],
+        embeddings=embeddings.values,
     )
     return ProbeRows(
         owners=tuple(features.owners[row] for row in of_team),
