@@ -8,15 +8,14 @@ from collections.abc import Callable
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from streamer.kafka.cluster import EmbeddedCluster
 from streamer.kafka.reach import refusals
-from streamer.kafka.topics import Drift, create_topics, declared_topics, find_drift
+from streamer.kafka.topics import create_topics, declared_topics
 from streamer.operations.doctor import examine
 from streamer.settings import Settings, load_settings
 from tests.conftest import names_of_its_own
-from tests.worker.live import wait_until
+from tests.worker.live import alter_topic, drift_of, wait_until
 
 OnCluster = Callable[..., Settings]
 
@@ -35,10 +34,6 @@ def on_cluster(cluster: EmbeddedCluster) -> OnCluster:
     return create
 
 
-def drift_of(settings: Settings) -> list[Drift]:
-    return asyncio.run(find_drift(settings.kafka, declared_topics(settings)))
-
-
 def replicas_of(settings: Settings) -> set[tuple[int, int]]:
     """(replicas, in sync) of all partitions of the topics."""
 
@@ -52,19 +47,6 @@ def replicas_of(settings: Settings) -> set[tuple[int, int]]:
         return {(len(p["replicas"]), len(p["isr"])) for topic in topics for p in topic["partitions"]}
 
     return asyncio.run(ask())
-
-
-def alter(settings: Settings, topic: str, **config: str) -> None:
-    async def run() -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka.bootstrap_servers)
-        await admin.start()
-        values = {name.replace("_", "."): value for name, value in config.items()}
-        try:
-            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, values)])
-        finally:
-            await admin.close()
-
-    asyncio.run(run())
 
 
 def failures(settings: Settings) -> list[str]:
@@ -98,8 +80,7 @@ def test_fewer_replicas_than_brokers_allow_are_drift(on_cluster: OnCluster) -> N
 )
 def test_doctor_fails_a_changelog_that_loses_state(on_cluster: OnCluster, config: str, value: str) -> None:
     settings = on_cluster()
-    alter(settings, settings.changelog, **{config: value})
-    wait_until(lambda: any(each.found == value for each in drift_of(settings)), 10)
+    alter_topic(settings, settings.changelog, **{config: value})
     (said,) = [text for text in failures(settings) if f"is {value}" in text]
     assert said.startswith(f"{settings.changelog}: {config.replace('_', '.')}")
     assert "open sessions" in said

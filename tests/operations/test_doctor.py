@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from schemas.build import EXTENSIONS
 from streamer.operations import doctor
 from streamer.operations.doctor import Finding, examine, worst
 from streamer.settings import Settings, load_settings
 from tests.conftest import FreshSettings, RunStreamer
-from tests.worker.live import Worker, as_messages, committed, send, set_up, some_clicks
+from tests.worker.live import Worker, alter_topic, as_messages, committed, send, set_up, some_clicks
 
 NOWHERE = load_settings(
     overrides={"kafka.bootstrap_servers": "127.0.0.1:9", "kafka.connect_timeout_s": 0.5}, environ={}
@@ -137,12 +136,11 @@ def test_what_is_wrong_with_topics_and_keys_is_found(
                 await producer.send_and_wait(settings.topics.clicks, click, key=key, partition=partition)
         admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka.bootstrap_servers)
         await admin.start()
-        changed = {"message.timestamp.type": "CreateTime"}
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, settings.topics.clicks, changed)])
         await admin.delete_topics([settings.topics.erasures])
         await admin.close()
 
     asyncio.run(spoil())
+    alter_topic(settings, settings.topics.clicks, message_timestamp_type="CreateTime")
     done = run_streamer("doctor", settings=settings)
     assert done.returncode == 1
     assert f"FAIL  topics: {settings.topics.erasures}: topic is missing" in done.stdout

@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas import codec
 from streamer.kafka.topic_metadata import MissingTopicError, topic_metadata
-from streamer.kafka.topics import create_topics, declared_topics
+from streamer.kafka.topics import Drift, create_topics, declared_topics, find_drift
 from streamer.settings import Settings
 from tests.conftest import as_environment, without_settings
 from tests.oracle import Expected, expected_sessions
@@ -274,6 +275,22 @@ def metric(port: int, name: str, **labels: str) -> float:
         for sample in family.samples
         if sample.name == name and labels.items() <= sample.labels.items()
     )
+
+
+def drift_of(settings: Settings) -> list[Drift]:
+    return asyncio.run(find_drift(settings.kafka, declared_topics(settings)))
+
+
+def alter_topic(settings: Settings, topic: str, **config: str) -> None:
+    """Give a topic values that differ from what is declared: returns when the cluster shows them.
+
+    A broker acknowledges the change before it takes it up.
+    """
+    values = {name.replace("_", "."): value for name, value in config.items()}
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic, values)
+    on_admin(settings, lambda admin: admin.alter_configs([resource]))
+    changed = set(values.values())
+    wait_until(lambda: changed <= {each.found for each in drift_of(settings) if each.topic == topic})
 
 
 def wait_until(condition: Any, timeout_s: float = 60) -> None:
