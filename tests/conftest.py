@@ -24,8 +24,8 @@ RunStreamer = Callable[..., subprocess.CompletedProcess[str]]
 FreshSettings = Callable[..., Settings]
 
 
-# Threads of OpenMP that spin while they wait for each other take the cores from one another, and from all other
-# processes: with more tests at once than cores, training takes many times its time. Read when torch is loaded.
+# Threads of OpenMP that spin while they wait for each other take the cores from all that would end the wait:
+# where more tests run than there are cores, training takes many times as long. Torch reads it when loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine breaks no rule
 hypothesis.settings.load_profile("untimed")
