@@ -36,7 +36,7 @@ demo: .venv/demo.stamp
 	$(BIN)/streamer demo $(ARGS)
 
 # The whole suite on the compiled build; then, as pure Python, the tests of what is compiled.
-test: .venv/test.stamp
+test: .venv/test.stamp .venv/kafka.aot
 	$(PYTEST) $(ARGS)
 	$(if $(ARGS),,$(MAKE) --no-print-directory test-pure)
 
@@ -94,3 +94,7 @@ clean:
 	@echo "Installing what training and the tests need into .venv (torch is large)"
 	$(INSTALL) --editable '.[kafka,train,test]'
 	@touch .venv/demo.stamp $@
+
+# Brokers of the tests start from it in half the time.
+.venv/kafka.aot: constraints.txt streamer/kafka/jars.lock | .venv/test.stamp
+	$(BIN)/python -m tests.aot_cache

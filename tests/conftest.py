@@ -18,6 +18,7 @@ from schemas import build
 from streamer.kafka.cluster import EmbeddedCluster
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.settings import Settings, TopicSettings, load_settings
+from tests import aot_cache
 
 ROOT = Path(__file__).parents[1]
 RunStreamer = Callable[..., subprocess.CompletedProcess[str]]
@@ -27,6 +28,8 @@ FreshSettings = Callable[..., Settings]
 # Threads of OpenMP that spin while they wait for each other take the cores from all that would end the wait:
 # where more tests run than there are cores, training takes many times as long. Torch reads it when loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+if aot_cache.CACHE.exists():
+    os.environ.setdefault(aot_cache.JAVA_OPTIONS, aot_cache.options("AOTCache"))
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine breaks no rule
 hypothesis.settings.load_profile("untimed")
 
