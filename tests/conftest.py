@@ -19,6 +19,7 @@ from streamer.kafka.cluster import EmbeddedCluster
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.settings import Settings, TopicSettings, load_settings
 from tests import aot_cache
+from tests.schema_registry import NoRegistryError, SchemaRegistry
 
 ROOT = Path(__file__).parents[1]
 RunStreamer = Callable[..., subprocess.CompletedProcess[str]]
@@ -92,6 +93,7 @@ IN_ONE_PROCESS = {
         "tests/kafka/test_cluster.py",
         "tests/kafka/test_replication.py",
     ),
+    "schema_registry": ("tests/registry/test_with_a_registry.py",),
     "small_bundle_path": (
         "tests/models/llm/test_llm_teacher.py",
         "tests/models/test_bundle.py",
@@ -139,6 +141,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedCluste
     """Three brokers that tests may mistreat, if all run again at their end."""
     with EmbeddedCluster(tmp_path_factory.mktemp("cluster"), brokers=3, say=print) as brokers:
         yield brokers
+
+
+@pytest.fixture(scope="session")
+def schema_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SchemaRegistry]:
+    """A real schema registry, which tests may kill if it runs again at their end."""
+    try:
+        with SchemaRegistry(tmp_path_factory.mktemp("registry")) as registry:
+            yield registry
+    except NoRegistryError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,10 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from pydantic import SecretStr
 
 from streamer.errors import UsageError
 from streamer.kafka.aiokafka_overrides.install import install_overrides
@@ -35,7 +38,9 @@ def client_arguments(kafka: KafkaSettings) -> ClientArguments:
         "security_protocol": kafka.security_protocol,
     }
     if kafka.uses_tls:
-        arguments["ssl_context"] = ssl_context(kafka)
+        context = ssl_context(kafka, "kafka")
+        context.check_hostname = kafka.ssl_endpoint_identification_algorithm == "https"
+        arguments["ssl_context"] = context
     if kafka.security_protocol.startswith("SASL_"):
         assert kafka.sasl_password is not None
         arguments["sasl_mechanism"] = kafka.sasl_mechanism
@@ -71,34 +76,49 @@ async def running(client: Client) -> AsyncIterator[Client]:
         await asyncio.wait({stopping}, timeout=_STOP_S)
 
 
-def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
+class TlsFiles(Protocol):
+    """The settings of a section that name certificates."""
+
+    @property
+    def ssl_ca_location(self) -> Path | None: ...
+
+    @property
+    def ssl_certificate_location(self) -> Path | None: ...
+
+    @property
+    def ssl_key_location(self) -> Path | None: ...
+
+    @property
+    def ssl_key_password(self) -> SecretStr | None: ...
+
+
+def ssl_context(files: TlsFiles, section: str) -> ssl.SSLContext:
     """TLS as the settings say: own or system authorities, own certificate if given. Raises `TlsFileError`."""
     try:
-        context = ssl.create_default_context(cafile=kafka.ssl_ca_location)
+        context = ssl.create_default_context(cafile=files.ssl_ca_location)
     except (OSError, ssl.SSLError) as error:
-        raise _unusable("ssl_ca_location", kafka.ssl_ca_location, error) from None
-    context.check_hostname = kafka.ssl_endpoint_identification_algorithm == "https"
-    if kafka.ssl_certificate_location is not None:
-        _load_certificate(context, kafka)
+        raise _unusable(f"{section}.ssl_ca_location", files.ssl_ca_location, error) from None
+    if files.ssl_certificate_location is not None:
+        _load_certificate(context, files, section)
     return context
 
 
-def _load_certificate(context: ssl.SSLContext, kafka: KafkaSettings) -> None:
-    assert kafka.ssl_certificate_location is not None
+def _load_certificate(context: ssl.SSLContext, files: TlsFiles, section: str) -> None:
+    assert files.ssl_certificate_location is not None
     # Never None: OpenSSL would ask on the terminal for the password of an encrypted key.
-    password = kafka.ssl_key_password.get_secret_value() if kafka.ssl_key_password else ""
-    own, key = kafka.ssl_certificate_location, kafka.ssl_key_location
+    password = files.ssl_key_password.get_secret_value() if files.ssl_key_password else ""
+    own, key = files.ssl_certificate_location, files.ssl_key_location
     try:
         context.load_cert_chain(own, key, password=password)
     except (OSError, ssl.SSLError) as error:
         if key is not None and not key.is_file():
-            raise _unusable("ssl_key_location", key, error) from None
+            raise _unusable(f"{section}.ssl_key_location", key, error) from None
         if own.is_file():
             raise TlsFileError(
-                f"kafka.ssl_certificate_location = {own}, kafka.ssl_key_location = {key}: not usable PEM, "
-                "no pair, or the wrong kafka.ssl_key_password"
+                f"{section}.ssl_certificate_location = {own}, {section}.ssl_key_location = {key}: not usable "
+                f"PEM, no pair, or the wrong {section}.ssl_key_password"
             ) from None
-        raise _unusable("ssl_certificate_location", own, error) from None
+        raise _unusable(f"{section}.ssl_certificate_location", own, error) from None
 
 
 def _unusable(key: str, path: object, error: OSError) -> TlsFileError:
@@ -108,4 +128,4 @@ def _unusable(key: str, path: object, error: OSError) -> TlsFileError:
         reason = "no permission to read it"
     else:
         reason = "not usable PEM"
-    return TlsFileError(f"kafka.{key} = {path}: {reason}")
+    return TlsFileError(f"{key} = {path}: {reason}")

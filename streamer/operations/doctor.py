@@ -20,8 +20,13 @@ from streamer.kafka.client import client_arguments, committed_reader, running
 from streamer.kafka.permissions import NotPermittedError, check_permissions
 from streamer.kafka.reach import check_brokers, refusals
 from streamer.kafka.topics import Drift, declared_topics, find_drift
+from streamer.pipeline.decode import Rejected
 from streamer.pipeline.partition import LOG_APPEND_TIME
+from streamer.pipeline.registered import PREFIX_SIZES, UnknownSchema, with_prefix
+from streamer.registry.client import RegistryError, registry_client
+from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
 from streamer.settings import Settings
+from streamer.sources import click_decoder
 
 TAIL_RECORDS = 100_000
 """The last clicks, over all partitions, in which a visitor in two partitions is looked for."""
@@ -50,6 +55,8 @@ def worst(findings: list[Finding]) -> State:
 async def examine(settings: Settings, now_ms: Callable[[], int]) -> list[Finding]:
     """All checks. `now_ms`: this machine's clock, ms UTC."""
     findings = [_versions(), _build(), *_configuration(settings), _bundle(settings)]
+    if settings.registry.url:
+        findings += await _safely("registry", lambda: _registry(settings))
     try:
         await check_brokers(settings.kafka)
     except StreamerError as error:
@@ -144,6 +151,16 @@ def _bundle(settings: Settings) -> Finding:
     except BundleError as error:
         return Finding("bundle", "fail", str(error), "use another bundle, or train one")
     return Finding("bundle", "ok", f"{bundle.model_version}, {len(bundle.taxonomy.intents)} intents")
+
+
+async def _registry(settings: Settings) -> list[Finding]:
+    try:
+        async with registry_client(settings.registry) as client:
+            subjects = await client.subjects()
+    except RegistryError as error:
+        todo = "a worker waits for it wherever it meets a new schema, and ends where it is refused"
+        return [Finding("registry", "fail", str(error), todo)]
+    return [Finding("registry", "ok", f"{settings.registry.url}: {len(subjects):,} subjects")]
 
 
 async def _brokers(settings: Settings) -> list[Finding]:
@@ -257,12 +274,13 @@ async def _keys(settings: Settings) -> list[Finding]:
     split: set[bytes] = set()
     without = total = by_producers = 0
     visitor_of = visitor_reader(settings.clicks, visitor_key)
+    registered = _RegisteredVisitors(settings)
     for tail in await _tails(settings, TAIL_RECORDS):
         for record in tail.records:
             total += 1
             without += record.key is None
             by_producers += record.timestamp_type != LOG_APPEND_TIME
-            visitor = _visitor_of(record, visitor_of)
+            visitor = await registered.of(record) or _visitor_of(record, visitor_of)
             if visitor and where.setdefault(visitor, tail.partition) != tail.partition:
                 split.add(visitor)
     findings = []
@@ -292,6 +310,29 @@ async def _keys(settings: Settings) -> list[Finding]:
     return findings or [
         Finding("keys", "ok", f"{len(where):,} visitors in the last {total:,} clicks, each in one place")
     ]
+
+
+class _RegisteredVisitors:
+    """Whose records are that were written with a schema of a registry."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._lookup = SchemaLookup(settings.registry, COMMAND_PATIENCE_S)
+        self._decode = click_decoder(settings.clicks, registered=self._lookup.registered).decode
+
+    async def of(self, record: Any) -> bytes | None:
+        """None for any other record, and for one that is no click."""
+        value = with_prefix(record.value, record.headers)
+        if self._lookup.registered is None or not value or value[0] not in PREFIX_SIZES:
+            return None
+        while True:
+            try:
+                arrived = self._decode(value, None, "")
+            except UnknownSchema as unknown:
+                await self._lookup.learn(unknown.prefix)
+            except Rejected:
+                return None
+            else:
+                return None if arrived is None else arrived.visitor_id.encode()
 
 
 def _visitor_of(record: Any, visitor_of: Callable[[bytes], bytes | None]) -> bytes | None:

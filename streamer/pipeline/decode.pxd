@@ -6,6 +6,7 @@ from streamer.pipeline.normalize cimport Memo, Paths, before_query, cut
 
 cdef Py_ssize_t _SURELY_SHORT
 cdef Py_ssize_t _DEEP_FROM_BYTES
+cdef int _LAST_MAGIC
 cdef object _MIN_INT64, _MAX_INT64
 cdef object astuple
 
@@ -24,6 +25,7 @@ cdef class ClickDecoder:
     cdef Py_ssize_t _max_bytes
     cdef Py_ssize_t _max_declined_bytes
     cdef object _read_mapped
+    cdef object _registered
     cdef object _parse_json
     cdef Paths _paths
     cdef Memo _queries
@@ -39,7 +41,10 @@ cdef class ClickDecoder:
     cpdef Arrived decode(self, bytes value, object arrival, str fallback_id)
     cdef tuple _read(self, bytes value)
     cdef tuple _read_fields(self, bytes value)
+    cdef tuple _read_json(self, bytes value)
     cdef tuple _read_other(self, bytes value)
+    cdef tuple _read_registered(self, bytes value)
+    cdef tuple _read_own(self, bytes value)
     cdef tuple _read_avro(self, bytes value)
 
 

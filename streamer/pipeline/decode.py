@@ -34,6 +34,7 @@ from streamer.pipeline.normalize import (
     label,
     search_query,
 )
+from streamer.pipeline.registered import PREFIX_SIZES, RegisteredSchemas
 
 Format = Literal["auto", "json", "avro"]
 Stage = Literal["decode", "validate"]
@@ -64,6 +65,8 @@ _ONE_MS = dt.timedelta(milliseconds=1)
 _JSON_STARTS = {"auto": b"{ \t\r\n", "json": bytes(range(256)), "avro": b""}
 _AVRO_STARTS = {"auto": b"\0", "json": b"", "avro": b"\0"}
 """First bytes by which a format is known."""
+_LAST_MAGIC = max(PREFIX_SIZES)
+"""No text begins with a byte up to this one."""
 _IDS = ("visitor_id", "event_id", "user_id")
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -140,13 +143,19 @@ _parse_consents = msgspec.json.Decoder(_Consent | list[_Consent]).decode
 class ClickDecoder:
     """Decodes clicks of one format; "auto" tells JSON and Avro apart by the first byte.
 
-    `read`: reads records of another shape, in place of both.
+    `read`: reads records of another shape, in place of both. `registered`: schemas of a registry, whose
+    records are read as the JSON that they come to; none: there is no registry.
     """
 
     def __init__(
-        self, format: Format = "auto", max_bytes: int = DEFAULT_MAX_BYTES, read: Read | None = None
+        self,
+        format: Format = "auto",
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        read: Read | None = None,
+        registered: RegisteredSchemas | None = None,
     ) -> None:
         self._read_mapped = read
+        self._registered = registered
         self._json_starts = _JSON_STARTS[format] if read is None else b""
         self._avro_starts = _AVRO_STARTS[format]
         self._max_bytes = max_bytes
@@ -160,7 +169,7 @@ class ClickDecoder:
         self._crawlers = Memo(is_crawler, _USER_AGENTS_KEPT, False)
 
     def decode(self, value: bytes | None, arrival: int | None, fallback_id: str) -> Arrived | None:
-        """The click, or None if the visitor doesn't consent; raises Rejected.
+        """The click, or None if the visitor doesn't consent; raises Rejected, and UnknownSchema.
 
         `arrival` is when the click first arrived, ms UTC, None where nobody noted it: then `sent_at` corrects
         nothing. `fallback_id` stands in for a missing event_id; it may be empty, for the caller to fill in.
@@ -235,8 +244,13 @@ class ClickDecoder:
     def _read_fields(self, value: bytes | None) -> tuple[Any, ...]:
         if not value or len(value) > self._max_bytes:
             raise _bad_size(value)
+        if self._registered is not None and value[0] <= _LAST_MAGIC:
+            return self._read_registered(value)
         if value[0] not in self._json_starts:
             return self._read_avro(value) if self._read_mapped is None else self._read_other(value)
+        return self._read_json(value)
+
+    def _read_json(self, value: bytes) -> tuple[Any, ...]:
         if len(value) >= _DEEP_FROM_BYTES and _is_deep(value):
             raise Rejected("decode", "nested_too_deep")
         try:
@@ -265,9 +279,33 @@ class ClickDecoder:
         fields = read(value) if read is not None else None
         return _DECLINED if fields is None else fields
 
+    def _read_registered(self, value: bytes) -> tuple[Any, ...]:
+        """As `_read`; raises UnknownSchema too."""
+        schemas, is_mapped = self._registered, self._read_mapped is not None
+        assert schemas is not None
+        if not is_mapped and codec.is_own(value):
+            return self._read_own(value)
+        try:
+            schema, body = schemas.read(value)
+            if schema.own is not None and not is_mapped:
+                return self._read_own(schema.own + body)
+            text = schema.text(body)
+        except codec.CodecError as error:
+            raise Rejected("decode", error.reason) from None
+        try:
+            return self._read_other(text) if is_mapped else self._read_json(text)
+        except Rejected:
+            if _declines(text):
+                return _DECLINED
+            raise
+
     def _read_avro(self, value: bytes) -> tuple[Any, ...]:
         if value[0] not in self._avro_starts:
             raise Rejected("decode", "unsupported_magic_byte" if value[0] == 1 else "unknown_format")
+        return self._read_own(value)
+
+    def _read_own(self, value: bytes) -> tuple[Any, ...]:
+        """A click in Avro under our own id."""
         try:
             name, values = codec.decode_values(value)
         except codec.CodecError as error:

@@ -25,6 +25,7 @@ from streamer.pipeline.dead_letters import (
 )
 from streamer.pipeline.decode import Arrived, Rejected, with_event_id
 from streamer.pipeline.erasures import Erasures
+from streamer.pipeline.registered import UnknownSchema, with_prefix
 
 MAX_TAKE = 2000
 """Closed sessions, and likewise side outputs, that one take may hold: a transaction stays short."""
@@ -106,6 +107,8 @@ class PartitionPolicy:
     """Longest record in a side output; what is longer is cut."""
     needs_arrival: bool = False
     """A record whose timestamp isn't the broker's is a dead letter."""
+    schema_in_header: bool = False
+    """A header may have the schema id of a value: there is a registry."""
 
 
 _DEFAULT_POLICY = PartitionPolicy()
@@ -138,6 +141,7 @@ class Partition:
         self._limit = policy.limit
         self._max_forwarded_bytes = policy.max_forwarded_bytes
         self._needs_arrival = policy.needs_arrival
+        self._schema_in_header = policy.schema_in_header
         self._refused: TooManyDeadLetters | None = None
         self._decode = decode
         self._id_prefix = f"{topic}-{number}-"
@@ -158,7 +162,8 @@ class Partition:
         All are of one `timestamp_type`. Stops early when it `is_full`. Records below `position` were taken in
         before and are skipped.
         Raises TooManyDeadLetters at a record that exceeds the limit, and from then on: that record and those
-        after it are not taken in.
+        after it are not taken in. Raises UnknownSchema at a record whose schema isn't at hand: once it is,
+        the same records may be handed in again.
         """
         if self._refused is not None:
             raise self._refused
@@ -200,9 +205,20 @@ class Partition:
     def _declines(self, record: Record) -> bool:
         """Whether this is a click without consent."""
         try:
-            return self._decode(record.value, record.timestamp, "") is None
+            return self._decode(self._value(record), record.timestamp, "") is None
         except Rejected:
             return False
+        except UnknownSchema:
+            self._leave(record)
+            raise
+
+    def _value(self, record: Record) -> bytes | None:
+        return with_prefix(record.value, record.headers) if self._schema_in_header else record.value
+
+    def _leave(self, record: Record) -> None:
+        """As if the record had not been read."""
+        self.counters.received -= 1
+        self.position = record.offset
 
     def _take_in(self, record: Record, offset: int) -> bool:
         """Do what the record asks for, at the arrival clock; False if nothing can be due after it."""
@@ -210,10 +226,16 @@ class Partition:
         now = sessionizer.clock.now
         headers = record.headers
         try:
-            arrived = self._decode(record.value, first_arrival(headers, now) if headers else now, "")
+            if headers:
+                arrived = self._decode(self._value(record), first_arrival(headers, now), "")
+            else:
+                arrived = self._decode(record.value, now, "")
         except Rejected as rejected:
             self._dead_letter(record, rejected.stage, rejected.reason)
             return True
+        except UnknownSchema:
+            self._leave(record)
+            raise
         if arrived is None:
             self.counters.filtered += 1
             return False
@@ -370,14 +392,13 @@ class Partition:
         return self.erasures.covers(visitor_id, self.sessionizer.clock.now)
 
     def _count_dead_letter(self, record: Record, limit: DeadLetterLimit, why: str) -> None:
-        """Count it, or, if that is one too many, leave the record as if it had not been read."""
+        """Count it, or, if that is one too many, leave the record."""
         tally = self.dead_letters.plus(self.counters.received, limit)
         excess = tally.excess(limit)
         if excess is None:
             self.dead_letters = tally
             return
-        self.counters.received -= 1
-        self.position = record.offset
+        self._leave(record)
         self._refused = TooManyDeadLetters(
             record.offset, f"{self.topic} partition {self.number} offset {record.offset} ({why}): {excess}"
         )

@@ -21,7 +21,7 @@ from streamer.replay.plan import PartitionPlan, ReplayPlan
 from streamer.replay.scoring import BundleScorers
 from streamer.replay.session_spool import SpoolingSink
 from streamer.replay.sinks import NoSink, RowsSink, SessionSink, StdoutSink, TopicSink
-from streamer.replay.sources import PacedSource, Portion, RecordSource
+from streamer.replay.sources import PacedSource, Portion, RecordSource, replayed
 from streamer.replay.topic_source import TopicSource
 from streamer.rules_from_settings import identity_rules, session_rules
 from streamer.settings import Settings
@@ -120,7 +120,7 @@ def _source(settings: Settings, options: ReplayOptions, partitions: dict[int, Pa
     if options.source == FROM_TOPIC:
         source = TopicSource(settings, partitions)
     else:
-        source = FileSource(Path(options.source), settings.clicks)
+        source = FileSource(Path(options.source), settings.clicks, settings.registry)
     if not options.speed:
         return source
     return PacedSource(source, options.speed, options.time_range.from_ms, time.monotonic, asyncio.sleep)
@@ -184,14 +184,18 @@ class Engine:
 
     def _begin(self, partition: PartitionPlan, checkpoint: PartitionCheckpoint | None) -> _RunningPartition:
         snapshot = checkpoint.snapshot if checkpoint else None
-        replay = PartitionReplay(self._config, partition, self._source.decode, snapshot=snapshot)
+        source = self._source
+        has_registry = source.lookup.registered is not None
+        replay = PartitionReplay(
+            self._config, partition, source.decode, snapshot=snapshot, schema_in_header=has_registry
+        )
         stored = checkpoint.digests if checkpoint else [None] * len(self._scorers.bundles)
         return _RunningPartition(replay, [OutputDigests(each) for each in stored], saved_at=time.monotonic())
 
     async def _take(self, run: _RunningPartition, portion: Portion) -> None:
         replay = run.replay
         before = replay.counters.received
-        run.waiting += replay.process(portion.records)
+        await replayed(self._source, replay, portion.records, run.waiting)
         if portion.idle_until_ms is not None:
             run.waiting += replay.idle(self._within(portion.idle_until_ms))
         if portion.is_last:

@@ -27,13 +27,15 @@ from streamer.line_file import is_parquet, lines_of
 from streamer.pipeline.counters import ClickCounters, total_of
 from streamer.pipeline.decode import Arrived, Rejected
 from streamer.pipeline.partition import Decode
+from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
 from streamer.replay.partition_replay import PartitionReplay
 from streamer.replay.plan import PartitionPlan, ReplayConfig
 from streamer.replay.sources import LogRecord, Portion
-from streamer.settings import ClickSettings
+from streamer.settings import ClickSettings, RegistrySettings
 from streamer.sources import click_decoder
 
 PORTION = 1000
+NO_REGISTRY = RegistrySettings()
 
 
 class _Dumped(msgspec.Struct):
@@ -76,10 +78,11 @@ def sessions_of_file(path: Path, rules: SessionRules, clicks: ClickSettings | No
 class FileSource:
     """Reads the file anew for each pass; holds one portion at a time."""
 
-    def __init__(self, path: Path, clicks: ClickSettings) -> None:
+    def __init__(self, path: Path, clicks: ClickSettings, registry: RegistrySettings = NO_REGISTRY) -> None:
         self.path = path
         self.is_dump = self._is_dump()
-        self._decode = click_decoder(clicks, None if self.is_dump else "json").decode
+        self.lookup = SchemaLookup(registry if self.is_dump else NO_REGISTRY, COMMAND_PATIENCE_S)
+        self._decode = click_decoder(clicks, None if self.is_dump else "json", self.lookup.registered).decode
         self.decode: Decode = self._decode if self.is_dump else self._known
         self._clicks: dict[bytes | None, Arrived | None] = {}
         """By line of the last portion: looking at event times has made them, and they are asked for next."""

@@ -79,9 +79,11 @@ class PartitionReplay:
         decode: Decode,
         *,
         snapshot: ReplaySnapshot | None = None,
+        schema_in_header: bool = False,
         on_undetermined: Callable[[Session], None] = lambda _: None,
     ) -> None:
-        """`on_undetermined` is called with undetermined sessions, within the time range or not."""
+        """`schema_in_header`: as in PartitionPolicy. `on_undetermined` is called with undetermined sessions,
+        within the time range or not."""
         self._time_range = config.time_range
         self._on_undetermined = on_undetermined
         self.selection = snapshot.selection if snapshot else SelectionCounters()
@@ -105,7 +107,7 @@ class PartitionReplay:
                 snapshot.counters if snapshot else None,
                 _noted(config.erased),
             ),
-            PartitionPolicy(needs_arrival=config.idle_closing),
+            PartitionPolicy(needs_arrival=config.idle_closing, schema_in_header=schema_in_header),
         )
         self._drains_ms = [at for at in plan.drains_ms if at >= self.clock_ms]
 
@@ -127,7 +129,7 @@ class PartitionReplay:
         return self._partition.counters
 
     def process(self, records: Sequence[Record]) -> Iterator[Session]:
-        """Take in records."""
+        """Take in records. Raises UnknownSchema: once that is at hand, the same may be handed in again."""
         while self._drains_ms:
             at = self._drains_ms[0]
             before = next((i for i, record in enumerate(records) if record.timestamp > at), None)

@@ -9,8 +9,12 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from schemas.click import Session
 from streamer.pipeline.dead_letters import Header
 from streamer.pipeline.partition import LOG_APPEND_TIME, Decode, Record
+from streamer.pipeline.registered import UnknownSchema
+from streamer.registry.lookup import SchemaLookup
+from streamer.replay.partition_replay import PartitionReplay
 
 STEP_S = 0.125
 """How often a paced source looks at what is due."""
@@ -46,6 +50,23 @@ class RecordSource(Protocol):
     def decode(self) -> Decode:
         """As `ClickDecoder.decode`, which it had better be itself: a partition knows its compiled way."""
 
+    @property
+    def lookup(self) -> SchemaLookup:
+        """Where schemas come from that `decode` doesn't know."""
+
+
+async def replayed(
+    source: RecordSource, replay: PartitionReplay, records: Sequence[Record], sessions: list[Session]
+) -> None:
+    """Have the replay take in records of the source, and append the sessions that it yields."""
+    while True:
+        try:
+            sessions.extend(replay.process(records))
+        except UnknownSchema as unknown:  # what was yielded before is among the sessions
+            await source.lookup.learn(unknown.prefix)
+        else:
+            return
+
 
 class PacedSource:
     """Hands over what `source` has at the pace at which it arrived, or a multiple of it, idleness included.
@@ -68,6 +89,7 @@ class PacedSource:
         self._now = now
         self._sleep = sleep
         self.decode = source.decode
+        self.lookup = source.lookup
 
     async def portions(self, positions: dict[int, int]) -> AsyncGenerator[Portion]:
         ahead = {n: _ReadAhead(self._source.portions({n: at})) for n, at in positions.items()}

@@ -19,6 +19,7 @@ from streamer.kafka.start import is_found
 from streamer.kafka.topics import TopicError, find_topic
 from streamer.pipeline.erasures import erased_visitor
 from streamer.pipeline.partition import LOG_APPEND_TIME, Decode
+from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
 from streamer.replay.plan import PartitionPlan
 from streamer.replay.sources import LogRecord, Portion
 from streamer.replay.time_range import TimeRange
@@ -151,7 +152,8 @@ class TopicSource:
         self._settings = settings
         self._partitions = partitions
         self._portion = portion
-        self.decode: Decode = click_decoder(settings.clicks).decode
+        self.lookup = SchemaLookup(settings.registry, COMMAND_PATIENCE_S)
+        self.decode: Decode = click_decoder(settings.clicks, registered=self.lookup.registered).decode
 
     async def portions(self, positions: dict[int, int]) -> AsyncGenerator[Portion]:
         topic = self._settings.topics.clicks

@@ -48,6 +48,7 @@ from streamer.replay.digests import (
 from streamer.replay.partition_replay import PartitionReplay
 from streamer.replay.plan import PartitionPlan, ReplayConfig
 from streamer.replay.scoring import BundleOutput, BundleScorers
+from streamer.replay.sources import replayed
 from streamer.replay.time_range import TimeRange, UndeterminedSessions, UndeterminedSpans
 from streamer.replay.topic_source import (
     PORTION,
@@ -282,10 +283,13 @@ async def _replayed(
         if task.users is not None:
             task.users.leave_out(session.closed_at)
 
-    replay = PartitionReplay(config, plan, source.decode, on_undetermined=leave_out)
+    has_registry = source.lookup.registered is not None
+    replay = PartitionReplay(
+        config, plan, source.decode, schema_in_header=has_registry, on_undetermined=leave_out
+    )
     waiting: list[Session] = []
     async for each in source.portions({plan.number: plan.start}):
-        waiting += replay.process(each.records)
+        await replayed(source, replay, each.records, waiting)
         if each.is_last:
             waiting += replay.idle(clock_ms if time_range.to_ms is None else min(time_range.to_ms, clock_ms))
         task.count(len(each.records))

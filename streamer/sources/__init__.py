@@ -14,6 +14,7 @@ from streamer.errors import UsageError
 from streamer.pipeline.decode import ClickDecoder, Format
 from streamer.pipeline.mapping.plan import CompiledMapping
 from streamer.pipeline.mapping.spec import MappingError, read_mapping
+from streamer.pipeline.registered import RegisteredSchemas
 from streamer.settings import NATIVE, ClickSettings
 
 PROFILES = ("cloudevents", "ga4", "matomo", "posthog", "segment", "snowplow")
@@ -39,10 +40,12 @@ def source_version(clicks: ClickSettings) -> str:
     return f"{Path(clicks.source).stem}:{digest[:8]}"
 
 
-def click_decoder(clicks: ClickSettings, format: Format | None = None) -> ClickDecoder:
+def click_decoder(
+    clicks: ClickSettings, format: Format | None = None, registered: RegisteredSchemas | None = None
+) -> ClickDecoder:
     """As the settings say; `format`: in place of theirs, for clicks of our own shape. Raises UsageError."""
     read = None if clicks.source == NATIVE else mapping_of(clicks.source).read
-    return ClickDecoder(format or clicks.format, clicks.max_bytes, read)
+    return ClickDecoder(format or clicks.format, clicks.max_bytes, read, registered)
 
 
 def visitor_reader(clicks: ClickSettings, native: VisitorOf) -> VisitorOf:

@@ -166,6 +166,13 @@ class Metrics:
             buckets=_SECONDS,
         )
         self.identity_events = self._counter("identity_events", "What the identity stages did", "event")
+        self.registry_requests = self._counter("registry_requests", "Schemas asked for", "outcome")
+        self.registry_waiting = Gauge(
+            "registry_waiting_seconds",
+            "How long a click has waited for a schema registry that is away",
+            namespace=NAMESPACE,
+            registry=self.registry,
+        )
         self.unread_partitions = Gauge(
             "unread_partitions",
             "Partitions that were added to the clicks topic and that nobody reads yet",
@@ -194,6 +201,14 @@ class Metrics:
         without one the lag where it is known."""
         self._partitions.states = states
         self._partitions.unrecovered = unrecovered
+
+    def registry_requested(self, outcome: str) -> None:
+        """Note what came of a request for a schema."""
+        self.registry_requests.labels(outcome).inc()
+
+    def watch_lookup(self, waiting_s: Callable[[], float]) -> None:
+        """Read from this how long a click has waited for its schema."""
+        self.registry_waiting.set_function(waiting_s)
 
     def watch_stages(self, levels: Callable[[], Iterable[StageLevels]]) -> None:
         """Read the metrics of the identity stages from what this gives."""

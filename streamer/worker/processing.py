@@ -10,6 +10,8 @@ import asyncio
 from streamer.errors import StreamerError
 from streamer.pipeline.dead_letter_limit import TooManyDeadLetters
 from streamer.pipeline.partition import LOG_APPEND_TIME
+from streamer.pipeline.registered import UnknownSchema
+from streamer.registry.lookup import SchemaLookup
 from streamer.worker.commit_loop import CommitLoop
 from streamer.worker.draining import Drain
 from streamer.worker.open_shards import OpenShards
@@ -32,13 +34,16 @@ class DeadLetterLimitError(StreamerError):
 class Processing:
     """Takes batches in, and holds them back while too much is uncommitted."""
 
-    def __init__(self, shards: OpenShards[Shard], commits: CommitLoop, drain: Drain | None) -> None:
+    def __init__(
+        self, shards: OpenShards[Shard], commits: CommitLoop, lookup: SchemaLookup, drain: Drain | None
+    ) -> None:
         self.batches = 0
         """Batches finished so far."""
         self.records = 0
         """Records processed so far, those included that a failed commit has undone."""
         self._shards = shards
         self._commits = commits
+        self._lookup = lookup
         self._drain = drain
 
     async def process(self, batch: RecordBatch) -> None:
@@ -65,9 +70,13 @@ class Processing:
         self.records += shard.partition.counters.received - received
 
     async def _process_chunk(self, shard: Shard, records: list[FetchedRecord], index: int) -> int:
-        """`Partition.process`. A shard that it fails in is left as its last commit was."""
+        """`Partition.process`, which ends early where a schema has to be fetched. A shard that it fails in is
+        left as its last commit was."""
         try:
             return shard.partition.process(records, index)
+        except UnknownSchema as unknown:
+            await self._lookup.learn(unknown.prefix, lambda: self._shards.has(shard))
+            return index
         except TooManyDeadLetters as limit:
             raise DeadLetterLimitError(
                 f"{limit}. What came before is committed, this record isn't read yet. 'streamer dlq ls' says "

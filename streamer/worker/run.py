@@ -24,6 +24,7 @@ from streamer.kafka.client import client_arguments
 from streamer.kafka.permissions import check_permissions, refusal
 from streamer.kafka.reach import check_brokers
 from streamer.pipeline.records import RecordWriter
+from streamer.registry.lookup import SchemaLookup
 from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
 from streamer.sources import click_decoder
@@ -146,7 +147,9 @@ async def _prepared(
         turns = DrainTurns(options.drain.timeout_s) if options.drain is not None else None
         drained = partial(_drained, turns, None, stages)
         return _Worker(apps, failure, watch_of_stages, drained, lambda: 0, health, {"stages": "identity"})
-    config = _config(settings, scorer, _shadow(settings, metrics), options, source, reach)
+    lookup = SchemaLookup(settings.registry, observe=metrics.registry_requested)
+    metrics.watch_lookup(lambda: lookup.waiting_s)
+    config = _config(settings, scorer, _shadow(settings, metrics), options, source, reach, lookup)
     drain, drained = None, partial(_drained, None, None, stages)
     if options.drain is not None:
         drain = Drain(options.drain, config, await answered(settings, lambda: read_bounds(config)))
@@ -287,13 +290,15 @@ def _config(
     options: WorkerOptions,
     source: StartedOn,
     reach: Reach,
+    lookup: SchemaLookup,
 ) -> ShardConfig:
     rules = session_rules(settings)
     return ShardConfig(
         settings=settings,
         arguments=client_arguments(settings.kafka),
         rules=rules,
-        decode=click_decoder(settings.clicks).decode,
+        lookup=lookup,
+        decode=click_decoder(settings.clicks, registered=lookup.registered).decode,
         writer=RecordWriter(scorer.bundle, rules.version),
         score=JointScoring(scorer.score).score,
         shadow=shadow,

@@ -28,6 +28,7 @@ from streamer.kafka.aiokafka_overrides.transactions import add_to_transaction
 from streamer.kafka.client import ClientArguments
 from streamer.pipeline.partition import LOG_APPEND_TIME, Decode, Partition, PendingOutputs
 from streamer.pipeline.records import RecordWriter, unscored
+from streamer.registry.lookup import SchemaLookup
 from streamer.settings import Settings
 from streamer.worker.changelog import STATE_VERSION, Marker, SessionSnapshots, encode, in_chunks
 from streamer.worker.changelog_groups import StateLog
@@ -47,6 +48,7 @@ class ShardConfig:
     settings: Settings
     arguments: ClientArguments
     rules: SessionRules
+    lookup: SchemaLookup
     decode: Decode
     writer: RecordWriter
     score: Score

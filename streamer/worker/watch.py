@@ -35,6 +35,7 @@ class Watch:
         settings = config.settings
         self._stages = stages
         self._settings = settings
+        self._lookup = config.lookup
         self._table = table
         self.unrecovered = Unrecovered(table.shards, config.arguments, settings.app.id, config.options.start)
         self._reported: set[int] = set()
@@ -56,6 +57,8 @@ class Watch:
         lag |= {number: known for number, known in self.unrecovered.lags().items() if known is not None}
         held_up = self._held_up(now)
         moving = sum(records for number, records in lag.items() if number not in held_up)
+        if self._lookup.waiting_s:
+            moving = 0  # a new process would wait for the registry as well
         return HealthSnapshot(
             joined=table.shards.joined,
             assigned=frozenset(table.shards.assigned()) if table.shards.joined else frozenset(),
@@ -72,7 +75,8 @@ class Watch:
         return not_live(self.snapshot(), self._limits)
 
     def not_ready(self) -> list[str]:
-        return not_ready(self.snapshot(), self._limits) + self._stages.not_ready()
+        of_clicks = not_ready(self.snapshot(), self._limits) + self._lookup.not_ready()
+        return of_clicks + self._stages.not_ready()
 
     async def look_regularly(self) -> None:
         """Until cancelled; a stall is seen only by looking.

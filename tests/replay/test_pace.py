@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from streamer.pipeline.decode import Arrived
+from streamer.registry.lookup import SchemaLookup
 from streamer.replay.sources import LogRecord, PacedSource, Portion
+from streamer.settings import RegistrySettings
 
 
 class Given:
@@ -14,6 +16,7 @@ class Given:
 
     def __init__(self, log: dict[int, list[int]]) -> None:
         self.log = log
+        self.lookup = SchemaLookup(RegistrySettings())
 
     def decode(self, value: bytes | None, arrival: int, fallback_id: str) -> Arrived | None:
         return None

@@ -11,6 +11,7 @@ from models.bundle import default_bundle, load_bundle
 from streamer.kafka.client import client_arguments
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.records import RecordWriter
+from streamer.registry.lookup import SchemaLookup
 from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
 from streamer.worker.changelog import StateTopics
@@ -47,6 +48,7 @@ def config(settings: Settings, reach: Reach, options: WorkerOptions = NO_OPTIONS
         settings=settings,
         arguments=client_arguments(settings.kafka),
         rules=rules,
+        lookup=SchemaLookup(settings.registry),
         decode=ClickDecoder("auto", settings.clicks.max_bytes).decode,
         writer=RecordWriter(load_bundle(default_bundle()), rules.version),
         score=nothing,  # type: ignore[arg-type]
