@@ -49,7 +49,9 @@ def _bootstrap(value: str) -> str:
     return ",".join(servers)
 
 
-def _registry_url(value: str) -> str:
+def _registry_url(value: str) -> str | None:
+    if not value:
+        return None
     if re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", value) is None or "@" in value:
         raise ValueError(
             "Input should be an address such as https://registry.example:8081; user and password have "
@@ -162,7 +164,7 @@ class RegistrySettings(_Section):
     """A schema registry with Confluent's protocol."""
 
     url: Annotated[str, AfterValidator(_registry_url)] | None = None
-    """None: there is none, and schemas have ids of our own."""
+    """None, or empty: there is none, and schemas have ids of our own."""
     username: str | None = None
     password: SecretStr | None = None
     token: SecretStr | None = None
@@ -174,6 +176,10 @@ class RegistrySettings(_Section):
     ssl_key_password: SecretStr | None = None
     timeout_s: PositiveSeconds = 10
     """How long one request may take."""
+    subject_strategy: Literal["topic", "record", "topic-record"] = "topic"
+    """How the subjects of the outputs' schemas are called: TOPIC-value, RECORD or TOPIC-RECORD."""
+    auto_register: bool = True
+    """Whether schemas of the outputs are registered that aren't yet."""
 
     @model_validator(mode="after")
     def _credentials_are_whole(self) -> RegistrySettings:

@@ -62,7 +62,10 @@ def demo(
         say("starting Kafka ...")
         with EmbeddedKafka(Path(folder), say=say) as broker:
             settings = ctx.obj.settings(
-                kafka__bootstrap_servers=broker.bootstrap, log__level="error", clicks__source=source
+                kafka__bootstrap_servers=broker.bootstrap,
+                registry__url="",  # which is no demo's
+                log__level="error",
+                clicks__source=source,
             )
             say(f"Kafka runs at {broker.bootstrap}; sending {extent.clicks:,} clicks of {clicks.name}")
             quiet = headless or json

@@ -77,15 +77,18 @@ async def _print_records(
     from streamer.cli.output import print_json
     from streamer.cli.rendering import as_json, as_line
     from streamer.kafka.subscribe import records
+    from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
 
     topic = getattr(settings.topics, feed.value)
+    lookup = SchemaLookup(settings.registry, COMMAND_PATIENCE_S)
     notice = None
     if timeout_s is None:
         notice = asyncio.get_running_loop().call_later(NOTICE_AFTER_S, _say_what_is_waited_for, topic)
     async for record in records(settings.kafka, topic, begin, limit, timeout_s):
         if notice is not None:
             notice.cancel()
-        item = as_json(record, feed.is_decoded, raw)
+        shown = await lookup.own_record(record) if feed.is_decoded else record
+        item = as_json(shown, feed.is_decoded, raw)
         if json:
             print_json(item)
         else:

@@ -34,7 +34,16 @@ def create(ctx: typer.Context, json: Json = False) -> None:
     if not json:
         for topic in wanted:
             say(f"{topic.name}: {'created' if topic.name in created else 'was there'}")
-    _report(asyncio.run(find_drift(settings.kafka, wanted)), {"created": created}, json)
+    more: dict[str, object] = {"created": created}
+    if settings.registry.url:
+        from streamer.registry.outputs import registered_outputs
+
+        register = settings.registry.auto_register
+        schemas = asyncio.run(registered_outputs(settings, register=register))
+        more["schemas"] = {each.subject: each.id for each in schemas}
+        for each in () if json else schemas:
+            say(f"{each.subject}: {'not registered' if each.id is None else f'schema {each.id}'}")
+    _report(asyncio.run(find_drift(settings.kafka, wanted)), more, json)
 
 
 @app.command()

@@ -157,7 +157,9 @@ class _View(Generic[S]):
             await consumer.stop()
 
     async def _poll(self, consumer: Any, ends: dict[Any, int], answers: _Answers) -> None:
-        table = self._new_table()
+        from streamer.registry.lookup import SchemaLookup
+
+        table, lookup = self._new_table(), SchemaLookup(self._settings.registry)
         # How often is a matter of this loop's clock; what is too old, of the view's, which may stand still.
         clock = asyncio.get_running_loop().time
         expire_at = clock()
@@ -167,7 +169,7 @@ class _View(Generic[S]):
             read_at = answers.oldest(consumer, now_s)
             for records in fetched.values():
                 for record in records:
-                    table.apply(record.key, record.value)
+                    table.apply(record.key, record.value and await lookup.own(record.value))
             if ends:
                 ends = {tp: end for tp, end in ends.items() if await consumer.position(tp) < end}
             if not ends:

@@ -160,6 +160,8 @@ async def _worker(
         "-c",
         "from streamer.cli import main; main()",
         *options,
+        "--set",
+        f"registry.url={settings.registry.url or ''}",
         "worker",
         *arguments,
         env=environment,

@@ -25,6 +25,7 @@ from streamer.pipeline.partition import LOG_APPEND_TIME
 from streamer.pipeline.registered import PREFIX_SIZES, UnknownSchema, with_prefix
 from streamer.registry.client import RegistryError, registry_client
 from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
+from streamer.registry.outputs import registered_outputs
 from streamer.settings import Settings
 from streamer.sources import click_decoder
 
@@ -157,10 +158,19 @@ async def _registry(settings: Settings) -> list[Finding]:
     try:
         async with registry_client(settings.registry) as client:
             subjects = await client.subjects()
+        outputs = await registered_outputs(settings, register=False)
     except RegistryError as error:
         todo = "a worker waits for it wherever it meets a new schema, and ends where it is refused"
         return [Finding("registry", "fail", str(error), todo)]
-    return [Finding("registry", "ok", f"{settings.registry.url}: {len(subjects):,} subjects")]
+    found = f"{settings.registry.url}: {len(subjects):,} subjects"
+    missing = [each.subject for each in outputs if each.id is None]
+    if not missing:
+        return [Finding("registry", "ok", f"{found}, all schemas of the outputs among them")]
+    found = f"{found}, without schemas of the outputs: {', '.join(missing)}"
+    if settings.registry.auto_register:
+        return [Finding("registry", "ok", f"{found}; a worker registers them at its start")]
+    todo = "run 'streamer topics create' with registry.auto_register, as somebody who may register them"
+    return [Finding("registry", "fail", found, todo)]
 
 
 async def _brokers(settings: Settings) -> list[Finding]:

@@ -23,6 +23,7 @@ from streamer.kafka.client import client_arguments
 from streamer.kafka.links_topic import read_links
 from streamer.kafka.snapshot import snapshot, user_of, visitors_of
 from streamer.kafka.topics import find_topic
+from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
 from streamer.rules_from_settings import identity_rules
 from streamer.settings import Settings
 from streamer.worker.changelog import ChangelogError, SessionSnapshots, decode
@@ -174,8 +175,9 @@ class _Reading:
         self._forgets_by_time = forgets_by_time
 
     async def read(self, settings: Settings, wanted: People) -> None:
-        left = self.left
-        async for record in snapshot(settings.kafka, self.topic):
+        left, lookup = self.left, SchemaLookup(settings.registry, COMMAND_PATIENCE_S)
+        async for found_record in snapshot(settings.kafka, self.topic):
+            record = await lookup.own_record(found_record)
             found = set() if record.value is None else self._named(record) & wanted
             place = record.key, record.partition
             if not found:

@@ -146,9 +146,11 @@ class RegisteredSchemas:
     def __init__(self) -> None:
         self._known: dict[bytes, RegisteredSchema | codec.CodecError] = {}
 
-    def add(self, prefix: bytes, definition: Definition | None) -> None:
-        """Take a schema in; None: the registry has none of this id."""
+    def add(self, prefix: bytes, definition: Definition | codec.CodecError | None) -> None:
+        """Take a schema in, or why it can't be read; None: the registry has none of this id."""
         try:
+            if isinstance(definition, codec.CodecError):
+                raise definition
             if definition is None:
                 raise codec.CodecError(
                     "unknown_schema_id", f"the registry has no schema {prefix_text(prefix)}"
@@ -173,6 +175,16 @@ class RegisteredSchemas:
         if isinstance(found, codec.CodecError):
             raise found
         return found, message[size:]
+
+    def own(self, message: bytes) -> bytes:
+        """The message under our own id, if its schema is one of ours; else as it is. Raises UnknownSchema."""
+        if not message or message[0] not in PREFIX_SIZES or codec.is_own(message):
+            return message
+        try:
+            schema, body = self.read(message)
+        except codec.CodecError:
+            return message
+        return message if schema.own is None else schema.own + body
 
 
 def with_prefix(value: bytes | None, headers: Sequence[Header]) -> bytes | None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 import structlog
 
-from streamer.pipeline.registered import RegisteredSchemas, prefix_text
+from streamer.pipeline.registered import RegisteredSchemas, UnknownSchema, prefix_text
 from streamer.registry.client import RegistryAwayError, registry_client
 from streamer.settings import RegistrySettings
 
@@ -58,6 +59,24 @@ class SchemaLookup:
         if self._waiting is None:
             return []
         return [f"{self._waiting[0]}; a click has waited for its schema for {self.waiting_s:.0f} s"]
+
+    def own_now(self, message: bytes) -> bytes:
+        """`RegisteredSchemas.own`; without a registry the message as it is. Raises UnknownSchema."""
+        return message if self.registered is None else self.registered.own(message)
+
+    async def own(self, message: bytes) -> bytes:
+        """The same, with the schema learnt where it isn't known. Raises what `learn` raises."""
+        while True:
+            try:
+                return self.own_now(message)
+            except UnknownSchema as unknown:
+                await self.learn(unknown.prefix)
+
+    async def own_record(self, record: Any) -> Any:
+        """aiokafka's ConsumerRecord with its value so."""
+        if self.registered is None or record.value is None:
+            return record
+        return replace(record, value=await self.own(record.value))
 
     async def learn(self, prefix: bytes, still_wanted: Callable[[], bool] = lambda: True) -> None:
         """Have the schema at hand, or that there is none. Ends early if it isn't wanted any more.

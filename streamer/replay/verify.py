@@ -27,6 +27,7 @@ from streamer.kafka.client import client_arguments
 from streamer.kafka.start import Start, offsets_at
 from streamer.kafka.topic_metadata import topic_metadata
 from streamer.pipeline.counters import ClickCounters
+from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
 from streamer.replay.comparison import (
     UNDETERMINED,
     ComparisonResult,
@@ -448,7 +449,7 @@ def _note(found: dict[SessionKey, PublishedSession], kind: Kind, message: bytes)
 
 
 async def _messages(settings: Settings, topic: str, number: int, from_ms: int | None) -> AsyncIterator[bytes]:
-    tp = TopicPartition(topic, number)
+    tp, lookup = TopicPartition(topic, number), SchemaLookup(settings.registry, COMMAND_PATIENCE_S)
     async with reading(settings) as consumer:
         start: Start = "earliest" if from_ms is None else max(from_ms - _MARGIN_MS, 0)
         at: int = (await offsets_at(consumer, [tp], start))[tp]
@@ -460,4 +461,4 @@ async def _messages(settings: Settings, topic: str, number: int, from_ms: int | 
             for records in fetched.values():
                 for record in records:
                     if record.value is not None:
-                        yield record.value
+                        yield await lookup.own(record.value)

@@ -16,6 +16,7 @@ from schemas import codec
 from schemas.click import Session
 from schemas.codec import Record
 from streamer.identity.links import Link
+from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
 from streamer.replay.identity_inputs import ties_of_topics
 from streamer.replay.journal import DurableOutput
 from streamer.replay.scoring import BundleOutput, ScoredSession
@@ -105,9 +106,10 @@ class ReplayedUsers:
 
     async def _published(self) -> dict[str, Record]:
         topic = self._settings.topics.users
+        lookup = SchemaLookup(self._settings.registry, COMMAND_PATIENCE_S)
         latest: dict[str, bytes | None] = {}
         async for record in records_of(self._settings, topic, await ends_of(self._settings, topic)):
-            latest[record.key.decode()] = record.value
+            latest[record.key.decode()] = (await lookup.own_record(record)).value
         return _decoded(latest)
 
     async def _positions(self) -> list[Positions]:

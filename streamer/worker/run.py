@@ -25,6 +25,7 @@ from streamer.kafka.permissions import check_permissions, refusal
 from streamer.kafka.reach import check_brokers
 from streamer.pipeline.records import RecordWriter
 from streamer.registry.lookup import SchemaLookup
+from streamer.registry.outputs import RegistryIds, output_prefixes
 from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
 from streamer.sources import click_decoder
@@ -125,9 +126,12 @@ async def _prepared(
     await check_permissions(settings.kafka, acls_of("worker", settings))
     source = await answered(settings, lambda: check_start(settings, options))
     arguments = client_arguments(settings.kafka)
+    lookup = SchemaLookup(settings.registry, observe=metrics.registry_requested)
+    metrics.watch_lookup(lambda: lookup.waiting_s)
+    registry = RegistryIds(lookup, await output_prefixes(settings))
     stages: list[StageTable] = []
     if settings.identity.enabled and options.stages != "clicks":
-        configs = stage_configs(settings, arguments, source.partitions, reach)
+        configs = stage_configs(settings, arguments, source.partitions, reach, registry)
         stages = [StageTable(each, metrics, failure) for each in configs]
     watch_of_stages = StageWatch(settings.app, stages)
     metrics.watch_stages(watch_of_stages.levels)
@@ -142,14 +146,12 @@ async def _prepared(
         for each in stages
     ]
     if scorer is None:
-        health = await _health(settings, metrics, watch_of_stages)
+        health = await _health(settings, metrics, watch_of_stages, lookup)
         log.info("worker_starts", app_id=settings.app.id)
         turns = DrainTurns(options.drain.timeout_s) if options.drain is not None else None
         drained = partial(_drained, turns, None, stages)
         return _Worker(apps, failure, watch_of_stages, drained, lambda: 0, health, {"stages": "identity"})
-    lookup = SchemaLookup(settings.registry, observe=metrics.registry_requested)
-    metrics.watch_lookup(lambda: lookup.waiting_s)
-    config = _config(settings, scorer, _shadow(settings, metrics), options, source, reach, lookup)
+    config = _config(settings, scorer, _shadow(settings, metrics), options, source, reach, registry)
     drain, drained = None, partial(_drained, None, None, stages)
     if options.drain is not None:
         drain = Drain(options.drain, config, await answered(settings, lambda: read_bounds(config)))
@@ -157,7 +159,7 @@ async def _prepared(
     table = SessionTable(config, metrics, failure, drain)
     watch = Watch(config, table, watch_of_stages)
     metrics.watch(watch.states, watch.unrecovered.lags)
-    health = await _health(settings, metrics, watch)
+    health = await _health(settings, metrics, watch, lookup)
     stage = Stage("sessionize", settings.app.id, settings.topics.clicks, table.processing.process)
     app = create_app(settings, arguments, table, stage, instance_id)
     log.info("worker_starts", app_id=settings.app.id)
@@ -183,8 +185,10 @@ def _scorer(settings: Settings, metrics: Metrics) -> Scorer:
     return Scorer(bundle, drift.see if drift else None)
 
 
-async def _health(settings: Settings, metrics: Metrics, watch: Watch | StageWatch) -> HealthServer:
-    health = HealthServer(metrics.registry, watch.not_live, watch.not_ready)
+async def _health(
+    settings: Settings, metrics: Metrics, watch: Watch | StageWatch, lookup: SchemaLookup
+) -> HealthServer:
+    health = HealthServer(metrics.registry, watch.not_live, lambda: watch.not_ready() + lookup.not_ready())
     if settings.worker.metrics_port:
         await health.start(settings.worker.metrics_port)
     return health
@@ -290,15 +294,15 @@ def _config(
     options: WorkerOptions,
     source: StartedOn,
     reach: Reach,
-    lookup: SchemaLookup,
+    registry: RegistryIds,
 ) -> ShardConfig:
     rules = session_rules(settings)
     return ShardConfig(
         settings=settings,
         arguments=client_arguments(settings.kafka),
         rules=rules,
-        lookup=lookup,
-        decode=click_decoder(settings.clicks, registered=lookup.registered).decode,
+        registry=registry,
+        decode=click_decoder(settings.clicks, registered=registry.lookup.registered).decode,
         writer=RecordWriter(scorer.bundle, rules.version),
         score=JointScoring(scorer.score).score,
         shadow=shadow,

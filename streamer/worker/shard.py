@@ -28,7 +28,7 @@ from streamer.kafka.aiokafka_overrides.transactions import add_to_transaction
 from streamer.kafka.client import ClientArguments
 from streamer.pipeline.partition import LOG_APPEND_TIME, Decode, Partition, PendingOutputs
 from streamer.pipeline.records import RecordWriter, unscored
-from streamer.registry.lookup import SchemaLookup
+from streamer.registry.outputs import RegistryIds, prefixed
 from streamer.settings import Settings
 from streamer.worker.changelog import STATE_VERSION, Marker, SessionSnapshots, encode, in_chunks
 from streamer.worker.changelog_groups import StateLog
@@ -48,7 +48,7 @@ class ShardConfig:
     settings: Settings
     arguments: ClientArguments
     rules: SessionRules
-    lookup: SchemaLookup
+    registry: RegistryIds
     decode: Decode
     writer: RecordWriter
     score: Score
@@ -279,6 +279,7 @@ class Shard:
 
     async def _send(self, topic: str, messages: Iterable[Message]) -> list[asyncio.Future[RecordMetadata]]:
         """Hand messages to the producer in as few batches as they fit into."""
+        messages = prefixed(messages, topic, self._config.registry.prefixes)
         return [
             await self.producer.send_batch(batch, topic, partition=self.partition.number)
             for batch in batches_of(self.producer, messages)

@@ -146,7 +146,7 @@ def _shard(
             limit=DeadLetterLimit(**settings.dead_letters.model_dump()),
             max_forwarded_bytes=max(MAX_FORWARDED_BYTES, 2 * settings.clicks.max_bytes),
             needs_arrival=settings.clicks.arrival == "log_append_time",
-            schema_in_header=config.lookup.registered is not None,
+            schema_in_header=config.registry.lookup.registered is not None,
         ),
     )
     if marker is not None:

@@ -35,7 +35,7 @@ class Watch:
         settings = config.settings
         self._stages = stages
         self._settings = settings
-        self._lookup = config.lookup
+        self._lookup = config.registry.lookup
         self._table = table
         self.unrecovered = Unrecovered(table.shards, config.arguments, settings.app.id, config.options.start)
         self._reported: set[int] = set()
@@ -75,8 +75,7 @@ class Watch:
         return not_live(self.snapshot(), self._limits)
 
     def not_ready(self) -> list[str]:
-        of_clicks = not_ready(self.snapshot(), self._limits) + self._lookup.not_ready()
-        return of_clicks + self._stages.not_ready()
+        return not_ready(self.snapshot(), self._limits) + self._stages.not_ready()
 
     async def look_regularly(self) -> None:
         """Until cancelled; a stall is seen only by looking.

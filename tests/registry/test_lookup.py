@@ -83,14 +83,14 @@ def test_references_without_end_are_refused() -> None:
     many = [{"name": "n", "subject": f"s{n}", "version": 1} for n in range(MAX_REFERENCES + 1)]
     answers: dict[str, Answer] = {f"subjects/s{n}/versions/1": (200, {"schema": '"int"'}) for n in range(200)}
     registry = FakeRegistry(answers | {"schemas/ids/42": (200, FOUND | {"references": many})})
-    with pytest.raises(RegistryError, match=f"more than {MAX_REFERENCES} others"):
+    with pytest.raises(codec.CodecError, match=f"more than {MAX_REFERENCES} others"):
         learnt(registry)
 
 
-def test_a_schema_that_refers_to_what_is_not_there_is_an_error() -> None:
+def test_a_schema_that_refers_to_what_is_not_there_is_unusable() -> None:
     gone = [{"name": "n", "subject": "gone", "version": 1}]
     registry = FakeRegistry({"schemas/ids/42": (200, FOUND | {"references": gone})})
-    with pytest.raises(RegistryError, match="no version 1 of subject 'gone'"):
+    with pytest.raises(codec.CodecError, match="no version 1 of subject 'gone'"):
         learnt(registry)
 
 
@@ -99,7 +99,11 @@ def test_a_schema_that_refers_to_what_is_not_there_is_an_error() -> None:
     [
         ((401, {}), r"refuses us \(HTTP 401\): check registry.username"),
         ((403, {}), r"HTTP 403"),
-        ((200, "<html>please log in</html>"), "without JSON; expected a schema registry"),
+        ((200, "<html>please log in</html>"), "not as a schema registry"),
+        ((404, "<html>no such page</html>"), "not as a schema registry"),
+        ((404, {"detail": "no such page"}), "not as a schema registry"),
+        ((404, {"error_code": 404, "message": "no such page"}), "not as a schema registry"),
+        ((400, {"error_code": 400, "message": "strange"}), "HTTP 400: strange"),
         ((200, {"message": "hello"}), "without a schema"),
         ((200, [1]), "without a schema"),
     ],
@@ -108,6 +112,20 @@ def test_a_registry_that_refuses_or_is_none_ends_the_work(answer: Answer, said: 
     with pytest.raises(RegistryError, match=said) as refused:
         learnt(FakeRegistry({"schemas/ids/42": answer}))
     assert not isinstance(refused.value, RegistryAwayError)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "answer"),
+    [
+        (ID, (404, {"error_code": 40403, "message": "none"})),
+        (b"\1" + GUID.bytes, (404, "")),
+        (b"\0\xff\xff\xff\xff", (500, "what no registry should be asked")),
+    ],
+)
+def test_what_the_registry_does_not_have_is_unknown(prefix: bytes, answer: Answer) -> None:
+    path = "schemas/ids/42" if prefix == ID else f"schemas/guids/{GUID}"
+    with pytest.raises(codec.CodecError, match="the registry has no schema"):
+        learnt(FakeRegistry({path: answer}), prefix)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -209,6 +227,10 @@ def test_tls_with_an_authority_and_a_certificate_of_ones_own(
         over_tls(authority, **own)
     with pytest.raises(TlsFileError, match=r"registry\.ssl_ca_location = /nowhere: no such file"):
         over_tls(authority, ssl_ca_location="/nowhere")
+
+
+def test_an_empty_address_is_no_registry() -> None:
+    assert load_settings(overrides={"registry.url": ""}, environ={}).registry.url is None
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,11 +11,15 @@ from typing import Any
 
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
-from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from schemas import codec
+from streamer.client import UserView, VisitorView
 from streamer.kafka.ports import free_ports
+from streamer.registry.client import RegistryError
+from streamer.registry.outputs import registered_outputs
+from streamer.settings import Settings
 from tests.conftest import FreshSettings, RunStreamer
 from tests.schema_registry import SchemaRegistry
 from tests.worker.live import (
@@ -23,7 +28,6 @@ from tests.worker.live import (
     committed,
     metric,
     oracle,
-    published,
     send,
     set_up,
     some_clicks,
@@ -43,6 +47,7 @@ OF_OUR_NAMES = {
         {"name": "timestamp", "type": {"type": "long", "logicalType": "timestamp-micros"}},
         {"name": "visitor_id", "type": ["null", "string"]},
         {"name": "page_url", "type": ["null", "string"], "default": None},
+        {"name": "user_id", "type": ["null", "string"], "default": None},
     ],
 }
 JSON_SCHEMA = {
@@ -94,6 +99,7 @@ def of_our_names(click: dict[str, Any]) -> dict[str, Any]:
         "timestamp": click["timestamp"] * 1000 + 999,
         "visitor_id": click["visitor_id"],
         "page_url": click["page_url"],
+        "user_id": click.get("user_id"),
     }
 
 
@@ -106,45 +112,145 @@ def keyed(clicks: list[dict[str, Any]], write: Callable[[int], Serialize]) -> li
     return [(click["visitor_id"].encode(), write(n)(click)) for n, click in enumerate(clicks)]
 
 
-def test_clicks_of_stock_serializers_become_sessions_live_and_replayed(
-    fresh_settings: FreshSettings,
-    run_streamer: RunStreamer,
-    schema_registry: SchemaRegistry,
-    client: SchemaRegistryClient,
-) -> None:
-    settings = fresh_settings({"registry.url": schema_registry.url})
-    topic, clicks = settings.topics.clicks, some_clicks(40, seed=11)
-    set_up(settings)
+def read_by(client: SchemaRegistryClient, settings: Settings, topic: str) -> list[dict[str, Any]]:
+    """The records of an output, decoded by Confluent's own deserializer."""
+    deserialize = AvroDeserializer(client)
+    context = SerializationContext(topic, MessageField.VALUE)
+    return [deserialize(record.value, context) for record in committed(settings, topic).records]
+
+
+def final_sessions(records: list[dict[str, Any]]) -> list[tuple[str, int, int, int]]:
+    """Visitor, start, end and count of each, sorted."""
+    return sorted(
+        (record["visitor_id"], record["started_at"], record["ended_at"], record["event_count"])
+        for record in records
+        if record["is_final"]
+    )
+
+
+def processed(settings: Settings, port: int, count: int) -> None:
+    """Have a worker process all clicks up to this one, and end with sessions open."""
+    worker = Worker(settings)
+    wait_until(lambda: metric(port, "streamer_clicks_total", end="received") == count)
+    worker.signal(15)
+    assert worker.end() == 0, worker.log
+
+
+def stock_producers(registry: SchemaRegistry, client: SchemaRegistryClient, topic: str) -> list[Serialize]:
+    """Who writes a click in whichever way there is, all to one topic."""
     ours = serializer(client, topic, codec.schema("click"))
-    schema_registry.ask("PUT", f"config/{topic}-value", {"compatibility": "NONE"})
+    registry.ask("PUT", f"config/{topic}-value", {"compatibility": "NONE"})
     shop = serializer(client, topic, OF_OUR_NAMES)
-    of_json = schema_registry.register(f"{topic}-json", JSON_SCHEMA, kind="JSON").to_bytes(5, "big")
-    writers: list[Serialize] = [
+    of_json = registry.register(f"{topic}-json", JSON_SCHEMA, kind="JSON").to_bytes(5, "big")
+    return [
         ours,
         lambda click: shop(of_our_names(click)),
         lambda click: of_json + json.dumps(click).encode(),
         lambda click: json.dumps(click).encode(),
         lambda click: codec.encode("click", click),
     ]
+
+
+def values(settings: Settings, topic: str) -> list[bytes]:
+    return [record.value for record in committed(settings, topic).records if record.value]
+
+
+def test_a_worker_between_stock_serializers_and_deserializers(
+    fresh_settings: FreshSettings,
+    run_streamer: RunStreamer,
+    schema_registry: SchemaRegistry,
+    client: SchemaRegistryClient,
+) -> None:
+    """Its first outputs have our own ids, for it had no registry at first."""
+    port = free_ports(1)[0]
+    with_customers = {"identity.enabled": True, "topics.partitions": 2, "worker.metrics_port": port}
+    alone = fresh_settings(with_customers)
+    settings = fresh_settings(with_customers | {"registry.url": schema_registry.url})
+    topics, clicks = settings.topics, some_clicks(40, seed=11)
+    for click in clicks[::5]:
+        click["user_id"] = f"u-{click['visitor_id']}"
+    half = len(clicks) // 2
+    set_up(settings)
+    send(alone, keyed(clicks[:half], lambda _: lambda click: json.dumps(click).encode()))
+    processed(alone, port, half)
+    before = len(values(alone, topics.intents))
+    assert before > 0
+
+    producers = stock_producers(schema_registry, client, topics.clicks)
     proto = schema_registry.register(
-        f"{topic}-proto", 'syntax = "proto3"; message Click { string visitor_id = 1; }', kind="PROTOBUF"
+        f"{topics.clicks}-proto", 'syntax = "proto3"; message Click { string visitor_id = 1; }', "PROTOBUF"
     )
     strange = [proto.to_bytes(5, "big") + b"\0\n\1v", (2**30).to_bytes(5, "big") + b"body"]
-    send(settings, keyed(clicks, lambda n: writers[n % len(writers)]) + [(b"v", value) for value in strange])
+    strange += [b"\0\xff\xff\xff\xff", b"\1" + bytes(16) + b"body"]
+    others = keyed(clicks[half:], lambda n: producers[n % len(producers)])
+    send(settings, [*others, *((b"v", value) for value in strange)])
     worker = Worker(settings, "--drain")
     assert worker.end() == 0, worker.log
-    assert published(settings) == oracle(clicks)
-    dead = committed(settings, settings.topics.dlq)
+    dead = committed(settings, topics.dlq)
     reasons = sorted(dead.headers("x-streamer-reason"))
-    assert reasons == ["unknown_schema_id", "unsupported_schema:protobuf"]
+    assert reasons == [*["unknown_schema_id"] * 3, "unsupported_schema:protobuf"]
     assert {record.value for record in dead.records} == set(strange)
+
+    assert sum(map(codec.is_own, values(settings, topics.intents))) == before
+    for topic in (topics.visitors, topics.users, topics.embeddings):
+        newer = [value for value in values(settings, topic) if not codec.is_own(value)]
+        assert newer
+        assert all(AvroDeserializer(client)(value, None)["visitor_id"] for value in newer)
+    check_our_own_readers(settings, run_streamer, clicks)
+
+
+def check_our_own_readers(
+    settings: Settings, run_streamer: RunStreamer, clicks: list[dict[str, Any]]
+) -> None:
+    """They read both kinds of ids."""
+    shown = run_streamer("subscribe", "intents", "--timeout", "1", "--json", settings=settings)
+    intents = [json.loads(line)["value"] for line in shown.stdout.splitlines()]
+    assert final_sessions(intents) == oracle(clicks)
+    with VisitorView(settings) as visitors, UserView(settings) as users:
+        assert len(visitors) == 40
+        assert len(users) == len({click["visitor_id"] for click in clicks[::5]})
     verified = run_streamer("verify", "--json", settings=settings)
-    assert verified.returncode == 0, verified.stdout + verified.stderr
-    assert json.loads(verified.stdout)["sessions"] == len(oracle(clicks))
+    report = json.loads(verified.stdout)
+    assert (verified.returncode, report["result"]) == (0, "equal"), verified.stdout + verified.stderr
+    assert report["sessions"] == len(oracle(clicks))
     doctor = json.loads(run_streamer("doctor", "--json", settings=settings).stdout)
     found = {each["check"]: each["found"] for each in doctor["findings"]}
-    assert found["registry"].startswith(f"{schema_registry.url}: ")
+    assert found["registry"].endswith("all schemas of the outputs among them")
     assert found["keys"].startswith("40 visitors in the last ")
+
+
+def test_outputs_are_registered_by_whom_may_do_so(
+    fresh_settings: FreshSettings, run_streamer: RunStreamer, schema_registry: SchemaRegistry
+) -> None:
+    own = {"registry.url": schema_registry.url, "registry.subject_strategy": "topic-record"}
+    settings = fresh_settings(own | {"registry.auto_register": False})
+    intents = f"{settings.topics.intents}-clicks_to_intent.SessionIntent"
+    created = run_streamer("topics", "create", settings=settings)
+    assert f"{intents}: not registered" in created.stderr
+    worker = Worker(settings, "--drain")
+    assert worker.end() == 1
+    assert "lacks our schemas under" in worker.log
+    schemas = json.loads(run_streamer("topics", "create", "--json", settings=fresh_settings(own)).stdout)[
+        "schemas"
+    ]
+    again = asyncio.run(registered_outputs(settings, register=False))
+    assert {each.subject: each.id for each in again} == schemas
+    text = schema_registry.ask("GET", f"schemas/ids/{schemas[intents]}")["schema"]
+    assert json.loads(text) == codec.schema("session_intent")
+
+
+def test_a_schema_that_does_not_fit_the_registry_is_refused_with_its_reason(
+    fresh_settings: FreshSettings, schema_registry: SchemaRegistry
+) -> None:
+    settings = fresh_settings({"registry.url": schema_registry.url})
+    subject = f"{settings.topics.intents}-value"
+    other = codec.schema("session_intent") | {"fields": [{"name": "x", "type": "string"}]}
+    schema_registry.register(subject, other)
+    schema_registry.ask("PUT", f"config/{subject}", {"compatibility": "FULL"})
+    with pytest.raises(
+        RegistryError, match=f"session_intent can't be registered as {subject}: .*HTTP 409: .*ncompatible"
+    ):
+        asyncio.run(registered_outputs(settings, register=True))
 
 
 def test_a_registry_that_dies_under_load_is_waited_for_at_a_new_schema_only(
@@ -197,7 +303,7 @@ def test_a_registry_that_dies_under_load_is_waited_for_at_a_new_schema_only(
     assert worker.end() == 0, worker.log
     drained = Worker(settings, "--drain")
     assert drained.end() == 0, drained.log
-    assert published(settings) == oracle(clicks)
+    assert final_sessions(read_by(client, settings, settings.topics.intents)) == oracle(clicks)
 
 
 def test_doctor_says_that_the_registry_is_away(run_streamer: RunStreamer) -> None:

@@ -12,6 +12,7 @@ from streamer.kafka.client import client_arguments
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.records import RecordWriter
 from streamer.registry.lookup import SchemaLookup
+from streamer.registry.outputs import RegistryIds
 from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
 from streamer.worker.changelog import StateTopics
@@ -48,7 +49,7 @@ def config(settings: Settings, reach: Reach, options: WorkerOptions = NO_OPTIONS
         settings=settings,
         arguments=client_arguments(settings.kafka),
         rules=rules,
-        lookup=SchemaLookup(settings.registry),
+        registry=RegistryIds(SchemaLookup(settings.registry), {}),
         decode=ClickDecoder("auto", settings.clicks.max_bytes).decode,
         writer=RecordWriter(load_bundle(default_bundle()), rules.version),
         score=nothing,  # type: ignore[arg-type]

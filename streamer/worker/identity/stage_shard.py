@@ -20,6 +20,7 @@ from aiokafka.errors import IllegalOperation, ProducerFenced
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.kafka.aiokafka_overrides.packing import Message, batches_of
 from streamer.kafka.client import ClientArguments
+from streamer.registry.outputs import RegistryIds, prefixed
 from streamer.settings import Settings
 from streamer.worker.fencing import stop_in_time
 from streamer.worker.kill_points import KillPoint, Reach
@@ -108,6 +109,7 @@ class StageConfig:
     settings: Settings
     arguments: ClientArguments
     reach: Reach
+    registry: RegistryIds
     create: Callable[[int, bytes | None], LiveStage]
     """The stage of a partition, and its progress as the marker has it."""
 
@@ -178,7 +180,10 @@ class StageShard:
         return self.stage.size
 
     def process(self, records: Iterable[Any]) -> None:
-        """Take in records of the source; those before the position were taken in before."""
+        """Take in records of the source; those before the position were taken in before.
+
+        Raises UnknownSchema: once that is at hand, the same may be handed in again.
+        """
         for record in records:
             if record.offset >= self.position:
                 self.stage.process(record)
@@ -246,7 +251,8 @@ class StageShard:
         return outputs
 
     async def _send(self, topic: str, partition: int, messages: list[Message]) -> list[Any]:
+        sent = prefixed(messages, topic, self._config.registry.prefixes)
         return [
             await self._producer.send_batch(batch, topic, partition=partition)
-            for batch in batches_of(self._producer, messages)
+            for batch in batches_of(self._producer, sent)
         ]

@@ -11,6 +11,7 @@ from typing import Any
 from faust.types import TP
 from mode import Service
 
+from streamer.pipeline.registered import UnknownSchema
 from streamer.worker.commits import Commits
 from streamer.worker.failure import Failure
 from streamer.worker.identity.stage_shard import StageConfig, StageShard
@@ -78,13 +79,22 @@ class StageTable(Service):
             if not self.shards.has(shard):
                 return
             try:
-                shard.process(batch.records[start : start + CHUNK_RECORDS])
+                await self._process_chunk(shard, batch.records[start : start + CHUNK_RECORDS])
             except Exception:  # half of a record may be in its state, which no commit shall make durable
                 await self.shards.drop(shard.number)
                 raise
             if shard.position - shard.committed_position > COMMIT_AT:
                 await self._commits.commit(shard)
             await asyncio.sleep(0)
+
+    async def _process_chunk(self, shard: StageShard, records: list[Any]) -> None:
+        while self.shards.has(shard):
+            try:
+                shard.process(records)
+            except UnknownSchema as unknown:
+                await self.config.registry.lookup.learn(unknown.prefix, lambda: self.shards.has(shard))
+            else:
+                return
 
     def levels(self) -> StageLevels:
         """Where the stage stands, for the metrics."""

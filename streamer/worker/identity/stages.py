@@ -18,6 +18,8 @@ from streamer.kafka.client import ClientArguments
 from streamer.kafka.partitions import hash_of
 from streamer.pipeline.dead_letters import dead_letter_headers
 from streamer.pipeline.erasures import erased_by
+from streamer.registry.lookup import SchemaLookup
+from streamer.registry.outputs import RegistryIds
 from streamer.rules_from_settings import identity_rules
 from streamer.settings import Settings
 from streamer.worker.identity.stage_shard import Output, StageConfig, StageOutputs
@@ -31,7 +33,11 @@ log = structlog.get_logger(__name__)
 
 
 def stage_configs(
-    settings: Settings, arguments: ClientArguments, partitions: int, reach: Reach
+    settings: Settings,
+    arguments: ClientArguments,
+    partitions: int,
+    reach: Reach,
+    registry: RegistryIds,
 ) -> tuple[StageConfig, StageConfig]:
     """Attribution and users."""
     topics, rules = settings.topics, identity_rules(settings)
@@ -44,7 +50,10 @@ def stage_configs(
         settings=settings,
         arguments=arguments,
         reach=reach,
-        create=lambda number, progress: LiveAttribution(number, partitions, settings, rules, progress),
+        registry=registry,
+        create=lambda number, progress: LiveAttribution(
+            number, partitions, settings, rules, registry.lookup, progress
+        ),
     )
     users = StageConfig(
         name="users",
@@ -55,6 +64,7 @@ def stage_configs(
         settings=settings,
         arguments=arguments,
         reach=reach,
+        registry=registry,
         create=lambda number, progress: LiveUsers(number, settings, rules, progress),
     )
     return attribution, users
@@ -64,10 +74,17 @@ class LiveAttribution:
     """Sessions, links and erasures in; changes of users out, each to the partition of its user."""
 
     def __init__(
-        self, number: int, partitions: int, settings: Settings, rules: IdentityRules, progress: bytes | None
+        self,
+        number: int,
+        partitions: int,
+        settings: Settings,
+        rules: IdentityRules,
+        lookup: SchemaLookup,
+        progress: bytes | None,
     ) -> None:
         known = None if progress is None else msgspec.msgpack.decode(progress, type=Progress)
         self.stage = AttributionStage(rules, known)
+        self._lookup = lookup
         self._number = number
         self._partitions = partitions
         self._settings = settings
@@ -99,7 +116,7 @@ class LiveAttribution:
         if record.value is None:  # of an erased visitor: the erasures say the same
             return
         try:
-            self.stage.session(record.value)
+            self.stage.session(self._lookup.own_now(record.value))
         except codec.CodecError as error:
             _report_unreadable(self._settings.topics.visitors, self._number, record, error)
 
