@@ -35,6 +35,8 @@ EXTENSIONS: Final = (
     "streamer.identity.user_record",
     "streamer.native.batch_records",
     "streamer.native.click_codec",
+    "streamer.native.collector",
+    "streamer.native.record_fields",
     "streamer.native.wire",
     "streamer.pipeline.counters",
     "streamer.pipeline.decode",

@@ -3,6 +3,8 @@ from libc.stdint cimport int64_t
 
 
 @cython.final
+@cython.no_gc
+@cython.freelist(64)
 cdef class Click:
     cdef readonly int64_t timestamp
     cdef readonly str event_id

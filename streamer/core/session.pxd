@@ -26,6 +26,9 @@ cdef class OpenSession:
     cdef public bint beside_closed
 
     cpdef bint holds(self, bytes id_hash) except -1
+    @cython.locals(session=OpenSession)
+    cpdef OpenSession copy(self)
+    cpdef tuple to_row(self)
     cpdef list clicks(self)
     @cython.locals(timestamp=int64_t)
     cpdef int add(self, Click click, bytes id_hash, int64_t offset) except -1

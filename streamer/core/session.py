@@ -119,9 +119,23 @@ class OpenSession:
             self.user_id,
             self.early_at,
             self.revision,
-            tuple(self.published.split()),
+            tuple(self.published.split()) if self.published else (),
             self.beside_closed,
         )
+
+    def copy(self) -> OpenSession:
+        """As it is now, whatever becomes of it."""
+        session = OpenSession(
+            self.visitor_id, self.started_at, self.ended_at, self.opened_at, self.log, self.retained
+        )
+        session.dropped = self.dropped
+        session.crawler = self.crawler
+        session.beside_closed = self.beside_closed
+        session.user_id = self.user_id
+        session.early_at = self.early_at
+        session.revision = self.revision
+        session.published = self.published
+        return session
 
     @classmethod
     def from_row(cls, row: Any) -> Self:

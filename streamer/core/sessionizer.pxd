@@ -46,6 +46,7 @@ cdef class Sessionizer:
     cpdef int64_t arrive(self, int64_t arrival_ms) except? -1
     @cython.locals(timestamp=int64_t, window=OpenSession, is_login=bint)
     cpdef add(self, str visitor_id, Click click, int64_t offset, str user_id=*, bint crawler=*)
+    cpdef int64_t next_early(self) noexcept
     cpdef int pass_over(self, int64_t timestamp) except -1
     @cython.locals(window=OpenSession)
     cpdef list close_due(self, Py_ssize_t limit)

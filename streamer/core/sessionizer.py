@@ -206,7 +206,6 @@ class Sessionizer:
         self._advance(timestamp)
         return _JOINED
 
-    @property
     def next_early(self) -> int:
         """Arrival time before which no provisional record is due. Stop the arrival clock there, if it gets
         so far: close what is due by then, and call `take_early`."""

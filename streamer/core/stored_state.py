@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import methodcaller
 from typing import Any, Protocol, Self, TypeVar
 
 import msgspec
@@ -20,15 +21,11 @@ class Stored(Protocol):
         """Raises msgspec.ValidationError or TypeError for what `to_row` never gave, now or in the past."""
 
 
-def _to_row(state: Stored) -> Sequence[Any]:
-    return state.to_row()
-
-
 def _from_row(kind: type[Stored], row: object) -> Stored:
     return kind.from_row(row)
 
 
-encode_state = msgspec.msgpack.Encoder(enc_hook=_to_row).encode
+encode_state = msgspec.msgpack.Encoder(enc_hook=methodcaller("to_row")).encode
 
 
 def state_decoder(type: type[T]) -> msgspec.msgpack.Decoder[T]:

@@ -1,6 +1,8 @@
 cimport cython
 from libc.stdint cimport int64_t
 
+from streamer.native.collector cimport untracked
+
 cdef int64_t BUCKET_MS
 cdef int64_t NEVER
 

@@ -11,3 +11,6 @@ cdef class BatchRecord:
     cdef int64_t _key_bytes
     cdef int64_t _value_bytes
     cdef list _headers
+
+    cdef bytes copied_value(self)
+    cdef object shared_headers(self)

@@ -1,5 +1,7 @@
 """Types of the extension module; see batch_records.pyx."""
 
+from collections.abc import Sequence
+
 from streamer.pipeline.dead_letters import Header
 
 class CorruptRecordException(Exception): ...  # noqa: N818, the name is aiokafka's
@@ -14,7 +16,7 @@ class BatchRecord:
     @property
     def value(self) -> bytes | None: ...
     @property
-    def headers(self) -> list[Header]: ...
+    def headers(self) -> Sequence[Header]: ...
 
 class BatchRecords:
     def __init__(self, fetched: bytes, start: int, unpacked: bytes | None = None) -> None: ...

@@ -82,11 +82,17 @@ cdef class BatchRecord:
 
     @property
     def value(self):
-        return bytes_or_none(self._value, self._value_bytes)
+        return self.copied_value()
 
     @property
     def headers(self):
-        return [] if self._headers is None else self._headers
+        return self.shared_headers()
+
+    cdef bytes copied_value(self):
+        return bytes_or_none(self._value, self._value_bytes)
+
+    cdef object shared_headers(self):
+        return () if self._headers is None else self._headers
 
 
 @cython.final

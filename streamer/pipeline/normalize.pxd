@@ -1,6 +1,7 @@
 cimport cython
 
 cdef object _UNSEEN
+cdef Py_ssize_t _ID_DIGITS, _MOST_DIGITS
 
 
 @cython.final
@@ -12,7 +13,7 @@ cdef class Memo:
     cdef Py_ssize_t _size
 
     cpdef of(self, str text)
-    cdef object _new(self, object text)
+    cdef object _new(self, str text)
     cdef object _remembered(self, dict table, object key, str text)
 
 
@@ -21,11 +22,12 @@ cdef class Paths:
     cdef Memo _addresses
     cdef Memo _numbered
 
-    @cython.locals(address=str, slash=Py_ssize_t, path=str)
+    @cython.locals(mark=Py_ssize_t, end=Py_ssize_t, slash=Py_ssize_t, path=str)
     cpdef str of(self, str url)
 
 
 @cython.locals(mark=Py_ssize_t)
 cpdef str before_query(str url)
 cpdef str cut(str text, Py_ssize_t max_bytes)
-cdef bint _is_usual_number(str text) except -1
+@cython.locals(index=Py_ssize_t)
+cdef bint _is_usual_number(str text, Py_ssize_t start, Py_ssize_t end) except -1

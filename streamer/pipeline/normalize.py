@@ -59,7 +59,7 @@ class Memo:
     """
 
     def __init__(self, make: Callable[[str], Any], size: int, nothing: Any) -> None:
-        self.known: dict[str | None, Any] = {None: nothing}
+        self.known: dict[str, Any] = {}
         self._by_hash: dict[int, Any] = {}
         self._nothing = nothing
         self._make = make
@@ -67,15 +67,15 @@ class Memo:
 
     def of(self, text: str | None) -> Any:
         """What the function makes of the text; of None, `nothing`."""
+        if text is None:
+            return self._nothing
         known = self.known.get(text, _UNSEEN)
         return self._new(text) if known is _UNSEEN else known
 
-    def _new(self, text: Any) -> Any:
+    def _new(self, text: str) -> Any:
         if len(text) > MAX_REMEMBERED or _is_personal(text):
             return self._remembered(self._by_hash, hash(text), text)
-        made = self._remembered(self.known, text, text)
-        self.known[None] = self._nothing
-        return made
+        return self._remembered(self.known, text, text)
 
     def _remembered(self, table: dict[Any, Any], key: Any, text: str) -> Any:
         if key not in table:
@@ -152,15 +152,16 @@ class Paths:
 
     def of(self, url: str | None) -> str | None:
         """The path of a URL; what follows its question mark is not looked at."""
-        address = before_query(url)
-        if address is None:
+        if url is None:
             return None
-        slash = address.rfind("/")
-        if slash >= 0 and _is_usual_number(address[slash + 1 :]):
-            path: str | None = self._numbered.of(address[:slash])
+        mark = url.find("?")
+        end = len(url) if mark < 0 else mark
+        slash = url.rfind("/", 0, end)
+        if slash >= 0 and _is_usual_number(url, slash + 1, end):
+            path: str | None = self._numbered.of(url[:slash])
             if path is not None:
                 return path
-        found: str | None = self._addresses.of(address)
+        found: str | None = self._addresses.of(url if mark < 0 else url[:mark])
         return found
 
 
@@ -181,9 +182,14 @@ def _quick_path_of(address: str) -> str | None:
     return plain_path_of(address) or path_of(address)
 
 
-def _is_usual_number(text: str) -> bool:
-    """Whether a plain path stays the same with any other such number at its end."""
-    return _ID_DIGITS <= len(text) <= _MOST_DIGITS and text.isdigit() and text.isascii()
+def _is_usual_number(text: str, start: int, end: int) -> bool:
+    """Whether a plain path stays the same with any other number than this part of the text at its end."""
+    if not _ID_DIGITS <= end - start <= _MOST_DIGITS:
+        return False
+    for index in range(start, end):  # noqa: SIM110, a generator costs more than the digits
+        if not "0" <= text[index] <= "9":
+            return False
+    return True
 
 
 def host_of(url: str) -> str | None:

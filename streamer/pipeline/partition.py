@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from schemas.click import Session
 from streamer.core.sessionizer import Outcome, Sessionizer
+from streamer.native.record_fields import headers_of, offset_of, timestamp_of, value_of
 from streamer.pipeline.counters import ClickCounters
 from streamer.pipeline.dead_letter_limit import DeadLetterLimit, DeadLetterTally, TooManyDeadLetters
 from streamer.pipeline.dead_letters import (
@@ -174,10 +175,10 @@ class Partition:
         clock = self.sessionizer.clock
         for index in range(start, len(records)):
             record = records[index]
-            offset = record.offset
+            offset = offset_of(record)
             if offset < self.position:
                 continue
-            arrival = record.timestamp
+            arrival = timestamp_of(record)
             if (arrival > clock.now or arrival < clock.idle_until) and not self._arrive(arrival):
                 return index
             self.position = offset + 1
@@ -224,12 +225,12 @@ class Partition:
         """Do what the record asks for, at the arrival clock; False if nothing can be due after it."""
         sessionizer = self.sessionizer
         now = sessionizer.clock.now
-        headers = record.headers
+        headers = headers_of(record)
         try:
             if headers:
                 arrived = self._decode(self._value(record), first_arrival(headers, now), "")
             else:
-                arrived = self._decode(record.value, now, "")
+                arrived = self._decode(value_of(record), now, "")
         except Rejected as rejected:
             self._dead_letter(record, rejected.stage, rejected.reason)
             return True
@@ -329,8 +330,8 @@ class Partition:
         if timestamp < sessionizer.clock.idle_until:
             self.counters.clock_behind += 1
             self.counters.behind_at = timestamp
-        while sessionizer.next_early <= timestamp:
-            if not self._move_clock(sessionizer.next_early) or self._is_full():
+        while sessionizer.next_early() <= timestamp:
+            if not self._move_clock(sessionizer.next_early()) or self._is_full():
                 return False
             self._sessions.extend(sessionizer.take_early())
             if self._is_full():

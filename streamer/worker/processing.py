@@ -58,7 +58,7 @@ class Processing:
             shard.saw_broker_time(last.timestamp, batch.received_at)
         index = 0
         while index < len(records) and self._shards.has(shard):
-            index = await self._process_chunk(shard, records[: index + CHUNK_RECORDS], index)
+            index += await self._process_chunk(shard, records[index : index + CHUNK_RECORDS])
             behind = shard.partition.position - shard.committed_position
             if shard.partition.is_full or behind > MAX_UNCOMMITTED:
                 await self._commits.commit(shard)
@@ -69,14 +69,14 @@ class Processing:
         self.batches += 1
         self.records += shard.partition.counters.received - received
 
-    async def _process_chunk(self, shard: Shard, records: list[FetchedRecord], index: int) -> int:
+    async def _process_chunk(self, shard: Shard, records: list[FetchedRecord]) -> int:
         """`Partition.process`, which ends early where a schema has to be fetched. A shard that it fails in is
         left as its last commit was."""
         try:
-            return shard.partition.process(records, index)
+            return shard.partition.process(records)
         except UnknownSchema as unknown:
             await self._lookup.learn(unknown.prefix, lambda: self._shards.has(shard))
-            return index
+            return 0
         except TooManyDeadLetters as limit:
             raise DeadLetterLimitError(
                 f"{limit}. What came before is committed, this record isn't read yet. 'streamer dlq ls' says "

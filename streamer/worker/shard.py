@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -234,7 +233,7 @@ class Shard:
             visitors, gone = self.state_log.next_group(stale, *sessionizer.take_changed())
             chunks = in_chunks(sessionizer.sessions_of(visitors))
             # The first is encoded at once: usually there is no other, and nothing is copied.
-            chunks[1:] = [list(map(copy, chunk)) for chunk in chunks[1:]]
+            chunks[1:] = [[session.copy() for session in chunk] for chunk in chunks[1:]]
             marker = encode(self._marker(len(chunks), gone))
             records: list[bytes] = []
             for chunk in chunks:

@@ -53,7 +53,7 @@ def state_of(partition: Partition) -> dict[str, Any]:
         },
         "changed": sorted(window.to_row() for window in sessionizer.sessions_of(changed)),
         "gone": sorted(gone),
-        "next_early": sessionizer.next_early,
+        "next_early": sessionizer.next_early(),
     }
 
 

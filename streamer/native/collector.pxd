@@ -1,0 +1,1 @@
+cpdef list untracked(list names)
