@@ -269,12 +269,13 @@ class _Sizes:
     def __init__(self, named: Mapping[str, Any]) -> None:
         self._named = named
         self._known: dict[str, tuple[int, int]] = {}
-        self._within: set[str] = set()
 
     def of(self, schema: Any, depth: int) -> tuple[int, int]:
         """Raises codec.CodecError for a schema that can't be read safely."""
         if depth > MAX_NESTING:
-            raise codec.CodecError("unusable_schema", f"it is nested more than {MAX_NESTING} levels deep")
+            raise codec.CodecError(
+                "unusable_schema", f"it is nested more than {MAX_NESTING} levels deep, or in itself"
+            )
         if isinstance(schema, list):
             branches = [self.of(each, depth + 1) for each in schema]
             return 1, max((values for _, values in branches), default=1)
@@ -298,11 +299,7 @@ class _Sizes:
 
     def _of_record(self, schema: Any, depth: int) -> tuple[int, int]:
         name = schema["name"]
-        if name in self._within:
-            raise codec.CodecError("unusable_schema", "a record may hold one of its own kind")
         if name not in self._known:
-            self._within.add(name)
             sizes = [self.of(field["type"], depth + 1) for field in schema["fields"]]
-            self._within.remove(name)
             self._known[name] = sum(size for size, _ in sizes), 1 + sum(values for _, values in sizes)
         return self._known[name]

@@ -263,7 +263,12 @@ def test_a_registry_that_dies_under_load_is_waited_for_at_a_new_schema_only(
     mapping.write_text(SHOP_MAPPING)
     port = free_ports(1)[0]
     settings = fresh_settings(
-        {"registry.url": schema_registry.url, "clicks.source": str(mapping), "worker.metrics_port": port}
+        {
+            "registry.url": schema_registry.url,
+            "clicks.source": str(mapping),
+            "worker.metrics_port": port,
+            "worker.stalled_after_s": 1,
+        }
     )
     topic, clicks = settings.topics.clicks, some_clicks(40, seed=12)
     set_up(settings)
@@ -288,7 +293,7 @@ def test_a_registry_that_dies_under_load_is_waited_for_at_a_new_schema_only(
         send(settings, messages[1])
         received(200)
         send(settings, messages[2])
-        wait_until(lambda: metric(port, "streamer_registry_waiting_seconds") > 0)
+        wait_until(lambda: metric(port, "streamer_registry_waiting_seconds") > 2)
         status, why = ask(port, "/readyz")
         assert (status, "doesn't answer" in why) == (503, True)
         assert ask(port, "/livez")[0] == 200
