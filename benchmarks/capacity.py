@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from streamer.worker.commit_loop import MIN_INTERVAL_PER_SHARD_S
+from streamer.worker.commits import MIN_INTERVAL_PER_SHARD_S
 
 GAP_AND_BOUND_S = 1800 + 120
 DAY_S = 86_400

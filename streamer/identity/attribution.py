@@ -83,6 +83,8 @@ class AttributionStage:
 
     def __init__(self, rules: IdentityRules, progress: Progress | None = None) -> None:
         self.progress = progress or Progress()
+        self.has_provisional = False
+        """Whether a change is of a session that is still open."""
         self._rules = rules
         self._texts = Texts(self.progress.texts)
         self._states: dict[str, bytes] = {}
@@ -210,6 +212,7 @@ class AttributionStage:
         states = {visitor_id: self._states.get(visitor_id) for visitor_id in self._changed}
         taken = Taken(self._changes, states, self._refused)
         self._changes, self._changed, self._refused = [], set(), 0
+        self.has_provisional = False
         return taken
 
     def _login(self, user_id: str, session: SessionMessage, message: bytes) -> None:
@@ -223,6 +226,7 @@ class AttributionStage:
         if tie.user_id == user_id:
             self._changes.append((user_id, Attributed(visitor_id, message, LOGIN, 1.0)))
             self.progress.counts.login += is_final
+            self.has_provisional |= not is_final
         else:
             self.progress.counts.erased += is_final
         if is_final:

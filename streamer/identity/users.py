@@ -58,6 +58,8 @@ class UserStage:
 
     def __init__(self, rules: IdentityRules, progress: UserProgress | None = None) -> None:
         self.progress = progress or UserProgress()
+        self.has_provisional = False
+        """Whether a record that has changed got a session that is still open."""
         self._rules = rules
         self._texts = Texts(self.progress.texts)
         self._held: dict[str, list[bytes]] = {}
@@ -118,6 +120,7 @@ class UserStage:
         records = [(user_id, self.record(user_id)) for user_id in self._changed]
         taken = TakenUsers(records, self._states, self._withdrawn)
         self._changed, self._states, self._withdrawn = {}, {}, 0
+        self.has_provisional = False
         return taken
 
     def _withdraw(self, user_id: str, sessions: list[bytes]) -> None:
@@ -138,6 +141,7 @@ class UserStage:
             progress.erased_visitors.get(change.visitor_id, -1), progress.erased_users.get(user_id, -1)
         ):
             self._hold(user_id, session.session_id, state)
+            self.has_provisional |= not session.is_final
 
     def _hold(self, user_id: str, session_id: str, state: bytes) -> None:
         """The newest are held, however old: where a newer one is withdrawn, the history reaches back."""

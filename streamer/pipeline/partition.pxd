@@ -26,6 +26,7 @@ cdef class Partition:
     cdef object _decode
     cdef bint _needs_arrival
     cdef bint _schema_in_header
+    cdef readonly bint has_login
     cdef str _id_prefix
     cdef list _sessions
     cdef list _late

@@ -138,6 +138,8 @@ class Partition:
         self.counters = state.counters or ClickCounters()
         self.erasures = state.erasures or Erasures()
         self.dead_letters = state.dead_letters or DeadLetterTally()
+        self.has_login = False
+        """Whether a login's provisional record has piled up: somebody waits for it."""
         self._erased_until = self.erasures.until
         self._limit = policy.limit
         self._max_forwarded_bytes = policy.max_forwarded_bytes
@@ -313,6 +315,7 @@ class Partition:
         """Everything that has piled up; it is gone from here."""
         taken = PendingOutputs(self._sessions, self._late, self._dead, self._erased)
         self._sessions, self._late, self._dead, self._erased = [], [], [], []
+        self.has_login = False
         return taken
 
     @property
@@ -369,6 +372,7 @@ class Partition:
         if sessionizer.logins:
             self._sessions.extend(sessionizer.logins)
             sessionizer.logins = []
+            self.has_login = True
         if sessionizer.has_due:
             self._close_due()
 

@@ -1,12 +1,11 @@
-"""The commits of every open shard: at an interval, when enough is uncommitted, and whenever somebody asks.
+"""The commits of every open shard: at an interval, when enough is uncommitted, and when a customer logs in.
 
 Before each, idleness closes what it may; after each, a drain that has read to the end closes the rest.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+import time
 
 from streamer.settings import Settings
 from streamer.worker.commits import Commits
@@ -17,9 +16,6 @@ from streamer.worker.metrics import Metrics
 from streamer.worker.open_shards import OpenShards
 from streamer.worker.shard import Shard
 from streamer.worker.takeover_retries import Retries
-
-MIN_INTERVAL_PER_SHARD_S = 0.008
-"""A transaction costs a client about 1 ms: this keeps commits below an eighth of a core."""
 
 
 class CommitLoop(Commits[Shard]):
@@ -43,18 +39,16 @@ class CommitLoop(Commits[Shard]):
         """Until the shard is dropped. Shards take turns within an interval."""
         interval = self._settings.commit.interval_ms / 1000
         shards = max(len(self._shards.by_number), 1)  # it may have been dropped before this began
-        await asyncio.sleep(interval * (shard.number % shards) / shards)
+        await self.pause(shard, time.monotonic(), interval * (shard.number % shards) / shards)
         while self._shards.has(shard):
+            began = time.monotonic()
             try:
                 await self._turn(shard)
             except Exception as error:
                 self._failure.report(error)
-            effective = max(interval, MIN_INTERVAL_PER_SHARD_S * len(self._shards.by_number))
+            effective = self.at_most_every(interval)
             self._metrics.commit_interval.set(effective)
-            shard.due.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(effective):
-                    await shard.due.wait()
+            await self.pause(shard, began, effective)
 
     async def _turn(self, shard: Shard) -> None:
         empty = self._shards.empty_fetch(shard)

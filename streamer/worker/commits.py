@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import time
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -13,11 +16,24 @@ from streamer.worker.failure import Failure
 from streamer.worker.open_shards import OpenShard, OpenShards
 from streamer.worker.takeover_retries import Retries
 
+MIN_INTERVAL_PER_SHARD_S = 0.008
+"""A transaction costs a client about 1 ms: this keeps a stage's commits below an eighth of a core."""
+HURRIES_WITHIN = 500
+"""Records that are to be read first, at most, where a commit shall not wait: while catching up, transactions
+are to hold much."""
+
 log = structlog.get_logger(__name__)
 
 
 class CommittedShard(OpenShard, Protocol):
     """A shard that makes its work durable."""
+
+    due: asyncio.Event
+    """Set where the next commit should not wait for its time, and when there is none to come."""
+
+    @property
+    def hurries(self) -> bool:
+        """Whether somebody waits for what a commit would publish: a customer has just logged in."""
 
     async def commit(self, *, force: bool = False) -> Any:
         """What that did; None if there was nothing to do. Raises KafkaError."""
@@ -66,3 +82,24 @@ class Commits(Generic[S]):
         else:
             if committed is not None:
                 self._note(committed)
+
+    def at_most_every(self, interval_s: float) -> float:
+        """Seconds between commits of a shard, so that there are not too many of all."""
+        return max(interval_s, self._least_s())
+
+    def hurries(self, shard: S) -> bool:
+        """Whether somebody waits for a shard's next commit."""
+        return shard.hurries and self._shards.lag(shard) <= HURRIES_WITHIN
+
+    async def pause(self, shard: S, began: float, interval_s: float) -> None:
+        """Until a shard's next commit is due, `interval_s` at most; the last began at monotonic `began` s."""
+        shard.due.clear()
+        if not self.hurries(shard):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(interval_s):
+                    await shard.due.wait()
+        if self.hurries(shard):
+            await asyncio.sleep(began + self._least_s() - time.monotonic())
+
+    def _least_s(self) -> float:
+        return MIN_INTERVAL_PER_SHARD_S * len(self._shards.by_number)

@@ -150,6 +150,11 @@ class OpenShards(Generic[S]):
         assert self.consumer is not None
         return self.consumer.empty_fetch(TP(self.topic, shard.number)) if shard.seek_count else None
 
+    def lag(self, shard: S) -> int:
+        """Records of the source behind the shard's position, as of the last answered fetch."""
+        assert self.consumer is not None  # or there would be no shard
+        return self.consumer.lag(TP(self.topic, shard.number), shard.position)
+
     def is_out_of_range(self, shard: S) -> bool:
         """Whether the source has no record at the shard's position any more, or not yet."""
         assert self.consumer is not None

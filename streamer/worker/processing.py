@@ -63,7 +63,7 @@ class Processing:
             if shard.partition.is_full or behind > MAX_UNCOMMITTED:
                 await self._commits.commit(shard)
                 shard.partition.resume_closing()
-            elif behind > COMMIT_AT:
+            elif behind > COMMIT_AT or self._commits.hurries(shard):
                 shard.due.set()
             await asyncio.sleep(0)
         self.batches += 1

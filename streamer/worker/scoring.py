@@ -1,15 +1,20 @@
-"""Scoring for all shards of a worker: off the event loop, one call at a time."""
+"""Scoring for all shards of a worker, one call at a time; of many sessions, off the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from models.scorer import Scored, ScoreError
 from schemas.click import Session
 
+R = TypeVar("R")
 Results = list[Scored | ScoreError]
 
+FEW = 16
+"""Sessions that are scored, or written, without a thread, in a millisecond or two: where all cores are busy,
+a thread waits longer for its turns."""
 MOST = 4000
 """Sessions of one call, unless one shard brings more: nobody waits for ever more others."""
 
@@ -40,7 +45,7 @@ class JointScoring:
                 count += len(together[-1][0])
             everything = [session for sessions, _ in together for session in sessions]
             try:
-                scored = await asyncio.to_thread(self._score, everything)
+                scored = await beside(self._score, everything)
             except Exception as error:
                 for _, results in together:
                     if not results.done():
@@ -53,3 +58,10 @@ class JointScoring:
                     results.set_result(scored[start:end])
                 start = end
         self._calls = None
+
+
+async def beside(act: Callable[..., R], sessions: Sequence[Session], *more: Any) -> R:
+    """`act(sessions, *more)`; in a thread, unless there are few."""
+    if len(sessions) <= FEW:
+        return act(sessions, *more)
+    return await asyncio.to_thread(act, sessions, *more)

@@ -34,6 +34,7 @@ from streamer.worker.changelog_groups import StateLog
 from streamer.worker.fencing import stop_in_time
 from streamer.worker.kill_points import KillPoint, Reach
 from streamer.worker.options import WorkerOptions
+from streamer.worker.scoring import beside
 from streamer.worker.shadow import Message, Shadow
 from streamer.worker.start_checks import StartedOn
 
@@ -129,6 +130,11 @@ class Shard:
     def size(self) -> int:
         """Open sessions."""
         return self.partition.sessionizer.open_count
+
+    @property
+    def hurries(self) -> bool:
+        """Whether a customer has just logged in, whose session the identity stages are to have soon."""
+        return self.partition.has_login
 
     @property
     def is_dirty(self) -> bool:
@@ -266,7 +272,7 @@ class Shard:
         self, outputs: PendingOutputs, scored: list[Scored | ScoreError]
     ) -> list[asyncio.Future[RecordMetadata]]:
         write, topics = self._config.writer.write_all, self._config.settings.topics
-        records = await asyncio.to_thread(write, outputs.sessions, scored) if scored else []
+        records = await beside(write, outputs.sessions, scored)
         return [
             *await self._send(topics.embeddings, ((r.key, r.embedding, []) for r in records)),
             *await self._send(topics.intents, ((r.key, r.intent, []) for r in records)),

@@ -44,3 +44,13 @@ def test_the_next_customers_session_is_given_out_after_the_one_before_has_closed
 
 def test_anonymous_sessions_are_given_out_once() -> None:
     assert [s.is_final for s in published(("ann", 5000, None), ("ben", 5010, None))] == [True, True]
+
+
+def test_a_partition_says_until_the_take_that_a_login_has_piled_up() -> None:
+    partition = Partition("t", 0, Sessionizer(RULES, at_login=True), _decode)  # type: ignore[arg-type]
+    said = []
+    for offset, user in enumerate([None, "u"]):
+        partition.process([Seen(offset, 5000 + offset, ("ann", 5000 + offset, user))])  # type: ignore[arg-type]
+        said.append(partition.has_login)
+    partition.take()
+    assert [*said, partition.has_login] == [False, True, False]

@@ -104,6 +104,18 @@ def test_a_customer_who_logs_in_has_a_record_before_the_session_ends(fresh_setti
     assert users(settings)["c1"]["sessions"] == 1
 
 
+def test_a_login_waits_for_no_commit_interval(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings(ON | {"commit.interval_ms": 30_000})
+    set_up(settings)
+    worker = Worker(settings)
+    now = int(time.time() * 1000)
+    click = {"visitor_id": "v1", "timestamp": now, "event_type": "login", "user_id": "c1"}
+    send(settings, as_messages([click]))
+    wait_until(lambda: "c1" in users(settings), 20)
+    worker.signal(signal.SIGTERM)
+    assert worker.end() == 0
+
+
 def test_stages_of_different_processes_give_what_one_process_gives(fresh_settings: FreshSettings) -> None:
     settings = fresh_settings(ON)
     set_up(settings)

@@ -12,6 +12,12 @@ from streamer.worker import scoring
 from streamer.worker.scoring import JointScoring
 
 
+@pytest.fixture(autouse=True)
+def in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few sessions there are."""
+    monkeypatch.setattr(scoring, "FEW", 0)
+
+
 class Scorer:
     """Scores a number by its double, when it is let."""
 
@@ -46,6 +52,23 @@ def test_what_comes_during_a_call_goes_into_the_next_one(monkeypatch: pytest.Mon
 
     assert asyncio.run(run()) == [[2], [4, 6], [8, 10, 12], [14], [16, 18]]
     assert scorer.calls == [[1], [2, 3, 4, 5, 6], [7, 8, 9]]
+
+
+def test_few_sessions_are_scored_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "FEW", 2)
+    threads: list[threading.Thread] = []
+
+    def score(sessions: Any) -> Any:
+        threads.append(threading.current_thread())
+        return sessions
+
+    async def run() -> None:
+        joint = JointScoring(score)
+        await joint.score([1, 2])
+        await joint.score([1, 2, 3])
+
+    asyncio.run(run())
+    assert [thread is threading.main_thread() for thread in threads] == [True, False]
 
 
 def test_an_error_reaches_those_of_its_call_and_nobody_else() -> None:

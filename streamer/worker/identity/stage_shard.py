@@ -71,6 +71,10 @@ class LiveStage(Protocol):
         """Whether that has records to publish."""
 
     @property
+    def hurries(self) -> bool:
+        """Whether one of those is of an open session: a customer has just logged in."""
+
+    @property
     def size(self) -> int:
         """Keys with state."""
 
@@ -178,6 +182,11 @@ class StageShard:
     def size(self) -> int:
         """Visitors, or users, with state."""
         return self.stage.size
+
+    @property
+    def hurries(self) -> bool:
+        """Whether somebody waits for what a commit would publish."""
+        return self.stage.hurries
 
     def process(self, records: Iterable[Any]) -> None:
         """Take in records of the source; those before the position were taken in before.

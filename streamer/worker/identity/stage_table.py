@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from functools import partial
 from typing import Any
@@ -85,6 +84,8 @@ class StageTable(Service):
                 raise
             if shard.position - shard.committed_position > COMMIT_AT:
                 await self._commits.commit(shard)
+            elif self._commits.hurries(shard):
+                shard.due.set()
             await asyncio.sleep(0)
 
     async def _process_chunk(self, shard: StageShard, records: list[Any]) -> None:
@@ -99,7 +100,7 @@ class StageTable(Service):
     def levels(self) -> StageLevels:
         """Where the stage stands, for the metrics."""
         shards, unrecovered = self.shards.by_number, self.unrecovered.lags()
-        lag = {number: self._lag(shard) for number, shard in shards.items()}
+        lag = {number: self.shards.lag(shard) for number, shard in shards.items()}
         return StageLevels(
             self.config.name,
             lag=lag | {number: known for number, known in unrecovered.items() if known is not None},
@@ -120,10 +121,6 @@ class StageTable(Service):
             reasons.append(f"stage {name} is records behind, by partition: {behind}; the bound is {bound}")
         return reasons
 
-    def _lag(self, shard: StageShard) -> int:
-        assert self.shards.consumer is not None  # or there would be no shard
-        return self.shards.consumer.lag(TP(self.config.source, shard.number), shard.position)
-
     async def _take_in(self, shard: StageShard, topic: str, records: list[Any], end: int | None) -> None:
         shard.take_in(topic, records, end)
 
@@ -136,7 +133,7 @@ class StageTable(Service):
 
 
 class _Commits(Commits[StageShard]):
-    """Commits shards at an interval."""
+    """Commits shards at an interval, and when a customer has logged in."""
 
     def __init__(
         self,
@@ -153,7 +150,9 @@ class _Commits(Commits[StageShard]):
     async def run(self, shard: StageShard) -> None:
         """Until the shard is dropped."""
         committed_at = 0.0
+        interval = self._config.settings.commit.interval_ms / 1000
         while self._shards.has(shard):
+            began = time.monotonic()
             try:
                 self._pass_by_markers(shard)
                 if shard.stage.has_outputs or time.monotonic() - committed_at > UNSEEN_S:
@@ -162,10 +161,7 @@ class _Commits(Commits[StageShard]):
                 await self._retries.retry_if_out_of_range(shard)
             except Exception as error:
                 self._failure.report(error)
-            shard.due.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._config.settings.commit.interval_ms / 1000):
-                    await shard.due.wait()
+            await self.pause(shard, began, self.at_most_every(interval))
 
     def _pass_by_markers(self, shard: StageShard) -> None:
         """Where everything is read, the end of the last transaction is read too: the group's offset is then

@@ -101,6 +101,10 @@ class LiveAttribution:
         return self.stage.has_changes or bool(self._dead)
 
     @property
+    def hurries(self) -> bool:
+        return self.stage.has_provisional
+
+    @property
     def size(self) -> int:
         return len(self.stage)
 
@@ -175,6 +179,10 @@ class LiveUsers:
     @property
     def has_outputs(self) -> bool:
         return self.stage.has_pending
+
+    @property
+    def hurries(self) -> bool:
+        return self.stage.has_provisional
 
     @property
     def size(self) -> int:

@@ -1,0 +1,78 @@
+"""When a shard's next commit is due."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from streamer.worker import commits
+from streamer.worker.commits import Commits, CommittedShard
+from streamer.worker.open_shards import OpenShards
+
+A_DAY_S = 86_400.0
+
+
+@dataclass
+class Shard:
+    """As the pause sees one: with `lag` records of the source to read."""
+
+    hurries: bool
+    lag: int = 0
+    number: int = 0
+    due: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Shards:
+    def __init__(self, *shards: Shard) -> None:
+        self.by_number = dict(enumerate(shards))
+
+    def lag(self, shard: Shard) -> int:
+        return shard.lag
+
+
+def pausing(shard: Shard, began: float) -> asyncio.Task[None]:
+    shards = cast(OpenShards[CommittedShard], Shards(shard))
+    some: Any = None
+    return asyncio.create_task(
+        Commits(shards, some, some, some, some).pause(cast(CommittedShard, shard), began, A_DAY_S)
+    )
+
+
+async def is_waiting(pause: asyncio.Task[None]) -> bool:
+    """After it had its turn."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+    return not pause.done()
+
+
+def test_who_has_logged_in_waits_for_no_interval() -> None:
+    async def run() -> None:
+        async with asyncio.timeout(10):
+            await pausing(Shard(hurries=True), time.monotonic())
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("shard", [Shard(hurries=False), Shard(True, commits.HURRIES_WITHIN + 1)])
+def test_others_wait_and_so_does_a_login_while_catching_up(shard: Shard) -> None:
+    async def run() -> None:
+        pause = pausing(shard, 0.0)
+        assert await is_waiting(pause)
+        shard.due.set()
+        async with asyncio.timeout(10):
+            await pause
+
+    asyncio.run(run())
+
+
+def test_commits_in_a_hurry_keep_their_distance() -> None:
+    async def run() -> None:
+        pause = pausing(Shard(hurries=True), time.monotonic() + A_DAY_S)
+        assert await is_waiting(pause)
+        pause.cancel()
+
+    asyncio.run(run())
