@@ -7,7 +7,7 @@
 #   make mutants breaks each mechanism on purpose and shows that a test goes red: half an hour
 #   make bench   the benchmarks: a quarter of an hour; make bench-quick: throughput alone, under three minutes
 #   make fuzz    damaged inputs for every parser: make fuzz CASES=1000000
-#   make consumers   libraries of the example consumers, so that the tests run those whose runtime is there
+#   make consumers   libraries of consumers in other languages, so that the tests run those whose runtime is there
 # Another Python: make demo PYTHON=python3.12     Arguments: make demo ARGS=--headless
 
 PYTHON ?= python3
@@ -71,7 +71,9 @@ consumers: .venv/test.stamp
 	$(INSTALL) --editable '.[kafka,train,test]'
 	! command -v npm || npm install --prefix examples/consumers/node --no-package-lock
 	! command -v mvn || mvn --quiet --file examples/consumers/java/pom.xml dependency:copy-dependencies
+	! command -v mvn || mvn --quiet --file tests/registry/java/pom.xml dependency:copy-dependencies
 	! command -v go || go build -C examples/consumers/go -o build/consume .
+	! command -v go || go build -C tests/registry/go -o build/stock .
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import shutil
+import subprocess
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,11 @@ from schemas import codec
 from streamer.client import UserView, VisitorView
 from streamer.kafka.ports import free_ports
 from streamer.registry.client import RegistryError
-from streamer.registry.outputs import registered_outputs
+from streamer.registry.lookup import SchemaLookup
+from streamer.registry.outputs import output_prefixes, output_schemas, registered_outputs
 from streamer.settings import Settings
+from streamer.sources import click_decoder
+from tests.client.records import a_record
 from tests.conftest import FreshSettings, RunStreamer
 from tests.schema_registry import SchemaRegistry
 from tests.worker.live import (
@@ -217,6 +223,69 @@ def check_our_own_readers(
     found = {each["check"]: each["found"] for each in doctor["findings"]}
     assert found["registry"].endswith("all schemas of the outputs among them")
     assert found["keys"].startswith("40 visitors in the last ")
+
+
+FOLDER = Path(__file__).parent
+JAVA = ["java", "-XX:TieredStopAtLevel=1", "-cp", "target/dependency/*", "Stock.java"]
+HAS_JAVA = bool(shutil.which("javac")) and (FOLDER / "java/target/dependency").exists()
+HAS_GO = (FOLDER / "go/build/stock").exists()
+needs_java = pytest.mark.skipif(not HAS_JAVA, reason="make consumers, with Maven and Java")
+needs_go = pytest.mark.skipif(not HAS_GO, reason="make consumers, with Go")
+
+
+def through(program: list[str], folder: str, lines: Iterable[str]) -> list[str]:
+    """What the program prints of these lines."""
+    done = subprocess.run(
+        program, cwd=FOLDER / folder, input="\n".join(lines), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def of_apicurio(registry: SchemaRegistry) -> str:
+    """The registry's address, for its own serializers."""
+    return registry.url.replace("/ccompat/v7", "/registry/v3")
+
+
+@pytest.mark.parametrize(
+    "language", [pytest.param("java", marks=needs_java), pytest.param("go", marks=needs_go)]
+)
+def test_stock_deserializers_of_other_languages_read_the_outputs(
+    fresh_settings: FreshSettings, schema_registry: SchemaRegistry, language: str
+) -> None:
+    settings = fresh_settings({"registry.url": schema_registry.url})
+    prefixes, record = asyncio.run(output_prefixes(settings)), a_record("v1", session_id="s1")
+    messages = [
+        prefixes[topic] + codec.encode_body(name, {f: record[f] for f in names_of(name) if f in record})
+        for topic, name in output_schemas(settings).items()
+    ]
+    go, java = ["build/stock", schema_registry.url], [*JAVA, of_apicurio(schema_registry), "read", "outputs"]
+    lines = [base64.b64encode(message).decode() for message in messages]
+    read = [json.loads(line) for line in through(go if language == "go" else java, language, lines)]
+    assert [each["session_id"] for each in read] == ["s1"] * len(messages)
+    assert read[0]["embedding"] == pytest.approx(record["embedding"])
+
+
+def names_of(name: codec.SchemaName) -> list[str]:
+    return [field["name"] for field in codec.schema(name)["fields"]]
+
+
+@needs_java
+def test_clicks_of_javas_stock_serializer_are_read(
+    fresh_settings: FreshSettings, schema_registry: SchemaRegistry
+) -> None:
+    settings = fresh_settings({"registry.url": schema_registry.url})
+    program = [*JAVA, of_apicurio(schema_registry), "write", settings.topics.clicks]
+    (written,) = map(base64.b64decode, through(program, "java", ["v1"]))
+    lookup = SchemaLookup(settings.registry)
+    asyncio.run(lookup.learn(written[: codec.PREFIX_BYTES]))
+    arrived = click_decoder(settings.clicks, registered=lookup.registered).decode(written, None, "e")
+    assert arrived is not None
+    assert (arrived.visitor_id, arrived.click.timestamp, arrived.click.event_type) == (
+        "v1",
+        1_795_046_400_123,
+        "click",
+    )
 
 
 def test_outputs_are_registered_by_whom_may_do_so(
