@@ -6,7 +6,9 @@ That has to be long, for a group's members wait in JoinGroup for each other. Her
 - an address that didn't answer is left alone for `RETRY_AFTER_S`, longer the second time, by all clients:
   aiokafka sets up a client's connections one after another, so that those to other brokers would wait;
 - a connection is closed when an answer is due and nothing has come for `SILENT_S`: whoever waits asks another
-  broker then. Kafka moves the partitions of a frozen broker after 9 s, its default.
+  broker then. Kafka moves the partitions of a frozen broker after 9 s, its default;
+- a broker that goes while it is asked for a coordinator is one that isn't ready: aiokafka's producers ask
+  another then, while a connection that breaks would end them, and with them the ownership of a partition.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, AIOKafkaProtocol, CloseReason
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.fetch import FetchRequest
@@ -56,6 +59,7 @@ _ANSWERED_SOON = {
 a replica is down; sent again it is the same write, for our producers are idempotent."""
 
 _connect = AIOKafkaConnection.connect
+_coordinator_lookup = AIOKafkaClient.coordinator_lookup
 _left_alone: dict[tuple[str, int], tuple[int, float]] = {}
 """By address: how often in a row it didn't answer, and until when it is left alone (monotonic seconds)."""
 
@@ -87,6 +91,15 @@ async def connect_in_time(connection: AIOKafkaConnection) -> Any:
     _left_alone.pop(address, None)
     _look_again(weakref.ref(connection), None, 0.0)
     return streams
+
+
+async def coordinator_lookup(client: AIOKafkaClient, kind: int, key: str) -> Any:
+    """In place of `AIOKafkaClient.coordinator_lookup`. Raises what that raises, but NodeNotReadyError where
+    the connection breaks."""
+    try:
+        return await _coordinator_lookup(client, kind, key)
+    except KafkaConnectionError as error:
+        raise NodeNotReadyError(str(error)) from error
 
 
 def _look(reference: weakref.ref[Any], due: int | None, due_since: float) -> None:

@@ -16,7 +16,11 @@ def install_overrides() -> None:
     from aiokafka.record._crecords import default_records as fast
     from aiokafka.record._crecords import legacy_records as fast_legacy
 
-    from streamer.kafka.aiokafka_overrides.connections import ObservedProtocol, connect_in_time
+    from streamer.kafka.aiokafka_overrides.connections import (
+        ObservedProtocol,
+        connect_in_time,
+        coordinator_lookup,
+    )
     from streamer.kafka.aiokafka_overrides.fetched import (
         FetchedBatches,
         SafeFetchResult,
@@ -37,6 +41,7 @@ def install_overrides() -> None:
                 setattr(module, decode.__name__, decode)
     conn.AIOKafkaConnection.connect = connect_in_time
     conn.AIOKafkaProtocol = ObservedProtocol
+    client.AIOKafkaClient.coordinator_lookup = coordinator_lookup
     client.MetadataRequest = admin_client.MetadataRequest = MetadataRequestWithoutCreation
     fetcher.MemoryRecords = FetchedBatches
     fetcher.PartitionRecords = SafePartitionRecords

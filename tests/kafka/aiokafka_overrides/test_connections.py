@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.client import CoordinationType
 from aiokafka.conn import AIOKafkaConnection, create_conn
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.group import JoinGroupRequest
@@ -105,3 +109,27 @@ def test_an_idle_connection_stays(proxy: FaultProxy) -> None:
         await connection.close()
 
     asyncio.run(run())
+
+
+def test_a_producer_asks_another_broker_for_its_coordinator(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([KafkaConnectionError("closed"), SimpleNamespace(error_code=0, coordinator_id=7)])
+
+    async def send(*_: Any) -> Any:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def yes(*_: Any, **__: Any) -> bool:
+        return True
+
+    async def run() -> int:
+        producer = AIOKafkaProducer(transactional_id="t", retry_backoff_ms=1)
+        monkeypatch.setattr(producer.client, "get_random_node", lambda: 1)
+        for name, stand_in in (("send", send), ("ready", yes), ("force_metadata_update", yes)):
+            monkeypatch.setattr(producer.client, name, stand_in)
+        found: int = await producer._sender._find_coordinator(CoordinationType.TRANSACTION, "t")
+        await producer.stop()
+        return found
+
+    assert asyncio.run(run()) == 7
