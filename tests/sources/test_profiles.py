@@ -266,7 +266,67 @@ def test_what_posthog_captured_by_itself_is_named_by_what_happened(happened: Any
     assert (click.event_type, click.element) == (event_type, "Apply now")
 
 
-@pytest.mark.parametrize("name", ["$pageleave", "$identify", "$feature_flag_called", "$web_vitals"])
+def posthog(**properties: Any) -> dict[str, Any]:
+    return {**POSTHOG, "properties": {**POSTHOG["properties"], **properties}}
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"properties": {"$elements": [{"tag_name": "button", "$el_text": "Apply now", "nth_child": 1}]}},
+        {"properties": {"$elements": [{"tag_name": "button", "attr__id": "Apply now", "nth_child": 1}]}},
+        {"elements": [{"tag_name": "button", "text": "Apply now", "attr_id": "apply"}]},
+        {"elements": [{"tag_name": "button", "text": "", "attr_id": "Apply now"}]},
+    ],
+    ids=["captured text", "captured id", "exported text", "exported id"],
+)
+def test_posthog_names_the_innermost_element(elements: Any) -> None:
+    assert click_of("posthog", {**POSTHOG, "event": "$autocapture", **elements}).element == "Apply now"
+
+
+def test_a_touch_that_posthog_captured_is_a_click() -> None:
+    assert (
+        click_of("posthog", {**posthog(**{"$event_type": "touch"}), "event": "$autocapture"}).event_type
+        == "click"
+    )
+
+
+@pytest.mark.parametrize("browser", ["bot", "browser"])
+def test_a_bot_by_posthogs_own_list_is_one(browser: str) -> None:
+    arrived = decode("posthog", posthog(**{"$browser_type": browser}))
+    assert arrived is not None
+    assert arrived.crawler == (browser == "bot")
+
+
+def test_a_page_of_a_bot_is_a_page_view_too() -> None:
+    assert click_of("posthog", {**POSTHOG, "event": "$bot_pageview"}).event_type == "page_view"
+
+
+def test_visitors_that_share_an_id_before_posthog_hashed_them_are_nobody() -> None:
+    before = {
+        **posthog(**{"$device_id": None, "$cookieless_mode": True}),
+        "distinct_id": "$posthog_cookieless",
+    }
+    assert refusal("posthog", before) == "missing_field:visitor_id:posthog"
+    hashed = decode("posthog", {**before, "distinct_id": "cookieless_b7f1c0"})
+    assert hashed is not None
+    assert hashed.visitor_id == "cookieless_b7f1c0"
+
+
+def test_a_time_that_posthog_has_not_corrected_is_corrected_by_when_it_was_sent() -> None:
+    slow = {"timestamp": "2024-03-07T11:00:00.000Z", "sent_at": "2024-03-07T11:00:05.000Z"}
+    assert click_of("posthog", {**POSTHOG, **slow}).timestamp == NOON_MS - 5000
+    assert click_of("posthog", posthog(**{"$sent_at": "2024-03-07T11:00:05.000Z"})).timestamp == NOON_MS
+
+
+def test_a_time_of_posthogs_kafka_topic_is_in_utc() -> None:
+    assert click_of("posthog", {**POSTHOG, "timestamp": "2024-03-07 12:00:00.000000"}).timestamp == NOON_MS
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["$pageleave", "$identify", "$feature_flag_called", "$web_vitals", "$$client_ingestion_warning"],
+)
 def test_what_posthog_records_of_itself_is_no_click(name: str) -> None:
     assert decode("posthog", {**POSTHOG, "event": name}) is None
 
@@ -293,14 +353,38 @@ def test_a_tracking_request_is_a_page_view(cdt: Any) -> None:
         ({"download": "https://bank.example/terms.pdf"}, "download"),
         ({"idgoal": "3"}, "goal"),
         ({"idgoal": "0", "ec_id": "1"}, "ecommerceOrder"),
+        ({"idgoal": "0", "revenue": "12.5"}, "ecommerceAbandonedCart"),
+        ({"c_n": "Rates", "c_p": "rates.png", "c_i": "expand"}, "expand"),
     ],
 )
 def test_a_tracking_request_is_what_its_parameters_say(more: dict[str, str], event_type: str) -> None:
     assert click_of("matomo", {**MATOMO, **more}).event_type == event_type
 
 
-def test_a_heartbeat_of_matomo_is_no_click() -> None:
-    assert decode("matomo", {**MATOMO, "ping": "1"}) is None
+@pytest.mark.parametrize("more", [{"ping": "1"}, {"c_n": "Rates", "c_p": "rates.png"}, {"ca": "1"}])
+def test_what_nobody_did_is_no_click_of_matomo(more: dict[str, str]) -> None:
+    assert decode("matomo", {**MATOMO, **more}) is None
+
+
+def test_an_event_of_matomo_is_a_click_also_where_it_says_that_it_is_no_page_view() -> None:
+    assert click_of("matomo", {**MATOMO, "e_c": "calculator", "e_a": "open", "ca": "1"}).event_type == "open"
+
+
+def test_the_visitor_id_that_a_site_insists_on_comes_first() -> None:
+    arrived = decode("matomo", {**MATOMO, "cid": "ffffffffffffffff"})
+    assert arrived is not None
+    assert arrived.visitor_id == "ffffffffffffffff"
+
+
+def test_the_first_item_of_an_order_of_matomo_is_the_product() -> None:
+    items = '[["item1 SKU","item1 name","Loans",11.1111,2],["item2 SKU","item2 name","",0,1]]'
+    click = click_of("matomo", {**MATOMO, "idgoal": "0", "ec_id": "1", "ec_items": items, "revenue": "22.22"})
+    assert (click.product_id, click.category, click.price) == ("item1 SKU", "Loans", 22.22)
+
+
+def test_matomos_own_names_of_search_parameters_are_known() -> None:
+    found = {**MATOMO, "url": "https://bank.example/find?searchword=Car+Loan"}
+    assert click_of("matomo", found).search_query == "car loan"
 
 
 def test_an_action_of_a_visit_is_a_click_with_its_dwell() -> None:
@@ -309,11 +393,15 @@ def test_an_action_of_a_visit_is_a_click_with_its_dwell() -> None:
         "visitorId": "3d1f7ab9c2e45b60",
         "url": "https://bank.example/loans",
         "pageTitle": "Loans",
+        "pageId": "1234567",
         "timeSpent": "42",
         "timestamp": NOON_MS // 1000,
     }
     click = click_of("matomo", action)
     assert (click.event_type, click.dwell_ms, click.timestamp) == ("page_view", 42_000, NOON_MS)
+    assert click.event_id == "1234567"
+    assert click_of("matomo", {**action, "timeSpent": 0}).dwell_ms is None
+    assert decode("matomo", {**action, "type": "content", "contentName": "Rates"}) is None
 
 
 # CloudEvents: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
