@@ -278,19 +278,23 @@ async def _tails(settings: Settings, records: int) -> list[_Tail]:
 async def _keys(settings: Settings) -> list[Finding]:
     """A visitor's clicks have to be in one partition, or sessions fall apart, and have an arrival time."""
     from streamer.kafka.produce import visitor_key
-    from streamer.sources import visitor_reader
+    from streamer.sources import visitor_reader, whole_value
 
     where: dict[bytes, int] = {}
     split: set[bytes] = set()
     without = total = by_producers = 0
     visitor_of = visitor_reader(settings.clicks, visitor_key)
+    whole = whole_value(settings.clicks, None)
     registered = _RegisteredVisitors(settings)
     for tail in await _tails(settings, TAIL_RECORDS):
         for record in tail.records:
             total += 1
             without += record.key is None
             by_producers += record.timestamp_type != LOG_APPEND_TIME
-            visitor = await registered.of(record) or _visitor_of(record, visitor_of)
+            visitor = await registered.of(record)
+            if visitor is None:
+                value = record.value if whole is None else whole(record.value, record.headers)
+                visitor = _visitor_of(value or b"", visitor_of)
             if visitor and where.setdefault(visitor, tail.partition) != tail.partition:
                 split.add(visitor)
     findings = []
@@ -345,10 +349,9 @@ class _RegisteredVisitors:
                 return None if arrived is None else arrived.visitor_id.encode()
 
 
-def _visitor_of(record: Any, visitor_of: Callable[[bytes], bytes | None]) -> bytes | None:
+def _visitor_of(value: bytes, visitor_of: Callable[[bytes], bytes | None]) -> bytes | None:
     from schemas import codec
 
-    value = record.value or b""
     if value[:1] == b"\0":
         try:
             return str(codec.decode(value)[1]["visitor_id"]).encode()

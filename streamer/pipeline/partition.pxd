@@ -25,7 +25,7 @@ cdef class Partition:
     cdef object _refused
     cdef object _decode
     cdef bint _needs_arrival
-    cdef bint _schema_in_header
+    cdef object _whole
     cdef readonly bint has_login
     cdef str _id_prefix
     cdef list _sessions

@@ -26,7 +26,7 @@ from streamer.pipeline.dead_letters import (
 )
 from streamer.pipeline.decode import Arrived, Rejected, with_event_id
 from streamer.pipeline.erasures import Erasures
-from streamer.pipeline.registered import UnknownSchema, with_prefix
+from streamer.pipeline.registered import UnknownSchema
 
 MAX_TAKE = 2000
 """Closed sessions, and likewise side outputs, that one take may hold: a transaction stays short."""
@@ -98,6 +98,9 @@ class PartitionState(NamedTuple):
     dead_letters: DeadLetterTally | None = None
 
 
+Whole = Callable[[bytes | None, Sequence[Header]], bytes | None]
+
+
 @dataclass(frozen=True)
 class PartitionPolicy:
     """How records that aren't clicks are dealt with."""
@@ -108,8 +111,8 @@ class PartitionPolicy:
     """Longest record in a side output; what is longer is cut."""
     needs_arrival: bool = False
     """A record whose timestamp isn't the broker's is a dead letter."""
-    schema_in_header: bool = False
-    """A header may have the schema id of a value: there is a registry."""
+    whole: Whole | None = None
+    """Puts together a value of which headers have a part; None: they have none."""
 
 
 _DEFAULT_POLICY = PartitionPolicy()
@@ -144,7 +147,7 @@ class Partition:
         self._limit = policy.limit
         self._max_forwarded_bytes = policy.max_forwarded_bytes
         self._needs_arrival = policy.needs_arrival
-        self._schema_in_header = policy.schema_in_header
+        self._whole = policy.whole
         self._refused: TooManyDeadLetters | None = None
         self._decode = decode
         self._id_prefix = f"{topic}-{number}-"
@@ -216,7 +219,7 @@ class Partition:
             raise
 
     def _value(self, record: Record) -> bytes | None:
-        return with_prefix(record.value, record.headers) if self._schema_in_header else record.value
+        return record.value if self._whole is None else self._whole(record.value, record.headers)
 
     def _leave(self, record: Record) -> None:
         """As if the record had not been read."""

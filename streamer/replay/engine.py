@@ -185,9 +185,8 @@ class Engine:
     def _begin(self, partition: PartitionPlan, checkpoint: PartitionCheckpoint | None) -> _RunningPartition:
         snapshot = checkpoint.snapshot if checkpoint else None
         source = self._source
-        has_registry = source.lookup.registered is not None
         replay = PartitionReplay(
-            self._config, partition, source.decode, snapshot=snapshot, schema_in_header=has_registry
+            self._config, partition, source.decode, snapshot=snapshot, whole=source.whole
         )
         stored = checkpoint.digests if checkpoint else [None] * len(self._scorers.bundles)
         return _RunningPartition(replay, [OutputDigests(each) for each in stored], saved_at=time.monotonic())

@@ -32,7 +32,7 @@ from streamer.replay.partition_replay import PartitionReplay
 from streamer.replay.plan import PartitionPlan, ReplayConfig
 from streamer.replay.sources import LogRecord, Portion
 from streamer.settings import ClickSettings, RegistrySettings
-from streamer.sources import click_decoder
+from streamer.sources import click_decoder, whole_value
 
 PORTION = 1000
 NO_REGISTRY = RegistrySettings()
@@ -64,7 +64,10 @@ def sessions_of_file(path: Path, rules: SessionRules, clicks: ClickSettings | No
     """What a replay of the whole file yields. Raises UsageError if it can't be read to its end."""
     source = FileSource(path, clicks or ClickSettings())
     config = ReplayConfig("file", rules, idle_closing=source.is_dump)
-    replays = {plan.number: PartitionReplay(config, plan, source.decode) for plan in source.partitions()}
+    replays = {
+        plan.number: PartitionReplay(config, plan, source.decode, whole=source.whole)
+        for plan in source.partitions()
+    }
     sessions: dict[int, list[Session]] = {number: [] for number in replays}
     for portion in source.read({number: replay.position for number, replay in replays.items()}):
         replay = replays[portion.number]
@@ -82,6 +85,7 @@ class FileSource:
         self.path = path
         self.is_dump = self._is_dump()
         self.lookup = SchemaLookup(registry if self.is_dump else NO_REGISTRY, COMMAND_PATIENCE_S)
+        self.whole = whole_value(clicks, self.lookup.registered)
         self._decode = click_decoder(clicks, None if self.is_dump else "json", self.lookup.registered).decode
         self.decode: Decode = self._decode if self.is_dump else self._known
         self._clicks: dict[bytes | None, Arrived | None] = {}

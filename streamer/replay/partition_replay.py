@@ -18,7 +18,7 @@ from streamer.core.watermark import PartitionClock
 from streamer.pipeline.counters import ClickCounters
 from streamer.pipeline.dead_letters import STAGE_HEADER
 from streamer.pipeline.erasures import Erasures
-from streamer.pipeline.partition import Decode, Partition, PartitionPolicy, PartitionState, Record
+from streamer.pipeline.partition import Decode, Partition, PartitionPolicy, PartitionState, Record, Whole
 from streamer.replay.plan import PartitionPlan, ReplayConfig
 from streamer.replay.time_range import UndeterminedSessions
 
@@ -79,10 +79,10 @@ class PartitionReplay:
         decode: Decode,
         *,
         snapshot: ReplaySnapshot | None = None,
-        schema_in_header: bool = False,
+        whole: Whole | None = None,
         on_undetermined: Callable[[Session], None] = lambda _: None,
     ) -> None:
-        """`schema_in_header`: as in PartitionPolicy. `on_undetermined` is called with undetermined sessions,
+        """`whole`: as in PartitionPolicy. `on_undetermined` is called with undetermined sessions,
         within the time range or not."""
         self._time_range = config.time_range
         self._on_undetermined = on_undetermined
@@ -107,7 +107,7 @@ class PartitionReplay:
                 snapshot.counters if snapshot else None,
                 _noted(config.erased),
             ),
-            PartitionPolicy(needs_arrival=config.idle_closing, schema_in_header=schema_in_header),
+            PartitionPolicy(needs_arrival=config.idle_closing, whole=whole),
         )
         self._drains_ms = [at for at in plan.drains_ms if at >= self.clock_ms]
 

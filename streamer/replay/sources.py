@@ -11,7 +11,7 @@ import msgspec
 
 from schemas.click import Session
 from streamer.pipeline.dead_letters import Header
-from streamer.pipeline.partition import LOG_APPEND_TIME, Decode, Record
+from streamer.pipeline.partition import LOG_APPEND_TIME, Decode, Record, Whole
 from streamer.pipeline.registered import UnknownSchema
 from streamer.registry.lookup import SchemaLookup
 from streamer.replay.partition_replay import PartitionReplay
@@ -49,6 +49,10 @@ class RecordSource(Protocol):
     @property
     def decode(self) -> Decode:
         """As `ClickDecoder.decode`, which it had better be itself: a partition knows its compiled way."""
+
+    @property
+    def whole(self) -> Whole | None:
+        """As in PartitionPolicy."""
 
     @property
     def lookup(self) -> SchemaLookup:
@@ -90,6 +94,7 @@ class PacedSource:
         self._sleep = sleep
         self.decode = source.decode
         self.lookup = source.lookup
+        self.whole = source.whole
 
     async def portions(self, positions: dict[int, int]) -> AsyncGenerator[Portion]:
         ahead = {n: _ReadAhead(self._source.portions({n: at})) for n, at in positions.items()}

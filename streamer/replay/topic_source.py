@@ -24,7 +24,7 @@ from streamer.replay.plan import PartitionPlan
 from streamer.replay.sources import LogRecord, Portion
 from streamer.replay.time_range import TimeRange
 from streamer.settings import Settings
-from streamer.sources import click_decoder
+from streamer.sources import click_decoder, whole_value
 
 PORTION = 2000
 _POLL_MS = 200
@@ -153,6 +153,7 @@ class TopicSource:
         self._partitions = partitions
         self._portion = portion
         self.lookup = SchemaLookup(settings.registry, COMMAND_PATIENCE_S)
+        self.whole = whole_value(settings.clicks, self.lookup.registered)
         self.decode: Decode = click_decoder(settings.clicks, registered=self.lookup.registered).decode
 
     async def portions(self, positions: dict[int, int]) -> AsyncGenerator[Portion]:

@@ -284,10 +284,7 @@ async def _replayed(
         if task.users is not None:
             task.users.leave_out(session.closed_at)
 
-    has_registry = source.lookup.registered is not None
-    replay = PartitionReplay(
-        config, plan, source.decode, schema_in_header=has_registry, on_undetermined=leave_out
-    )
+    replay = PartitionReplay(config, plan, source.decode, whole=source.whole, on_undetermined=leave_out)
     waiting: list[Session] = []
     async for each in source.portions({plan.number: plan.start}):
         await replayed(source, replay, each.records, waiting)

@@ -11,10 +11,12 @@ from importlib import resources
 from pathlib import Path
 
 from streamer.errors import UsageError
+from streamer.pipeline.cloud_events import structured
 from streamer.pipeline.decode import ClickDecoder, Format
 from streamer.pipeline.mapping.plan import CompiledMapping
 from streamer.pipeline.mapping.spec import MappingError, read_mapping
-from streamer.pipeline.registered import RegisteredSchemas
+from streamer.pipeline.partition import Whole
+from streamer.pipeline.registered import RegisteredSchemas, with_prefix
 from streamer.settings import NATIVE, ClickSettings
 
 PROFILES = ("cloudevents", "ga4", "matomo", "posthog", "segment", "snowplow")
@@ -46,6 +48,16 @@ def click_decoder(
     """As the settings say; `format`: in place of theirs, for clicks of our own shape. Raises UsageError."""
     read = None if clicks.source == NATIVE else mapping_of(clicks.source).read
     return ClickDecoder(format or clicks.format, clicks.max_bytes, read, registered)
+
+
+def whole_value(clicks: ClickSettings, registered: RegisteredSchemas | None) -> Whole | None:
+    """What puts a record's value together where its headers have a part of it; None: they have none."""
+    cloud = clicks.source == "cloudevents"
+    if registered is None:
+        return structured if cloud else None
+    if not cloud:
+        return with_prefix
+    return lambda value, headers: structured(with_prefix(value, headers), headers)
 
 
 def visitor_reader(clicks: ClickSettings, native: VisitorOf) -> VisitorOf:

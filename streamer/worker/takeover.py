@@ -18,6 +18,7 @@ from streamer.kafka.topic_metadata import ask
 from streamer.pipeline.dead_letter_limit import DeadLetterLimit
 from streamer.pipeline.erasures import Erasures
 from streamer.pipeline.partition import MAX_FORWARDED_BYTES, Partition, PartitionPolicy, PartitionState
+from streamer.sources import whole_value
 from streamer.worker.changelog import ChangelogError, Marker
 from streamer.worker.erasure_feed import take_in_erasures
 from streamer.worker.fencing import claim, fence, in_time, stop_in_time
@@ -146,7 +147,7 @@ def _shard(
             limit=DeadLetterLimit(**settings.dead_letters.model_dump()),
             max_forwarded_bytes=max(MAX_FORWARDED_BYTES, 2 * settings.clicks.max_bytes),
             needs_arrival=settings.clicks.arrival == "log_append_time",
-            schema_in_header=config.registry.lookup.registered is not None,
+            whole=whole_value(settings.clicks, config.registry.lookup.registered),
         ),
     )
     if marker is not None:

@@ -30,6 +30,7 @@ from streamer.pipeline.registered import (
     RegisteredSchemas,
     UnknownSchema,
     prefix_text,
+    with_prefix,
 )
 from streamer.replay.sources import LogRecord
 
@@ -373,7 +374,7 @@ def test_people_read_numbers_and_guids() -> None:
 
 def partition_with(registered: RegisteredSchemas, *, has_registry: bool = True) -> Partition:
     decode = ClickDecoder(registered=registered if has_registry else None).decode
-    policy = PartitionPolicy(schema_in_header=has_registry)
+    policy = PartitionPolicy(whole=with_prefix if has_registry else None)
     return Partition("clicks", 0, Sessionizer(SessionRules()), decode, policy=policy)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
+from aiokafka import AIOKafkaProducer
 
+from streamer.settings import Settings
 from tests.conftest import FreshSettings, RunStreamer
 from tests.sources.events import SEGMENT_PAGE
 from tests.worker.live import Worker, committed, oracle, published, set_up, some_clicks
@@ -43,6 +48,39 @@ def test_events_of_segment_become_the_sessions_of_their_clicks(
     verified = run_streamer("verify", "--json", settings=settings)
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert json.loads(verified.stdout)["sessions"]
+
+
+def test_cloudevents_in_binary_mode_become_the_sessions_of_their_clicks(
+    fresh_settings: FreshSettings, run_streamer: RunStreamer
+) -> None:
+    settings = fresh_settings({"clicks.source": "cloudevents"})
+    clicks = some_clicks(20, seed=6)
+    set_up(settings)
+    asyncio.run(send_in_binary_mode(settings, clicks))
+    worker = Worker(settings, "--drain")
+    assert worker.end() == 0, worker.log
+    assert published(settings) == oracle(clicks)
+    verified = run_streamer("verify", "--json", settings=settings)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert json.loads(verified.stdout)["sessions"]
+
+
+async def send_in_binary_mode(settings: Settings, clicks: Sequence[dict[str, Any]]) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=settings.kafka.bootstrap_servers) as producer:
+        for click in clicks:
+            attributes = {
+                "specversion": "1.0",
+                "id": click["event_id"],
+                "source": "/web",
+                "type": click["event_type"],
+                "time": as_text(click["timestamp"]),
+                "subject": click["visitor_id"],
+            }
+            headers = [(f"ce_{name}", text.encode()) for name, text in attributes.items()]
+            data = {name: click[name] for name in ("page_type", "page_url")}
+            key = click["visitor_id"].encode()
+            await producer.send(settings.topics.clicks, orjson.dumps(data), key, headers=headers)
+        await producer.flush()
 
 
 def as_text(ms: int) -> str:
