@@ -49,12 +49,16 @@ def produce(
     produced = Produced()
     try:
         with Lines(file) as lines, _progress(lines) as show:
-            asyncio.run(produce(settings, lines, rate, show, produced))
+            asyncio.run(produce(settings, lines, rate, show, produced, _warn))
     finally:
         if produced.seconds:  # otherwise it never began
             _summarise(produced, settings.topics.clicks, json)
     if produced.too_large:
         raise typer.Exit(1)
+
+
+def _warn(said: str) -> None:
+    say(f"warning: {said}")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -28,6 +28,7 @@ from streamer.kafka.topics import FoundTopic, find_topic
 from streamer.pipeline.json_text import with_whole_characters
 from streamer.settings import Settings
 from streamer.sources import visitor_reader
+from streamer.sources.fit import FIRST_RECORDS, misfit
 
 _BATCH_BYTES = 256 * 1024
 _RECORD_OVERHEAD_BYTES = 128
@@ -82,8 +83,11 @@ async def produce(
     rate: float | None = None,
     on_progress: Callable[[Produced], None] = lambda _: None,
     produced: Produced | None = None,
+    on_misfit: Callable[[str], None] = lambda _: None,
 ) -> Produced:
     """Sends all lines, at most `rate` a second. `produced` is filled as it goes, also when cancelled.
+
+    `on_misfit` is told once, by the first lines, that half of them or more aren't what the settings say.
 
     Raises `BrokerError`, `TopicError`, `ProduceError`, `LinesError`, UsageError.
     """
@@ -95,20 +99,33 @@ async def produce(
         **client_arguments(settings.kafka), enable_idempotence=True, max_batch_size=_BATCH_BYTES
     )
     started = time.monotonic()
+    first: list[bytes] = []
     sender = _Sender(producer, topic, produced, settings.kafka.request_timeout_ms / 1000, key_of)
     try:
         async with running(producer), sender:
             async for chunk in lines:
+                if len(first) < FIRST_RECORDS:
+                    first += chunk[: FIRST_RECORDS - len(first)]
+                    if len(first) == FIRST_RECORDS:
+                        _tell_misfit(settings, first, on_misfit)
                 for pace in _paces(chunk, rate):
                     await sender.send(pace)
                     await _keep_pace(sender.taken, rate, started)
                     on_progress(produced)
+        if len(first) < FIRST_RECORDS:
+            _tell_misfit(settings, first, on_misfit)
     except KafkaError as error:
         raise ProduceError(f"can't write to {topic.name} ({type(error).__name__})") from None
     finally:
         produced.seconds = time.monotonic() - started
         on_progress(produced)
     return produced
+
+
+def _tell_misfit(settings: Settings, first: Sequence[bytes], tell: Callable[[str], None]) -> None:
+    said = misfit(settings.clicks, first)
+    if said is not None:
+        tell(said)
 
 
 class _Sender:

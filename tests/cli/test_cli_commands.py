@@ -17,6 +17,7 @@ from streamer.kafka.embedded import EmbeddedKafka
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.settings import Settings
 from tests.conftest import FreshSettings, RunStreamer, as_environment, without_settings
+from tests.sources.events import SEGMENT_PAGE
 
 TYPED = "what a customer typed"
 
@@ -106,6 +107,21 @@ def test_produce_says_in_words_what_it_did(
     assert done.stderr.startswith(f"1 clicks sent to {topics.topics.clicks} in ")
     assert "1 lines were not sent: larger than the topic's max.message.bytes" in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("count", [12, 250])
+def test_produce_says_which_source_its_lines_look_like(
+    topics: Settings, run_streamer: RunStreamer, tmp_path: Path, count: int
+) -> None:
+    file = tmp_path / "events.jsonl"
+    file.write_bytes((json.dumps({**SEGMENT_PAGE, "name": TYPED}).encode() + b"\n") * count)
+    first = min(count, 100)
+    done = run_streamer("produce", str(file), settings=topics)
+    assert done.returncode == 0
+    said = f"{first} of the first {first} records can't be read with clicks.source = native"
+    assert done.stderr.count(f"warning: {said}; segment can read {first} of them\n") == 1
+    assert TYPED not in done.stderr
+    assert "warning" not in run_streamer("produce", str(file), "--source", "segment", settings=topics).stderr
 
 
 def test_subscribe_decodes_what_is_ours(run_streamer: RunStreamer, topics: Settings) -> None:

@@ -1,0 +1,56 @@
+"""Which source records look like."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from streamer.settings import ClickSettings
+from streamer.sources.fit import misfit
+from tests.sources.events import CLOUD, GA4, MATOMO, NOON_MS, POSTHOG, SEGMENT_PAGE, SNOWPLOW
+
+NATIVE = {"visitor_id": "v", "timestamp": NOON_MS, "event_type": "page_view"}
+EVENTS = {
+    "native": NATIVE,
+    "cloudevents": CLOUD,
+    "ga4": GA4,
+    "matomo": MATOMO,
+    "posthog": POSTHOG,
+    "segment": SEGMENT_PAGE,
+    "snowplow": {**SNOWPLOW, "derived_tstamp": "2024-03-07T12:00:00Z"},
+}
+
+
+@pytest.mark.parametrize("configured", ["native", "segment", "posthog"])
+@pytest.mark.parametrize("of", EVENTS)
+def test_the_source_that_records_are_of_is_named(configured: str, of: str) -> None:
+    said = misfit(ClickSettings(source=configured), [json.dumps(EVENTS[of]).encode()] * 10)
+    if configured == of:
+        assert said is None
+    else:
+        assert said == (
+            f"10 of the first 10 records can't be read with clicks.source = {configured}; "
+            f"{of} can read 10 of them"
+        )
+
+
+@pytest.mark.parametrize(("damaged", "is_told"), [(0, False), (4, False), (5, True), (10, True)])
+def test_half_of_the_records_have_to_be_unreadable(damaged: int, is_told: bool) -> None:
+    records = [b'{"typed": "secret"}'] * damaged + [json.dumps(NATIVE).encode()] * (10 - damaged)
+    said = misfit(ClickSettings(), records)
+    assert (said is not None) == is_told
+    if said is not None:
+        assert said == (
+            f"{damaged} of the first 10 records can't be read with clicks.source = native, "
+            "and no more with another; streamer map --check says what is missing"
+        )
+
+
+def test_events_that_are_no_clicks_fit_too() -> None:
+    identify = json.dumps({**SEGMENT_PAGE, "type": "identify"}).encode()
+    assert misfit(ClickSettings(source="segment"), [identify] * 10) is None
+
+
+def test_a_few_records_tell_nothing() -> None:
+    assert misfit(ClickSettings(), [b"{}"] * 9) is None
