@@ -72,12 +72,16 @@ class UnderLoad:
         worker's clock goes on, and clicks that the leader took meanwhile come behind it. A replay knows an
         earlier `closed_at` then, and isn't asked.
         """
-        outcome = self.scenario.outcome
+        outcome, topics = self.scenario.outcome, self.scenario.direct.topics
         self.scenario.cut_off(self._feed)
         for worker in self._workers:
             outcome.check(worker.process.poll() is None, f"a worker ended: {worker.last_words}")
         for name, begin, end, at_most in self._faults:
-            outcome.took(f"gap, {name}, s", self.scenario.longest_gap(begin, end), at_most)
+            outcome.took(f"gap, {name}, s", self.scenario.longest_gap(topics.intents, begin, end), at_most)
+            of_clicks = round(self.scenario.longest_gap(topics.clicks, begin, end), 2)
+            outcome.notes[f"gap of clicks, {name}, s"] = max(
+                of_clicks, outcome.notes.get(f"gap of clicks, {name}, s", 0.0)
+            )
         outcome.notes["log lines"] = sum(worker.log.count("\n") for worker in self._workers)
         end_all(outcome, self._workers)
         markers = [each.marker for each in self.scenario.markers().values() if each.marker]

@@ -224,13 +224,14 @@ class Scenario:
 
         return asyncio.run(run())
 
-    def longest_gap(self, since: float, until: float) -> float:
-        """Longest time, in seconds, in which a partition got no session, if it touches these two moments.
+    def longest_gap(self, topic: str, since: float, until: float) -> float:
+        """Longest time, in seconds, in which a partition of a topic got no record, if it touches these two
+        moments.
 
         By the brokers' clock, which is this machine's.
         """
         times: dict[int, list[float]] = {}
-        for record in committed(self.direct, self.direct.topics.intents).records:
+        for record in committed(self.direct, topic).records:
             times.setdefault(record.partition, []).append(record.timestamp / 1000)
         gaps = (pair for each in times.values() for pair in pairwise(sorted(each)))
         return max((end - begin for begin, end in gaps if begin <= until and end >= since), default=0)

@@ -196,7 +196,7 @@ def _lines(value: bytes) -> str:
         assert counters.open() == 0
     try:
         asyncio.run(_keys(path))
-    except LinesError:
+    except (LinesError, UsageError):
         return "damaged"
     return "read" if counters else "half read"
 
