@@ -2,7 +2,8 @@
 
 aiokafka waits for `request_timeout_ms` wherever a broker may be frozen: to connect, and for each request.
 That has to be long, for a group's members wait in JoinGroup for each other. Here
-- a connection is set up within `SETUP_S`, the handshakes included;
+- a connection is set up within `SETUP_S`, the handshakes included, and in less where the address didn't
+  answer the last time: a new client tries its addresses one after another, and a take-over waits for it;
 - an address that didn't answer is left alone for `RETRY_AFTER_S`, longer the second time, by all clients:
   aiokafka sets up a client's connections one after another, so that those to other brokers would wait;
 - a connection is closed when an answer is due and nothing has come for `SILENT_S`: whoever waits asks another
@@ -36,6 +37,9 @@ from aiokafka.protocol.transaction import (
 )
 
 SETUP_S = 4.0
+SETUP_AGAIN_S = (1.0, 2.0)
+"""After the first and the second time in a row that an address didn't answer; then `SETUP_S` again, for a
+slow network."""
 RETRY_AFTER_S = (4.0, 8.0)
 SILENT_S = 4.0
 _LOOK_EVERY_S = 1.0
@@ -81,8 +85,9 @@ async def connect_in_time(connection: AIOKafkaConnection) -> Any:
     failures, until = _left_alone.get(address, (0, 0.0))
     if time.monotonic() < until:
         raise TimeoutError("it didn't answer a moment ago")
+    allowed = SETUP_AGAIN_S[failures - 1] if 1 <= failures <= len(SETUP_AGAIN_S) else SETUP_S
     try:
-        async with asyncio.timeout(min(SETUP_S, connection._request_timeout)):
+        async with asyncio.timeout(min(allowed, connection._request_timeout)):
             streams = await _connect(connection)
     except TimeoutError:
         wait = RETRY_AFTER_S[min(failures, len(RETRY_AFTER_S) - 1)]

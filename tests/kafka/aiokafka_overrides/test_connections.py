@@ -73,6 +73,28 @@ def test_an_address_that_did_not_answer_is_left_alone_and_then_tried_again(proxy
     asyncio.run(run())
 
 
+def test_an_address_that_did_not_answer_has_less_time_the_next_time_and_then_as_much(
+    proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "SETUP_S", 1.5)
+    monkeypatch.setattr(connections, "SETUP_AGAIN_S", (0.1,))
+    monkeypatch.setattr(connections, "RETRY_AFTER_S", (0.0,))
+
+    async def run() -> list[float]:
+        proxy.silent = True
+        took = []
+        for _ in range(3):
+            begin = time.monotonic()
+            with pytest.raises(TimeoutError):
+                await connect(proxy)
+            took.append(seconds(begin))
+        return took
+
+    first, second, third = asyncio.run(run())
+    assert second < 1 < first
+    assert third > 1
+
+
 def test_a_connection_on_which_an_answer_does_not_come_is_closed(proxy: FaultProxy) -> None:
     async def run() -> None:
         connection = await connect(proxy)
