@@ -87,7 +87,7 @@ async def produce(
 ) -> Produced:
     """Sends all lines, at most `rate` a second. `produced` is filled as it goes, also when cancelled.
 
-    `on_misfit` is told once, by the first lines, that half of them or more aren't what the settings say.
+    `on_misfit` is called once if half of the first lines or more aren't what the settings say.
 
     Raises `BrokerError`, `TopicError`, `ProduceError`, `LinesError`, UsageError.
     """

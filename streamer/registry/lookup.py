@@ -38,7 +38,7 @@ class SchemaLookup:
         observe: Callable[[Outcome], None] = lambda _: None,
         forget_after_s: float = FORGET_AFTER_S,
     ) -> None:
-        """`patience_s`: how long a registry that is away is waited for. `observe` is told what came of each
+        """`patience_s`: how long a registry that is away is waited for. `observe` gets the outcome of each
         request. `forget_after_s`: how long an id counts as unknown that the registry doesn't know."""
         self.registered = RegisteredSchemas() if settings.url else None
         """None: there is no registry."""
