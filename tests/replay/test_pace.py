@@ -17,6 +17,7 @@ class Given:
     def __init__(self, log: dict[int, list[int]]) -> None:
         self.log = log
         self.lookup = SchemaLookup(RegistrySettings())
+        self.whole = None
 
     def decode(self, value: bytes | None, arrival: int, fallback_id: str) -> Arrived | None:
         return None
