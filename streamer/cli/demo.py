@@ -63,7 +63,7 @@ def demo(
         with EmbeddedKafka(Path(folder), say=say) as broker:
             settings = ctx.obj.settings(
                 kafka__bootstrap_servers=broker.bootstrap,
-                registry__url="",  # which is no demo's
+                registry__url="",  # the demo has none
                 log__level="error",
                 clicks__source=source,
             )

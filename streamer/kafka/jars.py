@@ -103,7 +103,7 @@ def _fetch(jar: Jar, repository: Path, download: Download) -> None:
 
 
 def _jgo_download(repository: Path) -> Download:
-    context = _maven(repository)
+    context = maven(repository)
 
     def download(coordinate: str) -> None:
         context.create_dependency(coordinate).artifact.resolve()
@@ -111,7 +111,7 @@ def _jgo_download(repository: Path) -> Download:
     return download
 
 
-def _maven(repository: Path) -> MavenContext:
+def maven(repository: Path) -> MavenContext:
     """jgo's client; it follows the mirrors of jgo's own configuration file, if there is one."""
     from jgo.config import GlobalSettings
     from jgo.maven import MavenContext
@@ -126,7 +126,7 @@ def _sha256(path: Path) -> str:
 
 
 def _print_lock(coordinates: list[str], repository: Path) -> None:
-    context = _maven(repository)
+    context = maven(repository)
     wanted = [context.create_dependency(coordinate) for coordinate in coordinates]
     named, others = context.resolver.resolve(wanted)
     for dependency in [*named, *(other for other in others if other.scope in ("compile", "runtime"))]:

@@ -107,13 +107,13 @@ async def produce(
                 if len(first) < FIRST_RECORDS:
                     first += chunk[: FIRST_RECORDS - len(first)]
                     if len(first) == FIRST_RECORDS:
-                        _tell_misfit(settings, first, on_misfit)
+                        _report_misfit(settings, first, on_misfit)
                 for pace in _paces(chunk, rate):
                     await sender.send(pace)
                     await _keep_pace(sender.taken, rate, started)
                     on_progress(produced)
         if len(first) < FIRST_RECORDS:
-            _tell_misfit(settings, first, on_misfit)
+            _report_misfit(settings, first, on_misfit)
     except KafkaError as error:
         raise ProduceError(f"can't write to {topic.name} ({type(error).__name__})") from None
     finally:
@@ -122,10 +122,10 @@ async def produce(
     return produced
 
 
-def _tell_misfit(settings: Settings, first: Sequence[bytes], tell: Callable[[str], None]) -> None:
+def _report_misfit(settings: Settings, first: Sequence[bytes], report: Callable[[str], None]) -> None:
     said = misfit(settings.clicks, first)
     if said is not None:
-        tell(said)
+        report(said)
 
 
 class _Sender:

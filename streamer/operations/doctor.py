@@ -20,14 +20,14 @@ from streamer.kafka.client import client_arguments, committed_reader, running
 from streamer.kafka.permissions import NotPermittedError, check_permissions
 from streamer.kafka.reach import check_brokers, refusals
 from streamer.kafka.topics import Drift, declared_topics, find_drift
-from streamer.pipeline.decode import Rejected
+from streamer.pipeline.decode import ClickDecoder, Rejected
 from streamer.pipeline.partition import LOG_APPEND_TIME
-from streamer.pipeline.registered import PREFIX_SIZES, UnknownSchema, with_prefix
+from streamer.pipeline.registered import PREFIX_SIZES
 from streamer.registry.client import RegistryError, registry_client
 from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
 from streamer.registry.outputs import registered_outputs
 from streamer.settings import Settings
-from streamer.sources import click_decoder
+from streamer.sources import click_decoder, whole_value
 
 TAIL_RECORDS = 100_000
 """The last clicks, over all partitions, in which a visitor in two partitions is looked for."""
@@ -278,23 +278,23 @@ async def _tails(settings: Settings, records: int) -> list[_Tail]:
 async def _keys(settings: Settings) -> list[Finding]:
     """A visitor's clicks have to be in one partition, or sessions fall apart, and have an arrival time."""
     from streamer.kafka.produce import visitor_key
-    from streamer.sources import visitor_reader, whole_value
+    from streamer.sources import visitor_reader
 
     where: dict[bytes, int] = {}
     split: set[bytes] = set()
     without = total = by_producers = 0
     visitor_of = visitor_reader(settings.clicks, visitor_key)
-    whole = whole_value(settings.clicks, None)
-    registered = _RegisteredVisitors(settings)
+    lookup = SchemaLookup(settings.registry, COMMAND_PATIENCE_S)
+    whole = whole_value(settings.clicks, lookup.registered)
+    decoder = click_decoder(settings.clicks, registered=lookup.registered)
     for tail in await _tails(settings, TAIL_RECORDS):
         for record in tail.records:
             total += 1
             without += record.key is None
             by_producers += record.timestamp_type != LOG_APPEND_TIME
-            visitor = await registered.of(record)
-            if visitor is None:
-                value = record.value if whole is None else whole(record.value, record.headers)
-                visitor = _visitor_of(value or b"", visitor_of)
+            value = record.value if whole is None else whole(record.value, record.headers)
+            visitor = None if lookup.registered is None else await _registered_visitor(lookup, decoder, value)
+            visitor = visitor or _visitor_of(value or b"", visitor_of)
             if visitor and where.setdefault(visitor, tail.partition) != tail.partition:
                 split.add(visitor)
     findings = []
@@ -326,27 +326,17 @@ async def _keys(settings: Settings) -> list[Finding]:
     ]
 
 
-class _RegisteredVisitors:
-    """Whose records are that were written with a schema of a registry."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._lookup = SchemaLookup(settings.registry, COMMAND_PATIENCE_S)
-        self._decode = click_decoder(settings.clicks, registered=self._lookup.registered).decode
-
-    async def of(self, record: Any) -> bytes | None:
-        """None for any other record, and for one that is no click."""
-        value = with_prefix(record.value, record.headers)
-        if self._lookup.registered is None or not value or value[0] not in PREFIX_SIZES:
-            return None
-        while True:
-            try:
-                arrived = self._decode(value, None, "")
-            except UnknownSchema as unknown:
-                await self._lookup.learn(unknown.prefix)
-            except Rejected:
-                return None
-            else:
-                return None if arrived is None else arrived.visitor_id.encode()
+async def _registered_visitor(
+    lookup: SchemaLookup, decoder: ClickDecoder, value: bytes | None
+) -> bytes | None:
+    """Whose a click is that was written with a schema of a registry; None for any other record."""
+    if not value or value[0] not in PREFIX_SIZES:
+        return None
+    try:
+        arrived = await lookup.tried(lambda: decoder.decode(value, None, ""))
+    except Rejected:
+        return None
+    return None if arrived is None else arrived.visitor_id.encode()
 
 
 def _visitor_of(value: bytes, visitor_of: Callable[[bytes], bytes | None]) -> bytes | None:

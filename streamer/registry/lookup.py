@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import structlog
 
@@ -17,6 +17,7 @@ from streamer.pipeline.registered import RegisteredSchemas, UnknownSchema, prefi
 from streamer.registry.client import RegistryAwayError, registry_client
 from streamer.settings import RegistrySettings
 
+R = TypeVar("R")
 Outcome = Literal["found", "unknown", "failed"]
 
 COMMAND_PATIENCE_S = 30.0
@@ -66,17 +67,22 @@ class SchemaLookup:
 
     async def own(self, message: bytes) -> bytes:
         """The same, with the schema learnt where it isn't known. Raises what `learn` raises."""
-        while True:
-            try:
-                return self.own_now(message)
-            except UnknownSchema as unknown:
-                await self.learn(unknown.prefix)
+        return message if self.registered is None else await self.tried(lambda: self.own_now(message))
 
     async def own_record(self, record: Any) -> Any:
         """aiokafka's ConsumerRecord with its value so."""
         if self.registered is None or record.value is None:
             return record
         return replace(record, value=await self.own(record.value))
+
+    async def tried(self, act: Callable[[], R]) -> R:
+        """What `act` gives, which is called again once a schema that it lacks is at hand. Raises what it and
+        `learn` raise."""
+        while True:
+            try:
+                return act()
+            except UnknownSchema as unknown:
+                await self.learn(unknown.prefix)
 
     async def learn(self, prefix: bytes, still_wanted: Callable[[], bool] = lambda: True) -> None:
         """Have the schema at hand, or that there is none. Ends early if it isn't wanted any more.

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from schemas import codec
-from streamer.pipeline.dead_letters import Header
+from streamer.kafka.aiokafka_overrides.packing import Message
 from streamer.registry.client import (
     RegistryAwayError,
     RegistryClient,
@@ -25,8 +25,6 @@ from streamer.settings import RegistrySettings, Settings
 START_PATIENCE_S = 60.0
 """How long the start of a worker waits for a registry that is away."""
 _PAUSE_S = 1.0
-
-Message = tuple[bytes | None, bytes | None, list[Header]]
 
 
 class RegistryIds(NamedTuple):
@@ -106,16 +104,18 @@ async def output_prefixes(settings: Settings) -> dict[str, bytes]:
     return {each.topic: each.prefix for each in found}
 
 
-def under_prefix(messages: Iterable[Message], prefix: bytes) -> Iterator[Message]:
-    """Messages with our own ids under another; what has no value stays so."""
-    for key, value, headers in messages:
-        yield key, None if value is None else prefix + value[codec.PREFIX_BYTES :], headers
-
-
 def prefixed(messages: Iterable[Message], topic: str, prefixes: Mapping[str, bytes]) -> Iterable[Message]:
-    """The messages of a topic as they are to be sent."""
+    """Messages of a topic with its prefix, if there is one, in place of our own.
+
+    What has no value stays so.
+    """
     prefix = prefixes.get(topic)
-    return messages if prefix is None else under_prefix(messages, prefix)
+    if prefix is None:
+        return messages
+    return (
+        (key, None if value is None else prefix + value[codec.PREFIX_BYTES :], headers)
+        for key, value, headers in messages
+    )
 
 
 async def _registered(

@@ -12,7 +12,6 @@ import msgspec
 from schemas.click import Session
 from streamer.pipeline.dead_letters import Header
 from streamer.pipeline.partition import LOG_APPEND_TIME, Decode, Record, Whole
-from streamer.pipeline.registered import UnknownSchema
 from streamer.registry.lookup import SchemaLookup
 from streamer.replay.partition_replay import PartitionReplay
 
@@ -63,13 +62,8 @@ async def replayed(
     source: RecordSource, replay: PartitionReplay, records: Sequence[Record], sessions: list[Session]
 ) -> None:
     """Have the replay take in records of the source, and append the sessions that it yields."""
-    while True:
-        try:
-            sessions.extend(replay.process(records))
-        except UnknownSchema as unknown:  # what was yielded before is among the sessions
-            await source.lookup.learn(unknown.prefix)
-        else:
-            return
+    # What is yielded before a schema is missing is among the sessions, and not yielded again.
+    await source.lookup.tried(lambda: sessions.extend(replay.process(records)))
 
 
 class PacedSource:

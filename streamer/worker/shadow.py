@@ -12,11 +12,9 @@ import structlog
 
 from models.scorer import Scorer
 from schemas.click import Session
-from streamer.pipeline.dead_letters import Header
+from streamer.kafka.aiokafka_overrides.packing import Message
 from streamer.pipeline.records import RecordWriter, SessionRecords
 from streamer.settings import TopicSettings
-
-Message = tuple[bytes | None, bytes | None, list[Header]]
 
 log = structlog.get_logger(__name__)
 

@@ -22,7 +22,7 @@ from models.scorer import Scored, ScoreError
 from schemas.click import Session
 from streamer.core.rules import SessionRules
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
-from streamer.kafka.aiokafka_overrides.packing import batches_of
+from streamer.kafka.aiokafka_overrides.packing import Message, batches_of
 from streamer.kafka.aiokafka_overrides.transactions import add_to_transaction
 from streamer.kafka.client import ClientArguments
 from streamer.pipeline.partition import LOG_APPEND_TIME, Decode, Partition, PendingOutputs
@@ -35,7 +35,7 @@ from streamer.worker.fencing import stop_in_time
 from streamer.worker.kill_points import KillPoint, Reach
 from streamer.worker.options import WorkerOptions
 from streamer.worker.scoring import beside
-from streamer.worker.shadow import Message, Shadow
+from streamer.worker.shadow import Shadow
 from streamer.worker.start_checks import StartedOn
 
 Score = Callable[[Sequence[Session]], Awaitable[list[Scored | ScoreError]]]
