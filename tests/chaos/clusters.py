@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from streamer.kafka.cluster import EmbeddedCluster
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.kafka.topics import declared_topics, find_drift
+from streamer.worker.log_reader import LogReader
 from tests.chaos.namespaces import NamespacedCluster
 from tests.chaos.scenario import Outcome, Scenario, arguments, end_all
 from tests.worker.live import wait_until
@@ -40,19 +41,22 @@ class UnderLoad:
         ]
         for worker in self._workers:
             worker.wait_for("shards_open", 120)
-        scenario.until_published_more(120)
+        self._until_all_publish(time.time(), 120)
         self._faults: list[tuple[str, float, float, float]] = []
         """Name, begin and end, and the longest gap that is allowed."""
 
     @contextmanager
     def fault(self, name: str, at_most: float = GAP_S) -> Iterator[None]:
-        """What the block does is a fault; after it all brokers run again, and the replicas are in sync."""
+        """What the block does is a fault; after it all brokers run again, and the replicas are in sync.
+
+        Every partition has published sessions again by then, so that a gap belongs to one fault.
+        """
         begin = time.time()
         yield
         self.heal()
-        end, before = time.time(), self._intents()
-        wait_until(lambda: all(now > was for now, was in zip(self._intents(), before, strict=True)), 180)
+        end = time.time()
         wait_until(self._is_whole, 120)
+        self._until_all_publish(end, 180)
         self.scenario.outcome.faults[name] += 1
         self._faults.append((name, begin, end, at_most))
 
@@ -77,21 +81,26 @@ class UnderLoad:
         for worker in self._workers:
             outcome.check(worker.process.poll() is None, f"a worker ended: {worker.last_words}")
         for name, begin, end, at_most in self._faults:
+            of_clicks = self.scenario.longest_gap(topics.clicks, begin, end)
+            outcome.times.setdefault(f"gap of clicks, {name}, s", []).append(round(of_clicks, 2))
             outcome.took(f"gap, {name}, s", self.scenario.longest_gap(topics.intents, begin, end), at_most)
-            of_clicks = round(self.scenario.longest_gap(topics.clicks, begin, end), 2)
-            outcome.notes[f"gap of clicks, {name}, s"] = max(
-                of_clicks, outcome.notes.get(f"gap of clicks, {name}, s", 0.0)
-            )
         outcome.notes["log lines"] = sum(worker.log.count("\n") for worker in self._workers)
         end_all(outcome, self._workers)
         markers = [each.marker for each in self.scenario.markers().values() if each.marker]
         outcome.notes["records behind the clock"] = behind = sum(m.counters.clock_behind for m in markers)
         return self.scenario.settle(replayed=not behind)
 
-    def _intents(self) -> list[int]:
-        """The end of each partition of the intents: a fault is over when every partition has new ones."""
-        bounds = self.scenario.bounds(self.scenario.direct.topics.intents)
-        return [end for _, (_, end) in sorted(bounds.items())]
+    def _until_all_publish(self, since: float, timeout_s: float) -> None:
+        """Until every partition has a committed session that was appended after this moment."""
+
+        async def publish() -> bool:
+            numbers = range(self.scenario.direct.topics.partitions)
+            async with LogReader(arguments(self.scenario.direct)) as reader:
+                starts = await reader.starts(topic, numbers, round(since * 1000))
+                return all((await reader.rest(topic, starts)).values())
+
+        topic = self.scenario.direct.topics.intents
+        wait_until(lambda: asyncio.run(publish()), timeout_s)
 
     def _is_whole(self) -> bool:
         settings = self.scenario.direct
