@@ -70,8 +70,10 @@ class Objectives(nn.Module):
         return Losses(masked, rest, contrast)
 
     def _masked(self, encoder: Encoder, tokens: Tokens, generator: torch.Generator) -> Tensor:
-        """Masked field modelling: cross-entropy of the hidden fields, averaged over the fields of the
-        batch."""
+        """Masked event modelling: cross-entropy of the hidden fields, averaged over the fields of the batch.
+
+        The masking rates of whole clicks, single fields and session fields are in `config`.
+        """
         shape = tokens.event_ids.shape
         whole = torch.rand(shape[:2], generator=generator) < self.config.mask_events
         single = torch.rand(shape, generator=generator) < self.config.mask_fields

@@ -1,7 +1,8 @@
 """Watermark and arrival clock of one partition.
 
 Arrival time is a running maximum: it never goes back. The watermark rises only with clicks; idleness
-closes sessions but never moves it.
+closes sessions but never moves it. How a click raises it, and which click is late, is in `sessionizer`
+(`_advance`, `_place`).
 """
 
 from __future__ import annotations
