@@ -81,7 +81,7 @@ def replay(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print counters and digests as JSON.")] = False,
 ) -> None:
-    """Run a bounded time_range of the log again, without touching what is live.
+    """Run a bounded time range of the log again, without touching what is live.
 
     TIME is arrival time and selects sessions by closed_at, half-open. Stopped half-way, the same command
     goes on where it was.
