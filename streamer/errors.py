@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 
 class StreamerError(Exception):
     """The work failed. The text says what was found, where, what was expected and what to do.
@@ -11,7 +9,7 @@ class StreamerError(Exception):
     Never put a secret or anything that a customer typed in the text.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
 
 class UsageError(StreamerError):

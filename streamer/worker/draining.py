@@ -39,6 +39,15 @@ class DrainTimeoutError(StreamerError):
     """Not all that was to be drained is drained; the text says what is missing and who has it."""
 
 
+class DrainStoppedError(StreamerError):
+    """The worker was stopped before everything was drained."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "stopped by a signal before everything was drained: run the same command again to drain the rest"
+        )
+
+
 class Bounds(NamedTuple):
     """Of a partition at the start: the offset of its first record, and of the next one to come."""
 

@@ -5,12 +5,26 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
+from streamer.errors import StreamerError
 from streamer.settings import Settings
 from streamer.worker.options import WorkerOptions
+
+
+class WorkerProcessError(StreamerError):
+    """One of the processes failed, so the others were stopped; with its exit code."""
+
+    def __init__(self, failed: BaseProcess) -> None:
+        code = failed.exitcode or 1
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        super().__init__(
+            f"{failed.name} {how}, so the other processes were stopped too; start the worker again"
+        )
+        self.exit_code = max(code, 1)
 
 
 def run_processes(
@@ -19,31 +33,42 @@ def run_processes(
     options: WorkerOptions,
     explain: Callable[[Exception], int],
 ) -> int:
-    """Run `count` workers; returns the exit code: of the first that failed, after stopping the others.
+    """Run `count` workers until they end, or a signal ends them; returns the highest of their exit codes.
 
-    `explain` prints an error of a worker and gives its exit code; it has to be a module's function.
+    Raises WorkerProcessError. `explain` prints an error of a worker and gives its exit code; it has to be a
+    module's function.
     """
     context = multiprocessing.get_context("spawn")
     workers: list[BaseProcess] = [
-        context.Process(target=_work, args=(settings, options, index, explain), name=f"worker-{index}")
+        context.Process(
+            target=_work, args=(settings, options, index, explain), name=f"worker process {index}"
+        )
         for index in range(count)
     ]
+    stopped = threading.Event()
+
+    def stop(*_: object) -> None:
+        stopped.set()
+        _stop(workers)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
     for worker in workers:
         worker.start()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: _stop(workers))
-    running = list(workers)
-    failed = 0
+    if stopped.is_set():  # while they were being started
+        _stop(workers)
+    running, failed = list(workers), None
     while running:
         wait([worker.sentinel for worker in running])
-        ended = [worker for worker in running if not worker.is_alive()]
-        for worker in ended:
+        for worker in [worker for worker in running if not worker.is_alive()]:
             running.remove(worker)
-            code = worker.exitcode
-            if code and not failed:
-                failed = code if code > 0 else 1
+            if worker.exitcode and failed is None and not stopped.is_set():
+                failed = worker
                 _stop(workers)
-    return failed
+    if failed is not None:
+        raise WorkerProcessError(failed)
+    codes = [worker.exitcode or 0 for worker in workers]
+    return max(code if code >= 0 else 1 for code in codes)
 
 
 def _stop(workers: list[BaseProcess]) -> None:

@@ -30,7 +30,7 @@ from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
 from streamer.sources import click_decoder
 from streamer.worker.app import Stage, WorkerApp, create_app
-from streamer.worker.draining import Drain, DrainTurns, read_bounds
+from streamer.worker.draining import Drain, DrainStoppedError, DrainTurns, read_bounds
 from streamer.worker.drift import DriftCollector
 from streamer.worker.failure import Failure
 from streamer.worker.http import HealthServer
@@ -76,7 +76,8 @@ async def run_worker(
     """Work until SIGTERM or SIGINT, or with `options.drain` until everything is published.
 
     `on_stopping` is called when nothing is left to do but to let go of brokers and threads.
-    Raises StreamerError for what the user can mend, anything else for what nobody foresaw.
+    Raises StreamerError for what the user can mend, which a drain that was stopped half-way is too, anything
+    else for what nobody foresaw.
     """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -85,13 +86,16 @@ async def run_worker(
     if worker is None:
         on_stopping()
         log.info("worker_stopped", records=0)
+        if options.drain is not None:
+            raise DrainStoppedError
         return
     try:
         for app in worker.apps:
             await _unless(stop, app.start())
         if not stop.is_set():
             log.info("worker_started", app_id=settings.app.id, **worker.notes)
-        await _until_done(worker, stop)
+        if not await _until_done(worker, stop) and options.drain is not None:
+            raise DrainStoppedError
     except StreamerError as error:
         log.error("worker_ends", reason=str(error))
         raise
@@ -227,7 +231,8 @@ async def answered(settings: Settings, ask: Callable[[], Awaitable[T]]) -> T:
         await asyncio.sleep(1)
 
 
-async def _until_done(worker: _Worker, stop: asyncio.Event) -> None:
+async def _until_done(worker: _Worker, stop: asyncio.Event) -> bool:
+    """Whether everything is drained; False: it was stopped before."""
     watch, failure = worker.watch, worker.failure
     drained = asyncio.ensure_future(worker.drained())
     stopped = [
@@ -250,6 +255,7 @@ async def _until_done(worker: _Worker, stop: asyncio.Event) -> None:
         if app.crashed:
             watch.check_not_replaced()  # which the client takes for an error that it doesn't know
             raise app.crash_reason or RuntimeError("the Faust app ended by itself")
+    return drained.done()
 
 
 async def _drained(turns: DrainTurns | None, clicks: asyncio.Event | None, stages: list[StageTable]) -> None:

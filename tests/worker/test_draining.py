@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +57,36 @@ def test_what_another_worker_has_drained_is_not_waited_for(fresh_settings: Fresh
     both = Worker(settings, "--drain", "--processes", "2")
     assert both.end() == 0, both.log
     assert published(settings) == oracle(clicks)
+
+
+@pytest.mark.parametrize(("number", "processes"), [(signal.SIGTERM, "1"), (signal.SIGINT, "2")])
+def test_a_drain_that_is_stopped_half_way_ends_with_1(
+    fresh_settings: FreshSettings, number: signal.Signals, processes: str
+) -> None:
+    """Here it waits for the partitions of a worker that runs on."""
+    settings = fresh_settings()
+    set_up(settings)
+    send(settings, as_messages(some_clicks(20, seed=34)))
+    other = Worker(settings)
+    other.wait_for("shards_open")
+    drain = Worker(settings, "--drain", "--processes", processes)
+    drain.wait_for("shards_open")
+    drain.signal(number)
+    assert drain.end() == 1, drain.log
+    assert "stopped by a signal before everything was drained" in drain.last_words
+
+
+def test_a_process_of_several_that_is_killed_is_named(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings()
+    set_up(settings)
+    worker = Worker(settings, "--processes", "2")
+    worker.wait_for("shards_open")
+    pid = worker.process.pid
+    children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    killed = next(child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes())
+    os.kill(killed, signal.SIGKILL)
+    assert worker.end() == 1
+    assert re.search(r"worker process \d was killed by SIGKILL, so the other processes", worker.last_words)
 
 
 @pytest.mark.parametrize(
