@@ -19,7 +19,7 @@ BIN := .venv/bin
 INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
   --constraint constraints.txt
 PURE := tests/core tests/pipeline tests/schemas tests/models/test_tokenizer.py tests/kafka/aiokafka_overrides \
-  tests/replay/test_live_equals_replay.py
+  tests/replay/test_live_equals_replay.py tests/worker/test_changelog_groups.py tests/worker/test_recovery.py
 # More processes than cores, for many tests wait. tests/conftest.py says which of them stay together.
 PROCESSES ?= 3
 PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --no-loadscope-reorder

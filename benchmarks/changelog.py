@@ -19,8 +19,8 @@ import orjson
 from benchmarks.core_state import Feed
 from streamer.core.session import OpenSession
 from streamer.pipeline.partition import Partition
-from streamer.worker.changelog import STATE_VERSION, Marker, SessionSnapshots, encode, in_chunks
-from streamer.worker.changelog_groups import StateLog
+from streamer.worker.changelog import STATE_VERSION, Marker, SessionSnapshots, encode
+from streamer.worker.changelog_groups import StateLog, in_chunks
 from streamer.worker.memory import settle_memory
 
 PER_COMMIT = 125

@@ -44,6 +44,7 @@ EXTENSIONS: Final = (
     "streamer.pipeline.normalize",
     "streamer.pipeline.partition",
     "streamer.pipeline.records",
+    "streamer.worker.changelog_groups",
 )
 """Compiled from their `.py`, with C types in a `.pxd` beside it; or from a `.pyx`, instead of which the pure
 build uses a library."""

@@ -38,7 +38,7 @@ cdef class ClickDecoder:
     @cython.locals(
         visitor_id=str, event_type=str, event_id=str, page_type=str, page_url=str, query=str, element=str,
         referrer=str, product_id=str, category=str, device=str, user_agent=str, user_id=str, at=int64_t,
-        labels=Memo, event_label=str, click=Click,
+        labels=Memo, event_label=str, click=Click, arrived=Arrived,
     )
     cpdef Arrived decode(self, bytes value, object arrival, str fallback_id)
     cdef tuple _read(self, bytes value)

@@ -215,22 +215,26 @@ class ClickDecoder:
             product_id = cut(product_id, MAX_PRODUCT_BYTES) or None
         if dwell_ms is not None:
             dwell_ms = int(dwell_ms) if 0 <= dwell_ms <= MAX_DWELL_MS else None
-        click = Click(
-            at,
-            event_id,
-            event_label,
-            labels.of(page_type),
-            self._paths.of(page_url),
-            dwell_ms,
-            self._queries.of(query),
-            labels.of(element),
-            labels.of(category),
-            product_id,
-            price,
-            labels.of(device),
-            self._hosts.of(before_query(referrer)),
-        )
-        return Arrived(visitor_id, user_id, self._crawlers.of(user_agent), click)
+        click = Click.__new__(Click)  # compiled, this takes a third of the time of a call with 13 arguments
+        click.timestamp = at
+        click.event_id = event_id
+        click.event_type = event_label
+        click.page_type = labels.of(page_type)
+        click.path = self._paths.of(page_url)
+        click.dwell_ms = dwell_ms
+        click.search_query = self._queries.of(query)
+        click.element = labels.of(element)
+        click.category = labels.of(category)
+        click.product_id = product_id
+        click.price = price
+        click.device = labels.of(device)
+        click.referrer = self._hosts.of(before_query(referrer))
+        arrived = Arrived.__new__(Arrived)
+        arrived.visitor_id = visitor_id
+        arrived.user_id = user_id
+        arrived.crawler = self._crawlers.of(user_agent)
+        arrived.click = click
+        return arrived
 
     def _read(self, value: bytes | None) -> tuple[Any, ...]:
         """The fields of click.avsc, in its order. Of a rejected click without consent: `_DECLINED`."""

@@ -23,7 +23,6 @@ version 3 would take what is remembered of closed sessions for open ones."""
 _READABLE = (1, 2, 3, 4)
 """Version 1 lacks the fields at the end of the marker, whose defaults are right for it; in 1 and 2 all ids
 are text, which is read as well; 1 to 3 remember nothing of closed sessions."""
-CHUNK_BYTES = 512 * 1024
 
 
 class SessionSnapshots(msgspec.Struct, array_like=True, tag="images"):
@@ -106,19 +105,3 @@ def _written_version(value: bytes) -> int:
         return msgspec.msgpack.decode(_peek.decode(value)[1], type=int)
     except (msgspec.MsgspecError, IndexError, UnicodeDecodeError):
         raise ChangelogError("a record in it was not written by the session table") from None
-
-
-def in_chunks(windows: list[OpenSession]) -> list[list[OpenSession]]:
-    """Sessions by snapshot chunk, of about CHUNK_BYTES; a visitor's, which come together, stay in one."""
-    chunks: list[list[OpenSession]] = []
-    start = size = 0
-    for end, window in enumerate(windows, 1):
-        size += len(window.log) + len(window.retained)
-        if size >= CHUNK_BYTES:
-            if end < len(windows) and windows[end].visitor_id == window.visitor_id:
-                continue
-            chunks.append(windows[start:end])
-            start, size = end, 0
-    if start < len(windows):
-        chunks.append(windows[start:])
-    return chunks

@@ -1,4 +1,4 @@
-"""Which changelog groups still hold snapshots that count, and so how far the changelog may be trimmed.
+"""How snapshots stand in the changelog: in chunks, in groups that still hold some that count, until a trim.
 
 A log-structured store: every commit appends; the oldest group is emptied by rewriting the snapshots in it
 that are still the latest of their visitor, a few with each commit. So the changelog, and with it recovery,
@@ -21,6 +21,8 @@ REWRITE_MIN = 1000
 REWRITE_STEP = 500
 """Snapshots that one commit may look at to rewrite what counts of them, and two for each that it changed: of
 the oldest about half still count."""
+
+CHUNK_BYTES = 512 * 1024
 
 
 class _Group(NamedTuple):
@@ -85,3 +87,24 @@ class StateLog:
             if visitors:
                 return
             self._groups.popleft()
+
+
+def in_chunks(windows: list[OpenSession]) -> list[list[OpenSession]]:
+    """Sessions by snapshot chunk, of about CHUNK_BYTES; a visitor's, which come together, stay in one."""
+    chunks: list[list[OpenSession]] = []
+    start = size = 0
+    for end, window in enumerate(windows, 1):
+        size += len(window.log) + len(window.retained)
+        if size >= CHUNK_BYTES:
+            if end < len(windows) and windows[end].visitor_id == window.visitor_id:
+                continue
+            chunks.append(windows[start:end])
+            start, size = end, 0
+    if start < len(windows):
+        chunks.append(windows[start:])
+    return chunks
+
+
+def copies_of(windows: list[OpenSession]) -> list[OpenSession]:
+    """Sessions as they are now, for a chunk that is encoded later."""
+    return [window.copy() for window in windows]

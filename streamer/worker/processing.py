@@ -18,10 +18,10 @@ from streamer.worker.open_shards import OpenShards
 from streamer.worker.shard import Shard
 from streamer.worker.transport import FetchedRecord, RecordBatch
 
-COMMIT_AT = 8000
+COMMIT_AT = 12_000
 """Records beyond the last commit at which the next one's time has come. More would save snapshots, of
 sessions that get another click, and take more memory and longer at a stretch."""
-MAX_UNCOMMITTED = 12_000
+MAX_UNCOMMITTED = 16_000
 """Records that may be beyond it while a broker is slow."""
 CHUNK_RECORDS = 500
 """Records between which others in the event loop have their turn: some 5 ms with a million open sessions."""

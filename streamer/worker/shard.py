@@ -29,8 +29,8 @@ from streamer.pipeline.partition import LOG_APPEND_TIME, Decode, Partition, Pend
 from streamer.pipeline.records import RecordWriter, unscored
 from streamer.registry.outputs import RegistryIds, prefixed
 from streamer.settings import Settings
-from streamer.worker.changelog import STATE_VERSION, Marker, SessionSnapshots, encode, in_chunks
-from streamer.worker.changelog_groups import StateLog
+from streamer.worker.changelog import STATE_VERSION, Marker, SessionSnapshots, encode
+from streamer.worker.changelog_groups import StateLog, copies_of, in_chunks
 from streamer.worker.fencing import stop_in_time
 from streamer.worker.kill_points import KillPoint, Reach
 from streamer.worker.options import WorkerOptions
@@ -239,7 +239,7 @@ class Shard:
             visitors, gone = self.state_log.next_group(stale, *sessionizer.take_changed())
             chunks = in_chunks(sessionizer.sessions_of(visitors))
             # The first is encoded at once: usually there is no other, and nothing is copied.
-            chunks[1:] = [[session.copy() for session in chunk] for chunk in chunks[1:]]
+            chunks[1:] = map(copies_of, chunks[1:])
             marker = encode(self._marker(len(chunks), gone))
             records: list[bytes] = []
             for chunk in chunks:

@@ -16,7 +16,7 @@ from streamer.pipeline.partition import Partition
 from streamer.replay.sources import LogRecord
 from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
-from streamer.worker import changelog
+from streamer.worker import changelog_groups
 from streamer.worker.recovery import Recovery
 from tests.conftest import FreshSettings
 from tests.worker.live import committed, set_up, wait_until
@@ -66,7 +66,7 @@ def position_of(recovery: Recovery) -> int | None:
 def test_clicks_that_come_while_images_are_made_are_in_the_next_commit(
     fresh_settings: FreshSettings, monkeypatch: pytest.MonkeyPatch, chunk_bytes: int
 ) -> None:
-    monkeypatch.setattr(changelog, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(changelog_groups, "CHUNK_BYTES", chunk_bytes)
     settings = fresh_settings({"topics.partitions": 1})
     set_up(settings)
 

@@ -13,15 +13,15 @@ from streamer.core.session import OpenSession, open_session
 from streamer.core.stored_state import encode_state
 from streamer.core.watermark import PartitionClock
 from streamer.pipeline.counters import ClickCounters
-from streamer.worker import changelog
+from streamer.worker import changelog_groups
 from streamer.worker.changelog import (
     STATE_VERSION,
     ChangelogError,
     Marker,
     SessionSnapshots,
     encode,
-    in_chunks,
 )
+from streamer.worker.changelog_groups import in_chunks
 from streamer.worker.recovery import Recovery
 
 
@@ -157,7 +157,7 @@ def test_sessions_of_an_older_state_version_go_on_as_any_other(version: int, mar
 def test_a_chunk_holds_all_sessions_of_its_visitors(
     monkeypatch: pytest.MonkeyPatch, chunk_bytes: int, expected: list[int]
 ) -> None:
-    monkeypatch.setattr(changelog, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(changelog_groups, "CHUNK_BYTES", chunk_bytes)
     windows = [window(visitor, at) for visitor, at in zip("aabccd", [1, 9, 1, 1, 9, 1], strict=True)]
     chunks = in_chunks(windows)
     assert [len(chunk) for chunk in chunks] == expected
