@@ -47,6 +47,8 @@ class HealthSnapshot:
     """Partitions that were added to the clicks topic since the state was made."""
     topic_is_missing: bool = False
     """Whether there is no clicks topic any more."""
+    source: str = "clicks"
+    """What the records at the source are, for people."""
     stalled_for: float = 0.0
     """Since there is lag that isn't held up, and nothing was finished."""
 
@@ -82,9 +84,9 @@ def not_ready(snapshot: HealthSnapshot, limits: Limits) -> list[str]:
             "all workers, run 'streamer worker --drain', then start them again"
         )
     reasons += [
-        f"partition {number} can't be read beyond offset {held.offset}: a producer of clicks has had a "
-        f"transaction open for {held.seconds:.0f} s. 'kafka-transactions.sh describe-producers' names it, "
-        "'find-hanging' those that never end by themselves"
+        f"partition {number} can't be read beyond offset {held.offset}: a producer of {snapshot.source} has "
+        f"had a transaction open for {held.seconds:.0f} s. 'kafka-transactions.sh describe-producers' names "
+        "it, 'find-hanging' those that never end by themselves"
         for number, held in held_up_for_long(snapshot, limits).items()
     ]
     behind = {number: lag for number, lag in sorted(snapshot.lag.items()) if lag > limits.max_lag}

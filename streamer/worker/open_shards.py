@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
+from streamer.worker.health import HeldUp
 from streamer.worker.kill_points import KillPoint, Reach
 from streamer.worker.memory import give_back_memory
 from streamer.worker.transport import BatchConsumer, EmptyFetch
@@ -154,6 +155,20 @@ class OpenShards(Generic[S]):
         """Records of the source behind the shard's position, as of the last answered fetch."""
         assert self.consumer is not None  # or there would be no shard
         return self.consumer.lag(TP(self.topic, shard.number), shard.position)
+
+    def held_up(self, now: float) -> dict[int, HeldUp]:
+        """Partitions that an open transaction keeps from being read on; `now` in monotonic seconds."""
+        if self.consumer is None:
+            return {}
+        found = {
+            number: self.consumer.held_up(TP(self.topic, number), shard.position)
+            for number, shard in self.by_number.items()
+        }
+        return {n: HeldUp(held.offset, now - held.since) for n, held in found.items() if held is not None}
+
+    def unanswered_for(self, now: float) -> float:
+        """Seconds since the brokers last answered a fetch; `now` in monotonic seconds."""
+        return 0.0 if self.consumer is None else now - self.consumer.answered_at
 
     def is_out_of_range(self, shard: S) -> bool:
         """Whether the source has no record at the shard's position any more, or not yet."""

@@ -137,7 +137,7 @@ async def _prepared(
     if settings.identity.enabled and options.stages != "clicks":
         configs = stage_configs(settings, arguments, source.partitions, reach, registry)
         stages = [StageTable(each, metrics, failure) for each in configs]
-    watch_of_stages = StageWatch(settings.app, stages)
+    watch_of_stages = StageWatch(settings, stages)
     metrics.watch_stages(watch_of_stages.levels)
     apps = [
         create_app(

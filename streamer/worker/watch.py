@@ -52,10 +52,10 @@ class Watch:
 
     def snapshot(self) -> HealthSnapshot:
         """Where the worker stands now."""
-        table, consumer, now = self._table, self._table.shards.consumer, time.monotonic()
+        table, now = self._table, time.monotonic()
         lag = {number: state.lag for number, state in self.states().items()}
         lag |= {number: known for number, known in self.unrecovered.lags().items() if known is not None}
-        held_up = self._held_up(now)
+        held_up = table.shards.held_up(now)
         moving = sum(records for number, records in lag.items() if number not in held_up)
         if self._lookup.waiting_s:
             moving = 0  # a new process would wait for the registry as well
@@ -65,14 +65,14 @@ class Watch:
             recovered=frozenset(table.shards.by_number),
             lag=lag,
             held_up=held_up,
-            unanswered_for=now - consumer.answered_at if consumer is not None else 0.0,
+            unanswered_for=table.shards.unanswered_for(now),
             unread_partitions=table.source_watch.unread_partitions,
             topic_is_missing=table.source_watch.is_missing,
             stalled_for=self._stall.seen(now, moving, table.processing.batches + table.shards.furthest),
         )
 
     def not_live(self) -> list[str]:
-        return not_live(self.snapshot(), self._limits)
+        return not_live(self.snapshot(), self._limits) + self._stages.not_live()
 
     def not_ready(self) -> list[str]:
         return not_ready(self.snapshot(), self._limits) + self._stages.not_ready()
@@ -87,6 +87,7 @@ class Watch:
             while True:
                 await asyncio.sleep(LOOK_EVERY_S)
                 self.check_not_replaced()
+                self._stages.look()
                 self._report_held_up(held_up_for_long(self.snapshot(), self._limits))
         finally:
             asking.cancel()
@@ -96,18 +97,6 @@ class Watch:
         app = self._settings.app
         check_not_replaced(self._table.shards, app.id, app)
         self._stages.check_not_replaced()
-
-    def _held_up(self, now: float) -> dict[int, HeldUp]:
-        shards = self._table.shards
-        if shards.consumer is None:
-            return {}
-        found = {
-            number: shards.consumer.held_up(
-                TP(self._settings.topics.clicks, number), shard.partition.position
-            )
-            for number, shard in shards.by_number.items()
-        }
-        return {n: HeldUp(held.offset, now - held.since) for n, held in found.items() if held is not None}
 
     def _report_held_up(self, held_up: Mapping[int, HeldUp]) -> None:
         """Each once, until it can be read on."""

@@ -35,6 +35,10 @@ def test_a_member_without_partitions_is_ready() -> None:
         (HealthSnapshot(joined=True, lag={0: 1001, 1: 5}), "{0: 1001}"),
         (HealthSnapshot(joined=True, unread_partitions=2), "2 partitions were added"),
         (HealthSnapshot(joined=True, lag={0: 5}, held_up={0: HeldUp(7, 60)}), "beyond offset 7: a producer"),
+        (
+            HealthSnapshot(joined=True, lag={0: 5}, held_up={0: HeldUp(7, 60)}, source="changes"),
+            "a producer of changes",
+        ),
         (HealthSnapshot(joined=True, topic_is_missing=True), "does not exist"),
     ],
 )

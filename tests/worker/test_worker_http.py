@@ -134,8 +134,9 @@ def test_partitions_that_wait_to_be_taken_over_have_a_lag_and_can_stall(
     send(settings.model_copy(update={"topics": to_visitors}), [a_message("v1"), a_message("v2")])
     wait_until(lambda: metric(port, "streamer_stage_lag", stage="attribution") == 2)
     assert metric(port, "streamer_stage_unrecovered_partitions") == 2 * settings.topics.partitions
-    assert "stage attribution is records behind" in ask(port, "/readyz")[1]
-    wait_until(lambda: ask(port, "/livez")[0] == 503)
+    assert "stage attribution: records behind" in ask(port, "/readyz")[1]
+    wait_until(lambda: "stage attribution: no batch finished" in ask(port, "/livez")[1])
+    assert ask(port, "/livez")[0] == 503
     assert f"{len(clicks)} records behind" in ask(port, "/livez")[1]
 
 

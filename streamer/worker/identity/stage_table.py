@@ -13,6 +13,7 @@ from mode import Service
 from streamer.pipeline.registered import UnknownSchema
 from streamer.worker.commits import Commits
 from streamer.worker.failure import Failure
+from streamer.worker.health import HealthSnapshot, StallWatch
 from streamer.worker.identity.stage_shard import StageConfig, StageShard
 from streamer.worker.identity.stage_takeover import take_over_stage
 from streamer.worker.metrics import Metrics, StageLevels
@@ -52,6 +53,9 @@ class StageTable(Service):
         self._commits = _Commits(self.shards, retries, failure, metrics, config)
         self.shards.on_opened = lambda shard: self.add_future(self._commits.run(shard))
         self.rebalance = Rebalance(self.shards, self._commits, retries)
+        self._stall = StallWatch(time.monotonic())
+        self._batches = 0
+        """Finished so far."""
         self._side_inputs: SideInputs[StageShard] = SideInputs(
             config.arguments,
             config.side_inputs,
@@ -87,6 +91,7 @@ class StageTable(Service):
             elif self._commits.hurries(shard):
                 shard.due.set()
             await asyncio.sleep(0)
+        self._batches += 1
 
     async def _process_chunk(self, shard: StageShard, records: list[Any]) -> None:
         while self.shards.has(shard):
@@ -109,17 +114,23 @@ class StageTable(Service):
             unrecovered=len(unrecovered),
         )
 
-    def not_ready(self) -> list[str]:
-        """Why the stage isn't ready: reasons for people."""
-        if not self.shards.joined or self.shards.consumer is None:
-            return [f"stage {self.config.name} has not joined its group yet"]
-        name, bound = self.config.name, self.config.settings.worker.ready_max_lag
-        reasons = []
-        if missing := sorted(self.shards.missing()):
-            reasons.append(f"stage {name} is still reading the state of partitions {missing}")
-        if behind := {number: lag for number, lag in sorted(self.levels().lag.items()) if lag > bound}:
-            reasons.append(f"stage {name} is records behind, by partition: {behind}; the bound is {bound}")
-        return reasons
+    def snapshot(self) -> HealthSnapshot:
+        """Where the stage stands, for its health. A stall is seen only by looking again and again."""
+        shards, now = self.shards, time.monotonic()
+        lag, held_up = self.levels().lag, shards.held_up(now)
+        moving = sum(records for number, records in lag.items() if number not in held_up)
+        if self.config.registry.lookup.waiting_s:
+            moving = 0  # a new process would wait for the registry as well
+        return HealthSnapshot(
+            joined=shards.joined,
+            assigned=frozenset(shards.assigned()) if shards.joined else frozenset(),
+            recovered=frozenset(shards.by_number),
+            lag=lag,
+            held_up=held_up,
+            unanswered_for=shards.unanswered_for(now),
+            source=self.config.source,
+            stalled_for=self._stall.seen(now, moving, self._batches + shards.furthest),
+        )
 
     async def _take_in(self, shard: StageShard, topic: str, records: list[Any], end: int | None) -> None:
         shard.take_in(topic, records, end)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from streamer.settings import AppSettings
+from streamer.settings import Settings
+from streamer.worker.health import HealthSnapshot, Limits, not_live, not_ready
 from streamer.worker.identity.stage_table import StageTable
 from streamer.worker.metrics import StageLevels
 from streamer.worker.replaced import check_not_replaced
@@ -16,8 +17,9 @@ LOOK_EVERY_S = 1.0
 class StageWatch:
     """Looks at the tables of the stages, none if the worker has none."""
 
-    def __init__(self, app: AppSettings, tables: Sequence[StageTable]) -> None:
-        self._app = app
+    def __init__(self, settings: Settings, tables: Sequence[StageTable]) -> None:
+        self._app = settings.app
+        self._limits = Limits(settings.worker.stalled_after_s, settings.worker.ready_max_lag)
         self._tables = tables
 
     def levels(self) -> list[StageLevels]:
@@ -25,12 +27,17 @@ class StageWatch:
         return [table.levels() for table in self._tables]
 
     def not_live(self) -> list[str]:
-        """A process that answers is live."""
-        return []
+        """Why the process should be started again: reasons for people."""
+        return self._said(not_live)
 
     def not_ready(self) -> list[str]:
         """Why a stage isn't ready: reasons for people."""
-        return [reason for table in self._tables for reason in table.not_ready()]
+        return self._said(not_ready)
+
+    def look(self) -> None:
+        """See whether a stage stalls, which is seen only by looking."""
+        for table in self._tables:
+            table.snapshot()
 
     async def ask_regularly(self) -> None:
         """Keep the lags of partitions known that wait to be taken over, until cancelled."""
@@ -43,6 +50,7 @@ class StageWatch:
             while True:
                 await asyncio.sleep(LOOK_EVERY_S)
                 self.check_not_replaced()
+                self.look()
         finally:
             asking.cancel()
 
@@ -50,3 +58,10 @@ class StageWatch:
         """Raises ReplacedError if another worker has taken this one's place in a stage's group."""
         for table in self._tables:
             check_not_replaced(table.shards, table.config.group, self._app)
+
+    def _said(self, reasons: Callable[[HealthSnapshot, Limits], list[str]]) -> list[str]:
+        return [
+            f"stage {table.config.name}: {reason}"
+            for table in self._tables
+            for reason in reasons(table.snapshot(), self._limits)
+        ]
