@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from models.simulator import SimulatorConfig, simulate
+from models.simulator.households import draw_households
 from streamer import sample
 from streamer.pipeline.decode import ClickDecoder
 
@@ -35,7 +36,8 @@ def test_every_sample_click_is_accepted_or_filtered_by_the_decoder(clicks: list[
 
 def test_the_sample_is_what_the_documented_settings_give(clicks: list[dict[str, Any]]) -> None:
     config = json.loads((Path(sample.__file__).parent / "config.json").read_text())
-    made = list(simulate(SimulatorConfig(**config)).clicks())
+    simulated = simulate(SimulatorConfig(**config["simulator"]))
+    made = list(draw_households(simulated, **config["households"]).clicks())
     assert len(made) == len(clicks)
     # Dwell times go through exp(): its last digit, and so a millisecond, may differ with the processor.
     same = sum(a == b for a, b in zip(made, clicks, strict=True))
