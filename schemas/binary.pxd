@@ -1,6 +1,9 @@
 cimport cython
 
 
+cpdef bytes part(bytes encoded, Py_ssize_t start, Py_ssize_t end)
+
+
 @cython.final
 cdef class BinaryEncoder:
     cdef char* _data
@@ -10,6 +13,8 @@ cdef class BinaryEncoder:
     cpdef Py_ssize_t size(self)
     cpdef bytes excerpt(self, bytes prefix, Py_ssize_t until, Py_ssize_t resume)
     cpdef int write_encoded(self, bytes encoded) except -1
+    cpdef int write_part(self, bytes encoded, Py_ssize_t start, Py_ssize_t end) except -1
+    cpdef int write_fixed(self, long long number, Py_ssize_t size) except -1
     cpdef int write_boolean(self, bint value) except -1
     cpdef int write_long(self, long long number) except -1
     cpdef int write_float(self, double number) except -1

@@ -7,6 +7,13 @@ import struct
 _FLOAT = struct.Struct("<f").pack
 
 
+def part(encoded: bytes, start: int, end: int) -> bytes:
+    """Of bytes that hold more, those from `start` to before `end`. Raises ValueError."""
+    if not 0 <= start <= end <= len(encoded):
+        raise ValueError(f"expected places of 0 to {len(encoded)} bytes, found {start} and {end}")
+    return encoded[start:end]
+
+
 class BinaryEncoder:
     """What has been written so far."""
 
@@ -30,6 +37,14 @@ class BinaryEncoder:
     def write_encoded(self, encoded: bytes) -> None:
         """Of one or more values."""
         self._data += encoded
+
+    def write_part(self, encoded: bytes, start: int, end: int) -> None:
+        """That of `part`. Raises ValueError."""
+        self._data += part(encoded, start, end)
+
+    def write_fixed(self, number: int, size: int) -> None:
+        """In so many bytes, 8 at most, lowest first. Raises OverflowError if it is negative or too large."""
+        self._data += number.to_bytes(size, "little")
 
     def write_boolean(self, value: bool) -> None:
         self._data.append(1 if value else 0)

@@ -15,6 +15,19 @@ cdef enum:
     USUAL_ROOM = 1024
 
 
+cpdef bytes part(bytes encoded, Py_ssize_t start, Py_ssize_t end):
+    _check_part(encoded, start, end)
+    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(encoded) + start, end - start)
+
+
+cdef inline int _check_part(bytes encoded, Py_ssize_t start, Py_ssize_t end) except -1:
+    if encoded is None:
+        raise TypeError("expected bytes, found None")
+    if not 0 <= start <= end <= PyBytes_GET_SIZE(encoded):
+        raise ValueError(f"expected places of 0 to {len(encoded)} bytes, found {start} and {end}")
+    return 0
+
+
 cdef class BinaryEncoder:
     """What has been written so far."""
 
@@ -43,6 +56,21 @@ cdef class BinaryEncoder:
         if encoded is None:
             raise TypeError("expected bytes, found None")
         return self._write(PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded))
+
+    cpdef int write_part(self, bytes encoded, Py_ssize_t start, Py_ssize_t end) except -1:
+        _check_part(encoded, start, end)
+        return self._write(PyBytes_AS_STRING(encoded) + start, end - start)
+
+    cpdef int write_fixed(self, long long number, Py_ssize_t size) except -1:
+        cdef long long rest = number
+        self._reserve(size)
+        for place in range(self._size, self._size + size):
+            self._data[place] = <char>(rest & 0xFF)
+            rest >>= 8
+        if rest or number < 0:
+            raise OverflowError(f"{number} doesn't fit into {size} bytes")
+        self._size += size
+        return 0
 
     cpdef int write_boolean(self, bint value) except -1:
         self._reserve(1)

@@ -25,8 +25,6 @@ cdef class FieldEnds:
     cdef bytes _kinds
     cdef FieldEnds _items
 
-    @cython.locals(found=list, field=Py_ssize_t)
-    cpdef list ends(self, bytes data, Py_ssize_t at)
     @cython.locals(field=Py_ssize_t)
     cpdef Py_ssize_t end(self, bytes data, Py_ssize_t at, Py_ssize_t first, Py_ssize_t stop) except -1
     cdef Py_ssize_t _end(self, int kind, bytes data, Py_ssize_t at) except -1

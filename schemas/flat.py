@@ -134,16 +134,9 @@ class FieldEnds:
                 items = cls.of(field["type"]["items"]["fields"])
         return cls(bytes(kinds), items)
 
-    def ends(self, data: bytes, at: int) -> list[int]:
-        """Of every field, the first of which begins at `at`. Texts aren't looked into. Raises Declined."""
-        found: list[int] = []
-        for field in range(len(self._kinds)):
-            at = self.end(data, at, field, field + 1)
-            found.append(at)
-        return found
-
     def end(self, data: bytes, at: int, first: int, stop: int) -> int:
-        """Of the fields from number `first` to before `stop`, which begin at `at`. Raises Declined."""
+        """Of the fields from number `first` to before `stop`, which begin at `at`. Texts aren't looked into.
+        Raises Declined."""
         try:
             for field in range(first, stop):
                 at = self._end(self._kinds[field], data, at)

@@ -165,8 +165,9 @@ class AttributionStage:
             for each in state.waiting
             if each.answer.user_id == user_id and each.closed_at <= at
         ]
+        known += [tie.at for tie in removed]
         older = min(at, self.progress.sessions_read - self._rules.lookback_ms)
-        return max([older, *known, *(tie.at for tie in removed)])
+        return max(older, max(known, default=older))
 
     def links_read_until(self, at: int) -> None:
         """Every link that arrived before `at` (ms UTC) was read."""
@@ -240,10 +241,14 @@ class AttributionStage:
 
     def _anonymous(self, session: SessionMessage) -> None:
         waiting = Waiting(session.closed_at, session.session_id, session.packed(self._texts))
-        state = self._state(session.visitor_id)
+        visitor_id = session.visitor_id
         self.progress.counts.anonymous += 1
-        state.wait(waiting)
-        self._settle(session.visitor_id, state)
+        if visitor_id not in self._states:
+            self._keep(visitor_id, VisitorTies(waiting=[waiting]))  # there is no tie: most come this way
+        else:
+            state = self._state(visitor_id)
+            state.wait(waiting)
+            self._settle(visitor_id, state)
 
     def _tie(self, state: VisitorTies, tie: Tie) -> None:
         state.tie(tie, self._rules.lookback_ms, self._rules.max_users, self.progress.links_read)

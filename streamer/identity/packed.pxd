@@ -1,13 +1,14 @@
 cimport cython
 from libc.stdint cimport int64_t
 
-from schemas.binary cimport BinaryEncoder
+from schemas.binary cimport BinaryEncoder, part
 from schemas.flat cimport FieldEnds, FlatReader
 
 cdef Py_ssize_t NUMBER_BYTES, _NUMBERS_BYTES, _PREFIX_BYTES
 cdef Py_ssize_t _STARTED_AT, _CLOSED_AT, _IS_FINAL, _SUPERSEDES, _IS_BOT
-cdef Py_ssize_t _LAST, _HEAD, _VERSIONS, _EMBEDDING, _SPACE, _TAXONOMY, _INTENTS, _TOP, _INTENT_SIZE
-cdef bytes _PREFIX, _END
+cdef Py_ssize_t _FIELD_COUNT, _VERSIONS, _EMBEDDING, _SPACE, _TAXONOMY, _INTENTS, _TOP, _REST, _INTENT_SIZE
+cdef Py_ssize_t _SIZE_BYTES
+cdef bytes _PREFIX, _END, _NULL, _PRESENT
 cdef FieldEnds _ENDS, _INTENT_ENDS
 cdef FlatReader _HEAD_READER
 
@@ -33,16 +34,28 @@ cdef class SessionMessage:
     cdef readonly str supersedes
     cdef readonly bint is_bot
     cdef bytes _message
-    cdef list _ends
+    cdef Py_ssize_t _session_end, _visitor_end, _user_end, _head_end, _versions_end, _embedding_end
+    cdef Py_ssize_t _space_end, _taxonomy_end, _intents_end, _top_end
 
-    @cython.locals(ends=list, head=list)
+    @cython.locals(head=list)
     cdef int _read(self, bytes message) except -1
-    @cython.locals(
-        message=bytes, ends=list, known=Py_ssize_t, count=Py_ssize_t, at=Py_ssize_t, names_at=Py_ssize_t,
-        probability_at=Py_ssize_t, end=Py_ssize_t, ids=list, names=list,
-        probabilities=list, others=list, other=bytes, floats=Py_ssize_t,
-    )
+    @cython.locals(encoder=BinaryEncoder)
     cpdef bytes packed(self, Texts texts)
+    @cython.locals(
+        message=bytes, known=Py_ssize_t, count=Py_ssize_t, at=Py_ssize_t, names_at=Py_ssize_t,
+        probability_at=Py_ssize_t, others_at=Py_ssize_t, ids=list, names=list,
+        probabilities=BinaryEncoder, others=BinaryEncoder, floats=Py_ssize_t, floats_at=Py_ssize_t,
+        number=Py_ssize_t,
+    )
+    cpdef int write_packed(self, BinaryEncoder encoder, Texts texts) except -1
+    cdef int _write_text(
+        self, BinaryEncoder encoder, Texts texts, Py_ssize_t start, Py_ssize_t end
+    ) except -1
+    @cython.locals(
+        message=bytes, top=bytes, count=Py_ssize_t, at=Py_ssize_t, names_at=Py_ssize_t,
+        probability_at=Py_ssize_t,
+    )
+    cpdef int write_top(self, BinaryEncoder encoder) except -1
 
 
 @cython.final
@@ -55,21 +68,19 @@ cdef class PackedSession:
 
     @cython.locals(at=Py_ssize_t)
     cdef int _find(self, bytes data) except -1
-    @cython.locals(top=bytes, place=Py_ssize_t, at=Py_ssize_t)
-    cpdef tuple top(self, Texts texts)
     @cython.locals(encoder=BinaryEncoder)
     cpdef bytes message(self, Texts texts)
     cpdef int write(self, BinaryEncoder encoder, Texts texts) except -1
+    cpdef int write_session_id(self, BinaryEncoder encoder) except -1
     @cython.locals(data=bytes, known=list)
     cdef int _write_after_ids(self, BinaryEncoder encoder, Texts texts) except -1
     @cython.locals(
-        count=Py_ssize_t, data=bytes, at=Py_ssize_t, numbers=tuple, probability_at=Py_ssize_t,
-        place=Py_ssize_t, end=Py_ssize_t,
+        count=Py_ssize_t, data=bytes, at=Py_ssize_t, ids_at=Py_ssize_t, names_at=Py_ssize_t,
+        probability_at=Py_ssize_t, place=Py_ssize_t, skipped=Py_ssize_t, end=Py_ssize_t,
     )
     cdef int _write_intents(self, BinaryEncoder encoder, list known) except -1
 
 
-cpdef int write_floats(BinaryEncoder encoder, bytes packed) except -1
 @cython.locals(encoder=BinaryEncoder)
 cpdef bytes encoded_text(str text)
 cdef bytes _written_anew(bytes message)

@@ -5,7 +5,7 @@ else is as in the message, in this order:
 
     closed_at, started_at   8 bytes each, big-endian
     session_id              with its size, which all share: so of two packed sessions the newer is the greater
-    sizes and texts         see _NUMBERS
+    sizes and texts         see _SIZES and _TEXTS
     visitor_id, user_id, and the fields after it up to the versions
     intents                 the numbers of all ids, of all names, the probabilities: 4 bytes each;
                             then what else the message says of each
@@ -15,23 +15,24 @@ else is as in the message, in this order:
 from __future__ import annotations
 
 import struct
-from array import array
 from typing import Any
 
 from schemas import codec
-from schemas.binary import BinaryEncoder
+from schemas.binary import BinaryEncoder, part
 from schemas.flat import Declined, FieldEnds, FlatReader
 
 NUMBER_BYTES = 4
 _AGE = struct.Struct(">qq")
 AGE_BYTES = 16
-_NUMBERS = struct.Struct("<6H5I")
+_SIZE_BYTES = 2
+_SIZES, _TEXTS = 6, 5
 """Bytes of visitor_id, of user_id and of the fields after it; how many intents, and bytes of what else is
 said of them; floats. Then numbers of texts: versions of rules and model, space, taxonomy, top intent, the
 fields after it."""
-_NUMBERS_BYTES = _NUMBERS.size
+_NUMBERS_BYTES = _SIZES * _SIZE_BYTES + _TEXTS * NUMBER_BYTES
 _END = b"\0"
 """Of an array."""
+_NULL, _PRESENT = b"\0", b"\2"
 
 _PREFIX = codec.prefix("visitor_intent")
 _PREFIX_BYTES = codec.PREFIX_BYTES
@@ -49,15 +50,24 @@ if [field["name"] for field in _INTENT_FIELDS[:4]] != ["intent_id", "label", "pa
 _STARTED_AT, _CLOSED_AT, _IS_FINAL, _SUPERSEDES, _IS_BOT = (
     _NAMES.index(name) for name in ("started_at", "closed_at", "is_final", "supersedes", "is_bot")
 )
-_LAST = len(_NAMES) - 1
-_HEAD = _NAMES.index("rules_version") - 1
-"""The last field that differs from session to session."""
-_VERSIONS = _HEAD + 2
-_EMBEDDING, _SPACE, _TAXONOMY, _INTENTS, _TOP = range(_VERSIONS + 1, _VERSIONS + 6)
+_FIELD_COUNT = len(_NAMES)
+_VERSIONS, _EMBEDDING, _SPACE, _TAXONOMY, _INTENTS, _TOP, _REST = (
+    _NAMES.index(name)
+    for name in (
+        "rules_version",
+        "embedding",
+        "embedding_space",
+        "taxonomy_version",
+        "intents",
+        "top_intent",
+        "abstained",
+    )
+)
+"""The fields before these differ from session to session."""
 _ENDS = FieldEnds.of(_FIELDS)
 _INTENT_ENDS = FieldEnds.of(_INTENT_FIELDS)
 _INTENT_SIZE = len(_INTENT_FIELDS)
-_HEAD_READER = FlatReader.of({"fields": _FIELDS[: _HEAD + 1]})
+_HEAD_READER = FlatReader.of({"fields": _FIELDS[:_VERSIONS]})
 
 
 class Texts:
@@ -93,12 +103,21 @@ class SessionMessage:
             self._read(_written_anew(message))
 
     def _read(self, message: bytes) -> None:
-        ends = _ENDS.ends(message, _PREFIX_BYTES)
-        if ends[_LAST] != len(message):
+        self._message = message
+        self._session_end = _ENDS.end(message, _PREFIX_BYTES, 0, 1)
+        self._visitor_end = _ENDS.end(message, self._session_end, 1, 2)
+        self._user_end = _ENDS.end(message, self._visitor_end, 2, 3)
+        self._head_end = _ENDS.end(message, self._user_end, 3, _VERSIONS)
+        self._versions_end = _ENDS.end(message, self._head_end, _VERSIONS, _EMBEDDING)
+        self._embedding_end = _ENDS.end(message, self._versions_end, _EMBEDDING, _SPACE)
+        self._space_end = _ENDS.end(message, self._embedding_end, _SPACE, _TAXONOMY)
+        self._taxonomy_end = _ENDS.end(message, self._space_end, _TAXONOMY, _INTENTS)
+        self._intents_end = _ENDS.end(message, self._taxonomy_end, _INTENTS, _TOP)
+        self._top_end = _ENDS.end(message, self._intents_end, _TOP, _REST)
+        if _ENDS.end(message, self._top_end, _REST, _FIELD_COUNT) != len(message):
             raise Declined
         assert _HEAD_READER is not None
-        head: list[Any] = _HEAD_READER.values(message[: ends[_HEAD]], _PREFIX_BYTES)
-        self._message, self._ends = message, ends
+        head: list[Any] = _HEAD_READER.values(part(message, 0, self._head_end), _PREFIX_BYTES)
         self.session_id: str = head[0]
         self.visitor_id: str = head[1]
         self.user_id: str | None = head[2]
@@ -110,52 +129,72 @@ class SessionMessage:
 
     def packed(self, texts: Texts) -> bytes:
         """To be read with these texts. Raises codec.CodecError if one of its texts isn't UTF-8."""
-        message, ends, known = self._message, self._ends, len(texts.known)
-        count, at = _array_at(message, ends[_TAXONOMY])
-        ids, names, probabilities, others = [], [], [], []
+        encoder = BinaryEncoder()
+        self.write_packed(encoder, texts)
+        return encoder.to_bytes()
+
+    def write_packed(self, encoder: BinaryEncoder, texts: Texts) -> None:
+        """The same to an encoder."""
+        message, known = self._message, len(texts.known)
+        count, at = _array_at(message, self._taxonomy_end)
+        ids, names, probabilities, others = [], [], BinaryEncoder(), BinaryEncoder()
         for _ in range(count):
             names_at = _INTENT_ENDS.end(message, at, 0, 1)
             probability_at = _INTENT_ENDS.end(message, names_at, 1, 3)
-            ids.append(texts.number(message[at:names_at]))
-            names.append(texts.number(message[names_at:probability_at]))
-            at = probability_at + NUMBER_BYTES
-            probabilities.append(message[probability_at:at])
-            end = _INTENT_ENDS.end(message, at, 4, _INTENT_SIZE)
-            others.append(message[at:end])
-            at = end
-        other = b"".join(others)
-        floats, at = _array_at(message, ends[_VERSIONS])
-        numbers = _NUMBERS.pack(
-            ends[1] - ends[0],
-            ends[2] - ends[1],
-            ends[_HEAD] - ends[2],
-            count,
-            len(other),
-            floats,
-            texts.number(message[ends[_HEAD] : ends[_VERSIONS]]),
-            texts.number(message[ends[_EMBEDDING] : ends[_SPACE]]),
-            texts.number(message[ends[_SPACE] : ends[_TAXONOMY]]),
-            texts.number(message[ends[_INTENTS] : ends[_TOP]]),
-            texts.number(message[ends[_TOP] :]),
-        )
+            ids.append(texts.number(part(message, at, names_at)))
+            names.append(texts.number(part(message, names_at, probability_at)))
+            others_at = probability_at + NUMBER_BYTES
+            probabilities.write_part(message, probability_at, others_at)
+            at = _INTENT_ENDS.end(message, others_at, 4, _INTENT_SIZE)
+            others.write_part(message, others_at, at)
+        floats, floats_at = _array_at(message, self._versions_end)
+        encoder.write_encoded(_AGE.pack(self.closed_at, self.started_at))
+        encoder.write_part(message, _PREFIX_BYTES, self._session_end)
+        encoder.write_fixed(self._visitor_end - self._session_end, _SIZE_BYTES)
+        encoder.write_fixed(self._user_end - self._visitor_end, _SIZE_BYTES)
+        encoder.write_fixed(self._head_end - self._user_end, _SIZE_BYTES)
+        encoder.write_fixed(count, _SIZE_BYTES)
+        encoder.write_fixed(others.size(), _SIZE_BYTES)
+        encoder.write_fixed(floats, _SIZE_BYTES)
+        self._write_text(encoder, texts, self._head_end, self._versions_end)
+        self._write_text(encoder, texts, self._embedding_end, self._space_end)
+        self._write_text(encoder, texts, self._space_end, self._taxonomy_end)
+        self._write_text(encoder, texts, self._intents_end, self._top_end)
+        self._write_text(encoder, texts, self._top_end, len(message))
         if len(texts.known) > known:
             try:
                 _written_anew(message)
             except codec.CodecError:
                 texts.forget(known)
                 raise
-        return b"".join(
-            [
-                _AGE.pack(self.closed_at, self.started_at),
-                message[_PREFIX_BYTES : ends[0]],
-                numbers,
-                message[ends[0] : ends[_HEAD]],
-                array("i", ids + names).tobytes(),
-                *probabilities,
-                other,
-                message[at : at + NUMBER_BYTES * floats],
-            ]
-        )
+        encoder.write_part(message, self._session_end, self._head_end)
+        for number in ids:
+            encoder.write_fixed(number, NUMBER_BYTES)
+        for number in names:
+            encoder.write_fixed(number, NUMBER_BYTES)
+        encoder.write_encoded(probabilities.to_bytes())
+        encoder.write_encoded(others.to_bytes())
+        encoder.write_part(message, floats_at, floats_at + NUMBER_BYTES * floats)
+
+    def _write_text(self, encoder: BinaryEncoder, texts: Texts, start: int, end: int) -> None:
+        encoder.write_fixed(texts.number(part(self._message, start, end)), NUMBER_BYTES)
+
+    def write_top(self, encoder: BinaryEncoder) -> None:
+        """top_intent, and the probability of the intent of that name; null: there is none."""
+        message = self._message
+        top = part(message, self._intents_end, self._top_end)
+        encoder.write_encoded(top)
+        count, at = _array_at(message, self._taxonomy_end)
+        for _ in range(count):
+            names_at = _INTENT_ENDS.end(message, at, 0, 1)
+            probability_at = _INTENT_ENDS.end(message, names_at, 1, 3)
+            if top[1:] == part(message, at, names_at):
+                encoder.write_encoded(_PRESENT)
+                encoder.write_part(message, probability_at, probability_at + NUMBER_BYTES)
+                break
+            at = _INTENT_ENDS.end(message, probability_at, 3, _INTENT_SIZE)
+        else:
+            encoder.write_encoded(_NULL)
 
 
 class PackedSession:
@@ -194,53 +233,50 @@ class PackedSession:
     @property
     def session_id(self) -> bytes:
         """Encoded."""
-        return self.data[AGE_BYTES : self._ids_at - _NUMBERS_BYTES]
+        return part(self.data, AGE_BYTES, self._ids_at - _NUMBERS_BYTES)
 
     @property
     def visitor_id(self) -> bytes:
         """Encoded."""
-        return self.data[self._ids_at : self._user_at]
+        return part(self.data, self._ids_at, self._user_at)
 
     @property
     def numbers(self) -> bytes:
         """Of the intents: numbers of their ids, of their names, and their probabilities."""
-        return self.data[self._intents_at : self._others_at]
+        return part(self.data, self._intents_at, self._others_at)
 
     @property
     def embedding(self) -> bytes:
         """Its floats."""
-        return self.data[self._floats_at : self.end]
-
-    def top(self, texts: Texts) -> tuple[bytes, bytes | None]:
-        """top_intent, encoded, and the probability of the intent of that name; None: there is none."""
-        top = texts.known[self._top]
-        ids = struct.unpack_from(f"<{self.intents}i", self.data, self._intents_at)
-        for place, number in enumerate(ids):
-            if top[1:] == texts.known[number]:
-                at = self._intents_at + NUMBER_BYTES * (2 * self.intents + place)
-                return top, self.data[at : at + NUMBER_BYTES]
-        return top, None
+        return part(self.data, self._floats_at, self.end)
 
     def message(self, texts: Texts) -> bytes:
         """The VisitorIntent message."""
         encoder = BinaryEncoder()
         encoder.write_encoded(_PREFIX)
-        encoder.write_encoded(self.session_id)
-        encoder.write_encoded(self.data[self._ids_at : self._head_at])
+        self.write_session_id(encoder)
+        encoder.write_part(self.data, self._ids_at, self._head_at)
         self._write_after_ids(encoder, texts)
         return encoder.to_bytes()
 
     def write(self, encoder: BinaryEncoder, texts: Texts) -> None:
         """All fields of the message but user_id."""
-        encoder.write_encoded(self.session_id)
-        encoder.write_encoded(self.visitor_id)
+        self.write_session_id(encoder)
+        encoder.write_part(self.data, self._ids_at, self._user_at)
         self._write_after_ids(encoder, texts)
+
+    def write_session_id(self, encoder: BinaryEncoder) -> None:
+        """The first field of the message."""
+        encoder.write_part(self.data, AGE_BYTES, self._ids_at - _NUMBERS_BYTES)
 
     def _write_after_ids(self, encoder: BinaryEncoder, texts: Texts) -> None:
         data, known = self.data, texts.known
-        encoder.write_encoded(data[self._head_at : self._intents_at])
+        encoder.write_part(data, self._head_at, self._intents_at)
         encoder.write_encoded(known[self._versions])
-        write_floats(encoder, self.embedding)
+        if self.floats:
+            encoder.write_long(self.floats)
+            encoder.write_part(data, self._floats_at, self.end)
+        encoder.write_encoded(_END)
         encoder.write_encoded(known[self.space])
         encoder.write_encoded(known[self.taxonomy])
         if self.intents:
@@ -251,24 +287,17 @@ class PackedSession:
 
     def _write_intents(self, encoder: BinaryEncoder, known: list[bytes]) -> None:
         count, data, at = self.intents, self.data, self._others_at
-        numbers = struct.unpack_from(f"<{2 * count}i", data, self._intents_at)
-        probability_at = self._intents_at + 2 * NUMBER_BYTES * count
+        ids_at, names_at = self._intents_at, self._intents_at + NUMBER_BYTES * count
+        probability_at = names_at + NUMBER_BYTES * count
         encoder.write_long(count)
         for place in range(count):
-            encoder.write_encoded(known[numbers[place]])
-            encoder.write_encoded(known[numbers[count + place]])
-            encoder.write_encoded(data[probability_at : probability_at + NUMBER_BYTES])
+            skipped = NUMBER_BYTES * place
+            encoder.write_encoded(known[_number_at(data, ids_at + skipped, NUMBER_BYTES)])
+            encoder.write_encoded(known[_number_at(data, names_at + skipped, NUMBER_BYTES)])
+            encoder.write_part(data, probability_at + skipped, probability_at + skipped + NUMBER_BYTES)
             end = _INTENT_ENDS.end(data, at, 4, _INTENT_SIZE)
-            encoder.write_encoded(data[at:end])
-            probability_at, at = probability_at + NUMBER_BYTES, end
-
-
-def write_floats(encoder: BinaryEncoder, packed: bytes) -> None:
-    """An array of floats, given as their bytes, little-endian."""
-    if packed:
-        encoder.write_long(len(packed) // NUMBER_BYTES)
-        encoder.write_encoded(packed)
-    encoder.write_encoded(_END)
+            encoder.write_part(data, at, end)
+            at = end
 
 
 def text_of(encoded: bytes) -> str:
@@ -292,7 +321,7 @@ def _written_anew(message: bytes) -> bytes:
 
 
 def _number_at(data: bytes, at: int, size: int) -> int:
-    """Of so many bytes, little-endian, as in _NUMBERS."""
+    """Of so many bytes, little-endian."""
     number = 0
     for place in range(at + size - 1, at - 1, -1):
         number = number << 8 | data[place]

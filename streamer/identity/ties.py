@@ -6,6 +6,7 @@ any order; each question is answered from times alone, so what is pruned late ch
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable
 from itertools import pairwise
 from operator import attrgetter
@@ -57,14 +58,13 @@ class Waiting(msgspec.Struct, array_like=True):
     def settled_after(self, rules: IdentityRules) -> int:
         """The last moment, ms UTC, at which something may attribute it to another: where a tie reaches it, an
         unlink, as long as it may stand in a record; else a tie."""
-        return self.closed_at + (
-            max(rules.history_ms, rules.lookback_ms) if self.is_tied else rules.lookback_ms
-        )
+        reach = rules.lookback_ms
+        return self.closed_at + (max(rules.history_ms, reach) if self.is_tied else reach)
 
     @property
     def is_tied(self) -> bool:
         """Whether a tie reaches it."""
-        return self.answer != ANONYMOUS
+        return self.answer.user_id is not None or self.answer.is_ambiguous
 
 
 _by_age = attrgetter("closed_at", "session_id")
@@ -88,11 +88,11 @@ class VisitorTies(msgspec.Struct, array_like=True):
 
     def is_shared_at(self, closed_at: int) -> bool:
         """Whether a session that closed then is ambiguous for good."""
-        return bool(self.shared) and any(first <= closed_at <= last for first, last in self.shared)
+        return any(first <= closed_at <= last for first, last in self.shared)
 
     def answer(self, closed_at: int, lookback_ms: int) -> Answer:
         """Whose an anonymous session that closed then is."""
-        if self.is_shared_at(closed_at):
+        if self.shared and self.is_shared_at(closed_at):
             return AMBIGUOUS
         found: Tie | None = None
         for tie in self.ties:
@@ -133,7 +133,8 @@ class VisitorTies(msgspec.Struct, array_like=True):
 
     def wait(self, session: Waiting) -> None:
         """Add an anonymous session; the oldest goes if there is no room for it any more."""
-        self.waiting = sorted([*self.waiting, session], key=_by_age)[-MAX_WAITING:]
+        insort(self.waiting, session, key=_by_age)
+        del self.waiting[:-MAX_WAITING]
 
     def prune(self, sessions_read: int, links_read: int, rules: IdentityRules) -> None:
         """Forget what no session that closes, and no link that arrives, from those moments on depends on."""
@@ -155,9 +156,12 @@ class VisitorTies(msgspec.Struct, array_like=True):
     def next_prune(self, rules: IdentityRules) -> int:
         """The earliest moment at which `prune` may find something to forget."""
         ends = [each.settled_after(rules) for each in self.waiting]
-        ends += [tie.at + rules.lookback_ms for tie in self.ties]
-        ends += [last for _, last in self.shared]
-        ends += self.unlinked.values()
+        if self.ties:
+            ends.append(self.ties[0].at + rules.lookback_ms)
+        if self.shared:
+            ends.append(self.shared[0][1])
+        if self.unlinked:
+            ends += self.unlinked.values()
         return min(ends)
 
     def _share(self, lookback_ms: int) -> None:

@@ -5,7 +5,7 @@ from schemas.binary cimport BinaryEncoder
 from streamer.identity.packed cimport PackedSession, SessionMessage, Texts, encoded_text
 
 cdef Py_ssize_t _DOUBLE_BYTES
-cdef bytes _PREFIX, _LOGIN, _NULL, _PRESENT, _END
+cdef bytes _PREFIX, _LOGIN, _END
 
 
 @cython.final
@@ -16,11 +16,13 @@ cdef class HeldSession:
     cdef double weight
     cdef Py_ssize_t _attribution_at
 
+    @cython.locals(data=bytes)
     cdef int write_attribution(self, BinaryEncoder encoder) except -1
+    @cython.locals(data=bytes)
     cdef int write_past(self, BinaryEncoder encoder) except -1
 
 
-@cython.locals(packed=bytes, encoder=BinaryEncoder)
+@cython.locals(encoder=BinaryEncoder)
 cpdef bytes held_session(SessionMessage message, str attribution, double confidence, Texts texts)
 @cython.locals(counting=list, visitors=set, latest=HeldSession, each=HeldSession, encoder=BinaryEncoder)
 cpdef user_record(str user_id, held, rules, Texts texts)

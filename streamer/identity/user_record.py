@@ -31,7 +31,7 @@ _ATTRIBUTIONS = {each: encoded_text(each) for each in (LOGIN, LINK)}
 _LOGIN = _ATTRIBUTIONS[LOGIN]
 _DOUBLE = struct.Struct("<d")
 _DOUBLE_BYTES = 8
-_NULL, _PRESENT, _END = b"\0", b"\2", b"\0"
+_END = b"\0"
 
 
 class HeldSession:
@@ -42,7 +42,7 @@ class HeldSession:
         """Raises ValueError if it is none."""
         self.session = PackedSession(data)
         confidence_at = len(data) - _DOUBLE_BYTES
-        self.is_login = data[confidence_at - len(_LOGIN) : confidence_at] == _LOGIN
+        self.is_login = data.endswith(_LOGIN, 0, confidence_at)
         self.confidence: float = _DOUBLE.unpack_from(data, confidence_at)[0]
         self.weight = self.confidence
         """With its age, once that is known."""
@@ -51,23 +51,22 @@ class HeldSession:
 
     def write_attribution(self, encoder: BinaryEncoder) -> None:
         """`attribution` and `confidence`."""
-        encoder.write_encoded(self.session.data[self._attribution_at :])
+        data = self.session.data
+        encoder.write_part(data, self._attribution_at, len(data))
 
     def write_past(self, encoder: BinaryEncoder) -> None:
         """The PastSession."""
-        encoder.write_encoded(self.session.session_id)
-        encoder.write_encoded(self.session.data[self.session.end :])
+        data = self.session.data
+        self.session.write_session_id(encoder)
+        encoder.write_part(data, self.session.end, len(data))
 
 
 def held_session(message: SessionMessage, attribution: str, confidence: float, texts: Texts) -> bytes:
     """The data of a HeldSession. Raises codec.CodecError if a text in the message isn't UTF-8."""
-    packed = message.packed(texts)
-    top, probability = PackedSession(packed).top(texts)
     encoder = BinaryEncoder()
-    encoder.write_encoded(packed)
+    message.write_packed(encoder, texts)
     encoder.write_long(message.closed_at)
-    encoder.write_encoded(top)
-    encoder.write_encoded(_NULL if probability is None else _PRESENT + probability)
+    message.write_top(encoder)
     encoder.write_encoded(_ATTRIBUTIONS[attribution])
     encoder.write_encoded(_DOUBLE.pack(confidence))
     return encoder.to_bytes()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -92,7 +91,7 @@ class UserStage:
         if isinstance(change, Attributed):
             self._attribute(user_id, change)
         elif isinstance(change, Withdrawn):
-            self._withdraw(user_id, self._with_ids(user_id, [change.session_id]))
+            self._withdraw(user_id, self._with_ids(user_id, change.session_id, None))
         else:
             self._withdraw(user_id, self._of_visitor(user_id, change))
 
@@ -133,7 +132,7 @@ class UserStage:
         state = held_session(session, change.attribution, change.confidence, self._texts)
         if closed_at > progress.latest:
             self._go_on_until(closed_at)
-        replaced = self._with_ids(user_id, [session.session_id, session.supersedes])
+        replaced = self._with_ids(user_id, session.session_id, session.supersedes)
         if replaced == [state]:
             return
         self._drop(user_id, replaced)
@@ -155,7 +154,7 @@ class UserStage:
             held.sort(reverse=True)
             self._drop(user_id, held[_MOST:])
 
-    def _drop(self, user_id: str, sessions: Iterable[bytes]) -> None:
+    def _drop(self, user_id: str, sessions: list[bytes]) -> None:
         for state in sessions:
             held = self._held[user_id]
             held.remove(state)
@@ -164,9 +163,13 @@ class UserStage:
             if not held:
                 del self._held[user_id]
 
-    def _with_ids(self, user_id: str, session_ids: Iterable[str | None]) -> list[bytes]:
-        wanted = tuple(encoded_text(each) for each in session_ids if each is not None)
-        return [each for each in self._held.get(user_id, ()) if each.startswith(wanted, AGE_BYTES)]
+    def _with_ids(self, user_id: str, session_id: str, other_id: str | None) -> list[bytes]:
+        held = self._held.get(user_id)
+        if held is None:
+            return []
+        wanted = encoded_text(session_id)
+        other = wanted if other_id is None else encoded_text(other_id)
+        return [each for each in held if each.startswith((wanted, other), AGE_BYTES)]
 
     def _of_visitor(self, user_id: str, unlinked: Unlinked) -> list[bytes]:
         """Sessions that an unlink takes away."""

@@ -128,3 +128,19 @@ def test_names_of_an_intent_are_those_of_the_newest_session() -> None:
     )
     record = codec.decode(record_of("u", [new, old], IdentityRules(), "login", 1.0))[1]
     assert [(each["label"], each["probability"]) for each in record["profile"]] == [("new", 0.5)]
+
+
+STORED = bytes.fromhex(
+    "000001a1ee565e00000001a1ee5573a00873303031020003001b0002000400020004000000050000000600000007000000"
+    "080000000276020275c0ceabe5bd68a0a3afe5bd6880f8b2e5bd6806066761700100000000000000020000000100000003"
+    "0000000000003f0000803e000000000000003e000080bf80f8b2e5bd6802046931020000003f0a6c6f67696e0000000000"
+    "00f03f"
+)
+STORED_TEXTS = [b"\x04i1", b"\x02x\0", b"\x0aother", b"\x02y\0"]
+STORED_TEXTS += [b"\x100a1b2c3d\x22test@0123456789ab", b"\x18ba9876543210", b"\x021", b"\x02\x04i1", b"\0\0"]
+
+
+def test_a_stored_state_is_read_and_written_as_ever() -> None:
+    """Change the bytes only with the version of the state."""
+    assert PackedSession(STORED).message(Texts(STORED_TEXTS)) == MESSAGE
+    assert held_session(SessionMessage(MESSAGE), "login", 1.0, Texts([])) == STORED

@@ -12,7 +12,7 @@ from fastavro import schemaless_writer
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.binary import BinaryEncoder
+from schemas.binary import BinaryEncoder, part
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -54,6 +54,32 @@ def test_values_lie_end_to_end(values: list[bytes]) -> None:
         encoder.write_encoded(each)
     assert encoder.to_bytes() == b"".join(values)
     assert encoder.size() == len(encoder.to_bytes())
+
+
+@given(st.binary(max_size=9), st.data())
+def test_a_part_of_bytes_is_what_lies_between_two_places(encoded: bytes, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(encoded)))
+    end = data.draw(st.integers(start, len(encoded)))
+    assert part(encoded, start, end) == encoded[start:end]
+    assert written(lambda to: to.write_part(encoded, start, end)) == encoded[start:end]
+
+
+@pytest.mark.parametrize(("start", "end"), [(-1, 2), (3, 2), (0, 5)])
+def test_a_part_from_outside_is_refused(start: int, end: int) -> None:
+    for take in (part, BinaryEncoder().write_part):
+        with pytest.raises(ValueError, match=f"0 to 4 bytes, found {start} and {end}"):
+            take(b"four", start, end)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_fixed_number_has_its_lowest_byte_first(number: int) -> None:
+    assert written(lambda to: to.write_fixed(number, 4)) == number.to_bytes(4, "little")
+
+
+@pytest.mark.parametrize(("number", "size"), [(65_536, 2), (2**32, 4), (-1, 2)])
+def test_a_number_that_is_too_large_for_its_bytes_is_refused(number: int, size: int) -> None:
+    with pytest.raises(OverflowError):
+        BinaryEncoder().write_fixed(number, size)
 
 
 @given(st.binary(max_size=9), st.binary(max_size=9), st.binary(max_size=9), st.binary(max_size=9))

@@ -193,11 +193,17 @@ class StageShard:
 
         Raises UnknownSchema: once that is at hand, the same may be handed in again.
         """
-        for record in records:
-            if record.offset >= self.position:
-                self.stage.process(record)
-                self.positions[self._config.source] = record.offset + 1
-                self.broker_ms = max(self.broker_ms, record.timestamp)
+        position, broker_ms, process = self.position, self.broker_ms, self.stage.process
+        try:
+            for record in records:
+                offset = record.offset
+                if offset >= position:
+                    process(record)
+                    position = offset + 1
+                    if record.timestamp > broker_ms:
+                        broker_ms = record.timestamp
+        finally:
+            self.positions[self._config.source], self.broker_ms = position, broker_ms
 
     def take_in(self, topic: str, records: list[Any], end: int | None) -> None:
         """Take in records of a side input, in the same way; or, with none, that it was read up to `end`."""
