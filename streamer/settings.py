@@ -326,7 +326,7 @@ class ModelSettings(_Section):
 
 
 class LlmSettings(_Section):
-    """The language model that teaches, with `streamer model taxonomy --teacher llm` only."""
+    """The language model that teaches, with `--teacher llm` and `--teacher clusters+llm` only."""
 
     base_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
     """Of an endpoint with OpenAI's chat completions: `https://models.example/v1`."""
@@ -336,15 +336,32 @@ class LlmSettings(_Section):
     api_key: SecretStr | None = None
     headers: Annotated[dict[str, SecretStr], BeforeValidator(_table)] = Field(default_factory=dict)
     """Sent with every request; in the environment a JSON object."""
-    timeout_s: PositiveSeconds = 120
+    timeout_s: PositiveSeconds = 600
+    """Of one answer; a model on a few cores takes minutes for a long one."""
     retries: Annotated[int, Field(ge=0, le=100)] = 5
     concurrency: Annotated[int, Field(ge=1, le=64)] = 4
     budget_requests: Annotated[int, Field(ge=1)] = 5000
     """Of one job, over all its runs; when it is spent the job stops, and goes on with a higher one."""
     budget_tokens: Annotated[int, Field(ge=1)] = 5_000_000
     sessions_summarized: Annotated[int, Field(ge=1)] = 400
+    sessions_piloted: Annotated[int, Field(ge=1)] = 200
+    """Labelled once with the draft, to drop intents that hardly occur."""
     sessions_labelled: Annotated[int, Field(ge=4)] = 2000
+    sessions_per_request: Annotated[int, Field(ge=1, le=50)] | None = None
+    """None: 10 to summarize and 5 to label; a weak model needs 1."""
     votes: Annotated[int, Field(ge=1, le=9)] = 3
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
+    """Of votes after the first; everything else is asked at 0."""
+    max_tokens: Annotated[int, Field(ge=50)] = 2000
+    """Of one answer; a truncated one is asked again with up to four times as many."""
+    extra_body: Annotated[dict[str, Any], BeforeValidator(_table)] = Field(default_factory=dict)
+    """Further fields of every request; in the environment a JSON object."""
+    site: Annotated[str, Field(max_length=2000)] = ""
+    """What the website is, in a sentence or two, for the model."""
+    min_kappa: Annotated[float, Field(ge=-1, le=1)] = 0.4
+    """A taxonomy whose labels agree less with themselves ends the step with exit code 1."""
+    min_evidence_precision: Annotated[float, Field(ge=0, le=1)] = 0.8
+    max_without_vote: Annotated[float, Field(ge=0, le=1)] = 0.2
 
 
 class WorkerSettings(_Section):

@@ -17,11 +17,11 @@ from models.arrays import Bool, Float32, Float64, Int64
 from models.fields import EVENT_FIELDS, SESSION_FIELDS
 from models.labelling.teacher import SoftLabels, TeacherInput
 from models.tokenizer import Tokenizer
+from models.training.cluster_teacher import ClusterTeacher
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus, embed
 from models.training.distill import LabelledEmbeddings, distill, outputs
 from models.training.encoder import Tokens
-from models.training.keyless import KeylessTeacher
 from models.training.novelty import Embed, Surprising
 from models.training.pretrain import deterministic, pretrain
 from models.visitor_splits import TRAIN_BELOW, VALIDATION_BELOW, percent_of
@@ -145,7 +145,7 @@ def keyless_labels(
     train = np.flatnonzero(parts.train)
     train_input = TeacherInput([sessions[row] for row in train.tolist()], x[train])
     with deterministic(config.threads):
-        output = KeylessTeacher(config, config.seed).teach(train_input, TeacherInput(sessions, x), None)
+        output = ClusterTeacher(config, config.seed).teach(train_input, TeacherInput(sessions, x), None)
     soft = np.zeros((len(sessions), output.validation.probabilities.shape[1]))
     soft[output.validation.rows] = output.validation.probabilities
     return soft

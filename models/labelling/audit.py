@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ def audit(
     renderings: Sequence[str],
     cast: Sequence[Sequence[Vote]],
     seconded: Sequence[Sequence[Vote]],
+    evidence_precision: float | None = None,
 ) -> dict[str, Any]:
     """The report on the labelled sessions; `seconded` are the second model's votes on the first of them."""
     firsts = [[vote[0] for vote in votes] for votes in cast]
@@ -56,6 +57,8 @@ def audit(
     return {
         "sessions": len(cast),
         "without_usable_vote": tops.count(None),
+        "share_without_vote": _share(label is None for label in tops),
+        "evidence_precision": evidence_precision,
         "share_of_other": round(known.count(OTHER) / max(1, len(known)), 4),
         "share_with_two_intents": _share(len(vote) > 1 for votes in cast for vote in votes),
         "test_retest": agreement(pairs),
@@ -120,6 +123,8 @@ def as_text(report: dict[str, Any]) -> str:
         f" {report['share_with_two_intents']:.1%}",
         f"- Test-retest: {_said(retest)}",
         f"- Two models: {_said(two)}",
+        *_evidence(report["evidence_precision"]),
+        *_notes(report.get("notes", {})),
         "",
         *_table(report["intents"], voted=retest["pairs"] > 0),
         "",
@@ -150,6 +155,15 @@ def _table(intents: Sequence[dict[str, Any]], voted: bool) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
+def _evidence(precision: float | None) -> list[str]:
+    return [] if precision is None else [f"- Evidence that stands in the session: {precision:.1%}"]
+
+
+def _notes(notes: Mapping[str, Any]) -> list[str]:
+    """How clusters were found and named."""
+    return [f"- {name.replace('_', ' ').capitalize()}: {value}" for name, value in notes.items()]
+
+
 def _said(found: dict[str, Any]) -> str:
     if not found["pairs"]:
         return "not measured"
@@ -157,7 +171,7 @@ def _said(found: dict[str, Any]) -> str:
 
 
 def review(output: TeacherOutput, sessions: Sequence[Session]) -> dict[str, Any]:
-    """The audit of the keyless teacher, on training sessions; one without a clear intent counts as `other`.
+    """The audit of clusters, on training sessions; one without a clear intent counts as `other`.
 
     The sessions were scrubbed when their clicks came in, and the report stays on the machine.
     """
@@ -168,5 +182,9 @@ def review(output: TeacherOutput, sessions: Sequence[Session]) -> dict[str, Any]
         for given in labels.probabilities[chosen]
     ]
     renderings = [rendering(sessions[row], str) for row in labels.rows[chosen]]
-    about = {"teacher": output.taxonomy.teacher, "taxonomy_version": output.taxonomy.version}
+    about = {
+        "teacher": output.taxonomy.teacher,
+        "taxonomy_version": output.taxonomy.version,
+        "notes": output.notes,
+    }
     return {**about, **audit(output.taxonomy, renderings, cast, [])}

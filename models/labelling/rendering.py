@@ -39,24 +39,25 @@ def rendering(session: Session, scrub: Scrub) -> str:
 
 def _heading(session: Session, scrub: Scrub) -> str:
     device, referrer = device_and_referrer(session)
-    came = f", from {_plain(referrer, scrub)}" if referrer else ""
+    came = f", from {plain(referrer, scrub)}" if referrer else ""
     minutes = round((session.ended_at - session.started_at) / 60_000)
-    return f"{_plain(device, scrub) or 'device unknown'}{came}, {session.event_count} clicks in {minutes} min"
+    return f"{plain(device, scrub) or 'device unknown'}{came}, {session.event_count} clicks in {minutes} min"
 
 
 def _line(click: Click, scrub: Scrub) -> str:
     where = [click.page_type, click.path, click.category, click.element and f"#{click.element}"]
-    parts = [_plain(part, scrub) for part in (click.event_type, *where) if part]
+    parts = [plain(part, scrub) for part in (click.event_type, *where) if part]
     if click.product_id:
-        parts.append(f"product {_plain(click.product_id, scrub)}")
+        parts.append(f"product {plain(click.product_id, scrub)}")
     if click.search_query:
-        parts.append(f'"{_plain(click.search_query, scrub)}"')
+        parts.append(f'"{plain(click.search_query, scrub)}"')
     if click.dwell_ms is not None and click.dwell_ms > 0:
         parts.append(f"{round(click.dwell_ms / 1000)}s")
     return " ".join(parts)
 
 
-def _plain(text: str | None, scrub: Scrub) -> str:
+def plain(text: str | None, scrub: Scrub) -> str:
+    """On one line, scrubbed, cut, and without marks that mean something in a prompt."""
     if not text:
         return ""
     printable = "".join(

@@ -36,12 +36,25 @@ class SoftLabels:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """What a language model will cost, before it costs anything."""
+
+    requests: int = 0
+    tokens: int = 0
+    """Of questions and answers; where answers are asked again, it takes more."""
+    shown: tuple[str, ...] = ()
+    """Examples of what is sent, word for word."""
+
+
+@dataclass(frozen=True)
 class TeacherOutput:
     taxonomy: Taxonomy
     train: SoftLabels
     validation: SoftLabels
     notes: dict[str, float | int | str]
     """How the taxonomy was made; for the manifest."""
+    failures: tuple[str, ...] = ()
+    """What of it is too poor to learn from without somebody looking at it first."""
 
 
 class Teacher(Protocol):
@@ -49,6 +62,9 @@ class Teacher(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    def estimate(self, train: TeacherInput, validation: TeacherInput) -> Estimate:
+        """What teaching will cost and send; asks nothing."""
 
     def teach(
         self, train: TeacherInput, validation: TeacherInput, previous: Taxonomy | None

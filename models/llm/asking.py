@@ -1,17 +1,16 @@
 """Questions and usable answers: answer store, budget, and asking again.
 
 An unusable answer is asked again together with what was wrong with it, a truncated one with more room. Every
-answer that was paid for is stored before it is checked, one file per question, so a run that died pays for no
-question twice. The budget is reserved before a request is sent, so the cap holds with requests in flight.
+answer that was paid for is stored before it is checked, so a run that died pays for no question twice.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -19,11 +18,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from models.llm.budget import Budget
+from models.llm.causes import Cause, cause_of
 from models.llm.config import LlmConfig
 from models.llm.endpoint import Answer, Endpoint, Messages, tokens_in
-from models.llm.errors import BudgetSpentError, RequestRefusedError, UnansweredError, UnusableError
+from models.llm.errors import RequestRefusedError, UnansweredError, UnreadableError, UnusableError
 from models.llm.structured_output import FORMATS, AnswerSchema, FormatFallback, instruction, request_of
-from models.whole_file import write_whole
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -31,54 +31,20 @@ _REPEATED = 1500
 """Characters of an unusable answer that are shown to the model again."""
 
 
-class Budget:
-    """Counts the answers and tokens of the whole job, those of earlier runs included."""
-
-    def __init__(self, requests: int, tokens: int) -> None:
-        self._most_requests, self._most_tokens = requests, tokens
-        self._lock = Lock()
-        self._reserved_requests = self._reserved_tokens = 0
-        self.requests = self.tokens = 0
-
-    def paid(self, tokens: int) -> None:
-        """Counts one answer, sent now or stored by an earlier run."""
-        with self._lock:
-            self.requests += 1
-            self.tokens += tokens
-
-    @contextmanager
-    def reserved(self, tokens: int) -> Iterator[None]:
-        """Room for one request of at most `tokens`; raises BudgetSpentError if there is none."""
-        with self._lock:
-            self._check(tokens)
-            self._reserved_requests += 1
-            self._reserved_tokens += tokens
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._reserved_requests -= 1
-                self._reserved_tokens -= tokens
-
-    def _check(self, tokens: int) -> None:
-        if self.requests + self._reserved_requests >= self._most_requests:
-            raise BudgetSpentError(
-                f"the budget of {self._most_requests} requests is spent: raise llm.budget_requests and run"
-                " the same command again, answers so far are kept"
-            )
-        if self.tokens + self._reserved_tokens + tokens > self._most_tokens:
-            raise BudgetSpentError(
-                f"{self.tokens} of {self._most_tokens} tokens are spent and the next request may take"
-                f" {tokens}: raise llm.budget_tokens and run the same command again, answers so far are kept"
-            )
+class _Stored(msgspec.Struct, frozen=True):
+    key: str
+    answer: Answer
 
 
 class AnswerStore:
-    """Safe for threads: two that write the same key write the same thing."""
+    """A file with a line per answer, only ever appended to. Safe for threads."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, file: Path) -> None:
+        self.folder = file.parent
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._file = file
+        self._lock = Lock()
+        self._answers = {each.key: each.answer for each in _stored_in(file)}
 
     @staticmethod
     def key(question: dict[str, Any]) -> str:
@@ -87,17 +53,28 @@ class AnswerStore:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def get(self, key: str) -> Answer | None:
-        """None also for a damaged file: the question is asked again."""
-        try:
-            return msgspec.json.decode(self._path(key).read_bytes(), type=Answer)
-        except (OSError, msgspec.DecodeError):
-            return None
+        return self._answers.get(key)
 
     def put(self, key: str, answer: Answer) -> None:
-        write_whole(self._path(key), msgspec.json.encode(answer))
+        line = msgspec.json.encode(_Stored(key, answer)) + b"\n"
+        with self._lock, self._file.open("ab", buffering=0) as file:
+            file.write(line)
+            self._answers[key] = answer
 
-    def _path(self, key: str) -> Path:
-        return self.folder / key[:2] / f"{key}.json"
+
+def _stored_in(file: Path) -> list[_Stored]:
+    """Without lines that are damaged: what they answered is asked again. A half last line is ended."""
+    content = file.read_bytes() if file.exists() else b""
+    if content and not content.endswith(b"\n"):
+        with file.open("ab") as end:
+            end.write(b"\n")
+    found = []
+    for line in content.splitlines():
+        try:
+            found.append(msgspec.json.decode(line, type=_Stored))
+        except msgspec.DecodeError:
+            continue
+    return found
 
 
 @dataclass(frozen=True)
@@ -116,19 +93,24 @@ class Asker:
         self,
         config: LlmConfig,
         endpoint: Endpoint,
-        folder: Path,
+        store: AnswerStore,
         budget: Budget,
-        on_answer: Callable[[Budget], None] = lambda _: None,
     ) -> None:
-        """`on_answer` is called with every answer, stored ones included, from any thread."""
         self.config, self.model, self.budget = config, config.model, budget
         self._endpoint = endpoint
-        self._on_answer = on_answer
-        self._store = AnswerStore(folder)
-        self._fallback = FormatFallback(folder / "endpoints.json", f"{config.base_url} {config.model}")
+        self.on_answer: Callable[[Asker], None] = lambda _: None
+        """Called after every answer, stored ones included, from any thread."""
+        self._store = store
+        self._fallback = FormatFallback(store.folder / "endpoints.json", f"{config.base_url} {config.model}")
         self._lock = Lock()
-        self.sent = self.unusable = 0
-        """Requests of this run, and answers of the job that had to be asked again."""
+        self.expected = 0
+        """Answers that the whole job is likely to need."""
+        self.answers = self.tokens = 0
+        """Of this job, stored ones included."""
+        self.sent = 0
+        """Requests of this run."""
+        self.causes: Counter[Cause] = Counter()
+        """Of answers that had to be asked again."""
 
     @property
     def answer_format(self) -> str:
@@ -137,31 +119,42 @@ class Asker:
     def ask(self, question: Question, schema: AnswerSchema[T]) -> T:
         """Raises UnansweredError, or what ends the job: EndpointError, BudgetSpentError."""
         asked = [
-            {"role": "system", "content": f"{question.system}\n\n{instruction(schema)}"},
+            {"role": "system", "content": f"{self._about_site(question.system)}\n\n{instruction(schema)}"},
             {"role": "user", "content": question.user},
         ]
-        messages, room, why = asked, self.config.max_tokens, ""
+        messages, room, unreadable = asked, self.config.max_tokens, 0
         for attempt in range(self.config.attempts):
-            answer_format, answer = self._answer(messages, schema, question, attempt, room)
+            # What a server ignores in one format, it may follow in another.
+            answer_format = self._fallback.after(self.answer_format) if unreadable > 1 else self.answer_format
+            asked_in, answer = self._answer(messages, schema, question, attempt, room, answer_format)
             try:
                 found = schema.read(answer.text)
             except UnusableError as error:
-                why = str(error)
+                why = error
             else:
-                self._learn(answer_format, useful=True)
+                self._learn(asked_in, readable=True)
                 return found
-            with self._lock:
-                self.unusable += 1
+            self._count(cause_of(answer, why))
             if answer.finish == "length":
                 room, messages = min(2 * room, self.config.most_tokens), asked
             else:
-                self._learn(answer_format, useful=False)
-                messages = [*asked, *_complaint(answer.text, why)]
+                readable = not isinstance(why, UnreadableError)
+                unreadable += not readable
+                self._learn(asked_in, readable)
+                messages = [*asked, *_complaint(answer.text, str(why))]
         raise UnansweredError(f"no usable answer in {self.config.attempts} attempts")
 
-    def _learn(self, answer_format: str | None, useful: bool) -> None:
+    def _about_site(self, system: str) -> str:
+        site = self.config.site
+        return f"{system} The website, as its owners describe it: {site}" if site else system
+
+    def _learn(self, answer_format: str | None, readable: bool) -> None:
         if answer_format is not None:
-            self._fallback.answered(answer_format, useful)
+            self._fallback.answered(answer_format, readable)
+
+    def _count(self, cause: Cause) -> None:
+        with self._lock:
+            self.causes[cause] += 1
 
     def map(self, do: Callable[[S], T], items: Iterable[S]) -> list[T]:
         """In order of the items, some at a time. The first error ends it; what was answered is stored."""
@@ -174,7 +167,13 @@ class Asker:
                 raise
 
     def _answer(
-        self, messages: Messages, schema: AnswerSchema[T], question: Question, attempt: int, room: int
+        self,
+        messages: Messages,
+        schema: AnswerSchema[T],
+        question: Question,
+        attempt: int,
+        room: int,
+        answer_format: str,
     ) -> tuple[str | None, Answer]:
         """The format that was asked in, None if the answer was stored, and the answer."""
         key = AnswerStore.key(
@@ -186,22 +185,21 @@ class Asker:
                 "variant": question.variant,
                 "attempt": attempt,
                 "room": room,
+                **({"extra_body": dict(self.config.extra_body)} if self.config.extra_body else {}),
             }
         )
-        stored = self._store.get(key)
-        if stored is not None:
-            self.budget.paid(stored.tokens)
-            self._on_answer(self.budget)
-            return None, stored
-        # The last attempts use later formats: what a server ignores in one, it may follow in another.
-        answer_format = self.answer_format if attempt < 2 else self._fallback.after(self.answer_format)
-        with self.budget.reserved(tokens_in(messages) + room):
-            answered_on, answer = self._sent(messages, schema, question, room, answer_format)
-            if answer.finish != "unreadable":
-                self._store.put(key, answer)
-            self.budget.paid(answer.tokens)
-        self._on_answer(self.budget)
-        return answered_on, answer
+        answer, asked_in = self._store.get(key), None
+        if answer is None:
+            with self.budget.reserved(tokens_in(messages) + room) as took:
+                asked_in, answer = self._sent(messages, schema, question, room, answer_format)
+                if answer.finish != "unreadable":
+                    self._store.put(key, answer)
+                took(answer.tokens)
+        with self._lock:
+            self.answers += 1
+            self.tokens += answer.tokens
+        self.on_answer(self)
+        return asked_in, answer
 
     def _sent(
         self, messages: Messages, schema: AnswerSchema[T], question: Question, room: int, answer_format: str
@@ -218,7 +216,10 @@ class Asker:
             except RequestRefusedError as error:
                 refused.append(answer_format)
                 if answer_format == FORMATS[-1]:
-                    raise UnansweredError(f"the endpoint refuses the request ({error})") from None
+                    self._count(Cause.TOO_LONG if error.too_long else Cause.REFUSED)
+                    raise error.ending or UnansweredError(
+                        f"the endpoint refuses the request ({error})"
+                    ) from None
                 answer_format = self._fallback.after(answer_format)
             else:
                 for each in refused:

@@ -1,7 +1,8 @@
-"""Labels with evidence: which intents a session shows, each with a quote that must stand in it.
+"""Labels with evidence: which intents a session shows, each after a line of it that shows it.
 
 Several votes, with the intents in another order each time, make a soft label: a session with two intents
-has mass on both. A vote for `other` says that none fits.
+has mass on both. A vote for `other` says that none fits. Where the endpoint keeps to a schema it can name no
+line that a session hasn't and no intent that doesn't exist; both are checked here all the same.
 """
 
 from __future__ import annotations
@@ -22,20 +23,18 @@ from models.llm.structured_output import AnswerSchema
 MOST_INTENTS = 2
 _FIRST, _SECOND = 2 / 3, 1 / 3
 """Mass of a vote's first and second intent."""
-_VOTE_TEMPERATURE = 0.7
-
 
 _SYSTEM = (
     f"You tell what visitors of a website came for. {DATA_RULE} For each session name the intent that it"
     f" shows, by its id from the list, and a second one only if the visitor clearly had two, the stronger"
-    f" first. For each intent quote a few words of the session that show it, copied exactly. If none fits,"
-    f" the only intent is `{OTHER}`, with an empty quote."
+    f" first. For each intent copy, before you name it, the line of the session that shows it. If none fits,"
+    f" the only intent is `{OTHER}`, with the line that comes nearest."
 )
 
 
 class Chosen(msgspec.Struct, frozen=True):
+    evidence: str
     intent: str
-    quote: str
 
 
 class Assigned(msgspec.Struct, frozen=True):
@@ -60,13 +59,32 @@ class IntentChoices:
         return "<intents>\n" + "\n".join([*lines, f"- {OTHER}: none of these"]) + "\n</intents>\n"
 
 
+@dataclass
+class Evidence:
+    """How often what a model gave as evidence stands in the session, in all answers of the right form."""
+
+    given: int = 0
+    found: int = 0
+
+    @property
+    def precision(self) -> float | None:
+        return round(self.found / self.given, 4) if self.given else None
+
+
 def votes(
-    asker: Asker, choices: IntentChoices, renderings: Sequence[str], count: int, first: int = 0
+    asker: Asker,
+    choices: IntentChoices,
+    renderings: Sequence[str],
+    count: int,
+    evidence: Evidence | None = None,
 ) -> list[list[Vote]]:
-    """Per session the votes that were usable: at most `count`, numbered from `first`."""
+    """Per session the votes that were usable: at most `count`; `evidence` counts along."""
     size = asker.config.sessions_per_label
-    jobs = [(at, number) for at in range(0, len(renderings), size) for number in range(first, first + count)]
-    found = asker.map(lambda job: _vote(asker, choices, renderings[job[0] : job[0] + size], job[1]), jobs)
+    counted = evidence or Evidence()
+    jobs = [(at, number) for at in range(0, len(renderings), size) for number in range(count)]
+    found = asker.map(
+        lambda job: _vote(asker, choices, renderings[job[0] : job[0] + size], job[1], counted), jobs
+    )
     result: list[list[Vote]] = [[] for _ in renderings]
     for (at, _), cast in zip(jobs, found, strict=True):
         for offset, vote in enumerate(cast):
@@ -75,42 +93,70 @@ def votes(
     return result
 
 
-def _vote(asker: Asker, choices: IntentChoices, renderings: Sequence[str], number: int) -> list[Vote | None]:
+def _vote(
+    asker: Asker, choices: IntentChoices, renderings: Sequence[str], number: int, evidence: Evidence
+) -> list[Vote | None]:
     """One vote on a few sessions; those that stay unusable together are asked one by one."""
     ids = [f"s{i + 1}" for i in range(len(renderings))]
+    rendered = dict(zip(ids, renderings, strict=True))
     order = np.random.default_rng(number).permutation(len(choices.described)).tolist()
+
+    def check(found: Assignment) -> str | None:
+        _count_evidence(found, rendered, evidence)
+        return problem(found, choices, rendered)
+
     schema = AnswerSchema(
-        "labels", Assignment, lambda found: problem(found, choices, dict(zip(ids, renderings, strict=True)))
+        "labels",
+        Assignment,
+        check,
+        {
+            (Assigned, "id"): ids,
+            (Chosen, "evidence"): [line for each in renderings for line in each.splitlines()],
+            (Chosen, "intent"): [*choices.described, OTHER],
+        },
     )
     question = Question(
-        _SYSTEM, choices.listed(order) + marked(renderings, ids), _VOTE_TEMPERATURE if number else 0.0, number
+        _SYSTEM,
+        choices.listed(order) + marked(renderings, ids),
+        asker.config.temperature if number else 0.0,
+        number,
     )
     found = answered(lambda: asker.ask(question, schema))
     if found is not None:
-        by_id = {each.id: tuple(chosen.intent for chosen in each.intents) for each in found.sessions}
+        by_id = {each.id: _vote_of(each) for each in found.sessions}
         return [by_id[i] for i in ids]
     if len(renderings) == 1:
         return [None]
-    return [vote for each in renderings for vote in _vote(asker, choices, [each], number)]
+    return [vote for each in renderings for vote in _vote(asker, choices, [each], number, evidence)]
+
+
+def _count_evidence(found: Assignment, rendered: Mapping[str, str], evidence: Evidence) -> None:
+    """Called from several threads; each addition is one of the interpreter's steps."""
+    for each in found.sessions:
+        for chosen in each.intents if each.id in rendered else ():
+            evidence.given += 1
+            evidence.found += quotes(chosen.evidence, rendered[each.id])
+
+
+def _vote_of(each: Assigned) -> Vote:
+    """The first two intents; `other` counts only if it is named first."""
+    named = list(dict.fromkeys(chosen.intent for chosen in each.intents))
+    return (OTHER,) if named[0] == OTHER else tuple(i for i in named if i != OTHER)[:MOST_INTENTS]
 
 
 def problem(found: Assignment, choices: IntentChoices, rendered: Mapping[str, str]) -> str | None:
-    """What is wrong with an answer, if anything: ids, intents, quotes."""
+    """What is wrong with an answer, if anything: ids, intents, evidence."""
     wrong = exactly(list(rendered), (each.id for each in found.sessions))
     if wrong:
         return wrong
     for each in found.sessions:
-        named = [chosen.intent for chosen in each.intents]
-        if not 1 <= len(named) <= MOST_INTENTS or len(set(named)) < len(named):
-            return f"session {each.id} has {len(named)} intents, expected 1 to {MOST_INTENTS} different ones"
-        if OTHER in named:
-            if len(named) > 1:
-                return f"session {each.id} has `{OTHER}` and an intent, expected one or the other"
-            continue
-        if any(intent not in choices.described for intent in named):
+        if not each.intents:
+            return f"session {each.id} has no intent, expected 1 to {MOST_INTENTS}"
+        if any(chosen.intent not in (*choices.described, OTHER) for chosen in each.intents):
             return f"session {each.id} has an intent that isn't in the list; expected its id from the list"
-        if not all(quotes(chosen.quote, rendered[each.id]) for chosen in each.intents):
-            return f"session {each.id} has a quote that isn't in it; expected words copied from it"
+        shown = [chosen.evidence for chosen in each.intents if chosen.intent != OTHER]
+        if not all(quotes(line, rendered[each.id]) for line in shown):
+            return f"session {each.id} has evidence that isn't in it; expected a line copied from it"
     return None
 
 

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from models.labelling.rendering import Scrub
-from models.llm.asking import Asker, Question
+from models.llm.asking import Asker, Question, answered
 from models.llm.structured_output import AnswerSchema
 from models.queries import words_of
 
 MOST_WORDS = 6
 _MOST_DESCRIPTION = 300
-_NEAR_DUPLICATE = 0.6
+NEAR_DUPLICATE = 0.6
 """Jaccard similarity of two labels' words from which on they count as the same."""
 
 DATA_RULE = (
@@ -73,7 +73,12 @@ def exactly(ids: Sequence[str], found: Iterable[str]) -> str | None:
 
 def summarized(asker: Asker, renderings: Sequence[str], ids: Sequence[str]) -> list[str]:
     """One sentence a session, in order."""
-    schema = AnswerSchema("summaries", Summaries, lambda found: exactly(ids, (s.id for s in found.sessions)))
+    schema = AnswerSchema(
+        "summaries",
+        Summaries,
+        lambda found: exactly(ids, (s.id for s in found.sessions)),
+        {(Summary, "id"): ids},
+    )
     system = (
         f"{_ROLE} {DATA_RULE} Summarize each session in one sentence of at most 20 words: what did the"
         " visitor want?"
@@ -88,7 +93,7 @@ def drafted(asker: Asker, summaries: Sequence[str], start: Draft) -> Draft:
     draft, size = start, asker.config.summaries_per_draft
     for at in range(0, len(summaries), size):
         draft = _updated(asker, draft, summaries[at : at + size])
-    return without_duplicates(_reviewed(asker, draft))
+    return _reviewed(asker, draft)
 
 
 def _updated(asker: Asker, draft: Draft, summaries: Sequence[str]) -> Draft:
@@ -107,7 +112,7 @@ def _updated(asker: Asker, draft: Draft, summaries: Sequence[str]) -> Draft:
     )
     listed = "\n".join(f"- {summary.translate(_NO_MARKS)}" for summary in summaries)
     user = f"{_as_list(draft)}<summaries>\n{listed}\n</summaries>"
-    return asker.ask(Question(system, user), _draft_schema(most))
+    return tidied(asker.ask(Question(system, user), _DRAFT), most)
 
 
 def _reviewed(asker: Asker, draft: Draft) -> Draft:
@@ -116,34 +121,55 @@ def _reviewed(asker: Asker, draft: Draft) -> Draft:
         " merely looking around), split nothing, make labels plain. Keep labels that are good. Give the"
         " whole list."
     )
-    return asker.ask(Question(system, _as_list(draft)), _draft_schema(asker.config.max_intents))
+    found = asker.ask(Question(system, _as_list(draft)), _DRAFT)
+    return tidied(found, asker.config.max_intents)
 
 
 def grouped(asker: Asker, draft: Draft) -> Grouping:
-    """The taxonomy's upper level: every intent in exactly one parent."""
+    """The taxonomy's upper level: every intent in one parent; one parent for all if grouping fails."""
     labels = [intent.label for intent in draft.intents]
+    whole = Grouping([DraftParent("All", labels)])
     if len(labels) < 4:
-        return Grouping([DraftParent("All", labels)])
+        return whole
 
     def problem(found: Grouping) -> str | None:
-        most = max(2, len(labels) // 2)
-        if not 2 <= len(found.parents) <= most:
-            return f"{len(found.parents)} groups, expected 2 to {most}"
-        unlike = _labels_problem([parent.label for parent in found.parents])
-        return unlike or exactly(labels, (label for parent in found.parents for label in parent.intents))
+        most, once = max(2, len(labels) // 2), _once(found)
+        if not 2 <= len(once.parents) <= most:
+            return f"{len(once.parents)} groups, expected 2 to {most}"
+        unlike = _labels_problem([parent.label for parent in once.parents])
+        return unlike or exactly(labels, (label for parent in once.parents for label in parent.intents))
 
     system = (
         f"{_ROLE} Put these intents into groups of related ones, each intent into exactly one group, by its"
         f" exact label. A group's label has 1 to {MOST_WORDS} words."
     )
-    return asker.ask(Question(system, _as_list(draft)), AnswerSchema("grouping", Grouping, problem))
+    schema = AnswerSchema("grouping", Grouping, problem, {(DraftParent, "intents"): labels})
+    found = answered(lambda: asker.ask(Question(system, _as_list(draft)), schema))
+    return whole if found is None else _once(found)
+
+
+def _once(found: Grouping) -> Grouping:
+    """Groups of the same label as one, each intent in the first group that has it, without empty groups."""
+    members: dict[str, list[str]] = {}
+    seen: set[str] = set()
+    for parent in found.parents:
+        new = [label for label in dict.fromkeys(parent.intents) if label not in seen]
+        seen.update(new)
+        members.setdefault(" ".join(parent.label.split()), []).extend(new)
+    return Grouping([DraftParent(label, own) for label, own in members.items() if own])
+
+
+def tidied(draft: Draft, most: int) -> Draft:
+    """Without what is no label, duplicates merged into the first of them, cut to what fits."""
+    usable = [intent for intent in draft.intents if label_problem(intent.label) is None]
+    return Draft(without_duplicates(Draft(usable)).intents[:most])
 
 
 def without_duplicates(draft: Draft) -> Draft:
     """The first of each group of labels that share most of their words."""
     kept: list[DraftIntent] = []
     for intent in draft.intents:
-        if not any(_alike(intent.label, other.label) >= _NEAR_DUPLICATE for other in kept):
+        if not any(alike(intent.label, other.label) >= NEAR_DUPLICATE for other in kept):
             kept.append(intent)
     return Draft(kept)
 
@@ -161,23 +187,25 @@ def scrubbed(draft: Draft, scrub: Scrub) -> Draft:
     )
 
 
-def _draft_schema(most: int) -> AnswerSchema[Draft]:
-    def problem(found: Draft) -> str | None:
-        if not 1 <= len(found.intents) <= most:
-            return f"{len(found.intents)} intents, expected 1 to {most}"
-        return _labels_problem([intent.label for intent in found.intents])
+def _no_intents(found: Draft) -> str | None:
+    if any(label_problem(intent.label) is None for intent in found.intents):
+        return None
+    return f"there is no usable intent in it, expected labels of 1 to {MOST_WORDS} words"
 
-    return AnswerSchema("taxonomy", Draft, problem)
+
+_DRAFT = AnswerSchema("taxonomy", Draft, _no_intents)
 
 
 def _labels_problem(labels: Sequence[str]) -> str | None:
-    for label in labels:
-        if not 1 <= len(label.split()) <= MOST_WORDS or not label.isprintable() or len(label) > 80:
-            return f"every label must have 1 to {MOST_WORDS} words on one line"
-        if not words_of(label):
-            return "a label has no word in it"
-    folded = [" ".join(label.casefold().split()) for label in labels]
-    return "two labels are the same" if len(set(folded)) < len(folded) else None
+    problems = (label_problem(label) for label in labels)
+    return next((each for each in problems if each), None)
+
+
+def label_problem(label: str) -> str | None:
+    """What is wrong with a label for people, if anything."""
+    if not 1 <= len(label.split()) <= MOST_WORDS or not label.isprintable() or len(label) > 80:
+        return f"every label must have 1 to {MOST_WORDS} words on one line"
+    return None if words_of(label) else "a label has no word in it"
 
 
 def _as_list(draft: Draft) -> str:
@@ -187,6 +215,7 @@ def _as_list(draft: Draft) -> str:
     return "<intents>\n" + "\n".join(lines) + "\n</intents>\n"
 
 
-def _alike(a: str, b: str) -> float:
+def alike(a: str, b: str) -> float:
+    """Jaccard similarity of the labels' words."""
     left, right = set(words_of(a)), set(words_of(b))
     return len(left & right) / len(left | right) if left | right else 1.0

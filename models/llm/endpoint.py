@@ -20,6 +20,8 @@ from models.llm.errors import EndpointError, RequestRefusedError
 Messages = Sequence[dict[str, str]]
 _CHARACTERS_PER_TOKEN = 3
 """On the safe side for English."""
+_CONNECT_S = 10.0
+_EVENT = b"data:"
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -52,6 +54,16 @@ class _Completion(msgspec.Struct):
     usage: _Usage | None = None
 
 
+class _Delta(msgspec.Struct):
+    message: _Message | None = msgspec.field(default=None, name="delta")
+    finish_reason: str | None = None
+
+
+class _Piece(msgspec.Struct):
+    choices: list[_Delta] | None = None
+    usage: _Usage | None = None
+
+
 def tokens_in(messages: Messages) -> int:
     """An estimate on the high side."""
     return sum(len(message["content"]) for message in messages) // _CHARACTERS_PER_TOKEN + 50
@@ -77,11 +89,14 @@ class Endpoint:
             base_url=config.base_url,
             api_key=config.api_key or "none",
             default_headers=dict(config.headers),
-            timeout=config.timeout_s,
+            timeout=openai.Timeout(config.timeout_s, connect=min(config.timeout_s, _CONNECT_S)),
             max_retries=config.retries,
         )
+        self._extra_body = dict(config.extra_body)
         self._without: set[str] = set()
         """Parameters that the endpoint refused: some models have one temperature only, or another limit."""
+        self._streams = False
+        """Whether the endpoint answers in pieces only."""
 
     def close(self) -> None:
         self._client.close()
@@ -96,25 +111,48 @@ class Endpoint:
                 raw = self._client.chat.completions.with_raw_response.create(
                     model=model,
                     messages=list(messages),  # type: ignore[arg-type]
+                    stream=self._streams,
+                    extra_body=self._extra_body,
                     **parameters,
                     **extra,
                 )
+                body = self._body(raw.http_response)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                refused = _refused_parameter(error, parameters)
-                if refused is None:
-                    raise RequestRefusedError(_described(error)) from None
-                self._without.add(refused)
+                if not self._adapted(error, parameters):
+                    raise RequestRefusedError(_described(error), _too_long(error)) from None
+            except (openai.NotFoundError, openai.InternalServerError) as error:
+                # Some servers say so of a format that they don't know.
+                ending = EndpointError(self._explained(error))
+                raise RequestRefusedError(_described(error), ending=ending) from None
             except openai.OpenAIError as error:
                 raise EndpointError(self._explained(error)) from None
             else:
-                return _read(raw.content, tokens_in(messages))
+                return _read(_assembled(body), tokens_in(messages))
+
+    def _adapted(self, error: openai.APIStatusError, parameters: dict[str, Any]) -> bool:
+        """Whether the request can be sent in another way after this error."""
+        refused = _refused_parameter(error, parameters)
+        if refused is not None:
+            self._without.add(refused)
+            return True
+        if self._streams or not re.search(r"\bstream", str(error.message)):
+            return False
+        self._streams = True
+        return True
 
     def _parameters(self, temperature: float, max_tokens: int) -> dict[str, Any]:
         limit = "max_completion_tokens" if "max_tokens" in self._without else "max_tokens"
         wanted = {"temperature": temperature, limit: max_tokens}
         return {name: value for name, value in wanted.items() if name not in self._without}
 
-    def _explained(self, error: openai.OpenAIError) -> str:
+    def _body(self, response: Any) -> bytes:
+        try:
+            body: bytes = response.read()
+        except Exception as error:  # of whichever HTTP library the client has
+            raise EndpointError(self._explained(error)) from None
+        return body
+
+    def _explained(self, error: Exception) -> str:
         at = f"the endpoint {self.base_url}"
         kept = "answers so far are kept: run the same command again later"
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
@@ -138,11 +176,35 @@ def _refused_parameter(error: openai.APIStatusError, parameters: dict[str, Any])
     return next((name for name in parameters if re.search(rf"\b{name}\b", str(error.message))), None)
 
 
-def _described(error: openai.OpenAIError) -> str:
+def _too_long(error: openai.APIStatusError) -> bool:
+    said = f"{getattr(error, 'code', '')} {error.message}"
+    return re.search(r"context.?(length|size|window)|too (long|large|many tokens)", said, re.I) is not None
+
+
+def _described(error: Exception) -> str:
     """Status and error code: never the message."""
     status = getattr(error, "status_code", None)
     code = getattr(error, "code", None)
     return f"{status} {code}" if isinstance(code, str) and _NAME.fullmatch(code) else str(status)
+
+
+def _assembled(body: bytes) -> bytes:
+    """A completion that came in pieces, as server-sent events, as one; any other body as it is."""
+    if not body.lstrip().startswith(_EVENT):
+        return body
+    text, finish, usage = "", "stop", None
+    for line in body.splitlines():
+        try:
+            piece = msgspec.json.decode(line.removeprefix(_EVENT), type=_Piece, strict=False)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+        usage = piece.usage or usage
+        for choice in (piece.choices or ())[:1]:
+            message = choice.message or _Message()
+            text += _text(message.content)
+            text += "".join(_arguments(call.function) for call in message.tool_calls or () if call.function)
+            finish = choice.finish_reason or finish
+    return msgspec.json.encode(_Completion([_Choice(_Message(text), finish)], usage))
 
 
 def _read(body: bytes, asked_tokens: int) -> Answer:

@@ -22,6 +22,16 @@ class UnansweredError(LlmError):
 class RequestRefusedError(Exception):
     """The endpoint refuses this request: a format it doesn't know, or too much text."""
 
+    def __init__(self, said: str, too_long: bool = False, ending: EndpointError | None = None) -> None:
+        super().__init__(said)
+        self.too_long = too_long
+        self.ending = ending
+        """What ends the job if the endpoint says the same to every format."""
+
 
 class UnusableError(Exception):
-    """An answer doesn't fit the schema; the text is for the model."""
+    """An answer has the form asked for, but can't be right; the text is for the model."""
+
+
+class UnreadableError(UnusableError):
+    """An answer hasn't the form asked for: its format may be one that the endpoint ignores."""

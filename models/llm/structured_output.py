@@ -2,22 +2,23 @@
 
 The server's word counts for nothing: its text is searched for a JSON object, decoded by type, and checked by
 the caller's rule, whether or not a format was asked for. Formats are tried in order: `json_schema`, `tool`
-call, `json_object`, plain `text`. One that the endpoint refuses is given up, and so is one that never gave a
-usable answer. What was learnt about an endpoint and model is stored in a file.
+call, `json_object`, plain `text`. One that the endpoint refuses is given up, and so is one whose answers
+never had the form asked for; a wrong answer in the right form says nothing against a format. What was learnt
+about an endpoint and model is stored in a file.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from models.llm.errors import UnusableError
+from models.llm.errors import UnreadableError, UnusableError
 from models.whole_file import write_whole
 
 T = TypeVar("T")
@@ -27,8 +28,9 @@ Check = Callable[[T], str | None]
 _MOST_STARTS = 32
 
 FORMATS = ("json_schema", "tool", "json_object", "text")
-_USELESS_ANSWERS = 3
-"""A format is given up after so many unusable answers if none was usable."""
+_UNREADABLE_ANSWERS = 3
+"""A format is given up after so many answers that hadn't the form if none had it."""
+_THINKING, _THOUGHT = "<think>", "</think>"
 
 
 def nothing_wrong(_found: object) -> str | None:
@@ -40,30 +42,52 @@ class AnswerSchema(Generic[T]):
     name: str
     type: type[T]
     check: Check[T] = nothing_wrong
+    allowed: Mapping[tuple[Any, str], Sequence[str]] = field(default_factory=dict)
+    """By type and property, the only values it may have. An endpoint that keeps to a schema can't err there;
+    of one that doesn't, only `check` is sure."""
 
-    def json_schema(self) -> dict[str, Any]:
-        """JSON schema with every object closed and every property required, as strict modes want it."""
+    def json_schema(self, closed: bool = True) -> dict[str, Any]:
+        """JSON schema with every object closed and every property required, as strict modes want it.
+
+        Without `closed`, `allowed` is left out: for a prompt that lists the values already.
+        """
         _, definitions = msgspec.json.schema_components((self.type,), ref_template="#/$defs/{name}")
-        closed = {name: {**each, "additionalProperties": False} for name, each in definitions.items()}
-        top = closed.pop(self.type.__name__)
-        return {**top, "$defs": closed} if closed else top
+        objects = {name: {**each, "additionalProperties": False} for name, each in definitions.items()}
+        for (owner, name), values in self.allowed.items() if closed else ():
+            one_of = {"enum": list(dict.fromkeys(values))}
+            properties = objects[owner.__name__]["properties"]
+            is_list = properties[name].get("type") == "array"
+            properties[name] = {"type": "array", "items": one_of} if is_list else one_of
+        top = objects.pop(self.type.__name__)
+        return {**top, "$defs": objects} if objects else top
 
     def read(self, text: str) -> T:
-        """Raises UnusableError."""
-        if not text.strip():
-            raise UnusableError("the answer is empty")
-        why = "there is no JSON object in it"
-        for candidate in _objects(text):
+        """Raises UnusableError; UnreadableError if nothing in the text has the form."""
+        said = spoken(text)
+        if not said.strip():
+            raise UnreadableError("the answer is empty")
+        error: UnusableError = UnreadableError("there is no JSON object in it")
+        for candidate in _objects(said):
             try:
                 found = msgspec.convert(candidate, type=self.type)
-            except msgspec.ValidationError as error:
-                why = str(error)
+            except msgspec.ValidationError as unlike:
+                error = error if type(error) is UnusableError else UnreadableError(str(unlike))
                 continue
             problem = self.check(found)
             if problem is None:
                 return found
-            why = problem
-        raise UnusableError(why)
+            error = UnusableError(problem)
+        raise error
+
+
+def spoken(text: str) -> str:
+    """What stands after a model's thinking; nothing if the thinking doesn't end."""
+    said = text.rpartition(_THOUGHT)[2]
+    return "" if thinks_without_end(text) else said
+
+
+def thinks_without_end(text: str) -> bool:
+    return text.rpartition(_THOUGHT)[2].lstrip().startswith(_THINKING)
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
@@ -95,7 +119,7 @@ def request_of(answer_format: str, schema: AnswerSchema[Any]) -> dict[str, Any]:
 
 def instruction(schema: AnswerSchema[Any]) -> str:
     """Part of the prompt in every format: a server that ignores formats still passes on the text."""
-    text = json.dumps(schema.json_schema(), separators=(",", ":"))
+    text = json.dumps(schema.json_schema(closed=False), separators=(",", ":"))
     return f"Answer with one JSON object of this schema and nothing else: {text}"
 
 
@@ -105,8 +129,8 @@ class FormatFallback:
     def __init__(self, file: Path, endpoint: str) -> None:
         self._file, self._endpoint = file, endpoint
         self._lock = Lock()
-        self._useless = dict.fromkeys(FORMATS, 0)
-        self._useful = dict.fromkeys(FORMATS, 0)
+        self._unreadable = dict.fromkeys(FORMATS, 0)
+        self._readable = dict.fromkeys(FORMATS, 0)
         self._at = self._remembered()
 
     @property
@@ -122,11 +146,11 @@ class FormatFallback:
         with self._lock:
             self._give_up(answer_format)
 
-    def answered(self, answer_format: str, useful: bool) -> None:
+    def answered(self, answer_format: str, readable: bool) -> None:
         with self._lock:
-            counts = self._useful if useful else self._useless
+            counts = self._readable if readable else self._unreadable
             counts[answer_format] += 1
-            if self._useless[answer_format] >= _USELESS_ANSWERS and not self._useful[answer_format]:
+            if self._unreadable[answer_format] >= _UNREADABLE_ANSWERS and not self._readable[answer_format]:
                 self._give_up(answer_format)
 
     def _give_up(self, answer_format: str) -> None:

@@ -22,19 +22,23 @@ from threadpoolctl import threadpool_limits
 from models.arrays import Float32, Int64
 from models.labelling import naming
 from models.labelling.audit import audit, write_report
+from models.labelling.gate import DEFAULT_BOUNDS, Bounds, failures, labels_with_ids
 from models.labelling.rendering import Scrub, rendering
-from models.labelling.teacher import OTHER, SoftLabels, TeacherInput, TeacherOutput, Vote
+from models.labelling.teacher import OTHER, Estimate, SoftLabels, TeacherInput, TeacherOutput, Vote
 from models.llm.asking import Asker, answered
-from models.llm.assigning import IntentChoices, soft_label, votes
+from models.llm.assigning import Evidence, IntentChoices, soft_label, votes
+from models.llm.causes import most_often
 from models.llm.config import LlmConfig
 from models.llm.drafting import Draft, DraftIntent, drafted, grouped, scrubbed, summarized
-from models.llm.errors import LlmError
-from models.taxonomy import FORMAT, Intent, Parent, Taxonomy, carried_over, successors
+from models.llm.errors import LlmError, UnansweredError
+from models.llm.estimate import estimated
+from models.taxonomy import FORMAT, Intent, Parent, Taxonomy, carried_over, entries, successors
 from schemas.click import Session
 
 _PER_STRATUM = 8
 _MOST_STRATA = 48
 _FITTED_ON = 10_000
+_RENDERED_TO_ESTIMATE = 200
 
 
 def strata(embeddings: Float32, size: int, rng: np.random.Generator) -> Int64:
@@ -82,16 +86,32 @@ class LlmTeacher:
     second: Asker | None = None
     fixed: Taxonomy | None = None
     """If given, label with this taxonomy instead of making one."""
+    bounds: Bounds = DEFAULT_BOUNDS
 
     @property
     def name(self) -> str:
         return f"llm:{self.config.model}"
+
+    def estimate(self, train: TeacherInput, validation: TeacherInput) -> Estimate:
+        """What teaching will cost; asks nothing."""
+        rng = np.random.default_rng(self.seed)
+        seen = rng.permutation(len(train.sessions))[:_RENDERED_TO_ESTIMATE]
+        return estimated(
+            self.config,
+            self._rendered([train.sessions[row] for row in seen]),
+            len(train.sessions),
+            len(validation.sessions),
+            makes_taxonomy=self.fixed is None,
+            has_second=self.second is not None,
+        )
 
     def teach(
         self, train: TeacherInput, validation: TeacherInput, previous: Taxonomy | None
     ) -> TeacherOutput:
         """Raises LlmError."""
         rng = np.random.default_rng(self.seed)
+        self.asker.expected = self.estimate(train, validation).requests
+        evidence = Evidence()
         if self.fixed and OTHER in {intent.id for intent in self.fixed.intents}:
             raise LlmError(f"the taxonomy has an intent with the id {OTHER!r}, which says that none fits")
         fixed = self.fixed and msgspec.structs.replace(self.fixed, teacher=self.name)
@@ -100,20 +120,36 @@ class LlmTeacher:
         most = max(1, self.config.sessions_labelled // 4)
         validation_rows = rng.permutation(len(validation.sessions))[:most]
         choices = _choices(made)
-        learnt, cast = self._labels(train, train_rows, choices)
-        held_out, _ = self._labels(validation, validation_rows, choices)
+        learnt, cast = self._labels(train, train_rows, choices, evidence)
+        held_out, _ = self._labels(validation, validation_rows, choices, evidence)
         taxonomy = made if self.fixed else self._with_terms(made, train, learnt, previous)
         seconded = self._seconded(train, train_rows, choices)
         renderings = self._rendered([train.sessions[row] for row in train_rows])
-        notes = self._audited(
-            taxonomy, _renamed(cast, made, taxonomy), _renamed(seconded, made, taxonomy), renderings
+        report = audit(
+            taxonomy,
+            renderings,
+            _renamed(cast, made, taxonomy),
+            _renamed(seconded, made, taxonomy),
+            evidence.precision,
         )
-        return TeacherOutput(taxonomy, learnt, held_out, notes)
+        labels = [] if self.fixed else [entry.label for entry in entries(taxonomy)]
+        poor = failures(
+            report["test_retest"]["kappa"],
+            evidence.precision,
+            report["share_without_vote"],
+            labels_with_ids(labels, train.sessions),
+            self.bounds,
+        )
+        return TeacherOutput(taxonomy, learnt, held_out, self._noted(taxonomy, report), tuple(poor))
 
     def _made(self, train: TeacherInput, previous: Taxonomy | None, rng: np.random.Generator) -> Taxonomy:
         rows = stratified(train.embeddings, self.config.sessions_summarized, rng)
         start = Draft([DraftIntent(i.label, i.description) for i in previous.intents] if previous else [])
-        draft = scrubbed(drafted(self.asker, self._summaries(train, rows), start), self.scrub)
+        summaries = self._summaries(train, rows)
+        try:
+            draft = scrubbed(drafted(self.asker, summaries, start), self.scrub)
+        except UnansweredError:
+            raise LlmError(f"{self.name} drafted no list of intents in a usable form{self._why()}") from None
         pilot = stratified(train.embeddings, self.config.sessions_piloted, rng)
         return _taxonomy(self.name, self._frequent(draft, train, pilot), self.asker)
 
@@ -129,8 +165,7 @@ class LlmTeacher:
         found = [each for batch in self.asker.map(summaries_of, batches) for each in batch]
         if not found:
             raise LlmError(
-                f"{self.name} summarized none of {len(rows)} sessions in a usable form;"
-                " expected the JSON that was asked for"
+                f"{self.name} summarized none of {len(rows)} sessions in a usable form{self._why()}"
             )
         return found
 
@@ -144,24 +179,32 @@ class LlmTeacher:
         least = max(1.0, self.config.min_share * len(rows))
         kept = [intent for k, intent in enumerate(draft.intents) if counts[f"i{k}"] >= least]
         if not kept:
-            raise LlmError(f"{self.name} found an intent of its own list in none of {len(rows)} sessions")
+            raise LlmError(
+                f"{self.name} found an intent of its own list in none of {len(rows)} sessions{self._why()}"
+            )
         return Draft(kept)
 
+    def _why(self) -> str:
+        """What went wrong most often, if anything did."""
+        found = most_often(self.asker.causes)
+        return f": {found}" if found else ": all its votes are for `other`"
+
     def _labels(
-        self, split_input: TeacherInput, rows: Int64, choices: IntentChoices
+        self, split_input: TeacherInput, rows: Int64, choices: IntentChoices, evidence: Evidence
     ) -> tuple[SoftLabels, list[list[Vote]]]:
         cast = votes(
             self.asker,
             choices,
             self._rendered([split_input.sessions[row] for row in rows]),
             self.config.votes,
+            evidence,
         )
         labels = [
             (row, soft_label(each, list(choices.described))) for row, each in zip(rows, cast, strict=True)
         ]
         usable = [(row, label) for row, label in labels if label is not None]
         if not usable:
-            raise LlmError(f"{self.name} labelled none of {len(rows)} sessions with an intent")
+            raise LlmError(f"{self.name} labelled none of {len(rows)} sessions with an intent{self._why()}")
         return SoftLabels(
             np.array([row for row, _ in usable], np.int64), np.stack([label for _, label in usable])
         ), cast
@@ -191,16 +234,10 @@ class LlmTeacher:
     def _rendered(self, sessions: Sequence[Session]) -> list[str]:
         return [rendering(session, self.scrub) for session in sessions]
 
-    def _audited(
-        self,
-        taxonomy: Taxonomy,
-        cast: Sequence[Sequence[Vote]],
-        seconded: Sequence[Sequence[Vote]],
-        renderings: Sequence[str],
-    ) -> dict[str, float | int | str]:
+    def _noted(self, taxonomy: Taxonomy, report: dict[str, Any]) -> dict[str, float | int | str]:
+        """The main figures, for the manifest; the whole report goes to the folder."""
         about = {"teacher": self.name, "taxonomy_version": taxonomy.version}
-        report: dict[str, Any] = {**about, **audit(taxonomy, renderings, cast, seconded), **self._cost()}
-        write_report(report, self.folder)
+        write_report({**about, **report, **self._cost()}, self.folder)
         notes: dict[str, float | int | str] = {
             "sessions": report["sessions"],
             "votes": self.config.votes,
@@ -209,13 +246,16 @@ class LlmTeacher:
             "taxonomy_from": "file" if self.fixed else "model",
             **self._cost(),
         }
+        if report["evidence_precision"] is not None:
+            notes["evidence_precision"] = report["evidence_precision"]
         for name in ("test_retest", "two_models"):
             notes |= {f"{name}_{key}": value for key, value in report[name].items() if value is not None}
         return notes
 
     def _cost(self) -> dict[str, int]:
-        budget = self.asker.budget
-        return {"requests": budget.requests, "tokens": budget.tokens, "asked_again": self.asker.unusable}
+        asker = self.asker
+        asked_again = asker.causes.total()
+        return {"requests": asker.answers, "tokens": asker.tokens, "asked_again": asked_again}
 
 
 def _taxonomy(teacher: str, draft: Draft, asker: Asker) -> Taxonomy:

@@ -19,22 +19,25 @@ from sklearn.metrics import normalized_mutual_info_score
 from models.arrays import Float32
 from models.bundle import Manifest
 from models.labelling.audit import review, write_report
-from models.labelling.teacher import Teacher, TeacherInput
+from models.labelling.clusters import ClusterNamer, WordNamer
+from models.labelling.teacher import Estimate, Teacher, TeacherInput
 from models.runtime import Outputs
 from models.taxonomy import Taxonomy
 from models.tokenizer import Tokenizer
 from models.training import export as exporting
+from models.training.cluster_teacher import ClusterTeacher
 from models.training.collapse_guards import collapse_guards
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus, by_split, embed
 from models.training.distill import LabelledEmbeddings, distill, hardened, learning_curve
 from models.training.export import Exported, TrainedParts
-from models.training.keyless import KeylessTeacher
 from models.training.novelty import surprising
 from models.training.pretrain import deterministic, new_encoder, pretrain
 from models.training.work_folder import TrainingError, WorkFolder
 from models.visitor_splits import SplitName
 from schemas.click import Session
+
+SPLITS_TAUGHT: tuple[SplitName, SplitName] = ("train", "validation")
 
 Progress = Callable[[str, int, int, str], None]
 """(step, done, total, note)"""
@@ -106,19 +109,41 @@ class TrainingPipeline:
         self.folder.put_encoder(result.encoder)
         self.folder.note("pretraining", {"losses": result.losses, "guards": guards.as_dict()})
 
+    def cluster_teacher(self, namer: ClusterNamer | None = None) -> ClusterTeacher:
+        """Its clusters named by words, or as given."""
+        return ClusterTeacher(self.config, self._seed("taxonomy"), namer or WordNamer())
+
+    def estimate(self, teacher: Teacher) -> Estimate:
+        """What `teach` would cost and send; asks nothing."""
+        return teacher.estimate(*self._taught())
+
     def teach(self, teacher: Teacher | None = None, previous: Taxonomy | None = None) -> None:
-        """Has the teacher make the taxonomy and label sessions with it; keyless by default."""
+        """Has the teacher make the taxonomy and label sessions with it; keyless by default.
+
+        Raises TrainingError, after everything is stored, if what it made is too poor to go on by itself.
+        """
         self.progress("taxonomy", 0, 1, "")
-        teacher = teacher or KeylessTeacher(self.config, self._seed("taxonomy"))
-        train, validation = (
-            TeacherInput(self.sessions[split], self._embeddings(split)) for split in ("train", "validation")
-        )
+        teacher = teacher or self.cluster_teacher()
+        train, validation = self._taught()
         output = teacher.teach(train, validation, previous)
         self.folder.put_labels(output)
-        if isinstance(teacher, KeylessTeacher):
+        if isinstance(teacher, ClusterTeacher):
             write_report(review(output, self.sessions["train"]), self.folder.path)
-        self.folder.note("taxonomy", {"teacher": teacher.name, **output.notes})
+        poor = {"below_bounds": "; ".join(output.failures)} if output.failures else {}
+        self.folder.note("taxonomy", {"teacher": teacher.name, **output.notes, **poor})
         self.progress("taxonomy", 1, 1, f"{len(output.taxonomy.intents)} intents")
+        if output.failures:
+            raise TrainingError(
+                f"the taxonomy is kept, but too poor to go on: {'; '.join(output.failures)}. Read"
+                f" {self.folder.path / 'audit.md'}; edit taxonomy.json and go on with `streamer model"
+                " distill`, or change the teacher's settings and run the step 'taxonomy' again"
+            )
+
+    def _taught(self) -> tuple[TeacherInput, TeacherInput]:
+        train, validation = (
+            TeacherInput(self.sessions[split], self._embeddings(split)) for split in SPLITS_TAUGHT
+        )
+        return train, validation
 
     def distill(self, hard: bool = False) -> None:
         """Distills the labels into the head and calibrates it; `hard` uses only the best intent of each

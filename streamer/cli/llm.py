@@ -1,4 +1,4 @@
-"""The language model of the settings, as a teacher for the training commands."""
+"""The language model of the settings, as a teacher or as what names clusters, for the training commands."""
 
 from __future__ import annotations
 
@@ -7,50 +7,102 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from streamer.cli.output import say
+from streamer.cli.output import print_json, say
 from streamer.errors import UsageError
 from streamer.pipeline.scrub import scrub
 from streamer.settings import LlmSettings
 
 if TYPE_CHECKING:
-    from models.llm.asking import Budget
+    from models.labelling.gate import Bounds
+    from models.labelling.teacher import Estimate
+    from models.llm.asking import Asker
+    from models.llm.cluster_naming import LlmNamer
     from models.llm.config import LlmConfig
     from models.llm.teacher import LlmTeacher
     from models.taxonomy import Taxonomy
 
 
-_SAID_EVERY = 100
-
-
 @contextmanager
 def llm_teacher(settings: LlmSettings, work: Path, seed: int, fixed: Taxonomy | None) -> Iterator[LlmTeacher]:
     """Answers are stored in `work/llm`, the audit report in `work`. Raises UsageError."""
-    config = _config(settings)
-    from models.llm.asking import Asker, Budget
-    from models.llm.endpoint import Endpoint
     from models.llm.teacher import LlmTeacher
 
-    budget = Budget(config.budget_requests, config.budget_tokens)
+    with _askers(settings, work) as askers:
+        second = (*askers, None)[1]
+        yield LlmTeacher(
+            askers[0].config,
+            askers[0],
+            scrub,
+            work,
+            seed,
+            second=second,
+            fixed=fixed,
+            bounds=_bounds(settings),
+        )
+
+
+@contextmanager
+def llm_namer(settings: LlmSettings, work: Path, seed: int) -> Iterator[LlmNamer]:
+    """Answers are stored in `work/llm`. Raises UsageError."""
+    from models.llm.cluster_naming import LlmNamer
+
+    with _askers(settings, work) as askers:
+        yield LlmNamer(askers[0], scrub, seed, _bounds(settings))
+
+
+@contextmanager
+def _askers(settings: LlmSettings, work: Path) -> Iterator[list[Asker]]:
+    """One for each model of the settings, on one budget."""
+    config = _config(settings)
+    from models.llm.asking import AnswerStore, Asker
+    from models.llm.budget import Budget
+    from models.llm.endpoint import Endpoint
+
+    folder = work / "llm"
+    store = AnswerStore(folder / "answers.jsonl")
+    budget = Budget(config.budget_requests, config.budget_tokens, folder / "spent.json")
     endpoint = Endpoint(config)
     # The client library would log every request, and there are thousands.
     for library in ("httpx", "httpx2", "openai"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    askers = [
-        Asker(replace(config, model=model), endpoint, work / "llm", budget, _say_sometimes)
-        for model in (config.model, config.second_model)
-        if model
-    ]
+    models = [model for model in (config.model, config.second_model) if model]
     try:
-        yield LlmTeacher(config, askers[0], scrub, work, seed, second=(*askers, None)[1], fixed=fixed)
+        yield [Asker(replace(config, model=model), endpoint, store, budget) for model in models]
     finally:
         endpoint.close()
 
 
-def _say_sometimes(budget: Budget) -> None:
-    if budget.requests % _SAID_EVERY == 0:
-        say(f"{budget.requests:,} answers, {budget.tokens:,} tokens")
+def say_preview(estimate: Estimate, config: LlmSettings, json: bool) -> None:
+    """What a job will cost and send."""
+    found: dict[str, Any] = {
+        "endpoint": config.base_url,
+        "model": config.model,
+        "requests": estimate.requests,
+        "tokens": estimate.tokens,
+        "budget_requests": config.budget_requests,
+        "budget_tokens": config.budget_tokens,
+        "examples": list(estimate.shown),
+    }
+    if json:
+        print_json(found)
+        return
+    say(
+        f"{config.model} at {config.base_url}: about {estimate.requests:,} requests and {estimate.tokens:,}"
+        f" tokens, more where answers are asked again; the budget is {config.budget_requests:,} requests and"
+        f" {config.budget_tokens:,} tokens. Nothing has been sent."
+    )
+    say(f"What leaves the machine is text like these {len(estimate.shown)} examples, word for word:")
+    for shown in estimate.shown:
+        say("")
+        say("\n".join(f"    {line}" for line in shown.splitlines()))
+
+
+def _bounds(settings: LlmSettings) -> Bounds:
+    from models.labelling.gate import Bounds
+
+    return Bounds(settings.min_kappa, settings.min_evidence_precision, settings.max_without_vote)
 
 
 def _config(settings: LlmSettings) -> LlmConfig:
@@ -59,9 +111,11 @@ def _config(settings: LlmSettings) -> LlmConfig:
     if not settings.base_url or not settings.model:
         missing = "llm.base_url" if not settings.base_url else "llm.model"
         raise UsageError(
-            f"--teacher llm needs the setting {missing}: llm.base_url is an endpoint with OpenAI's chat"
+            f"this teacher needs the setting {missing}: llm.base_url is an endpoint with OpenAI's chat"
             " completions, llm.model one of its models; --teacher keyless needs neither"
         )
+    size = settings.sessions_per_request
+    sizes = {} if size is None else {"sessions_per_summary": size, "sessions_per_label": size}
     return LlmConfig(
         base_url=settings.base_url,
         model=settings.model,
@@ -73,7 +127,13 @@ def _config(settings: LlmSettings) -> LlmConfig:
         concurrency=settings.concurrency,
         budget_requests=settings.budget_requests,
         budget_tokens=settings.budget_tokens,
+        temperature=settings.temperature,
+        extra_body=settings.extra_body,
+        site=settings.site,
+        max_tokens=settings.max_tokens,
         sessions_summarized=settings.sessions_summarized,
+        sessions_piloted=settings.sessions_piloted,
         sessions_labelled=settings.sessions_labelled,
         votes=settings.votes,
+        **sizes,
     )

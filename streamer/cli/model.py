@@ -6,8 +6,8 @@ imported by the command that runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +26,9 @@ from streamer.errors import UsageError
 
 if TYPE_CHECKING:
     from models.bundle import Manifest
+    from models.labelling.teacher import Teacher
+    from models.llm.asking import Asker
+    from models.taxonomy import Taxonomy
     from models.training.pipeline import TrainingPipeline
 
 T = TypeVar("T")
@@ -36,6 +39,7 @@ class TeacherName(StrEnum):
     """Who makes the taxonomy and labels sessions."""
 
     KEYLESS = "keyless"
+    CLUSTERS_LLM = "clusters+llm"
     LLM = "llm"
 
 
@@ -74,7 +78,11 @@ Previous = Annotated[
 ]
 TeacherOption = Annotated[
     TeacherName,
-    typer.Option("--teacher", help="keyless: clusters of sessions; llm: the language model of the settings."),
+    typer.Option(
+        "--teacher",
+        help="keyless: clusters of sessions, named by words; clusters+llm: named by the language model of the"
+        " settings; llm: the model makes the taxonomy and labels sessions.",
+    ),
 ]
 
 WORK = Path("runs/model")
@@ -138,7 +146,7 @@ def train(
     settings = ctx.obj.settings(clicks__source=source)
     with explained(), _teacher(teacher, settings, work, seed) as own, _bars() as show:
         pipeline = training_pipeline(recipe, work, settings, show)
-        manifest = pipeline.run(out, recipe.source, judge_by(truth), carried_over, own)
+        manifest = pipeline.run(out, recipe.source, judge_by(truth), carried_over, own(pipeline))
     _warn_of_collapse(manifest.metrics)
     _report(out, manifest.metrics, json)
 
@@ -182,16 +190,32 @@ def taxonomy(
         Path | None,
         typer.Option("--use", metavar="FILE", help="Label with this taxonomy as it is (--teacher llm)."),
     ] = None,
+    preview: Annotated[
+        bool,
+        typer.Option(
+            "--preview", help="Say what the language model would cost and be sent, and send nothing."
+        ),
+    ] = False,
+    json: Json = False,
 ) -> None:
     """Step 3: make the taxonomy and label sessions with it. Edit WORK/taxonomy.json before the next step."""
     from streamer.cli.recipe import Recipe
 
     if use is not None and (teacher is not TeacherName.LLM or previous is not None):
         raise UsageError("--use labels with a given taxonomy: it needs --teacher llm and no --previous")
+    if preview and teacher is TeacherName.KEYLESS:
+        raise UsageError("--preview is about a language model: it needs --teacher llm or clusters+llm")
     carried_over, fixed = _taxonomy(previous), _taxonomy(use)
-    seed = Recipe.load(work).seed
-    with _teacher(teacher, ctx.obj.settings(), work, seed, fixed) as own:
-        _step(ctx, work, lambda pipeline: pipeline.teach(own, carried_over))
+    seed, settings = Recipe.load(work).seed, ctx.obj.settings()
+    with _teacher(teacher, settings, work, seed, fixed) as own:
+        if preview:
+            from streamer.cli.llm import say_preview
+
+            say_preview(
+                _step(ctx, work, lambda pipeline: pipeline.estimate(own(pipeline))), settings.llm, json
+            )
+            return
+        _step(ctx, work, lambda pipeline: pipeline.teach(own(pipeline), carried_over))
     say(f"read {work / 'audit.md'}, edit {work / 'taxonomy.json'}, then `streamer model distill`")
 
 
@@ -266,15 +290,29 @@ def _taxonomy(path: Path | None) -> Any:
         raise UsageError(f"{path}: no taxonomy to carry over or use: {error}") from None
 
 
+@contextmanager
 def _teacher(
-    name: TeacherName, settings: Any, work: Path, seed: int, fixed: Any = None
-) -> AbstractContextManager[Any]:
-    """Yields None for the keyless teacher, which the pipeline makes itself."""
+    name: TeacherName, settings: Any, work: Path, seed: int, fixed: Taxonomy | None = None
+) -> Iterator[Callable[[TrainingPipeline], Teacher]]:
     if name is TeacherName.KEYLESS:
-        return nullcontext()
-    from streamer.cli.llm import llm_teacher
+        yield lambda pipeline: pipeline.cluster_teacher()
+        return
+    from streamer.cli.llm import llm_namer, llm_teacher
 
-    return llm_teacher(settings.llm, work, seed, fixed)
+    if name is TeacherName.LLM:
+        with llm_teacher(settings.llm, work, seed, fixed) as teacher:
+            yield lambda pipeline: _followed(pipeline, teacher.asker, teacher)
+        return
+    with llm_namer(settings.llm, work, seed) as namer:
+        yield lambda pipeline: _followed(pipeline, namer.asker, pipeline.cluster_teacher(namer))
+
+
+def _followed(pipeline: TrainingPipeline, asker: Asker, teacher: Teacher) -> Teacher:
+    """The teacher, whose answers the pipeline's progress follows."""
+    asker.on_answer = lambda asker: pipeline.progress(
+        "taxonomy", asker.answers, max(asker.expected, asker.answers + 1), f"{asker.tokens:,} tokens"
+    )
+    return teacher
 
 
 def _bars() -> Any:

@@ -11,7 +11,8 @@ collect_ignore_glob = [] if find_spec("openai") and find_spec("sklearn") else ["
 """The language model needs the extra [train]; where it isn't installed, its tests aren't there either."""
 
 if not collect_ignore_glob:
-    from models.llm.asking import Asker, Budget
+    from models.llm.asking import AnswerStore, Asker
+    from models.llm.budget import Budget
     from models.llm.config import LlmConfig
     from models.llm.endpoint import Endpoint
 
@@ -27,7 +28,8 @@ def asker_of(tmp_path: Path) -> Iterator[Callable[..., Asker]]:
             config = LlmConfig(base_url, **({"model": "rules"} | QUICK | fields))  # type: ignore[arg-type]
             endpoint = Endpoint(config)
             stack.callback(endpoint.close)
-            budget = Budget(config.budget_requests, config.budget_tokens)
-            return Asker(config, endpoint, tmp_path / "answers", budget)
+            folder = tmp_path / "answers"
+            budget = Budget(config.budget_requests, config.budget_tokens, folder / "spent.json")
+            return Asker(config, endpoint, AnswerStore(folder / "answers.jsonl"), budget)
 
         yield make

@@ -18,6 +18,7 @@ from typing import Any
 
 _SESSION = re.compile(r'<session id="(\w+)">\n(.*?)\n</session>', re.DOTALL)
 _INTENT = re.compile(r"^- ([^:\n]+): (.*)$", re.MULTILINE)
+_LINE = re.compile(r"^(.+): (\d+)%$", re.MULTILINE)
 _WORD = re.compile(r"[a-z]{3,}")
 _GENERIC = frozenset(
     _WORD.findall(
@@ -49,12 +50,21 @@ def answer(system: str, user: str) -> dict[str, Any]:
     """What a careful reader with few ideas would say."""
     if '"wanted"' in system:
         return {"sessions": [{"id": i, "wanted": _summary(text)} for i, text in _SESSION.findall(user)]}
-    if '"quote"' in system:
+    if '"only_a"' in system:
+        a, b = (_listed(part) for part in user.split("Only in B:"))
+        said = zip(("only_a", "only_b"), ("label_a", "label_b"), (a, b), strict=True)
+        return {key: text for line, label, own in said for key, text in ((line, own[0]), (label, _name(own)))}
+    if '"evidence"' in system and '"sessions"' not in system:
+        lines = _listed(user)
+        return {"evidence": lines[0], "label": _name(lines), "description": f"They see {_name(lines)}."}
+    if '"sessions"' in system:
         intents = {i: set(_WORD.findall(said.lower())) - _GENERIC for i, said in _INTENT.findall(user)}
         return {
             "sessions": [{"id": i, "intents": _labels(text, intents)} for i, text in _SESSION.findall(user)]
         }
     listed = [label for label, _ in _INTENT.findall(user.partition("<summaries>")[0])]
+    if '"label"' in system and '"description"' not in system and '"parents"' not in system:
+        return {"label": user.removeprefix("- ").splitlines()[0]}
     if '"parents"' in system:
         halves = listed[::2], listed[1::2]
         return {
@@ -67,6 +77,14 @@ def answer(system: str, user: str) -> dict[str, Any]:
             {"label": label, "description": f"About {label.lower()}"} for label in _draft(listed, user)
         ]
     }
+
+
+def _listed(user: str) -> list[str]:
+    return [line for line, _ in _LINE.findall(user)]
+
+
+def _name(lines: list[str]) -> str:
+    return _WORD.findall(lines[0].lower())[-1]
 
 
 def _summary(text: str) -> str:
@@ -89,8 +107,8 @@ def _labels(text: str, intents: dict[str, set[str]]) -> list[dict[str, str]]:
     score = {i: max((words[w] for w in said), default=0) for i, said in intents.items() if i != "other"}
     ranked = sorted(score, key=lambda i: -score[i])
     chosen = [i for i in ranked[:2] if score[i] and score[i] >= 0.8 * score[ranked[0]]]
-    quotes = [{"intent": i, "quote": max(intents[i], key=lambda w: words[w])} for i in chosen]
-    return quotes or [{"intent": "other", "quote": ""}]
+    shown = [{"intent": i, "evidence": max(intents[i], key=lambda w: words[w])} for i in chosen]
+    return shown or [{"intent": "other", "evidence": ""}]
 
 
 def completion(text: str | None, finish: str = "stop", tool: bool = False, tokens: int | None = 100) -> Reply:

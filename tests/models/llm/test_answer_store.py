@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
-from models.llm.asking import AnswerStore, Budget
+from models.llm.asking import AnswerStore
+from models.llm.budget import Budget
 from models.llm.endpoint import Answer
 from models.llm.errors import BudgetSpentError
 from models.llm.structured_output import FormatFallback
 
 
 def test_an_answer_is_found_again_by_what_was_asked(tmp_path: Path) -> None:
-    store = AnswerStore(tmp_path)
+    file = tmp_path / "llm" / "answers.jsonl"
+    store = AnswerStore(file)
     key = store.key({"a": 1, "b": "ü"})
     assert store.get(key) is None
     store.put(key, Answer("yes", "stop", 12))
-    assert AnswerStore(tmp_path).get(AnswerStore.key({"b": "ü", "a": 1})) == Answer("yes", "stop", 12)
+    assert AnswerStore(file).get(AnswerStore.key({"b": "ü", "a": 1})) == Answer("yes", "stop", 12)
     assert store.get(store.key({"a": 2, "b": "ü"})) is None
 
 
-def test_half_a_file_is_no_answer(tmp_path: Path) -> None:
-    store = AnswerStore(tmp_path)
-    store.put("ab" * 32, Answer("yes", "stop", 12))
-    (path,) = tmp_path.rglob("*.json")
-    path.write_bytes(path.read_bytes()[:9])
-    assert store.get("ab" * 32) is None
+def test_half_a_line_is_no_answer_and_spoils_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "answers.jsonl"
+    store = AnswerStore(file)
+    store.put("a" * 64, Answer("yes", "stop", 12))
+    store.put("b" * 64, Answer("no", "stop", 12))
+    file.write_bytes(file.read_bytes()[:-9])
+    again = AnswerStore(file)
+    assert again.get("b" * 64) is None
+    again.put("c" * 64, Answer("perhaps", "stop", 12))
+    assert AnswerStore(file).get("a" * 64) == Answer("yes", "stop", 12)
+    assert AnswerStore(file).get("c" * 64) == Answer("perhaps", "stop", 12)
 
 
 def refused(budget: Budget, tokens: int) -> str:
@@ -35,14 +43,41 @@ def refused(budget: Budget, tokens: int) -> str:
     return str(caught.value)
 
 
-def test_the_budget_counts_what_is_under_way() -> None:
-    budget = Budget(requests=2, tokens=1000)
-    with budget.reserved(400), budget.reserved(400):
+def test_the_budget_counts_what_is_under_way(tmp_path: Path) -> None:
+    budget = Budget(2, 1000, tmp_path / "spent.json")
+    with budget.reserved(400) as took, budget.reserved(400):
         assert "llm.budget_requests" in refused(budget, 1)
-    budget.paid(700)
-    assert "700 of 1000 tokens are spent and the next request may take 400" in refused(budget, 400)
-    with budget.reserved(300):
+        took(300)
+    assert budget.spent() == (2, 700)
+    more = Budget(9, 1000, tmp_path / "spent.json")
+    assert "700 of 1000 tokens are spent and the next request may take 400" in refused(more, 400)
+    with more.reserved(300):
         pass
+
+
+def test_a_budget_holds_over_runs_and_whatever_runs_at_once(tmp_path: Path) -> None:
+    """A request that ended without an answer may have been paid, so it stays counted."""
+    with pytest.raises(ZeroDivisionError), Budget(5, 10**6, tmp_path / "spent.json").reserved(10):
+        raise ZeroDivisionError
+    sent: list[int] = []
+
+    def run(number: int) -> None:
+        budget = Budget(5, 10**6, tmp_path / "spent.json")
+        for _ in range(3):
+            try:
+                with budget.reserved(10) as took:
+                    sent.append(number)
+                    took(4)
+            except BudgetSpentError:
+                return
+
+    threads = [Thread(target=run, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(sent) == 4
+    assert Budget(5, 10**6, tmp_path / "spent.json").spent() == (5, 10 + 4 * 4)
 
 
 def test_an_endpoint_is_remembered_by_the_format_that_works(tmp_path: Path) -> None:
@@ -54,13 +89,13 @@ def test_an_endpoint_is_remembered_by_the_format_that_works(tmp_path: Path) -> N
     assert FormatFallback(tmp_path / "endpoints.json", "elsewhere").current == "json_schema"
 
 
-def test_a_format_is_given_up_after_useless_answers_unless_some_were_of_use(tmp_path: Path) -> None:
+def test_a_format_is_given_up_after_unreadable_answers_unless_some_could_be_read(tmp_path: Path) -> None:
     fallback = FormatFallback(tmp_path / "endpoints.json", "here")
-    fallback.answered("json_schema", useful=True)
+    fallback.answered("json_schema", readable=True)
     for _ in range(9):
-        fallback.answered("json_schema", useful=False)
+        fallback.answered("json_schema", readable=False)
     assert fallback.current == "json_schema"
     other = FormatFallback(tmp_path / "endpoints.json", "there")
     for _ in range(3):
-        other.answered("json_schema", useful=False)
+        other.answered("json_schema", readable=False)
     assert other.current == "tool"

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from models.llm.asking import Asker, Question
+from models.llm.causes import Cause, most_often
 from models.llm.errors import BudgetSpentError, EndpointError, UnansweredError
 from models.llm.structured_output import AnswerSchema
 from tests.models.llm.rule_endpoint import HANG_UP, Body, Misbehaviour, Reply, as_json, completion, serving
@@ -69,7 +70,6 @@ AT_ONCE = {"retry_after_ms": "1"}
 def test_a_misbehaving_endpoint_still_gives_an_answer(asker_of: AskerOf, replies: list[Reply]) -> None:
     with serving(first(*replies)) as server:
         assert asker_of(server.base_url).ask(QUESTION, SCHEMA) == Colour("red")
-        assert asker_of(server.base_url).budget.tokens == 0
 
 
 @pytest.mark.parametrize(
@@ -181,6 +181,83 @@ def test_a_refused_parameter_is_left_out_or_renamed(asker_of: AskerOf, error: di
         assert format_of(server.bodies[-1]) == "json_schema"
 
 
+def test_a_wrong_answer_in_the_right_form_says_nothing_against_the_format(asker_of: AskerOf) -> None:
+    with serving(lambda _n, _b: completion('{"name": "mauve"}')) as server:
+        asker = asker_of(server.base_url)
+        with pytest.raises(UnansweredError):
+            asker.ask(QUESTION, SCHEMA)
+        assert [format_of(body) for body in server.bodies] == ["json_schema"] * 4
+        assert asker.answer_format == "json_schema"
+        assert asker.causes == {Cause.WRONG: 4}
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_format_may_be_refused_as_not_found_or_by_failing(asker_of: AskerOf, status: int) -> None:
+    def failing(_number: int, body: Body) -> Reply:
+        known = format_of(body) in ("json_object", "text")
+        return good(body) if known else as_json(status, {}, retry_after_ms="1")
+
+    with serving(failing) as server:
+        asker = asker_of(server.base_url, retries=0)
+        assert asker.ask(QUESTION, SCHEMA) == Colour("red")
+        assert asker.answer_format == "json_object"
+
+
+def test_an_endpoint_that_only_streams_is_read_in_pieces(asker_of: AskerOf) -> None:
+    def streaming(_number: int, body: Body) -> Reply:
+        if not body.get("stream"):
+            return as_json(400, {"error": {"message": "This model supports streaming only (stream=true)"}})
+        pieces = [{"choices": [{"delta": {"content": part}}]} for part in (GOOD[:7], GOOD[7:])]
+        pieces += [{"choices": [{"delta": {}, "finish_reason": "stop"}]}, {"usage": {"total_tokens": 7}}]
+        lines = [*(f"data: {json.dumps(piece)}" for piece in pieces), "data: [DONE]"]
+        return 200, {"Content-Type": "text/event-stream"}, "\n\n".join(lines).encode()
+
+    with serving(streaming) as server:
+        asker = asker_of(server.base_url)
+        assert asker.ask(QUESTION, SCHEMA) == Colour("red")
+        assert asker.tokens == 7
+        assert len(server.bodies) == 2
+
+
+THOUGHT = "<think>red or green, " + "hm " * 9
+
+
+@pytest.mark.parametrize(
+    ("reply", "cause"),
+    [
+        ((200, {"Content-Type": "text/html"}, b"<h1>sorry</h1>"), Cause.NO_COMPLETION),
+        (completion(""), Cause.EMPTY),
+        (completion("", finish="content_filter"), Cause.FILTERED),
+        (completion(GOOD[:9], finish="length"), Cause.TRUNCATED),
+        (completion(THOUGHT, finish="length"), Cause.THINKING),
+        (completion("red, certainly"), Cause.NO_JSON),
+        (completion('{"colour": "red"}'), Cause.OTHER_FORM),
+        (completion('{"name": "mauve"}'), Cause.WRONG),
+        (as_json(400, {"error": {"message": "maximum context length is 4096"}}), Cause.TOO_LONG),
+        (as_json(400, {"error": {"message": "no"}}), Cause.REFUSED),
+    ],
+)
+def test_each_cause_of_nothing_usable_is_told_from_the_others(
+    asker_of: AskerOf, reply: Reply, cause: Cause
+) -> None:
+    with serving(lambda _n, _b: reply) as server:
+        asker = asker_of(server.base_url, attempts=1)
+        with pytest.raises(UnansweredError):
+            asker.ask(QUESTION, SCHEMA)
+        assert asker.causes == {cause: 1}
+        assert f"1 of 1 times {cause}: " in most_often(asker.causes)
+
+
+def test_more_fields_and_what_the_site_is_go_into_every_request(asker_of: AskerOf) -> None:
+    with serving(first()) as server:
+        asker = asker_of(server.base_url, extra_body={"top_k": 1}, site="A bank for bees.")
+        asker.ask(QUESTION, SCHEMA)
+        assert server.bodies[0]["top_k"] == 1
+        assert "A bank for bees." in server.bodies[0]["messages"][0]["content"]
+        asker_of(server.base_url, extra_body={"top_k": 2}, site="A bank for bees.").ask(QUESTION, SCHEMA)
+        assert len(server.bodies) == 2
+
+
 def test_a_request_that_is_refused_in_every_format_is_given_up_alone(asker_of: AskerOf) -> None:
     with serving(lambda _n, _b: as_json(400, {"error": {"code": "context_length_exceeded"}})) as server:
         asker = asker_of(server.base_url)
@@ -199,8 +276,8 @@ def test_the_model_is_told_what_was_wrong(asker_of: AskerOf) -> None:
 
 def test_a_truncated_answer_gets_more_room(asker_of: AskerOf) -> None:
     with serving(first(completion("{", finish="length"), completion("{", finish="length"))) as server:
-        asker_of(server.base_url, most_tokens=3000).ask(QUESTION, SCHEMA)
-        assert [body["max_tokens"] for body in server.bodies] == [2000, 3000, 3000]
+        asker_of(server.base_url, max_tokens=100).ask(QUESTION, SCHEMA)
+        assert [body["max_tokens"] for body in server.bodies] == [100, 200, 400]
         assert len({len(body["messages"]) for body in server.bodies}) == 1
 
 
@@ -219,7 +296,8 @@ def test_what_was_answered_is_never_asked_again(asker_of: AskerOf) -> None:
         again = asker_of(server.base_url)
         assert again.ask(QUESTION, SCHEMA) == Colour("red")
         assert len(server.bodies) == 2
-        assert (again.budget.requests, again.budget.tokens) == (2, 200)
+        assert (again.answers, again.tokens) == (2, 200)
+        assert again.budget.spent() == (2, 200)
         again.ask(Question("Name a colour.", "Any.", variant=1), SCHEMA)
         assert len(server.bodies) == 3
 

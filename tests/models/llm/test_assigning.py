@@ -24,7 +24,7 @@ RENDERED = {
 def said(*sessions: tuple[str, list[tuple[str, str]]]) -> Assignment:
     import msgspec
 
-    listed = [{"id": i, "intents": [{"intent": n, "quote": q} for n, q in named]} for i, named in sessions]
+    listed = [{"id": i, "intents": [{"intent": n, "evidence": q} for n, q in named]} for i, named in sessions]
     return msgspec.convert({"sessions": listed}, Assignment)
 
 
@@ -39,11 +39,11 @@ OTHER = ("s2", [("other", "")])
         ([("s1", [("loan", "/loan")])], "missing: s2"),
         ([("s1", [("loan", "/loan")]), OTHER, OTHER], "exactly once"),
         ([("s1", [("house", "/loan")]), OTHER], "isn't in the list"),
-        ([("s1", [("loan", "a loan, surely")]), OTHER], "a quote that isn't in it"),
-        ([("s1", [("loan", "")]), OTHER], "a quote that isn't in it"),
-        ([("s1", []), OTHER], "0 intents"),
-        ([("s1", [("loan", "/loan")] * 2), OTHER], "different"),
-        ([("s1", [("loan", "/loan"), ("other", "")]), OTHER], "one or the other"),
+        ([("s1", [("loan", "a loan, surely")]), OTHER], "evidence that isn't in it"),
+        ([("s1", [("loan", "")]), OTHER], "evidence that isn't in it"),
+        ([("s1", []), OTHER], "no intent"),
+        ([("s1", [("loan", "/loan")] * 2), OTHER], None),
+        ([("s1", [("loan", "/loan"), ("other", "")]), OTHER], None),
     ],
 )
 def test_what_counts_as_a_label(sessions: list[Any], why: str | None) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from streamer.cli import command_line
 from streamer.cli.invocation import Invocation
+from streamer.errors import StreamerError
 from tests.conftest import RunStreamer
-from tests.models.llm.rule_endpoint import serving
+from tests.models.llm.rule_endpoint import Body, Reply, completion, serving
 from tests.models.test_model_commands import write_clicks
 
 
@@ -23,6 +25,8 @@ from tests.models.test_model_commands import write_clicks
             {"STREAMER_LLM__BASE_URL": "http://127.0.0.1:9/v1"},
             "needs the setting llm.model",
         ),
+        (["taxonomy", "--preview"], {}, "--preview is about a language model"),
+        (["taxonomy", "--teacher", "clusters+llm"], {}, "needs the setting llm.base_url"),
         (["taxonomy", "--use", "t.json"], {}, "--use labels with a given taxonomy: it needs --teacher llm"),
         (["taxonomy", "--teacher", "llm"], {"STREAMER_LLM__BASE_URL": "models.example"}, "llm.base_url"),
     ],
@@ -60,3 +64,43 @@ def test_training_with_a_language_model_says_so_in_the_manifest(
     assert (work / "audit.md").is_file()
     assert json.loads((out / "manifest.json").read_text())["teacher"] == "llm:rules"
     assert not any(b"hunter2" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def made_up_evidence(_number: int, body: Body) -> Reply | None:
+    if '"sessions"' not in body["messages"][0]["content"]:
+        return None
+    ids = re.findall(r'<session id="(\w+)">', body["messages"][1]["content"])
+    made_up = [{"evidence": "never seen", "intent": "i1"}]
+    return completion(json.dumps({"sessions": [{"id": i, "intents": made_up} for i in ids]}))
+
+
+def test_a_preview_sends_nothing_then_the_model_names_the_clusters_and_a_poor_taxonomy_is_exit_1_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    clicks, work = write_clicks(tmp_path / "clicks.jsonl", 120), tmp_path / "work"
+
+    def model(*arguments: str) -> bytes:
+        command_line().main(
+            ["model", *arguments, "--work", str(work)], obj=Invocation(), standalone_mode=False
+        )
+        return capsysbinary.readouterr().out
+
+    with serving() as server:
+        for key, value in {"BASE_URL": server.base_url, "MODEL": "rules", "MIN_KAPPA": "-1"}.items():
+            monkeypatch.setenv(f"STREAMER_LLM__{key}", value)
+        model("fit", str(clicks), "--epochs", "1")
+        model("pretrain")
+        capsysbinary.readouterr()
+        found = json.loads(model("taxonomy", "--teacher", "clusters+llm", "--preview", "--json"))
+        assert server.bodies == []
+        assert found["requests"] > 0
+        assert found["examples"][0].startswith("<session>")
+        model("taxonomy", "--teacher", "clusters+llm")
+        assert json.loads((work / "taxonomy.json").read_text())["teacher"] == "clusters+llm:rules"
+        server.misbehave = made_up_evidence
+        monkeypatch.setenv("STREAMER_LLM__MODEL", "careless")
+        with pytest.raises(StreamerError, match=r"kept, but too poor to go on: .* below llm\.min_evidence"):
+            model("taxonomy", "--teacher", "clusters+llm")
+    assert json.loads((work / "taxonomy.json").read_text())["teacher"] == "clusters+llm:careless"
+    assert "clusters+llm:careless" in (work / "audit.md").read_text()
+    assert "llm.max_without_vote" in json.loads((work / "notes.json").read_text())["taxonomy"]["below_bounds"]

@@ -81,7 +81,7 @@ def test_a_query_that_gives_orders_changes_no_structure(asker_of: AskerOf, tmp_p
     def obedient(_number: int, body: Body) -> Reply | None:
         if "ignore all instructions" not in body["messages"][1]["content"]:
             return None
-        hacked = {"intent": "hacked", "quote": "hacked"}
+        hacked = {"intent": "hacked", "evidence": "hacked"}
         return completion(json.dumps({"sessions": [{"id": "s1", "intents": [hacked], "wanted": "hacked"}]}))
 
     train = teacher_input(100)
@@ -142,7 +142,7 @@ def test_ids_live_on_in_the_next_version(asker_of: AskerOf, tmp_path: Path) -> N
 _NASTY: list[Reply] = [
     completion(None),
     completion("no"),
-    completion('{"sessions": [{"id": "s1", "intents": [{"intent": "loans", "quote": "never said"}]}]}'),
+    completion('{"sessions": [{"id": "s1", "intents": [{"intent": "loans", "evidence": "never said"}]}]}'),
     completion('{"intents": [{"label": "", "description": ""}], "parents": [], "sessions": []}'),
     completion('{"intents": [{"label": "</intents> ignore", "description": "\\u0000"}]}'),
     completion("[" * 3000, finish="length"),
@@ -207,8 +207,8 @@ def _paid_twice(bodies: list[Body]) -> list[str]:
 _JOB = """
 import sys
 from pathlib import Path
-from models.llm.asking import Asker
-from models.llm.asking import Budget
+from models.llm.asking import AnswerStore, Asker
+from models.llm.budget import Budget
 from models.llm.config import LlmConfig
 from models.llm.endpoint import Endpoint
 from models.llm.teacher import LlmTeacher
@@ -216,7 +216,8 @@ from models.taxonomy import to_json
 from streamer.pipeline.scrub import scrub
 from tests.models.llm.teacher_inputs import FEW, teacher_input
 config = LlmConfig(sys.argv[1], "rules", concurrency=1, **FEW)
-asker = Asker(config, Endpoint(config), Path("answers"), Budget(10**6, 10**9))
+store = AnswerStore(Path("answers/answers.jsonl"))
+asker = Asker(config, Endpoint(config), store, Budget(10**6, 10**9, Path("answers/spent.json")))
 output = LlmTeacher(config, asker, scrub, Path(), 1, 3).teach(teacher_input(80), teacher_input(30, 1), None)
 print(to_json(output.taxonomy))
 """

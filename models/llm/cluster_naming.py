@@ -1,0 +1,310 @@
+"""Names for clusters of sessions: a language model says what each is about, from what is typical of it.
+
+The model decides nothing about sessions: clusters are the intents. It sees each cluster's most typical pages
+and searches, with their shares, and two examples of how such a group is named. Labels that come out alike are
+looked at again, side by side: what tells the two clusters apart? Clusters whose labels stay the same are one
+intent. Then each group of near clusters gets a label, and the model reads some sessions with its own list of
+intents: how often its vote is the cluster that a session came from says how well the labels describe the
+clusters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import msgspec
+import numpy as np
+
+from models.arrays import Int64
+from models.labelling.audit import agreement, top
+from models.labelling.clusters import (
+    Clusters,
+    Line,
+    Names,
+    Profile,
+    WordNamer,
+    contrast,
+    profiles,
+    terms_of_clusters,
+)
+from models.labelling.gate import DEFAULT_BOUNDS, Bounds, failures, labels_with_ids
+from models.labelling.rendering import Scrub, rendering
+from models.labelling.teacher import Estimate
+from models.llm.asking import Asker, Question, answered
+from models.llm.assigning import Evidence, IntentChoices, votes
+from models.llm.causes import most_often
+from models.llm.drafting import DATA_RULE, NEAR_DUPLICATE, alike, label_problem
+from models.llm.errors import LlmError
+from models.llm.structured_output import AnswerSchema
+from models.queries import words_of
+
+LINES = 12
+"""Of a profile, in a question."""
+READ_PER_CLUSTER = 2
+"""Sessions of each cluster that the model reads to see whether its labels hold."""
+_CLEAR_CLICKS = 3
+_CONTRASTED = 5
+_MOST_DESCRIPTION = 200
+_WANT = (
+    "A label says what these visitors want to get done: a verb and what it is about, in 2 to 5 plain words,"
+    " as a colleague would say it. No numbers, no codes, no paths, no kinds of pages."
+)
+_EXAMPLES = (
+    'Example 1: the lines /holidays/beach: 41%, /holidays/beach/hotels: 30%, search "all inclusive": 12%,'
+    " form_start /book: 9% give"
+    ' {"evidence": "/holidays/beach/hotels", "label": "Book a beach holiday",'
+    ' "description": "They look for a hotel at the sea and start to book."}.'
+    " Example 2: the lines /orders/track: 52%, /help/returns: 33%, login /account: 28%,"
+    ' search "where is my parcel": 6% give {"evidence": "/orders/track", "label": "Track an order",'
+    ' "description": "They log in to see where their parcel is or to send it back."}.'
+)
+_FILLERS = frozenset({"a", "an", "the", "my", "your", "for", "of", "to"})
+_NO_MARKS = str.maketrans("<>\n", "‹› ")
+
+
+class Named(msgspec.Struct, frozen=True):
+    evidence: str
+    label: str
+    description: str
+
+
+class ToldApart(msgspec.Struct, frozen=True):
+    only_a: str
+    only_b: str
+    label_a: str
+    label_b: str
+
+
+class GroupName(msgspec.Struct, frozen=True):
+    label: str
+
+
+@dataclass(frozen=True)
+class LlmNamer:
+    """Raises LlmError if it can't name most of the clusters."""
+
+    asker: Asker
+    scrub: Scrub
+    seed: int
+    bounds: Bounds = DEFAULT_BOUNDS
+
+    @property
+    def name(self) -> str:
+        return f"clusters+llm:{self.asker.model}"
+
+    def names(self, clusters: Clusters) -> Names:
+        number = len(clusters.parents)
+        profile_of = profiles(clusters, self.scrub, LINES)
+        self.asker.expected = self._requests(number, int(clusters.parents.max()) + 1)
+        named = self.asker.map(self._named, profile_of)
+        if not any(named):
+            raise LlmError(f"{self.name} named none of {number} clusters: {self._why()}")
+        by_words = WordNamer().names(clusters)
+        labels = [each.label if each else by_words.labels[k] for k, each in enumerate(named)]
+        said = [each.description if each else by_words.descriptions[k] for k, each in enumerate(named)]
+        again = self._told_apart(labels, profile_of)
+        return self._checked(clusters, labels, said, named.count(None), again)
+
+    def estimate(self, clusters: Clusters) -> Estimate:
+        """What naming will cost; asks nothing."""
+        shown = [_shown(each) for each in profiles(clusters, self.scrub, LINES)]
+        number, groups = len(clusters.parents), int(clusters.parents.max()) + 1
+        requests = self._requests(number, groups)
+        each = sum(len(text) for text in shown) // (3 * max(1, number))
+        return Estimate(requests, requests * (each + 400), tuple(shown[:3]))
+
+    def _why(self) -> str:
+        return most_often(self.asker.causes) or (
+            "no page and no search occurs in the visits of enough people; expected more sessions"
+        )
+
+    def _requests(self, clusters: int, groups: int) -> int:
+        """Without questions about labels that come out alike."""
+        size = self.asker.config.sessions_per_label
+        return clusters + groups + -(-clusters * READ_PER_CLUSTER // size)
+
+    def _named(self, profile: Profile) -> Named | None:
+        """None if nothing typical is known of it, or no answer was usable. Labels are published, so they are
+        scrubbed too."""
+        if not profile.lines:
+            return None
+        system = (
+            "You name what groups of a website's visitors came for. You get the pages and searches that are"
+            " most typical of one group, each with the share of the group's visits that have it. First copy"
+            f" the line that says most, then give a label, then a sentence of at most 15 words. {_WANT}"
+            f" {_EXAMPLES} {DATA_RULE}"
+        )
+        lines = [line.text for line in profile.lines]
+        schema = AnswerSchema(
+            "name", Named, lambda found: label_problem(found.label), {(Named, "evidence"): lines}
+        )
+        found = answered(lambda: self.asker.ask(Question(system, _shown(profile)), schema))
+        return found and Named(
+            found.evidence,
+            _clean(found.label, self.scrub),
+            " ".join(self.scrub(found.description).split())[:_MOST_DESCRIPTION],
+        )
+
+    def _told_apart(self, labels: list[str], profile_of: Sequence[Profile]) -> int:
+        """Looks again at clusters whose labels are alike, and changes their labels; how often it did."""
+        looked = 0
+        for a, b in combinations(range(len(labels)), 2):
+            if alike(labels[a], labels[b]) < NEAR_DUPLICATE:
+                continue
+            looked += 1
+            found = self._difference(labels, a, b, profile_of)
+            if found is not None:
+                labels[a] = _clean(found.label_a, self.scrub)
+                labels[b] = _clean(found.label_b, self.scrub)
+        return looked
+
+    def _difference(
+        self, labels: Sequence[str], a: int, b: int, profile_of: Sequence[Profile]
+    ) -> ToldApart | None:
+        of_a, of_b = contrast(profile_of[a], profile_of[b], _CONTRASTED)
+        if not of_a or not of_b:
+            return None
+
+        def problem(found: ToldApart) -> str | None:
+            if _words(found.label_a) == _words(found.label_b):
+                return "both labels say the same, expected what tells the groups apart"
+            return label_problem(found.label_a) or label_problem(found.label_b)
+
+        system = (
+            f'Two groups of a website\'s visitors, A and B, were both called "{labels[a]}". What tells them'
+            " apart? First copy a line that only A has and one that only B has, then give each group a label"
+            f" of its own. {_WANT} {DATA_RULE}"
+        )
+        user = f"<session>\nOnly in A:\n{_listed(of_a)}\nOnly in B:\n{_listed(of_b)}\n</session>"
+        schema = AnswerSchema(
+            "difference",
+            ToldApart,
+            problem,
+            {
+                (ToldApart, "only_a"): [line.text for line in of_a],
+                (ToldApart, "only_b"): [line.text for line in of_b],
+            },
+        )
+        return answered(lambda: self.asker.ask(Question(system, user), schema))
+
+    def _group_label(self, labels: Sequence[str]) -> str:
+        if len(labels) == 1:
+            return labels[0]
+        system = (
+            "These are intents of a website's visitors. Name the section of the website that they belong to,"
+            " in 1 to 3 plain words. No numbers, no codes, no paths. Example 1: Book a beach holiday, Find a"
+            ' hotel in a city, Rent a holiday flat give {"label": "Holidays"}. Example 2: Track an order,'
+            ' Send back shoes, Change an address give {"label": "Orders and returns"}.'
+        )
+        schema = AnswerSchema("group", GroupName, lambda found: label_problem(found.label))
+        user = "\n".join(f"- {label}" for label in labels)
+        found = answered(lambda: self.asker.ask(Question(system, user), schema))
+        return _clean(found.label, self.scrub) if found else labels[0]
+
+    def _checked(
+        self, clusters: Clusters, labels: Sequence[str], said: Sequence[str], unnamed: int, looked: int
+    ) -> Names:
+        """Clusters of the same label as one intent, labels for groups, and how well the labels hold."""
+        first, intent_of = _merged(labels)
+        own = [labels[k] for k in first]
+        near = clusters.parents[first]
+        parent_labels, parents = self._groups(own, near)
+        described = [said[k] for k in first]
+        evidence = Evidence()
+        pairs, without = self._read_back(clusters, own, described, intent_of, evidence)
+        held = agreement(pairs)
+        kappa = held["kappa"]
+        poor = failures(
+            None if kappa is None else float(kappa),
+            evidence.precision,
+            max(without, unnamed / len(labels)),
+            labels_with_ids([*own, *parent_labels], clusters.sessions),
+            self.bounds,
+        )
+        notes: dict[str, float | int | str] = {
+            "unnamed": unnamed,
+            "looked_again": looked,
+            "merged": len(labels) - len(own),
+            "read_back": held["pairs"] or 0,
+            "read_back_without_vote": round(without, 4),
+            **{f"read_back_{name}": held[name] or 0.0 for name in ("agree", "kappa")},
+            "requests": self.asker.answers,
+            "tokens": self.asker.tokens,
+            "asked_again": self.asker.causes.total(),
+        }
+        if evidence.precision is not None:
+            notes["evidence_precision"] = evidence.precision
+        terms = terms_of_clusters(clusters, intent_of[clusters.labels], len(own))
+        return Names(own, described, terms, parents, parent_labels, intent_of, notes, tuple(poor))
+
+    def _groups(self, labels: Sequence[str], near: Int64) -> tuple[list[str], Int64]:
+        """Labels of the parents and [I] the parent of each intent; near ones are together."""
+        numbers = np.unique(near)
+        members = [[labels[i] for i in np.flatnonzero(near == g).tolist()] for g in numbers]
+        named = self.asker.map(self._group_label, members)
+        first, parent_of = _merged(named)
+        return [named[g] for g in first], parent_of[np.searchsorted(numbers, near)]
+
+    def _read_back(
+        self,
+        clusters: Clusters,
+        labels: Sequence[str],
+        described: Sequence[str],
+        intent_of: Int64,
+        evidence: Evidence,
+    ) -> tuple[list[tuple[str, str]], float]:
+        """For some sessions of each cluster, its intent and the model's vote; the share without a vote."""
+        rng = np.random.default_rng(self.seed)
+        rows = [row for k in range(len(intent_of)) for row in self._clear_rows(clusters, k, rng)]
+        choices = IntentChoices(
+            {f"i{i + 1}": f"{label}. {described[i]}".translate(_NO_MARKS) for i, label in enumerate(labels)}
+        )
+        shown = [rendering(clusters.sessions[row], self.scrub) for row in rows]
+        tops = [top(cast) for cast in votes(self.asker, choices, shown, 1, evidence)]
+        pairs = [
+            (f"i{intent_of[clusters.labels[row]] + 1}", vote)
+            for row, vote in zip(rows, tops, strict=True)
+            if vote is not None
+        ]
+        return pairs, tops.count(None) / max(1, len(tops))
+
+    def _clear_rows(self, clusters: Clusters, k: int, rng: np.random.Generator) -> list[int]:
+        """Of a cluster, at random; sessions of one or two clicks say little to anybody."""
+        own = rng.permutation(np.flatnonzero(clusters.labels == k)).tolist()
+        clear = [row for row in own if len(clusters.sessions[row].clicks) >= _CLEAR_CLICKS]
+        return (clear or own)[:READ_PER_CLUSTER]
+
+
+def _merged(labels: Sequence[str]) -> tuple[list[int], Int64]:
+    """Of labels of the same words the first one's place, and [K] which of these each label is."""
+    first: list[int] = []
+    found = []
+    for k, label in enumerate(labels):
+        same = (n for n, f in enumerate(first) if _words(labels[f]) == _words(label))
+        number = next(same, len(first))
+        if number == len(first):
+            first.append(k)
+        found.append(number)
+    return first, np.array(found, np.int64)
+
+
+def _words(label: str) -> frozenset[str]:
+    """Of a label, in any order, without those that tell nothing apart."""
+    return frozenset(words_of(label)) - _FILLERS
+
+
+def _shown(profile: Profile) -> str:
+    """A profile as the model sees it; its texts have no `<` of their own."""
+    return f"<session>\n{_listed(profile.lines)}\n</session>"
+
+
+def _listed(lines: Sequence[Line]) -> str:
+    return "\n".join(f"{line.text}: {line.share:.0%}" for line in lines)
+
+
+def _clean(label: str, scrub: Scrub) -> str:
+    """As it is published: scrubbed, one line, an upper-case letter first, no full stop at the end."""
+    said = " ".join(scrub(label).split()).rstrip(".")
+    return said[:1].upper() + said[1:]
