@@ -434,6 +434,12 @@ class Settings(_Section):
         return f"{self.app.id}-users-changelog"
 
     @property
+    def by_user(self) -> tuple[str, ...]:
+        """Topics whose keys are users; nothing where the identity stages are left out."""
+        names = (self.topics.users, self.user_changes, self.users_changelog)
+        return names if self.identity.enabled else ()
+
+    @property
     def of_identity(self) -> tuple[str, ...]:
         """What the identity stages need beside the outputs; nothing where they are left out."""
         changelogs = (self.user_changes, self.attribution_changelog, self.users_changelog)

@@ -48,17 +48,19 @@ def create(ctx: typer.Context, json: Json = False) -> None:
 
 @app.command()
 def grow(ctx: typer.Context, json: Json = False) -> None:
-    """Add partitions to topics that have fewer than topics.partitions; 'More partitions' in
-    docs/operations.md says what to do before and after."""
-    from streamer.kafka.topics import declared_topics, find_drift, grow_topics
+    """Add partitions to topics that have fewer than topics.partitions, and move the visitors' ties along;
+    'More partitions' in docs/operations.md says what to do before and after."""
+    from streamer.kafka.topics import declared_topics, find_drift
+    from streamer.operations.growth import grow
 
     settings = ctx.obj.settings()
-    wanted = declared_topics(settings)
-    grown = asyncio.run(grow_topics(settings.kafka, wanted, settings.topics.clicks))
+    grown, moved = asyncio.run(grow(settings))
     if not json:
         for name, (before, after) in grown.items():
             say(f"{name}: {before} partitions, now {after}")
-    _report(asyncio.run(find_drift(settings.kafka, wanted)), {"grown": list(grown)}, json)
+        say(f"the ties of {moved} visitors have moved" if moved else "no visitor's ties had to move")
+    drift = asyncio.run(find_drift(settings.kafka, declared_topics(settings)))
+    _report(drift, {"grown": list(grown), "moved_visitors": moved}, json)
 
 
 @app.command()

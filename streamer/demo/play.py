@@ -30,7 +30,7 @@ from streamer.kafka.topics import create_topics, declared_topics
 from streamer.pipeline.counters import ClickCounters, total_of
 from streamer.settings import Settings
 from streamer.sources import time_reader
-from streamer.worker.identity.stage_shard import MARKER_KEY, decode_marker
+from streamer.worker.identity.stage_marker import MARKER_KEY, decode_marker
 from streamer.worker.log_reader import LogReader
 
 LAST_INTENTS_S = 5.0

@@ -51,6 +51,15 @@ class SessionCounts(msgspec.Struct, array_like=True):
     def total(self) -> int:
         return sum(msgspec.structs.astuple(self))
 
+    def waiting(self, answer: Answer, by: int) -> None:
+        """Count so many more anonymous sessions with this answer."""
+        if answer.user_id is not None:
+            self.link += by
+        elif answer.is_ambiguous:
+            self.ambiguous += by
+        else:
+            self.anonymous += by
+
 
 class Progress(msgspec.Struct, array_like=True):
     """How far the inputs were read, in ms UTC, and what still counts of erasures."""
@@ -188,7 +197,7 @@ class AttributionStage:
         state.shared = [stretch for stretch in state.shared if stretch[1] - reach > until]
         for each in [each for each in state.waiting if each.closed_at <= until]:
             state.waiting.remove(each)
-            self._count(each.answer, -1)
+            self.progress.counts.waiting(each.answer, -1)
             self.progress.counts.erased += 1
         self._settle(visitor_id, state)
 
@@ -271,18 +280,9 @@ class AttributionStage:
         self._keep(visitor_id, state)
 
     def _answer(self, session: Waiting, answer: Answer) -> None:
-        self._count(session.answer, -1)
+        self.progress.counts.waiting(session.answer, -1)
         session.answer = answer
-        self._count(answer, 1)
-
-    def _count(self, answer: Answer, by: int) -> None:
-        counts = self.progress.counts
-        if answer.user_id is not None:
-            counts.link += by
-        elif answer.is_ambiguous:
-            counts.ambiguous += by
-        else:
-            counts.anonymous += by
+        self.progress.counts.waiting(answer, 1)
 
     def _is_erased(self, visitor_id: str, at: int) -> bool:
         return at <= self.progress.erased_visitors.get(visitor_id, -1)

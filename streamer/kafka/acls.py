@@ -91,6 +91,9 @@ def _admin(settings: Settings) -> Iterator[Acl]:
         yield from _topics(operation, *everything)
     yield from _topics("Write", topics.erasures, topics.clicks, topics.dlq, *settings.of_identity[:1])
     yield Acl("transactional-id", f"{settings.app.id}-dlq-replay", "Write")
+    if settings.identity.enabled:  # `topics grow` moves ties
+        yield Acl("topic", settings.attribution_changelog, "Write")
+        yield Acl("transactional-id", f"{settings.app.id}-attribution-", "Write", "prefixed")
     for group in (settings.app.id, *settings.stage_sources):
         yield Acl("group", group, "Describe")
 

@@ -5,6 +5,8 @@ So clicks sent from here and from any other client that keys by visitor meet in 
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import cast
 
@@ -18,6 +20,33 @@ _POSITIVE = 0x7FFFFFFF
 def hash_of(key: bytes) -> int:
     """Java's `toPositive(murmur2(key))`. Remembered: a visitor clicks more than once, and this is Python."""
     return cast(int, murmur2(key)) & _POSITIVE
+
+
+Placing = Callable[[bytes, int], int]
+"""Partition of a key, by the number of partitions."""
+
+
+def _by_murmur2(key: bytes, partitions: int) -> int:
+    return hash_of(key) % partitions
+
+
+def _by_crc32(key: bytes, partitions: int) -> int:
+    return zlib.crc32(key) % partitions
+
+
+PLACINGS: Mapping[str, Placing] = {"murmur2": _by_murmur2, "crc32": _by_crc32}
+"""As Java's clients choose a partition, and as librdkafka's do by default (`consistent_random`)."""
+
+
+def placing_of(keys: Iterable[tuple[bytes, int]], partitions: int) -> Placing | None:
+    """How producers choose partitions, by keys and the partitions that they are in; None: in no known way.
+
+    Murmur2 where there is no key.
+    """
+    possible = list(PLACINGS.values())
+    for key, partition in keys:
+        possible = [placing for placing in possible if placing(key, partitions) == partition]
+    return possible[0] if possible else None
 
 
 class PartitionChooser:

@@ -59,7 +59,9 @@ class Topic:
     """What is lost with its records, for it can't be read again from anywhere; empty: nothing."""
 
     is_source: bool = False
-    """Whether it holds the clicks: each other topic needs as many partitions."""
+    """Whether it holds the clicks: each other topic needs as many partitions, but for those by user."""
+    by_user: bool = False
+    """Whether its keys are users: it keeps the partitions that it was created with."""
 
     def replicas(self, brokers: int) -> int:
         """How many it gets on so many brokers; -1: the cluster decides."""
@@ -136,6 +138,7 @@ def declared_topics(settings: Settings) -> list[Topic]:
             everywhere | config,
             holds.get(name, ""),
             name == names.clicks,
+            name in settings.by_user,
         )
         for name, config in configs.items()
     ]
@@ -189,11 +192,10 @@ async def create_topics(kafka: KafkaSettings, topics: list[Topic]) -> list[str]:
         return created
 
 
-async def grow_topics(kafka: KafkaSettings, topics: list[Topic], clicks: str) -> dict[str, tuple[int, int]]:
+async def grow_topics(kafka: KafkaSettings, topics: list[Topic]) -> dict[str, tuple[int, int]]:
     """Adds partitions to topics that have fewer than declared; returns the numbers before and after by name.
 
-    `clicks` comes last, so that no click is in a partition that an output lacks. Raises `BrokerError`,
-    `TopicError`, NotPermittedError.
+    Raises `BrokerError`, `TopicError`, NotPermittedError.
     """
     from aiokafka.admin import NewPartitions
     from aiokafka.errors import KafkaError
@@ -204,7 +206,6 @@ async def grow_topics(kafka: KafkaSettings, topics: list[Topic], clicks: str) ->
         if missing:
             raise _no_topic(kafka, ", ".join(missing))
         fewer = [topic for topic in topics if len(found[topic.name]) < topic.partitions]
-        fewer.sort(key=lambda topic: topic.name == clicks)
         await check_permissions(kafka, [Acl("topic", topic.name, "Alter") for topic in fewer])
         for topic in fewer:
             try:
@@ -355,7 +356,7 @@ def _missing(topic: Topic) -> Drift:
 def _compared(topic: Topic, cluster: _Cluster, config: Mapping[str, str], needed: int) -> Iterator[Drift]:
     """`needed`: the partitions of the clicks topic, without as many of which nothing can be written to it."""
     partitions = cluster.topics[topic.name]
-    if len(partitions) != topic.partitions:
+    if len(partitions) != topic.partitions and not topic.by_user:
         consequence = "the worker refuses to start" if len(partitions) < needed else ""
         found, expected = str(len(partitions)), str(topic.partitions)
         yield Drift(topic.name, "number of partitions", found, expected, consequence, _MORE_PARTITIONS)

@@ -201,7 +201,8 @@ async def _topics(settings: Settings) -> list[Finding]:
 async def _state(settings: Settings) -> list[Finding]:
     """Whether a worker would refuse to start on the state and the outputs that are there."""
     from streamer.worker.options import WorkerOptions
-    from streamer.worker.start_checks import RefusedError, check_start
+    from streamer.worker.refused import RefusedError
+    from streamer.worker.start_checks import check_start
 
     try:
         started = await check_start(settings, WorkerOptions())

@@ -15,6 +15,7 @@ from schemas import codec
 from streamer.core.digest import MultisetDigest, record_hash
 from streamer.identity.attribution import AttributionStage, SessionCounts
 from streamer.identity.links import Link
+from streamer.identity.packed import SessionMessage
 from streamer.identity.rules import IdentityRules
 from streamer.identity.users import UserStage
 from streamer.kafka.partitions import hash_of
@@ -62,6 +63,8 @@ class UserReplay:
     def __init__(self, rules: IdentityRules, partitions: int) -> None:
         self._attribution = [AttributionStage(rules) for _ in range(partitions)]
         self._users = [UserStage(rules) for _ in range(partitions)]
+        self._homes: dict[str, int] = {}
+        """Visitor -> the partition that they were first seen in: where topics have grown, ties move along."""
         self._latest: dict[str, bytes] = {}
         """User -> hash of their record."""
         self.changes = 0
@@ -87,7 +90,7 @@ class UserReplay:
 
     def rows(self, events: Iterable[IdentityEvent]) -> Iterator[UserRow]:
         """What changes, event by event. Raises codec.CodecError if a session's message isn't one."""
-        for event in events:
+        for event in map(self._at_home, events):
             self._take_in(event)
             for user_id, message in self._published(event.number):
                 hashed = None if message is None else record_hash(codec.body(message))
@@ -99,6 +102,12 @@ class UserReplay:
                     self._latest[user_id] = hashed
                 self.changes += 1
                 yield UserRow(event.at, user_id, message)
+
+    def _at_home(self, event: IdentityEvent) -> IdentityEvent:
+        if not isinstance(event.what, bytes):
+            return event
+        visitor_id = SessionMessage(event.what).visitor_id
+        return event._replace(number=self._homes.setdefault(visitor_id, event.number))
 
     def _take_in(self, event: IdentityEvent) -> None:
         at, number, what = event

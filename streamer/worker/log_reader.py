@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaTimeoutError
@@ -19,6 +19,8 @@ from streamer.worker.recovery import Recovery
 
 ANSWER_S = 10.0
 """A frozen broker's partitions have another leader by then, and connections to it are given up."""
+T = TypeVar("T")
+
 _MARKER_WITHIN = 50
 """Offsets from the end of a changelog within which its newest marker usually is."""
 
@@ -144,18 +146,26 @@ class LogReader:
     async def last_markers(self, topic: str, partitions: Iterable[int]) -> dict[int, Marker | None]:
         """The newest marker of each partition of the changelog; None where there is none.
 
-        Raises ChangelogError as `recover` does. Looks further back, in steps that grow, where aborted groups
-        are at the end.
+        Raises ChangelogError as `recover` does.
         """
-        found: dict[int, Marker | None] = {}
+        return await self.newest(topic, partitions, _newest_marker)
+
+    async def newest(
+        self, topic: str, partitions: Iterable[int], find: Callable[[TopicPartition, list[Any]], T | None]
+    ) -> dict[int, T | None]:
+        """What `find` finds among the newest records of each partition; None where there is none.
+
+        Looks further back, in steps that grow, where aborted groups are at the end.
+        """
+        found: dict[int, T | None] = {}
         wanted, back = await self.bounds(topic, partitions), _MARKER_WITHIN
         while wanted:
             starts = {number: max(first, end - back) for number, (first, end) in wanted.items()}
             records = await self._read(topic, starts, {n: end for n, (_, end) in wanted.items()})
             for number, (first, _) in list(wanted.items()):
-                markers = _markers(TopicPartition(topic, number), records[number])
-                if markers or starts[number] == first:
-                    found[number] = markers[-1] if markers else None
+                newest = find(TopicPartition(topic, number), records[number])
+                if newest is not None or starts[number] == first:
+                    found[number] = newest
                     del wanted[number]
             back *= 10
         return found
@@ -180,9 +190,10 @@ class LogReader:
         return recoveries
 
 
-def _markers(tp: TopicPartition, records: list[Any]) -> list[Marker]:
+def _newest_marker(tp: TopicPartition, records: list[Any]) -> Marker | None:
     try:
-        return [entry for record in records if isinstance(entry := decode(record.value), Marker)]
+        entries = (decode(record.value) for record in reversed(records))
+        return next((entry for entry in entries if isinstance(entry, Marker)), None)
     except ChangelogError as error:
         raise _located(tp, error) from None
 

@@ -135,7 +135,7 @@ async def _prepared(
     registry = RegistryIds(lookup, await output_prefixes(settings))
     stages: list[StageTable] = []
     if settings.identity.enabled and options.stages != "clicks":
-        configs = stage_configs(settings, arguments, source.partitions, reach, registry)
+        configs = stage_configs(settings, arguments, source, reach, registry)
         stages = [StageTable(each, metrics, failure) for each in configs]
     watch_of_stages = StageWatch(settings, stages)
     metrics.watch_stages(watch_of_stages.levels)

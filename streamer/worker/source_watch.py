@@ -15,8 +15,9 @@ from streamer.kafka.reach import connection
 from streamer.kafka.topic_metadata import MissingTopicError, TopicMetadata, ask
 from streamer.worker.failure import Failure
 from streamer.worker.metrics import Metrics
+from streamer.worker.refused import RefusedError
 from streamer.worker.shard import ShardConfig
-from streamer.worker.start_checks import RefusedError, check_source
+from streamer.worker.start_checks import check_source
 
 LOOK_EVERY_S = 2.0
 

@@ -14,21 +14,16 @@ from itertools import chain
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
-from streamer.errors import StreamerError
 from streamer.kafka.client import ClientArguments, client_arguments
 from streamer.kafka.topic_metadata import TopicMetadata, topic_metadata
 from streamer.kafka.topics import find_topic
 from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
 from streamer.worker.changelog import ChangelogError, Marker, StateTopics
+from streamer.worker.identity.stage_marker import newest_marker
 from streamer.worker.log_reader import LogReader, group_offsets
 from streamer.worker.options import WorkerOptions
-
-START_OVER = "start over under another app.id ('Starting over' in docs/operations.md)"
-
-
-class RefusedError(StreamerError):
-    """State and topics don't fit together; going on would lose or double clicks or sessions."""
+from streamer.worker.refused import START_OVER, RefusedError
 
 
 @dataclass(frozen=True)
@@ -39,6 +34,8 @@ class StartedOn:
     partitions: int
     """Of the clicks topic, those that this worker uses: fewer than it has where a drain closes the sessions
     that were open before some were added."""
+    user_partitions: int = 0
+    """Of the topics by user, those that its state was made with."""
 
 
 async def check_start(settings: Settings, options: WorkerOptions) -> StartedOn:
@@ -56,13 +53,20 @@ async def check_start(settings: Settings, options: WorkerOptions) -> StartedOn:
         check_source(settings.app.id, marker.topics, clicks.name, clicks.topic_id)
         check_rules(settings.app.id, marker.rules_version, rules_version, options)
     partitions = partitions_to_use(settings.app.id, clicks, markers, drain=options.drain is not None)
+    of_users = 0
+    if settings.identity.enabled:
+        of_ties, known = await _partitions_of_stages(settings, arguments)
+        of_users = known or found[settings.user_changes].partitions
+        partitions = with_ties(settings, partitions, of_ties, drain=options.drain is not None)
     for name in others:
-        check_has_partitions(found[name], clicks.name, partitions)
+        if name not in settings.by_user:
+            check_has_partitions(found[name], clicks.name, partitions)
     await _check_not_forgotten(settings, arguments, set(range(partitions)) - markers.keys())
     states = [marker.topics for marker in markers.values()]
     if not options.share_outputs:
         check_outputs(settings, written, states)
-    return StartedOn(StateTopics(clicks.name, clicks.topic_id, all_outputs(settings, states)), partitions)
+    topics = StateTopics(clicks.name, clicks.topic_id, all_outputs(settings, states))
+    return StartedOn(topics, partitions, of_users)
 
 
 async def _check_arrival(settings: Settings) -> None:
@@ -122,6 +126,18 @@ def partitions_to_use(
     )
 
 
+def with_ties(settings: Settings, partitions: int, of_ties: int | None, *, drain: bool) -> int:
+    """The partitions to use where visitors' ties are in `of_ties`; None: nowhere. Raises RefusedError."""
+    if of_ties is None or of_ties == partitions:
+        return partitions
+    if drain and of_ties < partitions:
+        return of_ties
+    raise RefusedError(
+        f"topic {settings.topics.clicks} has {partitions} partitions, the ties of its visitors are in "
+        f"{of_ties}: stop all workers, run 'streamer worker --drain', then 'streamer topics grow'"
+    )
+
+
 def check_has_partitions(topic: TopicMetadata, clicks: str, partitions: int) -> None:
     """Raises RefusedError if a topic has fewer partitions than the clicks."""
     if topic.partitions < partitions:
@@ -166,6 +182,15 @@ def unreadable(error: ChangelogError) -> RefusedError:
         f"can't restore open sessions from {error}. Use the version of the worker that wrote it, or "
         f"{START_OVER}"
     )
+
+
+async def _partitions_of_stages(settings: Settings, arguments: ClientArguments) -> list[int | None]:
+    """The number that the state of each identity stage was made with; None: it has none yet."""
+    changelogs = (settings.attribution_changelog, settings.users_changelog)
+    async with LogReader(arguments) as reader:
+        reader.assign({changelog: [0] for changelog in changelogs})
+        markers = [(await reader.newest(changelog, [0], newest_marker))[0] for changelog in changelogs]
+    return [None if marker is None else marker.partitions for marker in markers]
 
 
 async def _written(arguments: ClientArguments, topics: Iterable[TopicMetadata]) -> set[str]:

@@ -26,10 +26,9 @@ from streamer.worker.kill_points import KillPoint
 from streamer.worker.log_reader import LogReader, group_offsets
 from streamer.worker.open_shards import TakenOver
 from streamer.worker.recovery import Recovery
+from streamer.worker.refused import START_OVER, RefusedError
 from streamer.worker.shard import Shard, ShardConfig
 from streamer.worker.start_checks import (
-    START_OVER,
-    RefusedError,
     check_not_forgotten,
     check_rules,
     check_source,

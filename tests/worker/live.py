@@ -141,7 +141,8 @@ def committed(settings: Settings, topic: str) -> Output:
         )
         await consumer.start()
         try:
-            tps = [TopicPartition(topic, number) for number in range(settings.topics.partitions)]
+            found_topic = (await topic_metadata(settings.kafka, [topic]))[topic]
+            tps = [TopicPartition(topic, number) for number in range(found_topic.partitions)]
             consumer.assign(tps)
             ends = await consumer.end_offsets(tps)
             for tp in tps:

@@ -9,8 +9,8 @@ from streamer.kafka.topic_metadata import TopicMetadata
 from streamer.pipeline.counters import ClickCounters
 from streamer.settings import Settings, load_settings
 from streamer.worker.changelog import STATE_VERSION, Marker, StateTopics
+from streamer.worker.refused import RefusedError
 from streamer.worker.start_checks import (
-    RefusedError,
     all_outputs,
     check_has_partitions,
     check_not_forgotten,

@@ -18,8 +18,9 @@ from streamer.settings import Settings
 from streamer.worker.changelog import StateTopics
 from streamer.worker.kill_points import KillPoint, Reach, pass_by
 from streamer.worker.options import WorkerOptions
+from streamer.worker.refused import RefusedError
 from streamer.worker.shard import Shard, ShardConfig
-from streamer.worker.start_checks import RefusedError, StartedOn
+from streamer.worker.start_checks import StartedOn
 from streamer.worker.takeover import take_over
 from tests.conftest import FreshSettings
 from tests.worker.live import set_up

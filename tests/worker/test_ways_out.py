@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import random
 import signal
 import time
 from collections.abc import Callable
@@ -11,13 +13,15 @@ from typing import Any
 import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import RecordsToDelete
+from aiokafka.admin import NewPartitions, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from streamer.kafka.ports import free_ports
+from streamer.kafka.topics import declared_topics
 from streamer.settings import Settings
 from streamer.worker.changelog import STATE_VERSION, Marker, StateTopics, decode, encode
 from tests.conftest import FreshSettings, RunStreamer, names_of_its_own
+from tests.identity.live import ON, clicks_with_logins, differing_users, say, some_links
 from tests.worker.live import (
     Worker,
     as_messages,
@@ -233,6 +237,71 @@ def test_from_four_partitions_to_six_nothing_is_lost(
     assert sum(count for *_, count in published(larger)) == len(clicks)
     verify = run_streamer("verify", settings=larger)
     assert verify.returncode == 0, verify.stdout
+
+
+def test_ties_move_along_from_four_partitions_to_six(
+    fresh_settings: FreshSettings, run_streamer: RunStreamer
+) -> None:
+    """Visitors log in, and are linked, before and after; an oracle that knows no partitions says whose."""
+    settings = fresh_settings(ON)
+    larger = fresh_settings(ON | {"topics.partitions": 6})
+    clicks = clicks_with_logins(80, seed=68)
+    links = some_links(clicks, random.Random(5), at_most=40)
+    half = len(clicks) // 2
+    set_up(settings)
+    send(settings, as_messages(clicks[:half]))
+    say(settings, *links[:20])
+    worker = Worker(settings)
+    worker.wait_for("shards_open")
+    too_early = run_streamer("topics", "grow", settings=larger)
+    assert too_early.returncode == 1
+    assert "runs" in too_early.stderr or "has read" in too_early.stderr, too_early.stderr
+    worker.signal(signal.SIGTERM)
+    assert worker.end() == 0, worker.log
+    drain = Worker(settings, "--drain")
+    assert drain.end() == 0, drain.log
+
+    grown = run_streamer("topics", "grow", "--json", settings=larger)
+    assert grown.returncode == 0, grown.stdout + grown.stderr
+    assert json.loads(grown.stdout)["moved_visitors"] > 0
+    again = run_streamer("topics", "grow", "--json", settings=larger)
+    assert (json.loads(again.stdout)["grown"], json.loads(again.stdout)["moved_visitors"]) == ([], 0)
+
+    send(larger, as_messages(clicks[half:]))
+    say(larger, *links[20:])
+    last = Worker(larger, "--drain")
+    assert last.end() == 0, last.log
+    assert not differing_users(larger)
+    verify = run_streamer("verify", settings=larger)
+    assert verify.returncode == 0, verify.stdout
+
+
+def test_partitions_that_somebody_added_wait_until_the_ties_are_moved(
+    fresh_settings: FreshSettings, run_streamer: RunStreamer
+) -> None:
+    """Refused, drained with the old number, moved: each message names the next step."""
+    settings = fresh_settings(ON)
+    larger = fresh_settings(ON | {"topics.partitions": 6})
+    clicks = clicks_with_logins(40, seed=69)
+    third = len(clicks) // 3
+    set_up(settings)
+    send(settings, as_messages(clicks[:third]))
+    worker = Worker(settings)
+    wait_until(lambda: received(settings) == third)
+    worker.signal(signal.SIGTERM)
+    assert worker.end() == 0, worker.log
+    for topic in declared_topics(larger):
+        on_admin(settings, lambda admin, name=topic.name: admin.create_partitions({name: NewPartitions(6)}))
+    send(larger, as_messages(clicks[third : 2 * third]))
+    refusing = Worker(larger)
+    assert refusing.end() == 1
+    assert "run 'streamer worker --drain'" in refusing.last_words
+    for _ in range(2):  # the second has nothing left to do, and still goes by the old number
+        drain = Worker(larger, "--drain")
+        assert drain.end() == 0, drain.log
+    refusing = Worker(larger)
+    assert refusing.end() == 1
+    assert "then 'streamer topics grow'" in refusing.last_words
 
 
 def append_marker_of_a_newer_version(settings: Settings) -> None:

@@ -23,12 +23,9 @@ from streamer.kafka.client import ClientArguments
 from streamer.registry.outputs import RegistryIds, prefixed
 from streamer.settings import Settings
 from streamer.worker.fencing import stop_in_time
+from streamer.worker.identity.stage_marker import MARKER_KEY, STATE_VERSION, StageMarker, encode
 from streamer.worker.kill_points import KillPoint, Reach
 from streamer.worker.shard import all_of
-
-STATE_VERSION = 1
-MARKER_KEY = b""
-"""No visitor and no user has an empty id."""
 
 
 class Output(NamedTuple):
@@ -121,23 +118,6 @@ class StageConfig:
     def group(self) -> str:
         """Consumer group of the stage, and the beginning of its transactional ids."""
         return f"{self.settings.app.id}-{self.name}"
-
-
-class StageMarker(msgspec.Struct, array_like=True):
-    """Everything before the positions is in the state."""
-
-    state_version: int
-    epoch: int
-    """Number of take-overs of the shard."""
-    partitions: int
-    """Of the source; with another number, keys would live elsewhere."""
-    positions: dict[str, int]
-    """Next offset to read, by topic."""
-    progress: msgspec.Raw
-
-
-encode = msgspec.msgpack.Encoder().encode
-decode_marker = msgspec.msgpack.Decoder(StageMarker).decode
 
 
 class StageShard:

@@ -9,18 +9,12 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 
 from streamer.worker.fencing import claim, fence, stop_in_time
-from streamer.worker.identity.stage_shard import (
-    MARKER_KEY,
-    STATE_VERSION,
-    StageConfig,
-    StageMarker,
-    StageShard,
-    decode_marker,
-)
+from streamer.worker.identity.stage_marker import MARKER_KEY, read_marker, unreadable_state
+from streamer.worker.identity.stage_shard import StageConfig, StageShard
 from streamer.worker.kill_points import KillPoint
 from streamer.worker.log_reader import LogReader
 from streamer.worker.open_shards import TakenOver
-from streamer.worker.start_checks import START_OVER, RefusedError
+from streamer.worker.refused import START_OVER, RefusedError
 
 
 async def take_over_stage(
@@ -70,13 +64,18 @@ def _shard(
     latest: dict[bytes, bytes | None],
     bounds: dict[str, tuple[int, int]],
 ) -> StageShard:
-    marker = _marker(config, number, latest.pop(MARKER_KEY, None))
+    marker = read_marker(config.changelog, number, latest.pop(MARKER_KEY, None))
+    if marker is not None and marker.partitions != config.partitions:
+        raise RefusedError(
+            f"topic {config.source} has {config.partitions} partitions, the state of {config.group} was made "
+            f"with {marker.partitions}, so its visitors or users may be elsewhere: {START_OVER}"
+        )
     stage = config.create(number, bytes(marker.progress) if marker else None)
     try:
         for key, state in latest.items():
             stage.restore(key.decode(), state)
     except (msgspec.MsgspecError, ValueError):
-        raise _unreadable(config, number, "a state in it is damaged") from None
+        raise unreadable_state(config.changelog, number, "a state in it is damaged") from None
     positions = {topic: first for topic, (first, _) in bounds.items()}
     for topic, position in marker.positions.items() if marker else ():
         if topic not in bounds:
@@ -89,27 +88,3 @@ def _shard(
             )
         positions[topic] = max(position, first)
     return StageShard(number, stage, producer, config, marker.epoch + 1 if marker else 1, positions)
-
-
-def _marker(config: StageConfig, number: int, value: bytes | None) -> StageMarker | None:
-    if value is None:
-        return None
-    try:
-        marker = decode_marker(value)
-    except msgspec.MsgspecError:
-        raise _unreadable(config, number, "its marker is damaged") from None
-    if marker.state_version != STATE_VERSION:
-        version = marker.state_version
-        raise _unreadable(
-            config, number, f"its state version is {version}, this worker reads {STATE_VERSION}"
-        )
-    if marker.partitions != config.partitions:
-        raise RefusedError(
-            f"topic {config.source} has {config.partitions} partitions, the state of {config.group} was made "
-            f"with {marker.partitions}, so visitors and users may live elsewhere: {START_OVER}"
-        )
-    return marker
-
-
-def _unreadable(config: StageConfig, number: int, why: str) -> RefusedError:
-    return RefusedError(f"can't restore {config.group} from {config.changelog} partition {number}: {why}")

@@ -24,6 +24,7 @@ from streamer.rules_from_settings import identity_rules
 from streamer.settings import Settings
 from streamer.worker.identity.stage_shard import Output, StageConfig, StageOutputs
 from streamer.worker.kill_points import Reach
+from streamer.worker.start_checks import StartedOn
 
 LINK_MARGIN_MS = 3_600_000
 """How far behind the brokers' clock the links are taken to be read where their topic was read to its end:
@@ -35,7 +36,7 @@ log = structlog.get_logger(__name__)
 def stage_configs(
     settings: Settings,
     arguments: ClientArguments,
-    partitions: int,
+    source: StartedOn,
     reach: Reach,
     registry: RegistryIds,
 ) -> tuple[StageConfig, StageConfig]:
@@ -46,13 +47,13 @@ def stage_configs(
         source=topics.visitors,
         side_inputs=(topics.links, topics.erasures),
         changelog=settings.attribution_changelog,
-        partitions=partitions,
+        partitions=source.partitions,
         settings=settings,
         arguments=arguments,
         reach=reach,
         registry=registry,
         create=lambda number, progress: LiveAttribution(
-            number, partitions, settings, rules, registry.lookup, progress
+            number, source.user_partitions, settings, rules, registry.lookup, progress
         ),
     )
     users = StageConfig(
@@ -60,7 +61,7 @@ def stage_configs(
         source=settings.user_changes,
         side_inputs=(topics.erasures,),
         changelog=settings.users_changelog,
-        partitions=partitions,
+        partitions=source.user_partitions,
         settings=settings,
         arguments=arguments,
         reach=reach,
@@ -76,7 +77,7 @@ class LiveAttribution:
     def __init__(
         self,
         number: int,
-        partitions: int,
+        user_partitions: int,
         settings: Settings,
         rules: IdentityRules,
         lookup: SchemaLookup,
@@ -86,7 +87,7 @@ class LiveAttribution:
         self.stage = AttributionStage(rules, known)
         self._lookup = lookup
         self._number = number
-        self._partitions = partitions
+        self._user_partitions = user_partitions
         self._settings = settings
         self._rules = rules
         self._dead: list[tuple[str, Output]] = []
@@ -142,7 +143,7 @@ class LiveAttribution:
         records = []
         for user_id, change in taken.changes:
             key = user_id.encode()
-            target = hash_of(key) % self._partitions
+            target = hash_of(key) % self._user_partitions
             records.append(Output(self._settings.user_changes, target, (key, changes.encode(change), [])))
         dead, self._dead = self._dead, []
         records += [record for _, record in dead]

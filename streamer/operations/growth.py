@@ -1,0 +1,192 @@
+"""More partitions: every topic by visitor gets as many as declared, and ties move with the visitors.
+
+The state of the attribution stage is by visitor, and a visitor's next session may come in another partition.
+So the state is put into the new partitions in one transaction, while no worker runs. What goes by customer
+stays as it is: customers have partitions of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from streamer.errors import StreamerError
+from streamer.identity.attribution import Progress
+from streamer.identity.moving import Share, moved
+from streamer.kafka.client import ClientArguments, client_arguments
+from streamer.kafka.group_members import owners
+from streamer.kafka.partitions import PLACINGS, Placing, placing_of
+from streamer.kafka.topics import declared_topics, grow_topics
+from streamer.settings import Settings
+from streamer.worker.fencing import PRODUCER_BATCH_BYTES, fence, stop_in_time
+from streamer.worker.identity.stage_marker import (
+    MARKER_KEY,
+    STATE_VERSION,
+    StageMarker,
+    encode,
+    newest_marker,
+    read_marker,
+    unreadable_state,
+)
+from streamer.worker.kill_points import pass_by
+from streamer.worker.log_reader import LogReader, group_offsets
+from streamer.worker.refused import START_OVER
+
+TRANSACTION_TIMEOUT_MS = 600_000
+"""Kafka allows 15 minutes."""
+SAMPLE = 1000
+"""Offsets at the end of each partition of the visitors topic that show how producers choose partitions."""
+DRAIN_FIRST = "stop all workers, run 'streamer worker --drain', then try again"
+
+
+class GrowthError(StreamerError):
+    """The state can't be moved, or not yet. Nothing was changed."""
+
+
+class Growth(NamedTuple):
+    """What was done."""
+
+    topics: dict[str, tuple[int, int]]
+    """Partitions before and after, by topic."""
+    visitors: int
+    """Whose state was moved."""
+
+
+class _Ties(NamedTuple):
+    """The attribution state as it is, by partition."""
+
+    shares: dict[int, Share]
+    markers: dict[int, StageMarker]
+
+
+async def grow(settings: Settings) -> Growth:
+    """Raises GrowthError, RefusedError, BrokerError, TopicError, NotPermittedError, KafkaError.
+
+    The clicks get their partitions last. The same call goes on where it was ended half-way.
+    """
+    topics = [topic for topic in declared_topics(settings) if not topic.by_user]
+    ties = await _ties(settings) if settings.identity.enabled else None
+    placing = await _placing(settings, ties) if ties is not None else None
+    grown = await grow_topics(settings.kafka, [topic for topic in topics if not topic.is_source])
+    visitors = 0
+    if ties is not None and placing is not None:
+        visitors = await _move(settings, ties, placing)
+    return Growth(grown | await grow_topics(settings.kafka, [t for t in topics if t.is_source]), visitors)
+
+
+async def _ties(settings: Settings) -> _Ties | None:
+    """The state to move; None: there is none, or it has as many partitions already."""
+    topic, arguments = settings.attribution_changelog, client_arguments(settings.kafka)
+    async with LogReader(arguments) as reader:
+        before = (await reader.newest(topic, [0], newest_marker))[0]
+        if before is None or before.partitions >= settings.topics.partitions:
+            return None
+        numbers = range(before.partitions)
+        latest: dict[int, dict[bytes, bytes | None]] = {number: {} for number in numbers}
+        async for number, records in reader.fetches(topic, await reader.bounds(topic, numbers)):
+            latest[number].update((record.key, record.value) for record in records)
+        ties = _Ties({}, {})
+        for number, values in latest.items():
+            marker = read_marker(topic, number, values.pop(MARKER_KEY, None))
+            if marker is None:
+                raise unreadable_state(topic, number, "it has no marker")
+            ties.markers[number] = marker
+            progress = msgspec.msgpack.decode(marker.progress, type=Progress)
+            states = {key.decode(): state for key, state in values.items() if state is not None}
+            ties.shares[number] = Share(progress, states)
+        await _check_read(settings, arguments, reader, ties.markers)
+    return ties
+
+
+async def _check_read(
+    settings: Settings, arguments: ClientArguments, reader: LogReader, markers: dict[int, StageMarker]
+) -> None:
+    """Raises GrowthError if the stage has a member, or something left to read."""
+    group, source = f"{settings.app.id}-attribution", settings.topics.visitors
+    async with _admin(arguments) as admin:
+        read = await group_offsets(admin, group, source)
+        members = await owners(admin, group, source)
+    if members:
+        raise GrowthError(
+            f"a worker of {settings.app.id} runs, {next(iter(members.values()))}: {DRAIN_FIRST}"
+        )
+    for topic in (source, settings.topics.links, settings.topics.erasures):
+        for number, (first, end) in (await reader.bounds(topic, markers)).items():
+            position = read.get(number, 0) if topic == source else markers[number].positions.get(topic, first)
+            if max(position, first) < end:
+                read_to = f"{topic} partition {number} up to offset {position} of {end}"
+                raise GrowthError(f"{group} has read {read_to}: {DRAIN_FIRST}")
+
+
+async def _placing(settings: Settings, ties: _Ties) -> Placing:
+    """How producers choose a visitor's partition. Raises GrowthError if it is in none of the known ways."""
+    topic, numbers = settings.topics.visitors, range(len(ties.shares))
+    async with LogReader(client_arguments(settings.kafka)) as reader:
+        bounds = await reader.bounds(topic, numbers)
+        newest = await reader.rest(topic, {n: max(first, end - SAMPLE) for n, (first, end) in bounds.items()})
+    keys = ((record.key, number) for number, records in newest.items() for record in records)
+    placing = placing_of(keys, len(ties.shares))
+    if placing is None:
+        raise GrowthError(
+            f"visitors are in other partitions of {topic} than {' or '.join(PLACINGS)} of their id gives, so "
+            f"nobody knows where their next sessions come: {START_OVER}"
+        )
+    return placing
+
+
+async def _move(settings: Settings, ties: _Ties, placing: Placing) -> int:
+    """How many visitors' states were moved: all of them, or none where it raises KafkaError."""
+    group, arguments = f"{settings.app.id}-attribution", client_arguments(settings.kafka)
+    max_bytes = 4 * settings.clicks.max_bytes
+    shares = moved(ties.shares, placing, settings.topics.partitions)
+    names = {number: f"{group}-{number}" for number in shares}
+    fenced: dict[int, AIOKafkaProducer] = {}
+    for error in (await fence(arguments, names, max_bytes, pass_by, fenced)).values():
+        raise error
+    for producer in fenced.values():
+        await stop_in_time(producer)
+    visitors = 0
+    async with (
+        AIOKafkaProducer(
+            **arguments,
+            transactional_id=f"{group}-growth",
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            max_batch_size=PRODUCER_BATCH_BYTES,
+            max_request_size=max(8 * PRODUCER_BATCH_BYTES, max_bytes),
+        ) as producer,
+        producer.transaction(),
+    ):
+        for number, share in shares.items():
+            before = ties.shares.get(number, Share(Progress(), {})).states
+            for key, value in _changed(before, share.states):
+                visitors += value is not None
+                await producer.send(settings.attribution_changelog, value, key, partition=number)
+            marker = _marker(ties.markers.get(number), share.progress, len(shares))
+            await producer.send(settings.attribution_changelog, encode(marker), MARKER_KEY, partition=number)
+    return visitors
+
+
+def _changed(before: dict[str, bytes], after: dict[str, bytes]) -> Iterator[tuple[bytes, bytes | None]]:
+    for visitor_id in before.keys() | after.keys():
+        if before.get(visitor_id) != after.get(visitor_id):
+            yield visitor_id.encode(), after.get(visitor_id)
+
+
+def _marker(before: StageMarker | None, progress: Progress, partitions: int) -> StageMarker:
+    epoch, positions = (before.epoch, before.positions) if before else (0, {})
+    return StageMarker(STATE_VERSION, epoch, partitions, positions, msgspec.Raw(encode(progress)))
+
+
+@asynccontextmanager
+async def _admin(arguments: ClientArguments) -> Any:
+    admin = AIOKafkaAdminClient(**arguments)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
