@@ -24,7 +24,6 @@ cdef class AttributionStage:
     cdef _anonymous(self, SessionMessage session)
     cdef _settle(self, str visitor_id, state)
     cdef _answer(self, session, answer)
-    cdef _count(self, answer, int by)
     cdef bint _is_erased(self, str visitor_id, int64_t at) except -1
     cdef _sessions_read_until(self, int64_t closed_at)
     cdef _state(self, str visitor_id)

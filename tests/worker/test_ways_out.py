@@ -283,16 +283,15 @@ def test_partitions_that_somebody_added_wait_until_the_ties_are_moved(
     settings = fresh_settings(ON)
     larger = fresh_settings(ON | {"topics.partitions": 6})
     clicks = clicks_with_logins(40, seed=69)
-    third = len(clicks) // 3
+    half = len(clicks) // 2
     set_up(settings)
-    send(settings, as_messages(clicks[:third]))
+    send(settings, as_messages(clicks[:half]))
     worker = Worker(settings)
-    wait_until(lambda: received(settings) == third)
+    wait_until(lambda: received(settings) == half)
     worker.signal(signal.SIGTERM)
     assert worker.end() == 0, worker.log
     for topic in declared_topics(larger):
         on_admin(settings, lambda admin, name=topic.name: admin.create_partitions({name: NewPartitions(6)}))
-    send(larger, as_messages(clicks[third : 2 * third]))
     refusing = Worker(larger)
     assert refusing.end() == 1
     assert "run 'streamer worker --drain'" in refusing.last_words
@@ -302,6 +301,11 @@ def test_partitions_that_somebody_added_wait_until_the_ties_are_moved(
     refusing = Worker(larger)
     assert refusing.end() == 1
     assert "then 'streamer topics grow'" in refusing.last_words
+    assert run_streamer("topics", "grow", settings=larger).returncode == 0
+    send(larger, as_messages(clicks[half:]))
+    last = Worker(larger, "--drain")
+    assert last.end() == 0, last.log
+    assert not differing_users(larger)
 
 
 def append_marker_of_a_newer_version(settings: Settings) -> None:
