@@ -50,14 +50,19 @@ def client_arguments(kafka: KafkaSettings) -> ClientArguments:
 
 
 def committed_reader(arguments: ClientArguments, **options: Any) -> Any:
-    """aiokafka's consumer of partitions that it is assigned, in no group. It sees committed records only.
+    """aiokafka's consumer of partitions that it is assigned, in no group. Committed records only, by default.
 
     Where retention overtakes it, it goes on with what is still there.
     """
     from aiokafka import AIOKafkaConsumer
 
-    defaults = {"auto_offset_reset": "earliest", "enable_auto_commit": False, "group_id": None}
-    return AIOKafkaConsumer(isolation_level="read_committed", **arguments, **(defaults | options))
+    defaults = {
+        "isolation_level": "read_committed",
+        "auto_offset_reset": "earliest",
+        "enable_auto_commit": False,
+        "group_id": None,
+    }
+    return AIOKafkaConsumer(**arguments, **(defaults | options))
 
 
 @asynccontextmanager

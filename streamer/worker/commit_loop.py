@@ -64,7 +64,7 @@ class CommitLoop(Commits[Shard]):
         """Close everything that is open, and publish it."""
         while not shard.partition.drain():
             await self.commit(shard)
-        shard.drained = shard.partition.position
+        shard.drained = drain.end_of(shard)
         await self.commit(shard, force=True)
         if self._shards.has(shard):
             drain.note_done(shard.number)

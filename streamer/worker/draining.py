@@ -56,8 +56,12 @@ class Bounds(NamedTuple):
 
 
 async def read_bounds(config: ShardConfig) -> dict[int, Bounds]:
-    """Of every partition of the clicks that is used. Raises KafkaError."""
-    async with LogReader(config.arguments) as reader:
+    """Of every partition of the clicks that is used. Raises KafkaError.
+
+    The end is the high watermark: behind somebody's open transaction there may be clicks that nobody can read
+    yet.
+    """
+    async with LogReader(config.arguments, isolation_level="read_uncommitted") as reader:
         found = await reader.bounds(config.settings.topics.clicks, range(config.source.partitions))
     return {number: Bounds(*bounds) for number, bounds in found.items()}
 
@@ -127,6 +131,10 @@ class Drain:
         at_fetched_end = empty is not None and empty.offset >= end and position >= empty.records_end
         return position >= end or at_fetched_end
 
+    def end_of(self, shard: Shard) -> int:
+        """The source offset up to which a shard is drained that was due."""
+        return max(shard.partition.position, self._bounds[shard.number].end)
+
     def note_done(self, number: int) -> None:
         """Everything of this partition is published."""
         self._done.add(number)
@@ -176,12 +184,13 @@ class Drain:
             return {}
 
     async def _described(self, missing: set[int], shards: OpenShards[Shard]) -> str:
-        mine = _assigned(shards)
+        mine, held_up = _assigned(shards), shards.held_up(time.monotonic())
         members = await self._owners() if missing - mine else {}
         markers = await self._markers(missing - mine)
         return ", ".join(
             f"partition {number} at {_position(number, shards, markers)} of {self._bounds[number].end} "
-            f"({'this worker' if number in mine else members.get(number, 'nobody')})"
+            f"({'this worker' if number in mine else members.get(number, 'nobody')}"
+            f"{', behind an open transaction' if number in held_up else ''})"
             for number in sorted(missing)
         )
 

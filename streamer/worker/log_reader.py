@@ -59,9 +59,10 @@ class LogReader:
     ANSWER_S.
     """
 
-    def __init__(self, arguments: ClientArguments) -> None:
+    def __init__(self, arguments: ClientArguments, **options: Any) -> None:
+        """`options`: the consumer's."""
         self._consumer = committed_reader(
-            arguments, max_partition_fetch_bytes=8 * 1024 * 1024, fetch_max_wait_ms=50
+            arguments, max_partition_fetch_bytes=8 * 1024 * 1024, fetch_max_wait_ms=50, **options
         )
 
     async def __aenter__(self) -> LogReader:

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
 from streamer.errors import UsageError
 from streamer.worker.draining import Bounds, Drain
@@ -74,6 +75,28 @@ def test_a_drain_that_is_stopped_half_way_ends_with_1(
     drain.signal(number)
     assert drain.end() == 1, drain.log
     assert "stopped by a signal before everything was drained" in drain.last_words
+
+
+def test_clicks_behind_an_open_transaction_are_waited_for(fresh_settings: FreshSettings) -> None:
+    """They are acknowledged, and nobody can read them yet."""
+    settings, clicks = fresh_settings(), some_clicks(20, seed=35)
+    set_up(settings)
+    somebody = Producer(
+        {"bootstrap.servers": settings.kafka.bootstrap_servers, "transactional.id": settings.app.id}
+    )
+    somebody.init_transactions()
+    somebody.begin_transaction()
+    for partition in range(settings.topics.partitions):
+        somebody.produce(settings.topics.clicks, b"never committed", partition=partition)
+    somebody.flush()
+    send(settings, as_messages(clicks))
+    drain = Worker(settings, "--drain", "--timeout", "6")
+    assert drain.end() == 1, drain.log
+    assert "(this worker, behind an open transaction)" in drain.last_words
+    somebody.abort_transaction()
+    drain = Worker(settings, "--drain")
+    assert drain.end() == 0, drain.log
+    assert published(settings) == oracle(clicks)
 
 
 def test_a_process_of_several_that_is_killed_is_named(fresh_settings: FreshSettings) -> None:
