@@ -178,8 +178,8 @@ def _changed(before: dict[str, bytes], after: dict[str, bytes]) -> Iterator[tupl
 
 
 def _marker(before: StageMarker | None, progress: Progress, partitions: int) -> StageMarker:
-    epoch, positions = (before.epoch, before.positions) if before else (0, {})
-    return StageMarker(STATE_VERSION, epoch, partitions, positions, msgspec.Raw(encode(progress)))
+    epoch, positions, ids = (before.epoch, before.positions, before.topic_ids) if before else (0, {}, {})
+    return StageMarker(STATE_VERSION, epoch, partitions, positions, msgspec.Raw(encode(progress)), ids)
 
 
 @asynccontextmanager

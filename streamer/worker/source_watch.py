@@ -68,7 +68,8 @@ class SourceWatch:
                 topic=topic.name,
                 partitions=topic.partitions,
                 used=used,
-                todo="stop all workers, run 'streamer worker --drain', then start them again",
+                todo="stop all workers, run 'streamer worker --drain' and 'streamer topics grow', then start "
+                "them again",
             )
         self.unread_partitions = unread
         self._metrics.unread_partitions.set(unread)

@@ -8,7 +8,7 @@ another app's: every session would be published there twice.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -36,6 +36,8 @@ class StartedOn:
     that were open before some were added."""
     user_partitions: int = 0
     """Of the topics by user, those that its state was made with."""
+    topic_ids: Mapping[str, str] = field(default_factory=dict)
+    """Of every topic of the app, by name; empty where brokers give none."""
 
 
 async def check_start(settings: Settings, options: WorkerOptions) -> StartedOn:
@@ -66,7 +68,8 @@ async def check_start(settings: Settings, options: WorkerOptions) -> StartedOn:
     if not options.share_outputs:
         check_outputs(settings, written, states)
     topics = StateTopics(clicks.name, clicks.topic_id, all_outputs(settings, states))
-    return StartedOn(topics, partitions, of_users)
+    ids = {name: topic.topic_id for name, topic in found.items()}
+    return StartedOn(topics, partitions, of_users, ids)
 
 
 async def _check_arrival(settings: Settings) -> None:

@@ -11,7 +11,7 @@ import pytest
 from streamer.kafka.erase import erase
 from tests.conftest import FreshSettings
 from tests.identity.live import ON, clicks_with_logins, differing_users, recent_clicks, say, users
-from tests.worker.live import Worker, as_messages, committed, published, send, set_up, wait_until
+from tests.worker.live import Worker, as_messages, committed, make_anew, published, send, set_up, wait_until
 from tests.worker.live import oracle as expected_sessions
 
 
@@ -139,3 +139,32 @@ def test_stages_of_different_processes_give_what_one_process_gives(fresh_setting
     assert Worker(settings, "--stages", "identity", "--drain").end() == 0
     assert differing_users(settings) == []
     assert "c1" in users(settings)
+
+
+def test_a_links_topic_that_was_made_anew_is_read_from_its_beginning(fresh_settings: FreshSettings) -> None:
+    """Though it is longer by now than the state's position."""
+    settings = fresh_settings(ON)
+    set_up(settings)
+    say(settings, {"visitor_id": "v0", "user_id": "c0", "action": "link"})
+    assert Worker(settings, "--drain").end() == 0
+    make_anew(settings, settings.topics.links)
+    links = [{"visitor_id": f"v{n}", "user_id": f"c{n}", "action": "link"} for n in range(1, 4)]
+    say(settings, *links)
+    clicks = [click for click in recent_clicks(4, seed=6) if click["visitor_id"] != "v0"]
+    send(settings, as_messages(clicks))
+    worker = Worker(settings, "--drain")
+    assert worker.end() == 0, worker.log
+    assert '"side_input_made_anew"' in worker.log
+    assert sorted(users(settings)) == ["c1", "c2", "c3"]
+
+
+def test_a_source_of_a_stage_that_was_made_anew_is_refused(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings(ON)
+    set_up(settings)
+    send(settings, as_messages(recent_clicks(4, seed=7)))
+    assert Worker(settings, "--drain").end() == 0
+    make_anew(settings, settings.topics.visitors)
+    send(settings, as_messages(recent_clicks(40, seed=8)))
+    worker = Worker(settings, "--drain")
+    assert worker.end() == 1, worker.log
+    assert f"topic {settings.topics.visitors} was deleted and created again" in worker.last_words

@@ -25,6 +25,8 @@ class StageMarker(msgspec.Struct, array_like=True):
     positions: dict[str, int]
     """Next offset to read, by topic."""
     progress: msgspec.Raw
+    topic_ids: dict[str, str] = {}
+    """Of the topics with positions; none in states from before they were noted."""
 
 
 encode = msgspec.msgpack.Encoder().encode

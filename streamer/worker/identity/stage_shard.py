@@ -107,6 +107,8 @@ class StageConfig:
     side_inputs: tuple[str, ...]
     changelog: str
     partitions: int
+    topic_ids: Mapping[str, str]
+    """Of the source and the side inputs."""
     settings: Settings
     arguments: ClientArguments
     reach: Reach
@@ -225,7 +227,9 @@ class StageShard:
         positions, config = dict(self.positions), self._config
         outputs = self.stage.take()
         progress = msgspec.Raw(encode(self.stage.progress))
-        marker = StageMarker(STATE_VERSION, self._epoch, config.partitions, positions, progress)
+        marker = StageMarker(
+            STATE_VERSION, self._epoch, config.partitions, positions, progress, dict(config.topic_ids)
+        )
         states: list[Message] = [(key.encode(), state, []) for key, state in outputs.states.items()]
         await self._producer.begin_transaction()
         config.reach(KillPoint.BEFORE_OUTPUTS)

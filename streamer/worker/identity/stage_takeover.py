@@ -6,15 +6,18 @@ import asyncio
 from collections.abc import Callable
 
 import msgspec
+import structlog
 from aiokafka import AIOKafkaProducer
 
 from streamer.worker.fencing import claim, fence, stop_in_time
-from streamer.worker.identity.stage_marker import MARKER_KEY, read_marker, unreadable_state
+from streamer.worker.identity.stage_marker import MARKER_KEY, StageMarker, read_marker, unreadable_state
 from streamer.worker.identity.stage_shard import StageConfig, StageShard
 from streamer.worker.kill_points import KillPoint
 from streamer.worker.log_reader import LogReader
 from streamer.worker.open_shards import TakenOver
 from streamer.worker.refused import START_OVER, RefusedError
+
+log = structlog.get_logger(__name__)
 
 
 async def take_over_stage(
@@ -57,6 +60,21 @@ async def _read_back(
     ]
 
 
+def _is_new_side_input(config: StageConfig, topic: str, number: int, marker: StageMarker | None) -> bool:
+    """Whether it was deleted and created again: then it is read from its beginning. Raises RefusedError where
+    that was the source."""
+    before, now = marker.topic_ids.get(topic) if marker else None, config.topic_ids.get(topic)
+    if not before or not now or before == now:
+        return False
+    if topic == config.source:
+        raise RefusedError(
+            f"topic {topic} was deleted and created again (its id is {now}, the state of {config.group} was "
+            f"made from {before}): {START_OVER}"
+        )
+    log.warning("side_input_made_anew", topic=topic, partition=number, stage=config.name)
+    return True
+
+
 def _shard(
     config: StageConfig,
     number: int,
@@ -77,8 +95,8 @@ def _shard(
     except (msgspec.MsgspecError, ValueError):
         raise unreadable_state(config.changelog, number, "a state in it is damaged") from None
     positions = {topic: first for topic, (first, _) in bounds.items()}
-    for topic, position in marker.positions.items() if marker else ():
-        if topic not in bounds:
+    for topic, position in marker.positions.items() if marker is not None else ():
+        if topic not in bounds or _is_new_side_input(config, topic, number, marker):
             continue
         first, end = bounds[topic]
         if position > end:

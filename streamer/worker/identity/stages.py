@@ -42,12 +42,17 @@ def stage_configs(
 ) -> tuple[StageConfig, StageConfig]:
     """Attribution and users."""
     topics, rules = settings.topics, identity_rules(settings)
+
+    def ids(*names: str) -> dict[str, str]:
+        return {name: source.topic_ids[name] for name in names if source.topic_ids.get(name)}
+
     attribution = StageConfig(
         name="attribution",
         source=topics.visitors,
         side_inputs=(topics.links, topics.erasures),
         changelog=settings.attribution_changelog,
         partitions=source.partitions,
+        topic_ids=ids(topics.visitors, topics.links, topics.erasures),
         settings=settings,
         arguments=arguments,
         reach=reach,
@@ -62,6 +67,7 @@ def stage_configs(
         side_inputs=(topics.erasures,),
         changelog=settings.users_changelog,
         partitions=source.user_partitions,
+        topic_ids=ids(settings.user_changes, topics.erasures),
         settings=settings,
         arguments=arguments,
         reach=reach,
