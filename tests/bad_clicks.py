@@ -204,9 +204,16 @@ BAD_CLICKS: list[BadClick] = [
     BadClick(
         "no consent, nested too deep",
         raw(b"x", b'1, "consent": false, "y": ' + b"[" * 300 + b"]" * 300),
+        "filtered",
+    ),
+    BadClick(
+        "consent, nested too deep",
+        raw(b"x", b'1, "consent": true, "y": "\\"consent\\": false", "z": ' + b"[" * 300 + b"]" * 300),
         "decode",
         "nested_too_deep",
     ),
+    BadClick("no consent in a list of lists", b"[[" + click(consent=False) + b"]]", "filtered"),
+    BadClick("no consent, behind a byte order mark", b"\xef\xbb\xbf" + click(consent=False), "filtered"),
     # Avro
     BadClick("zero byte alone", b"\0", "decode", "truncated_avro"),
     BadClick("prefix alone", _PREFIX, "decode", "truncated_avro"),

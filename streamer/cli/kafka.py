@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streamer.cli.lazy import new_app
+from streamer.cli.local_paths import local
 from streamer.cli.output import print_json, say
 
 if TYPE_CHECKING:
@@ -19,7 +20,10 @@ app = new_app()
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        "--data-dir", metavar="DIR", help="Where its data lies [default: the user's state directory]."
+        "--data-dir",
+        metavar="DIR",
+        callback=local,
+        help="Where its data lies [default: the user's state directory].",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

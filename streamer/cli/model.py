@@ -20,6 +20,7 @@ from streamer.cli.drift import drift
 from streamer.cli.evaluate import evaluate
 from streamer.cli.inspect import in_one_line, inspect
 from streamer.cli.lazy import new_app
+from streamer.cli.local_paths import local
 from streamer.cli.output import print_json, say
 from streamer.cli.probe import probe
 from streamer.errors import UsageError
@@ -54,8 +55,24 @@ MostSessions = Annotated[
         "--max-sessions", min=100, help="Of a replay's file, whole visitors by hash; default 200,000."
     ),
 ]
-Work = Annotated[Path, typer.Option("--work", metavar="DIR", help="Where the steps leave their results.")]
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write the bundle to.")]
+Work = Annotated[
+    Path,
+    typer.Option(
+        "--work",
+        metavar="DIR",
+        callback=local,
+        help="Where the steps leave their results.",
+    ),
+]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        callback=local,
+        help="The folder to write the bundle to.",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed and clicks give the same bundle.")]
 Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the training sessions.")]
 Name = Annotated[
@@ -100,7 +117,15 @@ def model() -> None:
 
 @app.command()
 def simulate(
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the tables.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            callback=local,
+            help="Folder for the tables.",
+        ),
+    ],
     visitors: Visitors = SIMULATED_VISITORS,
     seed: Seed = SIMULATED_SEED,
     json: Json = False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streamer.cli.local_paths import local
 from streamer.cli.output import print_json, say
 from streamer.cli.steps import step_bars
 from streamer.errors import StreamerError, UsageError
@@ -64,7 +65,13 @@ def probe(
         bool, typer.Option("--concatenated", help="Show features and embedding concatenated, too.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write the fused scorer, as JSON.")
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            callback=local,
+            help="Write the fused scorer, as JSON.",
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -72,10 +79,8 @@ def probe(
     from models.evaluation.probe.experiment import ProbePlan, fused_scorer
     from models.evaluation.probe.experiment import probe as run
     from models.evaluation.probe.rows import probe_rows
-    from streamer.output_file import output_file, require_local
+    from streamer.output_file import output_file
 
-    if out is not None:
-        require_local(out, "--out")
     plan = ProbePlan(_counts(labels), draws, seed, concatenated)
     settings = ctx.obj.settings()
     of_team, events, known = _read(features, outcomes, sessions, bundle, settings)

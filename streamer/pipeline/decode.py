@@ -138,6 +138,10 @@ class _Consent(msgspec.Struct, gc=False):
 
 _NO = {"0", "false", "no", "denied"}
 _parse_consents = msgspec.json.Decoder(_Consent | list[_Consent]).decode
+_parse_consent = msgspec.json.Decoder(bool | int | float | str | None).decode
+_CONSENTS = re.compile(rb'(?<!\\)"consent"\s*:\s*("[^"\\]{0,32}"|[-+.\w]{1,32})')
+"""Where a JSON text has them that is too deep to be parsed, or no click and no list of clicks."""
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class ClickDecoder:
@@ -342,18 +346,29 @@ def with_event_id(click: Click, event_id: str) -> Click:
 
 
 def _declines(value: bytes) -> bool:
-    """Whether this is JSON that says no to being analysed; of a list of clicks, whether any of them does."""
+    """Whether this is JSON that says no to being analysed; where it isn't one click, whether a part does."""
     if len(value) >= _DEEP_FROM_BYTES and _is_deep(value):
-        return False
+        return _says_no_somewhere(value)
     try:
-        found = _parse_consents(with_whole_characters(value))
+        found = _parse_consents(with_whole_characters(value.removeprefix(_BYTE_ORDER_MARK)))
+    except msgspec.ValidationError:
+        return _says_no_somewhere(value)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
-    return any(map(_is_no, found if isinstance(found, list) else [found]))
+    return any(_is_no(click.consent) for click in (found if isinstance(found, list) else [found]))
 
 
-def _is_no(click: _Consent) -> bool:
-    consent = click.consent
+def _says_no_somewhere(value: bytes) -> bool:
+    for consent in _CONSENTS.findall(value):
+        try:
+            if _is_no(_parse_consent(consent)):
+                return True
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+    return False
+
+
+def _is_no(consent: object) -> bool:
     return consent.strip().lower() in _NO if isinstance(consent, str) else consent == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -77,6 +78,14 @@ def _stop(workers: list[BaseProcess]) -> None:
             worker.terminate()
 
 
+def _end_with_parent() -> None:
+    """A parent that is killed can't stop its processes: each stops by itself then."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _work(
     settings: Settings, options: WorkerOptions, index: int, explain: Callable[[Exception], int]
 ) -> None:
@@ -85,6 +94,7 @@ def _work(
     from streamer.worker.run import end_for_sure, run_worker
 
     configure_logging(settings.log)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     instance, port = settings.app.instance_id, settings.worker.metrics_port
     if port:
         worker = settings.worker.model_copy(update={"metrics_port": port + index})

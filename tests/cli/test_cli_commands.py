@@ -208,3 +208,21 @@ def test_kafka_start_finds_the_running_one(run_streamer: RunStreamer, kafka: Emb
 def test_default_data_and_cache_directories_can_be_moved(run_streamer: RunStreamer, tmp_path: Path) -> None:
     done = run_streamer("kafka", "status", "--json", environ={"STREAMER_STATE_DIR": str(tmp_path / "state")})
     assert json.loads(done.stdout)["data_dir"] == str(tmp_path / "state" / "kafka")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("model", "simulate", "--out", "s3://bucket/tables"),
+        ("model", "train", "--out", "gs://bucket/bundle"),
+        ("model", "fit", "--work", "s3://bucket/work"),
+        ("model", "evaluate", "--out", "s3://bucket/report"),
+        ("kafka", "start", "--data-dir", "s3://bucket/broker"),
+    ],
+)
+def test_an_address_is_no_folder_of_this_machine(
+    run_streamer: RunStreamer, arguments: tuple[str, ...]
+) -> None:
+    refused = run_streamer(*arguments)
+    assert refused.returncode == 2
+    assert f"{arguments[2]} {arguments[3].replace('//', '/')}: expected a file" in refused.stderr

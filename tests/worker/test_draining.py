@@ -15,7 +15,16 @@ from streamer.worker.draining import Bounds, Drain
 from streamer.worker.kill_points import pass_by
 from streamer.worker.options import DrainOptions, parse_scope
 from tests.conftest import FreshSettings, RunStreamer
-from tests.worker.live import Worker, as_messages, oracle, published, send, set_up, some_clicks
+from tests.worker.live import (
+    Worker,
+    as_messages,
+    oracle,
+    published,
+    send,
+    set_up,
+    some_clicks,
+    wait_until,
+)
 from tests.worker.test_takeover import config
 
 
@@ -99,17 +108,38 @@ def test_clicks_behind_an_open_transaction_are_waited_for(fresh_settings: FreshS
     assert published(settings) == oracle(clicks)
 
 
+def processes_of(worker: Worker) -> list[int]:
+    pid = worker.process.pid
+    children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    return [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
 def test_a_process_of_several_that_is_killed_is_named(fresh_settings: FreshSettings) -> None:
     settings = fresh_settings()
     set_up(settings)
     worker = Worker(settings, "--processes", "2")
-    worker.wait_for("shards_open")
-    pid = worker.process.pid
-    children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-    killed = next(child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes())
-    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: len(processes_of(worker)) == 2)
+    os.kill(processes_of(worker)[0], signal.SIGKILL)
     assert worker.end() == 1
     assert re.search(r"worker process \d was killed by SIGKILL, so the other processes", worker.last_words)
+
+
+def test_processes_of_a_worker_that_is_killed_end_by_themselves(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings()
+    set_up(settings)
+    worker = Worker(settings, "--processes", "2")
+    worker.wait_for("shards_open")
+    processes = processes_of(worker)
+    worker.signal(signal.SIGKILL)
+    wait_until(lambda: not any(is_running(process) for process in processes), timeout_s=30)
+
+
+def is_running(pid: int) -> bool:
+    """Whether it is there and no zombie, which nobody has waited for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.parametrize(
