@@ -29,5 +29,6 @@ cdef class AttributionStage:
     cdef _state(self, str visitor_id)
     @cython.locals(is_new=bint)
     cdef _keep(self, str visitor_id, state)
-    cdef _schedule(self, str visitor_id, state)
+    @cython.locals(day=int64_t)
+    cdef _schedule(self, str visitor_id, int64_t next_prune)
     cdef _forget_old(self)

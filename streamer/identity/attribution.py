@@ -112,18 +112,13 @@ class AttributionStage:
     def has_pending(self) -> bool:
         return bool(self._changes or self._changed)
 
-    @property
-    def has_changes(self) -> bool:
-        """Whether something has changed for a user."""
-        return bool(self._changes)
-
     def restore(self, visitor_id: str, state: bytes | None) -> None:
         """Put in the state that `take` gave for a visitor. Raises msgspec.MsgspecError if it isn't one."""
         if state is None:
             self._states.pop(visitor_id, None)
             return
         if visitor_id not in self._states:
-            self._schedule(visitor_id, _decode(state))
+            self._schedule(visitor_id, _decode(state).next_prune(self._rules))
         self._states[visitor_id] = state
 
     def session(self, message: bytes) -> None:
@@ -253,7 +248,10 @@ class AttributionStage:
         visitor_id = session.visitor_id
         self.progress.counts.anonymous += 1
         if visitor_id not in self._states:
-            self._keep(visitor_id, VisitorTies(waiting=[waiting]))  # there is no tie: most come this way
+            # There is no tie. Most come this way.
+            self._changed.add(visitor_id)
+            self._states[visitor_id] = _encode(VisitorTies(waiting=[waiting]))
+            self._schedule(visitor_id, waiting.settled_after(self._rules))
         else:
             state = self._state(visitor_id)
             state.wait(waiting)
@@ -311,12 +309,12 @@ class AttributionStage:
         if not state.is_empty:
             self._states[visitor_id] = _encode(state)
             if is_new:
-                self._schedule(visitor_id, state)
+                self._schedule(visitor_id, state.next_prune(self._rules))
         elif not is_new:
             del self._states[visitor_id]
 
-    def _schedule(self, visitor_id: str, state: VisitorTies) -> None:
-        day = state.next_prune(self._rules) // DAY_MS + 1
+    def _schedule(self, visitor_id: str, next_prune: int) -> None:
+        day = next_prune // DAY_MS + 1
         self._by_day[max(day, self._next_day)].append(visitor_id)
 
     def _forget_old(self) -> None:
@@ -336,7 +334,7 @@ class AttributionStage:
                 del self._states[visitor_id]
             else:
                 self._states[visitor_id] = _encode(state)
-                self._schedule(visitor_id, state)
+                self._schedule(visitor_id, state.next_prune(self._rules))
 
     def _days_up_to(self, today: int) -> Iterator[int]:
         return (day for day in sorted(self._by_day) if day <= today)

@@ -205,13 +205,3 @@ def test_of_a_user_with_too_many_visitors_only_logins_count() -> None:
         stages.session(session(number, f"v{number}", at(2)))
     assert users_of(stages) == {"u": ["s000"]}
     assert stages.latest["u"]["visitors"] == 1
-
-
-def test_only_what_changes_something_for_a_customer_has_to_be_committed_at_once() -> None:
-    stages = Stages(IdentityRules())
-    stages.session(session(1, "v", at(0)))
-    assert (stages.attribution.has_pending, stages.attribution.has_changes) == (True, False)
-    stages.session(session(2, "v", at(1), "u"))
-    assert stages.attribution.has_changes
-    stages.commit()
-    assert (stages.attribution.has_pending, stages.attribution.has_changes) == (False, False)

@@ -41,6 +41,7 @@ async def _behind(table: StageTable, ends: Mapping[str, Mapping[int, int]]) -> l
     worker's own shards."""
     config, shards = table.config, table.shards
     found = []
+    await table.commit_all()
     with contextlib.suppress(KafkaError), only_ours():
         if shards.consumer is not None:
             await shards.consumer.commit()

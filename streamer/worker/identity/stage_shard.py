@@ -64,10 +64,6 @@ class LiveStage(Protocol):
         """Whether `take` gives anything."""
 
     @property
-    def has_outputs(self) -> bool:
-        """Whether that has records to publish."""
-
-    @property
     def hurries(self) -> bool:
         """Whether one of those is of an open session: a customer has just logged in."""
 

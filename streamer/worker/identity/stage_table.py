@@ -26,8 +26,9 @@ from streamer.worker.unrecovered import Unrecovered
 
 CHUNK_RECORDS = 100
 """Records between which others in the event loop have their turn."""
-UNSEEN_S = 1.0
-"""How long progress without outputs may wait for its commit: nobody sees it before a take-over."""
+UNHURRIED_S = 1.0
+"""How long what was taken in may wait for its commit where no customer has just logged in: sessions closed
+long after their last click, and transactions are to hold much."""
 COMMIT_AT = 2000
 """Records beyond the last commit at which the next one's time has come."""
 
@@ -102,6 +103,12 @@ class StageTable(Service):
             else:
                 return
 
+    async def commit_all(self) -> None:
+        """Commit everything that was read so far, for who waits for it."""
+        for shard in list(self.shards.by_number.values()):
+            self._commits.pass_by_markers(shard)
+            await self._commits.commit(shard)
+
     def levels(self) -> StageLevels:
         """Where the stage stands, for the metrics."""
         shards, unrecovered = self.shards.by_number, self.unrecovered.lags()
@@ -165,16 +172,16 @@ class _Commits(Commits[StageShard]):
         while self._shards.has(shard):
             began = time.monotonic()
             try:
-                self._pass_by_markers(shard)
-                if shard.stage.has_outputs or time.monotonic() - committed_at > UNSEEN_S:
+                self.pass_by_markers(shard)
+                if shard.hurries or began - committed_at > UNHURRIED_S:
                     await self.commit(shard)
-                    committed_at = time.monotonic()
+                    committed_at = began
                 await self._retries.retry_if_out_of_range(shard)
             except Exception as error:
                 self._failure.report(error)
             await self.pause(shard, began, self.at_most_every(interval))
 
-    def _pass_by_markers(self, shard: StageShard) -> None:
+    def pass_by_markers(self, shard: StageShard) -> None:
         """Where everything is read, the end of the last transaction is read too: the group's offset is then
         the end of the source, by which others see that the stage has come so far."""
         empty = self._shards.empty_fetch(shard)

@@ -104,10 +104,6 @@ class LiveAttribution:
         return self.stage.has_pending or bool(self._dead)
 
     @property
-    def has_outputs(self) -> bool:
-        return self.stage.has_changes or bool(self._dead)
-
-    @property
     def hurries(self) -> bool:
         return self.stage.has_provisional
 
@@ -181,10 +177,6 @@ class LiveUsers:
 
     @property
     def has_pending(self) -> bool:
-        return self.stage.has_pending
-
-    @property
-    def has_outputs(self) -> bool:
         return self.stage.has_pending
 
     @property
