@@ -43,6 +43,8 @@ test: .venv/test.stamp .venv/kafka.aot
 test-pure: .venv/test.stamp
 	STREAMER_NO_EXTENSIONS=1 $(PYTEST) --quiet $(PURE)
 
+# None of these waits: as many processes as cores.
+check: PROCESSES := auto
 check: lint
 	$(PYTEST) --quiet -m "not kafka and not training" $(ARGS)
 
