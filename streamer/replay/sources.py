@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -91,7 +91,15 @@ class PacedSource:
         self.whole = source.whole
 
     async def portions(self, positions: dict[int, int]) -> AsyncGenerator[Portion]:
-        ahead = {n: _ReadAhead(self._source.portions({n: at})) for n, at in positions.items()}
+        async with AsyncExitStack() as open_sources:
+            ahead = {}
+            for number, at in positions.items():
+                source = self._source.portions({number: at})
+                ahead[number] = _ReadAhead(await open_sources.enter_async_context(aclosing(source)))
+            async for portion in self._paced(ahead):
+                yield portion
+
+    async def _paced(self, ahead: dict[int, _ReadAhead]) -> AsyncGenerator[Portion]:
         begun_at = self._now()
         begin_ms = self._begin_ms
         while ahead:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from streamer.pipeline.decode import Arrived
 from streamer.registry.lookup import SchemaLookup
@@ -84,3 +85,25 @@ def test_an_idle_partition_gets_the_time_while_another_has_records_and_never_too
 def test_each_partition_ends_once() -> None:
     seen = played({0: [1000], 1: [], 2: [1000, 1300]}, speed=1)
     assert sorted(p.number for _, p in seen if p.is_last) == [0, 1, 2]
+
+
+def test_sources_are_closed_where_somebody_stops_half_way() -> None:
+    """An open one is closed by the loop otherwise, at its end and with a traceback."""
+    closed = []
+
+    class Watched(Given):
+        async def portions(self, positions: dict[int, int]) -> AsyncGenerator[Portion]:
+            try:
+                async for portion in super().portions(positions):
+                    yield portion
+            finally:
+                closed.extend(positions)
+
+    async def stop_half_way() -> None:
+        source = PacedSource(Watched({0: [0, 60_000], 1: [0, 60_000]}), 1, 0, lambda: 0.0, asyncio.sleep)
+        async with aclosing(source.portions({0: 0, 1: 0})) as portions:
+            await anext(portions)
+            await anext(portions)
+        assert sorted(closed) == [0, 1]
+
+    asyncio.run(stop_half_way())
