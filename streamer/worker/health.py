@@ -74,7 +74,8 @@ def not_ready(snapshot: HealthSnapshot, limits: Limits) -> list[str]:
     missing = sorted(snapshot.assigned - snapshot.recovered)
     if missing:
         reasons.append(f"partitions {missing} are not recovered yet")
-    if snapshot.assigned and snapshot.unanswered_for > limits.answered_within_s:
+    unanswered = snapshot.unanswered_for > limits.answered_within_s
+    if snapshot.assigned and unanswered and not snapshot.topic_is_missing:
         reasons.append(f"no broker has answered for {snapshot.unanswered_for:.0f} s")
     if snapshot.topic_is_missing:
         reasons.append("the clicks topic does not exist")

@@ -82,7 +82,9 @@ class Watch:
 
         Raises ReplacedError, which the client need not end for: it may try to join again for long.
         """
-        asking = asyncio.gather(self.unrecovered.ask_regularly(), self._stages.ask_regularly())
+        # Tasks, not gather: nobody retrieves what that ends with, and asyncio reports it at every stop.
+        each_asks = (self.unrecovered.ask_regularly(), self._stages.ask_regularly())
+        asking = [asyncio.create_task(asks) for asks in each_asks]
         try:
             while True:
                 await asyncio.sleep(LOOK_EVERY_S)
@@ -90,7 +92,8 @@ class Watch:
                 self._stages.look()
                 self._report_held_up(held_up_for_long(self.snapshot(), self._limits))
         finally:
-            asking.cancel()
+            for asks in asking:
+                asks.cancel()
 
     def check_not_replaced(self) -> None:
         """Raises ReplacedError if another worker has taken this one's place in a group."""

@@ -39,7 +39,12 @@ def test_a_member_without_partitions_is_ready() -> None:
             HealthSnapshot(joined=True, lag={0: 5}, held_up={0: HeldUp(7, 60)}, source="changes"),
             "a producer of changes",
         ),
-        (HealthSnapshot(joined=True, topic_is_missing=True), "does not exist"),
+        (
+            HealthSnapshot(
+                joined=True, assigned=ONE, recovered=ONE, unanswered_for=11, topic_is_missing=True
+            ),
+            "does not exist",
+        ),
     ],
 )
 def test_what_makes_a_worker_not_ready_is_said(snapshot: HealthSnapshot, reason: str) -> None:

@@ -51,6 +51,7 @@ def test_a_drained_worker_has_published_every_session_once(fresh_settings: Fresh
     send(settings, as_messages(clicks))
     worker = Worker(settings, "--drain")
     assert worker.end() == 0, worker.log
+    assert '"error"' not in worker.log
     assert published(settings) == oracle(clicks)
     intents = committed(settings, settings.topics.intents).decoded()
     embeddings = committed(settings, settings.topics.embeddings).decoded()
