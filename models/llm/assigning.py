@@ -111,7 +111,7 @@ def _vote(
         check,
         {
             (Assigned, "id"): ids,
-            (Chosen, "evidence"): [line for each in renderings for line in each.splitlines()],
+            (Chosen, "evidence"): _clicks_of(renderings),
             (Chosen, "intent"): [*choices.described, OTHER],
         },
     )
@@ -128,6 +128,11 @@ def _vote(
     if len(renderings) == 1:
         return [None]
     return [vote for each in renderings for vote in _vote(asker, choices, [each], number, evidence)]
+
+
+def _clicks_of(renderings: Sequence[str]) -> list[str]:
+    """Lines that can be evidence: without the heading, which says nothing about intent."""
+    return [line for each in renderings for line in each.splitlines()[1:] or [each]]
 
 
 def _count_evidence(found: Assignment, rendered: Mapping[str, str], evidence: Evidence) -> None:

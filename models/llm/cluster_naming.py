@@ -3,9 +3,9 @@
 The model decides nothing about sessions: clusters are the intents. It sees each cluster's most typical pages
 and searches, with their shares, and two examples of how such a group is named. Labels that come out alike are
 looked at again, side by side: what tells the two clusters apart? Clusters whose labels stay the same are one
-intent. Then each group of near clusters gets a label, and the model reads some sessions with its own list of
-intents: how often its vote is the cluster that a session came from says how well the labels describe the
-clusters.
+intent. Then each group of near clusters gets a label. Last, the model looks for a cluster's line among those
+of others by its label alone: how often it finds it says how well the labels tell clusters apart (after the
+intrusion tests of Chang et al. 2009, Reading Tea Leaves).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import msgspec
 import numpy as np
 
 from models.arrays import Int64
-from models.labelling.audit import agreement, top
 from models.labelling.clusters import (
     Clusters,
     Line,
@@ -30,10 +29,9 @@ from models.labelling.clusters import (
     terms_of_clusters,
 )
 from models.labelling.gate import DEFAULT_BOUNDS, Bounds, failures, labels_with_ids
-from models.labelling.rendering import Scrub, rendering
+from models.labelling.rendering import Scrub
 from models.labelling.teacher import Estimate
 from models.llm.asking import Asker, Question, answered
-from models.llm.assigning import Evidence, IntentChoices, votes
 from models.llm.causes import most_often
 from models.llm.drafting import DATA_RULE, NEAR_DUPLICATE, alike, label_problem
 from models.llm.errors import LlmError
@@ -43,8 +41,8 @@ from models.queries import words_of
 LINES = 12
 """Of a profile, in a question."""
 READ_PER_CLUSTER = 2
-"""Sessions of each cluster that the model reads to see whether its labels hold."""
-_CLEAR_CLICKS = 3
+"""Lines of each cluster that the model looks for by its label."""
+_LINES_OF_OTHERS = 3
 _CONTRASTED = 5
 _MOST_DESCRIPTION = 200
 _WANT = (
@@ -61,7 +59,6 @@ _EXAMPLES = (
     ' "description": "They log in to see where their parcel is or to send it back."}.'
 )
 _FILLERS = frozenset({"a", "an", "the", "my", "your", "for", "of", "to"})
-_NO_MARKS = str.maketrans("<>\n", "‹› ")
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -79,6 +76,10 @@ class ToldApart(msgspec.Struct, frozen=True):
 
 class GroupName(msgspec.Struct, frozen=True):
     label: str
+
+
+class Choice(msgspec.Struct, frozen=True):
+    line: str
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class LlmNamer:
         labels = [each.label if each else by_words.labels[k] for k, each in enumerate(named)]
         said = [each.description if each else by_words.descriptions[k] for k, each in enumerate(named)]
         again = self._told_apart(labels, profile_of)
-        return self._checked(clusters, labels, said, named.count(None), again)
+        return self._checked(clusters, profile_of, labels, said, named.count(None), again)
 
     def estimate(self, clusters: Clusters) -> Estimate:
         """What naming will cost; asks nothing."""
@@ -122,8 +123,7 @@ class LlmNamer:
 
     def _requests(self, clusters: int, groups: int) -> int:
         """Without questions about labels that come out alike."""
-        size = self.asker.config.sessions_per_label
-        return clusters + groups + -(-clusters * READ_PER_CLUSTER // size)
+        return clusters + groups + clusters * READ_PER_CLUSTER
 
     def _named(self, profile: Profile) -> Named | None:
         """None if nothing typical is known of it, or no answer was usable. Labels are published, so they are
@@ -204,7 +204,13 @@ class LlmNamer:
         return _clean(found.label, self.scrub) if found else labels[0]
 
     def _checked(
-        self, clusters: Clusters, labels: Sequence[str], said: Sequence[str], unnamed: int, looked: int
+        self,
+        clusters: Clusters,
+        profile_of: Sequence[Profile],
+        labels: Sequence[str],
+        said: Sequence[str],
+        unnamed: int,
+        looked: int,
     ) -> Names:
         """Clusters of the same label as one intent, labels for groups, and how well the labels hold."""
         first, intent_of = _merged(labels)
@@ -212,14 +218,14 @@ class LlmNamer:
         near = clusters.parents[first]
         parent_labels, parents = self._groups(own, near)
         described = [said[k] for k in first]
-        evidence = Evidence()
-        pairs, without = self._read_back(clusters, own, described, intent_of, evidence)
-        held = agreement(pairs)
-        kappa = held["kappa"]
+        read = self._read_back(profile_of, own, intent_of)
+        usable = [(found, chance) for found, chance in read if found is not None]
+        agree, kappa = _beyond_chance(usable) if usable else (None, None)
+        without = (len(read) - len(usable)) / max(1, len(read))
         poor = failures(
-            None if kappa is None else float(kappa),
-            evidence.precision,
-            max(without, unnamed / len(labels)),
+            kappa,
+            None,
+            round(max(without, unnamed / len(labels)), 4),
             labels_with_ids([*own, *parent_labels], clusters.sessions),
             self.bounds,
         )
@@ -227,15 +233,14 @@ class LlmNamer:
             "unnamed": unnamed,
             "looked_again": looked,
             "merged": len(labels) - len(own),
-            "read_back": held["pairs"] or 0,
+            "read_back": len(usable),
             "read_back_without_vote": round(without, 4),
-            **{f"read_back_{name}": held[name] or 0.0 for name in ("agree", "kappa")},
             "requests": self.asker.answers,
             "tokens": self.asker.tokens,
             "asked_again": self.asker.causes.total(),
         }
-        if evidence.precision is not None:
-            notes["evidence_precision"] = evidence.precision
+        if agree is not None and kappa is not None:
+            notes |= {"read_back_agree": agree, "read_back_kappa": kappa}
         terms = terms_of_clusters(clusters, intent_of[clusters.labels], len(own))
         return Names(own, described, terms, parents, parent_labels, intent_of, notes, tuple(poor))
 
@@ -248,33 +253,52 @@ class LlmNamer:
         return [named[g] for g in first], parent_of[np.searchsorted(numbers, near)]
 
     def _read_back(
-        self,
-        clusters: Clusters,
-        labels: Sequence[str],
-        described: Sequence[str],
-        intent_of: Int64,
-        evidence: Evidence,
-    ) -> tuple[list[tuple[str, str]], float]:
-        """For some sessions of each cluster, its intent and the model's vote; the share without a vote."""
+        self, profile_of: Sequence[Profile], labels: Sequence[str], intent_of: Int64
+    ) -> list[tuple[bool | None, float]]:
+        """Whether the model finds lines of each cluster by its label, None where no answer was usable; and
+        how likely chance finds them."""
         rng = np.random.default_rng(self.seed)
-        rows = [row for k in range(len(intent_of)) for row in self._clear_rows(clusters, k, rng)]
-        choices = IntentChoices(
-            {f"i{i + 1}": f"{label}. {described[i]}".translate(_NO_MARKS) for i, label in enumerate(labels)}
-        )
-        shown = [rendering(clusters.sessions[row], self.scrub) for row in rows]
-        tops = [top(cast) for cast in votes(self.asker, choices, shown, 1, evidence)]
-        pairs = [
-            (f"i{intent_of[clusters.labels[row]] + 1}", vote)
-            for row, vote in zip(rows, tops, strict=True)
-            if vote is not None
+        asked = [
+            (labels[intent_of[k]], line.text, [line.text, *others])
+            for k, profile in enumerate(profile_of)
+            for line in profile.lines[:READ_PER_CLUSTER]
+            if (others := _lines_of_others(profile_of, intent_of, k, rng))
         ]
-        return pairs, tops.count(None) / max(1, len(tops))
+        shown = [(label, right, rng.permutation(lines).tolist()) for label, right, lines in asked]
+        found = self.asker.map(lambda each: self._found(*each), shown)
+        return [(hit, 1 / len(lines)) for hit, (_, _, lines) in zip(found, shown, strict=True)]
 
-    def _clear_rows(self, clusters: Clusters, k: int, rng: np.random.Generator) -> list[int]:
-        """Of a cluster, at random; sessions of one or two clicks say little to anybody."""
-        own = rng.permutation(np.flatnonzero(clusters.labels == k)).tolist()
-        clear = [row for row in own if len(clusters.sessions[row].clicks) >= _CLEAR_CLICKS]
-        return (clear or own)[:READ_PER_CLUSTER]
+    def _found(self, label: str, right: str, lines: Sequence[str]) -> bool | None:
+        def problem(found: Choice) -> str | None:
+            return None if found.line in lines else "the line isn't in the list, expected one of it"
+
+        system = (
+            f'Some visitors of a website came for this: "{label}". Which of these lines is most likely from'
+            f" one of their visits? Copy it. {DATA_RULE}"
+        )
+        schema = AnswerSchema("choice", Choice, problem, {(Choice, "line"): lines})
+        question = Question(system, "<session>\n" + "\n".join(lines) + "\n</session>")
+        found = answered(lambda: self.asker.ask(question, schema))
+        return None if found is None else found.line == right
+
+
+def _beyond_chance(read: Sequence[tuple[bool, float]]) -> tuple[float, float]:
+    """The share that was found, and kappa with the chance of each question."""
+    agree, chance = np.mean([found for found, _ in read]), np.mean([chance for _, chance in read])
+    return round(float(agree), 4), round(float((agree - chance) / (1 - chance)), 4)
+
+
+def _lines_of_others(
+    profile_of: Sequence[Profile], intent_of: Int64, k: int, rng: np.random.Generator
+) -> list[str]:
+    """The most typical lines of some clusters of other intents, none of them typical of cluster k."""
+    own = {line.text for line in profile_of[k].lines}
+    tops = [
+        profile_of[j].lines[0].text
+        for j in rng.permutation(len(profile_of)).tolist()
+        if intent_of[j] != intent_of[k] and profile_of[j].lines
+    ]
+    return [text for text in dict.fromkeys(tops) if text not in own][:_LINES_OF_OTHERS]
 
 
 def _merged(labels: Sequence[str]) -> tuple[list[int], Int64]:

@@ -54,6 +54,9 @@ def answer(system: str, user: str) -> dict[str, Any]:
         a, b = (_listed(part) for part in user.split("Only in B:"))
         said = zip(("only_a", "only_b"), ("label_a", "label_b"), (a, b), strict=True)
         return {key: text for line, label, own in said for key, text in ((line, own[0]), (label, _name(own)))}
+    if '"line"' in system:
+        label = system.partition('"')[2].partition('"')[0].lower()
+        return {"line": max(user.splitlines()[1:-1], key=lambda line: label in _WORD.findall(line))}
     if '"evidence"' in system and '"sessions"' not in system:
         lines = _listed(user)
         return {"evidence": lines[0], "label": _name(lines), "description": f"They see {_name(lines)}."}

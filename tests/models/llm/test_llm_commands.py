@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -67,11 +66,8 @@ def test_training_with_a_language_model_says_so_in_the_manifest(
 
 
 def made_up_evidence(_number: int, body: Body) -> Reply | None:
-    if '"sessions"' not in body["messages"][0]["content"]:
-        return None
-    ids = re.findall(r'<session id="(\w+)">', body["messages"][1]["content"])
-    made_up = [{"evidence": "never seen", "intent": "i1"}]
-    return completion(json.dumps({"sessions": [{"id": i, "intents": made_up} for i in ids]}))
+    reads = "Which of these lines" in body["messages"][0]["content"]
+    return completion(json.dumps({"line": "/never/seen"})) if reads else None
 
 
 def test_a_preview_sends_nothing_then_the_model_names_the_clusters_and_a_poor_taxonomy_is_exit_1_and_kept(
@@ -99,7 +95,7 @@ def test_a_preview_sends_nothing_then_the_model_names_the_clusters_and_a_poor_ta
         assert json.loads((work / "taxonomy.json").read_text())["teacher"] == "clusters+llm:rules"
         server.misbehave = made_up_evidence
         monkeypatch.setenv("STREAMER_LLM__MODEL", "careless")
-        with pytest.raises(StreamerError, match=r"kept, but too poor to go on: .* below llm\.min_evidence"):
+        with pytest.raises(StreamerError, match=r"kept, but too poor to go on: .* above llm\.max_without"):
             model("taxonomy", "--teacher", "clusters+llm")
     assert json.loads((work / "taxonomy.json").read_text())["teacher"] == "clusters+llm:careless"
     assert "clusters+llm:careless" in (work / "audit.md").read_text()
