@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from dataclasses import dataclass
+from itertools import chain, islice
 from operator import attrgetter
 from typing import Any, Self
 
 import numpy as np
 
-from models.arrays import Int32, Int64
+from models.arrays import Float64, Int32, Int64
 from models.encoded import LENGTH_BUCKETS, Encoded, Flat, bucketed
 from models.fields import (
     EVENT_FIELDS,
@@ -40,6 +41,11 @@ if IS_COMPILED:
 TOKENIZER_VERSION = 1
 VOCABULARIES = (*LEARNT_FIELDS, "device", "referrer")
 _CACHED = 1 << 16
+_AT_ONCE = 4096
+"""Sessions that are held while a tokenizer is fitted."""
+_MOST_VALUES = 1 << 21
+"""Distinct values of a field that are counted; beyond, only the more frequent half is kept, and a value that
+comes again counts from then on. Hundreds of times as many as a vocabulary has."""
 
 _query = attrgetter("search_query")
 
@@ -60,19 +66,22 @@ class Tokenizer:
 
     @classmethod
     def fit(cls, sessions: Iterable[Session], min_count: int = 10, max_vocabulary: int = 5000) -> Self:
-        """Learns from the sessions given, which must be the training split. Raises ValueError on none."""
-        sessions = [session for session in sessions if session.clicks]
-        if not sessions:
+        """Learns from the sessions given, which must be the training split, in one pass that holds few of
+        them. Raises ValueError on none."""
+        counts, dwells = _Counts(), _Moments()
+        with_clicks = (session for session in sessions if session.clicks)
+        while some := list(islice(with_clicks, _AT_ONCE)):
+            counts.add(some)
+            clicks, lengths = _flattened(some)
+            dwell = durations(some, lengths, clicks)[0]
+            dwells.add(log_seconds(dwell[dwell >= 0]).astype(np.float64))
+        if not counts.sessions:
             raise ValueError("a tokenizer needs at least one session with clicks to learn from, found none")
         vocabularies = {
-            name: Vocabulary.learn(counts, min_count, max_vocabulary)
-            for name, counts in _counts(sessions).items()
+            name: Vocabulary.learn(found, min_count, max_vocabulary)
+            for name, found in counts.of_values().items()
         }
-        clicks, lengths = _flattened(sessions)
-        dwell = durations(sessions, lengths, clicks)[0]
-        known = log_seconds(dwell[dwell >= 0]).astype(np.float64)
-        mean, std = (float(known.mean()), float(known.std())) if len(known) else (0.0, 1.0)
-        return cls(vocabularies, round(mean, 6), round(max(std, 1e-3), 6))
+        return cls(vocabularies, round(dwells.mean, 6), round(max(dwells.std, 1e-3), 6))
 
     @property
     def event_sizes(self) -> list[int]:
@@ -248,19 +257,62 @@ def _flattened(sessions: Sequence[Session]) -> tuple[list[Click], Int64]:
     return list(chain.from_iterable([session.clicks for session in sessions])), lengths
 
 
-def _counts(sessions: Iterable[Session]) -> dict[str, Counter[str]]:
-    counts: dict[str, Counter[str]] = {name: Counter() for name in VOCABULARIES}
-    clicks: Counter[ClickValues] = Counter()
-    for session in sessions:
-        clicks.update(map(values_of, session.clicks))
-        for name, value in zip(("device", "referrer"), device_and_referrer(session), strict=True):
-            if value:
-                counts[name][value] += 1
-    for values, count in clicks.items():
-        for name, value in zip(LEARNT_FIELDS, learnt_values(values), strict=True):
-            if value:
-                counts[name][value] += count
-    return counts
+class _Counts:
+    """How often each value of each field occurs."""
+
+    def __init__(self) -> None:
+        self.sessions = 0
+        self._values: dict[str, Counter[str]] = {name: Counter() for name in VOCABULARIES}
+        self._clicks: Counter[ClickValues] = Counter()
+
+    def add(self, sessions: Sequence[Session]) -> None:
+        self.sessions += len(sessions)
+        for session in sessions:
+            self._clicks.update(map(values_of, session.clicks))
+            for name, value in zip(("device", "referrer"), device_and_referrer(session), strict=True):
+                if value:
+                    self._values[name][value] += 1
+        if len(self._clicks) > _CACHED:
+            self._spread()
+
+    def of_values(self) -> dict[str, Counter[str]]:
+        self._spread()
+        return self._values
+
+    def _spread(self) -> None:
+        """From whole clicks to their fields: sites have far fewer distinct clicks than clicks."""
+        for values, count in self._clicks.items():
+            for name, value in zip(LEARNT_FIELDS, learnt_values(values), strict=True):
+                if value:
+                    self._values[name][value] += count
+        self._clicks.clear()
+        for name, counter in self._values.items():
+            if len(counter) > _MOST_VALUES:
+                self._values[name] = Counter(dict(counter.most_common(_MOST_VALUES // 2)))
+
+
+@dataclass
+class _Moments:
+    """Mean and standard deviation of what comes piece by piece (Chan, Golub and LeVeque 1983)."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    """Sum of squared deviations from the mean."""
+
+    def add(self, values: Float64) -> None:
+        if not len(values):
+            return
+        count, mean = self.count + len(values), float(values.mean())
+        apart = mean - self.mean
+        self.squares += float(((values - mean) ** 2).sum()) + apart**2 * self.count * len(values) / count
+        self.mean += apart * len(values) / count
+        self.count = count
+
+    @property
+    def std(self) -> float:
+        """Of the population; 1 of nothing."""
+        return float(np.sqrt(self.squares / self.count)) if self.count else 1.0
 
 
 def _checked(text: str | bytes) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from models.arrays import Bool, Float64, Int64
 from models.tokenizer import Tokenizer
 from models.training.config import TrainConfig
-from models.training.corpus import Corpus, pick
+from models.training.corpus import Corpus
 from models.training.encoder import Tokens
 from models.training.pretrain import warm_then_cosine
 from schemas.click import Session
@@ -86,7 +86,7 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * warm_then_cosine(step, steps, config.warmup_share)
             optimizer.zero_grad(set_to_none=True)
-            loss(pick(bucket.tokens, rows), generator).backward()  # type: ignore[no-untyped-call]
+            loss(bucket.pick(rows), generator).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(module.parameters(), 1.0)
             optimizer.step()
             step += 1

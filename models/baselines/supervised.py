@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from models.arrays import Float64
 from models.baselines.interface import BaselineInput, draw_linear, embed_all, fit
 from models.fields import LEARNT_FIELDS
-from models.training.corpus import Corpus, pick, slice_clicks
+from models.training.corpus import Corpus, slice_clicks
 from models.training.encoder import Encoder, Tokens
 from models.training.pretrain import deterministic, new_encoder
 
@@ -99,7 +99,7 @@ def _fit_labels(
             chosen = rows[train[bucket.rows[rows]]]
             if not len(chosen):
                 continue
-            logits = head(encoder(*pick(bucket.tokens, chosen)))
+            logits = head(encoder(*bucket.pick(chosen)))
             loss = F.binary_cross_entropy_with_logits(logits, labels[bucket.rows[chosen]])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]

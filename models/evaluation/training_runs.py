@@ -19,7 +19,7 @@ from models.labelling.teacher import SoftLabels, TeacherInput
 from models.tokenizer import Tokenizer
 from models.training.cluster_teacher import ClusterTeacher
 from models.training.config import TrainConfig
-from models.training.corpus import Corpus, embed
+from models.training.corpus import Corpus, LengthBucket, embed
 from models.training.distill import LabelledEmbeddings, distill, outputs
 from models.training.encoder import Tokens
 from models.training.novelty import Embed, Surprising
@@ -81,8 +81,12 @@ def embedder(
 
 def without(corpus: Corpus, hidden: Sequence[str]) -> Corpus:
     """The fields named are missing everywhere, as on a site that doesn't have them."""
-    buckets = tuple(replace(bucket, tokens=_blanked(bucket.tokens, hidden)) for bucket in corpus.buckets)
-    return replace(corpus, buckets=buckets)
+    buckets = []
+    for bucket in corpus.buckets:
+        whole = torch.arange(len(bucket.rows))
+        blank = _blanked(bucket.pick(whole), hidden)
+        buckets.append(LengthBucket(bucket.rows, blank, bucket.visitors_of(whole)))
+    return replace(corpus, buckets=tuple(buckets))
 
 
 def _blanked(tokens: Tokens, hidden: Sequence[str]) -> Tokens:

@@ -1,12 +1,14 @@
-"""Sessions as training sees them: split by visitor, tokenized once, stored as tensors per length bucket.
+"""Sessions as training sees them: split by visitor, tokenized once, in length buckets.
 
-A visitor's sessions all fall into one split. Bots are left out: they have no intent to learn.
+A visitor's sessions all fall into one split. Bots are left out: they have no intent to learn. Here tokens are
+held in memory; `token_shards.py` has them on disk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,20 +25,42 @@ def by_split(sessions: Iterable[Session]) -> dict[SplitName, list[Session]]:
     """Sessions of people by split, in order of (started_at, session_id)."""
     splits: dict[SplitName, list[Session]] = {"train": [], "validation": [], "test": []}
     for session in sorted(sessions, key=lambda s: (s.started_at, s.session_id)):
-        if not session.is_bot and session.clicks:
+        if is_learnt_from(session):
             splits[split_of(session.visitor_id)].append(session)
     return splits
 
 
-@dataclass(frozen=True)
-class LengthBucket:
+def is_learnt_from(session: Session) -> bool:
+    return not session.is_bot and bool(session.clicks)
+
+
+class Bucket(Protocol):
     """The sessions of one length bucket."""
 
+    @property
+    def rows(self) -> Tensor:
+        """[N]: their indices in the corpus"""
+
+    def pick(self, which: Tensor) -> Tokens:
+        """Of the sessions at `which` [B], places in the bucket."""
+
+    def visitors_of(self, which: Tensor) -> Tensor:
+        """[B]: a number per visitor"""
+
+
+@dataclass(frozen=True)
+class LengthBucket:
+    """A bucket in memory."""
+
     rows: Tensor
-    """[N]: their indices in the corpus"""
     tokens: Tokens
     visitors: Tensor
-    """[N]: a number per visitor"""
+
+    def pick(self, which: Tensor) -> Tokens:
+        return pick(self.tokens, which)
+
+    def visitors_of(self, which: Tensor) -> Tensor:
+        return self.visitors[which]
 
 
 @dataclass(frozen=True)
@@ -44,7 +68,7 @@ class Corpus:
     """Tokenized sessions."""
 
     size: int
-    buckets: tuple[LengthBucket, ...]
+    buckets: tuple[Bucket, ...]
 
     @classmethod
     def of(cls, sessions: Sequence[Session], tokenizer: Tokenizer) -> Corpus:
@@ -57,7 +81,7 @@ class Corpus:
             buckets.append(LengthBucket(rows, tokens, visitors[rows]))
         return cls(len(sessions), tuple(buckets))
 
-    def batches(self, size: int, generator: torch.Generator) -> list[tuple[LengthBucket, Tensor]]:
+    def batches(self, size: int, generator: torch.Generator) -> list[tuple[Bucket, Tensor]]:
         """One epoch in random order: (bucket, which of its sessions), each of one length bucket."""
         chunks = [
             (bucket, chunk)
@@ -71,7 +95,7 @@ class Corpus:
         """(rows, tokens) of all sessions, bucket by bucket."""
         for bucket in self.buckets:
             for chunk in torch.split(torch.arange(len(bucket.rows)), size):
-                yield bucket.rows[chunk], pick(bucket.tokens, chunk)
+                yield bucket.rows[chunk], bucket.pick(chunk)
 
 
 def pick(tokens: Tokens, rows: Tensor) -> Tokens:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +29,21 @@ from models.training import export as exporting
 from models.training.cluster_teacher import ClusterTeacher
 from models.training.collapse_guards import collapse_guards
 from models.training.config import TrainConfig
-from models.training.corpus import Corpus, by_split, embed
+from models.training.corpus import Corpus, by_split, embed, is_learnt_from
 from models.training.distill import LabelledEmbeddings, distill, hardened, learning_curve
+from models.training.errors import TrainingError
 from models.training.export import Exported, TrainedParts
 from models.training.novelty import surprising
 from models.training.pretrain import deterministic, new_encoder, pretrain
-from models.training.work_folder import TrainingError, WorkFolder
-from models.visitor_splits import SplitName
+from models.training.session_source import HeldSessions, SessionList, SessionSource
+from models.training.token_shards import LEARNT_FROM, TokenShards
+from models.training.work_folder import WorkFolder
+from models.visitor_splits import SplitName, split_of
 from schemas.click import Session
 
 SPLITS_TAUGHT: tuple[SplitName, SplitName] = ("train", "validation")
-
+CHECKED_SESSIONS = 100_000
+"""Of token shards: the encoder is checked on so many of a split."""
 Progress = Callable[[str, int, int, str], None]
 """(step, done, total, note)"""
 Judge = Callable[[Sequence[Session], Sequence[str], Sequence[str]], dict[str, Any]]
@@ -51,9 +56,13 @@ def no_progress(_step: str, _done: int, _total: int, _note: str) -> None:
 
 @dataclass
 class TrainingPipeline:
-    """Sessions by split, and the folder where steps leave their results."""
+    """Where the sessions come from, and the folder where steps leave their results.
 
-    sessions: dict[SplitName, list[Session]]
+    Of more sessions than memory holds, tokenizer and encoder learn from all, by token shards; labels, head,
+    calibration and checks are made of those that it holds.
+    """
+
+    source: SessionSource
     config: TrainConfig
     folder: WorkFolder
     progress: Progress = no_progress
@@ -63,15 +72,26 @@ class TrainingPipeline:
         cls, sessions: Iterable[Session], config: TrainConfig, folder: Path, progress: Progress = no_progress
     ) -> TrainingPipeline:
         """Raises TrainingError if a split has nothing to learn from."""
-        splits = by_split(sessions)
-        for split in ("train", "validation"):
+        pipeline = cls(SessionList(list(sessions)), config, WorkFolder(folder), progress)
+        pipeline.sessions  # noqa: B018  raises
+        return pipeline
+
+    @cached_property
+    def sessions(self) -> dict[SplitName, list[Session]]:
+        """Those that memory holds, by split. Raises TrainingError if a split has nothing to learn from."""
+        splits = by_split(self._held.sessions)
+        for split in LEARNT_FROM:
             if len(splits[split]) < 2:
                 found = {name: len(some) for name, some in splits.items()}
                 raise TrainingError(
                     f"the {split} split has too few sessions of people: {found}; expected at least 2,"
                     " and some hundred visitors to learn anything from"
                 )
-        return cls(splits, config, WorkFolder(folder), progress)
+        return splits
+
+    @cached_property
+    def _held(self) -> HeldSessions:
+        return self.source.held()
 
     def run(
         self,
@@ -89,23 +109,29 @@ class TrainingPipeline:
         return self.export(out, source, judge)
 
     def fit(self) -> None:
-        """Learns the tokenizer from the training split."""
+        """Learns the tokenizer from the training split, and writes token shards if memory can't hold all."""
         self.progress("fit", 0, 1, "")
-        tokenizer = Tokenizer.fit(self.sessions["train"], self.config.min_count, self.config.max_vocabulary)
+        train: Iterable[Session] = self.sessions["train"]
+        if not self._held.are_all:
+            every = self.source.every()
+            train = (each for each in every if is_learnt_from(each) and split_of(each.visitor_id) == "train")
+        tokenizer = Tokenizer.fit(train, self.config.min_count, self.config.max_vocabulary)
         self.folder.put_tokenizer(tokenizer)
+        self.folder.put_shards(None if self._held.are_all else self.source.every())
         self.progress("fit", 1, 1, f"{sum(tokenizer.event_sizes)} ids")
 
     def pretrain(self) -> None:
         """Pretrains the encoder and checks that it hasn't collapsed."""
         tokenizer = self.folder.tokenizer()
-        train, validation = self._corpus("train"), self._corpus("validation")
+        shards = self.folder.shards()
+        train, *checked = self._corpora() if shards is None else _mapped(shards)
         with deterministic(self.config.threads):
             result = pretrain(
                 train, tokenizer, self.config, self._generator("pretrain"),
                 lambda done, total, note: self.progress("pretrain", done, total, note),
             )  # fmt: skip
             untrained = new_encoder(tokenizer, self.config, self._generator("untrained"))
-            guards = collapse_guards(result.encoder, untrained, train, validation)
+            guards = collapse_guards(result.encoder, untrained, *checked)
         self.folder.put_encoder(result.encoder)
         self.folder.note("pretraining", {"losses": result.losses, "guards": guards.as_dict()})
 
@@ -179,6 +205,8 @@ class TrainingPipeline:
         if self.sessions["test"]:
             metrics["test"] = self._test_metrics(parts, self._test_outputs(exported), judge)
         data = {**source, "sessions": {name: len(some) for name, some in self.sessions.items()}}
+        if (shards := self.folder.shards()) is not None:
+            data["pretrained_on"] = shards.count("train")
         profile = exporting.reference_profile(exported.runtime, parts, held_out, split)
         manifest = exporting.write(exported, parts, self.config, data, metrics, out, profile)
         self.progress("export", 1, 1, f"{sum(map(len, exported.files.values())) / 1e6:.1f} MB")
@@ -205,8 +233,11 @@ class TrainingPipeline:
         }
         return {**metrics, **(judge(self.sessions["test"], labels, parents) if judge else {})}
 
-    def _corpus(self, split: SplitName) -> Corpus:
-        return Corpus.of(self.sessions[split], self.folder.tokenizer())
+    def _corpora(self) -> tuple[Corpus, Corpus, Corpus]:
+        """What pretraining learns from, then what its checks learn from and are made on."""
+        tokenizer = self.folder.tokenizer()
+        train, validation = (Corpus.of(self.sessions[split], tokenizer) for split in LEARNT_FROM)
+        return train, train, validation
 
     def _embeddings(self, split: SplitName) -> Float32:
         return self._embed(self.sessions[split])
@@ -220,6 +251,12 @@ class TrainingPipeline:
 
     def _generator(self, step: str) -> torch.Generator:
         return torch.Generator().manual_seed(self._seed(step))
+
+
+def _mapped(shards: TokenShards) -> tuple[Corpus, Corpus, Corpus]:
+    """As `_corpora`."""
+    train, validation = (shards.corpus(split, CHECKED_SESSIONS) for split in LEARNT_FROM)
+    return shards.corpus("train"), train, validation
 
 
 def truth_agreement(labels: Sequence[str], truth: Sequence[str], seed: int = 0) -> dict[str, float]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from models.tokenizer import Tokenizer
 from models.training.config import TrainConfig
-from models.training.corpus import Corpus, pick
+from models.training.corpus import Corpus
 from models.training.encoder import Encoder, EncoderShape
 from models.training.objectives import Losses, Objectives
 
@@ -62,7 +62,7 @@ def pretrain(
         for bucket, rows in corpus.batches(config.batch, generator):
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * warm_then_cosine(step, steps, config.warmup_share)
-            losses = objectives.losses(encoder, pick(bucket.tokens, rows), bucket.visitors[rows], generator)
+            losses = objectives.losses(encoder, bucket.pick(rows), bucket.visitors_of(rows), generator)
             _step(optimizer, _total(losses, config), [*encoder.parameters(), *objectives.parameters()])
             values = {name: getattr(losses, name).item() for name in ("masked", "rest", "contrast")}
             seen.append(values)  # numbers: a loss would keep its step's whole graph

@@ -7,7 +7,8 @@ error about a missing or damaged file names the step that makes it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,20 +26,20 @@ from models.tokenizer import Tokenizer
 from models.training.config import TrainConfig
 from models.training.distill import ClassifierHead, Distilled
 from models.training.encoder import Encoder
+from models.training.errors import TrainingError
 from models.training.export import TrainedParts
 from models.training.pretrain import shape_of
 from models.training.relabel import EditError, aligned
+from models.training.token_shards import TokenShards, write_shards
 from models.whole_file import whole_file, write_whole
+from schemas.click import Session
 
 _AS_MADE = "taxonomy.made.json"
 """The taxonomy as the teacher made it and labelled with it; `taxonomy.json` beside it is for people to
 edit."""
+_SHARDS = "tokens"
 _INTENTS = "intents.json"
 """Ids in the order of the head's outputs."""
-
-
-class TrainingError(Exception):
-    """The sessions can't train a model, or a step's result is missing; the text says what to do."""
 
 
 class WorkFolder:
@@ -53,6 +54,18 @@ class WorkFolder:
 
     def tokenizer(self) -> Tokenizer:
         return Tokenizer.from_json(self._read("tokenizer.json", "fit"))
+
+    def put_shards(self, sessions: Iterable[Session] | None) -> None:
+        """Tokens of all sessions to learn from; None: there are none, for memory holds the sessions."""
+        if sessions is None:
+            shutil.rmtree(self.path / _SHARDS, ignore_errors=True)
+        else:
+            write_shards(sessions, self.tokenizer(), self.path / _SHARDS)
+
+    def shards(self) -> TokenShards | None:
+        """None if the step `fit` has left none. Raises ShardsError."""
+        folder = self.path / _SHARDS
+        return TokenShards.open(folder, self.tokenizer()) if folder.is_dir() else None
 
     def put_encoder(self, encoder: Encoder) -> None:
         save_weights(encoder, self.path / "encoder.npz")

@@ -103,7 +103,7 @@ def _sessions(file: Path, settings: Settings) -> list[Session]:
         if is_parquet(readable):
             from streamer.cli.recipe import sessions_to_learn_from
 
-            found = list(sessions_to_learn_from(readable))
+            found = sessions_to_learn_from(readable)
         else:
             from streamer.cli.recipe import say_clicks
             from streamer.replay.file_source import sessions_of_file

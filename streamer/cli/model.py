@@ -47,12 +47,17 @@ class TeacherName(StrEnum):
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Clicks = Annotated[
     Path | None,
-    typer.Argument(metavar="[FILE]", help="Clicks as JSON lines, may be gzipped; or a replay's parquet."),
+    typer.Argument(
+        metavar="[FILE]",
+        help="Clicks as JSON lines, may be gzipped; or a replay's parquet; or a folder of such files.",
+    ),
 ]
 MostSessions = Annotated[
     int | None,
     typer.Option(
-        "--max-sessions", min=100, help="Of a replay's file, whole visitors by hash; default 200,000."
+        "--max-sessions",
+        min=100,
+        help="Held in memory for labels, whole visitors by hash; default 200,000. All are pretrained on.",
     ),
 ]
 Work = Annotated[
@@ -179,7 +184,7 @@ def train(
 @app.command()
 def fit(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Clicks as JSON lines, may be gzipped.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="As for train.")],
     seed: Seed = 7,
     epochs: Epochs = None,
     name: Name = None,

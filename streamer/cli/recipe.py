@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,12 +16,14 @@ from streamer.cli.output import say
 from streamer.cli.steps import Show
 from streamer.errors import StreamerError, UsageError
 from streamer.line_file import is_parquet
-from streamer.replay.file_source import sessions_of_file
+from streamer.replay.file_source import WholeFile
+from streamer.replay.session_sample import MOST_SESSIONS, SessionSample
 from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
 
 if TYPE_CHECKING:
     from models.training.pipeline import Judge, TrainingPipeline
+    from models.training.session_source import HeldSessions
     from streamer.pipeline.counters import ClickCounters
 
 _RECIPE = "recipe.json"
@@ -43,7 +45,7 @@ class Recipe:
     name: str | None
     """Of the bundle; None: the name of the folder that it is exported to."""
     most: int | None = None
-    """At most this many sessions of a replay's file; None: as many as usual memory holds."""
+    """At most this many sessions are held in memory; None: as many as usual memory holds."""
 
     @classmethod
     def of(
@@ -103,6 +105,12 @@ def _checked_name(name: str, what: str) -> str:
 
 
 def _sha256(file: Path) -> str:
+    """Of the file, or of a folder's files and their names."""
+    if file.is_dir():
+        whole = hashlib.sha256()
+        for each in files_of(file):
+            whole.update(f"{each.relative_to(file).as_posix()} {_sha256(each)}\n".encode())
+        return whole.hexdigest()
     try:
         with file.open("rb") as clicks:
             return hashlib.file_digest(clicks, "sha256").hexdigest()
@@ -114,34 +122,78 @@ def training_pipeline(recipe: Recipe, work: Path, settings: Settings, show: Show
     """The recipe's sessions, cut by the settings' rules, ready to train on."""
     from models.training.config import UNNAMED, TrainConfig
     from models.training.pipeline import TrainingPipeline
+    from models.training.work_folder import WorkFolder
 
-    sessions = _sessions(Path(recipe.file), recipe.most, settings)
     config = TrainConfig(name=recipe.name or UNNAMED, seed=recipe.seed)
     if recipe.epochs is not None:
         config = replace(config, epochs=recipe.epochs)
-    return TrainingPipeline.of(sessions, config, work, show)
+    source = _Clickstream(Path(recipe.file), recipe.most or MOST_SESSIONS, settings)
+    return TrainingPipeline(source, config, WorkFolder(work), show)
 
 
-def _sessions(file: Path, most: int | None, settings: Settings) -> Iterable[Session]:
-    """From a file of clicks, cut by the settings' rules, or from the sessions that a replay wrote."""
-    if is_parquet(file):
-        return sessions_to_learn_from(file, most)
-    sessions, counters = sessions_of_file(file, session_rules(settings), settings.clicks)
-    say_clicks(counters)
-    return sessions
+@dataclass(frozen=True)
+class _Clickstream:
+    """The sessions of a file or of a folder's files: cut by the settings' rules, or as a replay has written
+    them."""
+
+    path: Path
+    most: int
+    settings: Settings
+
+    def held(self) -> HeldSessions:
+        from models.training.session_source import HeldSessions
+
+        sample = SessionSample.from_all(self._read(say_clicks), self.most)
+        if sample.taken < sample.of:
+            say(
+                f"{self.path}: {sample.taken:,} of {sample.of:,} sessions are held in memory for labels, all"
+                f" of visitors chosen by a hash, {self.most:,} at most; tokenizer and encoder learn from all"
+            )
+        return HeldSessions(sample.sessions(), are_all=sample.taken == sample.of)
+
+    def every(self) -> Iterator[Session]:
+        return self._read(lambda _: None)
+
+    def _read(self, report: Callable[[ClickCounters], None]) -> Iterator[Session]:
+        from streamer.replay.rows import sessions_of_rows
+
+        files = files_of(self.path)
+        if is_parquet(files[0]):
+            for file in files:
+                yield from sessions_of_rows(file)
+            return
+        whole = WholeFile(files, session_rules(self.settings), self.settings.clicks)
+        for _, session in whole.sessions():
+            yield session
+        report(whole.counters)
 
 
-def sessions_to_learn_from(file: Path, most: int | None = None) -> Iterable[Session]:
+def files_of(path: Path) -> list[Path]:
+    """The file, or all files below a folder in the order of their paths, without those that are hidden or
+    begin with an underscore. Raises UsageError if the folder has none."""
+    if not path.is_dir():
+        return [path]
+    found = [each for each in path.rglob("*") if each.is_file() and not _is_hidden(each.relative_to(path))]
+    if not found:
+        raise UsageError(f"{path}: a folder without files; expected clicks, or what `streamer replay` writes")
+    return sorted(found)
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in path.parts)
+
+
+def sessions_to_learn_from(file: Path, most: int = MOST_SESSIONS) -> list[Session]:
     """Sessions of people in a replay's file; reports if it has more than are taken."""
-    from streamer.replay.rows import MOST_SESSIONS, training_sessions
+    from streamer.replay.rows import sessions_of_rows
 
-    found = training_sessions(file, most or MOST_SESSIONS)
-    if found.taken < found.of:
+    sample = SessionSample.from_all(sessions_of_rows(file), most)
+    if sample.taken < sample.of:
         say(
-            f"{file}: {found.taken:,} of {found.of:,} sessions are taken, all of visitors chosen by a hash;"
-            f" {most or MOST_SESSIONS:,} at most, for they are held in memory"
+            f"{file}: {sample.taken:,} of {sample.of:,} sessions are taken, all of visitors chosen by a hash;"
+            f" {most:,} at most, for they are held in memory"
         )
-    return found.sessions
+    return sample.sessions()
 
 
 def say_clicks(counters: ClickCounters) -> None:
@@ -156,8 +208,8 @@ def say_clicks(counters: ClickCounters) -> None:
 def explained() -> Iterator[None]:
     """Turns failures of training into errors that the command line shows."""
     from models.llm.errors import LlmError
+    from models.training.errors import TrainingError
     from models.training.parity import ExportError
-    from models.training.work_folder import TrainingError
 
     try:
         yield

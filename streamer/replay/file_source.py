@@ -11,7 +11,7 @@ clicks or a dumped log.
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from itertools import accumulate, chain, count, islice, repeat
 from operator import itemgetter
 from pathlib import Path
@@ -62,27 +62,57 @@ class FileSessions(NamedTuple):
 
 def sessions_of_file(path: Path, rules: SessionRules, clicks: ClickSettings | None = None) -> FileSessions:
     """What a replay of the whole file yields. Raises UsageError if it can't be read to its end."""
-    source = FileSource(path, clicks or ClickSettings())
-    config = ReplayConfig("file", rules, idle_closing=source.is_dump)
-    replays = {
-        plan.number: PartitionReplay(config, plan, source.decode, whole=source.whole)
-        for plan in source.partitions()
-    }
-    sessions: dict[int, list[Session]] = {number: [] for number in replays}
-    for portion in source.read({number: replay.position for number, replay in replays.items()}):
-        replay = replays[portion.number]
-        sessions[portion.number] += replay.process(portion.records)
-        if portion.is_last:
-            sessions[portion.number] += replay.drain()
-    counters = total_of(replay.counters for replay in replays.values())
-    return FileSessions(list(chain.from_iterable(sessions.values())), counters)
+    whole = WholeFile((path,), rules, clicks)
+    sessions: dict[int, list[Session]] = {number: [] for number in whole.partitions}
+    for number, session in whole.sessions():
+        sessions[number].append(session)
+    return FileSessions(list(chain.from_iterable(sessions.values())), whole.counters)
+
+
+class WholeFile:
+    """A replay of a whole file, or of several as if they were one, that holds open sessions only."""
+
+    def __init__(
+        self, paths: Sequence[Path], rules: SessionRules, clicks: ClickSettings | None = None
+    ) -> None:
+        """At least one path. Raises UsageError if it can't be read to its end."""
+        self._source = FileSource(paths[0], clicks or ClickSettings(), following=paths[1:])
+        config = ReplayConfig("file", rules, idle_closing=self._source.is_dump)
+        self.partitions = {
+            plan.number: PartitionReplay(config, plan, self._source.decode, whole=self._source.whole)
+            for plan in self._source.partitions()
+        }
+
+    def sessions(self) -> Iterator[tuple[int, Session]]:
+        """(partition, session), as they close. Once. Raises UsageError."""
+        positions = {number: replay.position for number, replay in self.partitions.items()}
+        for portion in self._source.read(positions):
+            replay = self.partitions[portion.number]
+            for session in replay.process(portion.records):
+                yield portion.number, session
+            if portion.is_last:
+                for session in replay.drain():
+                    yield portion.number, session
+
+    @property
+    def counters(self) -> ClickCounters:
+        """Where every click so far has ended."""
+        return total_of(replay.counters for replay in self.partitions.values())
 
 
 class FileSource:
     """Reads the file anew for each pass; holds one portion at a time."""
 
-    def __init__(self, path: Path, clicks: ClickSettings, registry: RegistrySettings = NO_REGISTRY) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clicks: ClickSettings,
+        registry: RegistrySettings = NO_REGISTRY,
+        following: Sequence[Path] = (),
+    ) -> None:
+        """`following`: files that go on where the one before ends."""
         self.path = path
+        self._paths = (path, *following)
         self.is_dump = self._is_dump()
         self.lookup = SchemaLookup(registry if self.is_dump else NO_REGISTRY, COMMAND_PATIENCE_S)
         self.whole = whole_value(clicks, self.lookup.registered)
@@ -191,8 +221,12 @@ class FileSource:
 
     def _values(self) -> Iterator[bytes]:
         """Each line that isn't blank, or each row as JSON."""
-        if is_parquet(self.path):
-            from streamer.replay.parquet_source import json_rows
+        return chain.from_iterable(map(_values_of, self._paths))
 
-            return json_rows(self.path, PORTION)
-        return map(itemgetter(1), lines_of(self.path, "clicks as JSON lines or parquet"))
+
+def _values_of(path: Path) -> Iterator[bytes]:
+    if is_parquet(path):
+        from streamer.replay.parquet_source import json_rows
+
+        return json_rows(path, PORTION)
+    return map(itemgetter(1), lines_of(path, "clicks as JSON lines or parquet"))

@@ -3,19 +3,15 @@
 Columns are the fields of the session, of its embedding and of its intents, named as in the Avro records,
 and `clicks`. So one file serves training (the clicks), comparison of bundles, and joins on `closed_at`.
 Files are written and read a row group at a time: none is ever held whole.
-
-Training holds its sessions in memory; a file may have years of them. So where it has too many, visitors are
-chosen by a hash: always the same ones, and all sessions of each.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,9 +26,6 @@ from streamer.replay.scoring import BundleOutput, ScoredSession
 
 ROW_GROUP = 4096
 """Rows of a group; with clicks about 5 MB in memory."""
-MOST_SESSIONS = 200_000
-"""That training takes; some 3 kB each in memory."""
-_SHARES = 10_000
 
 _TEXT, _MS = pa.string(), pa.int64()
 _CLICK_TYPES = {"timestamp": _MS, "dwell_ms": _MS, "price": pa.float64()}
@@ -126,27 +119,6 @@ def sessions_of_rows(path: Path) -> Iterator[Session]:
                     yield Session(**row, clicks=clicks)
 
 
-class TrainingSessions(NamedTuple):
-    """Sessions of people: all of the file's, or whole visitors chosen by a hash."""
-
-    taken: int
-    of: int
-    """In the file."""
-    sessions: Iterator[Session]
-
-
-def training_sessions(path: Path, most: int = MOST_SESSIONS) -> TrainingSessions:
-    """At most `most` of them. Raises UsageError if the file isn't one of a replay."""
-    counts = _sessions_by_share(path)
-    shares = _shares_below(counts, most)
-    chosen = (
-        session
-        for session in sessions_of_rows(path)
-        if not session.is_bot and _share_of(session.visitor_id) < shares
-    )
-    return TrainingSessions(sum(counts[:shares]), sum(counts), chosen)
-
-
 def opened(path: Path) -> pq.ParquetFile:
     """Raises UsageError if it isn't readable as parquet."""
     try:
@@ -198,33 +170,3 @@ def _structs(lists: Sequence[Sequence[Any]], kept: list[pa.Field]) -> pa.Array:
 
 def _offsets(lists: Sequence[Any]) -> pa.Array:
     return pa.array([0, *accumulate(map(len, lists))], pa.int32())
-
-
-def _sessions_by_share(path: Path) -> list[int]:
-    """Sessions of people by share of visitors: a first pass over three columns."""
-    names = ["visitor_id", "is_bot", "model_version"]
-    counts = [0] * _SHARES
-    with opened(path) as file:
-        require_columns(path, file, names)
-        first: str | None = None
-        for batch in file.iter_batches(ROW_GROUP, columns=names):
-            for row in batch.to_pylist():
-                first = first or row["model_version"]
-                if row["model_version"] == first and not row["is_bot"]:
-                    counts[_share_of(row["visitor_id"])] += 1
-    return counts
-
-
-def _shares_below(counts: list[int], most: int) -> int:
-    """How many shares, from the first on, have at most `most` sessions together."""
-    total = 0
-    for share, count in enumerate(counts):
-        total += count
-        if total > most:
-            return share
-    return _SHARES
-
-
-def _share_of(visitor_id: str) -> int:
-    digest = hashlib.blake2b(visitor_id.encode("utf-8", "surrogatepass"), digest_size=8, person=b"sample")
-    return int.from_bytes(digest.digest(), "big") % _SHARES

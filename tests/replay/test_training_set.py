@@ -14,10 +14,12 @@ from streamer import sample
 from streamer.cli.recipe import Recipe, sessions_to_learn_from, training_pipeline
 from streamer.core.rules import SessionRules
 from streamer.errors import UsageError
+from streamer.line_file import lines_of
 from streamer.replay.file_source import sessions_of_file
 from streamer.replay.options import ReplayOptions
-from streamer.replay.rows import training_sessions
+from streamer.replay.rows import sessions_of_rows
 from streamer.replay.run import replay
+from streamer.replay.session_sample import SessionSample
 from streamer.replay.time_range import TimeRange
 from streamer.settings import load_settings
 from tests.replay.log import as_set
@@ -44,26 +46,91 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def sampled(rows: Path, most: int = 200_000) -> list[Session]:
+    return SessionSample.from_all(sessions_of_rows(rows), most).sessions()
+
+
 def test_the_sessions_are_those_of_the_clicks_without_bots(rows: Path) -> None:
     expected = [s for s in sessions_of_file(sample.path(), SessionRules()).sessions if not s.is_bot]
-    found = list(training_sessions(rows).sessions)
-    assert as_set(found) == as_set(expected)
+    assert as_set(sampled(rows)) == as_set(expected)
 
 
 def test_too_many_sessions_are_cut_down_to_whole_visitors_always_the_same(rows: Path) -> None:
-    everything = list(training_sessions(rows).sessions)
-    some = list(training_sessions(rows, most=200).sessions)
+    everything = sampled(rows)
+    some = sampled(rows, most=200)
     assert 100 < len(some) <= 200
-    assert some == list(training_sessions(rows, most=200).sessions)
+    assert as_set(some) == as_set(SessionSample.from_all(reversed(everything), 200).sessions())
     chosen = {session.visitor_id for session in some}
     assert some == [session for session in everything if session.visitor_id in chosen]
+
+
+def test_a_sample_counts_what_it_was_given_and_what_it_has(rows: Path) -> None:
+    made = SessionSample.from_all(sessions_of_rows(rows), 100)
+    assert made.of == len(sampled(rows))
+    assert made.taken == len(made.sessions()) <= 100
 
 
 def test_a_training_run_takes_a_replays_file(rows: Path, tmp_path: Path) -> None:
     recipe = Recipe.of(rows, seed=1, epochs=1, name="x")
     shop = training_pipeline(recipe, tmp_path, SETTINGS, lambda *_: None)
     taken: list[Session] = [session for split in shop.sessions.values() for session in split]
-    assert as_set(taken) == as_set(training_sessions(rows).sessions)
+    assert as_set(taken) == as_set(sampled(rows))
+
+
+def clicks_of_sample() -> list[bytes]:
+    return [line for _, line in lines_of(sample.path(), "clicks")]
+
+
+def test_a_folder_of_clicks_is_one_stream(tmp_path: Path) -> None:
+    lines = clicks_of_sample()
+    lake = tmp_path / "lake"
+    for day, some in enumerate((lines[:700], lines[700:])):
+        (lake / f"day={day}").mkdir(parents=True)
+        (lake / f"day={day}" / "clicks.jsonl").write_bytes(b"".join(some))
+    (lake / "_SUCCESS").touch()
+    recipe = Recipe.of(lake, seed=1, epochs=1, name="x")
+    shop = training_pipeline(recipe, tmp_path / "work", SETTINGS, lambda *_: None)
+    taken = [session for split in shop.sessions.values() for session in split]
+    whole = sessions_of_file(sample.path(), SessionRules()).sessions
+    assert as_set(taken) == as_set(session for session in whole if not session.is_bot)
+
+
+def test_a_folder_whose_files_have_changed_is_another_input(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"".join(clicks_of_sample()))
+    recipe = Recipe.of(tmp_path, seed=1, epochs=1, name="x")
+    recipe.check_unchanged()
+    (tmp_path / "b").rename(tmp_path / "c")
+    with pytest.raises(UsageError, match="its content has changed"):
+        recipe.check_unchanged()
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="a folder without files"):
+        Recipe.of(tmp_path, seed=1, epochs=1, name="x")
+
+
+def test_what_memory_does_not_hold_is_pretrained_on_all_the_same(
+    rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And gives the very encoder that training in memory gives."""
+    for work, most in (("all", None), ("some", 200)):
+        recipe = Recipe.of(rows, seed=1, epochs=1, name="x", most=most)
+        shop = training_pipeline(recipe, tmp_path / work, SETTINGS, lambda *_: None)
+        shop.fit()
+        shop.pretrain()
+    assert f"of {len(sampled(rows)):,} sessions are held in memory for labels" in capsys.readouterr().err
+    assert (tmp_path / "some" / "tokens" / "shards.json").is_file()
+    assert not (tmp_path / "all" / "tokens").exists()
+    for name in ("tokenizer.json", "encoder.npz"):
+        assert (tmp_path / "some" / name).read_bytes() == (tmp_path / "all" / name).read_bytes()
+
+
+def test_a_bundle_says_how_many_sessions_it_was_pretrained_on(rows: Path, tmp_path: Path) -> None:
+    recipe = Recipe.of(rows, seed=1, epochs=1, name="x", most=300)
+    shop = training_pipeline(recipe, tmp_path / "work", SETTINGS, lambda *_: None)
+    data = shop.run(tmp_path / "bundle", {}).data
+    assert sum(data["sessions"].values()) <= 300 < data["pretrained_on"]
 
 
 def test_a_cut_is_reported(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,7 +149,7 @@ def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.parquet"
     pq.write_table(pa.table({"visitor_id": ["a"]}), path)
     with pytest.raises(UsageError, match="expected what `streamer replay` writes"):
-        training_sessions(path)
+        list(sessions_of_rows(path))
 
 
 def test_a_bundle_that_is_named_twice_is_a_wrong_call(tmp_path: Path) -> None:

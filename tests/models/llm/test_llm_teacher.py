@@ -21,8 +21,8 @@ from models.llm.errors import BudgetSpentError, LlmError
 from models.llm.teacher import LlmTeacher
 from models.taxonomy import Intent, Mapped, Parent, Taxonomy, from_json, to_json
 from models.training.config import TrainConfig
+from models.training.errors import TrainingError
 from models.training.pipeline import TrainingPipeline, truth_agreement
-from models.training.work_folder import TrainingError
 from streamer.pipeline.scrub import scrub
 from tests.models.conftest import SMALL
 from tests.models.hand_made import a_click, a_session, bank_sessions

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 
 import pytest
@@ -118,3 +119,15 @@ def test_an_objective_of_weight_zero_is_not_computed(name: str) -> None:
         (losses,) = pretrain(corpus, tokenizer, without, seeded(0), lambda *_: None).losses
     assert losses[name] == 0.0
     assert all(loss > 0 for other, loss in losses.items() if other != name)
+
+
+def test_a_step_leaves_nothing_of_its_graph_behind() -> None:
+    tokenizer, corpus = a_corpus()
+    held: list[int] = []
+
+    def count(*_: object) -> None:
+        held.append(sum(isinstance(each, torch.Tensor) and each.requires_grad for each in gc.get_objects()))
+
+    with deterministic(threads=1):
+        pretrain(corpus, tokenizer, replace(CONFIG, epochs=1), seeded(0), count)
+    assert max(held[1:]) <= held[0]

@@ -13,8 +13,8 @@ from models.bundle import load_bundle
 from models.scorer import Scored, Scorer
 from models.training.config import TrainConfig
 from models.training.corpus import by_split
+from models.training.errors import TrainingError
 from models.training.pipeline import TrainingPipeline
-from models.training.work_folder import TrainingError
 from schemas.click import Click, Session
 from tests.models.conftest import SMALL
 from tests.models.hand_made import a_click, a_session, bank_sessions

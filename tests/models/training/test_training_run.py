@@ -13,8 +13,8 @@ from models.bundle import load_bundle, read_manifest
 from models.scorer import Scored, Scorer
 from models.taxonomy import from_json
 from models.training.config import TrainConfig
+from models.training.errors import TrainingError
 from models.training.pipeline import TrainingPipeline, truth_agreement
-from models.training.work_folder import TrainingError
 from tests.models.conftest import SMALL
 from tests.models.hand_made import TOPICS, a_click, a_session, bank_sessions, of_length
 
