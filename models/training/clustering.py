@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln, ive
-from sklearn.cluster import AgglomerativeClustering, KMeans
+from sklearn.cluster import AgglomerativeClustering, KMeans, MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
@@ -25,6 +26,8 @@ from models.arrays import Float32, Float64, Int64
 _FEWEST = 2
 _RECURS, _DISSOLVED = 0.75, 0.5
 _SILHOUETTE_SAMPLE = 3000
+_MOST_AT_ONCE, _MINI_BATCH = 20_000, 4096
+"""More points are clustered by mini-batches (Sculley, WWW 2010)."""
 
 _ROUNDS = 50
 _SPREAD = 40.0
@@ -93,12 +96,13 @@ def _jaccard(labels: Int64, others: Int64, k: int) -> npt.NDArray[np.float64]:
     return best
 
 
-def _fit(points: Float32, k: int, rng: np.random.Generator, starts: int) -> KMeans:
+def _fit(points: Float32, k: int, rng: np.random.Generator, starts: int) -> KMeans | MiniBatchKMeans:
     seed = int(rng.integers(2**31))
+    kind = KMeans if len(points) <= _MOST_AT_ONCE else partial(MiniBatchKMeans, batch_size=_MINI_BATCH)
     with threadpool_limits(limits=1), warnings.catch_warnings():
         # A half may have fewer distinct points than clusters; agreement is measured afterwards.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return KMeans(k, n_init=starts, random_state=seed, max_iter=100).fit(points)
+        return kind(k, n_init=starts, random_state=seed, max_iter=100).fit(points)
 
 
 def pruned(points: Float32, found: Clustering, near_duplicate: float, min_share: float) -> Float32:

@@ -91,6 +91,10 @@ class Corpus:
         order = torch.randperm(len(chunks), generator=generator)
         return [chunks[i] for i in order.tolist()]
 
+    def batch_count(self, size: int) -> int:
+        """Of an epoch."""
+        return sum(-(-len(bucket.rows) // size) for bucket in self.buckets)
+
     def in_order(self, size: int = 512) -> Iterator[tuple[Tensor, Tokens]]:
         """(rows, tokens) of all sessions, bucket by bucket."""
         for bucket in self.buckets:
@@ -102,13 +106,17 @@ def pick(tokens: Tokens, rows: Tensor) -> Tokens:
     return Tokens(*(field[rows] for field in tokens))
 
 
+def moved(tokens: Tokens, device: torch.device) -> Tokens:
+    return Tokens(*(field.to(device) for field in tokens))
+
+
 def slice_clicks(tokens: Tokens, start: Tensor, lengths: Tensor) -> Tokens:
     """Clicks `start` to `start + lengths` of each session as sessions of their own, without class fields.
 
     Device, referrer and hour are hidden, else they alone would identify two slices of one session.
     """
     width = int(lengths.max())
-    at = torch.arange(width)
+    at = torch.arange(width, device=lengths.device)
     inside = at < lengths.unsqueeze(1)
     source = (start.unsqueeze(1) + at).clamp(max=tokens.dwell_z.shape[1] - 1)
     fields = tokens.event_ids.shape[2]

@@ -164,7 +164,7 @@ class Encoder(nn.Module):
         """[B, T, D]: every click's query, the sum of its hashes' rows over the root of their number."""
         count = (tokens.query_ids > 0).sum(-1, keepdim=True).clamp(min=1)
         of_slot = self.queries(tokens.query_ids).sum(-2) * count.to(torch.float32).rsqrt()
-        slots = torch.arange(1, of_slot.shape[1] + 1, dtype=torch.int32)
+        slots = torch.arange(1, of_slot.shape[1] + 1, dtype=torch.int32, device=of_slot.device)
         chosen: Tensor = (tokens.query_slot.unsqueeze(-1) == slots).to(torch.float32) @ of_slot
         return chosen
 
@@ -187,14 +187,14 @@ class Encoder(nn.Module):
     def _positions(self, tokens: Tokens) -> Tensor:
         """[B, T, D]: position from the start and position from the end."""
         t = tokens.dwell_z.shape[1]
-        at = torch.arange(t, dtype=torch.int32)
+        at = torch.arange(t, dtype=torch.int32, device=tokens.lengths.device)
         to_end = (tokens.lengths.unsqueeze(1) - 1 - at).clamp(min=0)
         return self.from_start[:t] + F.embedding(to_end, self.from_end)
 
     @staticmethod
     def mask(lengths: Tensor, width: int) -> Tensor:
         """[B, width] float: 1 for the class token and the clicks, 0 for padding."""
-        at = torch.arange(width, dtype=torch.int32)
+        at = torch.arange(width, dtype=torch.int32, device=lengths.device)
         return (at <= lengths.unsqueeze(1)).to(torch.float32)
 
     def pool(self, hidden: Tensor, lengths: Tensor) -> Tensor:

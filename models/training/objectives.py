@@ -15,6 +15,7 @@ from models.fields import EVENT_FIELDS, LEARNT_FIELDS
 from models.training.config import TrainConfig
 from models.training.corpus import slice_clicks
 from models.training.encoder import Encoder, Tokens
+from models.training.processes import ALONE, Processes
 
 _DWELL = EVENT_FIELDS.index("dwell")
 _NEVER = -1e9
@@ -30,10 +31,11 @@ class Losses:
 class Objectives(nn.Module):
     """The heads that only pretraining needs; output weights are tied to the encoder's embedding tables."""
 
-    def __init__(self, encoder: Encoder, config: TrainConfig) -> None:
+    def __init__(self, encoder: Encoder, config: TrainConfig, processes: Processes = ALONE) -> None:
         super().__init__()
         d = encoder.shape.dim
         self.config = config
+        self.processes = processes
         self.hidden_field = nn.Parameter(torch.zeros(len(EVENT_FIELDS), d))
         self.hidden_query = nn.Parameter(torch.zeros(d))
         self.to_field = nn.ModuleList(nn.Linear(d, d) for _ in EVENT_FIELDS)
@@ -57,17 +59,26 @@ class Objectives(nn.Module):
         nothing = encoder.class_token.sum() * 0.0
         masked = self._masked(encoder, tokens, generator) if self.config.weight_masked else nothing
         cuts = self.config.weight_rest or self.config.weight_contrast
-        halves = _halves(tokens, generator) if cuts else None
+        halves = _halves(tokens, generator, self._fewest) if cuts else None
+        rest, contrast = nothing, nothing
         if halves is None:
-            return Losses(masked, nothing, nothing)
+            if self.processes.count > 1 and self.config.weight_contrast:
+                none = nothing.expand(0, encoder.shape.dim)
+                contrast = self._contrast_with_all(none, none, visitors[:0])
+            return Losses(masked, rest, contrast)
         first, second, rows = halves
         of_first, of_second = encoder(*first), encoder(*second)
-        rest, contrast = nothing, nothing
         if self.config.weight_rest:
             rest = (self._rest(encoder, of_first, second) + self._rest(encoder, of_second, first)) / 2
         if self.config.weight_contrast:
-            contrast = self._contrast(of_first, of_second, visitors[rows])
+            apart = self._contrast if self.processes.count == 1 else self._contrast_with_all
+            contrast = apart(of_first, of_second, visitors[rows])
         return Losses(masked, rest, contrast)
+
+    @property
+    def _fewest(self) -> int:
+        """Sessions that can be cut: one alone has nothing to differ from, unless another process has."""
+        return 2 if self.processes.count == 1 else 1
 
     def _masked(self, encoder: Encoder, tokens: Tokens, generator: torch.Generator) -> Tensor:
         """Masked event modelling: cross-entropy of the hidden fields, averaged over the fields of the batch.
@@ -75,10 +86,10 @@ class Objectives(nn.Module):
         The masking rates of whole clicks, single fields and session fields are in `config`.
         """
         shape = tokens.event_ids.shape
-        whole = torch.rand(shape[:2], generator=generator) < self.config.mask_events
-        single = torch.rand(shape, generator=generator) < self.config.mask_fields
-        session = torch.rand(tokens.session_ids.shape, generator=generator) < self.config.mask_session
-        at_click = torch.arange(shape[1]) < tokens.lengths.unsqueeze(1)
+        whole = _uniform(shape[:2], generator) < self.config.mask_events
+        single = _uniform(shape, generator) < self.config.mask_fields
+        session = _uniform(tokens.session_ids.shape, generator) < self.config.mask_session
+        at_click = torch.arange(shape[1], device=tokens.lengths.device) < tokens.lengths.unsqueeze(1)
         hidden = (whole.unsqueeze(2) | single) & at_click.unsqueeze(2)
         no_query = whole & (tokens.query_slot > 0)
         seen = tokens._replace(
@@ -121,18 +132,48 @@ class Objectives(nn.Module):
         same = visitors.unsqueeze(0) == visitors.unsqueeze(1)
         same.fill_diagonal_(False)
         scores = (a @ b.T / self.config.contrast_temperature).masked_fill(same, _NEVER)
-        target = torch.arange(len(a))
+        target = torch.arange(len(a), device=a.device)
         return (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2
 
+    def _contrast_with_all(self, first: Tensor, second: Tensor, visitors: Tensor) -> Tensor:
+        """As `_contrast`, with the sessions of all processes; its average over them is that of all sessions.
 
-def _halves(tokens: Tokens, generator: torch.Generator) -> tuple[Tokens, Tokens, Tensor] | None:
-    """Each session of two clicks or more, cut at a random place; None if there are fewer than two."""
+        `first` and `second` may be empty.
+        """
+        own = torch.stack([F.normalize(self.project(half), dim=1) for half in (first, second)], dim=1)
+        of_all, start = self.processes.joined(own)
+        if len(of_all) < 2:
+            return of_all.sum() * 0.0
+        who = self.processes.joined_numbers(visitors)
+        a, b = of_all.unbind(1)
+        target = torch.arange(start, start + len(own), device=own.device)
+        same = visitors.unsqueeze(1) == who.unsqueeze(0)
+        same[torch.arange(len(own), device=own.device), target] = False
+        each = [
+            F.cross_entropy(
+                (mine @ theirs.T / self.config.contrast_temperature).masked_fill(same, _NEVER),
+                target,
+                reduction="sum",
+            )
+            for mine, theirs in ((own[:, 0], b), (own[:, 1], a))
+        ]
+        return (each[0] + each[1]) / 2 * self.processes.count / len(of_all) + of_all.sum() * 0.0
+
+
+def _uniform(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    return torch.rand(shape, generator=generator, device=generator.device)
+
+
+def _halves(
+    tokens: Tokens, generator: torch.Generator, fewest: int = 2
+) -> tuple[Tokens, Tokens, Tensor] | None:
+    """Each session of two clicks or more, cut at a random place; None if there are fewer than `fewest`."""
     rows = (tokens.lengths > 1).nonzero().squeeze(1)
-    if len(rows) < 2:
+    if len(rows) < fewest:
         return None
     some = Tokens(*(field[rows] for field in tokens))
     lengths = some.lengths.long()
-    cut = 1 + (torch.rand(len(rows), generator=generator) * (lengths - 1)).long()
+    cut = 1 + (_uniform(lengths.shape, generator) * (lengths - 1)).long()
     first = slice_clicks(some, torch.zeros_like(cut), cut)
     return first, slice_clicks(some, cut, lengths - cut), rows
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,16 +35,16 @@ from models.training.distill import LabelledEmbeddings, distill, hardened, learn
 from models.training.errors import TrainingError
 from models.training.export import Exported, TrainedParts
 from models.training.novelty import surprising
-from models.training.pretrain import deterministic, new_encoder, pretrain
+from models.training.pretrain import USUAL, Execution, deterministic, new_encoder, pretrain
 from models.training.session_source import HeldSessions, SessionList, SessionSource
 from models.training.token_shards import LEARNT_FROM, TokenShards
 from models.training.work_folder import WorkFolder
 from models.visitor_splits import SplitName, split_of
 from schemas.click import Session
 
-SPLITS_TAUGHT: tuple[SplitName, SplitName] = ("train", "validation")
 CHECKED_SESSIONS = 100_000
 """Of token shards: the encoder is checked on so many of a split."""
+LARGE_SAMPLE = 100_000
 Progress = Callable[[str, int, int, str], None]
 """(step, done, total, note)"""
 Judge = Callable[[Sequence[Session], Sequence[str], Sequence[str]], dict[str, Any]]
@@ -100,10 +101,11 @@ class TrainingPipeline:
         judge: Judge | None = None,
         previous: Taxonomy | None = None,
         teacher: Teacher | None = None,
+        how: Execution = USUAL,
     ) -> Manifest:
         """All steps in order."""
         self.fit()
-        self.pretrain()
+        self.pretrain(how)
         self.teach(teacher, previous)
         self.distill()
         return self.export(out, source, judge)
@@ -120,16 +122,20 @@ class TrainingPipeline:
         self.folder.put_shards(None if self._held.are_all else self.source.every())
         self.progress("fit", 1, 1, f"{sum(tokenizer.event_sizes)} ids")
 
-    def pretrain(self) -> None:
-        """Pretrains the encoder and checks that it hasn't collapsed."""
+    def pretrain(self, how: Execution = USUAL) -> None:
+        """Pretrains the encoder; the first of several processes checks that it hasn't collapsed."""
         tokenizer = self.folder.tokenizer()
         shards = self.folder.shards()
         train, *checked = self._corpora() if shards is None else _mapped(shards)
-        with deterministic(self.config.threads):
+        how = replace(how, checkpoint=self.folder.checkpoint)
+        with deterministic(self.config.threads) if how.device.type == "cpu" else nullcontext():
             result = pretrain(
                 train, tokenizer, self.config, self._generator("pretrain"),
-                lambda done, total, note: self.progress("pretrain", done, total, note),
+                lambda done, total, note: self.progress("pretrain", done, total, note), how,
             )  # fmt: skip
+        if not how.processes.is_first:
+            return
+        with deterministic(self.config.threads):
             untrained = new_encoder(tokenizer, self.config, self._generator("untrained"))
             guards = collapse_guards(result.encoder, untrained, *checked)
         self.folder.put_encoder(result.encoder)
@@ -137,7 +143,7 @@ class TrainingPipeline:
 
     def cluster_teacher(self, namer: ClusterNamer | None = None) -> ClusterTeacher:
         """Its clusters named by words, or as given."""
-        return ClusterTeacher(self.config, self._seed("taxonomy"), namer or WordNamer())
+        return ClusterTeacher(self._cluster_config(), self._seed("taxonomy"), namer or WordNamer())
 
     def estimate(self, teacher: Teacher) -> Estimate:
         """What `teach` would cost and send; asks nothing."""
@@ -167,7 +173,7 @@ class TrainingPipeline:
 
     def _taught(self) -> tuple[TeacherInput, TeacherInput]:
         train, validation = (
-            TeacherInput(self.sessions[split], self._embeddings(split)) for split in SPLITS_TAUGHT
+            TeacherInput(self.sessions[split], self._embeddings(split)) for split in LEARNT_FROM
         )
         return train, validation
 
@@ -238,6 +244,12 @@ class TrainingPipeline:
         tokenizer = self.folder.tokenizer()
         train, validation = (Corpus.of(self.sessions[split], tokenizer) for split in LEARNT_FROM)
         return train, train, validation
+
+    def _cluster_config(self) -> TrainConfig:
+        """A larger sample to find clusters in where there are more sessions than memory holds."""
+        if self._held.are_all:
+            return self.config
+        return replace(self.config, taxonomy_sample=LARGE_SAMPLE)
 
     def _embeddings(self, split: SplitName) -> Float32:
         return self._embed(self.sessions[split])

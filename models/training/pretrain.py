@@ -1,25 +1,55 @@
-"""Self-supervised pretraining: sessions in, encoder out. The same seed and threads give the same weights."""
+"""Self-supervised pretraining: sessions in, encoder out.
+
+One process on a CPU gives the same weights for the same seed and threads, also if it was stopped and goes on
+from a checkpoint. On a GPU, and with several processes, nobody promises the same bytes.
+"""
 
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.utils.deterministic
-from torch import nn
+from torch import Tensor, nn
 
 from models.tokenizer import Tokenizer
+from models.training.checkpoint import Checkpoint, Position, read_checkpoint, run_facts, write_checkpoint
 from models.training.config import TrainConfig
-from models.training.corpus import Corpus
+from models.training.corpus import Bucket, Corpus, moved
 from models.training.encoder import Encoder, EncoderShape
 from models.training.objectives import Losses, Objectives
+from models.training.processes import ALONE, Processes
 
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, losses as text)."""
+LOSSES = ("masked", "rest", "contrast")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How pretraining runs; what it learns is the recipe's."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    bfloat16: bool = False
+    """Autocast: products of matrices in bfloat16, weights and sums in float32."""
+    accumulate: int = 1
+    """Parts of a batch whose gradients add up to one step: less memory, and contrast within a part."""
+    processes: Processes = ALONE
+    checkpoint: Path | None = None
+    """Where it is written; None: nowhere."""
+    every: int = 1000
+    """Steps between checkpoints."""
+    resume: bool = False
+    """Goes on from the checkpoint if there is one."""
+
+
+USUAL = Execution()
 
 
 @dataclass(frozen=True)
@@ -47,30 +77,146 @@ def new_encoder(tokenizer: Tokenizer, config: TrainConfig, generator: torch.Gene
 
 
 def pretrain(
-    corpus: Corpus, tokenizer: Tokenizer, config: TrainConfig, generator: torch.Generator, progress: Progress
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    config: TrainConfig,
+    generator: torch.Generator,
+    progress: Progress,
+    how: Execution = USUAL,
 ) -> Pretrained:
-    encoder = new_encoder(tokenizer, config, generator)
-    objectives = Objectives(encoder, config)
-    objectives.initialize(generator)
-    steps = config.epochs * len(corpus.batches(config.batch, torch.Generator()))
-    optimizer = _optimizer(encoder, objectives, config)
-    history: list[dict[str, float]] = []
-    step = 0
-    encoder.train()
-    for _ in range(config.epochs):
-        seen: list[dict[str, float]] = []
-        for bucket, rows in corpus.batches(config.batch, generator):
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * warm_then_cosine(step, steps, config.warmup_share)
-            losses = objectives.losses(encoder, bucket.pick(rows), bucket.visitors_of(rows), generator)
-            _step(optimizer, _total(losses, config), [*encoder.parameters(), *objectives.parameters()])
-            values = {name: getattr(losses, name).item() for name in ("masked", "rest", "contrast")}
-            seen.append(values)  # numbers: a loss would keep its step's whole graph
-            step += 1
-            progress(step, steps, f"hidden fields {values['masked']:.2f}, rest {values['rest']:.2f}")
-        history.append(_means(seen))
-    encoder.eval()
-    return Pretrained(encoder, history)
+    """Raises CheckpointError, before any work, for a checkpoint of another run."""
+    run = _Run.of(corpus, tokenizer, config, generator, how)
+    if how.resume and how.checkpoint is not None and how.checkpoint.exists():
+        run.restore(read_checkpoint(how.checkpoint, run.facts))
+    run.encoder.train()
+    while run.position.epoch < config.epochs:
+        for bucket, rows in run.rest_of_epoch():
+            values = run.step(bucket, rows)
+            at = run.position.step
+            progress(at, run.steps, f"hidden fields {values[0]:.2f}, rest {values[1]:.2f}")
+            if how.checkpoint is not None and at % how.every == 0:
+                run.save(how.checkpoint)
+        run.position.end_epoch()
+    run.encoder.eval()
+    return Pretrained(run.encoder.cpu(), run.position.history)
+
+
+@dataclass
+class _Run:
+    """Everything that changes from step to step, or is needed at each."""
+
+    corpus: Corpus
+    config: TrainConfig
+    how: Execution
+    encoder: Encoder
+    objectives: Objectives
+    optimizer: torch.optim.Optimizer
+    order: torch.Generator
+    """Of the order of batches; all processes have the same."""
+    draws: torch.Generator
+    """Of what is hidden and where sessions are cut; a process alone on a CPU draws all from one."""
+    steps: int
+    facts: dict[str, Any]
+    position: Position
+
+    @classmethod
+    def of(
+        cls,
+        corpus: Corpus,
+        tokenizer: Tokenizer,
+        config: TrainConfig,
+        generator: torch.Generator,
+        how: Execution,
+    ) -> _Run:
+        encoder = new_encoder(tokenizer, config, generator)
+        objectives = Objectives(encoder, config, how.processes)
+        objectives.initialize(generator)
+        encoder.to(how.device)
+        objectives.to(how.device)
+        return cls(
+            corpus=corpus,
+            config=config,
+            how=how,
+            encoder=encoder,
+            objectives=objectives,
+            optimizer=_optimizer(encoder, objectives, config),
+            order=generator,
+            draws=_own_draws(generator, how),
+            steps=config.epochs * corpus.batch_count(config.batch),
+            facts=run_facts(
+                config,
+                tokenizer,
+                corpus,
+                device=how.device.type,
+                processes=how.processes.count,
+                accumulate=how.accumulate,
+                bfloat16=how.bfloat16,
+            ),
+            position=Position(dict.fromkeys(LOSSES, 0.0), order=generator.get_state()),
+        )
+
+    def rest_of_epoch(self) -> list[tuple[Bucket, Tensor]]:
+        """The batches that are left of the epoch; at its beginning all are put in a new order."""
+        if self.position.done == 0:
+            self.position.order = self.order.get_state()
+            return self.corpus.batches(self.config.batch, self.order)
+        again = torch.Generator()
+        again.set_state(self.position.order)
+        batches = self.corpus.batches(self.config.batch, again)
+        if self.order is not self.draws:
+            self.order.set_state(again.get_state())
+        return batches[self.position.done :]
+
+    def step(self, bucket: Bucket, rows: Tensor) -> list[float]:
+        """The losses, of all processes."""
+        for group in self.optimizer.param_groups:
+            share = warm_then_cosine(self.position.step, self.steps, self.config.warmup_share)
+            group["lr"] = self.config.learning_rate * share
+        parameters = [*self.encoder.parameters(), *self.objectives.parameters()]
+        self.optimizer.zero_grad(set_to_none=True)
+        parts = self.how.processes.part(rows, self.how.accumulate)
+        found = torch.stack([self._backward(bucket, part, len(parts)) for part in parts]).mean(0)
+        values: list[float] = self.how.processes.average(parameters, found).tolist()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        self.optimizer.step()
+        self.position.add(dict(zip(LOSSES, values, strict=True)))
+        return values
+
+    def _backward(self, bucket: Bucket, rows: Tensor, parts: int) -> Tensor:
+        """[3]: the losses of a part of a batch, without their graph."""
+        device = self.how.device
+        tokens, visitors = moved(bucket.pick(rows), device), bucket.visitors_of(rows).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.how.bfloat16):
+            losses = self.objectives.losses(self.encoder, tokens, visitors, self.draws)
+            total = _total(losses, self.config)
+        (total / parts if parts > 1 else total).backward()  # type: ignore[no-untyped-call]
+        return torch.stack([getattr(losses, name).detach().float() for name in LOSSES])
+
+    def save(self, path: Path) -> None:
+        draws = self.how.processes.everyones(self.draws.get_state().to(self.how.device)).cpu()
+        if self.how.processes.is_first:
+            state = self.optimizer.state_dict()["state"]
+            write_checkpoint(
+                path, Checkpoint(self.facts, self.position, self._modules.state_dict(), state, draws)
+            )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        self._modules.load_state_dict(checkpoint.weights)
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": checkpoint.optimizer, "param_groups": groups})
+        self.draws.set_state(checkpoint.draws[self.how.processes.rank].clone())
+        self.position = checkpoint.position
+
+    @property
+    def _modules(self) -> nn.ModuleDict:
+        return nn.ModuleDict({"encoder": self.encoder, "objectives": self.objectives})
+
+
+def _own_draws(generator: torch.Generator, how: Execution) -> torch.Generator:
+    if how.processes.count == 1 and how.device.type == "cpu":
+        return generator
+    seed = zlib.crc32(f"{generator.initial_seed()}/{how.processes.rank}".encode())
+    return torch.Generator(how.device).manual_seed(seed)
 
 
 def _optimizer(encoder: Encoder, objectives: Objectives, config: TrainConfig) -> torch.optim.Optimizer:
@@ -84,13 +230,6 @@ def _optimizer(encoder: Encoder, objectives: Objectives, config: TrainConfig) ->
         {"params": others, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=config.learning_rate)
-
-
-def _step(optimizer: torch.optim.Optimizer, loss: torch.Tensor, parameters: list[nn.Parameter]) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(parameters, 1.0)
-    optimizer.step()
 
 
 def _total(losses: Losses, config: TrainConfig) -> torch.Tensor:
@@ -107,10 +246,6 @@ def warm_then_cosine(step: int, steps: int, warmup_share: float) -> float:
     if step < warm:
         return (step + 1) / warm
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-
-def _means(seen: list[dict[str, float]]) -> dict[str, float]:
-    return {name: round(sum(losses[name] for losses in seen) / len(seen), 4) for name in seen[0]}
 
 
 @contextmanager

@@ -12,17 +12,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
-
-import numpy as np
-import numpy.typing as npt
-import torch
 
 from models import calibration as calibrations
 from models import taxonomy as taxonomies
 from models.labelling.teacher import SoftLabels, TeacherOutput
 from models.taxonomy import Taxonomy
 from models.tokenizer import Tokenizer
+from models.training.arrays_file import load_arrays, load_weights, save_arrays, save_weights
 from models.training.config import TrainConfig
 from models.training.distill import ClassifierHead, Distilled
 from models.training.encoder import Encoder
@@ -31,7 +27,7 @@ from models.training.export import TrainedParts
 from models.training.pretrain import shape_of
 from models.training.relabel import EditError, aligned
 from models.training.token_shards import TokenShards, write_shards
-from models.whole_file import whole_file, write_whole
+from models.whole_file import write_whole
 from schemas.click import Session
 
 _AS_MADE = "taxonomy.made.json"
@@ -67,8 +63,14 @@ class WorkFolder:
         folder = self.path / _SHARDS
         return TokenShards.open(folder, self.tokenizer()) if folder.is_dir() else None
 
+    @property
+    def checkpoint(self) -> Path:
+        """Where pretraining writes one."""
+        return self.path / "checkpoint.npz"
+
     def put_encoder(self, encoder: Encoder) -> None:
         save_weights(encoder, self.path / "encoder.npz")
+        self.checkpoint.unlink(missing_ok=True)
 
     def encoder(self, config: TrainConfig) -> Encoder:
         encoder = Encoder(shape_of(self.tokenizer(), config))
@@ -155,30 +157,3 @@ def _readable(path: Path, step: str) -> Iterator[None]:
     except (ValueError, KeyError) as error:
         reason = error if isinstance(error, ValueError) else f"{path.name} can't be read: no {error}"
         raise TrainingError(f"{path.parent}: {reason}; run the step {step!r} again") from None
-
-
-def save_weights(module: torch.nn.Module, path: Path) -> None:
-    save_arrays(path, **{name: tensor.numpy() for name, tensor in module.state_dict().items()})
-
-
-def load_weights(module: torch.nn.Module, path: Path) -> None:
-    """Raises ValueError if the file isn't one of this module's weights."""
-    arrays = load_arrays(path)
-    try:
-        module.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
-    except (RuntimeError, TypeError):
-        raise ValueError(f"{path.name} can't be read: its weights are of another shape") from None
-
-
-def save_arrays(path: Path, **arrays: npt.NDArray[Any]) -> None:
-    with whole_file(path) as file:
-        np.savez(file, allow_pickle=False, **arrays)
-
-
-def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Raises ValueError if the file isn't one of arrays."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, BadZipFile, AttributeError) as error:
-        raise ValueError(f"{path.name} can't be read ({type(error).__name__})") from None

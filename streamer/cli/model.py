@@ -18,6 +18,17 @@ import typer
 from streamer.cli.click_source import ClickSource
 from streamer.cli.drift import drift
 from streamer.cli.evaluate import evaluate
+from streamer.cli.execution import (
+    Accumulate,
+    Batch,
+    Device,
+    Every,
+    PrecisionOption,
+    Resume,
+    checked_device,
+    execution,
+    require_one_process,
+)
 from streamer.cli.inspect import in_one_line, inspect
 from streamer.cli.lazy import new_app
 from streamer.cli.local_paths import local
@@ -108,6 +119,8 @@ TeacherOption = Annotated[
 ]
 
 WORK = Path("runs/model")
+CPU = "cpu"
+CHECKPOINT_EVERY = 1000
 SIMULATED_VISITORS = 8_000
 SIMULATED_SEED = 1
 
@@ -157,9 +170,14 @@ def train(
     teacher: TeacherOption = TeacherName.KEYLESS,
     most: MostSessions = None,
     source: ClickSource = None,
+    batch: Batch = None,
+    device: Device = CPU,
+    precision: PrecisionOption = None,
     json: Json = False,
 ) -> None:
     """All steps at once: fit, pretrain, taxonomy, distill, export."""
+    require_one_process("train")
+    checked_device(device)
     from streamer.cli.recipe import Recipe, bundle_name, explained, judge_by, training_pipeline
 
     if simulated == (file is not None):
@@ -171,12 +189,17 @@ def train(
         simulator = {"visitors": visitors, "seed": SIMULATED_SEED}
         tables = _simulate(work / "simulated", visitors, SIMULATED_SEED)
         file, truth = tables["clicks"], tables["sessions"]
-    recipe = Recipe.of(file, seed=seed, epochs=epochs, name=name, simulated=simulator, most=most)
+    recipe = Recipe.of(file, seed=seed, epochs=epochs, name=name, simulated=simulator, most=most, batch=batch)
     recipe.save(work)
     settings = ctx.obj.settings(clicks__source=source)
-    with explained(), _teacher(teacher, settings, work, seed) as own, _bars() as show:
+    with (
+        execution(device, precision, 1, CHECKPOINT_EVERY, resume=False) as how,
+        explained(),
+        _teacher(teacher, settings, work, seed) as own,
+        _bars() as show,
+    ):
         pipeline = training_pipeline(recipe, work, settings, show)
-        manifest = pipeline.run(out, recipe.source, judge_by(truth), carried_over, own(pipeline))
+        manifest = pipeline.run(out, recipe.source, judge_by(truth), carried_over, own(pipeline), how)
     _warn_of_collapse(manifest.metrics)
     _report(out, manifest.metrics, json)
 
@@ -190,24 +213,38 @@ def fit(
     name: Name = None,
     work: Work = WORK,
     most: MostSessions = None,
+    batch: Batch = None,
 ) -> None:
     """Step 1: learn the tokenizer. The other steps take clicks and settings from here."""
+    require_one_process("fit")
     from streamer.cli.recipe import Recipe
 
-    recipe = Recipe.of(file, seed=seed, epochs=epochs, name=name, most=most)
+    recipe = Recipe.of(file, seed=seed, epochs=epochs, name=name, most=most, batch=batch)
     recipe.save(work)
     _step(ctx, work, lambda pipeline: pipeline.fit())
 
 
 @app.command()
-def pretrain(ctx: typer.Context, work: Work = WORK) -> None:
-    """Step 2: pretrain the encoder on sessions without labels."""
+def pretrain(
+    ctx: typer.Context,
+    work: Work = WORK,
+    device: Device = CPU,
+    precision: PrecisionOption = None,
+    accumulate: Accumulate = 1,
+    every: Every = CHECKPOINT_EVERY,
+    resume: Resume = False,
+) -> None:
+    """Step 2: pretrain the encoder on sessions without labels; in several processes if torchrun starts it."""
+    with execution(device, precision, accumulate, every, resume) as how:
 
-    def run(pipeline: TrainingPipeline) -> None:
-        pipeline.pretrain()
-        _warn_of_collapse(pipeline.folder.notes())
+        def run(pipeline: TrainingPipeline) -> None:
+            if not how.processes.is_first:
+                pipeline.progress = lambda *_: None
+            pipeline.pretrain(how)
+            if how.processes.is_first:
+                _warn_of_collapse(pipeline.folder.notes())
 
-    _step(ctx, work, run)
+        _step(ctx, work, run)
 
 
 @app.command()
@@ -231,6 +268,7 @@ def taxonomy(
     """Step 3: make the taxonomy and label sessions with it. Edit WORK/taxonomy.json before the next step."""
     from streamer.cli.recipe import Recipe
 
+    require_one_process("taxonomy")
     if use is not None and (teacher is not TeacherName.LLM or previous is not None):
         raise UsageError("--use labels with a given taxonomy: it needs --teacher llm and no --previous")
     if preview and teacher is TeacherName.KEYLESS:
@@ -256,6 +294,7 @@ def distill(
     hard: Annotated[bool, typer.Option("--hard", help="Learn from each label's best intent only.")] = False,
 ) -> None:
     """Step 4: distill the labels into a small head and calibrate it."""
+    require_one_process("distill")
     _step(ctx, work, lambda pipeline: pipeline.distill(hard))
 
 
@@ -272,6 +311,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Step 5: export, check and write the bundle."""
+    require_one_process("export")
     from streamer.cli.recipe import Recipe, bundle_name, judge_by
 
     recipe = Recipe.load(work)

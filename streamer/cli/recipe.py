@@ -46,6 +46,8 @@ class Recipe:
     """Of the bundle; None: the name of the folder that it is exported to."""
     most: int | None = None
     """At most this many sessions are held in memory; None: as many as usual memory holds."""
+    batch: int | None = None
+    """Sessions of a step of pretraining; None: the default."""
 
     @classmethod
     def of(
@@ -57,6 +59,7 @@ class Recipe:
         name: str | None,
         simulated: dict[str, Any] | None = None,
         most: int | None = None,
+        batch: int | None = None,
     ) -> Self:
         """`simulated`: the simulator's settings that differ from its defaults, if it made the file."""
         if name is not None:
@@ -64,7 +67,8 @@ class Recipe:
         if file.is_fifo():
             raise UsageError(f"{file}: is a pipe; expected a file of clicks, which several steps will read")
         source = {"source": "clicks"} if simulated is None else {"source": "simulator", **simulated}
-        return cls(str(file.absolute()), {**source, "sha256": _sha256(file)}, seed, epochs, name, most)
+        source |= {"sha256": _sha256(file)}
+        return cls(str(file.absolute()), source, seed, epochs, name, most, batch)
 
     def save(self, work: Path) -> None:
         from models.whole_file import write_whole
@@ -127,6 +131,8 @@ def training_pipeline(recipe: Recipe, work: Path, settings: Settings, show: Show
     config = TrainConfig(name=recipe.name or UNNAMED, seed=recipe.seed)
     if recipe.epochs is not None:
         config = replace(config, epochs=recipe.epochs)
+    if recipe.batch is not None:
+        config = replace(config, batch=recipe.batch)
     source = _Clickstream(Path(recipe.file), recipe.most or MOST_SESSIONS, settings)
     return TrainingPipeline(source, config, WorkFolder(work), show)
 
@@ -155,10 +161,12 @@ class _Clickstream:
         return self._read(lambda _: None)
 
     def _read(self, report: Callable[[ClickCounters], None]) -> Iterator[Session]:
-        from streamer.replay.rows import sessions_of_rows
+        from streamer.replay.rows import require_rows, sessions_of_rows
 
         files = files_of(self.path)
         if is_parquet(files[0]):
+            for file in files:
+                require_rows(file)
             for file in files:
                 yield from sessions_of_rows(file)
             return

@@ -60,6 +60,7 @@ SCHEMA = pa.schema(
     ]
 )
 
+_OF_SESSIONS = [*ROW_FIELDS, "clicks", "model_version"]
 _Row = tuple[Session, Bundle, BundleOutput]
 
 
@@ -106,10 +107,10 @@ def join_rows(parts: Iterable[Path], out: Path, beside: Path | None = None) -> i
 
 def sessions_of_rows(path: Path) -> Iterator[Session]:
     """The sessions of a file, each once, a row group at a time. Raises UsageError for another file."""
+    require_rows(path)
     with opened(path) as file:
-        require_columns(path, file, [*ROW_FIELDS, "clicks", "model_version"])
         first: str | None = None
-        for batch in file.iter_batches(ROW_GROUP, columns=[*ROW_FIELDS, "clicks", "model_version"]):
+        for batch in file.iter_batches(ROW_GROUP, columns=_OF_SESSIONS):
             for row in batch.to_pylist():
                 # With several bundles a session has several rows.
                 model = row.pop("model_version")
@@ -117,6 +118,12 @@ def sessions_of_rows(path: Path) -> Iterator[Session]:
                 if model == first:
                     clicks = [Click(**click) for click in row.pop("clicks")]
                     yield Session(**row, clicks=clicks)
+
+
+def require_rows(path: Path) -> None:
+    """Raises UsageError if it isn't a file of sessions."""
+    with opened(path) as file:
+        require_columns(path, file, _OF_SESSIONS)
 
 
 def opened(path: Path) -> pq.ParquetFile:

@@ -71,6 +71,14 @@ def test_inspect_works_and_train_says_what_is_missing_without_the_extra(tmp_path
     assert "the package torch of the extra [train], which is not installed: pip install" in result.stderr
 
 
+def test_only_pretraining_runs_in_several_processes(run_streamer: RunStreamer, tmp_path: Path) -> None:
+    write_clicks(tmp_path / "clicks.jsonl", 4)
+    for command in (["fit", "clicks.jsonl"], ["train", "clicks.jsonl", "--out", "bundle"], ["distill"]):
+        result = run_streamer("model", *command, environ={"WORLD_SIZE": "2"})
+        assert result.returncode == 2
+        assert f"model {command[0]}: WORLD_SIZE is 2, expected one process" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -80,6 +88,8 @@ def test_inspect_works_and_train_says_what_is_missing_without_the_extra(tmp_path
         (["clicks.jsonl", "--previous", "clicks.jsonl"], "no taxonomy to carry over"),
         (["clicks.jsonl", "--name", "A B"], "--name 'A B': expected 1 to 64 of a-z"),
         (["clicks.jsonl", "--out", "My Bundle"], "--out My Bundle: without --name the folder's name is"),
+        (["clicks.jsonl", "--device", "abacus"], "--device abacus: expected cpu, cuda or cuda:N"),
+        (["clicks.jsonl", "--device", "cuda:999"], "--device cuda:999: torch finds"),
     ],
 )
 def test_a_wrong_call_is_exit_2(

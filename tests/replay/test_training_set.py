@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from models.bundle import default_bundle
+from models.visitor_splits import split_of
 from schemas.click import Session
 from streamer import sample
 from streamer.cli.recipe import Recipe, sessions_to_learn_from, training_pipeline
@@ -130,7 +131,8 @@ def test_a_bundle_says_how_many_sessions_it_was_pretrained_on(rows: Path, tmp_pa
     recipe = Recipe.of(rows, seed=1, epochs=1, name="x", most=300)
     shop = training_pipeline(recipe, tmp_path / "work", SETTINGS, lambda *_: None)
     data = shop.run(tmp_path / "bundle", {}).data
-    assert sum(data["sessions"].values()) <= 300 < data["pretrained_on"]
+    train = [each for each in sampled(rows) if split_of(each.visitor_id) == "train"]
+    assert data["sessions"]["train"] < data["pretrained_on"] == len(train)
 
 
 def test_a_cut_is_reported(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,6 +152,14 @@ def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"visitor_id": ["a"]}), path)
     with pytest.raises(UsageError, match="expected what `streamer replay` writes"):
         list(sessions_of_rows(path))
+
+
+def test_another_file_among_a_folders_files_is_refused_before_any_is_read(rows: Path, tmp_path: Path) -> None:
+    shutil.copy(rows, tmp_path / "1.parquet")
+    (tmp_path / "2.parquet").write_bytes(b"PAR1")
+    recipe = Recipe.of(tmp_path, seed=1, epochs=1, name="x")
+    with pytest.raises(UsageError, match=r"2\.parquet: cannot be read as parquet"):
+        next(training_pipeline(recipe, tmp_path / "work", SETTINGS, lambda *_: None).source.every())
 
 
 def test_a_bundle_that_is_named_twice_is_a_wrong_call(tmp_path: Path) -> None:

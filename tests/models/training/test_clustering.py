@@ -32,6 +32,13 @@ def test_the_number_of_clusters_is_found() -> None:
     assert (found.centres @ FIVE.T).max(0).min() > 0.95
 
 
+def test_clusters_of_many_points_are_found_by_mini_batches() -> None:
+    points = around(FIVE[:3], 7000, 0.12)
+    found = clustering.stable_clustering(points, 4, 0.75, 1, np.random.default_rng(0))
+    assert len(found.centres) == 3
+    assert (found.centres @ FIVE[:3].T).max(0).min() > 0.95
+
+
 def test_points_that_are_all_alike_are_one_cluster() -> None:
     points = np.repeat(FIVE[:1], 100, axis=0)
     found = clustering.stable_clustering(points, 12, 0.75, 4, np.random.default_rng(0))

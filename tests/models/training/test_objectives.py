@@ -126,7 +126,7 @@ def test_a_step_leaves_nothing_of_its_graph_behind() -> None:
     held: list[int] = []
 
     def count(*_: object) -> None:
-        held.append(sum(isinstance(each, torch.Tensor) and each.requires_grad for each in gc.get_objects()))
+        held.append(sum(type(each) is torch.Tensor and each.requires_grad for each in gc.get_objects()))
 
     with deterministic(threads=1):
         pretrain(corpus, tokenizer, replace(CONFIG, epochs=1), seeded(0), count)

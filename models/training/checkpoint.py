@@ -1,0 +1,139 @@
+"""Checkpoints of pretraining: all that a run needs to go on as if it had never been stopped.
+
+One archive of plain arrays, written whole or not at all: weights, optimizer, generators, the place in the
+epoch, and the facts of the run, by which a checkpoint of another run is told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.tokenizer import Tokenizer
+from models.training.arrays_file import load_arrays, save_arrays
+from models.training.config import TrainConfig
+from models.training.corpus import Corpus
+from models.training.errors import TrainingError
+
+FORMAT = 1
+_WEIGHTS = "weights/"
+_AFRESH = "remove it, or pretrain without --resume"
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint can't be read, or is of another run."""
+
+
+@dataclass
+class Position:
+    """Where a run is."""
+
+    sums: dict[str, float]
+    """Losses of the epoch's steps so far."""
+    order: Tensor
+    """State of the generator before it put the epoch's batches in order."""
+    epoch: int = 0
+    done: int = 0
+    """Batches of the epoch."""
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    """Mean losses per epoch."""
+
+    def add(self, losses: Mapping[str, float]) -> None:
+        for name, value in losses.items():
+            self.sums[name] += value
+        self.done += 1
+        self.step += 1
+
+    def end_epoch(self) -> None:
+        self.history.append({name: round(total / self.done, 4) for name, total in self.sums.items()})
+        self.sums = dict.fromkeys(self.sums, 0.0)
+        self.epoch += 1
+        self.done = 0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    facts: dict[str, Any]
+    position: Position
+    weights: dict[str, Tensor]
+    optimizer: dict[int, dict[str, Tensor]]
+    """By place of the parameter."""
+    draws: Tensor
+    """[W, ...]: state of each process' generator of what is hidden and where sessions are cut."""
+
+
+def run_facts(
+    config: TrainConfig, tokenizer: Tokenizer, corpus: Corpus, **execution: str | int
+) -> dict[str, Any]:
+    """All that has to be the same for a run to go on."""
+    of_recipe = {name: value for name, value in asdict(config).items() if name != "name"}
+    digest = hashlib.sha256(tokenizer.to_json().encode()).hexdigest()
+    return {"format": FORMAT, **of_recipe, "tokenizer": digest, "sessions": corpus.size, **execution}
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    at = checkpoint.position
+    position = {"epoch": at.epoch, "done": at.done, "step": at.step, "sums": at.sums, "history": at.history}
+    arrays = {
+        "facts": _text(checkpoint.facts),
+        "position": _text(position),
+        "order": at.order.numpy(),
+        "draws": checkpoint.draws.numpy(),
+        **{f"{_WEIGHTS}{name}": tensor.cpu().numpy() for name, tensor in checkpoint.weights.items()},
+        **{
+            f"optimizer/{place}/{name}": tensor.cpu().numpy()
+            for place, state in checkpoint.optimizer.items()
+            for name, tensor in state.items()
+        },
+    }
+    save_arrays(path, **arrays)
+
+
+def read_checkpoint(path: Path, facts: Mapping[str, Any]) -> Checkpoint:
+    """Raises CheckpointError if it isn't one of a run with these facts."""
+    try:
+        arrays = {name: torch.from_numpy(array) for name, array in load_arrays(path).items()}
+        found, position = _parsed(arrays["facts"]), _parsed(arrays["position"])
+        for name, value in facts.items():
+            if found.get(name) != value:
+                raise CheckpointError(
+                    f"{path}: of another run: {name} was {found.get(name)}, expected {value}; {_AFRESH}"
+                )
+        optimizer: dict[int, dict[str, Tensor]] = {}
+        for name, array in arrays.items():
+            if name.startswith("optimizer/"):
+                _, place, part = name.split("/")
+                optimizer.setdefault(int(place), {})[part] = array
+        return Checkpoint(
+            found,
+            Position(**position, order=arrays["order"]),
+            {
+                name.removeprefix("weights/"): each
+                for name, each in arrays.items()
+                if name.startswith("weights/")
+            },
+            optimizer,
+            arrays["draws"],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: can't be read ({type(error).__name__}); {_AFRESH}") from None
+
+
+def _text(document: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.frombuffer(json.dumps(document).encode(), np.uint8)
+
+
+def _parsed(text: Tensor) -> dict[str, Any]:
+    document = json.loads(text.numpy().tobytes())
+    if not isinstance(document, dict):
+        raise TypeError
+    return document
