@@ -59,7 +59,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "identity": lambda given: identity_state.measure(
         {"attribution": given.sessions, "users": given.sessions // 10}
     ),
-    "identity_cost": lambda given: identity_cost.measure(given.clicks or 100_000, given.rounds),
+    "identity_cost": lambda given: identity_cost.measure(given.clicks or 300_000, given.rounds),
     "hand_over": lambda given: hand_over.measure(10, fewer(given)),
     "live_state": lambda given: live_state.measure(given.sessions, 10),
 }

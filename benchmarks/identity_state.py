@@ -30,6 +30,7 @@ from models.bundle import default_bundle, load_bundle
 from models.scorer import Scorer
 from streamer.identity import changes
 from streamer.pipeline.records import RecordWriter
+from streamer.registry.lookup import SchemaLookup
 from streamer.rules_from_settings import identity_rules
 from streamer.settings import Settings
 from streamer.worker.identity.stage_shard import LiveStage
@@ -120,7 +121,7 @@ def create(stage: str) -> LiveStage:
     settings = Settings()
     rules = identity_rules(settings)
     if stage == "attribution":
-        return LiveAttribution(0, 1, settings, rules, None)
+        return LiveAttribution(0, 1, settings, rules, SchemaLookup(settings.registry), None)
     return LiveUsers(0, settings, rules, None)
 
 
