@@ -24,6 +24,7 @@ from benchmarks import (
     partitions,
     plain,
     processes,
+    repartition_cost,
     replaying,
     scoring,
     start_up,
@@ -60,6 +61,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
         {"attribution": given.sessions, "users": given.sessions // 10}
     ),
     "identity_cost": lambda given: identity_cost.measure(given.clicks or 300_000, given.rounds),
+    "repartition": lambda given: repartition_cost.measure(given.clicks or 300_000, given.rounds),
     "hand_over": lambda given: hand_over.measure(10, fewer(given)),
     "live_state": lambda given: live_state.measure(given.sessions, 10),
 }

@@ -21,7 +21,8 @@ BATCH_BYTES = 256 * 1024
 class Backlog:
     """A topic of a day's first clicks and of the sentinels that close their sessions; and an empty one.
 
-    `prefix` begins the names of all its topics and workers; `form` makes another format of a JSON click.
+    `prefix` begins the names of all its topics and workers; `form` makes another format of a JSON click;
+    `time_of` gives its record a time, ms UTC, in topics with CreateTime.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Backlog:
         visitors: int = 50_000,
         prefix: str = "",
         form: Callable[[bytes], bytes] = bytes,
+        time_of: Callable[[bytes], int] | None = None,
     ) -> None:
         self.bootstrap = kafka.bootstrap
         self.clicks = clicks + SENTINELS * PARTITIONS
@@ -42,8 +44,8 @@ class Backlog:
         self.sessions = some.sessions
         """Sessions of the clicks, without those of the sentinels."""
         for topic in (self.full, self.empty):
-            self.worker(topic, "prepare")
-        asyncio.run(_fill(self.bootstrap, self.full, records(some), form))
+            self.worker(topic, "prepare", **({} if time_of is None else {"clicks__arrival": "create_time"}))
+        asyncio.run(_fill(self.bootstrap, self.full, records(some), form, time_of))
 
     def worker(self, topic: str, name: str, **more: object) -> dict[str, object]:
         """Settings of a worker with topics of its own, which it creates, as dotted keys."""
@@ -59,17 +61,21 @@ class Backlog:
 
 
 async def _fill(
-    bootstrap: str, topic: str, clicks: Iterator[tuple[bytes, bytes]], form: Callable[[bytes], bytes]
+    bootstrap: str,
+    topic: str,
+    clicks: Iterator[tuple[bytes, bytes]],
+    form: Callable[[bytes], bytes],
+    time_of: Callable[[bytes], int] | None,
 ) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_batch_size=BATCH_BYTES, linger_ms=5)
     await producer.start()
     batches = {number: producer.create_batch() for number in range(PARTITIONS)}
     for number, (key, json) in chain(_placed(clicks), _closing()):
-        value = form(json)
-        if batches[number].append(key=key, value=value, timestamp=None) is None:
+        value, at = form(json), None if time_of is None else time_of(json)
+        if batches[number].append(key=key, value=value, timestamp=at) is None:
             await producer.send_batch(batches[number], topic, partition=number)
             batches[number] = producer.create_batch()
-            batches[number].append(key=key, value=value, timestamp=None)
+            batches[number].append(key=key, value=value, timestamp=at)
     for number, batch in batches.items():
         await producer.send_batch(batch, topic, partition=number)
     await producer.stop()

@@ -39,6 +39,7 @@ EXTENSIONS: Final = (
     "streamer.native.batch_records",
     "streamer.native.click_codec",
     "streamer.native.collector",
+    "streamer.native.columns",
     "streamer.native.record_fields",
     "streamer.native.wire",
     "streamer.pipeline.counters",

@@ -28,6 +28,7 @@ from pydantic import (
     model_validator,
 )
 
+from streamer.pipeline.mapping.path import BadPathError, parse_path
 from streamer.settings_layers import Layered, SettingsError, read_layers
 
 __all__ = ["Settings", "SettingsError", "load_settings"]
@@ -57,6 +58,16 @@ def _registry_url(value: str) -> str | None:
             "Input should be an address such as https://registry.example:8081; user and password have "
             "settings of their own"
         )
+    return value
+
+
+def _path(value: str) -> str | None:
+    if not value:
+        return None
+    try:
+        parse_path(value)
+    except BadPathError:
+        raise ValueError("Input should be a path such as user_id or context.device.id") from None
     return value
 
 
@@ -236,6 +247,19 @@ class ClickSettings(_Section):
     min_timestamp: TimestampMs = 631_152_000_000
     """Milliseconds UTC (1990-01-01); may be written as a date. Clicks before it are refused."""
     arrival: Literal["log_append_time", "create_time"] = "log_append_time"
+    keyed: bool = True
+    """Whether a visitor's clicks are in one partition. False: a stage of the worker writes each click to a
+    topic of its own, keyed by visitor, and sessions are cut from that: its arrival clock counts."""
+    visitor_from: Annotated[str, AfterValidator(_path)] | None = None
+    """Path of the field of a record that says who the visitor is; none: as `source` has it."""
+
+    @model_validator(mode="after")
+    def _has_one_clock(self) -> ClickSettings:
+        if not self.keyed and self.arrival == "create_time":
+            raise ValueError(
+                "clicks.keyed = false gives clicks an arrival time of its own: leave clicks.arrival out"
+            )
+        return self
 
 
 class DeadLetterSettings(_Section):
@@ -414,6 +438,26 @@ class Settings(_Section):
         return self.emit.on_login and self.identity.enabled
 
     @property
+    def session_source(self) -> str:
+        """The topic that sessions are cut from, where a visitor's clicks are in one partition."""
+        return self.topics.clicks if self.clicks.keyed else self.clicks_by_visitor
+
+    @property
+    def clicks_by_visitor(self) -> str:
+        """The topic that clicks are written to by visitor where they come otherwise."""
+        return f"{self.app.id}-clicks-by-visitor"
+
+    @property
+    def repartition_changelog(self) -> str:
+        """The topic that holds how far the stage has come which does that."""
+        return f"{self.app.id}-repartition-changelog"
+
+    @property
+    def of_repartition(self) -> tuple[str, ...]:
+        """What that stage writes beside the dead letters; nothing where it is left out."""
+        return () if self.clicks.keyed else (self.clicks_by_visitor, self.repartition_changelog)
+
+    @property
     def changelog(self) -> str:
         """The topic that holds the state of open sessions."""
         return f"{self.app.id}-sessions-changelog"
@@ -447,9 +491,11 @@ class Settings(_Section):
 
     @property
     def stage_sources(self) -> dict[str, str]:
-        """What each identity stage reads, by its consumer group; nothing where they are left out."""
-        sources = {"attribution": self.topics.visitors, "users": self.user_changes}
-        return {f"{self.app.id}-{name}": topic for name, topic in sources.items() if self.identity.enabled}
+        """What each stage beside that of the sessions reads, by its consumer group, if it isn't left out."""
+        sources = {} if self.clicks.keyed else {"repartition": self.topics.clicks}
+        if self.identity.enabled:
+            sources |= {"attribution": self.topics.visitors, "users": self.user_changes}
+        return {f"{self.app.id}-{name}": topic for name, topic in sources.items()}
 
 
 def load_settings(

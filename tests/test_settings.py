@@ -57,6 +57,8 @@ def test_defaults_are_the_documented_ones() -> None:
         "max_bytes": 262_144,
         "min_timestamp": 631_152_000_000,
         "arrival": "log_append_time",
+        "keyed": True,
+        "visitor_from": None,
     }
     assert settings.session.model_dump() == {
         "gap_s": 1800,
@@ -336,3 +338,14 @@ def test_the_example_has_every_setting_with_its_default(tmp_path: Path) -> None:
     for section, keys in Settings().model_dump().items():
         text = example.partition(f"[{section}]\n")[2].partition("\n[")[0]
         assert [key for key in keys if f"{key} = " not in text and f"{key}_file = " not in text] == []
+
+
+def test_clicks_that_are_not_keyed_have_no_clock_of_a_producer() -> None:
+    with pytest.raises(SettingsError, match=r"leave clicks\.arrival out"):
+        load_settings(overrides={"clicks.keyed": False, "clicks.arrival": "create_time"}, environ={})
+
+
+def test_another_visitor_is_a_path() -> None:
+    with pytest.raises(SettingsError, match=r"clicks\.visitor_from.*expected a path such as user_id"):
+        load_settings(overrides={"clicks.visitor_from": "a..b"}, environ={})
+    assert load_settings(environ={"STREAMER_CLICKS__VISITOR_FROM": ""}).clicks.visitor_from is None

@@ -47,7 +47,13 @@ def erase(
         ),
     ] = False,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=0, metavar="S", help="With --verify: wait at most S seconds.")
+        float,
+        typer.Option(
+            "--timeout",
+            min=0,
+            metavar="S",
+            help="With --verify, or clicks.keyed = false: wait for workers at most S seconds.",
+        ),
     ] = 60,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write nothing; with --verify, say what there is now.")
@@ -96,11 +102,13 @@ async def _erase(
 ) -> tuple[int | None, bool | None, Left | None]:
     """The moment, whether the workers have taken it in, and what is left; None: not done, not asked for."""
     from streamer.kafka.erase import erase
-    from streamer.operations.leftovers import people, wait_until_erased, what_is_left
+    from streamer.operations.leftovers import check_all_by_visitor, people, wait_until_erased, what_is_left
 
     moment = taken_in = None
     wanted = people(visitors, users)
     if not dry_run:
+        if visitors:
+            await check_all_by_visitor(settings, timeout_s)
         moment, last = await erase(settings, visitors, users, requested_at=int(time.time() * 1000))
         if verify:
             taken_in = await wait_until_erased(settings, wanted, moment, timeout_s)

@@ -45,12 +45,14 @@ def _worker(settings: Settings) -> Iterator[Acl]:
     yield Acl("topic", settings.changelog, "Read")
     yield Acl("topic", settings.changelog, "Delete")  # of records: the changelog is trimmed
     yield Acl("group", settings.app.id, "Read")
+    for operation in ("Read", "Write"):
+        yield from _topics(operation, *settings.of_repartition)
     if settings.identity.enabled:
         links, *state = settings.of_identity
         yield from _topics("Read", topics.visitors, links, *state)
         yield from _topics("Write", *state)
-        for group in settings.stage_sources:
-            yield Acl("group", group, "Read")
+    for group in settings.stage_sources:
+        yield Acl("group", group, "Read")
     yield Acl("transactional-id", f"{settings.app.id}-", "Write", "prefixed")
 
 
@@ -69,7 +71,8 @@ def _linker(settings: Settings) -> Iterator[Acl]:
 
 def _replay(settings: Settings) -> Iterator[Acl]:
     topics = settings.topics
-    yield from _topics("Read", topics.clicks, topics.erasures, *settings.outputs, settings.changelog)
+    source = settings.session_source
+    yield from _topics("Read", source, topics.erasures, *settings.outputs, settings.changelog)
     yield from _topics("Read", *settings.of_identity)
     of_groups = f"{settings.app.id}-replay-"  # topics and groups of `--group`, and producers of outputs
     for operation in ("Create", "Read", "Write", "Delete"):  # Delete: of records, that were replaced
@@ -82,6 +85,7 @@ def _admin(settings: Settings) -> Iterator[Acl]:
     topics = settings.topics
     everything = (
         topics.clicks,
+        *settings.of_repartition,
         *settings.outputs,
         topics.erasures,
         settings.changelog,

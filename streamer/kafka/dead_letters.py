@@ -165,7 +165,7 @@ def why_not(
         return "it holds nothing, neither key nor value"
     if TRUNCATED_HEADER in dict(letter.headers):
         return "it was too large to be kept whole"
-    strange = _why_strange(letter.source, settings.topics.clicks, partitions)
+    strange = _why_strange(letter.source, settings, partitions)
     if strange:
         return strange
     if not again and letter.replayed:
@@ -175,20 +175,24 @@ def why_not(
     return None
 
 
-def _why_strange(source: tuple[str, int, int] | None, clicks: str, partitions: int) -> str | None:
-    """Why a dead letter with this source has no place in the clicks topic; None if it has."""
+def _why_strange(source: tuple[str, int, int] | None, settings: Settings, partitions: int) -> str | None:
+    """Why a dead letter with this source has no place among the clicks; None if it has."""
     if source is None:
         return "its headers do not say where it came from"
     topic, partition, _ = source
-    if topic != clicks:
-        return f"it came from another topic than {clicks}"
-    return f"its partition is not one of the {partitions} of {topic}" if partition >= partitions else None
+    clicks = {settings.topics.clicks, settings.session_source}
+    if topic not in clicks:
+        return f"it came from another topic than {' and '.join(sorted(clicks))}"
+    if topic == settings.topics.clicks and partition >= partitions:
+        return f"its partition is not one of the {partitions} of {topic}"
+    return None
 
 
 async def replay(
     settings: Settings, choose: Callable[[], Any], on_progress: Callable[[int], None] = lambda _: None
 ) -> int:
-    """Put the letters that `choose` gives back on the clicks topic, each in the partition that it came from.
+    """Put the letters that `choose` gives back on the clicks topic, each in the partition that it came from,
+    or, where it came from the topic by visitor, in that of its key.
 
     `choose` is awaited after any other replay was fenced off, so that none is chosen by both. Returns how
     many. Raises `ReplayError`, NotPermittedError.
@@ -229,7 +233,7 @@ async def _put_back(producer: Any, settings: Settings, letters: Iterable[DeadLet
             settings.topics.clicks,
             letter.value,
             key=letter.key,
-            partition=letter.source[1],
+            partition=letter.source[1] if letter.source[0] == settings.topics.clicks else None,
             headers=replay_headers(letter),
         )
         receipts.setdefault(letter.partition, []).append(letter.offset)

@@ -12,14 +12,24 @@ from typing import cast
 
 from aiokafka.partitioner import murmur2
 
+from schemas.build import IS_COMPILED
+
+if IS_COMPILED:
+    from streamer.native import wire
+
 _REMEMBERED_KEYS = 65_536
 _POSITIVE = 0x7FFFFFFF
 
 
 @lru_cache(_REMEMBERED_KEYS)
-def hash_of(key: bytes) -> int:
-    """Java's `toPositive(murmur2(key))`. Remembered: a visitor clicks more than once, and this is Python."""
+def _by_python(key: bytes) -> int:
+    """Remembered: a visitor clicks more than once."""
     return cast(int, murmur2(key)) & _POSITIVE
+
+
+def hash_of(key: bytes) -> int:
+    """Java's `toPositive(murmur2(key))`."""
+    return wire.murmur2(key) if IS_COMPILED else _by_python(key)
 
 
 Placing = Callable[[bytes, int], int]

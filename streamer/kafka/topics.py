@@ -59,7 +59,7 @@ class Topic:
     """What is lost with its records, for it can't be read again from anywhere; empty: nothing."""
 
     is_source: bool = False
-    """Whether it holds the clicks: each other topic needs as many partitions, but for those by user."""
+    """Whether it holds clicks: each other topic needs as many partitions, but for those by user."""
     by_user: bool = False
     """Whether its keys are users: it keeps the partitions that it was created with."""
 
@@ -102,6 +102,7 @@ def declared_topics(settings: Settings) -> list[Topic]:
             "max.message.bytes": str(clicks_bytes),
             **({"message.timestamp.type": "CreateTime"} if create_time else {}),
         },
+        **(_of_repartition(settings, clicks_bytes) if not settings.clicks.keyed else {}),
         names.intents: {},
         names.embeddings: {},
         names.visitors: {
@@ -125,6 +126,7 @@ def declared_topics(settings: Settings) -> list[Topic]:
         **(_of_identity(settings) if settings.identity.enabled else {}),
     }
     everywhere = {"message.timestamp.type": "LogAppendTime"}
+    by_others = () if settings.clicks.keyed else (names.clicks,)  # whose times are no arrival clock
     holds = {
         settings.changelog: "open sessions",
         settings.attribution_changelog: "ties of visitors",
@@ -135,13 +137,24 @@ def declared_topics(settings: Settings) -> list[Topic]:
             name,
             names.partitions,
             names.replication,
-            everywhere | config,
+            config if name in by_others else everywhere | config,
             holds.get(name, ""),
-            name == names.clicks,
+            name in (names.clicks, settings.session_source),
             name in settings.by_user,
         )
         for name, config in configs.items()
     ]
+
+
+def _of_repartition(settings: Settings, clicks_bytes: int) -> dict[str, dict[str, str]]:
+    return {
+        # Room for the key, and for the header with the first arrival, beside a click of the largest size.
+        settings.clicks_by_visitor: {"cleanup.policy": "delete", "max.message.bytes": str(2 * clicks_bytes)},
+        settings.repartition_changelog: {
+            "cleanup.policy": "compact",
+            "segment.bytes": str(_CHANGELOG_SEGMENT_BYTES),
+        },
+    }
 
 
 def _of_identity(settings: Settings) -> dict[str, dict[str, str]]:

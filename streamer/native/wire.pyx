@@ -123,6 +123,28 @@ cdef bint all_sound(const uint8_t* at, const uint8_t* end) noexcept nogil:
     return True
 
 
+def murmur2(const uint8_t[::1] data not None):
+    """As Kafka's Java clients hash a key, without the sign."""
+    cdef uint32_t hashed = 0x9747b28c ^ <uint32_t> data.shape[0], word
+    cdef Py_ssize_t at = 0, left = data.shape[0]
+    while left >= 4:
+        word = data[at] | data[at + 1] << 8 | data[at + 2] << 16 | <uint32_t> data[at + 3] << 24
+        word *= 0x5bd1e995
+        word ^= word >> 24
+        hashed = hashed * 0x5bd1e995 ^ word * 0x5bd1e995
+        at += 4
+        left -= 4
+    if left == 3:
+        hashed ^= data[at + 2] << 16
+    if left >= 2:
+        hashed ^= data[at + 1] << 8
+    if left >= 1:
+        hashed = (hashed ^ data[at]) * 0x5bd1e995
+    hashed ^= hashed >> 13
+    hashed *= 0x5bd1e995
+    return (hashed ^ hashed >> 15) & 0x7fffffff
+
+
 cdef inline int varint_bytes(int64_t value) noexcept:
     cdef uint64_t zigzag = <uint64_t> value << 1 ^ <uint64_t> (value >> 63)
     cdef int size = 1

@@ -124,7 +124,7 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         (
             settings.clicks.arrival == "create_time",
             "clicks.arrival is create_time: idleness closes nothing, and a replay may differ from live",
-            "use LogAppendTime on the clicks topic",
+            "use LogAppendTime on the clicks topic, or clicks.keyed = false",
         ),
         (
             not settings.dead_letters.max_run and settings.dead_letters.max_ratio == 1,
@@ -208,7 +208,7 @@ async def _state(settings: Settings) -> list[Finding]:
         started = await check_start(settings, WorkerOptions())
     except RefusedError as error:
         return [Finding("state", "fail", str(error), "no worker starts: docs/operations.md has the ways out")]
-    found = f"fits {settings.topics.clicks} with {started.partitions} partitions"
+    found = f"fits {settings.session_source} with {started.partitions} partitions"
     return [Finding("state", "ok", found)]
 
 
@@ -219,7 +219,8 @@ def _of_drift(drift: Drift) -> Finding:
 
 async def _clock(settings: Settings, now_ms: Callable[[], int]) -> list[Finding]:
     """The broker's clock, as its newest record has it, can't be ahead of this machine's if both are right."""
-    newest = max((tail.newest_ms for tail in await _tails(settings, records=1)), default=0)
+    tails = await _tails(settings, settings.session_source, records=1)
+    newest = max((tail.newest_ms for tail in tails), default=0)
     if not newest:
         return [Finding("clock", "ok", "no click yet to compare clocks with")]
     ahead = newest - now_ms()
@@ -249,13 +250,12 @@ class _Tail:
         return max(known, default=0)
 
 
-async def _tails(settings: Settings, records: int) -> list[_Tail]:
-    """The last records of every partition of the clicks topic: that many in all, at least one of each."""
+async def _tails(settings: Settings, topic: str, records: int) -> list[_Tail]:
+    """The last records of every partition of a topic: that many in all, at least one of each."""
     from aiokafka import TopicPartition
 
     from streamer.kafka.topics import find_topic
 
-    topic = settings.topics.clicks
     partitions = (await find_topic(settings.kafka, topic)).partitions
     consumer = committed_reader(client_arguments(settings.kafka))
     tails = {number: _Tail(number, []) for number in range(partitions)}
@@ -288,7 +288,7 @@ async def _keys(settings: Settings) -> list[Finding]:
     lookup = SchemaLookup(settings.registry, COMMAND_PATIENCE_S)
     whole = whole_value(settings.clicks, lookup.registered)
     decoder = click_decoder(settings.clicks, registered=lookup.registered)
-    for tail in await _tails(settings, TAIL_RECORDS):
+    for tail in await _tails(settings, settings.topics.clicks, TAIL_RECORDS):
         for record in tail.records:
             total += 1
             without += record.key is None
@@ -298,6 +298,8 @@ async def _keys(settings: Settings) -> list[Finding]:
             visitor = visitor or _visitor_of(value or b"", visitor_of)
             if visitor and where.setdefault(visitor, tail.partition) != tail.partition:
                 split.add(visitor)
+    if not settings.clicks.keyed:
+        return [_unkeyed(len(where), len(split), without, total)]
     findings = []
     if by_producers and settings.clicks.arrival == "log_append_time":
         findings.append(
@@ -306,7 +308,8 @@ async def _keys(settings: Settings) -> list[Finding]:
                 "warn",
                 f"{by_producers:,} of the last {total:,} clicks have CreateTime: no arrival time",
                 "the worker makes them dead letters; once the topic has LogAppendTime, 'streamer dlq replay "
-                "--reason create_time' sends them again",
+                "--reason create_time' sends them again. Or leave the topic as it is and set clicks.keyed = "
+                "false",
             )
         )
     if split:
@@ -315,7 +318,8 @@ async def _keys(settings: Settings) -> list[Finding]:
                 "keys",
                 "fail",
                 f"{len(split):,} of {len(where):,} visitors have clicks in several partitions",
-                "key the clicks by visitor_id with one partitioner, in all producers",
+                "key the clicks by visitor_id with one partitioner, in all producers, or set clicks.keyed = "
+                "false",
             )
         )
     if without:
@@ -325,6 +329,18 @@ async def _keys(settings: Settings) -> list[Finding]:
     return findings or [
         Finding("keys", "ok", f"{len(where):,} visitors in the last {total:,} clicks, each in one place")
     ]
+
+
+def _unkeyed(visitors: int, split: int, without: int, total: int) -> Finding:
+    """Of clicks that a stage writes by visitor: whether they need it."""
+    found = (
+        f"{split:,} of {visitors:,} visitors in the last {total:,} clicks in several partitions, {without:,} "
+        "clicks without a key: written by visitor, as clicks.keyed = false says"
+    )
+    if visitors and not split and not without:
+        todo = "clicks.keyed = true saves a stage, if the topic has LogAppendTime; under another app.id"
+        return Finding("keys", "warn", f"{found}, though each visitor is in one place already", todo)
+    return Finding("keys", "ok", found)
 
 
 async def _registered_visitor(
@@ -353,7 +369,7 @@ def _visitor_of(value: bytes, visitor_of: Callable[[bytes], bytes | None]) -> by
 
 async def _lag(settings: Settings) -> list[Finding]:
     """Of each stage, as far as the worker has any."""
-    groups = {settings.app.id: settings.topics.clicks, **settings.stage_sources}
+    groups = {settings.app.id: settings.session_source, **settings.stage_sources}
     offsets = await _group_offsets(settings, groups)
     if not offsets[settings.app.id]:
         return [Finding("lag", "warn", f"group {settings.app.id} has read nothing yet", "start a worker")]

@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from schemas import codec
+from streamer.errors import StreamerError
 from streamer.identity import changes
 from streamer.identity.attribution import users_in
 from streamer.identity.users import user_in, visitor_in
+from streamer.kafka.aiokafka_overrides.admin import AdminClient
 from streamer.kafka.client import client_arguments
 from streamer.kafka.links_topic import read_links
 from streamer.kafka.snapshot import snapshot, user_of, visitors_of
@@ -27,7 +30,8 @@ from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
 from streamer.rules_from_settings import identity_rules
 from streamer.settings import Settings
 from streamer.worker.changelog import ChangelogError, SessionSnapshots, decode
-from streamer.worker.log_reader import LogReader
+from streamer.worker.log_reader import LogReader, group_offsets
+from streamer.worker.metrics import REPARTITION
 
 _POLL_S = 0.5
 
@@ -37,6 +41,10 @@ People = frozenset[Person]
 
 def people(visitors: Iterable[str], users: Iterable[str]) -> People:
     return frozenset((*(("visitor", each) for each in visitors), *(("user", each) for each in users)))
+
+
+class UnwrittenError(StreamerError):
+    """Clicks have arrived that no erasure can cover yet."""
 
 
 @dataclass
@@ -73,6 +81,30 @@ class Left:
         return not (self.open_sessions or self.latest_intents or self.user_records or self.identity_states)
 
 
+async def check_all_by_visitor(settings: Settings, timeout_s: float) -> None:
+    """Wait until every click that has arrived is written by visitor: only then an erasure covers it.
+
+    Raises UnwrittenError after the time.
+    """
+    topic, group = settings.topics.clicks, f"{settings.app.id}-{REPARTITION}"
+    if settings.clicks.keyed:
+        return
+    deadline = time.monotonic() + timeout_s
+    arguments = client_arguments(settings.kafka)
+    partitions = range((await find_topic(settings.kafka, topic)).partitions)
+    async with LogReader(arguments) as reader:
+        ends = {number: end for number, (first, end) in (await reader.bounds(topic, partitions)).items()}
+    behind = await _unread(settings, group, topic, ends)
+    while behind:
+        if time.monotonic() > deadline:
+            raise UnwrittenError(
+                f"{behind:,} clicks of {topic} are not written by visitor yet, which an erasure would miss: "
+                "let a worker catch up, or give it more time (--timeout)"
+            )
+        await asyncio.sleep(_POLL_S)
+        behind = await _unread(settings, group, topic, ends)
+
+
 async def wait_until_erased(settings: Settings, wanted: People, moment: int, timeout_s: float) -> bool:
     """Whether the workers of all partitions have taken the erasures of `moment` in, within the time.
 
@@ -91,11 +123,24 @@ async def wait_until_erased(settings: Settings, wanted: People, moment: int, tim
     return all(answered)
 
 
+async def _unread(settings: Settings, group: str, topic: str, ends: Mapping[int, int]) -> int:
+    """Records before these ends that the group hasn't read."""
+    admin = AdminClient(**client_arguments(settings.kafka))
+    await admin.start()
+    try:
+        read = await group_offsets(admin, group, topic)
+    except GroupCoordinatorNotAvailableError:  # a cluster that never had a group
+        read = {}
+    finally:
+        await admin.close()
+    return sum(max(0, end - read.get(number, 0)) for number, end in ends.items())
+
+
 async def what_is_left(settings: Settings, wanted: People) -> Left:
     """Raises what `snapshot` raises, and ChangelogError."""
     topics = settings.topics
-    by_visitor = (name for name in (topics.clicks, *settings.outputs) if name != topics.users)
-    reading = [_Reading(name, _named) for name in by_visitor]
+    by_visitor = dict.fromkeys((topics.clicks, settings.session_source, *settings.outputs))
+    reading = [_Reading(name, _named) for name in by_visitor if name != topics.users]
     if settings.identity.enabled:
         reading += [_Reading(topics.links, _named), _Reading(settings.user_changes, _named_in_change)]
         reading += _identity_readings(settings)

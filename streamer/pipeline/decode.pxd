@@ -27,6 +27,7 @@ cdef class ClickDecoder:
     cdef Py_ssize_t _max_bytes
     cdef Py_ssize_t _max_declined_bytes
     cdef object _read_mapped
+    cdef object _visitor
     cdef object _registered
     cdef object _parse_json
     cdef Paths _paths
@@ -50,6 +51,7 @@ cdef class ClickDecoder:
     cdef tuple _read_avro(self, bytes value)
 
 
+cpdef bint is_too_deep(bytes value) except -1
 cpdef Click with_event_id(Click click, str event_id)
 cdef int64_t _event_time(object timestamp, object sent_at, object arrival) except? -1
 cdef object _to_ms(object value, str field)

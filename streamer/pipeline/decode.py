@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 from msgspec.structs import astuple
@@ -75,6 +75,14 @@ _QUERIES_KEPT = 32_768
 _HOSTS_KEPT = 4096
 _LABELS_KEPT = 8192
 _USER_AGENTS_KEPT = 8192
+
+
+class OtherVisitor(Protocol):
+    """Finds the visitor of a click of our own shape elsewhere than in `visitor_id`. Raises Rejected."""
+
+    def in_json(self, value: bytes) -> str: ...
+
+    def in_fields(self, values: Sequence[Any]) -> str: ...
 
 
 class Rejected(Exception):  # noqa: N818, the name of an outcome like Arrived
@@ -148,7 +156,8 @@ class ClickDecoder:
     """Decodes clicks of one format; "auto" tells JSON and Avro apart by the first byte.
 
     `read`: reads records of another shape, in place of both. `registered`: schemas of a registry, whose
-    records are read as the JSON that they come to; none: there is no registry.
+    records are read as the JSON that they come to; none: there is no registry. `visitor`: of clicks of our
+    own shape whose visitor isn't their `visitor_id`.
     """
 
     def __init__(
@@ -157,8 +166,10 @@ class ClickDecoder:
         max_bytes: int = DEFAULT_MAX_BYTES,
         read: Read | None = None,
         registered: RegisteredSchemas | None = None,
+        visitor: OtherVisitor | None = None,
     ) -> None:
         self._read_mapped = read
+        self._visitor = visitor
         self._registered = registered
         self._json_starts = _JSON_STARTS[format] if read is None else b""
         self._avro_starts = _AVRO_STARTS[format]
@@ -259,13 +270,18 @@ class ClickDecoder:
         return self._read_json(value)
 
     def _read_json(self, value: bytes) -> tuple[Any, ...]:
-        if len(value) >= _DEEP_FROM_BYTES and _is_deep(value):
+        if is_too_deep(value):
             raise Rejected("decode", "nested_too_deep")
         try:
             wire = self._parse_json(value)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             wire = self._read_mended(value, error)
-        return astuple(wire)
+            value = with_whole_characters(value)
+            if self._visitor is not None and REPLACEMENT in self._visitor.in_json(value):
+                raise _bad_json(error) from None
+        if self._visitor is None:
+            return astuple(wire)
+        return (self._visitor.in_json(value), *astuple(wire)[1:])
 
     def _read_mended(self, value: bytes, error: Exception) -> _Wire:
         """Once more, with whole characters in place of halves; but for ids, which two could share then."""
@@ -281,7 +297,7 @@ class ClickDecoder:
         return wire
 
     def _read_other(self, value: bytes) -> tuple[Any, ...]:
-        if len(value) >= _DEEP_FROM_BYTES and _is_deep(value):
+        if is_too_deep(value):
             raise Rejected("decode", "nested_too_deep")
         read = self._read_mapped
         fields = read(value) if read is not None else None
@@ -323,6 +339,8 @@ class ClickDecoder:
         price = values[_PRICE]
         if price is not None and not isfinite(price):
             values[_PRICE] = None
+        if self._visitor is not None:
+            values[0] = self._visitor.in_fields(values)
         return tuple(values)
 
 
@@ -347,7 +365,7 @@ def with_event_id(click: Click, event_id: str) -> Click:
 
 def _declines(value: bytes) -> bool:
     """Whether this is JSON that says no to being analysed; where it isn't one click, whether a part does."""
-    if len(value) >= _DEEP_FROM_BYTES and _is_deep(value):
+    if is_too_deep(value):
         return _says_no_somewhere(value)
     try:
         found = _parse_consents(with_whole_characters(value.removeprefix(_BYTE_ORDER_MARK)))
@@ -429,6 +447,11 @@ def _to_ms(value: float | dt.datetime, field: str) -> int:
 def _check_size(field: str, value: str | None) -> None:
     if value is not None and len(value) > _SURELY_SHORT and len(value.encode()) > MAX_ID_BYTES:
         raise Rejected("validate", f"too_long:{field}")
+
+
+def is_too_deep(value: bytes) -> bool:
+    """Whether a text is nested deeper than a record may be."""
+    return len(value) >= _DEEP_FROM_BYTES and _is_deep(value)
 
 
 def _is_deep(value: bytes) -> bool:

@@ -25,6 +25,8 @@ from streamer.replay.sources import PacedSource, Portion, RecordSource, replayed
 from streamer.replay.topic_source import TopicSource
 from streamer.rules_from_settings import identity_rules, session_rules
 from streamer.settings import Settings
+from streamer.sources.fit import FirstRecords
+from streamer.worker.failure import report_misfit
 
 SAVE_EVERY = 100_000
 """Records of a partition between two checkpoints, ..."""
@@ -156,6 +158,7 @@ class Engine:
         self._sink = sink
         self._store = store
         self._on_done = on_done
+        self._first = FirstRecords(task.settings.clicks, source.lookup.registered, report_misfit)
 
     async def run(
         self, partitions: Mapping[int, PartitionPlan], checkpoints: Mapping[int, PartitionCheckpoint]
@@ -194,6 +197,7 @@ class Engine:
     async def _take(self, run: _RunningPartition, portion: Portion) -> None:
         replay = run.replay
         before = replay.counters.received
+        self._first.see(portion.records)
         await replayed(self._source, replay, portion.records, run.waiting)
         if portion.idle_until_ms is not None:
             run.waiting += replay.idle(self._within(portion.idle_until_ms))

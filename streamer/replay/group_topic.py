@@ -110,7 +110,7 @@ class GroupTopic(NamedTuple):
     @classmethod
     async def made(cls, settings: Settings, group: str) -> GroupTopic:
         """Create it if it isn't there. Raises UsageError if the clicks had other partitions then."""
-        count = (await find_topic(settings.kafka, settings.topics.clicks)).partitions
+        count = (await find_topic(settings.kafka, settings.session_source)).partitions
         name = f"{settings.app.id}-replay-{group}"
         config = {"cleanup.policy": "delete", "retention.ms": "-1"}
         await create_topics(settings.kafka, [Topic(name, count + 1, settings.topics.replication, config)])

@@ -185,7 +185,7 @@ async def drafted(settings: Settings, options: ReplayOptions, scorers: BundleSco
     file = None if options.source == FROM_TOPIC else FileSource(Path(options.source), settings.clicks)
     has_arrivals = file is None or file.is_dump
     log_append = settings.clicks.arrival == "log_append_time"
-    topic = settings.topics.clicks
+    topic = settings.session_source
     return ReplayPlan(
         version=PLAN_VERSION,
         source=f"topic:{topic}" if file is None else _digest_of(file.path),

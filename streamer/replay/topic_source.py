@@ -49,7 +49,7 @@ async def reading(settings: Settings, portion: int = PORTION) -> AsyncIterator[A
             await consumer.start()
             yield consumer
     except KafkaError as error:
-        where = f"{settings.topics.clicks} at {settings.kafka.bootstrap_servers}"
+        where = f"{settings.session_source} at {settings.kafka.bootstrap_servers}"
         raise TopicSourceError(f"can't read {where}: {type(error).__name__}") from None
     finally:
         await consumer.stop()
@@ -59,12 +59,13 @@ async def topic_partitions(
     settings: Settings, time_range: TimeRange, rules: SessionRules
 ) -> list[PartitionPlan]:
     """Where to begin and to end in every partition. Raises BrokerError, TopicError, TopicSourceError."""
-    topic = settings.topics.clicks
+    topic = settings.session_source
     found = await find_topic(settings.kafka, topic)
     if settings.clicks.arrival == "log_append_time" and found.timestamp_type == "CreateTime":
         raise TopicSourceError(
-            f"topic {topic} has message.timestamp.type=CreateTime, expected LogAppendTime: set "
-            "clicks.arrival=create_time to replay it (idleness closes nothing then)"
+            f"topic {topic} has message.timestamp.type=CreateTime, expected LogAppendTime: replay "
+            "what a worker with clicks.keyed=false has written by visitor, or set clicks.arrival=create_time "
+            "(idleness closes nothing then)"
         )
     tps = [TopicPartition(topic, number) for number in range(found.partitions)]
     async with reading(settings) as consumer:
@@ -157,7 +158,7 @@ class TopicSource:
         self.decode: Decode = click_decoder(settings.clicks, registered=self.lookup.registered).decode
 
     async def portions(self, positions: dict[int, int]) -> AsyncGenerator[Portion]:
-        topic = self._settings.topics.clicks
+        topic = self._settings.session_source
         left = {number: at for number, at in positions.items() if at < self._partitions[number].end}
         for number in sorted(positions.keys() - left.keys()):
             yield Portion(number, is_last=True)
@@ -186,7 +187,7 @@ class TopicSource:
         except OffsetOutOfRangeError as error:
             gone = ", ".join(f"{tp.partition} at offset {at}" for tp, at in error.args[0].items())
             raise TopicSourceError(
-                f"{self._settings.topics.clicks}, partition {gone}: the records to read next were deleted "
+                f"{self._settings.session_source}, partition {gone}: the records to read next were deleted "
                 "meanwhile (retention). Start over, or with a later --from"
             ) from None
         portions = []

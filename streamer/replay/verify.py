@@ -271,7 +271,7 @@ async def _replayed(
     settings = task.settings
     source = TopicSource(settings, {plan.number: plan}, task.portion)
     config = ReplayConfig(
-        settings.topics.clicks,
+        settings.session_source,
         task.rules,
         time_range,
         idle_closing=settings.clicks.arrival == "log_append_time",
@@ -397,7 +397,7 @@ class LivePosition(NamedTuple):
 async def live_states(settings: Settings, rules_version: str, numbers: list[int]) -> dict[int, LivePosition]:
     """By partition; those that no worker has read are left out. Raises LiveError, and RefusedError if the
     worker has read another topic."""
-    clicks = (await topic_metadata(settings.kafka, [settings.topics.clicks]))[settings.topics.clicks]
+    clicks = (await topic_metadata(settings.kafka, [settings.session_source]))[settings.session_source]
     async with LogReader(client_arguments(settings.kafka)) as reader:
         try:
             found = await reader.recover(settings.changelog, numbers, lambda: None)

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from streamer.errors import UsageError
 from streamer.pipeline.cloud_events import structured
-from streamer.pipeline.decode import ClickDecoder, Format
+from streamer.pipeline.decode import ClickDecoder, Format, Rejected
+from streamer.pipeline.mapping.path import parse_path
 from streamer.pipeline.mapping.plan import CompiledMapping
-from streamer.pipeline.mapping.spec import MappingError, read_mapping
+from streamer.pipeline.mapping.spec import MappingError, read_mapping, with_visitor
+from streamer.pipeline.mapping.visitor import VisitorAt
 from streamer.pipeline.partition import Whole
 from streamer.pipeline.registered import RegisteredSchemas, with_prefix
 from streamer.settings import NATIVE, ClickSettings
@@ -26,28 +28,37 @@ TimeOf = Callable[[bytes], int | None]
 """Event time of a record in ms UTC; None if that can't be read."""
 
 
-def mapping_of(source: str) -> CompiledMapping:
-    """A profile by its name, or a mapping file by its path. Raises UsageError."""
+def mapping_of(source: str, visitor_from: str | None = None) -> CompiledMapping:
+    """A profile by its name, or a mapping file by its path; `visitor_from`: with another field as visitor.
+
+    Raises UsageError.
+    """
     try:
-        return CompiledMapping(read_mapping(_text_of(source), Path(source).stem))
+        spec = read_mapping(_text_of(source), Path(source).stem)
+        return CompiledMapping(spec if visitor_from is None else with_visitor(spec, visitor_from))
     except MappingError as error:
         raise UsageError(f"{source}: {error}") from None
 
 
 def source_version(clicks: ClickSettings) -> str:
     """Differs between shapes of clicks, and after a change of a mapping file; empty for our own shape."""
+    visitor = "" if clicks.visitor_from is None else f":{clicks.visitor_from}"
     if clicks.source == NATIVE:
-        return ""
+        return visitor
     digest = hashlib.sha256(_text_of(clicks.source).encode()).hexdigest()
-    return f"{Path(clicks.source).stem}:{digest[:8]}"
+    return f"{Path(clicks.source).stem}:{digest[:8]}{visitor}"
 
 
 def click_decoder(
     clicks: ClickSettings, format: Format | None = None, registered: RegisteredSchemas | None = None
 ) -> ClickDecoder:
     """As the settings say; `format`: in place of theirs, for clicks of our own shape. Raises UsageError."""
-    read = None if clicks.source == NATIVE else mapping_of(clicks.source).read
-    return ClickDecoder(format or clicks.format, clicks.max_bytes, read, registered)
+    format = format or clicks.format
+    if clicks.source != NATIVE:
+        read = mapping_of(clicks.source, clicks.visitor_from).read
+        return ClickDecoder(format, clicks.max_bytes, read, registered)
+    visitor = None if clicks.visitor_from is None else VisitorAt(parse_path(clicks.visitor_from))
+    return ClickDecoder(format, clicks.max_bytes, None, registered, visitor)
 
 
 def whole_value(clicks: ClickSettings, registered: RegisteredSchemas | None) -> Whole | None:
@@ -63,8 +74,8 @@ def whole_value(clicks: ClickSettings, registered: RegisteredSchemas | None) -> 
 def visitor_reader(clicks: ClickSettings, native: VisitorOf) -> VisitorOf:
     """As the settings say: `native` where clicks have our own shape. Raises UsageError."""
     if clicks.source == NATIVE:
-        return native
-    visitor_of = mapping_of(clicks.source).visitor_of
+        return native if clicks.visitor_from is None else _reader_at(clicks.visitor_from)
+    visitor_of = mapping_of(clicks.source, clicks.visitor_from).visitor_of
 
     def read(value: bytes) -> bytes | None:
         visitor = visitor_of(value)
@@ -76,6 +87,18 @@ def visitor_reader(clicks: ClickSettings, native: VisitorOf) -> VisitorOf:
 def time_reader(clicks: ClickSettings, native: TimeOf) -> TimeOf:
     """As the settings say: `native` where clicks have our own shape. Raises UsageError."""
     return native if clicks.source == NATIVE else mapping_of(clicks.source).time_of
+
+
+def _reader_at(path: str) -> VisitorOf:
+    visitor = VisitorAt(parse_path(path))
+
+    def read(value: bytes) -> bytes | None:
+        try:
+            return visitor.in_json(value).encode()
+        except Rejected:
+            return None
+
+    return read
 
 
 def _text_of(source: str) -> str:

@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from streamer.pipeline.decode import Rejected
+from streamer.pipeline.partition import Record
+from streamer.pipeline.registered import PREFIX_SIZES, RegisteredSchemas
 from streamer.settings import NATIVE, ClickSettings
-from streamer.sources import PROFILES, click_decoder
+from streamer.sources import PROFILES, click_decoder, whole_value
 
 FIRST_RECORDS = 100
 """So many tell a source that was mistaken from records that are damaged."""
 _FEWEST = 10
 """Fewer records tell nothing."""
+
+
+class FirstRecords:
+    """Looks at the first records of a log, and calls `report` with a line for people if they are a misfit."""
+
+    def __init__(
+        self, clicks: ClickSettings, registered: RegisteredSchemas | None, report: Callable[[str], None]
+    ) -> None:
+        self._clicks = clicks
+        self._whole = whole_value(clicks, registered)
+        self._report = report
+        self._left = FIRST_RECORDS
+        self._values: list[bytes] = []
+
+    def see(self, records: Sequence[Record]) -> None:
+        """Take in the next ones."""
+        if not self._left:
+            return
+        first = records[: self._left]
+        self._left -= len(first)
+        for record in first:
+            value = record.value if self._whole is None else self._whole(record.value, record.headers)
+            if value and value[0] not in PREFIX_SIZES:  # what has a schema says itself what it is
+                self._values.append(value)
+        if not self._left:
+            said = misfit(self._clicks, self._values)
+            if said is not None:
+                self._report(said)
+            self._values = []
 
 
 def misfit(clicks: ClickSettings, records: Sequence[bytes]) -> str | None:
@@ -22,7 +53,7 @@ def misfit(clicks: ClickSettings, records: Sequence[bytes]) -> str | None:
     if 2 * readable > len(records):
         return None
     counts = {
-        source: _readable(clicks.model_copy(update={"source": source}), records)
+        source: _readable(clicks.model_copy(update={"source": source, "visitor_from": None}), records)
         for source in (NATIVE, *PROFILES)
     }
     best = max(counts, key=counts.__getitem__)

@@ -31,6 +31,7 @@ from streamer.worker.transport import EmptyFetch, FetchedRecord, RecordBatch
 
 LOOK_EVERY_S = 1.0
 REPORT_EVERY_S = 10.0
+_FEW_OFFSETS = 100
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +63,7 @@ async def read_bounds(config: ShardConfig) -> dict[int, Bounds]:
     yet.
     """
     async with LogReader(config.arguments, isolation_level="read_uncommitted") as reader:
-        found = await reader.bounds(config.settings.topics.clicks, range(config.source.partitions))
+        found = await reader.bounds(config.settings.session_source, range(config.source.partitions))
     return {number: Bounds(*bounds) for number, bounds in found.items()}
 
 
@@ -95,20 +96,31 @@ class DrainTurns:
                 await self._changed.wait()
 
 
-class Drain:
-    """Which partitions are still to be drained. `bounds`: of all of them, read before the group is joined."""
+ReadBounds = Callable[[DrainTurns], Awaitable[Mapping[int, Bounds]]]
 
-    def __init__(self, options: DrainOptions, config: ShardConfig, bounds: Mapping[int, Bounds]) -> None:
+
+class Drain:
+    """Which partitions are still to be drained.
+
+    `bounds`: of all of them, read before the group is joined; or, where another stage has to write the clicks
+    first, what waits for that and reads them then.
+    """
+
+    def __init__(
+        self, options: DrainOptions, config: ShardConfig, bounds: Mapping[int, Bounds] | ReadBounds
+    ) -> None:
         self.finished = asyncio.Event()
         self._options = options
         self._config = config
-        self._bounds = bounds
+        self._read_bounds = bounds if callable(bounds) else None
+        self._bounds: Mapping[int, Bounds] = {} if callable(bounds) else bounds
         self._done: set[int] = set()
         self.turns = DrainTurns(options.timeout_s)
-        if isinstance(options.scope, frozenset) and options.scope - bounds.keys():
+        partitions = config.source.partitions
+        if isinstance(options.scope, frozenset) and options.scope - set(range(partitions)):
             raise UsageError(
-                f"--partitions {_listed(options.scope)}: {self._settings.topics.clicks} has {len(bounds)} "
-                f"partitions, 0 to {len(bounds) - 1}"
+                f"--partitions {_listed(options.scope)}: {self._settings.session_source} has {partitions} "
+                f"partitions, 0 to {partitions - 1}"
             )
 
     def within(self, batch: RecordBatch) -> list[FetchedRecord]:
@@ -125,7 +137,7 @@ class Drain:
     def is_due(self, shard: Shard, empty: EmptyFetch | None) -> bool:
         """Whether the shard has been read to its end, and isn't done. `empty`: the last fetch that was."""
         number, position = shard.number, shard.partition.position
-        if number in self._done or number not in self._wanted({number}):
+        if number not in self._bounds or number in self._done or number not in self._wanted({number}):
             return False
         end = self._bounds[number].end
         at_fetched_end = empty is not None and empty.offset >= end and position >= empty.records_end
@@ -142,6 +154,8 @@ class Drain:
 
     async def follow(self, shards: OpenShards[Shard]) -> None:
         """Returns when all is drained. Raises DrainTimeoutError."""
+        if self._read_bounds is not None:
+            self._bounds = await self._read_bounds(self.turns)
         while missing := self._missing(shards):
             await self.turns.wait(partial(self._described, missing, shards))
             await self._look_at_others(self._missing(shards) - _assigned(shards))
@@ -167,10 +181,25 @@ class Drain:
 
     async def _look_at_others(self, numbers: set[int]) -> None:
         """Others of the group may have drained these, or there is nothing in them."""
+        almost = {}
         for number, marker in (await self._markers(numbers)).items():
             bounds = self._bounds[number]
             if bounds.first >= bounds.end if marker is None else marker.drained >= bounds.end:
                 self._done.add(number)
+            elif marker is not None and bounds.end - marker.drained <= _FEW_OFFSETS:
+                almost[number] = (marker.drained, bounds.end)
+        if almost:
+            self._done |= await self._without_records(almost)
+
+    async def _without_records(self, ranges: Mapping[int, tuple[int, int]]) -> set[int]:
+        """Partitions that have no record between two offsets: transactions end with such offsets."""
+        try:
+            with only_ours():
+                async with LogReader(self._config.arguments) as reader:
+                    return await reader.hold_nothing(self._settings.session_source, ranges)
+        except KafkaError as error:
+            log.warning("clicks_unread", error=type(error).__name__)
+            return set()
 
     async def _markers(self, numbers: set[int]) -> dict[int, Marker | None]:
         if not numbers:
@@ -199,7 +228,7 @@ class Drain:
         try:
             with only_ours():
                 await admin.start()
-                return await owners(admin, self._settings.app.id, self._settings.topics.clicks)
+                return await owners(admin, self._settings.app.id, self._settings.session_source)
         except KafkaError:
             return {}
         finally:

@@ -21,6 +21,7 @@ ANSWER_S = 10.0
 """A frozen broker's partitions have another leader by then, and connections to it are given up."""
 T = TypeVar("T")
 
+_PATIENT_FETCHES = 10
 _MARKER_WITHIN = 50
 """Offsets from the end of a changelog within which its newest marker usually is."""
 
@@ -61,9 +62,8 @@ class LogReader:
 
     def __init__(self, arguments: ClientArguments, **options: Any) -> None:
         """`options`: the consumer's."""
-        self._consumer = committed_reader(
-            arguments, max_partition_fetch_bytes=8 * 1024 * 1024, fetch_max_wait_ms=50, **options
-        )
+        defaults = {"max_partition_fetch_bytes": 8 * 1024 * 1024, "fetch_max_wait_ms": 50}
+        self._consumer = committed_reader(arguments, **(defaults | options))
 
     async def __aenter__(self) -> LogReader:
         await self._consumer.start()
@@ -91,6 +91,29 @@ class LogReader:
         tps = [TopicPartition(topic, partition) for partition in partitions]
         async with _answered():
             return {tp.partition: at for tp, at in (await offsets_at(self._consumer, tps, start)).items()}
+
+    async def hold_nothing(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> set[int]:
+        """Partitions without a record in a range of offsets, which is short: transactions end with some."""
+        starts = {number: start for number, (start, _) in ranges.items()}
+        found = await self._read(topic, starts, {number: end for number, (_, end) in ranges.items()})
+        return {number for number, records in found.items() if not records}
+
+    async def records_at(self, topic: str, positions: Mapping[int, int]) -> dict[int, Any]:
+        """The first record from an offset on, of each partition that brings one soon."""
+        tps = {TopicPartition(topic, number): at for number, at in positions.items()}
+        found: dict[int, Any] = {}
+        if not tps:
+            return found
+        self._consumer.pause(*self._consumer.assignment())
+        self._consumer.resume(*tps)
+        for tp, at in tps.items():
+            self._consumer.seek(tp, at)
+        for _ in range(_PATIENT_FETCHES):
+            for tp, records in (await self._consumer.getmany(*tps, timeout_ms=100)).items():
+                found.setdefault(tp.partition, records[0])
+            if len(found) == len(tps):
+                break
+        return found
 
     async def rest(self, topic: str, starts: Mapping[int, int]) -> dict[int, list[Any]]:
         """Records of each partition from an offset on, up to its end at this moment.
@@ -150,6 +173,10 @@ class LogReader:
         Raises ChangelogError as `recover` does.
         """
         return await self.newest(topic, partitions, _newest_marker)
+
+    async def last_records(self, topic: str, partitions: Iterable[int]) -> dict[int, Any | None]:
+        """The newest record of each partition; None where there is none."""
+        return await self.newest(topic, partitions, lambda _, records: records[-1] if records else None)
 
     async def newest(
         self, topic: str, partitions: Iterable[int], find: Callable[[TopicPartition, list[Any]], T | None]

@@ -19,6 +19,8 @@ from streamer.worker.identity.stage_shard import StageCommitted
 from streamer.worker.shard import Committed, Shard
 
 NAMESPACE = "streamer"
+REPARTITION = "repartition"
+"""The stage whose events are records of the source."""
 ENDS = ("received", "closed", "late", "dead_lettered", "duplicates", "filtered")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -45,7 +47,7 @@ class PartitionState(NamedTuple):
 
 
 class StageLevels(NamedTuple):
-    """Where an identity stage of this worker stands, by partition of its source."""
+    """Where another stage of this worker than that of the sessions stands, by partition of its source."""
 
     name: str
     lag: Mapping[int, int]
@@ -57,7 +59,7 @@ class StageLevels(NamedTuple):
 
 
 class _Stages(Collector):
-    """Asks the identity stages where they stand."""
+    """Asks the other stages where they stand."""
 
     def __init__(self) -> None:
         self.levels: Callable[[], Iterable[StageLevels]] = tuple
@@ -159,11 +161,16 @@ class Metrics:
         self.recovery = self._histogram("recovery_seconds", "Taking over shards, from fencing to claim")
         self.stage_commit = Histogram(
             "stage_commit_seconds",
-            "One transaction of an identity stage",
+            "One transaction of another stage than that of the sessions",
             ("stage",),
             namespace=NAMESPACE,
             registry=self.registry,
             buckets=_SECONDS,
+        )
+        self.repartitioned = self._counter(
+            "repartitioned_records",
+            "Records that came without their visitor as key, by where they ended",
+            "end",
         )
         self.identity_events = self._counter("identity_events", "What the identity stages did", "event")
         self.registry_requests = self._counter("registry_requests", "Schemas asked for", "outcome")
@@ -211,14 +218,15 @@ class Metrics:
         self.registry_waiting.set_function(waiting_s)
 
     def watch_stages(self, levels: Callable[[], Iterable[StageLevels]]) -> None:
-        """Read the metrics of the identity stages from what this gives."""
+        """Read the metrics of the other stages from what this gives."""
         self._stages.levels = levels
 
     def stage_committed(self, stage: str, committed: StageCommitted) -> None:
-        """Note what a commit of an identity stage made durable."""
+        """Note what a commit of another stage than that of the sessions made durable."""
         self.stage_commit.labels(stage).observe(committed.commit_s)
+        counter = self.repartitioned if stage == REPARTITION else self.identity_events
         for event, count in committed.events.items():
-            self.identity_events.labels(event).inc(count)
+            counter.labels(event).inc(count)
         self._count_dead(committed.dead)
 
     def committed(self, committed: Committed) -> None:

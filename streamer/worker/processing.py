@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 
-from streamer.errors import StreamerError
 from streamer.pipeline.dead_letter_limit import TooManyDeadLetters
 from streamer.pipeline.partition import LOG_APPEND_TIME
 from streamer.pipeline.registered import UnknownSchema
 from streamer.registry.lookup import SchemaLookup
+from streamer.settings import ClickSettings
+from streamer.sources.fit import FirstRecords
 from streamer.worker.commit_loop import CommitLoop
 from streamer.worker.draining import Drain
+from streamer.worker.failure import report_misfit, too_many
 from streamer.worker.open_shards import OpenShards
 from streamer.worker.shard import Shard
 from streamer.worker.transport import FetchedRecord, RecordBatch
@@ -27,15 +29,16 @@ CHUNK_RECORDS = 500
 """Records between which others in the event loop have their turn: some 5 ms with a million open sessions."""
 
 
-class DeadLetterLimitError(StreamerError):
-    """Going on would dead-letter what a bad deploy, here or at a producer, made unreadable."""
-
-
 class Processing:
     """Takes batches in, and holds them back while too much is uncommitted."""
 
     def __init__(
-        self, shards: OpenShards[Shard], commits: CommitLoop, lookup: SchemaLookup, drain: Drain | None
+        self,
+        shards: OpenShards[Shard],
+        commits: CommitLoop,
+        clicks: ClickSettings,
+        lookup: SchemaLookup,
+        drain: Drain | None,
     ) -> None:
         self.batches = 0
         """Batches finished so far."""
@@ -45,12 +48,14 @@ class Processing:
         self._commits = commits
         self._lookup = lookup
         self._drain = drain
+        self._first = FirstRecords(clicks, lookup.registered, report_misfit)
 
     async def process(self, batch: RecordBatch) -> None:
         """Take in a batch; waits for commits while too much is in memory."""
         shard = self._shards.by_number.get(batch.tp.partition)
         if shard is None or batch.seek_count != shard.seek_count:
             return
+        self._first.see(batch.records)
         records = batch.records if self._drain is None else self._drain.within(batch)
         received = shard.partition.counters.received
         last = batch.records[-1]
@@ -78,10 +83,7 @@ class Processing:
             await self._lookup.learn(unknown.prefix, lambda: self._shards.has(shard))
             return 0
         except TooManyDeadLetters as limit:
-            raise DeadLetterLimitError(
-                f"{limit}. What came before is committed, this record isn't read yet. 'streamer dlq ls' says "
-                "what is wrong: mend the producer or the settings, or raise the limit to go on"
-            ) from None
+            raise too_many(limit) from None
         except Exception:
             await self._shards.drop(shard.number)
             raise

@@ -7,7 +7,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -30,7 +31,14 @@ from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
 from streamer.sources import click_decoder
 from streamer.worker.app import Stage, WorkerApp, create_app
-from streamer.worker.draining import Drain, DrainStoppedError, DrainTurns, read_bounds
+from streamer.worker.draining import (
+    Bounds,
+    Drain,
+    DrainStoppedError,
+    DrainTurns,
+    ReadBounds,
+    read_bounds,
+)
 from streamer.worker.drift import DriftCollector
 from streamer.worker.failure import Failure
 from streamer.worker.http import HealthServer
@@ -42,6 +50,8 @@ from streamer.worker.kill_points import Reach, pass_by
 from streamer.worker.memory import settle_memory
 from streamer.worker.metrics import Metrics
 from streamer.worker.options import WorkerOptions
+from streamer.worker.repartition import repartition_config
+from streamer.worker.repartition_table import RepartitionTable
 from streamer.worker.scoring import JointScoring
 from streamer.worker.shadow import Shadow
 from streamer.worker.shard import ShardConfig
@@ -133,11 +143,10 @@ async def _prepared(
     lookup = SchemaLookup(settings.registry, observe=metrics.registry_requested)
     metrics.watch_lookup(lambda: lookup.waiting_s)
     registry = RegistryIds(lookup, await output_prefixes(settings))
-    stages: list[StageTable] = []
-    if settings.identity.enabled and options.stages != "clicks":
-        configs = stage_configs(settings, arguments, source, reach, registry)
-        stages = [StageTable(each, metrics, failure) for each in configs]
-    watch_of_stages = StageWatch(settings, stages)
+    repartition, stages = _other_stages(settings, options, source, reach, registry, metrics, failure)
+    if repartition:
+        options = replace(options, start="earliest")  # all that this stage writes is to be read
+    watch_of_stages = StageWatch(settings, [*repartition, *stages])
     metrics.watch_stages(watch_of_stages.levels)
     apps = [
         create_app(
@@ -147,7 +156,7 @@ async def _prepared(
             Stage(each.config.name, each.config.group, each.config.source, each.process),
             instance_id,
         )
-        for each in stages
+        for each in (*repartition, *stages)
     ]
     if scorer is None:
         health = await _health(settings, metrics, watch_of_stages, lookup)
@@ -158,13 +167,13 @@ async def _prepared(
     config = _config(settings, scorer, _shadow(settings, metrics), options, source, reach, registry)
     drain, drained = None, partial(_drained, None, None, stages)
     if options.drain is not None:
-        drain = Drain(options.drain, config, await answered(settings, lambda: read_bounds(config)))
+        drain = Drain(options.drain, config, await _bounds(config, repartition))
         drained = partial(_drained, drain.turns, drain.finished, stages)
     table = SessionTable(config, metrics, failure, drain)
     watch = Watch(config, table, watch_of_stages)
     metrics.watch(watch.states, watch.unrecovered.lags)
     health = await _health(settings, metrics, watch, lookup)
-    stage = Stage("sessionize", settings.app.id, settings.topics.clicks, table.processing.process)
+    stage = Stage("sessionize", settings.app.id, settings.session_source, table.processing.process)
     app = create_app(settings, arguments, table, stage, instance_id)
     log.info("worker_starts", app_id=settings.app.id)
     notes = {"model_version": scorer.bundle.model_version, "pure_python": WHY_PURE}
@@ -177,6 +186,30 @@ async def _prepared(
         health,
         notes,
     )
+
+
+def _other_stages(
+    settings: Settings,
+    options: WorkerOptions,
+    source: StartedOn,
+    reach: Reach,
+    registry: RegistryIds,
+    metrics: Metrics,
+    failure: Failure,
+) -> tuple[list[StageTable], list[StageTable]]:
+    """What comes before the sessions, and behind them, as far as this worker has to run it."""
+    arguments, partitions = client_arguments(settings.kafka), source.partitions
+    before: list[StageTable] = []
+    behind: list[StageTable] = []
+    if source.unkeyed is not None and options.stages != "identity":
+        config = repartition_config(
+            settings, arguments, source.unkeyed, partitions, reach, registry, options.start
+        )
+        before = [RepartitionTable(config, metrics, failure, lambda: time.time() * 1000)]
+    if settings.identity.enabled and options.stages != "clicks":
+        configs = stage_configs(settings, arguments, source, reach, registry)
+        behind = [StageTable(each, metrics, failure) for each in configs]
+    return before, behind
 
 
 def _scorer(settings: Settings, metrics: Metrics) -> Scorer:
@@ -229,6 +262,19 @@ async def answered(settings: Settings, ask: Callable[[], Awaitable[T]]) -> T:
                 ) from None
             log.warning("start_check_failed", error=name)
         await asyncio.sleep(1)
+
+
+async def _bounds(config: ShardConfig, repartition: list[StageTable]) -> Mapping[int, Bounds] | ReadBounds:
+    """How far a drain goes: up to the ends as they are now, or once the clicks are there by visitor."""
+
+    async def read() -> Mapping[int, Bounds]:
+        return await answered(config.settings, lambda: read_bounds(config))
+
+    async def read_later(turns: DrainTurns) -> Mapping[int, Bounds]:
+        await drain_stages(repartition, turns)
+        return await read()
+
+    return read_later if repartition else await read()
 
 
 async def _until_done(worker: _Worker, stop: asyncio.Event) -> bool:

@@ -1,4 +1,4 @@
-"""Watching the clicks topic while a worker runs: partitions that were added, a topic that was made anew.
+"""Watching the topics of clicks while a worker runs: partitions that were added, a topic that was made anew.
 
 The client itself would notice added partitions minutes later, and the topic's identity never.
 """
@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from streamer.errors import StreamerError
 from streamer.kafka.reach import connection
 from streamer.kafka.topic_metadata import MissingTopicError, TopicMetadata, ask
+from streamer.worker.changelog import StateTopics
 from streamer.worker.failure import Failure
 from streamer.worker.metrics import Metrics
 from streamer.worker.refused import RefusedError
@@ -29,13 +30,16 @@ class SourceWatch:
 
     def __init__(self, config: ShardConfig, metrics: Metrics, failure: Failure) -> None:
         self.unread_partitions = 0
-        """Partitions of the topic that this worker doesn't use: they were added to those of the state."""
+        """Partitions of the topics that this worker doesn't use: they were added after its start, or to those
+        of the state."""
         self.is_missing = False
         """Whether there is no topic of that name."""
         self._config = config
         self._metrics = metrics
         self._failure = failure
-        self._topic = config.settings.topics.clicks
+        self._topic = config.settings.session_source
+        self._added: dict[str, int] = {}
+        """Unread partitions by topic."""
 
     async def follow(self) -> None:
         """Runs until cancelled. Brokers that don't answer are noticed by those who need more of them."""
@@ -43,7 +47,8 @@ class SourceWatch:
             try:
                 async with connection(self._config.settings.kafka) as link:
                     while True:
-                        self.see((await ask(link.send, [self._topic]))[self._topic])
+                        for topic in (await ask(link.send, self._topics())).values():
+                            self.see(topic)
                         await asyncio.sleep(LOOK_EVERY_S)
             except RefusedError as error:
                 self._failure.report(error)
@@ -57,12 +62,17 @@ class SourceWatch:
             await asyncio.sleep(LOOK_EVERY_S)
 
     def see(self, topic: TopicMetadata) -> None:
-        """Take in what the cluster says. Raises RefusedError if the topic was made anew."""
+        """Take in what the cluster says of a topic. Raises RefusedError if it was made anew."""
         self.is_missing = False
-        check_source(self._config.settings.app.id, self._config.source.topics, topic.name, topic.topic_id)
-        used = self._config.source.partitions
+        source, app_id = self._config.source, self._config.settings.app.id
+        if source.unkeyed is not None and topic.name == source.unkeyed.name:
+            used = source.unkeyed.partitions
+            state = StateTopics(topic.name, source.unkeyed.topic_id)
+        else:
+            used, state = source.partitions, source.topics
+        check_source(app_id, state, topic.name, topic.topic_id)
         unread = max(topic.partitions - used, 0)
-        if unread > self.unread_partitions:
+        if unread > self._added.get(topic.name, 0):
             log.error(
                 "partitions_added",
                 topic=topic.name,
@@ -71,5 +81,10 @@ class SourceWatch:
                 todo="stop all workers, run 'streamer worker --drain' and 'streamer topics grow', then start "
                 "them again",
             )
-        self.unread_partitions = unread
-        self._metrics.unread_partitions.set(unread)
+        self._added[topic.name] = unread
+        self.unread_partitions = sum(self._added.values())
+        self._metrics.unread_partitions.set(self.unread_partitions)
+
+    def _topics(self) -> list[str]:
+        unkeyed = self._config.source.unkeyed
+        return [self._topic] if unkeyed is None else [self._topic, unkeyed.name]

@@ -38,6 +38,8 @@ class StartedOn:
     """Of the topics by user, those that its state was made with."""
     topic_ids: Mapping[str, str] = field(default_factory=dict)
     """Of every topic of the app, by name; empty where brokers give none."""
+    unkeyed: TopicMetadata | None = None
+    """The topic that clicks come from which are written by visitor first; None: `topics` names it."""
 
 
 async def check_start(settings: Settings, options: WorkerOptions) -> StartedOn:
@@ -45,8 +47,9 @@ async def check_start(settings: Settings, options: WorkerOptions) -> StartedOn:
     await _check_arrival(settings)
     names = settings.topics
     others = (*settings.outputs, names.erasures, settings.changelog, *settings.of_identity)
-    found = await topic_metadata(settings.kafka, (names.clicks, *others))
-    clicks, arguments = found[names.clicks], client_arguments(settings.kafka)
+    of_repartition = (names.clicks, settings.repartition_changelog) if settings.of_repartition else ()
+    found = await topic_metadata(settings.kafka, (settings.session_source, *others, *of_repartition))
+    clicks, arguments = found[settings.session_source], client_arguments(settings.kafka)
     # In this order: what a worker of this app has published meanwhile, a marker names by then.
     written = await _written(arguments, [found[name] for name in settings.outputs])
     markers = await _last_markers(settings, arguments, found[settings.changelog].partitions)
@@ -64,31 +67,46 @@ async def check_start(settings: Settings, options: WorkerOptions) -> StartedOn:
         if name not in settings.by_user:
             check_has_partitions(found[name], clicks.name, partitions)
     await _check_not_forgotten(settings, arguments, set(range(partitions)) - markers.keys())
+    unkeyed = found[names.clicks] if of_repartition else None
+    if unkeyed is not None:
+        check_has_partitions(found[settings.repartition_changelog], unkeyed.name, unkeyed.partitions)
     states = [marker.topics for marker in markers.values()]
     if not options.share_outputs:
         check_outputs(settings, written, states)
     topics = StateTopics(clicks.name, clicks.topic_id, all_outputs(settings, states))
     ids = {name: topic.topic_id for name, topic in found.items()}
-    return StartedOn(topics, partitions, of_users, ids)
+    return StartedOn(topics, partitions, of_users, ids, unkeyed)
 
 
 async def _check_arrival(settings: Settings) -> None:
-    clicks = settings.topics.clicks
+    clicks = settings.session_source
     if settings.clicks.arrival == "create_time":
         return
     if (await find_topic(settings.kafka, clicks)).timestamp_type == "CreateTime":
         raise RefusedError(
-            f"topic {clicks} has message.timestamp.type=CreateTime, expected LogAppendTime: change the "
-            "topic, or set clicks.arrival=create_time (idleness closes nothing then)"
+            f"topic {clicks} has message.timestamp.type=CreateTime, expected LogAppendTime: "
+            f"{change_or_repartition(settings)}, or set clicks.arrival=create_time (idleness closes nothing "
+            "then)"
         )
+
+
+def change_or_repartition(settings: Settings) -> str:
+    """What to do about a source of sessions that has CreateTime."""
+    if not settings.clicks.keyed:
+        return "change the topic"
+    return (
+        "change the topic, or set clicks.keyed=false ('Clicks that are not keyed by visitor' in "
+        "docs/sources.md)"
+    )
 
 
 def check_source(app_id: str, state: StateTopics, name: str, topic_id: str) -> None:
     """Raises RefusedError if the state was made from another topic than this one."""
     if state.clicks and state.clicks != name:
         raise RefusedError(
-            f"the state of app.id {app_id} was made from topic {state.clicks}, and topics.clicks is {name}: "
-            "set that topic, or give this deployment an app.id of its own"
+            f"the state of app.id {app_id} was made from topic {state.clicks}, and these settings "
+            f"(topics.clicks, clicks.keyed) give {name}: restore them, or give this deployment an app.id of "
+            "its own"
         )
     if state.clicks_id and topic_id and state.clicks_id != topic_id:
         raise RefusedError(
@@ -174,8 +192,8 @@ def check_not_forgotten(settings: Settings, without_state: Iterable[int], group:
         if number in group:
             raise RefusedError(
                 f"{settings.changelog} has no state of partition {number}, but group {settings.app.id} has "
-                f"read {settings.topics.clicks} up to offset {group[number]}, so its open sessions are gone: "
-                f"{START_OVER}"
+                f"read {settings.session_source} up to offset {group[number]}, so its open sessions are "
+                f"gone: {START_OVER}"
             )
 
 
@@ -225,7 +243,7 @@ async def _check_not_forgotten(
     admin = AIOKafkaAdminClient(**arguments)
     await admin.start()
     try:
-        group = await group_offsets(admin, settings.app.id, settings.topics.clicks)
+        group = await group_offsets(admin, settings.app.id, settings.session_source)
     except GroupCoordinatorNotAvailableError:  # a cluster that never had a group
         return
     finally:

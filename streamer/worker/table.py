@@ -43,7 +43,7 @@ class SessionTable(Service):
         self.drain = drain
         self.failure = failure
         self.shards: OpenShards[Shard] = OpenShards(
-            settings.topics.clicks,
+            settings.session_source,
             config.source.partitions,
             partial(_timed_take_over, config, metrics),
             config.reach,
@@ -53,7 +53,7 @@ class SessionTable(Service):
         commits = CommitLoop(self.shards, retries, self.failure, metrics, settings, drain)
         self.shards.on_opened = lambda shard: self.add_future(commits.run(shard))
         self.rebalance = Rebalance(self.shards, commits, retries)
-        self.processing = Processing(self.shards, commits, config.registry.lookup, drain)
+        self.processing = Processing(self.shards, commits, settings.clicks, config.registry.lookup, drain)
         self._erasures: SideInputs[Shard] = SideInputs(
             config.arguments,
             (settings.topics.erasures,),

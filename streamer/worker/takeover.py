@@ -80,11 +80,11 @@ async def _read_back(
     async with LogReader(config.arguments) as reader:
         reader.assign({settings.changelog: producers, topics.erasures: producers})
         recoveries = await _recover(config, reader, producers, on_progress)
-        group = await group_offsets(admin, settings.app.id, topics.clicks)
-        bounds = await reader.bounds(topics.clicks, producers)
+        group = await group_offsets(admin, settings.app.id, settings.session_source)
+        bounds = await reader.bounds(settings.session_source, producers)
         fresh = [number for number in producers if recoveries[number].marker is None]
         check_not_forgotten(settings, fresh, group)
-        starts = await reader.starts(topics.clicks, fresh, config.options.start)
+        starts = await reader.starts(settings.session_source, fresh, config.options.start)
         markers = {number: recovery.marker for number, recovery in recoveries.items()}
         unsettled = {number: marker.erasures if marker else 0 for number, marker in markers.items()}
         erasures = await reader.rest(topics.erasures, unsettled)
@@ -99,7 +99,7 @@ async def _read_back(
 
 async def _check_source_topic(config: ShardConfig, admin: AdminClient) -> None:
     """Raises RefusedError if the clicks topic was made anew since the worker started."""
-    name = config.settings.topics.clicks
+    name = config.settings.session_source
     found = await ask(admin._send_request, [name])
     check_source(config.settings.app.id, config.source.topics, name, found[name].topic_id)
 
@@ -126,7 +126,7 @@ def _shard(
     starts: dict[int, int],
 ) -> Shard:
     settings, marker = config.settings, recovery.marker
-    topic = settings.topics.clicks
+    topic = settings.session_source
     partition = Partition(
         topic,
         number,

@@ -182,6 +182,8 @@ class BatchConsumer(driver.Consumer):
         self.records_end: dict[TP, int] = {}
         self._seeks: dict[TP, int] = {}
         self._seek_counts: dict[TP, int] = {}
+        self.held: set[TP] = set()
+        """Partitions of which nothing is to be delivered for now."""
         self._open: set[TP] = set()
         """Partitions with an open shard; of others nothing is to be delivered."""
         self._group_offsets: dict[TP, int] = {}
@@ -233,6 +235,12 @@ class BatchConsumer(driver.Consumer):
             return 0  # transactions end with offsets that hold no record
         return max(end - position, 0)
 
+    def is_read(self, tp: TP, position: int) -> bool:
+        """Whether nothing behind `position` can be read, as of the last answered fetch."""
+        if tp in self._seeks or tp not in self.ends:
+            return False
+        return self.lag(tp, position) == 0 or self.held_up(tp, position) is not None
+
     def held_up(self, tp: TP, position: int) -> OpenTransaction | None:
         """The transaction before which everything is processed, if that is all that can be read."""
         found = None if tp in self._seeks else self.open_transactions.get(tp)
@@ -283,7 +291,7 @@ class BatchConsumer(driver.Consumer):
     async def _next_records(self) -> Mapping[TopicPartition, list[FetchedRecord]]:
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
-        active = self._get_active_partitions() & self._open
+        active = self._get_active_partitions() & self._open - self.held
         if active:
             return await self._getmany(active_partitions=active, timeout=0.5) or {}
         self._buffer_dropped.clear()
@@ -345,6 +353,7 @@ class BatchConsumer(driver.Consumer):
     async def on_partitions_revoked(self, revoked: Iterable[TP]) -> None:
         await super().on_partitions_revoked(set(revoked))
         self._open -= set(revoked)
+        self.held -= set(revoked)
         for tp in revoked:
             self._group_offsets.pop(tp, None)
             self._forget_answers(tp)

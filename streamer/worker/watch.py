@@ -106,7 +106,7 @@ class Watch:
         for number in held_up.keys() - self._reported:
             log.warning(
                 "held_up_by_an_open_transaction",
-                topic=self._settings.topics.clicks,
+                topic=self._settings.session_source,
                 partition=number,
                 offset=held_up[number].offset,
                 todo="'kafka-transactions.sh describe-producers' names the producer",
@@ -117,4 +117,6 @@ class Watch:
         consumer, drain = self._table.shards.consumer, self._table.drain
         if drain is not None:
             return drain.lag(number, position)
-        return consumer.lag(TP(self._settings.topics.clicks, number), position) if consumer is not None else 0
+        if consumer is None:
+            return 0
+        return consumer.lag(TP(self._settings.session_source, number), position)

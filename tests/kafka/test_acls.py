@@ -44,6 +44,18 @@ def test_the_worker_reads_and_writes_what_is_between_its_stages() -> None:
     assert "Read" in allowed("worker", settings.topics.visitors)
 
 
+def test_a_worker_that_writes_clicks_by_visitor_may() -> None:
+    settings = load_settings(overrides={"clicks.keyed": False}, environ={})
+    for topic in settings.of_repartition:
+        assert allowed("worker", topic, settings) == {"Read", "Write"}
+        assert "Create" in allowed("admin", topic, settings)
+        assert not allowed("worker", topic)
+    assert allowed("worker", settings.topics.clicks, settings) == {"Read"}
+    assert allowed("replay", settings.clicks_by_visitor, settings) == {"Read"}
+    groups = {acl.name for acl in acls_of("worker", settings) if acl.resource == "group"}
+    assert f"{settings.app.id}-repartition" in groups
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_without_identity_nobody_needs_its_topics(role: Role) -> None:
     without = load_settings(overrides={"identity.enabled": False}, environ={})

@@ -36,6 +36,15 @@ def test_clicks_keep_the_clock_of_their_producer_where_that_is_set() -> None:
     assert config_of(settings, settings.changelog)["message.timestamp.type"] == "LogAppendTime"
 
 
+def test_clicks_that_are_not_keyed_are_written_to_a_topic_with_the_clock_of_the_broker() -> None:
+    settings = load_settings(overrides={"clicks.keyed": False}, environ={})
+    assert "message.timestamp.type" not in config_of(settings, "web.clicks.v1")
+    assert config_of(settings, settings.clicks_by_visitor)["message.timestamp.type"] == "LogAppendTime"
+    assert config_of(settings, settings.repartition_changelog)["cleanup.policy"] == "compact"
+    sources = {topic.name for topic in declared_topics(settings) if topic.is_source}
+    assert sources == {"web.clicks.v1", settings.clicks_by_visitor}
+
+
 def test_changelog_is_kept_for_ever_and_can_be_trimmed() -> None:
     config = config_of(Settings(), "clicks-to-intent-sessions-changelog")
     assert (config["cleanup.policy"], config["retention.ms"]) == ("delete", "-1")

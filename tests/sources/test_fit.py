@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
+from schemas import codec
 from streamer.settings import ClickSettings
-from streamer.sources.fit import misfit
+from streamer.sources.fit import FIRST_RECORDS, FirstRecords, misfit
+from tests.pipeline.test_partition import Arrived
 from tests.sources.events import CLOUD, GA4, MATOMO, NOON_MS, POSTHOG, SEGMENT_PAGE, SNOWPLOW
 
 NATIVE = {"visitor_id": "v", "timestamp": NOON_MS, "event_type": "page_view"}
@@ -54,3 +57,47 @@ def test_events_that_are_no_clicks_fit_too() -> None:
 
 def test_a_few_records_tell_nothing() -> None:
     assert misfit(ClickSettings(), [b"{}"] * 9) is None
+
+
+def seen(clicks: ClickSettings, portions: list[list[Arrived]]) -> list[str]:
+    said: list[str] = []
+    first = FirstRecords(clicks, None, said.append)
+    for portion in portions:
+        first.see(portion)
+    return said
+
+
+def records(count: int, value: bytes, **more: Any) -> list[Arrived]:
+    return [Arrived(number, value, **more) for number in range(count)]
+
+
+def test_the_first_hundred_records_of_a_log_are_told_about_once() -> None:
+    page = json.dumps(SEGMENT_PAGE).encode()
+    portions = [records(30, page)] * 3
+    assert seen(ClickSettings(), portions) == []
+    told = seen(ClickSettings(), [*portions, records(500, page), records(500, page)])
+    assert told == [
+        "100 of the first 100 records can't be read with clicks.source = native; segment can read 100 of them"
+    ]
+
+
+def test_records_with_a_schema_of_their_own_are_left_out() -> None:
+    avro = codec.encode("click", NATIVE)
+    assert seen(ClickSettings(), [records(FIRST_RECORDS, avro)]) == []
+    mixed = records(FIRST_RECORDS - 20, avro) + records(20, b"{}")
+    [told] = seen(ClickSettings(), [mixed])
+    assert told.startswith("20 of the first 20 records")
+
+
+def test_attributes_in_headers_count() -> None:
+    data = json.dumps({"event_type": "page_view"}).encode()
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", b"e"),
+        ("ce_type", b"page_view"),
+        ("ce_subject", b"v"),
+        ("ce_time", b"2024-03-07T12:00:00Z"),
+    ]
+    clicks = ClickSettings(source="cloudevents")
+    assert seen(clicks, [records(FIRST_RECORDS, data, headers=headers)]) == []
+    assert seen(clicks, [records(FIRST_RECORDS, data)]) != []

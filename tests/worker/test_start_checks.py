@@ -45,7 +45,7 @@ def test_a_cluster_without_topic_ids_is_asked_for_names_only() -> None:
 @pytest.mark.parametrize(
     ("state", "complaint"),
     [
-        (StateTopics("others", "id"), "made from topic others, and topics.clicks is clicks"),
+        (StateTopics("others", "id"), "made from topic others, and these settings"),
         (StateTopics("clicks", "earlier"), "clicks was deleted and created again .*its id is id.*earlier"),
     ],
 )

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from streamer.native.columns import Columns
 from streamer.pipeline.decode import Rejected
 from streamer.pipeline.mapping.path import Step, walk
 
@@ -21,21 +22,16 @@ _parse_any = msgspec.json.Decoder().decode
 
 
 class LeafReader:
-    """Reads the leaves of records. `columns`: names of the values of a record that is no JSON."""
+    """Reads the leaves of records in JSON."""
 
-    def __init__(self, paths: Sequence[Path], columns: Sequence[str] = ()) -> None:
+    def __init__(self, paths: Sequence[Path]) -> None:
         heads = sorted({_head(path) for path in paths}, key=len)
         self._heads: list[tuple[str, ...]] = []
         for head in heads:
             if not any(head[: len(known)] == known for known in self._heads):
                 self._heads.append(head)
-        self._columns = len(columns)
         self._parse = msgspec.json.Decoder(_struct(self._heads)).decode
         self._pick = _picker(_attribute_names(self._heads))
-        place = {name: index for index, name in enumerate(columns)}
-        self._cells = [
-            (index, place[head[0]], head[1:]) for index, head in enumerate(self._heads) if head[0] in place
-        ]
 
     def place(self, path: Path) -> tuple[int, Path]:
         """Which leaf the path leads to, and what is left of the path from there."""
@@ -46,8 +42,6 @@ class LeafReader:
 
     def read(self, value: bytes) -> Leaves:
         """Raises Rejected (decode) for what is no record."""
-        if self._columns and value[:1] != b"{":
-            return self._read_columns(value)
         try:
             leaves: Leaves = self._pick(self._parse(value))
         except msgspec.ValidationError:
@@ -65,18 +59,31 @@ class LeafReader:
             raise Rejected("decode", "not_an_object")
         return tuple([walk(record, head) for head in self._heads])
 
-    def _read_columns(self, value: bytes) -> Leaves:
+
+class ColumnReader:
+    """Reads the leaves of records that are tab-separated values: the columns that a path begins with."""
+
+    def __init__(self, paths: Sequence[Path], columns: Sequence[str]) -> None:
+        named = {path[0] for path in paths}
+        self._wanted = [name for name in columns if name in named]
+        self._cells = Columns(len(columns), [columns.index(name) for name in self._wanted])
+
+    def place(self, path: Path) -> tuple[int, Path]:
+        """Which leaf the path leads to, and what is left of the path from there. The last leaf is empty, for
+        what no column has."""
+        head = path[0]
+        index = self._wanted.index(head) if head in self._wanted else len(self._wanted)
+        return index, path[1:]
+
+    def read(self, value: bytes) -> Leaves:
+        """Raises Rejected (decode) for what is no record."""
         try:
-            cells = value.decode().rstrip("\r\n").split("\t")
+            cells = self._cells.read(value)
         except UnicodeDecodeError:
             raise Rejected("decode", "invalid_utf8") from None
-        if len(cells) != self._columns:
+        if cells is None:
             raise Rejected("decode", "wrong_columns")
-        leaves: list[Any] = [None] * len(self._heads)
-        for index, place, rest in self._cells:
-            cell = cells[place]
-            leaves[index] = walk(cell, rest) if rest and cell else cell
-        return tuple(leaves)
+        return cells
 
 
 def _bad_json(error: Exception) -> Rejected:

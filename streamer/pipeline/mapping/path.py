@@ -55,9 +55,9 @@ def parse_path(text: str) -> tuple[Step, ...]:
 
 def walk(node: Any, steps: tuple[Step, ...]) -> Any:
     """What stands there; None if nothing does."""
-    for step in steps:
+    for place, step in enumerate(steps):
         if type(node) is str:
-            node = _read(node, step)
+            node = _read(node, steps[place:])
         if type(node) is dict:
             node = node.get(step)
         elif type(node) is list:
@@ -76,9 +76,12 @@ def _item(items: list[Any], step: Step) -> Any:
     return None
 
 
-def _read(text: str, step: Step) -> Any:
-    if isinstance(step, Having) and "\\" not in text and step.value not in text:
-        return None  # which saves reading a long text for an item that most lack
+def _read(text: str, steps: tuple[Step, ...]) -> Any:
+    if not text:
+        return None
+    for step in steps:
+        if isinstance(step, Having) and "\\" not in text and step.value not in text:
+            return None  # which saves reading a long text for an item that most lack
     try:
         return _parse(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):

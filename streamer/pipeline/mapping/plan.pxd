@@ -28,6 +28,7 @@ cdef class _Field:
 cdef class _Rule:
     cdef readonly list conditions
     cdef readonly bint dropped
+    cdef readonly _Field visitor
     cdef readonly _Field consent
     cdef readonly _Field bot
     cdef readonly list fields
@@ -37,6 +38,8 @@ cdef class _Rule:
 
 cdef class CompiledMapping:
     cdef readonly str name
+    cdef readonly bint maps_sent_at
+    cdef CompiledMapping _rows
     cdef object _leaves
     cdef list _rules
     cdef _Field _visitor
@@ -45,6 +48,8 @@ cdef class CompiledMapping:
     cdef dict _known
 
     cpdef object visitor_of(self, bytes value)
+    @cython.locals(rule=_Rule)
+    cpdef tuple whose(self, bytes value)
     cpdef object time_of(self, bytes value)
     @cython.locals(rule=_Rule, field=_Field, each=_Field)
     cpdef object trace(self, bytes value)

@@ -12,13 +12,13 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any, NamedTuple
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_to_bytes
 
 from schemas import codec
 from streamer.pipeline.bots import CALLED_A_BOT
 from streamer.pipeline.decode import Rejected
 from streamer.pipeline.json_text import REPLACEMENT, with_whole_characters
-from streamer.pipeline.mapping.leaves import LeafReader, Leaves, Path
+from streamer.pipeline.mapping.leaves import ColumnReader, LeafReader, Leaves, Path
 from streamer.pipeline.mapping.path import walk
 from streamer.pipeline.mapping.spec import (
     ANY,
@@ -42,7 +42,7 @@ _RULES_KEPT = 4096
 _MAX_DIGITS = 32
 _MOST = 2**63
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_ONE_MS = dt.timedelta(milliseconds=1)
+_NAIVE_EPOCH = dt.datetime(1970, 1, 1)
 _NO = {"0", "false", "no", "denied"}
 _YES = {"1", "true", "yes"}
 _DIVISORS = {"us": 1000, "ns": 1_000_000}
@@ -146,6 +146,7 @@ class _Rule:
         self.dropped = not rule.type
         if rule.type:
             fields["event_type"] = _Field("event_type", rule.type, leaves)
+        self.visitor = fields["visitor_id"]
         self.consent = fields.pop("consent", None)
         self.bot = fields.pop("bot", None)
         self.fields = list(fields.values())
@@ -162,13 +163,19 @@ class _Rule:
 class CompiledMapping:
     """Reads records as one mapping says."""
 
-    def __init__(self, spec: MappingSpec) -> None:
+    def __init__(self, spec: MappingSpec, leaves: Any = None) -> None:
+        """`leaves`: what reads its records; none: a reader of JSON, beside which one of columns stands."""
         self.name = spec.name
-        self._leaves = LeafReader(_paths_of(spec), spec.columns)
+        self._rows: CompiledMapping | None = None
+        """Reads records that are no JSON; None: there are none."""
+        if leaves is None and spec.columns:
+            self._rows = CompiledMapping(spec, ColumnReader(_paths_of(spec), spec.columns))
+        self._leaves = leaves or LeafReader(_paths_of(spec))
         self._rules = [_Rule(rule, self._leaves) for rule in spec.events]
         self._visitor, self._time = [
             next(field for field in self._rules[0].fields if field.name == name) for name in REQUIRED
         ]
+        self.maps_sent_at = any(field.name == "sent_at" for rule in self._rules for field in rule.fields)
         self._asked = list(dict.fromkeys(place for rule in self._rules for place, _ in rule.conditions))
         self._known: dict[Any, _Rule | None] = {}
 
@@ -177,6 +184,8 @@ class CompiledMapping:
 
         Raises Rejected, whose reason ends with this mapping's name.
         """
+        if self._rows is not None and value[:1] != b"{":
+            return self._rows.read(value)
         try:
             leaves = self._leaves.read(value)
         except Rejected as rejected:
@@ -185,14 +194,33 @@ class CompiledMapping:
 
     def visitor_of(self, value: bytes) -> str | None:
         """Whose the record is, also if it is no click; None if that can't be read."""
+        if self._rows is not None and value[:1] != b"{":
+            return self._rows.visitor_of(value)
         try:
             visitor: str = self._visitor.read(self._leaves.read(value))
         except (Rejected, BadValueError):
             return None
         return visitor
 
+    def whose(self, value: bytes) -> tuple[str, bool] | None:
+        """The visitor of a click, and whether it is filtered; None where only `read` can say."""
+        if self._rows is not None and value[:1] != b"{":
+            return self._rows.whose(value)
+        try:
+            leaves = self._leaves.read(value)
+            rule = self._rule_of(leaves)
+            if rule is None:
+                return None
+            if rule.dropped or self._declines(rule, leaves):
+                return "", True
+            return rule.visitor.read(leaves), False
+        except (Rejected, BadValueError):
+            return None
+
     def time_of(self, value: bytes) -> int | None:
         """Event time in ms UTC, also if the record is no click; None if that can't be read."""
+        if self._rows is not None and value[:1] != b"{":
+            return self._rows.time_of(value)
         try:
             at: int = self._time.read(self._leaves.read(value))
         except (Rejected, BadValueError):
@@ -201,6 +229,8 @@ class CompiledMapping:
 
     def trace(self, value: bytes) -> list[Traced] | None:
         """Where each field came from; None for an event that no rule knows. Raises Rejected."""
+        if self._rows is not None and value[:1] != b"{":
+            return self._rows.trace(value)
         leaves = self._leaves.read(value)
         rule = self._rule_of(leaves)
         if rule is None:
@@ -308,21 +338,33 @@ def _mapped(values: Mapping[str, Any], otherwise: Any) -> Convert:
 
 def _parameter(names: tuple[str, ...]) -> Convert:
     """The value of the first of these parameters that a URL has."""
+    begins = [f"&{name}=" for name in names]
 
     def convert(url: Any) -> str | None:
         if type(url) is not str:
             return None
-        query = url.partition("?")[2].partition("#")[0]
-        if not query:
+        at = url.find("?")
+        if at < 0:
             return None
-        found: dict[str, str] = {}
-        for part in query.split("&"):
-            name, _, value = part.partition("=")
-            if value and name in names:
-                found.setdefault(name, value)
-        return next((unquote_plus(found[name]) for name in names if name in found), None)
+        query = "&" + url[at + 1 :].partition("#")[0]
+        for begin in begins:
+            value = ""
+            at = query.find(begin)
+            while at >= 0 and not value:
+                at += len(begin)
+                value = query[at:].partition("&")[0]
+                at = query.find(begin, at)
+            if value:
+                return _unquoted(value)
+        return None
 
     return convert
+
+
+def _unquoted(value: str) -> str:
+    """As `urllib.parse.unquote_plus`."""
+    value = value.replace("+", " ")
+    return unquote_to_bytes(value).decode(errors="replace") if "%" in value else value
 
 
 def _strict_text(value: Any) -> str:
@@ -408,12 +450,16 @@ def _iso8601(value: Any) -> int:
     at = _parsed(value)
     if at.tzinfo is None:
         raise BadValueError("missing_offset")
-    return (at - _EPOCH) // _ONE_MS
+    return _whole_ms(at - _EPOCH)
 
 
 def _iso8601_utc(value: Any) -> int:
     at = _parsed(value)
-    return ((at if at.tzinfo else at.replace(tzinfo=dt.UTC)) - _EPOCH) // _ONE_MS
+    return _whole_ms(at - (_EPOCH if at.tzinfo else _NAIVE_EPOCH))
+
+
+def _whole_ms(since: dt.timedelta) -> int:
+    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
 
 
 def _parsed(value: Any) -> dt.datetime:

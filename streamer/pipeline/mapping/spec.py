@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from streamer.pipeline.mapping.path import BadPathError, Step, parse_path
@@ -120,6 +120,13 @@ def read_mapping(text: str, name: str) -> MappingSpec:
         raise _bad("event", rules, "at least one [[event]], that says which events are clicks")
     events = tuple(_event(rule, f"event[{place}]", base) for place, rule in enumerate(rules))
     return MappingSpec(name, columns, events)
+
+
+def with_visitor(spec: MappingSpec, path: str) -> MappingSpec:
+    """The mapping with another field as the visitor. Raises MappingError."""
+    visitor = (Source(_path(path, "visitor_from"), path),)
+    rules = [replace(rule, fields={**rule.fields, "visitor_id": visitor}) for rule in spec.events]
+    return replace(spec, events=tuple(rules))
 
 
 def _event(value: Any, key: str, base: Mapping[str, Sources]) -> EventRule:

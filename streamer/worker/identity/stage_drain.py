@@ -30,9 +30,12 @@ async def _described(table: StageTable, behind: list[str]) -> str:
 
 async def _ends(table: StageTable) -> Mapping[str, Mapping[int, int]]:
     config = table.config
-    topics = (config.source, *config.side_inputs)
+    numbers = range(config.partitions)
     async with LogReader(config.arguments) as reader:
-        bounds = {topic: await reader.bounds(topic, range(config.partitions)) for topic in topics}
+        bounds = {topic: await reader.bounds(topic, numbers) for topic in config.side_inputs}
+    # A transaction that is committed is open for the moment that its partitions take to learn of it.
+    async with LogReader(config.arguments, isolation_level="read_uncommitted") as reader:
+        bounds[config.source] = await reader.bounds(config.source, numbers)
     return {topic: {number: end for number, (_, end) in of.items()} for topic, of in bounds.items()}
 
 

@@ -1,4 +1,4 @@
-"""One shard of an identity stage: the pure stage of a partition, and the producer that owns it.
+"""One shard of a stage beside that of the sessions: the pure stage, and the producer that owns its partition.
 
 A commit is one Kafka transaction: outputs, the states that have changed, and a marker with the positions.
 The changelog is compacted: the newest record of a key is its state, and that of the empty key the marker.
@@ -20,6 +20,7 @@ from aiokafka.errors import IllegalOperation, ProducerFenced
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.kafka.aiokafka_overrides.packing import Message, batches_of
 from streamer.kafka.client import ClientArguments
+from streamer.kafka.start import Start
 from streamer.registry.outputs import RegistryIds, prefixed
 from streamer.settings import Settings
 from streamer.worker.fencing import stop_in_time
@@ -80,7 +81,7 @@ class LiveStage(Protocol):
         """Final sessions so far by what became of them; nothing where the stage says of none."""
 
     def process(self, record: Any) -> None:
-        """Take in a record of the source."""
+        """Take in a record of the source. Raises UnknownSchema and TooManyDeadLetters: it isn't then."""
 
     def take_in(self, topic: str, records: list[Any], broker_ms: int) -> None:
         """Take in records of a side input; none: it was read to its end, and the broker's clock had shown
@@ -98,7 +99,7 @@ class StageConfig:
     """What all shards of a stage have in common."""
 
     name: str
-    """`attribution` or `users`."""
+    """`repartition`, `attribution` or `users`."""
     source: str
     side_inputs: tuple[str, ...]
     changelog: str
@@ -111,6 +112,17 @@ class StageConfig:
     registry: RegistryIds
     create: Callable[[int, bytes | None], LiveStage]
     """The stage of a partition, and its progress as the marker has it."""
+    start: Start = "earliest"
+    """Where to begin in what nobody has read."""
+    has_keys: bool = True
+    """Whether there is state by key, which would live elsewhere if the source had other partitions."""
+    chunk_records: int = 100
+    """Records between which others in the event loop have their turn."""
+    commit_at: int = 2000
+    """Records beyond the last commit at which the next one's time has come."""
+    unhurried_s: float = 1.0
+    """How long what was taken in may wait for its commit where no customer has just logged in: sessions
+    closed long after their last click, and transactions are to hold much."""
 
     @property
     def group(self) -> str:
@@ -169,7 +181,7 @@ class StageShard:
     def process(self, records: Iterable[Any]) -> None:
         """Take in records of the source; those before the position were taken in before.
 
-        Raises UnknownSchema: once that is at hand, the same may be handed in again.
+        Raises UnknownSchema: once that is at hand, the same may be handed in again; and TooManyDeadLetters.
         """
         position, broker_ms, process = self.position, self.broker_ms, self.stage.process
         try:

@@ -1,4 +1,4 @@
-"""The table of an identity stage: one shard per assigned partition, as a service of the stage's Faust app."""
+"""The table of a stage beside that of the sessions: one shard per assigned partition, as an app's service."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 from faust.types import TP
 from mode import Service
 
+from streamer.pipeline.dead_letter_limit import TooManyDeadLetters
 from streamer.pipeline.registered import UnknownSchema
 from streamer.worker.commits import Commits
-from streamer.worker.failure import Failure
+from streamer.worker.failure import Failure, too_many
 from streamer.worker.health import HealthSnapshot, StallWatch
 from streamer.worker.identity.stage_shard import StageConfig, StageShard
 from streamer.worker.identity.stage_takeover import take_over_stage
@@ -23,14 +24,6 @@ from streamer.worker.side_inputs import SideInputs
 from streamer.worker.takeover_retries import Retries
 from streamer.worker.transport import RecordBatch
 from streamer.worker.unrecovered import Unrecovered
-
-CHUNK_RECORDS = 100
-"""Records between which others in the event loop have their turn."""
-UNHURRIED_S = 1.0
-"""How long what was taken in may wait for its commit where no customer has just logged in: sessions closed
-long after their last click, and transactions are to hold much."""
-COMMIT_AT = 2000
-"""Records beyond the last commit at which the next one's time has come."""
 
 
 class StageTable(Service):
@@ -55,7 +48,7 @@ class StageTable(Service):
         self.shards.on_opened = lambda shard: self.add_future(self._commits.run(shard))
         self.rebalance = Rebalance(self.shards, self._commits, retries)
         self._stall = StallWatch(time.monotonic())
-        self._batches = 0
+        self.batches = 0
         """Finished so far."""
         self._side_inputs: SideInputs[StageShard] = SideInputs(
             config.arguments,
@@ -79,20 +72,28 @@ class StageTable(Service):
         shard = self.shards.by_number.get(batch.tp.partition)
         if shard is None or batch.seek_count != shard.seek_count:
             return
-        for start in range(0, len(batch.records), CHUNK_RECORDS):
-            if not self.shards.has(shard):
-                return
-            try:
-                await self._process_chunk(shard, batch.records[start : start + CHUNK_RECORDS])
-            except Exception:  # half of a record may be in its state, which no commit shall make durable
-                await self.shards.drop(shard.number)
-                raise
-            if shard.position - shard.committed_position > COMMIT_AT:
-                await self._commits.commit(shard)
-            elif self._commits.hurries(shard):
-                shard.due.set()
-            await asyncio.sleep(0)
-        self._batches += 1
+        chunk = self.config.chunk_records
+        for start in range(0, len(batch.records), chunk):
+            await self.take_in_order(shard, batch.records[start : start + chunk])
+        self.batches += 1
+
+    async def take_in_order(self, shard: StageShard, records: list[Any]) -> None:
+        """Process the next records of a shard; not where it has been dropped meanwhile."""
+        if not self.shards.has(shard):
+            return
+        try:
+            await self._process_chunk(shard, records)
+        except TooManyDeadLetters as limit:
+            await self._commits.commit(shard)
+            raise too_many(limit) from None
+        except Exception:  # half of a record may be in its state, which no commit shall make durable
+            await self.shards.drop(shard.number)
+            raise
+        if shard.position - shard.committed_position > self.config.commit_at:
+            await self._commits.commit(shard)
+        elif self._commits.hurries(shard):
+            shard.due.set()
+        await asyncio.sleep(0)
 
     async def _process_chunk(self, shard: StageShard, records: list[Any]) -> None:
         while self.shards.has(shard):
@@ -136,7 +137,7 @@ class StageTable(Service):
             held_up=held_up,
             unanswered_for=shards.unanswered_for(now),
             source=self.config.source,
-            stalled_for=self._stall.seen(now, moving, self._batches + shards.furthest),
+            stalled_for=self._stall.seen(now, moving, self.batches + shards.furthest),
         )
 
     async def _take_in(self, shard: StageShard, topic: str, records: list[Any], end: int | None) -> None:
@@ -173,7 +174,7 @@ class _Commits(Commits[StageShard]):
             began = time.monotonic()
             try:
                 self.pass_by_markers(shard)
-                if shard.hurries or began - committed_at > UNHURRIED_S:
+                if shard.hurries or began - committed_at > self._config.unhurried_s:
                     await self.commit(shard)
                     committed_at = began
                 await self._retries.retry_if_out_of_range(shard)

@@ -48,12 +48,20 @@ async def _read_back(
     async with LogReader(config.arguments) as reader:
         reader.assign({config.changelog: producers})
         latest: dict[int, dict[bytes, bytes | None]] = {number: {} for number in producers}
-        bounds = await reader.bounds(config.changelog, producers)
-        async for number, records in reader.fetches(config.changelog, bounds):
-            config.reach(KillPoint.DURING_RECOVERY)
-            on_progress()
-            latest[number].update((record.key, record.value) for record in records)
+        if config.has_keys:
+            bounds = await reader.bounds(config.changelog, producers)
+            async for number, records in reader.fetches(config.changelog, bounds):
+                config.reach(KillPoint.DURING_RECOVERY)
+                on_progress()
+                latest[number].update((record.key, record.value) for record in records)
+        else:  # the marker is all there is
+            markers = await reader.last_records(config.changelog, producers)
+            latest |= {number: {last.key: last.value} for number, last in markers.items() if last}
         ends = {topic: await reader.bounds(topic, producers) for topic in topics}
+        fresh = [number for number in producers if MARKER_KEY not in latest[number]]
+        starts = await reader.starts(config.source, fresh, config.start)
+    for number, start in starts.items():
+        ends[config.source][number] = (start, ends[config.source][number][1])
     return [
         _shard(config, number, producer, latest[number], {topic: ends[topic][number] for topic in topics})
         for number, producer in producers.items()
@@ -83,7 +91,7 @@ def _shard(
     bounds: dict[str, tuple[int, int]],
 ) -> StageShard:
     marker = read_marker(config.changelog, number, latest.pop(MARKER_KEY, None))
-    if marker is not None and marker.partitions != config.partitions:
+    if marker is not None and config.has_keys and marker.partitions != config.partitions:
         raise RefusedError(
             f"topic {config.source} has {config.partitions} partitions, the state of {config.group} was made "
             f"with {marker.partitions}, so its visitors or users may be elsewhere: {START_OVER}"
@@ -104,5 +112,7 @@ def _shard(
                 f"the state of {config.group} is at offset {position} of {topic} partition {number}, which "
                 f"ends at {end}, so the topic was made anew or lost records: {START_OVER}"
             )
+        if position < first and topic == config.source:
+            log.error("records_lost", topic=topic, partition=number, offsets=first - position)
         positions[topic] = max(position, first)
     return StageShard(number, stage, producer, config, marker.epoch + 1 if marker else 1, positions)

@@ -1,4 +1,4 @@
-"""Watching the identity stages of a worker from inside."""
+"""Watching the stages of a worker beside that of the sessions from inside."""
 
 from __future__ import annotations
 

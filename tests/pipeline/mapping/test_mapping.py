@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import re
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from hypothesis import given
@@ -403,3 +404,14 @@ def test_a_time_in_text_is_the_time_in_numbers(at: dt.datetime) -> None:
     found = fields_of(mapping, at=at.isoformat())
     assert found is not None
     assert found["timestamp"] == (at - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(milliseconds=1)
+
+
+_QUERY = st.text(alphabet=st.sampled_from("q&=%+#?Cé3aA9 2E8"), max_size=20)
+
+
+@given(_QUERY)
+def test_a_parameter_is_what_a_library_finds(query: str) -> None:
+    whole = f"https://bank.example/?{query}"
+    found = parse_qs(query.partition("#")[0], errors="replace").get("q")
+    expected = found[0] if found else None
+    assert value_of("search_query", '{ from = "x", parameter = "q" }', x=whole) == expected
