@@ -27,6 +27,7 @@ from benchmarks import (
     repartition_cost,
     replaying,
     scoring,
+    sources,
     start_up,
     throughput,
 )
@@ -49,6 +50,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "plain_faust": lambda given: plain.measure(20_000, given.clicks or 300_000, fewer(given)),
     "processes": lambda given: processes.measure(given.clicks or 300_000, fewer(given)),
     "formats": lambda given: formats.measure(given.clicks or 100_000, fewer(given)),
+    "sources": lambda given: sources.measure(given.rounds),
     "latency": lambda given: latency.measure(10, fewer(given)),
     "scoring": lambda _: scoring.measure(sessions=20_000, repeats=500),
     "start_up": lambda given: start_up.measure(given.rounds),
@@ -70,7 +72,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
 def main() -> None:
     """Parse the options, measure, print, keep."""
     options = _options()
-    chosen = options.only or (["throughput"] if options.quick else list(PARTS))
+    chosen = options.only or (["throughput", "sources"] if options.quick else list(PARTS))
     found: dict[str, Any] = {}
     for part in chosen:
         began = time.monotonic()
@@ -101,7 +103,9 @@ def _json(found: Any, option: int = 0) -> bytes:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="throughput of the worker's stages only")
+    parser.add_argument(
+        "--quick", action="store_true", help="throughput of the worker's stages, and sources, only"
+    )
     parser.add_argument("--only", choices=PARTS, action="append", help="may be repeated")
     parser.add_argument("--clicks", type=int, help="default 100,000 to 300,000")
     parser.add_argument("--rounds", type=int, default=3)

@@ -44,6 +44,7 @@ EXTENSIONS: Final = (
     "streamer.native.wire",
     "streamer.pipeline.counters",
     "streamer.pipeline.decode",
+    "streamer.pipeline.mapping.path",
     "streamer.pipeline.mapping.plan",
     "streamer.pipeline.normalize",
     "streamer.pipeline.partition",

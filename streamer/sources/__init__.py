@@ -34,7 +34,7 @@ def mapping_of(source: str, visitor_from: str | None = None) -> CompiledMapping:
     Raises UsageError.
     """
     try:
-        spec = read_mapping(_text_of(source), Path(source).stem)
+        spec = read_mapping(text_of(source), Path(source).stem)
         return CompiledMapping(spec if visitor_from is None else with_visitor(spec, visitor_from))
     except MappingError as error:
         raise UsageError(f"{source}: {error}") from None
@@ -45,7 +45,7 @@ def source_version(clicks: ClickSettings) -> str:
     visitor = "" if clicks.visitor_from is None else f":{clicks.visitor_from}"
     if clicks.source == NATIVE:
         return visitor
-    digest = hashlib.sha256(_text_of(clicks.source).encode()).hexdigest()
+    digest = hashlib.sha256(text_of(clicks.source).encode()).hexdigest()
     return f"{Path(clicks.source).stem}:{digest[:8]}{visitor}"
 
 
@@ -101,7 +101,8 @@ def _reader_at(path: str) -> VisitorOf:
     return read
 
 
-def _text_of(source: str) -> str:
+def text_of(source: str) -> str:
+    """The mapping file of a source that has one. Raises UsageError."""
     if source in PROFILES:
         return (resources.files(__name__) / f"{source}.toml").read_text(encoding="utf-8")
     try:

@@ -22,7 +22,7 @@ COSTS = {
     "search_query": "what visitors searched for",
     "element": "which button or link was used",
     "referrer": "where visitors came from",
-    "dwell_ms": "how long pages were read",
+    "dwell_ms": "how long pages were read: the time until the next click stands in for it",
     "product_id": "which product was looked at",
     "category": "the category of pages and products",
     "price": "the price that was shown",

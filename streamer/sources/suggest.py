@@ -57,7 +57,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "referrer": ("referrer", "pagereferrer", "referer", "urlref"),
     "search_query": ("searchquery", "searchterm", "query", "keyword", "terms"),
     "element": ("element", "elementid", "label", "linktext", "button", "eltext", "target"),
-    "dwell_ms": ("dwellms", "dwell", "timespent", "duration", "engagementtimemsec", "timeonpage"),
+    "dwell_ms": ("dwellms", "dwell", "timespent", "duration", "timeonpage"),
     "product_id": ("productid", "sku", "itemid", "articleid"),
     "device": ("devicetype", "devicecategory", "device"),
     "category": ("category", "productcategory", "itemcategory"),

@@ -11,7 +11,7 @@ import pytest
 from streamer.pipeline.mapping.plan import CLICK_FIELDS, CompiledMapping
 from streamer.pipeline.mapping.spec import read_mapping
 from streamer.sources import PROFILES, mapping_of
-from streamer.sources.check import check
+from streamer.sources.check import COSTS, check
 from streamer.sources.suggest import suggest
 from tests.conftest import ROOT, RunStreamer
 from tests.sources.events import GA4, MATOMO, NOON_MS, POSTHOG, SEGMENT_PAGE, SEGMENT_TRACK
@@ -38,7 +38,7 @@ def test_a_check_counts_where_records_end_and_where_fields_come_from() -> None:
     fields = {field.field: field for field in report.fields}
     assert fields["page_url"].sources == {"context.page.url": 2}
     assert fields["user_id"].found == 1
-    assert fields["dwell_ms"].costs == "how long pages were read"
+    assert fields["dwell_ms"].costs == COSTS["dwell_ms"]
     assert fields["price"].example == 18.99
 
 

@@ -193,7 +193,7 @@ def test_a_row_of_the_bigquery_export_is_a_click() -> None:
         "topic-0-17",
         "page_view",
         path="/loans/mortgage",
-        dwell_ms=4200,
+        dwell_ms=None,
         device="mobile",
         referrer="www.google.com",
     )
@@ -247,7 +247,7 @@ def test_a_pageview_of_posthog_is_a_click_of_the_device(in_text: bool) -> None:
         "018daf23-89b3-7cf8-a4f1-94064c96df90",
         "page_view",
         path="/loans/mortgage",
-        dwell_ms=12_500,
+        dwell_ms=None,
         search_query="fixed",
         device="Desktop",
     )

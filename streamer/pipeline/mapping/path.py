@@ -68,11 +68,13 @@ def walk(node: Any, steps: tuple[Step, ...]) -> Any:
 
 
 def _item(items: list[Any], step: Step) -> Any:
-    if isinstance(step, int):
+    if type(step) is int:
         return items[step] if step < len(items) else None
-    if isinstance(step, Having):
+    if type(step) is Having:
         key, value = step
-        return next((each for each in items if type(each) is dict and each.get(key) == value), None)
+        for each in items:
+            if type(each) is dict and each.get(key) == value:
+                return each
     return None
 
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any, NamedTuple
@@ -338,25 +339,17 @@ def _mapped(values: Mapping[str, Any], otherwise: Any) -> Convert:
 
 def _parameter(names: tuple[str, ...]) -> Convert:
     """The value of the first of these parameters that a URL has."""
-    begins = [f"&{name}=" for name in names]
+    find = re.compile(f"&({'|'.join(map(re.escape, names))})=([^&#]+)").findall
 
     def convert(url: Any) -> str | None:
         if type(url) is not str:
             return None
         at = url.find("?")
-        if at < 0:
+        found = find("&" + url[at + 1 :].partition("#")[0]) if at >= 0 else None
+        if not found:
             return None
-        query = "&" + url[at + 1 :].partition("#")[0]
-        for begin in begins:
-            value = ""
-            at = query.find(begin)
-            while at >= 0 and not value:
-                at += len(begin)
-                value = query[at:].partition("&")[0]
-                at = query.find(begin, at)
-            if value:
-                return _unquoted(value)
-        return None
+        values = dict(reversed(found))
+        return next(_unquoted(values[name]) for name in names if name in values)
 
     return convert
 
