@@ -103,21 +103,24 @@ class LiveRepartition:
         self._most_bytes = max(MAX_FORWARDED_BYTES, 2 * settings.clicks.max_bytes)
         self._most_headers = 2 * settings.clicks.max_bytes
         self._visitors = visitors
-        self._records: list[Output] = []
+        self._visitor_of = visitors.of
+        self._passed: dict[int, list[Message]] = {}
+        """By partition."""
+        self._letters: list[Output] = []
         self._dead: list[str] = []
-        """Reasons of the dead letters among them."""
+        """Their reasons."""
         self._filtered = 0
 
     @property
     def has_pending(self) -> bool:
-        return bool(self._records or self._filtered)
+        return bool(self._passed or self._letters or self._filtered)
 
     def process(self, record: Any) -> None:
         """Raises TooManyDeadLetters, where the record is left unread, and UnknownSchema."""
         value: bytes | None = value_of(record)
         headers: Sequence[Header] = headers_of(record)
         try:
-            key = self._visitors.of(value, headers)
+            key = self._visitor_of(value, headers)
             if headers and _size(headers) > self._most_headers:
                 raise Rejected("decode", "too_large")
         except Rejected as rejected:
@@ -126,10 +129,12 @@ class LiveRepartition:
             if key is None:
                 self._filtered += 1
             else:
-                if self._visitors.may_have_sent_at(value):
+                if record.timestamp_type == LOG_APPEND_TIME and self._visitors.may_have_sent_at(value):
                     headers = _with_arrival(record, headers)
-                message: Message = (key, value, headers)  # type: ignore[assignment]
-                self._records.append(Output(self._target, hash_of(key) % self._targets, message))
+                target = hash_of(key) % self._targets
+                if target not in self._passed:
+                    self._passed[target] = []
+                self._passed[target].append((key, value, headers))  # type: ignore[arg-type]
         self.progress.received += 1
 
     def take_in(self, topic: str, records: list[Any], broker_ms: int) -> None:
@@ -139,11 +144,14 @@ class LiveRepartition:
         """There is no state but the progress."""
 
     def take(self) -> StageOutputs:
-        records, self._records = self._records, []
+        passed, self._passed = self._passed, {}
+        letters, self._letters = self._letters, []
         dead, self._dead = self._dead, []
         filtered, self._filtered = self._filtered, 0
-        events = {"passed": len(records) - len(dead), "filtered": filtered, "dead_lettered": len(dead)}
-        return StageOutputs(records, {}, dead, events)
+        count = sum(map(len, passed.values()))
+        events = {"passed": count, "filtered": filtered, "dead_lettered": len(dead)}
+        batches = {(self._target, number): messages for number, messages in passed.items()}
+        return StageOutputs(letters, {}, dead, events, batches)
 
     def _dead_letter(self, record: Any, stage: str, reason: str) -> None:
         progress = self.progress
@@ -156,7 +164,7 @@ class LiveRepartition:
         arrival = _arrival(record)
         headers = dead_letter_headers(self._source, self._number, record, stage, reason, arrival)
         letter = cut_to_size(record.key, record.value, headers, self._most_bytes)
-        self._records.append(Output(self._dlq, self._number % self._targets, letter))
+        self._letters.append(Output(self._dlq, self._number % self._targets, letter))
         self._dead.append(reason)
 
 
@@ -166,11 +174,10 @@ def _arrival(record: Any) -> int | None:
 
 
 def _with_arrival(record: Any, headers: Sequence[Header]) -> Sequence[Header]:
-    """The headers, and among them when the click arrived before it came here, if that is known."""
-    arrival = _arrival(record)
-    if arrival is None or ARRIVAL_HEADER in dict(headers):
+    """The headers, and among them when the click arrived before it came here."""
+    if headers and ARRIVAL_HEADER in dict(headers):
         return headers
-    return [*headers, (ARRIVAL_HEADER, b"%d" % arrival)]
+    return [*headers, (ARRIVAL_HEADER, b"%d" % record.timestamp)]
 
 
 def _size(headers: Sequence[Header]) -> int:

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -47,6 +48,8 @@ class StageOutputs(NamedTuple):
     """Reasons of the dead letters among the records."""
     events: Mapping[str, int]
     """How often what has happened, for the metrics."""
+    batches: Mapping[tuple[str, int], list[Message]] = MappingProxyType({})
+    """More records, by topic and partition."""
 
 
 class StageCommitted(NamedTuple):
@@ -242,7 +245,7 @@ class StageShard:
         await self._producer.begin_transaction()
         config.reach(KillPoint.BEFORE_OUTPUTS)
         sent = []
-        by_target: dict[tuple[str, int], list[Message]] = {}
+        by_target = dict(outputs.batches)
         for topic, partition, message in outputs.records:
             by_target.setdefault((topic, partition), []).append(message)
         for (topic, partition), messages in by_target.items():
