@@ -31,8 +31,10 @@ async def _described(table: StageTable, behind: list[str]) -> str:
 async def _ends(table: StageTable) -> Mapping[str, Mapping[int, int]]:
     config = table.config
     numbers = range(config.partitions)
-    async with LogReader(config.arguments) as reader:
-        bounds = {topic: await reader.bounds(topic, numbers) for topic in config.side_inputs}
+    bounds = {}
+    if config.side_inputs:  # aiokafka's client is not to be stopped before it has done anything
+        async with LogReader(config.arguments) as reader:
+            bounds = {topic: await reader.bounds(topic, numbers) for topic in config.side_inputs}
     # A transaction that is committed is open for the moment that its partitions take to learn of it.
     async with LogReader(config.arguments, isolation_level="read_uncommitted") as reader:
         bounds[config.source] = await reader.bounds(config.source, numbers)
