@@ -107,8 +107,9 @@ class StageTable(Service):
     async def commit_all(self) -> None:
         """Commit everything that was read so far, for who waits for it."""
         for shard in list(self.shards.by_number.values()):
-            self._commits.pass_by_markers(shard)
-            await self._commits.commit(shard)
+            if self.shards.has(shard):  # a rebalance may have dropped it meanwhile
+                self._commits.pass_by_markers(shard)
+                await self._commits.commit(shard)
 
     def levels(self) -> StageLevels:
         """Where the stage stands, for the metrics."""
