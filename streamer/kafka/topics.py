@@ -60,8 +60,8 @@ class Topic:
 
     is_source: bool = False
     """Whether it holds clicks: each other topic needs as many partitions, but for those by user."""
-    by_user: bool = False
-    """Whether its keys are users: it keeps the partitions that it was created with."""
+    keeps_partitions: bool = False
+    """Whether another number of partitions than declared is fine: its keys are users, or it is others'."""
 
     def replicas(self, brokers: int) -> int:
         """How many it gets on so many brokers; -1: the cluster decides."""
@@ -140,7 +140,7 @@ def declared_topics(settings: Settings) -> list[Topic]:
             config if name in by_others else everywhere | config,
             holds.get(name, ""),
             name in (names.clicks, settings.session_source),
-            name in settings.by_user,
+            name in settings.by_user or name in by_others,
         )
         for name, config in configs.items()
     ]
@@ -369,7 +369,7 @@ def _missing(topic: Topic) -> Drift:
 def _compared(topic: Topic, cluster: _Cluster, config: Mapping[str, str], needed: int) -> Iterator[Drift]:
     """`needed`: the partitions of the clicks topic, without as many of which nothing can be written to it."""
     partitions = cluster.topics[topic.name]
-    if len(partitions) != topic.partitions and not topic.by_user:
+    if len(partitions) != topic.partitions and not topic.keeps_partitions:
         consequence = "the worker refuses to start" if len(partitions) < needed else ""
         found, expected = str(len(partitions)), str(topic.partitions)
         yield Drift(topic.name, "number of partitions", found, expected, consequence, _MORE_PARTITIONS)

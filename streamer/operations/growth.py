@@ -69,7 +69,7 @@ async def grow(settings: Settings) -> Growth:
 
     The clicks get their partitions last. The same call goes on where it was ended half-way.
     """
-    topics = [topic for topic in declared_topics(settings) if not topic.by_user]
+    topics = [topic for topic in declared_topics(settings) if not topic.keeps_partitions]
     ties = await _ties(settings) if settings.identity.enabled else None
     placing = await _placing(settings, ties) if ties is not None else None
     grown = await grow_topics(settings.kafka, [topic for topic in topics if not topic.is_source])

@@ -163,6 +163,19 @@ def test_topics_grow_to_the_declared_number_of_partitions_and_never_shrink(
     assert f"{settings.topics.clicks}: number of partitions is 3, expected 2" in smaller.stderr
 
 
+def test_a_topic_of_others_keeps_its_number_of_partitions(
+    fresh_settings: FreshSettings, run_streamer: RunStreamer
+) -> None:
+    settings = fresh_settings({"clicks.keyed": False})
+    theirs = [replace(topic, partitions=3) for topic in declared_topics(settings) if topic.keeps_partitions]
+    assert asyncio.run(create_topics(settings.kafka, theirs)) == [settings.topics.clicks]
+    for command in ("create", "grow", "check"):
+        done = run_streamer("topics", command, settings=settings)
+        assert done.returncode == 0, done.stderr
+    drift = asyncio.run(find_drift(settings.kafka, theirs))
+    assert drift == []
+
+
 def test_two_who_create_at_once_both_succeed(fresh_settings: FreshSettings) -> None:
     settings = fresh_settings()
     topics = declared_topics(settings)
