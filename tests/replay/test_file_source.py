@@ -202,6 +202,7 @@ def test_a_click_is_decoded_once_whatever_comes_of_those_before_it(
     clicks = some_clicks(20, seed=4)
     late = clicks[0] | {"event_id": "late", "timestamp": clicks[0]["timestamp"] - 10**8}
     monkeypatch.setattr("streamer.sources.ClickDecoder", Counting)
+    monkeypatch.setattr("streamer.sources.fit.FIRST_RECORDS", 0)  # which are looked at besides
     summary = run(written(tmp_path / "c.jsonl", [clicks[0], clicks[0], late, *clicks[1:]]))
     assert (summary["clicks"]["duplicates"], summary["clicks"]["late"]) == (1, 1)
     assert len(decoded) == len(clicks) + 2

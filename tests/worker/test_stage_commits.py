@@ -56,7 +56,8 @@ def test_only_a_login_is_committed_before_a_second_is_over() -> None:
     async def run() -> None:
         shards = Shards(shard := Shard())
         retries = SimpleNamespace(retry_if_out_of_range=_retried)
-        config = SimpleNamespace(name="users", settings=Settings(commit={"interval_ms": 10}))
+        settings = Settings(commit={"interval_ms": 10})
+        config = SimpleNamespace(name="users", settings=settings, unhurried_s=1.0)
         metrics = SimpleNamespace(stage_committed=print, failed_commits=None)
         some: Any = (shards, retries, None, metrics, config)
         async with asyncio.timeout(20):
