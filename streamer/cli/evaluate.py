@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamer.cli.local_paths import local
+from streamer.cli.local_paths import local_path
 from streamer.cli.output import print_json, say
 from streamer.errors import StreamerError, UsageError
 
@@ -41,24 +41,8 @@ class EvaluationFailedError(StreamerError):
 
 def evaluate(
     ctx: typer.Context,
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            callback=local,
-            help="Results and report.",
-        ),
-    ] = RESULTS,
-    work: Annotated[
-        Path,
-        typer.Option(
-            "--work",
-            metavar="DIR",
-            callback=local,
-            help="Embeddings and draws.",
-        ),
-    ] = CACHE,
+    out: Annotated[Path, local_path("--out", "DIR", "Results and report.")] = RESULTS,
+    work: Annotated[Path, local_path("--work", "DIR", "Embeddings and draws.")] = CACHE,
     steps: Annotated[
         str | None,
         typer.Option("--steps", metavar="A,B", help="Only these, with their tables printed; default: all."),

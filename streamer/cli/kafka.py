@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streamer.cli.lazy import new_app
-from streamer.cli.local_paths import local
+from streamer.cli.local_paths import local_path
 from streamer.cli.output import print_json, say
 
 if TYPE_CHECKING:
@@ -18,13 +18,7 @@ if TYPE_CHECKING:
 app = new_app()
 
 DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--data-dir",
-        metavar="DIR",
-        callback=local,
-        help="Where its data lies [default: the user's state directory].",
-    ),
+    Path | None, local_path("--data-dir", "DIR", "Where its data lies [default: the user's state directory].")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 

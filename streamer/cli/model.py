@@ -31,7 +31,7 @@ from streamer.cli.execution import (
 )
 from streamer.cli.inspect import in_one_line, inspect
 from streamer.cli.lazy import new_app
-from streamer.cli.local_paths import local
+from streamer.cli.local_paths import local_path
 from streamer.cli.output import print_json, say
 from streamer.cli.probe import probe
 from streamer.errors import UsageError
@@ -71,24 +71,8 @@ MostSessions = Annotated[
         help="Held in memory for labels, whole visitors by hash; default 200,000. All are pretrained on.",
     ),
 ]
-Work = Annotated[
-    Path,
-    typer.Option(
-        "--work",
-        metavar="DIR",
-        callback=local,
-        help="Where the steps leave their results.",
-    ),
-]
-Out = Annotated[
-    Path,
-    typer.Option(
-        "--out",
-        metavar="DIR",
-        callback=local,
-        help="The folder to write the bundle to.",
-    ),
-]
+Work = Annotated[Path, local_path("--work", "DIR", "Where the steps leave their results.")]
+Out = Annotated[Path, local_path("--out", "DIR", "The folder to write the bundle to.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed and clicks give the same bundle.")]
 Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the training sessions.")]
 Name = Annotated[
@@ -135,15 +119,7 @@ def model() -> None:
 
 @app.command()
 def simulate(
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            callback=local,
-            help="Folder for the tables.",
-        ),
-    ],
+    out: Annotated[Path, local_path("--out", "DIR", "Folder for the tables.")],
     visitors: Visitors = SIMULATED_VISITORS,
     seed: Seed = SIMULATED_SEED,
     json: Json = False,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamer.cli.local_paths import local
+from streamer.cli.local_paths import local_path
 from streamer.cli.output import print_json, say
 from streamer.cli.steps import step_bars
 from streamer.errors import StreamerError, UsageError
@@ -64,15 +64,7 @@ def probe(
     concatenated: Annotated[
         bool, typer.Option("--concatenated", help="Show features and embedding concatenated, too.")
     ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="FILE",
-            callback=local,
-            help="Write the fused scorer, as JSON.",
-        ),
-    ] = None,
+    out: Annotated[Path | None, local_path("--out", "FILE", "Write the fused scorer, as JSON.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare a team's features, n-grams of pages, the embedding, and both fused, at few labels and all."""
