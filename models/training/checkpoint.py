@@ -1,7 +1,7 @@
 """Checkpoints of pretraining: all that a run needs to go on as if it had never been stopped.
 
 One archive of plain arrays, written whole or not at all: weights, optimizer, generators, the place in the
-epoch, and the facts of the run, by which a checkpoint of another run is told.
+epoch, and the facts of the run, which tell a checkpoint of another run apart.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from models.training.corpus import Corpus
 from models.training.errors import TrainingError
 
 FORMAT = 1
-_WEIGHTS = "weights/"
+_WEIGHTS, _OPTIMIZER = "weights/", "optimizer/"
 _AFRESH = "remove it, or pretrain without --resume"
 
 
@@ -90,7 +90,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "draws": checkpoint.draws.numpy(),
         **{f"{_WEIGHTS}{name}": tensor.cpu().numpy() for name, tensor in checkpoint.weights.items()},
         **{
-            f"optimizer/{place}/{name}": tensor.cpu().numpy()
+            f"{_OPTIMIZER}{place}/{name}": tensor.cpu().numpy()
             for place, state in checkpoint.optimizer.items()
             for name, tensor in state.items()
         },
@@ -110,17 +110,13 @@ def read_checkpoint(path: Path, facts: Mapping[str, Any]) -> Checkpoint:
                 )
         optimizer: dict[int, dict[str, Tensor]] = {}
         for name, array in arrays.items():
-            if name.startswith("optimizer/"):
+            if name.startswith(_OPTIMIZER):
                 _, place, part = name.split("/")
                 optimizer.setdefault(int(place), {})[part] = array
         return Checkpoint(
             found,
             Position(**position, order=arrays["order"]),
-            {
-                name.removeprefix("weights/"): each
-                for name, each in arrays.items()
-                if name.startswith("weights/")
-            },
+            {name.removeprefix(_WEIGHTS): each for name, each in arrays.items() if name.startswith(_WEIGHTS)},
             optimizer,
             arrays["draws"],
         )

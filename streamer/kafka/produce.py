@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -28,7 +28,7 @@ from streamer.kafka.topics import FoundTopic, find_topic
 from streamer.pipeline.json_text import with_whole_characters
 from streamer.settings import Settings
 from streamer.sources import visitor_reader
-from streamer.sources.fit import FIRST_RECORDS, misfit
+from streamer.sources.fit import FIRST_RECORDS, report_if_misfit
 
 _BATCH_BYTES = 256 * 1024
 _RECORD_OVERHEAD_BYTES = 128
@@ -107,25 +107,19 @@ async def produce(
                 if len(first) < FIRST_RECORDS:
                     first += chunk[: FIRST_RECORDS - len(first)]
                     if len(first) == FIRST_RECORDS:
-                        _report_misfit(settings, first, on_misfit)
+                        report_if_misfit(settings.clicks, first, on_misfit)
                 for pace in _paces(chunk, rate):
                     await sender.send(pace)
                     await _keep_pace(sender.taken, rate, started)
                     on_progress(produced)
         if len(first) < FIRST_RECORDS:
-            _report_misfit(settings, first, on_misfit)
+            report_if_misfit(settings.clicks, first, on_misfit)
     except KafkaError as error:
         raise ProduceError(f"can't write to {topic.name} ({type(error).__name__})") from None
     finally:
         produced.seconds = time.monotonic() - started
         on_progress(produced)
     return produced
-
-
-def _report_misfit(settings: Settings, first: Sequence[bytes], report: Callable[[str], None]) -> None:
-    said = misfit(settings.clicks, first)
-    if said is not None:
-        report(said)
 
 
 class _Sender:

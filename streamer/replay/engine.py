@@ -25,8 +25,7 @@ from streamer.replay.sources import PacedSource, Portion, RecordSource, replayed
 from streamer.replay.topic_source import TopicSource
 from streamer.rules_from_settings import identity_rules, session_rules
 from streamer.settings import Settings
-from streamer.sources.fit import FirstRecords
-from streamer.worker.failure import report_misfit
+from streamer.sources.fit import FirstRecords, log_misfit
 
 SAVE_EVERY = 100_000
 """Records of a partition between two checkpoints, ..."""
@@ -158,7 +157,7 @@ class Engine:
         self._sink = sink
         self._store = store
         self._on_done = on_done
-        self._first = FirstRecords(task.settings.clicks, source.lookup.registered, report_misfit)
+        self._first = FirstRecords(task.settings.clicks, source.lookup.registered, log_misfit)
 
     async def run(
         self, partitions: Mapping[int, PartitionPlan], checkpoints: Mapping[int, PartitionCheckpoint]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import structlog
+
 from streamer.pipeline.decode import Rejected
 from streamer.pipeline.partition import Record
 from streamer.pipeline.registered import PREFIX_SIZES, RegisteredSchemas
@@ -14,6 +16,8 @@ FIRST_RECORDS = 100
 """So many tell a source that was mistaken from records that are damaged."""
 _FEWEST = 10
 """Fewer records tell nothing."""
+
+log = structlog.get_logger(__name__)
 
 
 class FirstRecords:
@@ -39,10 +43,20 @@ class FirstRecords:
             if value and value[0] not in PREFIX_SIZES:  # what has a schema says itself what it is
                 self._values.append(value)
         if not self._left:
-            said = misfit(self._clicks, self._values)
-            if said is not None:
-                self._report(said)
+            report_if_misfit(self._clicks, self._values, self._report)
             self._values = []
+
+
+def log_misfit(said: str) -> None:
+    """For those who watch the log of what they have just set up."""
+    log.warning("clicks_misfit", hint=said)
+
+
+def report_if_misfit(clicks: ClickSettings, records: Sequence[bytes], report: Callable[[str], None]) -> None:
+    """Call `report` with what `misfit` says, if that is anything."""
+    said = misfit(clicks, records)
+    if said is not None:
+        report(said)
 
 
 def misfit(clicks: ClickSettings, records: Sequence[bytes]) -> str | None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
 from aiokafka.errors import KafkaError
 
 from streamer.errors import StreamerError
 from streamer.kafka.permissions import refusal
 from streamer.pipeline.dead_letter_limit import TooManyDeadLetters
-
-log = structlog.get_logger(__name__)
 
 
 class DeadLetterLimitError(StreamerError):
@@ -24,11 +21,6 @@ def too_many(limit: TooManyDeadLetters) -> DeadLetterLimitError:
         f"{limit}. What came before is committed, this record isn't read yet. 'streamer dlq ls' says what is "
         "wrong: mend the producer or the settings, or raise the limit to go on"
     )
-
-
-def report_misfit(said: str) -> None:
-    """Say that the first records don't look as the settings say: whoever set it up is still looking."""
-    log.warning("clicks_misfit", hint=said)
 
 
 class Failure:

@@ -12,10 +12,10 @@ from streamer.pipeline.partition import LOG_APPEND_TIME
 from streamer.pipeline.registered import UnknownSchema
 from streamer.registry.lookup import SchemaLookup
 from streamer.settings import ClickSettings
-from streamer.sources.fit import FirstRecords
+from streamer.sources.fit import FirstRecords, log_misfit
 from streamer.worker.commit_loop import CommitLoop
 from streamer.worker.draining import Drain
-from streamer.worker.failure import report_misfit, too_many
+from streamer.worker.failure import too_many
 from streamer.worker.open_shards import OpenShards
 from streamer.worker.shard import Shard
 from streamer.worker.transport import FetchedRecord, RecordBatch
@@ -48,7 +48,7 @@ class Processing:
         self._commits = commits
         self._lookup = lookup
         self._drain = drain
-        self._first = FirstRecords(clicks, lookup.registered, report_misfit)
+        self._first = FirstRecords(clicks, lookup.registered, log_misfit)
 
     async def process(self, batch: RecordBatch) -> None:
         """Take in a batch; waits for commits while too much is in memory."""

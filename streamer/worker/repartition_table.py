@@ -19,9 +19,9 @@ from faust.types import TP
 from mode import Service
 
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
-from streamer.sources.fit import FirstRecords
+from streamer.sources.fit import FirstRecords, log_misfit
 from streamer.worker.alignment import Alignment
-from streamer.worker.failure import Failure, report_misfit
+from streamer.worker.failure import Failure
 from streamer.worker.identity.stage_marker import decode_marker
 from streamer.worker.identity.stage_shard import StageConfig, StageShard
 from streamer.worker.identity.stage_table import StageTable
@@ -100,7 +100,7 @@ class RepartitionTable(StageTable):
         """Time of the next record of partitions that other workers have."""
         self._now_ms = now_ms
         registered = config.registry.lookup.registered
-        self._first = FirstRecords(config.settings.clicks, registered, report_misfit)
+        self._first = FirstRecords(config.settings.clicks, registered, log_misfit)
         self._woken = asyncio.Event()
         self._waits = False
         """Whether a record waits for other partitions."""
