@@ -30,7 +30,7 @@ from streamer.kafka.topics import create_topics, declared_topics
 from streamer.pipeline.counters import ClickCounters, total_of
 from streamer.settings import Settings
 from streamer.sources import time_reader
-from streamer.worker.identity.stage_marker import MARKER_KEY, decode_marker
+from streamer.worker.identity.stage_marker import newest_marker
 from streamer.worker.log_reader import LogReader
 
 LAST_INTENTS_S = 5.0
@@ -125,13 +125,11 @@ async def _customers(settings: Settings) -> dict[str, codec.Record]:
 
 async def _session_counts(settings: Settings) -> SessionCounts:
     """Sessions of all partitions by whom they were attributed to, as the changelog has them."""
-    topic, counts = settings.attribution_changelog, {}
+    topic, numbers = settings.attribution_changelog, range(settings.topics.partitions)
     async with LogReader(client_arguments(settings.kafka)) as reader:
-        bounds = await reader.bounds(topic, range(settings.topics.partitions))
-        async for number, found in reader.fetches(topic, bounds):
-            for marker in (decode_marker(record.value) for record in found if record.key == MARKER_KEY):
-                counts[number] = msgspec.msgpack.decode(marker.progress, type=Progress).counts
-    return SessionCounts(*map(sum, zip(*map(msgspec.structs.astuple, counts.values()), strict=True)))
+        markers = (await reader.newest(topic, numbers, newest_marker)).values()
+    counts = [msgspec.msgpack.decode(each.progress, type=Progress).counts for each in markers if each]
+    return SessionCounts(*map(sum, zip(*map(msgspec.structs.astuple, counts), strict=True)))
 
 
 async def _counters(settings: Settings) -> ClickCounters:

@@ -31,7 +31,7 @@ def moved(
     from their copies of the links, stays where it is, and gives way where the visitor comes to. A new
     partition has read nothing yet, and knows of erasures what any other does.
     """
-    new = {number: deepcopy(share) for number, share in shares.items()}
+    new = {number: Share(deepcopy(share.progress), dict(share.states)) for number, share in shares.items()}
     new |= {number: Share(_of_new(shares), {}) for number in range(len(shares), partitions)}
     texts = {number: Texts(share.progress.texts) for number, share in new.items()}
     for number, share in shares.items():

@@ -7,7 +7,7 @@ out then. Nothing is changed and nothing that a customer typed is shown.
 from __future__ import annotations
 
 import platform
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
@@ -369,31 +369,16 @@ def _visitor_of(value: bytes, visitor_of: Callable[[bytes], bytes | None]) -> by
 
 async def _lag(settings: Settings) -> list[Finding]:
     """Of each stage, as far as the worker has any."""
+    from streamer.worker.log_reader import read_group_offsets
+
     groups = {settings.app.id: settings.session_source, **settings.stage_sources}
-    offsets = await _group_offsets(settings, groups)
+    offsets = await read_group_offsets(client_arguments(settings.kafka), groups)
     if not offsets[settings.app.id]:
         return [Finding("lag", "warn", f"group {settings.app.id} has read nothing yet", "start a worker")]
     findings = []
     for group, topic in groups.items():
         findings += await _lag_of(settings, group, topic, offsets[group])
     return findings
-
-
-async def _group_offsets(settings: Settings, groups: Mapping[str, str]) -> dict[str, dict[int, int]]:
-    """Committed offsets by group and partition, of the topic of each group."""
-    from aiokafka.errors import GroupCoordinatorNotAvailableError
-
-    from streamer.kafka.aiokafka_overrides.admin import AdminClient
-    from streamer.worker.log_reader import group_offsets
-
-    admin = AdminClient(**client_arguments(settings.kafka))
-    await admin.start()
-    try:
-        return {group: await group_offsets(admin, group, topic) for group, topic in groups.items()}
-    except GroupCoordinatorNotAvailableError:  # a cluster that never had a group
-        return {group: {} for group in groups}
-    finally:
-        await admin.close()
 
 
 async def _lag_of(settings: Settings, group: str, topic: str, offsets: dict[int, int]) -> list[Finding]:

@@ -8,20 +8,18 @@ stays as it is: customers have partitions of their own.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 
 from streamer.errors import StreamerError
 from streamer.identity.attribution import Progress
 from streamer.identity.moving import Share, moved
-from streamer.kafka.client import ClientArguments, client_arguments
+from streamer.kafka.client import client_arguments
 from streamer.kafka.group_members import owners
 from streamer.kafka.partitions import PLACINGS, Placing, placing_of
-from streamer.kafka.topics import declared_topics, grow_topics
+from streamer.kafka.topics import admin_client, declared_topics, grow_topics
 from streamer.settings import Settings
 from streamer.worker.fencing import PRODUCER_BATCH_BYTES, fence, stop_in_time
 from streamer.worker.identity.stage_marker import (
@@ -58,10 +56,11 @@ class Growth(NamedTuple):
 
 
 class _Ties(NamedTuple):
-    """The attribution state as it is, by partition."""
+    """The attribution state as it is, by partition, and how producers choose a visitor's partition."""
 
     shares: dict[int, Share]
     markers: dict[int, StageMarker]
+    placing: Placing
 
 
 async def grow(settings: Settings) -> Growth:
@@ -71,12 +70,10 @@ async def grow(settings: Settings) -> Growth:
     """
     topics = [topic for topic in declared_topics(settings) if not topic.keeps_partitions]
     ties = await _ties(settings) if settings.identity.enabled else None
-    placing = await _placing(settings, ties) if ties is not None else None
     grown = await grow_topics(settings.kafka, [topic for topic in topics if not topic.is_source])
-    visitors = 0
-    if ties is not None and placing is not None:
-        visitors = await _move(settings, ties, placing)
-    return Growth(grown | await grow_topics(settings.kafka, [t for t in topics if t.is_source]), visitors)
+    visitors = 0 if ties is None else await _move(settings, ties)
+    grown |= await grow_topics(settings.kafka, [topic for topic in topics if topic.is_source])
+    return Growth(grown, visitors)
 
 
 async def _ties(settings: Settings) -> _Ties | None:
@@ -86,29 +83,23 @@ async def _ties(settings: Settings) -> _Ties | None:
         before = (await reader.newest(topic, [0], newest_marker))[0]
         if before is None or before.partitions >= settings.topics.partitions:
             return None
-        numbers = range(before.partitions)
-        latest: dict[int, dict[bytes, bytes | None]] = {number: {} for number in numbers}
-        async for number, records in reader.fetches(topic, await reader.bounds(topic, numbers)):
-            latest[number].update((record.key, record.value) for record in records)
-        ties = _Ties({}, {})
-        for number, values in latest.items():
+        shares, markers = {}, {}
+        for number, values in (await reader.latest(topic, range(before.partitions))).items():
             marker = read_marker(topic, number, values.pop(MARKER_KEY, None))
             if marker is None:
                 raise unreadable_state(topic, number, "it has no marker")
-            ties.markers[number] = marker
+            markers[number] = marker
             progress = msgspec.msgpack.decode(marker.progress, type=Progress)
             states = {key.decode(): state for key, state in values.items() if state is not None}
-            ties.shares[number] = Share(progress, states)
-        await _check_read(settings, arguments, reader, ties.markers)
-    return ties
+            shares[number] = Share(progress, states)
+        await _check_read(settings, reader, markers)
+    return _Ties(shares, markers, await _placing(settings, len(shares)))
 
 
-async def _check_read(
-    settings: Settings, arguments: ClientArguments, reader: LogReader, markers: dict[int, StageMarker]
-) -> None:
+async def _check_read(settings: Settings, reader: LogReader, markers: dict[int, StageMarker]) -> None:
     """Raises GrowthError if the stage has a member, or something left to read."""
     group, source = f"{settings.app.id}-attribution", settings.topics.visitors
-    async with _admin(arguments) as admin:
+    async with admin_client(settings.kafka) as admin:
         read = await group_offsets(admin, group, source)
         members = await owners(admin, group, source)
     if members:
@@ -123,14 +114,14 @@ async def _check_read(
                 raise GrowthError(f"{group} has read {read_to}: {DRAIN_FIRST}")
 
 
-async def _placing(settings: Settings, ties: _Ties) -> Placing:
-    """How producers choose a visitor's partition. Raises GrowthError if it is in none of the known ways."""
-    topic, numbers = settings.topics.visitors, range(len(ties.shares))
+async def _placing(settings: Settings, partitions: int) -> Placing:
+    """Raises GrowthError if it is in none of the known ways."""
+    topic, numbers = settings.topics.visitors, range(partitions)
     async with LogReader(client_arguments(settings.kafka)) as reader:
         bounds = await reader.bounds(topic, numbers)
         newest = await reader.rest(topic, {n: max(first, end - SAMPLE) for n, (first, end) in bounds.items()})
     keys = ((record.key, number) for number, records in newest.items() for record in records)
-    placing = placing_of(keys, len(ties.shares))
+    placing = placing_of(keys, partitions)
     if placing is None:
         raise GrowthError(
             f"visitors are in other partitions of {topic} than {' or '.join(PLACINGS)} of their id gives, so "
@@ -139,11 +130,11 @@ async def _placing(settings: Settings, ties: _Ties) -> Placing:
     return placing
 
 
-async def _move(settings: Settings, ties: _Ties, placing: Placing) -> int:
+async def _move(settings: Settings, ties: _Ties) -> int:
     """How many visitors' states were moved: all of them, or none where it raises KafkaError."""
     group, arguments = f"{settings.app.id}-attribution", client_arguments(settings.kafka)
     max_bytes = 4 * settings.clicks.max_bytes
-    shares = moved(ties.shares, placing, settings.topics.partitions)
+    shares = moved(ties.shares, ties.placing, settings.topics.partitions)
     names = {number: f"{group}-{number}" for number in shares}
     fenced: dict[int, AIOKafkaProducer] = {}
     for error in (await fence(arguments, names, max_bytes, pass_by, fenced)).values():
@@ -180,13 +171,3 @@ def _changed(before: dict[str, bytes], after: dict[str, bytes]) -> Iterator[tupl
 def _marker(before: StageMarker | None, progress: Progress, partitions: int) -> StageMarker:
     epoch, positions, ids = (before.epoch, before.positions, before.topic_ids) if before else (0, {}, {})
     return StageMarker(STATE_VERSION, epoch, partitions, positions, msgspec.Raw(encode(progress)), ids)
-
-
-@asynccontextmanager
-async def _admin(arguments: ClientArguments) -> Any:
-    admin = AIOKafkaAdminClient(**arguments)
-    await admin.start()
-    try:
-        yield admin
-    finally:
-        await admin.close()

@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
-from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from schemas import codec
 from streamer.errors import StreamerError
 from streamer.identity import changes
 from streamer.identity.attribution import users_in
 from streamer.identity.users import user_in, visitor_in
-from streamer.kafka.aiokafka_overrides.admin import AdminClient
 from streamer.kafka.client import client_arguments
 from streamer.kafka.links_topic import read_links
 from streamer.kafka.snapshot import snapshot, user_of, visitors_of
@@ -30,7 +28,7 @@ from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
 from streamer.rules_from_settings import identity_rules
 from streamer.settings import Settings
 from streamer.worker.changelog import ChangelogError, SessionSnapshots, decode
-from streamer.worker.log_reader import LogReader, group_offsets
+from streamer.worker.log_reader import LogReader, read_group_offsets
 from streamer.worker.metrics import REPARTITION
 
 _POLL_S = 0.5
@@ -125,14 +123,7 @@ async def wait_until_erased(settings: Settings, wanted: People, moment: int, tim
 
 async def _unread(settings: Settings, group: str, topic: str, ends: Mapping[int, int]) -> int:
     """Records before these ends that the group hasn't read."""
-    admin = AdminClient(**client_arguments(settings.kafka))
-    await admin.start()
-    try:
-        read = await group_offsets(admin, group, topic)
-    except GroupCoordinatorNotAvailableError:  # a cluster that never had a group
-        read = {}
-    finally:
-        await admin.close()
+    read = (await read_group_offsets(client_arguments(settings.kafka), {group: topic}))[group]
     return sum(max(0, end - read.get(number, 0)) for number, end in ends.items())
 
 

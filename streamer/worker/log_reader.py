@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaTimeoutError
 from aiokafka.structs import TopicPartition
 
+from streamer.kafka.aiokafka_overrides.admin import AdminClient
 from streamer.kafka.client import ClientArguments, committed_reader
 from streamer.kafka.start import Start, offsets_at
 from streamer.worker.changelog import ChangelogError, Marker, decode
@@ -32,6 +33,21 @@ async def group_offsets(admin: AIOKafkaAdminClient, group: str, topic: str) -> d
     return {tp.partition: at.offset for tp, at in committed.items() if tp.topic == topic and at.offset >= 0}
 
 
+async def read_group_offsets(
+    arguments: ClientArguments, groups: Mapping[str, str]
+) -> dict[str, dict[int, int]]:
+    """Committed offsets by group and partition, of the topic of each group; none on a cluster that never had
+    a group. Raises KafkaError."""
+    admin = AdminClient(**arguments)
+    try:
+        await admin.start()
+        return {group: await group_offsets(admin, group, topic) for group, topic in groups.items()}
+    except GroupCoordinatorNotAvailableError:
+        return {group: {} for group in groups}
+    finally:
+        await admin.close()
+
+
 async def unread(
     arguments: ClientArguments, group: str, topic: str, partitions: Iterable[int], start: Start
 ) -> dict[int, int]:
@@ -39,13 +55,8 @@ async def unread(
 
     Raises KafkaError.
     """
-    admin = AIOKafkaAdminClient(**arguments)
-    try:
-        async with _answered():
-            await admin.start()
-            positions = await group_offsets(admin, group, topic)
-    finally:
-        await admin.close()
+    async with _answered():
+        positions = (await read_group_offsets(arguments, {group: topic}))[group]
     async with LogReader(arguments) as reader:
         bounds = await reader.bounds(topic, partitions)
         positions = await reader.starts(topic, bounds.keys() - positions.keys(), start) | positions
@@ -113,6 +124,17 @@ class LogReader:
                 found.setdefault(tp.partition, records[0])
             if len(found) == len(tps):
                 break
+        return found
+
+    async def latest(
+        self, topic: str, partitions: Iterable[int], on_fetch: Callable[[], None] = lambda: None
+    ) -> dict[int, dict[bytes, bytes | None]]:
+        """Of a compacted topic the newest value of each key, by partition. `on_fetch` is called for each."""
+        bounds = await self.bounds(topic, partitions)
+        found: dict[int, dict[bytes, bytes | None]] = {number: {} for number in bounds}
+        async for number, records in self.fetches(topic, bounds):
+            on_fetch()
+            found[number].update((record.key, record.value) for record in records)
         return found
 
     async def rest(self, topic: str, starts: Mapping[int, int]) -> dict[int, list[Any]]:

@@ -112,9 +112,9 @@ class Shard:
         """Source offset before which every session was closed by a drain."""
         self._commit_number = last.commit_number if last else 0
         self._claims = set(config.settings.outputs) - set(last.topics.outputs if last else ())
+        """Outputs that no committed marker names yet: the next commit marks them as written to."""
         if self.number >= config.source.user_partitions:
             self._claims -= set(config.settings.by_user)
-        """Outputs that no committed marker names yet: the next commit marks them as written to."""
         self._config = config
         self._busy = asyncio.Lock()
         self._failed = False

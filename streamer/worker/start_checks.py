@@ -11,9 +11,6 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupCoordinatorNotAvailableError
-
 from streamer.kafka.client import ClientArguments, client_arguments
 from streamer.kafka.topic_metadata import TopicMetadata, topic_metadata
 from streamer.kafka.topics import find_topic
@@ -21,7 +18,7 @@ from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
 from streamer.worker.changelog import ChangelogError, Marker, StateTopics
 from streamer.worker.identity.stage_marker import newest_marker
-from streamer.worker.log_reader import LogReader, group_offsets
+from streamer.worker.log_reader import LogReader, read_group_offsets
 from streamer.worker.options import WorkerOptions
 from streamer.worker.refused import START_OVER, RefusedError
 
@@ -154,7 +151,7 @@ def with_ties(settings: Settings, partitions: int, of_ties: int | None, *, drain
     if drain and of_ties < partitions:
         return of_ties
     raise RefusedError(
-        f"topic {settings.topics.clicks} has {partitions} partitions, the ties of its visitors are in "
+        f"topic {settings.session_source} has {partitions} partitions, the ties of its visitors are in "
         f"{of_ties}: stop all workers, run 'streamer worker --drain', then 'streamer topics grow'"
     )
 
@@ -240,12 +237,6 @@ async def _check_not_forgotten(
 ) -> None:
     if not without_state:
         return
-    admin = AIOKafkaAdminClient(**arguments)
-    await admin.start()
-    try:
-        group = await group_offsets(admin, settings.app.id, settings.session_source)
-    except GroupCoordinatorNotAvailableError:  # a cluster that never had a group
-        return
-    finally:
-        await admin.close()
-    check_not_forgotten(settings, without_state, group)
+    group = settings.app.id
+    offsets = await read_group_offsets(arguments, {group: settings.session_source})
+    check_not_forgotten(settings, without_state, offsets[group])

@@ -285,11 +285,7 @@ def test_partitions_that_somebody_added_wait_until_the_ties_are_moved(
     clicks = clicks_with_logins(40, seed=69)
     half = len(clicks) // 2
     set_up(settings)
-    send(settings, as_messages(clicks[:half]))
-    worker = Worker(settings)
-    wait_until(lambda: received(settings) == half)
-    worker.signal(signal.SIGTERM)
-    assert worker.end() == 0, worker.log
+    work_through(settings, clicks[:half])
     for topic in declared_topics(larger):
         on_admin(settings, lambda admin, name=topic.name: admin.create_partitions({name: NewPartitions(6)}))
     refusing = Worker(larger)

@@ -6,13 +6,12 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.worker.draining import DrainTurns
 from streamer.worker.identity.stage_table import StageTable
-from streamer.worker.log_reader import LogReader, group_offsets
+from streamer.worker.log_reader import LogReader, read_group_offsets
 
 
 async def drain_stages(tables: Sequence[StageTable], turns: DrainTurns) -> None:
@@ -62,11 +61,8 @@ async def _behind(table: StageTable, ends: Mapping[str, Mapping[int, int]]) -> l
 
 
 async def _group_offsets(table: StageTable) -> dict[int, int]:
-    admin = AIOKafkaAdminClient(**table.config.arguments)
+    config = table.config
     try:
-        await admin.start()
-        return await group_offsets(admin, table.config.group, table.config.source)
+        return (await read_group_offsets(config.arguments, {config.group: config.source}))[config.group]
     except KafkaError:
         return {}
-    finally:
-        await admin.close()

@@ -105,7 +105,7 @@ class StageTable(Service):
                 return
 
     async def commit_all(self) -> None:
-        """Commit everything that was read so far, for who waits for it."""
+        """Commit everything that was read so far, for whoever waits for it."""
         for shard in list(self.shards.by_number.values()):
             if self.shards.has(shard):  # a rebalance may have dropped it meanwhile
                 self._commits.pass_by_markers(shard)

@@ -44,19 +44,18 @@ async def take_over_stage(
 async def _read_back(
     config: StageConfig, producers: dict[int, AIOKafkaProducer], on_progress: Callable[[], None]
 ) -> list[StageShard]:
+    def went_on() -> None:
+        config.reach(KillPoint.DURING_RECOVERY)
+        on_progress()
+
     topics = (config.source, *config.side_inputs)
     async with LogReader(config.arguments) as reader:
         reader.assign({config.changelog: producers})
-        latest: dict[int, dict[bytes, bytes | None]] = {number: {} for number in producers}
         if config.has_keys:
-            bounds = await reader.bounds(config.changelog, producers)
-            async for number, records in reader.fetches(config.changelog, bounds):
-                config.reach(KillPoint.DURING_RECOVERY)
-                on_progress()
-                latest[number].update((record.key, record.value) for record in records)
+            latest = await reader.latest(config.changelog, producers, went_on)
         else:  # the marker is all there is
             markers = await reader.last_records(config.changelog, producers)
-            latest |= {number: {last.key: last.value} for number, last in markers.items() if last}
+            latest = {number: {last.key: last.value} if last else {} for number, last in markers.items()}
         ends = {topic: await reader.bounds(topic, producers) for topic in topics}
         fresh = [number for number in producers if MARKER_KEY not in latest[number]]
         starts = await reader.starts(config.source, fresh, config.start)
