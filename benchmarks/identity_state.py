@@ -33,9 +33,9 @@ from streamer.pipeline.records import RecordWriter
 from streamer.registry.lookup import SchemaLookup
 from streamer.rules_from_settings import identity_rules
 from streamer.settings import Settings
-from streamer.worker.identity.stage_shard import LiveStage
-from streamer.worker.identity.stages import LiveAttribution, LiveUsers
 from streamer.worker.memory import settle_memory
+from streamer.worker.stages.identity import LiveAttribution, LiveUsers
+from streamer.worker.stages.stage_shard import LiveStage
 
 SESSIONS_EACH = 16
 """Of a customer."""

@@ -30,8 +30,8 @@ from streamer.kafka.topics import create_topics, declared_topics
 from streamer.pipeline.counters import ClickCounters, total_of
 from streamer.settings import Settings
 from streamer.sources import time_reader
-from streamer.worker.identity.stage_marker import newest_marker
 from streamer.worker.log_reader import LogReader
+from streamer.worker.stages.stage_marker import newest_marker
 
 LAST_INTENTS_S = 5.0
 """How long intents may be under way to the reader after the worker has published them."""

@@ -22,7 +22,10 @@ from streamer.kafka.partitions import PLACINGS, Placing, placing_of
 from streamer.kafka.topics import admin_client, declared_topics, grow_topics
 from streamer.settings import Settings
 from streamer.worker.fencing import PRODUCER_BATCH_BYTES, fence, stop_in_time
-from streamer.worker.identity.stage_marker import (
+from streamer.worker.kill_points import pass_by
+from streamer.worker.log_reader import LogReader, group_offsets
+from streamer.worker.refused import START_OVER
+from streamer.worker.stages.stage_marker import (
     MARKER_KEY,
     STATE_VERSION,
     StageMarker,
@@ -31,9 +34,6 @@ from streamer.worker.identity.stage_marker import (
     read_marker,
     unreadable_state,
 )
-from streamer.worker.kill_points import pass_by
-from streamer.worker.log_reader import LogReader, group_offsets
-from streamer.worker.refused import START_OVER
 
 TRANSACTION_TIMEOUT_MS = 600_000
 """Kafka allows 15 minutes."""

@@ -28,7 +28,7 @@ from streamer.replay.user_comparison import Unknown, UserComparison, compare_use
 from streamer.replay.users import IdentityEvent, UserReplay, in_order
 from streamer.rules_from_settings import identity_rules
 from streamer.settings import Settings
-from streamer.worker.identity.stage_marker import MARKER_KEY, decode_marker
+from streamer.worker.stages.stage_marker import MARKER_KEY, decode_marker
 
 AT_WORK = "live was at work, or has not attributed everything yet"
 AFTER_RANGE = "the topic holds only the latest record, which may be of after --to"

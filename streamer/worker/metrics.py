@@ -15,8 +15,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from streamer.worker.identity.stage_shard import StageCommitted
 from streamer.worker.shard import Committed, Shard
+from streamer.worker.stages.stage_shard import StageCommitted
 
 NAMESPACE = "streamer"
 REPARTITION = "repartition"

@@ -42,19 +42,19 @@ from streamer.worker.draining import (
 from streamer.worker.drift import DriftCollector
 from streamer.worker.failure import Failure
 from streamer.worker.http import HealthServer
-from streamer.worker.identity.stage_drain import drain_stages
-from streamer.worker.identity.stage_table import StageTable
-from streamer.worker.identity.stage_watch import StageWatch
-from streamer.worker.identity.stages import stage_configs
 from streamer.worker.kill_points import Reach, pass_by
 from streamer.worker.memory import settle_memory
 from streamer.worker.metrics import Metrics
 from streamer.worker.options import WorkerOptions
-from streamer.worker.repartition import repartition_config
-from streamer.worker.repartition_table import RepartitionTable
 from streamer.worker.scoring import JointScoring
 from streamer.worker.shadow import Shadow
 from streamer.worker.shard import ShardConfig
+from streamer.worker.stages.identity import stage_configs
+from streamer.worker.stages.repartition import repartition_config
+from streamer.worker.stages.repartition_table import RepartitionTable
+from streamer.worker.stages.stage_drain import drain_stages
+from streamer.worker.stages.stage_table import StageTable
+from streamer.worker.stages.stage_watch import StageWatch
 from streamer.worker.start_checks import StartedOn, check_start
 from streamer.worker.table import SessionTable
 from streamer.worker.watch import Watch

@@ -17,10 +17,10 @@ from streamer.kafka.topics import find_topic
 from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings
 from streamer.worker.changelog import ChangelogError, Marker, StateTopics
-from streamer.worker.identity.stage_marker import newest_marker
 from streamer.worker.log_reader import LogReader, read_group_offsets
 from streamer.worker.options import WorkerOptions
 from streamer.worker.refused import START_OVER, RefusedError
+from streamer.worker.stages.stage_marker import newest_marker
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from streamer.worker.health import (
     not_live,
     not_ready,
 )
-from streamer.worker.identity.stage_watch import LOOK_EVERY_S, StageWatch
 from streamer.worker.metrics import PartitionState
 from streamer.worker.replaced import check_not_replaced
 from streamer.worker.shard import ShardConfig
+from streamer.worker.stages.stage_watch import LOOK_EVERY_S, StageWatch
 from streamer.worker.table import SessionTable
 from streamer.worker.unrecovered import Unrecovered
 

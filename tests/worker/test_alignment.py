@@ -7,7 +7,7 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.worker.alignment import PATIENCE_S, Alignment
+from streamer.worker.stages.alignment import PATIENCE_S, Alignment
 
 SLACK_MS = 1000
 

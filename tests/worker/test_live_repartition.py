@@ -19,8 +19,8 @@ from streamer.pipeline.decode import Rejected
 from streamer.settings import Settings, load_settings
 from streamer.sources import click_decoder
 from streamer.sources.visitors import ClickVisitors
-from streamer.worker.identity.stage_shard import StageOutputs
-from streamer.worker.repartition import LiveRepartition
+from streamer.worker.stages.repartition import LiveRepartition
+from streamer.worker.stages.stage_shard import StageOutputs
 from tests.bad_clicks import ARRIVAL_MS, BAD_CLICKS
 from tests.pipeline.test_partition import Arrived, click
 from tests.sources.test_profiles import SAMPLES

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from streamer.settings import Settings
-from streamer.worker.identity.stage_table import _Commits
+from streamer.worker.stages.stage_table import _Commits
 
 TURNS = 5
 

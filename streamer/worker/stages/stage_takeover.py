@@ -10,12 +10,12 @@ import structlog
 from aiokafka import AIOKafkaProducer
 
 from streamer.worker.fencing import claim, fence, stop_in_time
-from streamer.worker.identity.stage_marker import MARKER_KEY, StageMarker, read_marker, unreadable_state
-from streamer.worker.identity.stage_shard import StageConfig, StageShard
 from streamer.worker.kill_points import KillPoint
 from streamer.worker.log_reader import LogReader
 from streamer.worker.open_shards import TakenOver
 from streamer.worker.refused import START_OVER, RefusedError
+from streamer.worker.stages.stage_marker import MARKER_KEY, StageMarker, read_marker, unreadable_state
+from streamer.worker.stages.stage_shard import StageConfig, StageShard
 
 log = structlog.get_logger(__name__)
 

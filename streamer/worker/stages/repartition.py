@@ -29,9 +29,9 @@ from streamer.pipeline.partition import LOG_APPEND_TIME, MAX_FORWARDED_BYTES
 from streamer.registry.outputs import RegistryIds
 from streamer.settings import Settings
 from streamer.sources.visitors import ClickVisitors
-from streamer.worker.identity.stage_shard import Output, StageConfig, StageOutputs
 from streamer.worker.kill_points import Reach
 from streamer.worker.metrics import REPARTITION
+from streamer.worker.stages.stage_shard import Output, StageConfig, StageOutputs
 
 
 class RepartitionProgress(msgspec.Struct, array_like=True):

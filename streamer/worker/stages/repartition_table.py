@@ -20,13 +20,13 @@ from mode import Service
 
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.sources.fit import FirstRecords, log_misfit
-from streamer.worker.alignment import Alignment
 from streamer.worker.failure import Failure
-from streamer.worker.identity.stage_marker import decode_marker
-from streamer.worker.identity.stage_shard import StageConfig, StageShard
-from streamer.worker.identity.stage_table import StageTable
 from streamer.worker.log_reader import LogReader
 from streamer.worker.metrics import Metrics
+from streamer.worker.stages.alignment import Alignment
+from streamer.worker.stages.stage_marker import decode_marker
+from streamer.worker.stages.stage_shard import StageConfig, StageShard
+from streamer.worker.stages.stage_table import StageTable
 from streamer.worker.transport import RecordBatch
 
 SHARE_OF_BOUND = 0.25

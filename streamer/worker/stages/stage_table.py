@@ -15,12 +15,12 @@ from streamer.pipeline.registered import UnknownSchema
 from streamer.worker.commits import Commits
 from streamer.worker.failure import Failure, too_many
 from streamer.worker.health import HealthSnapshot, StallWatch
-from streamer.worker.identity.stage_shard import StageConfig, StageShard
-from streamer.worker.identity.stage_takeover import take_over_stage
 from streamer.worker.metrics import Metrics, StageLevels
 from streamer.worker.open_shards import OpenShards
 from streamer.worker.rebalance import Rebalance
 from streamer.worker.side_inputs import SideInputs
+from streamer.worker.stages.stage_shard import StageConfig, StageShard
+from streamer.worker.stages.stage_takeover import take_over_stage
 from streamer.worker.takeover_retries import Retries
 from streamer.worker.transport import RecordBatch
 from streamer.worker.unrecovered import Unrecovered

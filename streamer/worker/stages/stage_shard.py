@@ -25,9 +25,9 @@ from streamer.kafka.start import Start
 from streamer.registry.outputs import RegistryIds, prefixed
 from streamer.settings import Settings
 from streamer.worker.fencing import stop_in_time
-from streamer.worker.identity.stage_marker import MARKER_KEY, STATE_VERSION, StageMarker, encode
 from streamer.worker.kill_points import KillPoint, Reach
 from streamer.worker.shard import all_of
+from streamer.worker.stages.stage_marker import MARKER_KEY, STATE_VERSION, StageMarker, encode
 
 
 class Output(NamedTuple):

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 from streamer.settings import Settings
 from streamer.worker.health import HealthSnapshot, Limits, not_live, not_ready
-from streamer.worker.identity.stage_table import StageTable
 from streamer.worker.metrics import StageLevels
 from streamer.worker.replaced import check_not_replaced
+from streamer.worker.stages.stage_table import StageTable
 
 LOOK_EVERY_S = 1.0
 

@@ -10,8 +10,8 @@ from aiokafka.errors import KafkaError
 
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.worker.draining import DrainTurns
-from streamer.worker.identity.stage_table import StageTable
 from streamer.worker.log_reader import LogReader, read_group_offsets
+from streamer.worker.stages.stage_table import StageTable
 
 
 async def drain_stages(tables: Sequence[StageTable], turns: DrainTurns) -> None:

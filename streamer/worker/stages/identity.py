@@ -22,8 +22,8 @@ from streamer.registry.lookup import SchemaLookup
 from streamer.registry.outputs import RegistryIds
 from streamer.rules_from_settings import identity_rules
 from streamer.settings import Settings
-from streamer.worker.identity.stage_shard import Output, StageConfig, StageOutputs
 from streamer.worker.kill_points import Reach
+from streamer.worker.stages.stage_shard import Output, StageConfig, StageOutputs
 from streamer.worker.start_checks import StartedOn
 
 LINK_MARGIN_MS = 3_600_000

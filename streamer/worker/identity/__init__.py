@@ -1,1 +1,0 @@
-"""The identity stages while live: attribution by visitor, then records by user."""
