@@ -17,7 +17,7 @@ MAX_NODES: Final = 5000
 OPERATORS: Final = frozenset(
     """
     Add Attention Cast Concat Div Expand Gather Gemm Greater LayerNormalization LessOrEqual MatMul Max Mul
-    ReduceMin ReduceSum Relu Reshape Shape Slice Softmax Split Sqrt Sub Unsqueeze
+    ReduceMax ReduceMin ReduceSum Relu Reshape Shape Slice Softmax Split Sqrt Sub Unsqueeze
     """.split()  # noqa: SIM905, a list of 25 lines says no more
 )
 INT8_OPERATORS: Final = frozenset({"DynamicQuantizeLinear", "MatMulInteger"})

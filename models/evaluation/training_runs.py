@@ -21,13 +21,15 @@ from models.training.cluster_teacher import ClusterTeacher
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus, LengthBucket, embed
 from models.training.distill import LabelledEmbeddings, distill, outputs
-from models.training.encoder import Tokens
+from models.training.encoder import MEAN, Tokens
 from models.training.novelty import Embed, Surprising
 from models.training.pretrain import deterministic, pretrain
 from models.visitor_splits import TRAIN_BELOW, VALIDATION_BELOW, percent_of
 from schemas.click import Session
 
 _NOT_OF_THE_ENCODER = {"name", "seed", "threads"}
+_ADDED = {"readout": MEAN, "weight_causal": 0.0, "weight_visitor": 0.0}
+"""Settings that came later; results made before keep their keys, for they had these values."""
 _AFTER_THE_ENCODER = "max_intents"
 """The first field of what comes after pretraining."""
 
@@ -51,7 +53,8 @@ def encoder_facts(config: TrainConfig) -> dict[str, Any]:
     """All that an encoder depends on besides its sessions and seed."""
     names = [field.name for field in fields(config)]
     of_encoder = names[: names.index(_AFTER_THE_ENCODER)]
-    return {name: getattr(config, name) for name in of_encoder if name not in _NOT_OF_THE_ENCODER}
+    facts = {name: getattr(config, name) for name in of_encoder if name not in _NOT_OF_THE_ENCODER}
+    return {name: value for name, value in facts.items() if name not in _ADDED or _ADDED[name] != value}
 
 
 def embeddings(

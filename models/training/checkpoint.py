@@ -23,7 +23,7 @@ from models.training.config import TrainConfig
 from models.training.corpus import Corpus
 from models.training.errors import TrainingError
 
-FORMAT = 1
+FORMAT = 2
 _WEIGHTS, _OPTIMIZER = "weights/", "optimizer/"
 _AFRESH = "remove it, or pretrain without --resume"
 

@@ -120,7 +120,11 @@ def _prefixes(
     encoder: Encoder, field: int, classes: Int64, corpus: Corpus, most: int
 ) -> tuple[Float32, Int64]:
     """Embeddings of sessions without their last click, and that click's id; the first `most` of them."""
-    features, targets, found = [np.zeros((0, encoder.shape.dim), np.float32)], [np.zeros(0, np.int64)], 0
+    features, targets, found = (
+        [np.zeros((0, encoder.shape.embedding_dim), np.float32)],
+        [np.zeros(0, np.int64)],
+        0,
+    )
     for _, tokens in corpus.in_order():
         rows = (tokens.lengths > 1).nonzero().squeeze(1)
         if not len(rows) or found >= most:

@@ -25,6 +25,8 @@ class TrainConfig:
     layers: int = 2
     heads: int = 4
     hidden: int = 128
+    readout: str = "mean"
+    """What an embedding consists of, one of `encoder.READOUTS`; pretraining doesn't depend on it."""
 
     # pretraining
     epochs: int = 8
@@ -43,6 +45,10 @@ class TrainConfig:
     weight_masked: float = 1.0
     weight_rest: float = 1.0
     weight_contrast: float = 0.2
+    weight_causal: float = 0.0
+    """Of the next click, all later ones and the end, told from every beginning of a session."""
+    weight_visitor: float = 0.0
+    """Of contrast between two sessions of a visitor and sessions of others."""
     contrast_temperature: float = 0.1
 
     # keyless taxonomy

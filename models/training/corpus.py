@@ -15,10 +15,13 @@ import torch
 from torch import Tensor
 
 from models.arrays import Float32
+from models.fields import EVENT_FIELDS
 from models.tokenizer import Tokenizer
 from models.training.encoder import Encoder, Tokens
 from models.visitor_splits import SplitName, split_of
 from schemas.click import Session
+
+_DWELL, _GAP = EVENT_FIELDS.index("dwell"), EVENT_FIELDS.index("gap")
 
 
 def by_split(sessions: Iterable[Session]) -> dict[SplitName, list[Session]]:
@@ -113,17 +116,22 @@ def moved(tokens: Tokens, device: torch.device) -> Tokens:
 def slice_clicks(tokens: Tokens, start: Tensor, lengths: Tensor) -> Tokens:
     """Clicks `start` to `start + lengths` of each session as sessions of their own, without class fields.
 
-    Device, referrer and hour are hidden, else they alone would identify two slices of one session.
+    Device, referrer and hour are hidden, else they alone would identify two slices of one session. For the
+    same reason, and because a session of these clicks would not have them, the first click has no gap, and
+    the last one no dwell that is the gap to a click outside.
     """
     width = int(lengths.max())
     at = torch.arange(width, device=lengths.device)
     inside = at < lengths.unsqueeze(1)
     source = (start.unsqueeze(1) + at).clamp(max=tokens.dwell_z.shape[1] - 1)
     fields = tokens.event_ids.shape[2]
+    known = dwell_is_gap(tokens.event_ids).gather(1, source) & (at == lengths.unsqueeze(1) - 1)
+    event_ids = tokens.event_ids.gather(1, source.unsqueeze(2).expand(-1, -1, fields)) * inside.unsqueeze(2)
+    event_ids[:, 0, _GAP] = 0
+    event_ids[:, :, _DWELL] *= ~known
     return Tokens(
-        event_ids=tokens.event_ids.gather(1, source.unsqueeze(2).expand(-1, -1, fields))
-        * inside.unsqueeze(2),
-        dwell_z=tokens.dwell_z.gather(1, source) * inside,
+        event_ids=event_ids,
+        dwell_z=tokens.dwell_z.gather(1, source) * (inside & ~known),
         query_slot=tokens.query_slot.gather(1, source) * inside,
         query_ids=tokens.query_ids,
         session_ids=torch.zeros_like(tokens.session_ids),
@@ -131,11 +139,21 @@ def slice_clicks(tokens: Tokens, start: Tensor, lengths: Tensor) -> Tokens:
     )
 
 
+def dwell_is_gap(event_ids: Tensor) -> Tensor:
+    """[B, T]: whether a click's dwell is in the bucket of the next one's gap, and so can be read from it.
+
+    Where a site sends no dwell it always is; where it sends one, it sometimes is as well.
+    """
+    dwell, gap = event_ids[:, :, _DWELL], event_ids[:, :, _GAP]
+    next_gap = torch.cat([gap[:, 1:], torch.zeros_like(gap[:, :1])], dim=1)
+    return (dwell == next_gap) & (dwell > 0)
+
+
 @torch.no_grad()
 def embed(encoder: Encoder, corpus: Corpus) -> Float32:
     """[N, D]: the embedding of every session, in the corpus' order."""
     encoder.eval()
-    out = torch.zeros(corpus.size, encoder.shape.dim)
+    out = torch.zeros(corpus.size, encoder.shape.embedding_dim)
     for rows, tokens in corpus.in_order():
         out[rows] = encoder(*tokens)
     result: Float32 = out.numpy()

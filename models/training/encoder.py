@@ -1,14 +1,15 @@
 """The encoder: tokens of a session in, one vector out. Shapes: B sessions, T clicks, F fields, D wide.
 
 x = sum_f E_f[id_f] + w z(dwell) + Q[query], a residual MLP, positions from both ends, a class token that
-holds device, referrer and hour, a pre-norm Transformer, and the mean over the tokens that aren't padding.
-It exports to standard ONNX operators only, none with data-dependent shapes.
+holds device, referrer and hour, a pre-norm Transformer, and a readout of the tokens that aren't padding:
+their mean, or their maximum and the last click's besides. It exports to standard ONNX operators only, none
+with data-dependent shapes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,12 @@ from models.queries import QUERY_BUCKETS
 
 MAX_CLICKS = LENGTH_BUCKETS[-1]
 _INIT_STD = 0.05
+_NEVER = -1e9
+
+MEAN: Final = "mean"
+MEAN_MAX_LAST: Final = "mean+max+last"
+READOUTS: Final = {MEAN: 1, MEAN_MAX_LAST: 3}
+"""How many vectors of the encoder's width an embedding consists of."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,12 @@ class EncoderShape:
     layers: int = 2
     heads: int = 4
     hidden: int = 128
+    readout: str = MEAN
+    """What `forward` gives; no parameter depends on it."""
+
+    @property
+    def embedding_dim(self) -> int:
+        return self.dim * READOUTS[self.readout]
 
 
 class Tokens(NamedTuple):
@@ -94,7 +107,8 @@ class Block(nn.Module):
         self.narrow = nn.Linear(shape.hidden, shape.dim)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """x [B, T+1, D]; bias [B, 1, 1, T+1] is 0 at tokens, very negative at padding."""
+        """x [B, T+1, D]; bias, which broadcasts to [B, 1, T+1, T+1], is very negative where a token isn't
+        seen, else 0."""
         x = x + self._attend(self.norm_attention(x), bias)
         wide = F.relu(self.widen(self.norm_forward(x)))
         narrowed: Tensor = self.narrow(wide)
@@ -150,9 +164,18 @@ class Encoder(nn.Module):
         session_ids: Tensor,
         lengths: Tensor,
     ) -> Tensor:
-        """[B, D]: the session's embedding."""
-        tokens = Tokens(event_ids, dwell_z, query_slot, query_ids, session_ids, lengths)
-        return self.pool(self.hidden_states(tokens), lengths)
+        """[B, D]: the session's embedding; [B, 3D] of three readouts."""
+        hidden = self.hidden_states(Tokens(event_ids, dwell_z, query_slot, query_ids, session_ids, lengths))
+        mean = self.pool(hidden, lengths)
+        if self.shape.readout == MEAN:
+            return mean
+        padding = (1.0 - self.mask(lengths, hidden.shape[1])).unsqueeze(-1) * _NEVER
+        last = hidden[torch.arange(len(hidden), device=hidden.device), lengths.long()]
+        return torch.cat([mean, (hidden + padding).amax(1), last], dim=1)
+
+    def mean_of(self, tokens: Tokens) -> Tensor:
+        """[B, D], whatever the readout."""
+        return self.pool(self.hidden_states(tokens), tokens.lengths)
 
     def embed_clicks(self, tokens: Tokens) -> Tensor:
         """[B, T, D]: clicks without position or context."""
@@ -170,13 +193,27 @@ class Encoder(nn.Module):
 
     def hidden_states(self, tokens: Tokens, extra: Tensor | None = None) -> Tensor:
         """[B, T+1, D], the class token first. `extra` [B, T, D] is added to the clicks' embeddings."""
+        clicks = self._clicks(tokens, extra) + self._positions(tokens)
+        padding = (1.0 - self.mask(tokens.lengths, 1 + clicks.shape[1])) * _NEVER
+        return self._transformed(tokens, clicks, padding[:, None, None, :])
+
+    def causal_states(self, tokens: Tokens) -> Tensor:
+        """[B, T+1, D]: state t knows the class token and the first t clicks, and not how many follow."""
+        clicks = self._clicks(tokens, None)
+        width = clicks.shape[1]
+        later = torch.full((1 + width, 1 + width), _NEVER, device=clicks.device).triu(1)
+        return self._transformed(tokens, clicks + self.from_start[:width], later)
+
+    def _clicks(self, tokens: Tokens, extra: Tensor | None) -> Tensor:
         clicks = self.embed_clicks(tokens)
         clicks = clicks if extra is None else clicks + extra
-        clicks = clicks + self.narrow_event(F.relu(self.widen_event(self.norm_event(clicks))))
-        x = torch.cat([self._class_token(tokens), clicks + self._positions(tokens)], dim=1)
-        bias = (1.0 - self.mask(tokens.lengths, x.shape[1])) * -1e9
+        mixed: Tensor = self.narrow_event(F.relu(self.widen_event(self.norm_event(clicks))))
+        return clicks + mixed
+
+    def _transformed(self, tokens: Tokens, clicks: Tensor, bias: Tensor) -> Tensor:
+        x = torch.cat([self._class_token(tokens), clicks], dim=1)
         for block in self.blocks:
-            x = block(x, bias[:, None, None, :])
+            x = block(x, bias)
         normed: Tensor = self.norm_out(x)
         return normed
 

@@ -1,11 +1,17 @@
 """The pretraining objectives: masked fields, the rest of the session, and contrast of its two slices.
 
+A recipe may have two more: what follows each beginning of the session, and contrast of a visitor's sessions.
+All read the mean of a session's tokens, whatever readout its embedding will have; those two have parameters
+and draw only if they have a weight.
+
 Shapes: B sessions, T clicks, F fields, D wide, V ids. Every random draw comes from the generator given.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +19,11 @@ from torch.nn import functional as F
 
 from models.fields import EVENT_FIELDS, LEARNT_FIELDS
 from models.training.config import TrainConfig
-from models.training.corpus import slice_clicks
+from models.training.corpus import dwell_is_gap, slice_clicks
 from models.training.encoder import Encoder, Tokens
 from models.training.processes import ALONE, Processes
 
-_DWELL = EVENT_FIELDS.index("dwell")
+_DWELL, _GAP = EVENT_FIELDS.index("dwell"), EVENT_FIELDS.index("gap")
 _NEVER = -1e9
 
 
@@ -26,6 +32,17 @@ class Losses:
     masked: Tensor
     rest: Tensor
     contrast: Tensor
+    causal: Tensor
+    visitor: Tensor
+
+
+class VisitorPairs(NamedTuple):
+    """P sessions of a batch, and for each another one of the same visitor."""
+
+    which: Tensor
+    """[P]: places in the batch"""
+    others: Sequence[tuple[Tensor, Tokens]]
+    """(which of the P, their tokens), by length bucket"""
 
 
 class Objectives(nn.Module):
@@ -43,6 +60,12 @@ class Objectives(nn.Module):
         self.rest_to_field = nn.ModuleList(nn.Linear(d, d) for _ in LEARNT_FIELDS)
         self.rest_to_query = nn.Linear(d, d)
         self.project = nn.Linear(d, d)
+        if config.weight_causal:
+            self.to_next = nn.ModuleList(nn.Linear(d, d) for _ in LEARNT_FIELDS)
+            self.to_later = nn.ModuleList(nn.Linear(d, d) for _ in LEARNT_FIELDS)
+            self.to_end = nn.Linear(d, 1)
+        if config.weight_visitor:
+            self.project_visitor = nn.Linear(d, d)
 
     def initialize(self, generator: torch.Generator) -> None:
         for module in self.modules():
@@ -53,27 +76,58 @@ class Objectives(nn.Module):
                     module.bias.zero_()
 
     def losses(
-        self, encoder: Encoder, tokens: Tokens, visitors: Tensor, generator: torch.Generator
+        self,
+        encoder: Encoder,
+        tokens: Tokens,
+        visitors: Tensor,
+        generator: torch.Generator,
+        pairs: VisitorPairs | None = None,
     ) -> Losses:
+        """`pairs` are needed where contrast between a visitor's sessions has a weight."""
         # Objectives of weight 0 aren't computed; multiplying a parameter by 0 gives the zero a gradient.
         nothing = encoder.class_token.sum() * 0.0
         masked = self._masked(encoder, tokens, generator) if self.config.weight_masked else nothing
+        rest, contrast = self._of_slices(encoder, tokens, visitors, generator, nothing)
+        causal = self._causal(encoder, tokens) if self.config.weight_causal else nothing
+        visitor = nothing if pairs is None else self._of_visitors(encoder, tokens, visitors, pairs)
+        return Losses(masked, rest, contrast, causal, visitor)
+
+    def _of_slices(
+        self, encoder: Encoder, tokens: Tokens, visitors: Tensor, generator: torch.Generator, nothing: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The rest of the session, and contrast."""
         cuts = self.config.weight_rest or self.config.weight_contrast
         halves = _halves(tokens, generator, self._fewest) if cuts else None
         rest, contrast = nothing, nothing
         if halves is None:
             if self.processes.count > 1 and self.config.weight_contrast:
                 none = nothing.expand(0, encoder.shape.dim)
-                contrast = self._contrast_with_all(none, none, visitors[:0])
-            return Losses(masked, rest, contrast)
+                contrast = self._contrast_with_all(self.project, none, none, visitors[:0])
+            return rest, contrast
         first, second, rows = halves
-        of_first, of_second = encoder(*first), encoder(*second)
+        of_first, of_second = encoder.mean_of(first), encoder.mean_of(second)
         if self.config.weight_rest:
             rest = (self._rest(encoder, of_first, second) + self._rest(encoder, of_second, first)) / 2
         if self.config.weight_contrast:
-            apart = self._contrast if self.processes.count == 1 else self._contrast_with_all
-            contrast = apart(of_first, of_second, visitors[rows])
-        return Losses(masked, rest, contrast)
+            contrast = self._apart(self.project, of_first, of_second, visitors[rows])
+        return rest, contrast
+
+    def _of_visitors(self, encoder: Encoder, tokens: Tokens, visitors: Tensor, pairs: VisitorPairs) -> Tensor:
+        """Contrast of sessions and others of their visitors, all without device, referrer and hour, which
+        alone would identify somebody."""
+        own = Tokens(*(each[pairs.which] for each in tokens))
+        first = encoder.mean_of(own._replace(session_ids=torch.zeros_like(own.session_ids)))
+        second = torch.zeros_like(first)
+        for which, some in pairs.others:
+            nameless = some._replace(session_ids=torch.zeros_like(some.session_ids))
+            second = second.index_copy(0, which, encoder.mean_of(nameless).to(second.dtype))
+        if self.processes.count == 1 and len(first) < 2:
+            return first.sum() * 0.0
+        return self._apart(self.project_visitor, first, second, visitors[pairs.which])
+
+    def _apart(self, project: nn.Linear, first: Tensor, second: Tensor, visitors: Tensor) -> Tensor:
+        apart = self._contrast if self.processes.count == 1 else self._contrast_with_all
+        return apart(project, first, second, visitors)
 
     @property
     def _fewest(self) -> int:
@@ -90,7 +144,7 @@ class Objectives(nn.Module):
         single = _uniform(shape, generator) < self.config.mask_fields
         session = _uniform(tokens.session_ids.shape, generator) < self.config.mask_session
         at_click = torch.arange(shape[1], device=tokens.lengths.device) < tokens.lengths.unsqueeze(1)
-        hidden = (whole.unsqueeze(2) | single) & at_click.unsqueeze(2)
+        hidden = _with_copies((whole.unsqueeze(2) | single) & at_click.unsqueeze(2), tokens.event_ids)
         no_query = whole & (tokens.query_slot > 0)
         seen = tokens._replace(
             event_ids=tokens.event_ids * ~hidden,
@@ -126,21 +180,49 @@ class Objectives(nn.Module):
             terms.append(_bag_loss(logits, asked))
         return torch.stack(terms).mean() if terms else embedding.new_zeros(())
 
-    def _contrast(self, first: Tensor, second: Tensor, visitors: Tensor) -> Tensor:
+    def _causal(self, encoder: Encoder, tokens: Tokens) -> Tensor:
+        """Cross-entropy of the next click's fields, of the bag of all later ones, and of whether the session
+        ends, averaged over the fields of the batch. Dwells are hidden: they tell when the next click came.
+        """
+        timed = torch.ones(tokens.event_ids.shape[2], dtype=torch.int32, device=tokens.lengths.device)
+        timed[_DWELL] = 0
+        seen = tokens._replace(event_ids=tokens.event_ids * timed, dwell_z=torch.zeros_like(tokens.dwell_z))
+        states = encoder.causal_states(seen)
+        at = torch.arange(tokens.dwell_z.shape[1], device=tokens.lengths.device)
+        at_click = at < tokens.lengths.unsqueeze(1)
+        before = states[:, :-1][at_click]
+        session, click = at_click.nonzero(as_tuple=True)
+        terms = []
+        for field, (to_next, to_later) in enumerate(zip(self.to_next, self.to_later, strict=True)):
+            ids, table = tokens.event_ids[:, :, field], encoder.events.of_field(field)
+            following, known = ids[session, click], ids[session, click] > 0
+            if known.any():
+                logits = _logits(to_next(before[known]), table)
+                terms.append(F.cross_entropy(logits, following[known].long()))
+                bags = ids[session] * (at >= click.unsqueeze(1))
+                terms.append(_bag_loss(_logits(to_later(before), table), bags))
+        ends = (click + 1 == tokens.lengths[session]).to(torch.float32)
+        logit = self.to_end(states[:, 1:][at_click]).squeeze(1)
+        terms.append(F.binary_cross_entropy_with_logits(logit, ends))
+        return torch.stack(terms).mean()
+
+    def _contrast(self, project: nn.Linear, first: Tensor, second: Tensor, visitors: Tensor) -> Tensor:
         """InfoNCE in both directions; other sessions of the same visitor are not negatives."""
-        a, b = F.normalize(self.project(first), dim=1), F.normalize(self.project(second), dim=1)
+        a, b = F.normalize(project(first), dim=1), F.normalize(project(second), dim=1)
         same = visitors.unsqueeze(0) == visitors.unsqueeze(1)
         same.fill_diagonal_(False)
         scores = (a @ b.T / self.config.contrast_temperature).masked_fill(same, _NEVER)
         target = torch.arange(len(a), device=a.device)
         return (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2
 
-    def _contrast_with_all(self, first: Tensor, second: Tensor, visitors: Tensor) -> Tensor:
+    def _contrast_with_all(
+        self, project: nn.Linear, first: Tensor, second: Tensor, visitors: Tensor
+    ) -> Tensor:
         """As `_contrast`, with the sessions of all processes; its average over them is that of all sessions.
 
         `first` and `second` may be empty.
         """
-        own = torch.stack([F.normalize(self.project(half), dim=1) for half in (first, second)], dim=1)
+        own = torch.stack([F.normalize(project(half), dim=1) for half in (first, second)], dim=1)
         of_all, start = self.processes.joined(own)
         if len(of_all) < 2:
             return of_all.sum() * 0.0
@@ -162,6 +244,16 @@ class Objectives(nn.Module):
 
 def _uniform(shape: torch.Size, generator: torch.Generator) -> Tensor:
     return torch.rand(shape, generator=generator, device=generator.device)
+
+
+def _with_copies(hidden: Tensor, event_ids: Tensor) -> Tensor:
+    """[B, T, F]: where a dwell is the next click's gap, both are hidden if one is: one tells the other."""
+    same = dwell_is_gap(event_ids)[:, :-1]
+    either = (hidden[:, :-1, _DWELL] | hidden[:, 1:, _GAP]) & same
+    hidden = hidden.clone()
+    hidden[:, :-1, _DWELL] |= either
+    hidden[:, 1:, _GAP] |= either
+    return hidden
 
 
 def _halves(

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from models.fields import EVENT_FIELDS, SESSION_FIELDS
 from models.queries import QUERY_GRAMS
 from models.training.distill import ClassifierHead
-from models.training.encoder import MAX_CLICKS, Block, Encoder, FieldTable
+from models.training.encoder import MAX_CLICKS, MEAN, Block, Encoder, FieldTable
 from models.training.novelty import Novelty
 
 OPSET = 23
@@ -93,7 +93,7 @@ class Int8Graph(Graph):
 
 
 def encoder_graph(encoder: Encoder, int8: bool = False) -> bytes:
-    """Inputs as `runtime.ENCODER_INPUTS`, output `embedding` [batch, D]."""
+    """Inputs as `runtime.ENCODER_INPUTS`, output `embedding` [batch, D], as wide as the readout."""
     g = Int8Graph() if int8 else Graph()
     dim = encoder.shape.dim
     clicks_wide = _click_embeddings(g, encoder)
@@ -121,8 +121,12 @@ def encoder_graph(encoder: Encoder, int8: bool = False) -> bytes:
 
     x = g.norm(x, encoder.norm_out)
     x = g.op("Reshape", x, by_session)
-    g.op("Div", *_pooled(g, real, x), output="embedding")
-    return g.model("encoder", _encoder_inputs(), [_floats("embedding", "batch", dim)])
+    if encoder.shape.readout == MEAN:
+        g.op("Div", *_pooled(g, real, x), output="embedding")
+    else:
+        mean = g.op("Div", *_pooled(g, real, x))
+        g.op("Concat", mean, _maximum(g, real, x), _last(g, real, at, x), axis=1, output="embedding")
+    return g.model("encoder", _encoder_inputs(), [_floats("embedding", "batch", encoder.shape.embedding_dim)])
 
 
 def _pooled(g: Graph, real: str, x: str) -> tuple[str, str]:
@@ -135,6 +139,22 @@ def _pooled(g: Graph, real: str, x: str) -> tuple[str, str]:
     twice = g.op("MatMul", g.op("Concat", once, once, axis=1), x)
     summed = g.op("Gather", twice, g.weight(np.int64(0)), axis=1)
     return summed, g.op("ReduceSum", once, g.ints(2), keepdims=0)
+
+
+def _maximum(g: Graph, real: str, x: str) -> str:
+    """[B, D]"""
+    padding = g.op("Sub", g.op("Cast", real, to=TensorProto.FLOAT), g.weight(np.float32(1)))
+    far_below = g.op("Unsqueeze", g.op("Mul", padding, g.weight(np.float32(1e9))), g.ints(2))
+    return g.op("ReduceMax", g.op("Add", x, far_below), g.ints(1), keepdims=0)
+
+
+def _last(g: Graph, real: str, at: str, x: str) -> str:
+    """[B, D]: the sum of the tokens up to the last click that aren't before it."""
+    until = g.op("Sub", g.op("Unsqueeze", "lengths", g.ints(1)), g.weight(np.int32(1)))
+    before = g.op("Cast", g.op("LessOrEqual", at, until), to=TensorProto.FLOAT)
+    alone = g.op("Sub", g.op("Cast", real, to=TensorProto.FLOAT), before)
+    found = g.op("MatMul", g.op("Unsqueeze", alone, g.ints(1)), x)
+    return g.op("Gather", found, g.weight(np.int64(0)), axis=1)
 
 
 def _encoder_inputs() -> list[onnx.ValueInfoProto]:

@@ -23,12 +23,14 @@ from models.training.checkpoint import Checkpoint, Position, read_checkpoint, ru
 from models.training.config import TrainConfig
 from models.training.corpus import Bucket, Corpus, moved
 from models.training.encoder import Encoder, EncoderShape
-from models.training.objectives import Losses, Objectives
+from models.training.objectives import Losses, Objectives, VisitorPairs
 from models.training.processes import ALONE, Processes
+from models.training.visitor_sessions import VisitorSessions
 
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, losses as text)."""
 LOSSES = ("masked", "rest", "contrast")
+"""Of every recipe; a recipe may have `causal` and `visitor` besides."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def shape_of(tokenizer: Tokenizer, config: TrainConfig) -> EncoderShape:
         layers=config.layers,
         heads=config.heads,
         hidden=config.hidden,
+        readout=config.readout,
     )
 
 
@@ -115,6 +118,8 @@ class _Run:
     """Of the order of batches; all processes have the same."""
     draws: torch.Generator
     """Of what is hidden and where sessions are cut; a process alone on a CPU draws all from one."""
+    visitors: VisitorSessions | None
+    """Where a visitor's sessions are contrasted."""
     steps: int
     facts: dict[str, Any]
     position: Position
@@ -142,6 +147,7 @@ class _Run:
             optimizer=_optimizer(encoder, objectives, config),
             order=generator,
             draws=_own_draws(generator, how),
+            visitors=VisitorSessions(corpus) if config.weight_visitor else None,
             steps=config.epochs * corpus.batch_count(config.batch),
             facts=run_facts(
                 config,
@@ -152,7 +158,7 @@ class _Run:
                 accumulate=how.accumulate,
                 bfloat16=how.bfloat16,
             ),
-            position=Position(dict.fromkeys(LOSSES, 0.0), order=generator.get_state()),
+            position=Position(dict.fromkeys(losses_of(config), 0.0), order=generator.get_state()),
         )
 
     def rest_of_epoch(self) -> list[tuple[Bucket, Tensor]]:
@@ -179,18 +185,24 @@ class _Run:
         values: list[float] = self.how.processes.average(parameters, found).tolist()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         self.optimizer.step()
-        self.position.add(dict(zip(LOSSES, values, strict=True)))
+        self.position.add(dict(zip(losses_of(self.config), values, strict=True)))
         return values
 
     def _backward(self, bucket: Bucket, rows: Tensor, parts: int) -> Tensor:
-        """[3]: the losses of a part of a batch, without their graph."""
+        """[losses]: those of a part of a batch, without their graph."""
         device = self.how.device
         tokens, visitors = moved(bucket.pick(rows), device), bucket.visitors_of(rows).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.how.bfloat16):
-            losses = self.objectives.losses(self.encoder, tokens, visitors, self.draws)
+            pairs = None if self.visitors is None else self._pairs(self.visitors, bucket.rows[rows])
+            losses = self.objectives.losses(self.encoder, tokens, visitors, self.draws, pairs)
             total = _total(losses, self.config)
         (total / parts if parts > 1 else total).backward()  # type: ignore[no-untyped-call]
-        return torch.stack([getattr(losses, name).detach().float() for name in LOSSES])
+        return torch.stack([getattr(losses, name).detach().float() for name in losses_of(self.config)])
+
+    def _pairs(self, visitors: VisitorSessions, rows: Tensor) -> VisitorPairs:
+        device, others = self.how.device, visitors.others(rows, self.draws)
+        tokens = [(which.to(device), moved(some, device)) for which, some in visitors.tokens(others.rows)]
+        return VisitorPairs(others.which.to(device), tokens)
 
     def save(self, path: Path) -> None:
         draws = self.how.processes.everyones(self.draws.get_state().to(self.how.device)).cpu()
@@ -233,11 +245,20 @@ def _optimizer(encoder: Encoder, objectives: Objectives, config: TrainConfig) ->
 
 
 def _total(losses: Losses, config: TrainConfig) -> torch.Tensor:
-    return (
+    total = (
         config.weight_masked * losses.masked
         + config.weight_rest * losses.rest
         + config.weight_contrast * losses.contrast
     )
+    if config.weight_causal:
+        total = total + config.weight_causal * losses.causal
+    return total + config.weight_visitor * losses.visitor if config.weight_visitor else total
+
+
+def losses_of(config: TrainConfig) -> tuple[str, ...]:
+    """Names of the losses that are recorded."""
+    more = {"causal": config.weight_causal, "visitor": config.weight_visitor}
+    return (*LOSSES, *(name for name, weight in more.items() if weight))
 
 
 def warm_then_cosine(step: int, steps: int, warmup_share: float) -> float:

@@ -113,11 +113,12 @@ class WorkFolder:
         taxonomy = self._taxonomy("taxonomy.json")
         if json.loads(self._read(_INTENTS, "distill")) != _ids(taxonomy):
             raise TrainingError("taxonomy.json has other intents than the head: run the step 'distill' again")
-        head = ClassifierHead(config.dim, config.head_hidden, len(taxonomy.intents))
+        tokenizer, encoder = self.tokenizer(), self.encoder(config)
+        head = ClassifierHead(encoder.shape.embedding_dim, config.head_hidden, len(taxonomy.intents))
         with _readable(path := self._require("head.npz", "distill"), "distill"):
             load_weights(head, path)
         calibration = calibrations.from_json(self._read("calibration.json", "distill"))
-        return TrainedParts(self.tokenizer(), self.encoder(config), head.eval(), taxonomy, calibration)
+        return TrainedParts(tokenizer, encoder, head.eval(), taxonomy, calibration)
 
     def notes(self) -> dict[str, Any]:
         """What each step found out."""

@@ -55,6 +55,13 @@ class TeacherName(StrEnum):
     LLM = "llm"
 
 
+class Readout(StrEnum):
+    """`models.training.encoder.READOUTS`, which needs torch."""
+
+    MEAN = "mean"
+    MEAN_MAX_LAST = "mean+max+last"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Clicks = Annotated[
     Path | None,
@@ -79,6 +86,24 @@ Name = Annotated[
     str | None,
     typer.Option(
         "--name", help="The bundle's name: a-z, 0-9, dot, dash, underscore. Default: that of its folder."
+    ),
+]
+WeightCausal = Annotated[
+    float,
+    typer.Option(
+        "--weight-causal", min=0.0, help="Of learning what follows each beginning of a session; default: 0."
+    ),
+]
+WeightVisitor = Annotated[
+    float,
+    typer.Option(
+        "--weight-visitor", min=0.0, help="Of contrast between a visitor's sessions and others'; default: 0."
+    ),
+]
+ReadoutOption = Annotated[
+    Readout,
+    typer.Option(
+        "--readout", help="What an embedding has of a session: the mean of its clicks, or more (wider)."
     ),
 ]
 Visitors = Annotated[int, typer.Option("--visitors", min=2, help="People to simulate.")]
@@ -147,6 +172,9 @@ def train(
     most: MostSessions = None,
     source: ClickSource = None,
     batch: Batch = None,
+    weight_causal: WeightCausal = 0.0,
+    weight_visitor: WeightVisitor = 0.0,
+    readout: ReadoutOption = Readout.MEAN,
     device: Device = CPU,
     precision: PrecisionOption = None,
     json: Json = False,
@@ -165,7 +193,10 @@ def train(
         simulator = {"visitors": visitors, "seed": SIMULATED_SEED}
         tables = _simulate(work / "simulated", visitors, SIMULATED_SEED)
         file, truth = tables["clicks"], tables["sessions"]
-    recipe = Recipe.of(file, seed=seed, epochs=epochs, name=name, simulated=simulator, most=most, batch=batch)
+    recipe = Recipe.of(
+        file, seed=seed, epochs=epochs, name=name, simulated=simulator, most=most, batch=batch,
+        weight_causal=weight_causal, weight_visitor=weight_visitor, readout=readout.value,
+    )  # fmt: skip
     recipe.save(work)
     settings = ctx.obj.settings(clicks__source=source)
     with (
@@ -190,12 +221,18 @@ def fit(
     work: Work = WORK,
     most: MostSessions = None,
     batch: Batch = None,
+    weight_causal: WeightCausal = 0.0,
+    weight_visitor: WeightVisitor = 0.0,
+    readout: ReadoutOption = Readout.MEAN,
 ) -> None:
     """Step 1: learn the tokenizer. The other steps take clicks and settings from here."""
     require_one_process("fit")
     from streamer.cli.recipe import Recipe
 
-    recipe = Recipe.of(file, seed=seed, epochs=epochs, name=name, most=most, batch=batch)
+    recipe = Recipe.of(
+        file, seed=seed, epochs=epochs, name=name, most=most, batch=batch,
+        weight_causal=weight_causal, weight_visitor=weight_visitor, readout=readout.value,
+    )  # fmt: skip
     recipe.save(work)
     _step(ctx, work, lambda pipeline: pipeline.fit())
 

@@ -48,6 +48,10 @@ class Recipe:
     """At most this many sessions are held in memory; None: as many as usual memory holds."""
     batch: int | None = None
     """Sessions of a step of pretraining; None: the default."""
+    weight_causal: float = 0.0
+    weight_visitor: float = 0.0
+    readout: str = "mean"
+    """As in `TrainConfig`, whose defaults these are."""
 
     @classmethod
     def of(
@@ -60,6 +64,9 @@ class Recipe:
         simulated: dict[str, Any] | None = None,
         most: int | None = None,
         batch: int | None = None,
+        weight_causal: float = 0.0,
+        weight_visitor: float = 0.0,
+        readout: str = "mean",
     ) -> Self:
         """`simulated`: the simulator's settings that differ from its defaults, if it made the file."""
         if name is not None:
@@ -68,7 +75,8 @@ class Recipe:
             raise UsageError(f"{file}: is a pipe; expected a file of clicks, which several steps will read")
         source = {"source": "clicks"} if simulated is None else {"source": "simulator", **simulated}
         source |= {"sha256": _sha256(file)}
-        return cls(str(file.absolute()), source, seed, epochs, name, most, batch)
+        weights = weight_causal, weight_visitor
+        return cls(str(file.absolute()), source, seed, epochs, name, most, batch, *weights, readout)
 
     def save(self, work: Path) -> None:
         from models.whole_file import write_whole
@@ -128,7 +136,13 @@ def training_pipeline(recipe: Recipe, work: Path, settings: Settings, show: Show
     from models.training.pipeline import TrainingPipeline
     from models.training.work_folder import WorkFolder
 
-    config = TrainConfig(name=recipe.name or UNNAMED, seed=recipe.seed)
+    config = TrainConfig(
+        name=recipe.name or UNNAMED,
+        seed=recipe.seed,
+        weight_causal=recipe.weight_causal,
+        weight_visitor=recipe.weight_visitor,
+        readout=recipe.readout,
+    )
     if recipe.epochs is not None:
         config = replace(config, epochs=recipe.epochs)
     if recipe.batch is not None:

@@ -294,10 +294,11 @@ def _encoded(ranking: Ranking, first: Any, config: TrainConfig) -> Float64:
     encoder, tokenizer = trained_on(list(longest.values()), config)
     rows = np.flatnonzero([len(clicks) > 0 for clicks in ranking.before])
     sessions = [session_of(ranking.visitor_ids[row], ranking.before[row]) for row in rows.tolist()]
-    embedding = np.zeros((len(ranking.at), config.dim))
+    embedding = np.zeros((len(ranking.at), encoder.shape.embedding_dim))
     embedding[rows] = embedded(encoder, tokenizer, sessions, config.threads)
     own, last = _hotels(ranking, encoder, tokenizer)
-    components = PCA(min(COMPONENTS, config.dim), random_state=0).fit(embedding[first]).transform(embedding)
+    most = min(COMPONENTS, embedding.shape[1])
+    components = PCA(most, random_state=0).fit(embedding[first]).transform(embedding)
     return np.concatenate(
         [
             np.einsum("nd,nkd->nk", _unit(embedding), own)[:, :, None],

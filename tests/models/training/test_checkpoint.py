@@ -41,12 +41,26 @@ def assert_same(a: Pretrained, b: Pretrained) -> None:
     assert all(x.equal(y) for x, y in zip(a.encoder.parameters(), b.encoder.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("killed_after", [2, STEPS_OF_EPOCH, STEPS_OF_EPOCH + 1, 2 * STEPS_OF_EPOCH - 1])
-def test_a_resumed_run_has_the_bytes_of_one_that_was_never_stopped(killed_after: int, tmp_path: Path) -> None:
+EVERYTHING = replace(CONFIG, weight_causal=1.0, weight_visitor=0.5)
+
+
+@pytest.mark.parametrize(
+    ("killed_after", "config"),
+    [
+        (2, CONFIG),
+        (STEPS_OF_EPOCH, CONFIG),
+        (STEPS_OF_EPOCH + 1, CONFIG),
+        (2 * STEPS_OF_EPOCH - 1, CONFIG),
+        (STEPS_OF_EPOCH + 1, EVERYTHING),
+    ],
+)
+def test_a_resumed_run_has_the_bytes_of_one_that_was_never_stopped(
+    killed_after: int, config: TrainConfig, tmp_path: Path
+) -> None:
     how = Execution(checkpoint=tmp_path / "checkpoint.npz", every=1)
     with pytest.raises(KilledError):
-        trained(how, killed_after)
-    assert_same(trained(replace(how, resume=True)), trained(Execution()))
+        trained(how, killed_after, config)
+    assert_same(trained(replace(how, resume=True), config=config), trained(Execution(), config=config))
 
 
 def test_without_resume_a_run_begins_anew(tmp_path: Path) -> None:

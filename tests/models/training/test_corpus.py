@@ -5,10 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from models.encoded import Encoded
+from models.fields import EVENT_FIELDS
 from models.tokenizer import Tokenizer
 from models.training.corpus import Corpus, by_split, slice_clicks
+from models.training.encoder import Tokens
 from models.visitor_splits import split_of
-from tests.models.hand_made import bank_sessions, of_length
+from tests.models.hand_made import a_click, a_session, bank_sessions, of_length
+
+DWELL, GAP = EVENT_FIELDS.index("dwell"), EVENT_FIELDS.index("gap")
 
 
 def test_splits_are_60_15_and_25_percent_of_the_visitors() -> None:
@@ -53,8 +58,28 @@ def test_a_slice_of_a_session_is_those_clicks_without_device_referrer_and_hour()
     cut = slice_clicks(tokens, torch.full_like(lengths, 2), lengths - 3)
     for i, length in enumerate(lengths.tolist()):
         kept = length - 3
-        assert torch.equal(cut.event_ids[i, :kept], tokens.event_ids[i, 2 : 2 + kept])
-        assert torch.equal(cut.dwell_z[i, :kept], tokens.dwell_z[i, 2 : 2 + kept])
+        assert torch.equal(cut.event_ids[i, :kept, :DWELL], tokens.event_ids[i, 2 : 2 + kept, :DWELL])
+        assert torch.equal(cut.dwell_z[i, : kept - 1], tokens.dwell_z[i, 2 : 1 + kept])
         assert not cut.event_ids[i, kept:].any()
     assert not cut.session_ids.any()
     assert tokens.session_ids.any()
+
+
+def tokens_of(encoded: Encoded) -> Tokens:
+    return Tokens(*(torch.from_numpy(getattr(encoded, name)) for name in Tokens._fields))
+
+
+@pytest.mark.parametrize("dwell_ms", [None, 10_000])
+def test_a_slice_has_the_times_that_a_session_of_its_clicks_has(dwell_ms: int | None) -> None:
+    """Else the dwell of one slice's last click, being the gap of the next slice's first, would join them."""
+    at = [0, 3_000, 50_000, 52_000, 110_000]
+    clicks = [a_click(each, path=f"/{each}", dwell_ms=dwell_ms) for each in at]
+    tokenizer = Tokenizer.fit([a_session(*clicks)], min_count=1)
+    (whole,) = (tokens_of(each) for each in tokenizer.encode([a_session(*clicks)]))
+    for start, end in ((0, 2), (2, 4), (4, 5), (0, 5)):
+        cut = slice_clicks(whole, torch.tensor([start]), torch.tensor([end - start]))
+        (alone,) = (tokens_of(each) for each in tokenizer.encode([a_session(*clicks[start:end])]))
+        kept = end - start
+        assert torch.equal(cut.event_ids[:, :kept], alone.event_ids[:, :kept])
+        assert torch.equal(cut.dwell_z[:, :kept], alone.dwell_z[:, :kept])
+    assert whole.event_ids[0, 1:5, GAP].all()

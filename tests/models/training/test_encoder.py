@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -32,6 +34,17 @@ def test_padding_adds_nothing(encoder: Encoder) -> None:
         *(torch.nn.functional.pad(t, (0, 0) * (t.dim() - 2) + (0, 3)) for t in tokens[:3]), *tokens[3:]
     )
     assert torch.allclose(encoder(*tokens), encoder(*wide), atol=1e-6)
+
+
+def test_three_readouts_are_the_mean_the_maximum_and_the_last_click(encoder: Encoder) -> None:
+    tokens = some()
+    whole = Encoder(replace(SHAPE, readout="mean+max+last")).eval()
+    whole.load_state_dict(encoder.state_dict())
+    hidden, found = encoder.hidden_states(tokens), whole(*tokens)
+    assert found.shape == (5, 48)
+    for row, length in enumerate(tokens.lengths.tolist()):
+        real = hidden[row, : 1 + length]
+        assert torch.allclose(found[row], torch.cat([real.mean(0), real.amax(0), real[-1]]), atol=1e-6)
 
 
 def test_id_0_adds_nothing(encoder: Encoder) -> None:

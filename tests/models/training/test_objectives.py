@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
+from models.fields import EVENT_FIELDS
 from models.tokenizer import Tokenizer
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus, pick
-from models.training.encoder import Encoder
-from models.training.objectives import Objectives, _bag_loss, _halves
+from models.training.encoder import Encoder, Tokens
+from models.training.objectives import Objectives, VisitorPairs, _bag_loss, _halves, _with_copies
 from models.training.pretrain import deterministic, new_encoder, pretrain
 from tests.models.hand_made import bank_sessions, of_length
 
@@ -71,6 +73,20 @@ def test_a_hidden_field_is_not_seen() -> None:
     assert not tokens.session_ids.any()
 
 
+def test_a_hidden_dwell_is_not_told_by_the_gap_that_it_is_nor_a_gap_by_the_dwell() -> None:
+    _, corpus = a_corpus()
+    dwell, gap = EVENT_FIELDS.index("dwell"), EVENT_FIELDS.index("gap")
+    ids = corpus.buckets[0].pick(torch.arange(20)).event_ids
+    drawn = torch.rand(ids.shape, generator=seeded(0)) < 0.3
+    hidden = _with_copies(drawn, ids)
+    known = ids[:, :-1, dwell] > 0
+    assert torch.equal(hidden[:, :-1, dwell][known], hidden[:, 1:, gap][known])
+    assert not torch.equal(drawn[:, :-1, dwell][known], drawn[:, 1:, gap][known])
+    others = [field for field in range(len(EVENT_FIELDS)) if field not in (dwell, gap)]
+    assert torch.equal(hidden[:, :, others], drawn[:, :, others])
+    assert bool((hidden | ~drawn).all())
+
+
 def test_two_halves_are_the_session_and_short_sessions_have_none() -> None:
     tokenizer, corpus = a_corpus()
     tokens = corpus.buckets[0].tokens
@@ -89,8 +105,8 @@ def test_other_sessions_of_the_same_visitor_are_no_negatives() -> None:
     _, objectives = made(tokenizer)
     embeddings = torch.randn(4, 16, generator=seeded(0))
     others = embeddings.flip(0)
-    alone = objectives._contrast(embeddings, others, torch.arange(4))
-    same = objectives._contrast(embeddings, others, torch.zeros(4, dtype=torch.int64))
+    alone = objectives._contrast(objectives.project, embeddings, others, torch.arange(4))
+    same = objectives._contrast(objectives.project, embeddings, others, torch.zeros(4, dtype=torch.int64))
     assert same.item() == pytest.approx(0.0, abs=1e-6)
     assert alone.item() > 1
 
@@ -119,6 +135,70 @@ def test_an_objective_of_weight_zero_is_not_computed(name: str) -> None:
         (losses,) = pretrain(corpus, tokenizer, without, seeded(0), lambda *_: None).losses
     assert losses[name] == 0.0
     assert all(loss > 0 for other, loss in losses.items() if other != name)
+
+
+EVERYTHING = replace(CONFIG, weight_causal=1.0, weight_visitor=0.5)
+
+
+def test_what_follows_and_contrast_of_a_visitors_sessions_are_learnt_where_they_have_a_weight() -> None:
+    tokenizer, corpus = a_corpus()
+    with deterministic(threads=1):
+        losses = pretrain(corpus, tokenizer, EVERYTHING, seeded(0), lambda *_: None).losses
+    assert set(losses[0]) == {"masked", "rest", "contrast", "causal", "visitor"}
+    assert all(losses[-1][name] < losses[0][name] for name in losses[0])
+
+
+def test_without_their_weights_they_have_no_parameters_and_the_readout_changes_no_byte() -> None:
+    tokenizer, corpus = a_corpus()
+    _, objectives = made(tokenizer)
+    assert not [name for name, _ in objectives.named_parameters() if name.startswith(("to_next", "to_later"))]
+    found = []
+    for readout in ("mean", "mean+max+last"):
+        with deterministic(threads=1):
+            config = replace(CONFIG, epochs=1, readout=readout)
+            found.append(pretrain(corpus, tokenizer, config, seeded(0), lambda *_: None))
+    assert found[0].losses == found[1].losses
+    assert all(map(torch.equal, found[0].encoder.parameters(), found[1].encoder.parameters()))
+
+
+def test_a_beginning_knows_neither_what_follows_nor_how_much() -> None:
+    tokenizer, corpus = a_corpus()
+    encoder, _ = made(tokenizer)
+    tokens = corpus.buckets[1].pick(torch.arange(6))
+    until = 4
+    other = tokens.event_ids.clone()
+    other[:, until:] = other[:, until:].flip(1)
+    changed = tokens._replace(event_ids=other, lengths=torch.full_like(tokens.lengths, until))
+    before, after = encoder.causal_states(tokens), encoder.causal_states(changed)
+    assert torch.allclose(before[:, : until + 1], after[:, : until + 1], atol=1e-6)
+    assert not torch.allclose(before[:, until + 1], after[:, until + 1], atol=1e-3)
+
+
+def test_what_follows_is_not_told_by_a_dwell() -> None:
+    tokenizer, corpus = a_corpus()
+    encoder = new_encoder(tokenizer, EVERYTHING, seeded(1))
+    objectives = Objectives(encoder, EVERYTHING)
+    tokens = corpus.buckets[1].pick(torch.arange(20))
+    blank = tokens.event_ids.clone()
+    blank[:, :, EVENT_FIELDS.index("dwell")] = 0
+    without = tokens._replace(event_ids=blank, dwell_z=torch.zeros_like(tokens.dwell_z))
+    assert objectives._causal(encoder, tokens).equal(objectives._causal(encoder, without))
+
+
+def test_sessions_of_a_visitor_are_not_told_by_device_referrer_and_hour() -> None:
+    tokenizer, corpus = a_corpus()
+    encoder = new_encoder(tokenizer, EVERYTHING, seeded(1))
+    objectives = Objectives(encoder, EVERYTHING)
+    objectives.initialize(seeded(2))
+    tokens = corpus.buckets[1].pick(torch.arange(20))
+    nameless = tokens._replace(session_ids=torch.zeros_like(tokens.session_ids))
+    visitors = torch.arange(20)
+
+    def loss(own: Tokens, others: Tokens) -> Tensor:
+        pairs = VisitorPairs(torch.arange(20), [(torch.arange(20), others)])
+        return objectives._of_visitors(encoder, own, visitors, pairs)
+
+    assert loss(tokens, tokens).equal(loss(nameless, nameless))
 
 
 def test_a_step_leaves_nothing_of_its_graph_behind() -> None:
