@@ -45,6 +45,10 @@ class Scale:
     labelled: int = 10_000
     """Training sessions that a teacher labels for its student."""
     draws: int = 2_000
+    label_draws: int = 8
+    """On public clickstreams."""
+    real_epochs: int | None = None
+    """There; None: what fits the size of each."""
 
     def as_dict(self) -> Json:
         return {**asdict(self), "seeds": list(self.seeds)}

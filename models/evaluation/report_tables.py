@@ -299,6 +299,37 @@ def _real(title: str, metric: str, versus: str, changed: str) -> Callable[[Json]
     return tables
 
 
+def _few_labels(title: str) -> Callable[[Json], list[Table]]:
+    """AUC by contender and number of labels; below, what each gains over `hand`."""
+
+    def tables(result: Json) -> list[Table]:
+        levels = result["levels"]
+        counts = (f"{'all ' if each['all'] else ''}{each['labels']:,} labels" for each in levels)
+        columns = ("contender", *counts)
+        note = (
+            f"Tested on {result['tested']:,} of {result['rows']:,} rows,"
+            f" {result['positive_share']:.0%} positive;"
+            f" {result['folds']} folds, {result['seeds']} seeds, {result['draws']} draws of labels."
+        )
+
+        def of(figure: str, form: str) -> tuple[tuple[str, ...], ...]:
+            names = levels[0][figure]
+            return tuple((name, *(number(each[figure][name], form) for each in levels)) for name in names)
+
+        return [
+            Table(f"{title}: AUC", columns, of("auc", ".3f"), note),
+            Table(f"{title}: gain over hand", columns, of("gain_over_hand", "+.3f")),
+        ]
+
+    return tables
+
+
+def _choice(result: Json) -> list[Table]:
+    return [
+        table for name, each in result.items() for table in _few_labels(f"{name}, validation visitors")(each)
+    ]
+
+
 def _change(against: Json) -> str:
     shown = f"{against['difference']:+.3f}" if "difference" in against else number(against, "+.1%")
     return f"{shown} (p {against.get('p_holm', against.get('p')):.4f})"
@@ -320,4 +351,8 @@ TABLES: dict[str, Callable[[Json], list[Table]]] = {
     "trivago": _real("trivago: MRR, second half by time", "mrr", "chosen_versus", "ours is above by"),
     "shop1999": _real("shop1999: AUC of payment after six events", "auc", "ours_versus", "ours is above by"),
     "eshop2008": _real("eshop2008: next category, accuracy", "accuracy", "ours_versus", "ours is above by"),
+    "real_choice": _choice,
+    "real_shop1999": _few_labels("shop1999: payment after six events"),
+    "real_pisa_cc": _few_labels("pisa_cc: solved, after eight actions"),
+    "real_eshop2008": _few_labels("eshop2008: an article on sale is looked at later"),
 }

@@ -14,6 +14,7 @@ from models.evaluation import (
     steps_identity,
     steps_main,
     steps_novelty,
+    steps_real,
     steps_sensitivity,
     training_runs,
 )
@@ -23,7 +24,7 @@ from models.evaluation.real import eshop2008, shop1999, trivago
 from models.evaluation.result_store import MissingResultError
 from models.training.config import TrainConfig
 
-REAL = ("trivago", "shop1999", "eshop2008")
+REAL = ("trivago", "shop1999", "eshop2008", *steps_real.STEPS)
 SEED = 7
 """Of the steps on public clickstreams: their results are stored like any other, so the test split is read
 once."""
@@ -103,6 +104,7 @@ STEPS: dict[str, Step] = {
     "trivago": _of_clickstreams(trivago_ranking),
     "shop1999": _of_clickstreams(shop1999_conversion),
     "eshop2008": _of_clickstreams(eshop2008_category),
+    **{name: _of_clickstreams(step) for name, step in steps_real.STEPS.items()},
 }
 
 

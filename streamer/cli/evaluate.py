@@ -32,6 +32,8 @@ _QUICK = {
     "reader_visitors": 600,
     "labelled": 800,
     "draws": 200,
+    "label_draws": 2,
+    "real_epochs": 1,
 }
 
 
@@ -47,6 +49,10 @@ def evaluate(
         str | None,
         typer.Option("--steps", metavar="A,B", help="Only these, with their tables printed; default: all."),
     ] = None,
+    real: Annotated[
+        bool,
+        typer.Option("--real", help="Only what an embedding adds on public clickstreams, few labels first."),
+    ] = False,
     data: Annotated[
         Path | None,
         typer.Option("--data", metavar="DIR", help=f"Public clickstreams; default: ${CLICKS_DATA}."),
@@ -73,14 +79,14 @@ def evaluate(
     from streamer.replay.identities import Identities
     from streamer.rules_from_settings import identity_rules, session_rules
 
-    chosen = _chosen(steps)
+    chosen = _chosen(steps, real)
     folder = bundle or default_bundle()
     settings, loaded = ctx.obj.settings(), load_bundle(folder)
     experiment = _experiment(settings, _scale(quick, seeds), out, work)
     identity = Identities(loaded, session_rules(settings).version, identity_rules(settings))
     context = Context(experiment, loaded, identity, _clickstreams(data))
     results = _run(context, chosen)
-    if steps is not None and (missing := [step for step in chosen if step not in results]):
+    if (steps is not None or real) and (missing := [step for step in chosen if step not in results]):
         raise EvaluationFailedError(
             f"not run: {', '.join(missing)}; expected --data or {CLICKS_DATA}, a folder of clickstreams"
         )
@@ -91,7 +97,7 @@ def evaluate(
     if json:
         print_json({"report": str(out / "report.html"), "metrics": found})
         return
-    if steps is not None:
+    if steps is not None or real:
         _print_tables(results, chosen)
     say(f"report written to {out / 'report.html'}")
 
@@ -117,10 +123,14 @@ def _experiment(settings: Settings, scale: Scale, out: Path, work: Path) -> Any:
     return Experiment(ResultStore(out / "steps", work, say), cut, scale)
 
 
-def _chosen(steps: str | None) -> list[str]:
+def _chosen(steps: str | None, real: bool) -> list[str]:
+    from models.evaluation import steps_real
     from models.evaluation.run import STEPS
 
-    chosen = list(STEPS) if steps is None else steps.split(",")
+    if steps is not None and real:
+        raise UsageError("--real and --steps: expected one of them, for --real names steps")
+    of_default = list(steps_real.STEPS if real else STEPS)
+    chosen = of_default if steps is None else steps.split(",")
     unknown = sorted(set(chosen) - set(STEPS))
     if unknown:
         raise UsageError(f"--steps {','.join(unknown)}: expected some of {', '.join(STEPS)}")

@@ -52,6 +52,7 @@ OWN, HAND, EMBEDDING, OWN_FUSED, FUSED = (
     "features fused with embedding",
     "hand fused with embedding",
 )
+PARTS_OF_HAND = ("features, trees", "features, logistic", OWN, "n-grams, trees", "n-grams, logistic")
 CONCATENATED = "features concatenated with embedding"
 
 

@@ -74,7 +74,7 @@ def probe(rows: ProbeRows, plan: ProbePlan, show: Show) -> dict[str, Any]:
         encoded = clicks.encode(rows.inputs.sessions, rows.inputs.at)
         ordered = _by_occurrence(owners, train, np.random.default_rng((plan.seed, draw)))
         for count, found in tested.items():
-            taken = train if count is None else _taken(ordered, rows.labels, count)
+            taken = train if count is None else labelled_rows(ordered, rows.labels, count)
             for name, result in _measured(rows, owners, encoded, taken, test, contenders, draw).items():
                 found.setdefault(name, []).append(result)
         show("probe", draw + 1, plan.draws, f"{len(train):,} rows to learn from, {len(test):,} to test on")
@@ -153,8 +153,8 @@ def _by_occurrence(owners: Int64, rows: Int64, rng: np.random.Generator) -> Int6
     return shuffled[np.argsort(occurrence, kind="stable")]
 
 
-def _taken(ordered: Int64, labels: Int64, count: int) -> Int64:
-    """About `count` of the rows, rising."""
+def labelled_rows(ordered: Int64, labels: Int64, count: int) -> Int64:
+    """About `count` of the first of `ordered` in each class, rising."""
     places, of_class = np.unique(labels[ordered], return_counts=True)
     quotas = np.maximum(np.round(count * of_class / len(ordered)).astype(int), FEWEST_OF_CLASS)
     quotas[np.argmax(of_class)] -= quotas.sum() - count

@@ -35,8 +35,8 @@ def evaluate(folder: Path, config: TrainConfig, draws: int, most: int = MOST_SES
     by_visitor: dict[str, list[Click]] = defaultdict(list)
     for event in read(folder, "eshop2008.events"):
         by_visitor[event["visitor_id"]].append(click_of(event))
-    rows = sorted((v for v, clicks in by_visitor.items() if len(clicks) > 1), key=_order)[:most]
-    cuts = [1 + _order(v) % (len(by_visitor[v]) - 1) for v in rows]
+    rows = sorted((v for v, clicks in by_visitor.items() if len(clicks) > 1), key=place_in_order)[:most]
+    cuts = [1 + place_in_order(v) % (len(by_visitor[v]) - 1) for v in rows]
     beginnings = [by_visitor[v][:cut] for v, cut in zip(rows, cuts, strict=True)]
     names = sorted({str(c.category) for clicks in by_visitor.values() for c in clicks})
     place = {name: index for index, name in enumerate(names)}
@@ -67,7 +67,7 @@ def evaluate(folder: Path, config: TrainConfig, draws: int, most: int = MOST_SES
     }
 
 
-def _order(visitor_id: str) -> int:
+def place_in_order(visitor_id: str) -> int:
     return int.from_bytes(hashlib.blake2b(visitor_id.encode(), digest_size=8, person=b"cut").digest(), "big")
 
 

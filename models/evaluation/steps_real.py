@@ -1,0 +1,64 @@
+"""Public clickstreams with few labels and with all; and the recipes that are measured there.
+
+`choice` compares recipes on validation visitors of the two larger clickstreams, one seed. The other steps
+test, on visitors who had no part in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from models.evaluation.experiment import Experiment, Json
+from models.evaluation.real.few_labels import RESAMPLED, VALIDATION, Plan, Recipe, measured
+from models.evaluation.real.tasks import SITES, Site
+
+SHIPPED, THREE, CAUSAL = "as shipped", "three readouts", "causal, three readouts"
+RECIPES: Mapping[str, Recipe] = {
+    SHIPPED: Recipe({}, whole=False),
+    THREE: Recipe({}),
+    CAUSAL: Recipe({"weight_causal": 1.0}),
+}
+_CHOICE_SITES, _CHOICE_LABELS, _CHOICE_DRAWS = ("pisa_cc", "eshop2008"), (100, 500), 4
+
+Step = Callable[[Experiment, Path], Json]
+
+
+def choice(experiment: Experiment, folder: Path) -> Json:
+    found = {}
+    for name in _CHOICE_SITES:
+        site = SITES[name]._replace(parts=VALIDATION, counts=_CHOICE_LABELS)
+        plan = _plan(experiment, site, tuple(RECIPES), experiment.scale.seeds[:1], _CHOICE_DRAWS)
+        found[name] = _result(experiment, f"real-choice-{name}", site, plan, folder)
+    return found
+
+
+def _tested(name: str, recipes: Sequence[str]) -> Step:
+    def step(experiment: Experiment, folder: Path) -> Json:
+        site, scale = SITES[name], experiment.scale
+        plan = _plan(experiment, site, recipes, scale.seeds, scale.label_draws)
+        return _result(experiment, f"real-{name}", site, plan, folder)
+
+    return step
+
+
+STEPS: Mapping[str, Step] = {
+    "real_choice": choice,
+    "real_shop1999": _tested("shop1999", (SHIPPED, THREE)),
+    "real_pisa_cc": _tested("pisa_cc", tuple(RECIPES)),
+    "real_eshop2008": _tested("eshop2008", tuple(RECIPES)),
+}
+
+
+def _plan(
+    experiment: Experiment, site: Site, recipes: Sequence[str], seeds: tuple[int, ...], draws: int
+) -> Plan:
+    scale = experiment.scale
+    training = site.training if scale.real_epochs is None else {**site.training, "epochs": scale.real_epochs}
+    of_recipes = {name: RECIPES[name] for name in recipes}
+    return Plan(site.parts, site.counts, training, of_recipes, seeds, draws, min(scale.draws, RESAMPLED))
+
+
+def _result(experiment: Experiment, step: str, site: Site, plan: Plan, folder: Path) -> Json:
+    store = experiment.store
+    return store.result(step, plan.as_config(), lambda: measured(site.load(folder), plan, store))
