@@ -19,6 +19,7 @@ cdef class Click:
     cdef readonly cython.py_float price
     cdef readonly str device
     cdef readonly str referrer
+    cdef readonly dict extras
 
 
 @cython.final

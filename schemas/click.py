@@ -44,6 +44,8 @@ class Click:
     device: str | None = None
     referrer: str | None = None
     """Host of the referring page."""
+    extras: dict[str, str] | None = None
+    """What `clicks.keep` asks for, by the names of `schemas.extras`, in their order; None: nothing of it."""
 
 
 @dataclass
@@ -93,9 +95,11 @@ ROW_FIELDS = tuple(field.name for field in fields(Session) if field.name != "cli
 
 
 def to_document(session: Session) -> dict[str, Any]:
-    """Its fields by name, as JSON takes them; each click is an array of its fields in order."""
+    """Its fields by name, as JSON takes them; each click is an array of its fields in order, extras only if
+    it has any."""
     document = {field.name: getattr(session, field.name) for field in fields(Session)}
-    return document | {"clicks": [astuple(click) for click in session.clicks]}
+    clicks = [astuple(click) for click in session.clicks]
+    return document | {"clicks": [click if click[-1] else click[:-1] for click in clicks]}
 
 
 def from_document(document: Mapping[str, Any]) -> Session:

@@ -28,6 +28,7 @@ from pydantic import (
     model_validator,
 )
 
+from schemas.extras import CAMPAIGN, MOST_EXTRAS, PAGE_TITLE, is_extra
 from streamer.pipeline.mapping.path import BadPathError, parse_path
 from streamer.settings_layers import Layered, SettingsError, read_layers
 
@@ -69,6 +70,19 @@ def _path(value: str) -> str | None:
     except BadPathError:
         raise ValueError("Input should be a path such as user_id or context.device.id") from None
     return value
+
+
+def _extras(names: tuple[str, ...]) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name for name in names if name))
+    wrong = next((name for name in names if not is_extra(name)), None)
+    if wrong is not None:
+        raise ValueError(
+            f"Input should be {PAGE_TITLE}, {', '.join(CAMPAIGN)} or properties.NAME, not {wrong!r}; other "
+            "fields of a click are kept anyway, or never"
+        )
+    if len(names) > MOST_EXTRAS:
+        raise ValueError(f"Input should be at most {MOST_EXTRAS} names")
+    return names
 
 
 def _topic_name(value: str) -> str:
@@ -252,6 +266,9 @@ class ClickSettings(_Section):
     topic of its own, keyed by visitor, and sessions are cut from that: its arrival clock counts."""
     visitor_from: Annotated[str, AfterValidator(_path)] | None = None
     """Path of the field of a record that says who the visitor is; none: as `source` has it."""
+    keep: Annotated[Names, AfterValidator(_extras)] = ()
+    """What is kept of a click beyond its own fields: `page_title`, `utm_source` and its like,
+    `properties.NAME`."""
 
     @model_validator(mode="after")
     def _has_one_clock(self) -> ClickSettings:

@@ -59,6 +59,7 @@ def test_defaults_are_the_documented_ones() -> None:
         "arrival": "log_append_time",
         "keyed": True,
         "visitor_from": None,
+        "keep": (),
     }
     assert settings.session.model_dump() == {
         "gap_s": 1800,

@@ -19,12 +19,12 @@ from models.evaluation.features import NEVER
 from models.evaluation.probe.rows import KnownSessions, Outcome
 from models.evaluation.task_rows import ClosedSessions
 from models.scorer import ScoreError, Scorer
-from schemas.click import ROW_FIELDS, Click, Session
+from schemas.click import ROW_FIELDS, Session
 from streamer.backtest.probe_features import USER
 from streamer.backtest.tasks import customer, outcome_lines
 from streamer.errors import UsageError
 from streamer.replay.options import users_beside
-from streamer.replay.rows import ROW_GROUP, opened, require_columns
+from streamer.replay.rows import ROW_GROUP, opened, require_columns, session_of_row
 
 _SCORED_AT_ONCE = 2_000
 _NO_SESSION = Session("", "", None, NEVER, NEVER, NEVER, 0, "gap", False, [])
@@ -66,8 +66,7 @@ def sessions_of_replay(path: Path, id_column: str, owners: set[str]) -> KnownSes
             vector = row.pop("embedding")
             is_wanted = row["session_id"] in wanted if id_column == USER else row["visitor_id"] in owners
             if is_wanted and row["is_final"] and not row["is_bot"]:
-                clicks = [Click(**click) for click in row.pop("clicks")]
-                by_id[row["session_id"]] = Session(**row, clicks=clicks), vector
+                by_id[row["session_id"]] = session_of_row(row), vector
     if id_column == USER:
         return _known(_by_records(records, by_id), space)
     found = [_Known(s.visitor_id, s.closed_at, s, vector) for s, vector in by_id.values()]

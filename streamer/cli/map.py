@@ -14,6 +14,7 @@ from streamer.cli.output import print_json, visible
 from streamer.errors import UsageError
 
 if TYPE_CHECKING:
+    from streamer.settings import ClickSettings
     from streamer.sources.check import CheckReport, FieldReport
 
 app = new_app()
@@ -51,7 +52,7 @@ def map_records(
             typer.echo(text, nl=False)
         return
     assert check is not None
-    report = _checked(check, ctx.obj.settings(clicks__source=source).clicks.source)
+    report = _checked(check, ctx.obj.settings(clicks__source=source).clicks)
     if json:
         print_json({**report._asdict(), "fields": [field._asdict() for field in report.fields]})
     else:
@@ -60,18 +61,19 @@ def map_records(
         raise typer.Exit(1)
 
 
-def _checked(file: Path, source: str) -> CheckReport:
+def _checked(file: Path, clicks: ClickSettings) -> CheckReport:
     from streamer.line_file import lines_of
     from streamer.settings import NATIVE
     from streamer.sources import PROFILES, mapping_of
     from streamer.sources.check import check
 
-    if source == NATIVE:
+    if clicks.source == NATIVE:
         raise UsageError(
             "map --check: our own shape needs no mapping; expected --source with a mapping file or one of "
             f"{', '.join(PROFILES)}"
         )
-    return check(mapping_of(source), (line.rstrip(b"\r\n") for _, line in lines_of(file, _EXPECTED)))
+    records = (line.rstrip(b"\r\n") for _, line in lines_of(file, _EXPECTED))
+    return check(mapping_of(clicks.source, None, clicks.keep), records, clicks.keep)
 
 
 def _print(report: CheckReport) -> None:

@@ -25,7 +25,8 @@ cdef extern from "Python.h":
 cdef enum:
     ENTRY = 24
     HASH = 8
-    FIELDS = 13
+    FIELDS = 14
+    MOST_EXTRAS = 15  # as schemas.extras has it: more would not be a small map
     UUID_BYTES = 16
     UUID_TEXT = 36
     NUMBER = 9  # the most bytes that a number takes
@@ -111,7 +112,17 @@ cdef Py_ssize_t room_for(Click click) except -1:
         + room_of(click.product_id)
         + room_of(click.device)
         + room_of(click.referrer)
+        + room_of_extras(click.extras)
     )
+
+
+cdef Py_ssize_t room_of_extras(dict extras) except -1:
+    cdef Py_ssize_t room = 1
+    cdef str name, value
+    if extras is not None:
+        for name, value in extras.items():
+            room += room_of(name) + room_of(value)
+    return room
 
 
 cdef inline Py_ssize_t room_of(str text) noexcept:
@@ -155,6 +166,8 @@ cdef Py_ssize_t pack(Click click, uint8_t* into) except -1:
     to = put_text(to, click.referrer)
     if click.referrer is not None:
         count, end = 13, to
+    if click.extras is not None:
+        count, end = 14, put_extras(to, click.extras)
     into[0] = <uint8_t> (0x90 | count)
     return end - into
 
@@ -202,6 +215,18 @@ cdef inline uint8_t* put_text(uint8_t* to, str text) except NULL:
         return put_nil(to)
     encoded = PyUnicode_AsUTF8AndSize(text, &size)
     return put_bytes(to, encoded, size)
+
+
+cdef uint8_t* put_extras(uint8_t* to, dict extras) except NULL:
+    cdef str name, value
+    if len(extras) > MOST_EXTRAS:
+        raise ValueError(f"a click has {len(extras)} extras, expected at most {MOST_EXTRAS}")
+    to[0] = <uint8_t> (0x80 | len(extras))
+    to += 1
+    for name, value in extras.items():
+        to = put_text(to, name)
+        to = put_text(to, value)
+    return to
 
 
 cdef inline uint8_t* put_id(uint8_t* to, str text) except NULL:
@@ -298,7 +323,27 @@ cdef Click read_click(Reader* reader):
         click.price = read_real(reader)
     click.device = read_text(reader)
     click.referrer = read_text(reader)
+    if not is_nil(reader):
+        click.extras = read_extras(reader)
     return click
+
+
+cdef dict read_extras(Reader* reader):
+    cdef dict extras = {}
+    cdef str name, value
+    cdef uint8_t first = next_byte(reader)
+    cdef int each
+    if first & 0xf0 != 0x80:
+        raise wrong()
+    reader.fields -= 1
+    for each in range(first & 0x0f):
+        reader.fields += 2  # each text takes one
+        name = read_text(reader)
+        value = read_text(reader)
+        if name is None or value is None:
+            raise wrong()
+        extras[name] = value
+    return extras
 
 
 cdef object wrong():

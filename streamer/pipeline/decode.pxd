@@ -29,6 +29,8 @@ cdef class ClickDecoder:
     cdef object _read_mapped
     cdef object _visitor
     cdef object _registered
+    cdef object _extras
+    cdef object _properties
     cdef object _parse_json
     cdef Paths _paths
     cdef Memo _queries

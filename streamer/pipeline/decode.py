@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import msgspec
 from msgspec.structs import astuple
@@ -23,6 +23,7 @@ from msgspec.structs import astuple
 from schemas import codec
 from schemas.click import MAX_ID_BYTES, Click
 from streamer.pipeline.bots import is_crawler
+from streamer.pipeline.extras import Extras, JsonProperties
 from streamer.pipeline.json_text import REPLACEMENT, with_whole_characters
 from streamer.pipeline.normalize import (
     MAX_SCANNED,
@@ -133,6 +134,15 @@ class _Wire(msgspec.Struct, gc=False):
     properties: _Object | None = None
 
 
+def _wire_with(properties: JsonProperties | None) -> type[_Wire]:
+    """Whose properties are read, or skipped."""
+    if properties is None:
+        return _Wire
+    field = ("properties", properties.type | None, None)
+    kind: Any = msgspec.defstruct("_Wire", [field], bases=(_Wire,), gc=False)
+    return cast("type[_Wire]", kind)
+
+
 _PRICE = _Wire.__struct_fields__.index("price")
 _DECLINED = astuple(_Wire("", 0, "", consent=False))
 """The fields of a click without consent that can't be read."""
@@ -157,7 +167,8 @@ class ClickDecoder:
 
     `read`: reads records of another shape, in place of both. `registered`: schemas of a registry, whose
     records are read as the JSON that they come to; none: there is no registry. `visitor`: of clicks of our
-    own shape whose visitor isn't their `visitor_id`.
+    own shape whose visitor isn't their `visitor_id`. `extras`: what clicks keep besides; from records of
+    another shape `read` has to give it.
     """
 
     def __init__(
@@ -167,6 +178,7 @@ class ClickDecoder:
         read: Read | None = None,
         registered: RegisteredSchemas | None = None,
         visitor: OtherVisitor | None = None,
+        extras: Extras | None = None,
     ) -> None:
         self._read_mapped = read
         self._visitor = visitor
@@ -176,7 +188,9 @@ class ClickDecoder:
         self._max_bytes = max_bytes
         self._max_declined_bytes = max(_MIB, 2 * max_bytes)
         """Of a record that is asked for its consent; more than a topic of ours takes in one."""
-        self._parse_json = msgspec.json.Decoder(_Wire).decode
+        self._extras = extras
+        self._properties = None if extras is None else JsonProperties(extras.properties)
+        self._parse_json = msgspec.json.Decoder(_wire_with(self._properties)).decode
         self._paths = Paths()
         self._queries = Memo(search_query, _QUERIES_KEPT, None)
         self._hosts = Memo(host_of, _HOSTS_KEPT, None)
@@ -197,7 +211,7 @@ class ClickDecoder:
             sent_at,
             page_type,
             page_url,
-            _,
+            page_title,
             query,
             element,
             referrer,
@@ -209,7 +223,7 @@ class ClickDecoder:
             user_agent,
             user_id,
             consent,
-            _,
+            properties,
         ) = self._read(value)
         if consent is False:
             return None
@@ -244,6 +258,7 @@ class ClickDecoder:
         click.price = price
         click.device = labels.of(device)
         click.referrer = self._hosts.of(before_query(referrer))
+        click.extras = None if self._extras is None else self._extras.of(page_title, page_url, properties)
         arrived = Arrived.__new__(Arrived)
         arrived.visitor_id = visitor_id
         arrived.user_id = user_id
@@ -279,9 +294,12 @@ class ClickDecoder:
             value = with_whole_characters(value)
             if self._visitor is not None and REPLACEMENT in self._visitor.in_json(value):
                 raise _bad_json(error) from None
-        if self._visitor is None:
-            return astuple(wire)
-        return (self._visitor.in_json(value), *astuple(wire)[1:])
+        fields = astuple(wire)
+        if self._visitor is not None:
+            fields = (self._visitor.in_json(value), *fields[1:])
+        if self._properties is not None:
+            fields = (*fields[:-1], self._properties.read(fields[-1]))
+        return fields
 
     def _read_mended(self, value: bytes, error: Exception) -> _Wire:
         """Once more, with whole characters in place of halves; but for ids, which two could share then."""
@@ -360,6 +378,7 @@ def with_event_id(click: Click, event_id: str) -> Click:
         click.price,
         click.device,
         click.referrer,
+        click.extras,
     )
 
 

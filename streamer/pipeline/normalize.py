@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_plus, unquote_to_bytes
 
 from streamer.pipeline.scrub import MIN_ACCOUNT_DIGITS, scrub, without_invisible
 
@@ -171,6 +171,29 @@ def before_query(url: str | None) -> str | None:
         return None
     mark = url.find("?")
     return url if mark < 0 else url[:mark]
+
+
+def first_parameter(names: Sequence[str]) -> Callable[[Any], str | None]:
+    """Finds the value of the first of these parameters that a URL has."""
+    find = re.compile(f"&({'|'.join(map(re.escape, names))})=([^&#]+)").findall
+
+    def value_of(url: Any) -> str | None:
+        if type(url) is not str:
+            return None
+        at = url.find("?")
+        found = find("&" + url[at + 1 :].partition("#")[0]) if at >= 0 else None
+        if not found:
+            return None
+        values = dict(reversed(found))
+        return next(_unquoted(values[name]) for name in names if name in values)
+
+    return value_of
+
+
+def _unquoted(value: str) -> str:
+    """As `urllib.parse.unquote_plus`."""
+    value = value.replace("+", " ")
+    return unquote_to_bytes(value).decode(errors="replace") if "%" in value else value
 
 
 def numbered_path_of(address: str) -> str | None:

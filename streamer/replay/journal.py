@@ -20,7 +20,7 @@ from streamer.output_file import cannot_write, output_file
 from streamer.replay.partition_replay import ReplaySnapshot
 from streamer.replay.plan import ReplayPlan
 
-STATE_VERSION = 6
+STATE_VERSION = 7
 
 
 class JournalError(StreamerError):

@@ -22,7 +22,7 @@ from streamer.replay.rows import opened
 
 DUMP_COLUMNS = ("partition", "offset", "arrival", "key", "value", "value_base64")
 _OBJECT: dict[str, Any] = {}
-"""Stands for what is nested, too: nothing of `properties` is looked at."""
+"""Stands for what is nested, too, but for the texts, numbers and flags in `properties`."""
 
 
 def json_rows(path: Path, batch_rows: int) -> Iterator[bytes]:
@@ -43,10 +43,33 @@ def _rows_of(batch: pa.RecordBatch) -> Iterator[bytes]:
         if name == "value" and _is_bytes(column.type):
             columns["value_base64"] = [v and base64.b64encode(v).decode() for v in column.to_pylist()]
         else:
-            columns[name] = _values(column)
+            columns[name] = _properties(column) if name == "properties" else _values(column)
     for place in range(batch.num_rows):
         row = {name: values[place] for name, values in columns.items() if values[place] is not None}
         yield orjson.dumps(row, default=lambda _: _OBJECT)
+
+
+def _properties(column: pa.Array) -> list[Any]:
+    """Of a map or a struct, what a click could keep; columns of other types have no properties."""
+    kind = column.type
+    if types.is_map(kind) and _is_text(kind.key_type) and _is_scalar(kind.item_type):
+        return [None if value is None else dict(value) for value in column.to_pylist()]
+    if types.is_struct(kind):
+        fields = {field.name: column.field(field.name) for field in kind if _is_scalar(field.type)}
+        rows = zip(*(values.to_pylist() for values in fields.values()), strict=True) if fields else ()
+        found = [dict(zip(fields, row, strict=True)) for row in rows] or [_OBJECT] * len(column)
+        valid = column.is_valid().to_pylist()
+        return [each if is_there else None for each, is_there in zip(found, valid, strict=True)]
+    return _values(column)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(types.is_string(kind) or types.is_large_string(kind))
+
+
+def _is_scalar(kind: pa.DataType) -> bool:
+    """Of a type that JSON has."""
+    return bool(_is_text(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
 
 
 def _values(column: pa.Array) -> list[Any]:

@@ -6,13 +6,15 @@ A profile is a mapping file that is shipped, in this folder; `clicks.source` nam
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib import resources
 from pathlib import Path
 
+from schemas.extras import PAGE_TITLE
 from streamer.errors import UsageError
 from streamer.pipeline.cloud_events import structured
 from streamer.pipeline.decode import ClickDecoder, Format, Rejected
+from streamer.pipeline.extras import Extras
 from streamer.pipeline.mapping.path import parse_path
 from streamer.pipeline.mapping.plan import CompiledMapping
 from streamer.pipeline.mapping.spec import MappingError, read_mapping, with_visitor
@@ -28,14 +30,17 @@ TimeOf = Callable[[bytes], int | None]
 """Event time of a record in ms UTC; None if that can't be read."""
 
 
-def mapping_of(source: str, visitor_from: str | None = None) -> CompiledMapping:
-    """A profile by its name, or a mapping file by its path; `visitor_from`: with another field as visitor.
+def mapping_of(source: str, visitor_from: str | None = None, keep: Collection[str] = ()) -> CompiledMapping:
+    """A profile by its name, or a mapping file by its path; `visitor_from`: with another field as visitor;
+    `keep`: as `clicks.keep`.
 
     Raises UsageError.
     """
     try:
         spec = read_mapping(text_of(source), Path(source).stem)
-        return CompiledMapping(spec if visitor_from is None else with_visitor(spec, visitor_from))
+        if visitor_from is not None:
+            spec = with_visitor(spec, visitor_from)
+        return CompiledMapping(spec, extras=[name for name in keep if name != PAGE_TITLE])
     except MappingError as error:
         raise UsageError(f"{source}: {error}") from None
 
@@ -43,6 +48,8 @@ def mapping_of(source: str, visitor_from: str | None = None) -> CompiledMapping:
 def source_version(clicks: ClickSettings) -> str:
     """Differs between shapes of clicks, and after a change of a mapping file; empty for our own shape."""
     visitor = "" if clicks.visitor_from is None else f":{clicks.visitor_from}"
+    if clicks.keep:
+        visitor += f":keep={','.join(sorted(clicks.keep))}"
     if clicks.source == NATIVE:
         return visitor
     digest = hashlib.sha256(text_of(clicks.source).encode()).hexdigest()
@@ -54,11 +61,12 @@ def click_decoder(
 ) -> ClickDecoder:
     """As the settings say; `format`: in place of theirs, for clicks of our own shape. Raises UsageError."""
     format = format or clicks.format
+    extras = Extras(clicks.keep) if clicks.keep else None
     if clicks.source != NATIVE:
-        read = mapping_of(clicks.source, clicks.visitor_from).read
-        return ClickDecoder(format, clicks.max_bytes, read, registered)
+        read = mapping_of(clicks.source, clicks.visitor_from, clicks.keep).read
+        return ClickDecoder(format, clicks.max_bytes, read, registered, extras=extras)
     visitor = None if clicks.visitor_from is None else VisitorAt(parse_path(clicks.visitor_from))
-    return ClickDecoder(format, clicks.max_bytes, None, registered, visitor)
+    return ClickDecoder(format, clicks.max_bytes, None, registered, visitor, extras)
 
 
 def whole_value(clicks: ClickSettings, registered: RegisteredSchemas | None) -> Whole | None:

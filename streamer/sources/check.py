@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
+from schemas.extras import PAGE_TITLE
 from streamer.pipeline.decode import ClickDecoder, Rejected
+from streamer.pipeline.extras import Extras
 from streamer.pipeline.mapping.plan import CompiledMapping
 from streamer.pipeline.mapping.spec import FIELDS
 
@@ -18,7 +20,7 @@ COSTS = {
     "sent_at": "a wrong clock of a device isn't corrected, unless the vendor has done so",
     "page_url": "the path of the page, which tells the most of an intent",
     "page_type": "the kind of page, where addresses don't tell it",
-    "page_title": "nothing: it is not kept",
+    "page_title": "nothing, unless clicks.keep has it",
     "search_query": "what visitors searched for",
     "element": "which button or link was used",
     "referrer": "where visitors came from",
@@ -33,6 +35,7 @@ COSTS = {
     "bot": "crawlers are known by their user agent alone",
 }
 """What sessions and intents lose where a field is never found."""
+_COST_OF_EXTRA = "what clicks.keep asks for"
 
 
 class FieldReport(NamedTuple):
@@ -61,34 +64,41 @@ class CheckReport(NamedTuple):
     fields: list[FieldReport]
 
 
-def check(mapping: CompiledMapping, records: Iterable[bytes]) -> CheckReport:
-    """Reads the records as a worker would."""
-    decoder = ClickDecoder(read=mapping.read)
+def check(mapping: CompiledMapping, records: Iterable[bytes], keep: Collection[str] = ()) -> CheckReport:
+    """Reads the records as a worker would that has `keep` as `clicks.keep`, and the mapping for it."""
+    extras = Extras(tuple(keep)) if keep else None
+    decoder = ClickDecoder(read=mapping.read, extras=extras)
     ends: Counter[str] = Counter()
     refused: Counter[str] = Counter()
-    sources: dict[str, Counter[str]] = {name: Counter() for name in ("event_type", *FIELDS)}
+    named = ("event_type", *FIELDS, *(name for name in sorted(keep) if name != PAGE_TITLE))
+    sources: dict[str, Counter[str]] = {name: Counter() for name in named}
     examples: dict[str, Any] = {}
     for record in records:
         ends["records"] += 1
         try:
-            if decoder.decode(record, None, "check") is None:
-                ends["filtered"] += 1
-                continue
+            arrived = decoder.decode(record, None, "check")
         except Rejected as rejected:
             refused[rejected.reason] += 1
             continue
+        if arrived is None:
+            ends["filtered"] += 1
+            continue
         ends["clicks"] += 1
-        for traced in mapping.trace(record) or ():
-            if traced.source is not None:
-                sources[traced.field][traced.source] += 1
-                examples.setdefault(traced.field, traced.result)
+        mapped = [traced for traced in mapping.trace(record) or () if traced.source is not None]
+        for traced in mapped:
+            sources[traced.field][str(traced.source)] += 1
+            examples.setdefault(traced.field, traced.result)
+        kept = arrived.click.extras or {}
+        for name in kept.keys() - {traced.field for traced in mapped}:
+            sources[name]["page_url"] += 1
+            examples.setdefault(name, kept[name])
     fields = [
         FieldReport(
             name,
             found.total(),
             dict(found.most_common()),
             examples.get(name),
-            None if found else COSTS[name],
+            None if found else COSTS.get(name, _COST_OF_EXTRA),
         )
         for name, found in sources.items()
     ]

@@ -16,13 +16,14 @@ from streamer.core.watermark import PartitionClock
 from streamer.pipeline.counters import ClickCounters
 from streamer.pipeline.dead_letter_limit import DeadLetterTally
 
-STATE_VERSION = 4
-"""Raise it when an older worker must not go on from what this one writes: version 1 knew no erasures, and
-would keep clicks that this one has to drop; version 2 can't read ids of clicks that are kept as bytes;
-version 3 would take what is remembered of closed sessions for open ones."""
-_READABLE = (1, 2, 3, 4)
+STATE_VERSION = 5
+"""The newest. Raise it when an older worker must not go on from what this one writes: version 1 knew no
+erasures, and would keep clicks that this one has to drop; version 2 can't read ids of clicks that are kept as
+bytes; version 3 would take what is remembered of closed sessions for open ones; version 4 knows no extras."""
+_WITHOUT_EXTRAS = 4
+_READABLE = (1, 2, 3, 4, 5)
 """Version 1 lacks the fields at the end of the marker, whose defaults are right for it; in 1 and 2 all ids
-are text, which is read as well; 1 to 3 remember nothing of closed sessions."""
+are text, which is read as well; 1 to 3 remember nothing of closed sessions; up to 4 no click has extras."""
 
 
 class SessionSnapshots(msgspec.Struct, array_like=True, tag="images"):
@@ -74,6 +75,11 @@ class Marker(msgspec.Struct, array_like=True, tag="marker"):
 
 _decode: Callable[[bytes], SessionSnapshots | Marker] = state_decoder(SessionSnapshots | Marker).decode  # type: ignore[arg-type]
 _peek = msgspec.msgpack.Decoder(list[msgspec.Raw])
+
+
+def written_version(keeps_extras: bool) -> int:
+    """Of the state that a worker writes, so that an older one can go on from whatever it can read."""
+    return STATE_VERSION if keeps_extras else _WITHOUT_EXTRAS
 
 
 class ChangelogError(Exception):

@@ -29,7 +29,7 @@ from streamer.pipeline.partition import LOG_APPEND_TIME, Decode, Partition, Pend
 from streamer.pipeline.records import RecordWriter, unscored
 from streamer.registry.outputs import RegistryIds, prefixed
 from streamer.settings import Settings
-from streamer.worker.changelog import STATE_VERSION, Marker, SessionSnapshots, encode
+from streamer.worker.changelog import Marker, SessionSnapshots, encode, written_version
 from streamer.worker.changelog_groups import StateLog, copies_of, in_chunks
 from streamer.worker.fencing import stop_in_time
 from streamer.worker.kill_points import KillPoint, Reach
@@ -116,6 +116,7 @@ class Shard:
         if self.number >= config.source.user_partitions:
             self._claims -= set(config.settings.by_user)
         self._config = config
+        self._state_version = written_version(keeps_extras=bool(config.settings.clicks.keep))
         self._busy = asyncio.Lock()
         self._failed = False
 
@@ -247,13 +248,13 @@ class Shard:
             for chunk in chunks:
                 if records:
                     await asyncio.sleep(0)
-                records.append(encode(SessionSnapshots(STATE_VERSION, self._commit_number, chunk)))
+                records.append(encode(SessionSnapshots(self._state_version, self._commit_number, chunk)))
         return _Snapshot(outputs, [*records, marker], position, list(visitors), gone)
 
     def _marker(self, chunks: int, gone: list[str]) -> Marker:
         sessionizer, partition = self.partition.sessionizer, self.partition
         return Marker(
-            state_version=STATE_VERSION,
+            state_version=self._state_version,
             epoch=self.epoch,
             commit_number=self._commit_number,
             chunks=chunks,

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.click import Click
+from schemas.extras import MOST_EXTRAS
 from streamer.native.click_codec import append_click, append_entry, decode_clicks, entries, holds
 
 IDS = st.one_of(
@@ -33,6 +34,7 @@ CLICKS = st.builds(
     *[TEXTS] * 4,
     st.one_of(st.none(), st.floats(allow_nan=False)),
     *[TEXTS] * 2,
+    st.one_of(st.none(), st.dictionaries(st.text(max_size=20), st.text(max_size=70), max_size=MOST_EXTRAS)),
 )
 
 

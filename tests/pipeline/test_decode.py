@@ -119,6 +119,7 @@ def test_a_click_is_made_canonical() -> None:
         "price": 3.5,
         "device": "mobile",
         "referrer": "www.search.example",
+        "extras": None,
     }
     assert (result.visitor_id, result.user_id, result.crawler) == ("bad-1", "c-1", False)
 

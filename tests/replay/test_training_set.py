@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
+import pyarrow.parquet as pq
 import pytest
 
 from models.bundle import default_bundle
@@ -54,6 +56,22 @@ def sampled(rows: Path, most: int = 200_000) -> list[Session]:
 def test_the_sessions_are_those_of_the_clicks_without_bots(rows: Path) -> None:
     expected = [s for s in sessions_of_file(sample.path(), SessionRules()).sessions if not s.is_bot]
     assert as_set(sampled(rows)) == as_set(expected)
+
+
+def test_extras_of_clicks_are_in_the_file_and_nothing_else_changes(rows: Path, tmp_path: Path) -> None:
+    settings = load_settings(environ={"STREAMER_CLICKS__KEEP": "page_title,utm_source"})
+    out = tmp_path / "kept.parquet"
+    options = ReplayOptions(TimeRange(), str(sample.path()), (default_bundle(),), str(out), 0, 1)
+    replay(settings, options, lambda _, __: None)
+    kept = sampled(out)
+    titles = {click.extras["page_title"] for session in kept for click in session.clicks if click.extras}
+    assert len(titles) > 20
+    without = [replace(s, clicks=[replace(click, extras=None) for click in s.clicks]) for s in kept]
+    assert as_set(without) == as_set(sampled(rows))
+    one, two = (
+        pq.read_table(path, columns=["model_version", "session_id", "embedding"]) for path in (out, rows)
+    )
+    assert one.to_pylist() == [row for row in two.to_pylist() if not row["model_version"].startswith("other")]
 
 
 def test_too_many_sessions_are_cut_down_to_whole_visitors_always_the_same(rows: Path) -> None:

@@ -12,7 +12,7 @@ from schemas import codec
 
 CLICK = {"visitor_id": "v1", "timestamp": 1_795_046_400_000, "event_type": "page_view"}
 IDS = {
-    "click": [1386904659],
+    "click": [1386904659, 1386904659],
     "session_embedding": [183273580, 183273580],
     "session_intent": [475093659, 814171312, 814171312],
     "visitor_intent": [933635840, 1566118103, 1566118103],

@@ -102,7 +102,7 @@ def test_a_change_that_breaks_nobody_may_land(name: codec.SchemaName, change: Ch
 
 def test_a_break_says_which_version_and_direction_and_place() -> None:
     current = changed("click", add_required)
-    (found,) = compatibility.breaks(current, codec.landed("click"))
+    found, *_ = compatibility.breaks(current, codec.landed("click"))
     assert found.startswith("can't read what version 1 wrote: reader_field_missing_default_value: added at ")
 
 
@@ -137,4 +137,4 @@ def test_the_command_says_that_all_is_well_and_fails_where_it_is_not(
     (tmp_path / "click.avsc").write_text(json.dumps(changed("click", add_required)))
     assert compatibility.main(["--land"], tmp_path) == 1
     assert "click: can't read" in capsys.readouterr().err
-    assert not (tmp_path / "landed" / "click.v2.avsc").exists()
+    assert len([*(tmp_path / "landed").glob("click.v*.avsc")]) == len(codec.landed("click"))

@@ -42,6 +42,17 @@ def test_a_check_counts_where_records_end_and_where_fields_come_from() -> None:
     assert fields["price"].example == 18.99
 
 
+def test_a_check_says_where_extras_come_from() -> None:
+    keep = ("utm_source", "utm_term", "properties.price", "page_title")
+    context = {"page": {"url": "https://b.example/?utm_term=car"}, "campaign": {"source": "Newsletter"}}
+    report = check(mapping_of("segment", None, keep), lines({**SEGMENT_TRACK, "context": context}), keep)
+    fields = {field.field: field for field in report.fields}
+    assert fields["utm_source"].sources == {"context.campaign.source": 1}
+    assert (fields["utm_term"].sources, fields["utm_term"].example) == ({"page_url": 1}, "car")
+    assert fields["properties.price"].sources == {"properties.price": 1}
+    assert (fields["page_title"].found, fields["page_title"].costs) == (0, COSTS["page_title"])
+
+
 @pytest.mark.parametrize(
     ("at", "unit"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -461,3 +462,64 @@ def test_the_key_of_a_record_is_the_visitor_of_its_click(source: str) -> None:
     value = json.dumps(SAMPLES[source]).encode()
     assert mapping_of(source).visitor_of(value) == arrived.visitor_id
     assert mapping_of(source).time_of(value) == arrived.click.timestamp
+
+
+GOLD: dict[str, Any] = {"plan": "gold", "seats": 3}
+IN_SEGMENT = {"page": {"title": "Mortgages"}, "campaign": {"source": "Newsletter", "name": "Autumn"}}
+IN_GA4 = [parameter("plan", string_value="gold"), parameter("seats", int_value="3")]
+GA4_TRAFFIC = {"manual_source": "Newsletter", "manual_campaign_name": "Autumn"}
+SELF_DESCRIBING = {"data": {"data": {"seats": 3}}}
+TAGGED = "https://bank.example/?mtm_source=Newsletter&pk_campaign=Autumn"
+IN_CLOUD = {"page_title": "Mortgages", "page_url": "/?utm_source=Newsletter", "properties": GOLD}
+
+
+def beside(record: dict[str, Any], name: str, more: dict[str, Any]) -> dict[str, Any]:
+    return {**record, name: {**record[name], **more}}
+
+
+@pytest.mark.parametrize(
+    ("source", "record", "without"),
+    [
+        ("segment", {**SEGMENT_TRACK, "context": IN_SEGMENT, "properties": GOLD}, set()),
+        (
+            "snowplow",
+            {**SNOWPLOW, "mkt_source": "Newsletter", "plan": "gold", "unstruct_event": SELF_DESCRIBING},
+            {"utm_campaign"},
+        ),
+        (
+            "ga4",
+            {
+                **GA4,
+                "event_params": IN_GA4 + list(GA4["event_params"]),
+                "collected_traffic_source": GA4_TRAFFIC,
+            },
+            set(),
+        ),
+        ("posthog", beside(POSTHOG, "properties", {**GOLD, "utm_source": "Newsletter"}), {"utm_campaign"}),
+        ("matomo", {**MATOMO, **GOLD, "url": TAGGED}, set()),
+        ("cloudevents", beside(CLOUD, "data", IN_CLOUD), {"utm_campaign"}),
+    ],
+    ids=["segment", "snowplow", "ga4", "posthog", "matomo", "cloudevents"],
+)
+def test_title_campaign_and_properties_are_found(source: str, record: Any, without: set[str]) -> None:
+    expected = {
+        "page_title": "Loans / Mortgages" if source == "matomo" else "Mortgages",
+        "properties.plan": "gold",
+        "properties.seats": "3",
+        "utm_campaign": "Autumn",
+        "utm_source": "Newsletter",
+    }
+    keep = tuple(expected)
+    value = json.dumps(record).encode()
+    arrived = click_decoder(ClickSettings(source=source, keep=keep)).decode(value, NOON_MS, "topic-0-17")
+    assert arrived is not None
+    assert arrived.click.extras == {name: expected[name] for name in expected if name not in without}
+    assert replace(arrived.click, extras=None) == click_of(source, record)
+
+
+def test_a_column_of_snowplow_is_a_property() -> None:
+    cells = [str(SNOWPLOW.get(name, "")) for name in COLUMNS.split()]
+    clicks = ClickSettings(source="snowplow", keep=("properties.app_id", "page_title"))
+    arrived = click_decoder(clicks).decode("\t".join(cells).encode(), NOON_MS, "topic-0-17")
+    assert arrived is not None
+    assert arrived.click.extras == {"page_title": "Mortgages", "properties.app_id": "bank"}

@@ -2,7 +2,7 @@
 
 Four visitors, one with two sessions, one a crawler, one with a user; ids that are UUIDs, texts, and missing.
 From version 2 on with provisional records, from version 4 on with a fifth visitor who logged out and came
-again. The `.jsonl` are the sessions that the version itself then closed.
+again, version 5 with extras. The `.jsonl` are the sessions that the version itself then closed.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from streamer.pipeline.counters import ClickCounters
 from streamer.worker.changelog import STATE_VERSION, Marker, SessionSnapshots, StateTopics, decode, encode
 
 STORED = Path(__file__).parent / "stored_state"
-VERSIONS = pytest.mark.parametrize("version", [1, 2, 3, 4])
-RULES_NUMBER = {1: 1, 2: 1, 3: 1, 4: 2}
+VERSIONS = pytest.mark.parametrize("version", [1, 2, 3, 4, 5])
+RULES_NUMBER = {1: 1, 2: 1, 3: 1, 4: 2, 5: 2}
 """Of the core that wrote each version; it is in the ids of its sessions."""
 
 

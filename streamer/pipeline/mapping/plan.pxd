@@ -32,6 +32,7 @@ cdef class _Rule:
     cdef readonly _Field consent
     cdef readonly _Field bot
     cdef readonly list fields
+    cdef readonly list extras
 
     cdef bint holds(self, tuple leaves) except -1
 

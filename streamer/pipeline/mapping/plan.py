@@ -9,15 +9,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from typing import Any, NamedTuple
-from urllib.parse import unquote_to_bytes
 
 from schemas import codec
+from schemas.extras import CAMPAIGN, PROPERTY
 from streamer.pipeline.bots import CALLED_A_BOT
 from streamer.pipeline.decode import Rejected
+from streamer.pipeline.extras import own_name
 from streamer.pipeline.json_text import REPLACEMENT, with_whole_characters
 from streamer.pipeline.mapping.leaves import ColumnReader, LeafReader, Leaves, Path
 from streamer.pipeline.mapping.path import walk
@@ -30,13 +30,16 @@ from streamer.pipeline.mapping.spec import (
     Source,
     Sources,
     as_text,
+    extra_sources,
 )
+from streamer.pipeline.normalize import first_parameter
 
 Convert = Callable[[Any], Any]
 
 CLICK_FIELDS = tuple(field["name"] for field in codec.schema("click")["fields"])
 _PLACE = {name: place for place, name in enumerate(CLICK_FIELDS)}
 _USER_AGENT = _PLACE["user_agent"]
+_PROPERTIES = _PLACE["properties"]
 _IDS = [_PLACE[name] for name in ("visitor_id", "event_id", "user_id")]
 _RULES_KEPT = 4096
 """Combinations of values that conditions looked at whose rule is remembered."""
@@ -141,7 +144,7 @@ class _Field:
 class _Rule:
     """What becomes of the events that meet its conditions."""
 
-    def __init__(self, rule: EventRule, leaves: LeafReader) -> None:
+    def __init__(self, rule: EventRule, leaves: LeafReader, extras: Sequence[str]) -> None:
         self.conditions = [(leaves.place(each.path), each.values) for each in rule.when]
         fields = {name: _Field(name, sources, leaves) for name, sources in rule.fields.items()}
         self.dropped = not rule.type
@@ -151,6 +154,7 @@ class _Rule:
         self.consent = fields.pop("consent", None)
         self.bot = fields.pop("bot", None)
         self.fields = list(fields.values())
+        self.extras = [_Field(name, extra_sources(rule, name), leaves) for name in extras]
 
     def holds(self, leaves: Leaves) -> bool:
         """Whether an event meets all conditions."""
@@ -164,15 +168,18 @@ class _Rule:
 class CompiledMapping:
     """Reads records as one mapping says."""
 
-    def __init__(self, spec: MappingSpec, leaves: Any = None) -> None:
-        """`leaves`: what reads its records; none: a reader of JSON, beside which one of columns stands."""
+    def __init__(self, spec: MappingSpec, leaves: Any = None, extras: Sequence[str] = ()) -> None:
+        """`leaves`: what reads its records; none: a reader of JSON, beside which one of columns stands.
+
+        `extras`: those names of `schemas.extras` whose values are read, too; the title is a field.
+        """
         self.name = spec.name
         self._rows: CompiledMapping | None = None
         """Reads records that are no JSON; None: there are none."""
         if leaves is None and spec.columns:
-            self._rows = CompiledMapping(spec, ColumnReader(_paths_of(spec), spec.columns))
-        self._leaves = leaves or LeafReader(_paths_of(spec))
-        self._rules = [_Rule(rule, self._leaves) for rule in spec.events]
+            self._rows = CompiledMapping(spec, ColumnReader(_paths_of(spec, extras), spec.columns), extras)
+        self._leaves = leaves or LeafReader(_paths_of(spec, extras))
+        self._rules = [_Rule(rule, self._leaves, extras) for rule in spec.events]
         self._visitor, self._time = [
             next(field for field in self._rules[0].fields if field.name == name) for name in REQUIRED
         ]
@@ -237,7 +244,7 @@ class CompiledMapping:
         if rule is None:
             return None
         flags = [each for each in (rule.consent, rule.bot) if each is not None]
-        return [field.trace(leaves) for field in [*rule.fields, *flags]]
+        return [field.trace(leaves) for field in [*rule.fields, *flags, *rule.extras]]
 
     def _read_mended(self, value: bytes, rejected: Rejected) -> tuple[Any, ...] | None:
         """Once more, with whole characters in place of halves; but for ids, which two could share then."""
@@ -272,6 +279,8 @@ class CompiledMapping:
                 raise self._broken(str(error), field.name) from None
         if rule.bot is not None and rule.bot.read(leaves):
             click[_USER_AGENT] = CALLED_A_BOT
+        if rule.extras:
+            click[_PROPERTIES] = {own_name(field.name): field.read(leaves) for field in rule.extras}
         return tuple(click)
 
     def _declines(self, rule: _Rule, leaves: Leaves) -> bool:
@@ -304,20 +313,22 @@ class CompiledMapping:
         return None
 
 
-def _paths_of(spec: MappingSpec) -> list[Path]:
+def _paths_of(spec: MappingSpec, extras: Sequence[str]) -> list[Path]:
     paths = [condition.path for rule in spec.events for condition in rule.when]
     for rule in spec.events:
-        for sources in (rule.type, *rule.fields.values()):
+        of_extras = [extra_sources(rule, name) for name in extras]
+        for sources in (rule.type, *rule.fields.values(), *of_extras):
             paths += [source.path for source in sources if source.path]
     return paths
 
 
 def _conversion(field: str, source: Source) -> Convert:
     """From what stands in a record to what the field takes; None counts as missing."""
-    last = _FINAL.get(field) or _duration_in(source.unit or "ms", field)
+    is_extra = field in CAMPAIGN or field.startswith(PROPERTY)
+    last = _scalar if is_extra else _FINAL.get(field) or _duration_in(source.unit or "ms", field)
     steps: list[Convert] = []
     if source.parameters:
-        steps.append(_parameter(source.parameters))
+        steps.append(first_parameter(source.parameters))
     if source.values is not None:
         steps.append(_mapped(source.values, source.otherwise))
     if not steps:
@@ -337,29 +348,6 @@ def _mapped(values: Mapping[str, Any], otherwise: Any) -> Convert:
     return lambda value: values.get(as_text(value), value if otherwise is None else otherwise)
 
 
-def _parameter(names: tuple[str, ...]) -> Convert:
-    """The value of the first of these parameters that a URL has."""
-    find = re.compile(f"&({'|'.join(map(re.escape, names))})=([^&#]+)").findall
-
-    def convert(url: Any) -> str | None:
-        if type(url) is not str:
-            return None
-        at = url.find("?")
-        found = find("&" + url[at + 1 :].partition("#")[0]) if at >= 0 else None
-        if not found:
-            return None
-        values = dict(reversed(found))
-        return next(_unquoted(values[name]) for name in names if name in values)
-
-    return convert
-
-
-def _unquoted(value: str) -> str:
-    """As `urllib.parse.unquote_plus`."""
-    value = value.replace("+", " ")
-    return unquote_to_bytes(value).decode(errors="replace") if "%" in value else value
-
-
 def _strict_text(value: Any) -> str:
     if type(value) is str:
         return value
@@ -372,6 +360,10 @@ def _text(value: Any) -> str | None:
     if type(value) is str:
         return value
     return str(value) if type(value) is int else None
+
+
+def _scalar(value: Any) -> Any:
+    return value if isinstance(value, str | int | float) else None
 
 
 def _number(value: Any) -> int | float | None:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from streamer.pipeline.mapping.path import BadPathError, Step, parse_path
+from schemas.extras import CAMPAIGN, PROPERTY, is_extra
+from streamer.pipeline.mapping.path import BadPathError, Having, Step, parse_path
 
 Unit = Literal["s", "ms", "us", "ns", "iso8601", "iso8601_utc"]
 Scalar = str | int | float | bool
@@ -38,7 +39,10 @@ FIELDS = (*TEXTS, *TIMES, *FLAGS, "dwell_ms", "price")
 """What a file may map, beside the type of the event. `bot`: whether the vendor calls the visitor one."""
 
 ANY = "*"
-"""As a condition: the value is there. An empty text: it isn't."""
+"""As a condition: the value is there. An empty text: it isn't. Among properties: any that has no line."""
+PROPERTIES = "properties"
+_PROPERTY_NAME = "{name}"
+"""Stands for the property's name in the paths of any."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _TOP = {"name", "columns", "fields", "event"}
 _SOURCE = {"from", "constant", "default", "unit", "map", "otherwise", "parameter"}
@@ -88,6 +92,8 @@ class EventRule:
     type: Sources
     """Empty: such events are filtered."""
     fields: Mapping[str, Sources]
+    extras: Mapping[str, Sources]
+    """By their names, as `schemas.extras` has them; under `properties.*` those of any other property."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,7 @@ def read_mapping(text: str, name: str) -> MappingSpec:
     columns = _columns(file.get("columns", []))
     base = _fields(_table(file.get("fields", {}), "fields"), "fields")
     for field in REQUIRED:
-        if field not in base:
+        if field not in base[0]:
             raise MappingError(f"fields.{field}: is missing; expected a path, for no click can be without")
     rules = file.get("event")
     if not isinstance(rules, list) or not rules:
@@ -129,7 +135,30 @@ def with_visitor(spec: MappingSpec, path: str) -> MappingSpec:
     return replace(spec, events=tuple(rules))
 
 
-def _event(value: Any, key: str, base: Mapping[str, Sources]) -> EventRule:
+def extra_sources(rule: EventRule, name: str) -> Sources:
+    """Where an extra comes from; empty if the mapping doesn't say."""
+    own = rule.extras.get(name)
+    if own is not None or not name.startswith(PROPERTY):
+        return own or ()
+    called = name.removeprefix(PROPERTY)
+    return tuple(_of_property(source, called) for source in rule.extras.get(PROPERTY + ANY, ()))
+
+
+def _of_property(source: Source, called: str) -> Source:
+    if source.path is None:
+        return source
+    path = tuple(
+        Having(step.key, step.value.replace(_PROPERTY_NAME, called))
+        if isinstance(step, Having)
+        else step.replace(_PROPERTY_NAME, called)
+        if isinstance(step, str)
+        else step
+        for step in source.path
+    )
+    return replace(source, path=path, text=source.text.replace(_PROPERTY_NAME, called))
+
+
+def _event(value: Any, key: str, base: tuple[dict[str, Sources], dict[str, Sources]]) -> EventRule:
     rule = _table(value, key)
     _known(rule, _EVENT, f"{key}.")
     when = tuple(
@@ -141,15 +170,22 @@ def _event(value: Any, key: str, base: Mapping[str, Sources]) -> EventRule:
         raise _bad(f"{key}.drop", drop, "true or false")
     if drop == ("type" in rule):
         raise _bad(key, rule, "either type, for clicks, or drop = true, for what is to be filtered")
-    own = _fields(_table(rule.get("fields", {}), f"{key}.fields"), f"{key}.fields")
-    return EventRule(
-        when, () if drop else _sources(rule["type"], "event_type", f"{key}.type"), {**base, **own}
-    )
+    fields, extras = _fields(_table(rule.get("fields", {}), f"{key}.fields"), f"{key}.fields")
+    kind = () if drop else _sources(rule["type"], "event_type", f"{key}.type")
+    return EventRule(when, kind, {**base[0], **fields}, {**base[1], **extras})
 
 
-def _fields(table: Mapping[str, Any], key: str) -> dict[str, Sources]:
-    _known(table, set(FIELDS), f"{key}.")
-    return {field: _sources(value, field, f"{key}.{field}") for field, value in table.items()}
+def _fields(table: Mapping[str, Any], key: str) -> tuple[dict[str, Sources], dict[str, Sources]]:
+    """Those of a click, and its extras."""
+    _known(table, {*FIELDS, *CAMPAIGN, PROPERTIES}, f"{key}.")
+    fields = {field: _sources(table[field], field, f"{key}.{field}") for field in table if field in FIELDS}
+    extras = {name: _sources(table[name], name, f"{key}.{name}") for name in table if name in CAMPAIGN}
+    for called, value in _table(table.get(PROPERTIES, {}), f"{key}.{PROPERTIES}").items():
+        name = PROPERTY + called
+        if called != ANY and not is_extra(name):
+            raise _bad(f"{key}.{PROPERTIES}", called, f'"{ANY}", or 1 to 48 letters, digits, _, $ and -')
+        extras[name] = _sources(value, name, f"{key}.{name}")
+    return fields, extras
 
 
 def _sources(value: Any, field: str, key: str) -> Sources:
