@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from streamer import __version__
-from streamer.cli.errors import explain
+from streamer.cli.errors import report
 from streamer.cli.invocation import Invocation
 from streamer.cli.lazy import LazyCommand, LazyGroup
 from streamer.cli.streams import secure_standard_streams
@@ -37,6 +37,7 @@ COMMANDS = (
     LazyCommand("acls", "streamer.cli.acls", "Print the permissions that each kind of client needs."),
     LazyCommand("replay", "streamer.cli.replay", "Run a stretch of the log, or a file, once more."),
     LazyCommand("verify", "streamer.cli.verify", "Check that the log, run again, gives what live published."),
+    LazyCommand("explain", "streamer.cli.explain", "Say why a session got its label, click by click."),
     LazyCommand("model", "streamer.cli.model", "Train, look at and compare model bundles."),
 )
 """In the order of `streamer --help`."""
@@ -98,4 +99,4 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(1)
     except Exception as error:
-        sys.exit(explain(error, debug=invocation.debug))
+        sys.exit(report(error, debug=invocation.debug))

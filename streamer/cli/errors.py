@@ -15,7 +15,7 @@ from streamer.errors import StreamerError
 from streamer.extras import missing_package
 
 
-def explain(error: Exception, debug: bool) -> int:
+def report(error: Exception, debug: bool) -> int:
     """Prints what went wrong to standard error; returns the exit code."""
     if debug:
         traceback.print_exception(error)

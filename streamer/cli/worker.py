@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from streamer.cli.errors import explain
+from streamer.cli.errors import report
 from streamer.cli.lazy import new_app
 
 app = new_app()
@@ -105,7 +105,7 @@ def worker(
     if stages == Stages.identity and not settings.identity.enabled:
         raise UsageError("--stages identity: identity.enabled is false, so there is nothing to run")
     if processes > 1:
-        code = run_processes(settings, processes, options, partial(explain, debug=ctx.obj.debug))
+        code = run_processes(settings, processes, options, partial(report, debug=ctx.obj.debug))
         raise typer.Exit(code)
     event_loop.run(
         run_worker(

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models.arrays import Float32
 from models.bundle import Bundle
 from models.scorer import ScoredIntent
 from schemas.click import ROW_FIELDS, Click, Session
@@ -60,6 +61,7 @@ SCHEMA = pa.schema(
     ]
 )
 
+_OF_LABELS = ["session_id", "embedding", "embedding_space", "intents", "top_intent"]
 _OF_SESSIONS = [*ROW_FIELDS, "clicks", "model_version"]
 _Row = tuple[Session, Bundle, BundleOutput]
 
@@ -126,6 +128,39 @@ def session_of_row(row: dict[str, Any]) -> Session:
         extras = click.pop("extras", None)
         clicks.append(Click(**click, extras=None if extras is None else dict(extras)))
     return Session(**row, clicks=clicks)
+
+
+class LabelledRows(NamedTuple):
+    """Labelled sessions of one embedding space, N of them."""
+
+    session_ids: list[str]
+    labels: list[str]
+    """Of the top intents, for people."""
+    embeddings: Float32
+    """[N, D]"""
+
+
+def labelled_rows(path: Path, embedding_space: str) -> Iterator[LabelledRows]:
+    """The labelled sessions of a file, a row group at a time. Raises UsageError for another file, and for one
+    that has no session in this embedding space."""
+    spaces: set[str] = set()
+    with opened(path) as file:
+        require_columns(path, file, _OF_LABELS)
+        for batch in file.iter_batches(ROW_GROUP, columns=_OF_LABELS):
+            rows = batch.to_pylist()
+            spaces |= {row["embedding_space"] for row in rows}
+            kept = [row for row in rows if row["top_intent"] and row["embedding_space"] == embedding_space]
+            if kept:
+                yield LabelledRows(
+                    [row["session_id"] for row in kept],
+                    [row["intents"][0]["label"] for row in kept],
+                    np.array([row["embedding"] for row in kept], np.float32),
+                )
+    if spaces and embedding_space not in spaces:
+        raise UsageError(
+            f"{path}: has embeddings of space {', '.join(sorted(spaces))}, the bundle's is {embedding_space}:"
+            " vectors of two spaces can't be compared. Expected what `streamer replay` wrote with this bundle"
+        )
 
 
 def require_rows(path: Path) -> None:

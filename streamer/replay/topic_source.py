@@ -15,12 +15,12 @@ from streamer.errors import StreamerError
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.kafka.aiokafka_overrides.fetched import leave_records_as_they_are
 from streamer.kafka.client import client_arguments, committed_reader
-from streamer.kafka.start import is_found
+from streamer.kafka.start import Start, is_found, offsets_at
 from streamer.kafka.topics import TopicError, find_topic
 from streamer.pipeline.erasures import erased_visitor
 from streamer.pipeline.partition import LOG_APPEND_TIME, Decode
 from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
-from streamer.replay.plan import PartitionPlan
+from streamer.replay.plan import PartitionPlan, ReplayConfig
 from streamer.replay.sources import LogRecord, Portion
 from streamer.replay.time_range import TimeRange
 from streamer.settings import Settings
@@ -53,6 +53,18 @@ async def reading(settings: Settings, portion: int = PORTION) -> AsyncIterator[A
         raise TopicSourceError(f"can't read {where}: {type(error).__name__}") from None
     finally:
         await consumer.stop()
+
+
+def as_live(settings: Settings, rules: SessionRules, time_range: TimeRange) -> ReplayConfig:
+    """What a replay of the topic has to be told to close sessions as live does."""
+    return ReplayConfig(
+        settings.session_source,
+        rules,
+        time_range,
+        idle_closing=settings.clicks.arrival == "log_append_time",
+        early_every_ms=settings.emit.early_every_ms,
+        at_login=settings.emits_at_login,
+    )
 
 
 async def topic_partitions(
@@ -101,15 +113,15 @@ async def erased_visitors(settings: Settings) -> dict[str, int]:
     return until
 
 
-async def ends_of(settings: Settings, topic: str) -> dict[int, int]:
-    """Where each partition of a topic ends; nothing if there is no such topic."""
+async def ends_of(settings: Settings, topic: str, at: Start = "latest") -> dict[int, int]:
+    """Where each partition of a topic ends, or was at a time; nothing if there is no such topic."""
     try:
         found = await find_topic(settings.kafka, topic)
     except TopicError:
         return {}
     async with reading(settings) as consumer:
         tps = [TopicPartition(topic, number) for number in range(found.partitions)]
-        return {tp.partition: end for tp, end in (await consumer.end_offsets(tps)).items()}
+        return {tp.partition: offset for tp, offset in (await offsets_at(consumer, tps, at)).items()}
 
 
 async def first_arrival(settings: Settings, topic: str) -> int | None:
@@ -126,13 +138,15 @@ async def first_arrival(settings: Settings, topic: str) -> int | None:
     return max(firsts.values(), default=None)
 
 
-async def records_of(settings: Settings, topic: str, ends: Mapping[int, int]) -> AsyncIterator[Any]:
+async def records_of(
+    settings: Settings, topic: str, ends: Mapping[int, int], start: Start = "earliest"
+) -> AsyncIterator[Any]:
     """Committed records of a topic's partitions before their ends, each partition's in order."""
     tps = [TopicPartition(topic, number) for number in ends]
     if not tps:
         return
     async with reading(settings) as consumer:
-        begins = await consumer.beginning_offsets(tps)
+        begins = await offsets_at(consumer, tps, start)
         consumer.assign(tps)
         for tp in tps:
             consumer.seek(tp, begins[tp])

@@ -47,13 +47,14 @@ from streamer.replay.digests import (
     hashes_of,
 )
 from streamer.replay.partition_replay import PartitionReplay
-from streamer.replay.plan import PartitionPlan, ReplayConfig
+from streamer.replay.plan import PartitionPlan
 from streamer.replay.scoring import BundleOutput, BundleScorers
 from streamer.replay.sources import replayed
 from streamer.replay.time_range import TimeRange, UndeterminedSessions, UndeterminedSpans
 from streamer.replay.topic_source import (
     PORTION,
     TopicSource,
+    as_live,
     ends_of,
     erased_visitors,
     reading,
@@ -270,14 +271,7 @@ async def _replayed(
 ) -> PartitionReplay:
     settings = task.settings
     source = TopicSource(settings, {plan.number: plan}, task.portion)
-    config = ReplayConfig(
-        settings.session_source,
-        task.rules,
-        time_range,
-        idle_closing=settings.clicks.arrival == "log_append_time",
-        early_every_ms=settings.emit.early_every_ms,
-        at_login=settings.emits_at_login,
-    )
+    config = as_live(settings, task.rules, time_range)
 
     def leave_out(session: Session) -> None:
         spans.add(session)

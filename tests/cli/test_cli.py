@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 
 from streamer import __version__
 from streamer.cli import COMMANDS, main
-from streamer.cli.errors import explain
+from streamer.cli.errors import report
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.ports import free_ports
 from tests.conftest import RunStreamer
@@ -128,15 +128,15 @@ def test_settings_come_from_the_file_and_from_set(run_streamer: RunStreamer, tmp
 
 
 def test_known_errors_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    assert explain(StreamerError("the work failed"), debug=False) == 1
-    assert explain(UsageError("the call is wrong"), debug=False) == 2
+    assert report(StreamerError("the work failed"), debug=False) == 1
+    assert report(UsageError("the call is wrong"), debug=False) == 2
     assert capsys.readouterr().err == "Error: the work failed\nError: the call is wrong\n"
 
 
 def test_of_unknown_errors_only_type_and_place_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="invalid literal") as caught:
         int("what a customer typed")
-    assert explain(caught.value, debug=False) == 1
+    assert report(caught.value, debug=False) == 1
     shown = capsys.readouterr().err
     assert shown.startswith("Error: unexpected ValueError in cli/test_cli.py, line ")
     assert "customer" not in shown
@@ -145,7 +145,7 @@ def test_of_unknown_errors_only_type_and_place_are_shown(capsys: pytest.CaptureF
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(KeyError) as caught:
         raise KeyError
-    explain(caught.value, debug=True)
+    report(caught.value, debug=True)
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -153,7 +153,7 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_missing_extra_is_named_by_the_packages_that_an_index_has(
     capsys: pytest.CaptureFixture[str], module: str, extra: str
 ) -> None:
-    assert explain(ModuleNotFoundError("x", name=module), debug=False) == 1
+    assert report(ModuleNotFoundError("x", name=module), debug=False) == 1
     shown = capsys.readouterr().err
     project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
     named = {Requirement(text) for text in shlex.split(shown.partition("pip install ")[2])}
