@@ -416,6 +416,44 @@ class WorkerSettings(_Section):
     """How often the changelog of open sessions is trimmed."""
 
 
+class ServeSettings(_Section):
+    """The look-up service."""
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """The address it listens on; this machine alone reaches it by default."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Another port, of all addresses, without TLS, that has /livez, /readyz and /metrics too; 0: none."""
+    tokens: SecretStr | None = None
+    """Bearer tokens that callers may have, one a line; none: callers need none."""
+    anonymous: bool = False
+    """Whether others than this machine may look up with neither a token nor a certificate."""
+    ssl_certificate_location: Path | None = None
+    """PEM file with the server's certificate; none: no TLS."""
+    ssl_key_location: Path | None = None
+    ssl_key_password: SecretStr | None = None
+    ssl_ca_location: Path | None = None
+    """PEM file of the authorities that sign callers' certificates; none: callers need none."""
+    rate_limit: Annotated[float, Field(ge=0, le=10_000_000, allow_inf_nan=False)] = 0
+    """Look-ups a second of one token's holder, or of everybody without tokens; 0: any number."""
+    max_batch: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Ids in a batch."""
+    ttl_days: Days = 90
+    """How long after its session closed a record is returned."""
+    max_age_s: PositiveSeconds = 30
+    """Not ready when brokers have answered nothing for so long."""
+    drain_s: Seconds = 5
+    """How long it still answers after SIGTERM, while /readyz says no, so that load balancers see it."""
+
+    @model_validator(mode="after")
+    def _files_are_whole(self) -> ServeSettings:
+        if self.ssl_key_location and not self.ssl_certificate_location:
+            raise ValueError("serve.ssl_key_location needs serve.ssl_certificate_location")
+        if self.ssl_ca_location and not self.ssl_certificate_location:
+            raise ValueError("serve.ssl_ca_location needs serve.ssl_certificate_location")
+        return self
+
+
 class LogSettings(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
@@ -439,6 +477,7 @@ class Settings(_Section):
     model: ModelSettings = ModelSettings()
     llm: LlmSettings = LlmSettings()
     worker: WorkerSettings = WorkerSettings()
+    serve: ServeSettings = ServeSettings()
     log: LogSettings = LogSettings()
 
     @property
@@ -448,6 +487,12 @@ class Settings(_Section):
         shadow = (topics.shadow_intents, topics.shadow_embeddings) if self.model.shadow_bundle else ()
         users = (topics.users,) if self.identity.enabled else ()
         return (topics.embeddings, topics.intents, topics.visitors, *users, topics.late, topics.dlq, *shadow)
+
+    @property
+    def looked_up(self) -> dict[str, str]:
+        """The topics that the look-up service answers from, by what their keys are."""
+        users = {"users": self.topics.users} if self.identity.enabled else {}
+        return {"visitors": self.topics.visitors, **users}
 
     @property
     def emits_at_login(self) -> bool:

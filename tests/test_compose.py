@@ -52,7 +52,7 @@ def environment(service: Any, broker: EmbeddedKafka) -> dict[str, str]:
     }
 
 
-def test_topics_then_worker_run_with_their_own_commands_and_settings(
+def test_topics_then_worker_and_look_ups_run_with_their_own_commands_and_settings(
     services: Any, compose_kafka: EmbeddedKafka, run_streamer: RunStreamer, tmp_path: Path
 ) -> None:
     topics = services["topics"]
@@ -60,24 +60,30 @@ def test_topics_then_worker_run_with_their_own_commands_and_settings(
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(": created") == len(declared_topics(Settings()))
 
-    worker = services["worker"]
-    settings = environment(worker, compose_kafka) | {"STREAMER_WORKER__METRICS_PORT": "0"}
+    port = {"STREAMER_WORKER__METRICS_PORT": "0"}
+    run_until(services["worker"], compose_kafka, port, '"worker_started"', tmp_path)
+    port = {"STREAMER_SERVE__PORT": "0", "STREAMER_SERVE__DRAIN_S": "0"}
+    run_until(services["serve"], compose_kafka, port, '"ready"', tmp_path)
+
+
+def run_until(service: Any, broker: EmbeddedKafka, port: dict[str, str], event: str, folder: Path) -> None:
+    """Run a service until its log has this, end it, and see that it ends well."""
     process = subprocess.Popen(
-        [sys.executable, "-c", "from streamer.cli import main; main()", *worker["command"]],
+        [sys.executable, "-c", "from streamer.cli import main; main()", *service["command"]],
         stderr=subprocess.PIPE,
         text=True,
-        cwd=tmp_path,
-        env=os.environ | settings,
+        cwd=folder,
+        env=os.environ | environment(service, broker) | port,
     )
     with process:
         assert process.stderr is not None
         said = []
         for line in process.stderr:
             said.append(line)
-            if '"worker_started"' in line:
+            if event in line:
                 process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0, "".join(said)
-    assert any('"worker_started"' in line for line in said)
+    assert any(event in line for line in said)
 
 
 def test_nothing_starts_before_what_it_needs(services: Any) -> None:

@@ -30,6 +30,7 @@ COMMANDS = (
     LazyCommand(
         "subscribe", "streamer.cli.subscribe", "Read intents, embeddings, late clicks or dead letters."
     ),
+    LazyCommand("serve", "streamer.cli.serve", "Look up visitors and customers over HTTP."),
     LazyCommand("doctor", "streamer.cli.doctor", "Check that all is well, and say what to do if not."),
     LazyCommand("dlq", "streamer.cli.dlq", "List, show and replay dead letters."),
     LazyCommand("link", "streamer.cli.link", "Say which customer a visitor is, or take it back."),

@@ -115,7 +115,9 @@ class UserState(NamedTuple):
         return self.profile_vector if space == self.embedding_space and self.profile_vector.size else None
 
 
-class _State(Protocol):
+class State(Protocol):
+    """What a table has to know of what it holds."""
+
     @property
     def closed_at(self) -> int: ...
 
@@ -123,7 +125,7 @@ class _State(Protocol):
     def embedding_space(self) -> str: ...
 
 
-S = TypeVar("S", bound=_State)
+S = TypeVar("S", bound=State)
 
 
 class LatestTable(Generic[S]):
@@ -157,16 +159,14 @@ class LatestTable(Generic[S]):
     def apply(self, key: bytes | None, value: bytes | None) -> None:
         """Take in a record of the topic."""
         if value is None:
-            self._forget((key or b"").decode(errors="replace"))
+            self._erase((key or b"").decode(errors="replace"))
             return
         try:
-            name, record = codec.decode(value)
+            found, state = self._read(value)
         except codec.CodecError:
-            name, record = "click", {}
-        if name != self.schema:
             self.refused += 1
             return
-        self._put(*self._read(record))
+        self._put(found, state)
 
     def expire(self, now_ms: int) -> int:
         """Forget what is older than the time to live; returns how many keys were.
@@ -184,9 +184,13 @@ class LatestTable(Generic[S]):
             self._forget(key)
         return len(old)
 
-    def _read(self, record: codec.Record) -> tuple[str, S]:
-        """Key and state of a record of the table's schema."""
+    def _read(self, message: bytes) -> tuple[str, S]:
+        """Key and state. Raises codec.CodecError if it is no message of the table's schema."""
         raise NotImplementedError
+
+    def _erase(self, key: str) -> None:
+        """A tombstone came."""
+        self._forget(key)
 
     def _is_older(self, state: S, known: S) -> bool:  # noqa: ARG002, the last in the log is the latest
         return False
@@ -220,22 +224,46 @@ class LatestTable(Generic[S]):
 class VisitorTable(LatestTable[VisitorState]):
     schema = "visitor_intent"
 
-    def _read(self, record: codec.Record) -> tuple[str, VisitorState]:
+    def _read(self, message: bytes) -> tuple[str, VisitorState]:
+        record = record_of(self.schema, message)
         return record["visitor_id"], _state_of(record)
 
     def _is_older(self, state: VisitorState, known: VisitorState) -> bool:
-        return _age_order(state) < _age_order(known)
+        return age_order(state) < age_order(known)
 
 
 class UserTable(LatestTable[UserState]):
     schema = "user_intent"
 
-    def _read(self, record: codec.Record) -> tuple[str, UserState]:
+    def _read(self, message: bytes) -> tuple[str, UserState]:
+        record = record_of(self.schema, message)
         return record["user_id"], _user_state_of(record)
 
 
-def _age_order(state: VisitorState) -> tuple[int, int, int]:
-    return state.closed_at, state.started_at, state.revision
+def record_of(schema: codec.SchemaName, message: bytes) -> codec.Record:
+    """The record. Raises codec.CodecError if it is no message of this schema."""
+    name, record = codec.decode(message)
+    if name != schema:
+        raise codec.CodecError("another_schema", f"record is a {name}, expected a {schema}")
+    return record
+
+
+class Session(Protocol):
+    """What says which session of a visitor is the latest."""
+
+    @property
+    def closed_at(self) -> int: ...
+
+    @property
+    def started_at(self) -> int: ...
+
+    @property
+    def revision(self) -> int: ...
+
+
+def age_order(session: Session) -> tuple[int, int, int]:
+    """The greatest of a visitor's is their latest."""
+    return session.closed_at, session.started_at, session.revision
 
 
 def _state_of(record: codec.Record) -> VisitorState:

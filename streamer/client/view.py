@@ -2,9 +2,9 @@
 leave memory.
 
 A view reads the compacted topic from its beginning, committed records only, without joining a consumer
-group: each process has all of them. While brokers can't be reached it serves what it has, and says how old
-that is. If it has to begin again, it reads into a new table that takes the old one's place at the end of
-the topic: who was erased meanwhile may have left no trace there.
+group: each process has all of them, or those of the partitions that it is given. While brokers can't be
+reached it serves what it has, and says how old that is. If it has to begin again, it reads into a new table
+that takes the old one's place at the end of the topic: who was erased meanwhile may have left no trace there.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Generic, Self, TypeVar
 
 import structlog
 
-from streamer.client.table import LatestTable, UserState, UserTable, VisitorState, VisitorTable
-from streamer.errors import StreamerError
+from streamer.client.table import LatestTable, State, UserState, UserTable, VisitorState, VisitorTable
+from streamer.errors import StreamerError, UsageError
 from streamer.kafka.topics import VISITOR_DAYS
 from streamer.settings import Settings, load_settings
 
@@ -33,10 +33,10 @@ class ViewError(StreamerError):
     """The view can't be read."""
 
 
-S = TypeVar("S", VisitorState, UserState)
+S = TypeVar("S", bound=State)
 
 
-class _View(Generic[S]):
+class View(Generic[S]):
     """Use it as a context manager: inside, everything that was in the topic is in the view."""
 
     def __init__(
@@ -47,10 +47,12 @@ class _View(Generic[S]):
         on_new_space: Callable[[str], None] = lambda _: None,
         ready_within_s: float = 60.0,
         now: Callable[[], float] = time.time,
+        partitions: Collection[int] | None = None,
     ) -> None:
         """`settings`: of brokers and topics; none: as the command line finds them. `ttl_s`: how long after a
         session closed it is returned. `on_new_space` is called, in the view's thread, with every embedding
-        space when its first vector comes. `now`: seconds since 1970."""
+        space when its first vector comes. `now`: seconds since 1970. `partitions`: whose records are held;
+        none: of all."""
         self._settings = settings or load_settings()
         self._topic = self._topic_of(self._settings)
         self._ttl_ms = round(ttl_s * 1000)
@@ -59,6 +61,8 @@ class _View(Generic[S]):
         self._table: LatestTable[S] = self._new_table()
         self._ready_within_s = ready_within_s
         self._now = now
+        self._share = partitions
+        self._partition_count: int | None = None
         self._ready = threading.Event()
         self._stop = threading.Event()
         self._failed: BaseException | None = None
@@ -66,8 +70,9 @@ class _View(Generic[S]):
         self._thread = threading.Thread(target=self._run, name=type(self).__name__, daemon=True)
 
     def __enter__(self) -> Self:
-        """Raises ViewError if the view can't be read to its end in time, BrokerError and TopicError."""
-        self._thread.start()
+        """Raises ViewError if the view can't be read to its end in time, BrokerError, TopicError, and
+        UsageError for a partition that the topic doesn't have."""
+        self.start()
         if not self._ready.wait(self._ready_within_s) and self._failed is None:
             self._stop.set()
             raise ViewError(
@@ -77,6 +82,14 @@ class _View(Generic[S]):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Begin to read, and don't wait for the end of the topic: `is_ready` says when it is reached."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Returns once the view reads no more."""
         self._stop.set()
         self._thread.join()
 
@@ -92,6 +105,17 @@ class _View(Generic[S]):
     def spaces(self) -> dict[str, int]:
         """Embedding space -> records that came of it. More than one: the model was changed."""
         return dict(self._table.spaces)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all is in the view that was in the topic at its start. Raises what ended the view."""
+        self._raise_failure()
+        return self._ready.is_set()
+
+    @property
+    def partition_count(self) -> int | None:
+        """Of the whole topic; None until it is known."""
+        return self._partition_count
 
     @property
     def age_s(self) -> float:
@@ -128,15 +152,21 @@ class _View(Generic[S]):
 
         from streamer.kafka.topics import find_topic
 
-        found = await find_topic(self._settings.kafka, self._topic)
+        count = (await find_topic(self._settings.kafka, self._topic)).partitions
+        share = range(count) if self._share is None else sorted(self._share)
+        if missing := [number for number in share if number not in range(count)]:
+            raise UsageError(
+                f"partitions {missing} of topic {self._topic}: it has those from 0 to {count - 1}"
+            )
+        self._partition_count = count
         while not self._stop.is_set():
             try:
-                await self._read(found.partitions)
+                await self._read(share)
             except KafkaError as error:
                 log.warning("view_interrupted", topic=self._topic, error=type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
 
-    async def _read(self, partitions: int) -> None:
+    async def _read(self, partitions: Iterable[int]) -> None:
         from aiokafka import TopicPartition
 
         from streamer.kafka.client import client_arguments, committed_reader
@@ -146,7 +176,7 @@ class _View(Generic[S]):
         )
         try:
             await consumer.start()
-            tps = [TopicPartition(self._topic, number) for number in range(partitions)]
+            tps = [TopicPartition(self._topic, number) for number in partitions]
             consumer.assign(tps)
             begins = await consumer.beginning_offsets(tps)
             for tp in tps:
@@ -180,7 +210,7 @@ class _View(Generic[S]):
                 table.expire(int(now_s * 1000))
 
 
-class VisitorView(_View[VisitorState]):
+class VisitorView(View[VisitorState]):
     """Each visitor's latest session.
 
     >>> with VisitorView() as view:  # doctest: +SKIP
@@ -194,7 +224,7 @@ class VisitorView(_View[VisitorState]):
         return VisitorTable(self._ttl_ms, self._tell_once)
 
 
-class UserView(_View[UserState]):
+class UserView(View[UserState]):
     """Each customer's record, with what they showed on all their browsers.
 
     >>> with UserView() as view:  # doctest: +SKIP

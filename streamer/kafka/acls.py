@@ -1,8 +1,8 @@
 """The permissions that each kind of client needs and no more: as data, and as commands for Kafka's own tool.
 
-`worker`, `producer` and `consumer` run the product; `linker` says who a visitor is; `replay` reads the log
-again; `admin` is whoever makes the topics, looks after dead letters and erases visitors and customers. Read
-and Write include Describe.
+`worker`, `producer`, `consumer` and `server` (of look-ups) run the product; `linker` says who a visitor is;
+`replay` reads the log again; `admin` is whoever makes the topics, looks after dead letters and erases
+visitors and customers. Read and Write include Describe.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Literal
 
 from streamer.settings import Settings
 
-Role = Literal["worker", "producer", "consumer", "linker", "replay", "admin"]
-ROLES: tuple[Role, ...] = ("worker", "producer", "consumer", "linker", "replay", "admin")
+Role = Literal["worker", "producer", "consumer", "server", "linker", "replay", "admin"]
+ROLES: tuple[Role, ...] = ("worker", "producer", "consumer", "server", "linker", "replay", "admin")
 Resource = Literal["topic", "group", "transactional-id"]
 
 
@@ -65,6 +65,10 @@ def _consumer(settings: Settings) -> Iterator[Acl]:
     yield from _topics("Read", *settings.outputs)
 
 
+def _server(settings: Settings) -> Iterator[Acl]:
+    yield from _topics("Read", *settings.looked_up.values())
+
+
 def _linker(settings: Settings) -> Iterator[Acl]:
     yield from _topics("Write", *settings.of_identity[:1])
 
@@ -110,6 +114,7 @@ _OF_ROLE = {
     "worker": _worker,
     "producer": _producer,
     "consumer": _consumer,
+    "server": _server,
     "linker": _linker,
     "replay": _replay,
     "admin": _admin,

@@ -108,6 +108,22 @@ def ssl_context(files: TlsFiles, section: str) -> ssl.SSLContext:
     return context
 
 
+def server_ssl_context(files: TlsFiles, section: str) -> ssl.SSLContext | None:
+    """TLS for a server, None without a certificate. With authorities of its own it asks clients for
+    certificates that these have signed. Raises `TlsFileError`."""
+    if files.ssl_certificate_location is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    _load_certificate(context, files, section)
+    if files.ssl_ca_location is not None:
+        try:
+            context.load_verify_locations(files.ssl_ca_location)
+        except (OSError, ssl.SSLError) as error:
+            raise _unusable(f"{section}.ssl_ca_location", files.ssl_ca_location, error) from None
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
 def _load_certificate(context: ssl.SSLContext, files: TlsFiles, section: str) -> None:
     assert files.ssl_certificate_location is not None
     # Never None: OpenSSL would ask on the terminal for the password of an encrypted key.

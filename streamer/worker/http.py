@@ -21,9 +21,7 @@ class HealthServer:
 
     def __init__(self, registry: CollectorRegistry, not_live: Reasons, not_ready: Reasons) -> None:
         app = web.Application()
-        app.router.add_get("/livez", _answer(not_live))
-        app.router.add_get("/readyz", _answer(not_ready))
-        app.router.add_get("/metrics", _metrics(registry))
+        app.add_routes(health_routes(registry, not_live, not_ready))
         self._runner = web.AppRunner(app, access_log=None)
 
     async def start(self, port: int) -> None:
@@ -36,6 +34,15 @@ class HealthServer:
 
     async def stop(self) -> None:
         await self._runner.cleanup()
+
+
+def health_routes(registry: CollectorRegistry, not_live: Reasons, not_ready: Reasons) -> list[web.RouteDef]:
+    """/livez, /readyz and /metrics."""
+    return [
+        web.get("/livez", _answer(not_live)),
+        web.get("/readyz", _answer(not_ready)),
+        web.get("/metrics", _metrics(registry)),
+    ]
 
 
 def _answer(reasons: Reasons) -> Handler:

@@ -20,6 +20,7 @@ def allowed(role: Role, topic: str, settings: Settings | None = None) -> set[str
         ("worker", {"Read"}, {"Write"}),
         ("producer", set(), set()),
         ("consumer", set(), {"Read"}),
+        ("server", set(), {"Read"}),
         ("linker", {"Write"}, set()),
         ("replay", {"Read"}, {"Read"}),
         (

@@ -108,7 +108,7 @@ def test_what_is_listed_is_enough_for_everybody(run: RunStreamer) -> None:
     assert json.loads(erased.stdout)["latest_intents"] == 1, erased.stderr
 
 
-@pytest.mark.parametrize("role", ["worker", "producer", "consumer", "linker", "replay", "admin"])
+@pytest.mark.parametrize("role", ["worker", "producer", "consumer", "server", "linker", "replay", "admin"])
 def test_each_missing_permission_is_named_before_work_begins(secured: Secured, role: str) -> None:
     settings = secured.settings(role, NAMES)
     allowed = acls_of(role, settings)  # type: ignore[arg-type]

@@ -187,6 +187,8 @@ def environment(settings: Settings) -> dict[str, str]:
 class Worker:
     """A worker as a process of its own; its log is watched."""
 
+    command = "worker"
+
     def __init__(
         self,
         settings: Settings,
@@ -194,7 +196,7 @@ class Worker:
         armed: str | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        program = [sys.executable, "-c", "from streamer.cli import main; main()", "worker"]
+        program = [sys.executable, "-c", "from streamer.cli import main; main()", self.command]
         if armed is not None:
             program = [sys.executable, str(Path(__file__).with_name("armed_worker.py")), armed]
         self.log = ""

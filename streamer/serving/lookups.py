@@ -1,0 +1,234 @@
+"""Look-ups over HTTP: a record by its id, with an ETag, or several at once. They change nothing.
+
+An answer is the record as its topic has it, without its vectors: those come only to callers that name their
+embedding space.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+import numpy as np
+import orjson
+from aiohttp import web
+from xxhash import xxh3_64_hexdigest
+
+from schemas import codec
+from schemas.click import MAX_ID_BYTES
+from streamer.kafka.partitions import hash_of
+from streamer.serving import problems
+from streamer.serving.access import Access
+from streamer.serving.metrics import ServingMetrics
+from streamer.serving.problems import Handler, Refusal
+from streamer.serving.records import RecordView, StoredRecord
+
+VECTORS: Final = ("embedding", "profile_embedding")
+"""Fields that are comparable only within `embedding_space`."""
+VIEW_AGE, RECORD_AGE = "View-Age", "Record-Age"
+_CACHING = "private, no-cache"
+_IN_ONE_GO = 16
+"""Records of a batch that are read before other requests get their turn: about a millisecond."""
+
+
+class Batch(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a batch."""
+
+    ids: list[str]
+
+
+_read_batch = msgspec.json.Decoder(Batch).decode
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What is looked up under one path."""
+
+    name: str
+    """visitors or users, as in the path."""
+    view: RecordView
+    share: frozenset[int] | None
+    """Partitions that are held; None: all."""
+    is_by_murmur2: bool
+    """Whether a key's partition follows from it, as Kafka's own partitioner has it."""
+
+    def find(self, key: str) -> StoredRecord:
+        """The record of this key. Raises Refusal."""
+        if not _is_id(key):
+            raise Refusal(problems.MALFORMED_ID)
+        stored = self.view.get(key)
+        if stored is not None:
+            return stored
+        if self._is_elsewhere(key):
+            raise Refusal(problems.OTHER_PARTITION, **self._share_members)
+        if key in self.view.erased:
+            raise Refusal(problems.ERASED)
+        raise Refusal(problems.UNKNOWN_ID, **self._share_members)
+
+    def _is_elsewhere(self, key: str) -> bool:
+        count = self.view.partition_count
+        if self.share is None or not self.is_by_murmur2 or count is None:
+            return False
+        return hash_of(key.encode()) % count not in self.share
+
+    @property
+    def _share_members(self) -> dict[str, Any]:
+        return {} if self.share is None else {"partitions": sorted(self.share)}
+
+
+class LookUps:
+    """The handlers of one collection."""
+
+    def __init__(
+        self,
+        collection: Collection,
+        access: Access,
+        metrics: ServingMetrics,
+        max_batch: int,
+        now: Callable[[], float],
+    ) -> None:
+        """`now`: seconds since 1970."""
+        self._collection = collection
+        self._view = collection.view
+        self._access = access
+        self._metrics = metrics
+        self._max_batch = max_batch
+        self._now = now
+
+    def routes(self) -> list[web.RouteDef]:
+        """GET /v1/NAME/{id} and POST /v1/NAME:batchGet."""
+        path = f"/v1/{self._collection.name}"
+        return [
+            web.get(f"{path}/{{id:[^/]+}}", self._observed(self._one, "one")),
+            web.post(f"{path}:batchGet", self._observed(self._batch, "batch")),
+        ]
+
+    def _observed(self, handler: Handler, kind: str) -> Handler:
+        async def observed(request: web.Request) -> web.StreamResponse:
+            begun = time.perf_counter()
+            try:
+                return await handler(request)
+            except Refusal as refusal:
+                self._count(refusal.code.name)
+                raise
+            finally:
+                self._metrics.answered(self._collection.name, kind, time.perf_counter() - begun)
+
+        return observed
+
+    async def _one(self, request: web.Request) -> web.Response:
+        caller = self._access.caller(request.headers)
+        await self._access.admit(caller, 1)
+        space = self._space_in(request)
+        stored = self._collection.find(_id_in(request))
+        etag = etag_of(stored, space)
+        headers = {
+            "ETag": f'"{etag}"',
+            "Cache-Control": _CACHING,
+            VIEW_AGE: f"{self._view.age_s:.1f}",
+            RECORD_AGE: str(max(round(self._now() - stored.closed_at / 1000), 0)),
+        }
+        if _has(request, etag):
+            self._count("not_modified")
+            return web.Response(status=304, headers=headers)
+        body = _json(answer(stored, space))
+        self._count("found")
+        return web.Response(body=body, content_type="application/json", headers=headers)
+
+    async def _batch(self, request: web.Request) -> web.Response:
+        caller = self._access.caller(request.headers)
+        space = self._space_in(request)
+        try:
+            ids = _read_batch(await request.read()).ids
+        except msgspec.DecodeError as error:  # it names a place and a type, never a value
+            raise Refusal(problems.MALFORMED_BODY, f"{problems.MALFORMED_BODY.meaning}: {error}") from None
+        except UnicodeDecodeError:
+            raise Refusal(problems.MALFORMED_BODY) from None
+        if len(ids) > self._max_batch:
+            raise Refusal(
+                problems.BATCH_TOO_LARGE, f"{len(ids)} ids, expected at most {self._max_batch} in a batch"
+            )
+        await self._access.admit(caller, len(ids))
+        results = []
+        for number, key in enumerate(ids):
+            if number % _IN_ONE_GO == _IN_ONE_GO - 1:
+                await asyncio.sleep(0)
+            results.append(self._result(key, space))
+        headers = {"Cache-Control": _CACHING, VIEW_AGE: f"{self._view.age_s:.1f}"}
+        return web.Response(
+            body=_json({"results": results}), content_type="application/json", headers=headers
+        )
+
+    def _result(self, key: str, space: str | None) -> dict[str, Any]:
+        """Of a batch, for one id: `status` and `code` as a look-up of its own would have them."""
+        try:
+            record = answer(self._collection.find(key), space)
+        except Refusal as refusal:
+            self._count(refusal.code.name)
+            return {"id": key, "status": refusal.code.status, "code": refusal.code.name}
+        self._count("found")
+        return {"id": key, "status": 200, "record": record}
+
+    def _count(self, outcome: str) -> None:
+        self._metrics.looked_up(self._collection.name, outcome)
+
+    def _space_in(self, request: web.Request) -> str | None:
+        """The space that is asked for. Raises Refusal if there is none such, or no answer yet."""
+        if not self._view.is_ready:
+            raise Refusal(problems.WARMING_UP, headers={"Retry-After": "1"})
+        space = request.query.get("space") if request.query_string else None
+        spaces = self._view.spaces
+        if space is not None and space not in spaces:
+            raise Refusal(problems.UNKNOWN_SPACE, spaces=sorted(spaces))
+        return space
+
+
+def answer(stored: StoredRecord, space: str | None) -> codec.Record:
+    """The record, with its vectors if they are of this space: null if they are of another. Raises Refusal."""
+    try:
+        record = stored.decoded()
+    except codec.CodecError:
+        raise Refusal(problems.UNREADABLE_RECORD) from None
+    for name in VECTORS:
+        vector = record.pop(name, None)
+        if space is not None and vector is not None:
+            comparable = stored.embedding_space == space and vector
+            record[name] = np.array(vector, np.float32) if comparable else None
+    return record
+
+
+def etag_of(stored: StoredRecord, space: str | None) -> str:
+    """Changes with the record's bytes, and with the vectors that an answer has."""
+    return xxh3_64_hexdigest(stored.message + (space or "").encode())
+
+
+def _json(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _has(request: web.Request, etag: str) -> bool:
+    """Whether the caller has this answer already."""
+    if "If-None-Match" not in request.headers:
+        return False
+    return any(tag.value in (etag, "*") for tag in request.if_none_match or ())
+
+
+def _id_in(request: web.Request) -> str:
+    """Of the path, which aiohttp leaves partly encoded where it isn't UTF-8. Raises Refusal."""
+    encoded = request.rel_url.raw_path.rpartition("/")[2]
+    try:
+        return unquote_to_bytes(encoded).decode()
+    except UnicodeDecodeError:
+        raise Refusal(problems.MALFORMED_ID) from None
+
+
+def _is_id(key: str) -> bool:
+    try:
+        return 0 < len(key.encode()) <= MAX_ID_BYTES
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold
+        return False

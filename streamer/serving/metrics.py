@@ -1,0 +1,72 @@
+"""The catalogue of the service's metrics: every name once, with its meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from streamer.serving.records import RecordView
+from streamer.worker.metrics import NAMESPACE
+
+_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+
+
+class _Views(Collector):
+    """Asks the views when it is asked."""
+
+    def __init__(self, views: Mapping[str, RecordView]) -> None:
+        self._views = views
+
+    def collect(self) -> Iterable[Metric]:
+        def gauge(name: str, meaning: str, of: Callable[[RecordView], float]) -> GaugeMetricFamily:
+            family = GaugeMetricFamily(f"{NAMESPACE}_{name}", meaning, labels=["view"])
+            for view_name, view in self._views.items():
+                family.add_metric([view_name], of(view))
+            return family
+
+        return (
+            gauge("view_records", "Records in memory", len),
+            gauge("view_erased", "Erased keys that are remembered", lambda view: len(view.erased)),
+            gauge("view_ready", "1: the topic was read to its end", lambda view: view.is_ready),
+            gauge("view_age_seconds", "Since brokers last answered for every partition", _age),
+        )
+
+
+def _age(view: RecordView) -> float:
+    return view.age_s if view.is_ready else 0.0
+
+
+class ServingMetrics:
+    """Prometheus metrics of the service, in a registry of its own."""
+
+    def __init__(self, views: Mapping[str, RecordView]) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(_Views(views))
+        ProcessCollector(registry=self.registry)
+        self._lookups = Counter(
+            "lookups",
+            "Ids that were looked up, by what came of it",
+            ("view", "outcome"),
+            namespace=NAMESPACE,
+            registry=self.registry,
+        )
+        self._requests = Histogram(
+            "lookup_request_seconds",
+            "From a request's head to its answer, without the network",
+            ("view", "kind"),
+            namespace=NAMESPACE,
+            registry=self.registry,
+            buckets=_SECONDS,
+        )
+
+    def looked_up(self, view: str, outcome: str) -> None:
+        """Count an id, or a request that was refused before its ids were looked at."""
+        self._lookups.labels(view, outcome).inc()
+
+    def answered(self, view: str, kind: str, seconds: float) -> None:
+        """Note how long a request took; `kind`: one or batch."""
+        self._requests.labels(view, kind).observe(seconds)
