@@ -16,7 +16,16 @@ from streamer.identity.changes import LINK, LOGIN, Attributed, Change, Unlinked,
 from streamer.identity.links import Link
 from streamer.identity.packed import PackedSession, SessionMessage, Texts
 from streamer.identity.rules import DAY_MS, IdentityRules
-from streamer.identity.ties import ANONYMOUS, MAX_WAITING, SOMEBODY, Answer, Tie, VisitorTies, Waiting
+from streamer.identity.ties import (
+    ANONYMOUS,
+    MAX_WAITING,
+    OPEN_AT_MOST_MS,
+    SOMEBODY,
+    Answer,
+    Tie,
+    VisitorTies,
+    Waiting,
+)
 
 _encode_into = msgspec.msgpack.Encoder().encode_into
 _decode = msgspec.msgpack.Decoder(VisitorTies).decode
@@ -144,7 +153,7 @@ class AttributionStage:
             return
         state = self._state(link.visitor_id)
         if link.is_link:
-            self._tie(state, self._tie_of(link.user_id, at, link.confidence))
+            self._tie(state, self._unless_erased(Tie(at, link.user_id, link.confidence)))
         else:
             state.forget_tied(at, self._rules)
             state.unlinked[link.user_id] = at
@@ -199,15 +208,16 @@ class AttributionStage:
     def erase_user(self, user_id: str, until: int) -> None:
         """Forget whom the user's ties up to `until` (ms UTC, inclusive) name, those to come included.
 
-        That somebody was there stays known: what they showed must not become another user's for it.
+        A session with a login that is open at that moment counts as one from before it. That somebody was
+        there stays known: what they showed must not become another user's for it.
         """
         erased = self.progress.erased_users
         erased[user_id] = max(until, erased.get(user_id, until))
         name = user_id.encode()
         for visitor_id in [visitor for visitor, state in self._states.items() if name in state]:
             state = self._state(visitor_id)
-            for tie in state.untie(lambda tie: tie.user_id == user_id and tie.at <= until):
-                self._tie(state, Tie(tie.at, SOMEBODY, tie.confidence))
+            for tie in state.untie(lambda tie: tie.user_id == user_id and tie.is_erased(until)):
+                self._tie(state, self._unless_erased(tie))
             if state.unlinked.get(user_id, until + 1) <= until:
                 del state.unlinked[user_id]
             self._settle(visitor_id, state)
@@ -227,7 +237,7 @@ class AttributionStage:
             self.progress.counts.unlinked += is_final
             self._changes.append((user_id, Withdrawn(visitor_id, session.session_id)))
             return
-        tie = self._tie_of(user_id, closed_at, 1.0)
+        tie = self._unless_erased(Tie(closed_at, user_id, 1.0, max(closed_at - session.started_at, 0)))
         if tie.user_id == user_id:
             self._changes.append((user_id, Attributed(visitor_id, message, LOGIN, 1.0)))
             self.progress.counts.login += is_final
@@ -285,9 +295,12 @@ class AttributionStage:
     def _is_erased(self, visitor_id: str, at: int) -> bool:
         return at <= self.progress.erased_visitors.get(visitor_id, -1)
 
-    def _tie_of(self, user_id: str, at: int, confidence: float) -> Tie:
-        is_erased = at <= self.progress.erased_users.get(user_id, -1)
-        return Tie(at, SOMEBODY if is_erased else user_id, confidence)
+    def _unless_erased(self, tie: Tie) -> Tie:
+        """The tie, or, if its user is erased, somebody's."""
+        until = self.progress.erased_users.get(tie.user_id)
+        if until is None or not tie.is_erased(until):
+            return tie
+        return msgspec.structs.replace(tie, user_id=SOMEBODY)
 
     def _sessions_read_until(self, closed_at: int) -> None:
         progress = self.progress
@@ -296,7 +309,7 @@ class AttributionStage:
         progress.sessions_read = closed_at
         if progress.erased_visitors or progress.erased_users:
             progress.erased_visitors = _still(progress.erased_visitors, closed_at)
-            progress.erased_users = _still(progress.erased_users, closed_at)
+            progress.erased_users = _still(progress.erased_users, closed_at - OPEN_AT_MOST_MS)
         self._forget_old()
 
     def _state(self, visitor_id: str) -> VisitorTies:

@@ -231,6 +231,11 @@ class PackedSession:
         self.end = self._floats_at + NUMBER_BYTES * self.floats
 
     @property
+    def started_at(self) -> int:
+        """ms UTC."""
+        return int.from_bytes(self.data[AGE_BYTES // 2 : AGE_BYTES], signed=True)
+
+    @property
     def session_id(self) -> bytes:
         """Encoded."""
         return part(self.data, AGE_BYTES, self._ids_at - _NUMBERS_BYTES)

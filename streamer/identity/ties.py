@@ -13,7 +13,7 @@ from operator import attrgetter
 
 import msgspec
 
-from streamer.identity.rules import IdentityRules
+from streamer.identity.rules import DAY_MS, IdentityRules
 
 MAX_TIES = 32
 """Ties of one visitor above which redundant ones are dropped."""
@@ -25,6 +25,9 @@ MAX_WAITING = 64
 SOMEBODY = ""
 """User of a tie whose user is erased: what it reaches is nobody's."""
 
+OPEN_AT_MOST_MS = DAY_MS
+"""After an erasure, for a session that was open then."""
+
 
 class Tie(msgspec.Struct, array_like=True, frozen=True, order=True):
     """Names a user at a moment (ms UTC): the close of a session with a login, or the arrival of a link."""
@@ -32,6 +35,11 @@ class Tie(msgspec.Struct, array_like=True, frozen=True, order=True):
     at: int
     user_id: str
     confidence: float
+    span_ms: int = 0
+    """How long before `at` the session began; 0 of a link."""
+
+    def is_erased(self, until: int) -> bool:
+        return is_erased(until, self.at, self.at - self.span_ms)
 
 
 class Answer(msgspec.Struct, array_like=True, frozen=True):
@@ -44,6 +52,15 @@ class Answer(msgspec.Struct, array_like=True, frozen=True):
 
 ANONYMOUS = Answer()
 AMBIGUOUS = Answer(is_ambiguous=True)
+
+
+def is_erased(until: int, at: int, since: int) -> bool:
+    """Whether an erasure of a user takes a login: of a session that began at `since` and closed at `at`.
+
+    All times are in ms UTC. A session that is open at the moment of the erasure, `until`, goes with it: the
+    user's record may show it already, and without this it would be back once the session closes.
+    """
+    return at <= until or (since <= until and at - until <= OPEN_AT_MOST_MS)
 
 
 class Waiting(msgspec.Struct, array_like=True):

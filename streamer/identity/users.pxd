@@ -30,5 +30,7 @@ cdef class UserStage:
     cdef _go_on_until(self, int64_t closed_at)
 
 
+@cython.locals(session=PackedSession)
+cdef bint _is_erased(HeldSession held, int64_t until) except -1
 cdef bint _is_of(PackedSession session, bytes visitor_id, int64_t until) except -1
 cdef str _key(str user_id, str session_id)

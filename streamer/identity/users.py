@@ -9,6 +9,7 @@ import msgspec
 from streamer.identity.changes import Attributed, Change, Unlinked, Withdrawn
 from streamer.identity.packed import AGE_BYTES, PackedSession, SessionMessage, Texts, encoded_text, text_of
 from streamer.identity.rules import IdentityRules
+from streamer.identity.ties import OPEN_AT_MOST_MS, is_erased
 from streamer.identity.user_record import HELD_SESSIONS, HeldSession, held_session, user_record
 
 SPARE_SESSIONS = 64
@@ -103,11 +104,12 @@ class UserStage:
             self._drop(user_id, self._of_visitor(user_id, Unlinked(visitor_id, until)))
 
     def erase_user(self, user_id: str, until: int) -> None:
-        """Forget the user's sessions up to `until` (ms UTC, inclusive), those to come included."""
+        """Forget the user's sessions up to `until` (ms UTC, inclusive), those to come included, and those
+        with a login that are open at that moment."""
         erased = self.progress.erased_users
         erased[user_id] = max(until, erased.get(user_id, until))
         held = self._held.get(user_id, [])
-        self._drop(user_id, [each for each in held if HeldSession(each).session.closed_at <= until])
+        self._drop(user_id, [each for each in held if _is_erased(HeldSession(each), until)])
         self._changed[user_id] = None  # whatever is held: a record from earlier settings goes too
 
     def record(self, user_id: str) -> bytes | None:
@@ -136,8 +138,9 @@ class UserStage:
         if replaced == [state]:
             return
         self._drop(user_id, replaced)
-        if closed_at > max(
-            progress.erased_visitors.get(change.visitor_id, -1), progress.erased_users.get(user_id, -1)
+        until = progress.erased_users.get(user_id)
+        if closed_at > progress.erased_visitors.get(change.visitor_id, -1) and (
+            until is None or not _is_erased(HeldSession(state), until)
         ):
             self._hold(user_id, session.session_id, state)
             self.has_provisional |= not session.is_final
@@ -182,11 +185,17 @@ class UserStage:
 
     def _go_on_until(self, closed_at: int) -> None:
         """Erasures are kept while a session from before them may still be attributed."""
-        progress, kept_from = self.progress, closed_at - 2 * self._rules.lookback_ms
+        progress = self.progress
+        kept_from = closed_at - max(2 * self._rules.lookback_ms, OPEN_AT_MOST_MS)
         progress.latest = closed_at
         for erased in (progress.erased_visitors, progress.erased_users):
             for name in [name for name, until in erased.items() if until < kept_from]:
                 del erased[name]
+
+
+def _is_erased(held: HeldSession, until: int) -> bool:
+    session = held.session
+    return is_erased(until, session.closed_at, session.started_at if held.is_login else session.closed_at)
 
 
 def _is_of(session: PackedSession, visitor_id: bytes, until: int) -> bool:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from streamer.identity.attribution import users_in
 from streamer.identity.links import Link
 from streamer.identity.rules import IdentityRules
@@ -156,6 +158,35 @@ def test_an_erased_users_record_goes_and_nobody_inherits_what_was_ambiguous() ->
         stage.erase_user("u", at(3))
     assert users_of(stages) == {"w": ["s003"]}
     assert users_in(stages.attribution._states["v"]) == {"w", SOMEBODY}
+
+
+@pytest.mark.parametrize("is_read_before", [True, False])
+def test_a_session_that_is_open_at_an_erasure_doesnt_bring_its_user_back(is_read_before: bool) -> None:
+    stages = Stages(IdentityRules())
+    erased_at = at(3)
+
+    def erase() -> None:
+        for stage in (stages.attribution, stages.users):
+            stage.erase_user("u", erased_at)
+
+    open_then = {"started_at": erased_at - 1000}
+    stages.session(session(1, "v", erased_at - 1, "u", is_final=False, **open_then))
+    assert users_of(stages) == {"u": ["s001"]}
+    if is_read_before:
+        erase()
+    stages.session(session(1, "v", erased_at + 5000, "u", **open_then))
+    stages.restart()
+    if not is_read_before:
+        erase()
+    assert users_of(stages) == {}
+    assert users_in(stages.attribution._states["v"]) == {SOMEBODY}
+    stages.session(session(2, "v", at(3.5)))
+    assert users_of(stages) == {}, "nor what came later on that browser"
+    stages.session(session(3, "w", at(3.2), "u", started_at=erased_at + 1))
+    assert users_of(stages) == {"u": ["s003"]}, "who logs in again is a customer again"
+    late = at(4) + 1
+    stages.session(session(4, "w", late, "u", started_at=erased_at))
+    assert users_of(stages) == {"u": ["s004", "s003"]}, "times of clicks say little that long afterwards"
 
 
 def test_a_flood_of_links_leaves_little_state() -> None:
