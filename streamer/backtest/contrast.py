@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from streamer.replay.rows import ROW_GROUP, opened, require_columns
+from streamer.parquet_rows import opened
+from streamer.replay.rows import ROW_GROUP, require_columns
 
 EXAMPLES = 3
 """Sessions that are shown for each of the commonest flips."""

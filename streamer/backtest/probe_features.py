@@ -24,7 +24,8 @@ from models.evaluation.probe.rows import TeamFeatures
 from streamer.backtest.tasks import customer
 from streamer.errors import UsageError
 from streamer.line_file import is_parquet, lines_of
-from streamer.replay.rows import ROW_GROUP, opened
+from streamer.parquet_rows import opened
+from streamer.replay.rows import ROW_GROUP
 
 TIME, VISITOR, USER = "time", "visitor_id", "user_id"
 _EXPECTED = f"expected {VISITOR} or {USER}, {TIME}, and at least one feature"

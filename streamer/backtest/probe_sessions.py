@@ -23,8 +23,9 @@ from schemas.click import ROW_FIELDS, Session
 from streamer.backtest.probe_features import USER
 from streamer.backtest.tasks import customer, outcome_lines
 from streamer.errors import UsageError
+from streamer.parquet_rows import opened
 from streamer.replay.options import users_beside
-from streamer.replay.rows import ROW_GROUP, opened, require_columns, session_of_row
+from streamer.replay.rows import ROW_GROUP, require_columns, session_of_row
 
 _SCORED_AT_ONCE = 2_000
 _NO_SESSION = Session("", "", None, NEVER, NEVER, NEVER, 0, "gap", False, [])

@@ -46,8 +46,9 @@ from models.evaluation.task_rows import (
 from streamer.backtest.contrast import COLUMNS, Sides, sessions_side_by_side
 from streamer.errors import UsageError
 from streamer.line_file import lines_of
+from streamer.parquet_rows import opened
 from streamer.replay.options import users_beside
-from streamer.replay.rows import ROW_GROUP, opened, require_columns
+from streamer.replay.rows import ROW_GROUP, require_columns
 
 FADING_DAYS = 4.0
 """Tiles are shown days after a session: a second copy of its features fades with this time."""

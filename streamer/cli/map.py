@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from streamer.sources.check import CheckReport, FieldReport
 
 app = new_app()
-_EXPECTED = "records, one a line"
 _LONGEST_EXAMPLE = 40
 
 
@@ -26,7 +24,8 @@ _LONGEST_EXAMPLE = 40
 def map_records(
     ctx: typer.Context,
     check: Annotated[
-        Path | None, typer.Option("--check", metavar="FILE", help="Read these records, one a line.")
+        Path | None,
+        typer.Option("--check", metavar="FILE", help="Read these records: lines, or rows of parquet."),
     ] = None,
     suggest: Annotated[
         Path | None, typer.Option("--suggest", metavar="FILE", help="Draft a mapping from these records.")
@@ -38,14 +37,14 @@ def map_records(
 
     --check exits with 1 if a record would be a dead letter.
     """
-    from streamer.line_file import lines_of
+    from streamer.sources.files import records_of
 
     if (check is None) == (suggest is None):
         raise UsageError("map: expected either --check FILE or --suggest FILE")
     if suggest is not None:
         from streamer.sources.suggest import suggest as draft
 
-        text = draft(map(itemgetter(1), lines_of(suggest, _EXPECTED)))
+        text = draft(records_of(suggest, None))
         if json:
             print_json({"mapping": text})
         else:
@@ -62,17 +61,17 @@ def map_records(
 
 
 def _checked(file: Path, clicks: ClickSettings) -> CheckReport:
-    from streamer.line_file import lines_of
     from streamer.settings import NATIVE
     from streamer.sources import PROFILES, mapping_of
     from streamer.sources.check import check
+    from streamer.sources.files import records_of
 
     if clicks.source == NATIVE:
         raise UsageError(
             "map --check: our own shape needs no mapping; expected --source with a mapping file or one of "
             f"{', '.join(PROFILES)}"
         )
-    records = (line.rstrip(b"\r\n") for _, line in lines_of(file, _EXPECTED))
+    records = (record.rstrip(b"\r\n") for record in records_of(file, clicks.source))
     return check(mapping_of(clicks.source, None, clicks.keep), records, clicks.keep)
 
 

@@ -15,7 +15,7 @@ from streamer.cli.lazy import new_app
 from streamer.cli.output import print_json, say
 
 if TYPE_CHECKING:
-    from streamer.kafka.lines import Lines
+    from streamer.kafka.lines import Lines, Rows
     from streamer.kafka.produce import Produced
 
 app = new_app()
@@ -27,7 +27,8 @@ def produce(
     file: Annotated[
         str,
         typer.Argument(
-            metavar="FILE|-", help="JSON lines, plain or packed with gzip, bzip2 or xz; - is standard input."
+            metavar="FILE|-",
+            help="JSON lines, plain or packed with gzip, bzip2 or xz, or parquet; - is standard input.",
         ),
     ],
     rate: Annotated[
@@ -42,13 +43,13 @@ def produce(
     drops them if they have consent false.
     Exit code 1 if lines were too large for the topic.
     """
-    from streamer.kafka.lines import Lines
+    from streamer.kafka.lines import clicks_in
     from streamer.kafka.produce import Produced, produce
 
     settings = ctx.obj.settings(clicks__source=source)
     produced = Produced()
     try:
-        with Lines(file) as lines, _progress(lines) as show:
+        with clicks_in(file, settings.clicks.source) as lines, _progress(lines) as show:
             asyncio.run(produce(settings, lines, rate, show, produced, _warn))
     finally:
         if produced.seconds:  # otherwise it never began
@@ -62,7 +63,7 @@ def _warn(said: str) -> None:
 
 
 @contextmanager
-def _progress(lines: Lines) -> Iterator[Callable[[Produced], None]]:
+def _progress(lines: Lines | Rows) -> Iterator[Callable[[Produced], None]]:
     """A progress bar, where somebody looks at it."""
     if not sys.stderr.isatty():
         yield lambda _: None

@@ -19,7 +19,7 @@ from streamer.line_file import is_parquet
 from streamer.replay.file_source import WholeFile
 from streamer.replay.session_sample import MOST_SESSIONS, SessionSample
 from streamer.rules_from_settings import session_rules
-from streamer.settings import Settings
+from streamer.settings import NATIVE, Settings
 
 if TYPE_CHECKING:
     from models.training.pipeline import Judge, TrainingPipeline
@@ -175,10 +175,10 @@ class _Clickstream:
         return self._read(lambda _: None)
 
     def _read(self, report: Callable[[ClickCounters], None]) -> Iterator[Session]:
-        from streamer.replay.rows import require_rows, sessions_of_rows
+        from streamer.replay.rows import has_rows, require_rows, sessions_of_rows
 
         files = files_of(self.path)
-        if is_parquet(files[0]):
+        if is_parquet(files[0]) and (self.settings.clicks.source == NATIVE or has_rows(files[0])):
             for file in files:
                 require_rows(file)
             for file in files:

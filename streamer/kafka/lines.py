@@ -1,4 +1,4 @@
-"""Lines of a file or of standard input, as they come.
+"""Lines of a file or of standard input, as they come; or the rows of a parquet file.
 
 Lines keep their bytes as they are, without the line end and a byte order mark. A source that is still being
 written to (a pipe) is read as far as it goes, so that no line waits for those after it.
@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 from codecs import BOM_UTF8
 from collections.abc import AsyncIterator
+from itertools import islice
+from pathlib import Path
 from typing import Self
 
 from streamer.errors import StreamerError
-from streamer.line_file import MAX_LINE_BYTES, READ_ERRORS, Input, reason_of
+from streamer.line_file import MAX_LINE_BYTES, READ_ERRORS, STDIN, Input, is_parquet, reason_of
+from streamer.sources.files import rows_of
 
 _CHUNK_BYTES = 1024 * 1024
+_CHUNK_ROWS = 1000
 
 
 class LinesError(StreamerError):
@@ -70,3 +74,31 @@ class Lines:
         except asyncio.CancelledError:
             self._source.interrupt()
             raise
+
+
+class Rows:
+    """The rows of a parquet file, as `Lines` gives lines. Raises UsageError."""
+
+    total_bytes = None
+
+    def __init__(self, path: Path, source: str) -> None:
+        self._rows = rows_of(path, source)
+
+    def read_bytes(self) -> int:
+        """Not known."""
+        return 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    async def __aiter__(self) -> AsyncIterator[list[bytes]]:
+        while rows := await asyncio.to_thread(lambda: list(islice(self._rows, _CHUNK_ROWS))):
+            yield rows
+
+
+def clicks_in(name: str, source: str) -> Lines | Rows:
+    """Those of a file, or of `-`, as `clicks.source` has them. Raises as Lines and Rows do."""
+    return Rows(Path(name), source) if name != STDIN and is_parquet(Path(name)) else Lines(name)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from itertools import accumulate, chain, count, islice, repeat
-from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +22,6 @@ import orjson
 from schemas.click import Session
 from streamer.core.rules import SessionRules
 from streamer.errors import UsageError
-from streamer.line_file import is_parquet, lines_of
 from streamer.pipeline.counters import ClickCounters, total_of
 from streamer.pipeline.decode import Arrived, Rejected
 from streamer.pipeline.partition import Decode
@@ -33,6 +31,7 @@ from streamer.replay.plan import PartitionPlan, ReplayConfig
 from streamer.replay.sources import LogRecord, Portion
 from streamer.settings import ClickSettings, RegistrySettings
 from streamer.sources import click_decoder, whole_value
+from streamer.sources.files import records_of
 
 PORTION = 1000
 NO_REGISTRY = RegistrySettings()
@@ -113,6 +112,7 @@ class FileSource:
         """`following`: files that go on where the one before ends."""
         self.path = path
         self._paths = (path, *following)
+        self._source = clicks.source
         self.is_dump = self._is_dump()
         self.lookup = SchemaLookup(registry if self.is_dump else NO_REGISTRY, COMMAND_PATIENCE_S)
         self.whole = whole_value(clicks, self.lookup.registered)
@@ -221,12 +221,4 @@ class FileSource:
 
     def _values(self) -> Iterator[bytes]:
         """Each line that isn't blank, or each row as JSON."""
-        return chain.from_iterable(map(_values_of, self._paths))
-
-
-def _values_of(path: Path) -> Iterator[bytes]:
-    if is_parquet(path):
-        from streamer.replay.parquet_source import json_rows
-
-        return json_rows(path, PORTION)
-    return map(itemgetter(1), lines_of(path, "clicks as JSON lines or parquet"))
+        return chain.from_iterable(records_of(path, self._source) for path in self._paths)

@@ -23,6 +23,7 @@ from models.scorer import ScoredIntent
 from schemas.click import ROW_FIELDS, Click, Session
 from streamer.errors import UsageError
 from streamer.output_file import output_file
+from streamer.parquet_rows import opened
 from streamer.replay.scoring import BundleOutput, ScoredSession
 
 ROW_GROUP = 4096
@@ -169,12 +170,10 @@ def require_rows(path: Path) -> None:
         require_columns(path, file, _OF_SESSIONS)
 
 
-def opened(path: Path) -> pq.ParquetFile:
-    """Raises UsageError if it isn't readable as parquet."""
-    try:
-        return pq.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"{path}: cannot be read as parquet ({type(error).__name__})") from None
+def has_rows(path: Path) -> bool:
+    """Whether it is a file of sessions. Raises UsageError if it isn't readable as parquet."""
+    with opened(path) as file:
+        return {*_OF_SESSIONS} <= {*file.schema_arrow.names}
 
 
 def require_columns(path: Path, file: pq.ParquetFile, names: Iterable[str]) -> None:

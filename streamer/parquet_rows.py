@@ -1,52 +1,76 @@
 """Rows of a parquet file as the JSON that a producer would have sent, or that a dump would have.
 
-Only columns that a click or a dumped record has are read. Times, whatever their unit, become milliseconds,
-decimals become numbers. Bytes are text if they are UTF-8. What JSON has no type for becomes an object, which
-is of a wrong type for any field but `properties`, and so a dead letter.
+Times, whatever their unit, become milliseconds, decimals become numbers. Bytes are text if they are UTF-8.
+What JSON has no type for becomes an object, which is of a wrong type for any field but `properties`, and so a
+dead letter. Where only some columns are read, so does what is nested.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyarrow import types
 
 from schemas import codec
 from streamer.errors import UsageError
-from streamer.replay.rows import opened
 
-DUMP_COLUMNS = ("partition", "offset", "arrival", "key", "value", "value_base64")
+_DUMP_COLUMNS = ("partition", "offset", "arrival", "key", "value", "value_base64")
+CLICK_COLUMNS = tuple(field["name"] for field in codec.schema("click")["fields"])
 _OBJECT: dict[str, Any] = {}
-"""Stands for what is nested, too, but for the texts, numbers and flags in `properties`."""
+"""Stands for what is nested where a click is read, too, but for the texts, numbers and flags in `properties`."""
 
 
-def json_rows(path: Path, batch_rows: int) -> Iterator[bytes]:
-    """Raises UsageError if the file isn't parquet, or is damaged."""
-    clicks = [field["name"] for field in codec.schema("click")["fields"]]
+def opened(path: Path) -> pq.ParquetFile:
+    """Raises UsageError if it isn't readable as parquet."""
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(f"{path}: cannot be read as parquet ({type(error).__name__})") from None
+
+
+def json_rows(path: Path, batch_rows: int, names: Sequence[str] | None) -> Iterator[bytes]:
+    """The rows; `names`: the columns of a click, None: all there are. Of a dump, those of a dump alone.
+
+    Raises UsageError if the file isn't parquet, or is damaged.
+    """
     with opened(path) as file:
-        columns = [name for name in (*clicks, *DUMP_COLUMNS) if name in file.schema_arrow.names]
+        there = file.schema_arrow.names
+        if "arrival" in there and not {"value", "value_base64"}.isdisjoint(there):
+            names = _DUMP_COLUMNS
+        columns = None if names is None else [name for name in names if name in there]
         try:
             for batch in file.iter_batches(batch_rows, columns=columns):
-                yield from _rows_of(batch)
+                yield from _rows_of(batch, is_whole=names is None)
         except (OSError, pa.ArrowException) as error:
             raise UsageError(f"{path}: damaged parquet file ({type(error).__name__})") from None
 
 
-def _rows_of(batch: pa.RecordBatch) -> Iterator[bytes]:
+def _rows_of(batch: pa.RecordBatch, *, is_whole: bool) -> Iterator[bytes]:
     columns: dict[str, list[Any]] = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if name == "value" and _is_bytes(column.type):
+        if name == "value" and _is_bytes(column.type) and not is_whole:
             columns["value_base64"] = [v and base64.b64encode(v).decode() for v in column.to_pylist()]
+        elif is_whole and types.is_nested(column.type):
+            columns[name] = column.to_pylist(maps_as_pydicts="lossy")
         else:
             columns[name] = _properties(column) if name == "properties" else _values(column)
     for place in range(batch.num_rows):
         row = {name: values[place] for name, values in columns.items() if values[place] is not None}
-        yield orjson.dumps(row, default=lambda _: _OBJECT)
+        yield orjson.dumps(row, default=_as_json)
+
+
+def _as_json(value: Any) -> Any:
+    """What stands in a nested column in place of a value that JSON has no type for."""
+    if isinstance(value, bytes):
+        return _text_of(value)
+    return float(value) if isinstance(value, Decimal) else _OBJECT
 
 
 def _properties(column: pa.Array) -> list[Any]:

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from streamer.errors import UsageError
+from streamer.parquet_rows import CLICK_COLUMNS, json_rows
 from streamer.pipeline.decode import ClickDecoder, Rejected
-from streamer.replay.parquet_source import json_rows
 
 AT_MS = 1_795_800_000_123
 TEXT = pa.string()
@@ -22,7 +22,7 @@ TEXT = pa.string()
 
 def rows(path: Path, columns: dict[str, pa.Array]) -> list[dict[str, Any]]:
     pq.write_table(pa.table(columns), path)
-    return [orjson.loads(row) for row in json_rows(path, 2)]
+    return [orjson.loads(row) for row in json_rows(path, 2, CLICK_COLUMNS)]
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,26 @@ def rows(path: Path, columns: dict[str, pa.Array]) -> list[dict[str, Any]]:
         ("visitor_id", [b"ann"], pa.binary(), "ann"),
         ("visitor_id", [b"ann"], pa.large_binary(), "ann"),
         ("visitor_id", ["ann"], pa.dictionary(pa.int8(), TEXT), "ann"),
-        ("value", [b"{\xff"], pa.binary(), None),
     ],
 )
 def test_a_value_is_written_as_the_type_of_its_field(
     tmp_path: Path, name: str, values: list[Any], kind: pa.DataType, expected: Any
 ) -> None:
     found = rows(tmp_path / "c.parquet", {name: pa.array([*values, None], kind)})
-    assert found == [{name: expected} if expected is not None else {"value_base64": "e/8="}, {}]
+    assert found == [{name: expected}, {}]
+
+
+def test_a_dump_is_read_with_its_bytes_as_they_are(tmp_path: Path) -> None:
+    columns = {"arrival": pa.array([1]), "value": pa.array([b"{\xff"]), "page_url": pa.array(["/"])}
+    assert rows(tmp_path / "dump.parquet", columns) == [{"arrival": 1, "value_base64": "e/8="}]
+
+
+def test_all_columns_are_read_with_what_is_nested_in_them(tmp_path: Path) -> None:
+    nested = {"a": [{"key": b"k", "value": Decimal("1.5")}], "b": None}
+    path = tmp_path / "c.parquet"
+    pq.write_table(pa.table({"of_a_vendor": pa.array([nested])}), path)
+    (row,) = json_rows(path, 2, None)
+    assert orjson.loads(row) == {"of_a_vendor": {"a": [{"key": "k", "value": 1.5}], "b": None}}
 
 
 def test_bytes_that_are_no_text_make_no_two_visitors_the_same(tmp_path: Path) -> None:
@@ -85,4 +97,4 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     content[8:40] = bytes(32)
     path.write_bytes(content)
     with pytest.raises(UsageError, match=r"c\.parquet: damaged parquet file"):
-        list(json_rows(path, 100))
+        list(json_rows(path, 100, CLICK_COLUMNS))
