@@ -24,7 +24,7 @@ from streamer.errors import UsageError
 _DUMP_COLUMNS = ("partition", "offset", "arrival", "key", "value", "value_base64")
 CLICK_COLUMNS = tuple(field["name"] for field in codec.schema("click")["fields"])
 _OBJECT: dict[str, Any] = {}
-"""Stands for what is nested where a click is read, too, but for the texts, numbers and flags in `properties`."""
+"""Stands for what is nested in a click, too, but for the texts, numbers and flags in `properties`."""
 
 
 def opened(path: Path) -> pq.ParquetFile:

@@ -32,28 +32,32 @@ cdef class Columns:
         cdef const char* at = PyBytes_AS_STRING(row)
         cdef const char* end = at + PyBytes_GET_SIZE(row)
         cdef const char* tab
-        cdef Py_ssize_t column = 0, slot = 0, slots = len(self._wanted)
-        cdef Py_ssize_t wanted = self._wanted[0] if slots else -1
-        cdef tuple cells
-        cdef str cell
+        cdef Py_ssize_t column = 1, slot = 0, slots = len(self._wanted)
+        cdef Py_ssize_t wanted = self._wanted[0] + 1 if slots else 0
+        cdef tuple cells = PyTuple_New(slots + 1)
+        cdef str cell = ""
         while end > at and ((end - 1)[0] == b"\n" or (end - 1)[0] == b"\r"):
             end -= 1
-        if cells_in(at, end) != self._count:
-            return None
-        cells = PyTuple_New(slots + 1)
+        Py_INCREF(cell)
+        PyTuple_SET_ITEM(cells, slots, cell)
         while True:
-            tab = <const char*> memchr(at, b"\t", end - at)
+            if at < end and at[0] == b"\t":  # most are empty
+                tab = at
+            else:
+                tab = <const char*> memchr(at, b"\t", end - at)
             if column == wanted:
-                cell = PyUnicode_DecodeUTF8(at, (end if tab == NULL else tab) - at, NULL)
+                try:
+                    cell = PyUnicode_DecodeUTF8(at, (end if tab == NULL else tab) - at, NULL)
+                except UnicodeDecodeError:
+                    if column + cells_in(at, end) - 1 != self._count:
+                        return None
+                    raise
                 Py_INCREF(cell)
                 PyTuple_SET_ITEM(cells, slot, cell)
                 slot += 1
-                wanted = self._wanted[slot] if slot < slots else -1
-            column += 1
+                wanted = self._wanted[slot] + 1 if slot < slots else 0
             if tab == NULL:
                 break
+            column += 1
             at = tab + 1
-        cell = ""
-        Py_INCREF(cell)
-        PyTuple_SET_ITEM(cells, slots, cell)
-        return cells
+        return cells if column == self._count else None

@@ -2,6 +2,7 @@ cimport cython
 from libc.stdint cimport int64_t
 
 from schemas.click cimport Click
+from streamer.native.brackets cimport openings
 from streamer.pipeline.normalize cimport Memo, Paths, before_query, cut
 
 cdef Py_ssize_t _SURELY_SHORT

@@ -22,6 +22,7 @@ from msgspec.structs import astuple
 
 from schemas import codec
 from schemas.click import MAX_ID_BYTES, Click
+from streamer.native.brackets import openings
 from streamer.pipeline.bots import is_crawler
 from streamer.pipeline.extras import Extras, JsonProperties
 from streamer.pipeline.json_text import REPLACEMENT, with_whole_characters
@@ -474,7 +475,7 @@ def is_too_deep(value: bytes) -> bool:
 
 
 def _is_deep(value: bytes) -> bool:
-    if value.count(b"[") + value.count(b"{") <= MAX_DEPTH:
+    if openings(value) <= MAX_DEPTH:
         return False
     depth = 0
     for byte in _STRING.sub(b"", value).translate(None, _NO_BRACKETS):

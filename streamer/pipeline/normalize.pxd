@@ -31,3 +31,8 @@ cpdef str before_query(str url)
 cpdef str cut(str text, Py_ssize_t max_bytes)
 @cython.locals(index=Py_ssize_t)
 cdef bint _is_usual_number(str text, Py_ssize_t start, Py_ssize_t end) except -1
+@cython.locals(
+    at=Py_ssize_t, end=Py_ssize_t, start=Py_ssize_t, equals=Py_ssize_t, found=str, rank=Py_ssize_t,
+    least=Py_ssize_t, sign=str,
+)
+cdef str _parameter_of(str url, list signs, dict ranks)

@@ -175,19 +175,41 @@ def before_query(url: str | None) -> str | None:
 
 def first_parameter(names: Sequence[str]) -> Callable[[Any], str | None]:
     """Finds the value of the first of these parameters that a URL has."""
-    find = re.compile(f"&({'|'.join(map(re.escape, names))})=([^&#]+)").findall
+    ranks = {name: rank for rank, name in enumerate(names)}
+    signs = [f"{name}=" for name in names]
 
     def value_of(url: Any) -> str | None:
-        if type(url) is not str:
-            return None
-        at = url.find("?")
-        found = find("&" + url[at + 1 :].partition("#")[0]) if at >= 0 else None
-        if not found:
-            return None
-        values = dict(reversed(found))
-        return next(_unquoted(values[name]) for name in names if name in values)
+        return _parameter_of(url, signs, ranks) if type(url) is str else None
 
     return value_of
+
+
+def _parameter_of(url: str, signs: list[str], ranks: dict[str, int]) -> str | None:
+    """The value of the parameter of least rank that has one, and of several the first. None if the URL has
+    none of the `signs`, which is quickly seen."""
+    at = url.find("?")
+    if at < 0:
+        return None
+    for sign in signs:
+        if url.find(sign, at) >= 0:
+            break
+    else:
+        return None
+    end = url.find("#", at)
+    if end < 0:
+        end = len(url)
+    found, least = None, len(ranks)
+    while at < end:
+        start = at + 1
+        at = url.find("&", start, end)
+        if at < 0:
+            at = end
+        equals = url.find("=", start, at)
+        if 0 <= equals < at - 1:
+            rank = ranks.get(url[start:equals], least)
+            if rank < least:
+                found, least = url[equals + 1 : at], rank
+    return None if found is None else _unquoted(found)
 
 
 def _unquoted(value: str) -> str:

@@ -87,14 +87,14 @@ def _has_sent_at(value: bytes) -> bool:
 def _whose_at(path: Path) -> Callable[[bytes], tuple[str, bool] | None]:
     """As `_native_whose`, with what stands at a path as the visitor."""
     leaves = LeafReader([path, ("consent",)])
-    (visitor_at, rest), (consent_at, _) = leaves.place(path), leaves.place(("consent",))
+    (number, leaf, rest), (_, consent_at, _) = leaves.place(path), leaves.place(("consent",))
 
     def whose(value: bytes) -> tuple[str, bool] | None:
         try:
             found = leaves.read(value)
         except Rejected:
             return None
-        visitor, consent = walk(found[visitor_at], rest), found[consent_at]
+        visitor, consent = walk(found[number][leaf], rest), found[0][consent_at]
         if type(visitor) is not str or not (consent is None or type(consent) is bool):
             return None
         return visitor, consent is False

@@ -6,18 +6,21 @@ null or a text where the paths expect an object) is parsed whole and walked; the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from operator import attrgetter
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from streamer.native.columns import Columns
 from streamer.pipeline.decode import Rejected
 from streamer.pipeline.mapping.path import Step, walk
 
-Leaves = tuple[Any, ...]
+Leaves = list[tuple[Any, ...]]
+"""The values of a record's objects that lie on a path, those of the record itself first."""
 Path = tuple[Step, ...]
+Place = tuple[int, int, Path]
+"""Of a leaf: which object, which of its values, and what is left of a path from there."""
 _parse_any = msgspec.json.Decoder().decode
 
 
@@ -30,24 +33,37 @@ class LeafReader:
         for head in heads:
             if not any(head[: len(known)] == known for known in self._heads):
                 self._heads.append(head)
-        self._parse = msgspec.json.Decoder(_struct(self._heads)).decode
-        self._pick = _picker(_attribute_names(self._heads))
+        record = _struct(self._heads)
+        self._parse = msgspec.json.Decoder(record).decode
+        self._paths, objects = _paths(self._heads)
+        self._objects: list[tuple[int, int, Any, tuple[Any, ...]]] = []
+        """Where an object stands, what is there in a record that lacks it, and the values of that."""
+        absent = [astuple(record())]
+        for parent, slot in objects:
+            inner = absent[parent][slot]
+            absent.append(astuple(inner))
+            self._objects.append((parent, slot, inner, absent[-1]))
 
-    def place(self, path: Path) -> tuple[int, Path]:
-        """Which leaf the path leads to, and what is left of the path from there."""
-        for index, head in enumerate(self._heads):
-            if path[: len(head)] == head:
-                return index, path[len(head) :]
+    def place(self, path: Path) -> Place:
+        """Where the path leads to."""
+        head = next(head for head in self._heads if path[: len(head)] == head)
+        for number, among in enumerate(self._paths):
+            if head in among:
+                return number, among.index(head), path[len(head) :]
         raise KeyError(path)
 
     def read(self, value: bytes) -> Leaves:
         """Raises Rejected (decode) for what is no record."""
         try:
-            leaves: Leaves = self._pick(self._parse(value))
+            record = self._parse(value)
         except msgspec.ValidationError:
             return self._read_any(value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _bad_json(error) from None
+        leaves = [astuple(record)]
+        for parent, slot, absent, values in self._objects:
+            inner = leaves[parent][slot]
+            leaves.append(values if inner is absent else astuple(inner))
         return leaves
 
     def _read_any(self, value: bytes) -> Leaves:
@@ -57,7 +73,7 @@ class LeafReader:
             raise _bad_json(error) from None
         if type(record) is not dict:
             raise Rejected("decode", "not_an_object")
-        return tuple([walk(record, head) for head in self._heads])
+        return [tuple([walk(record, path) for path in among]) for among in self._paths]
 
 
 class ColumnReader:
@@ -68,12 +84,11 @@ class ColumnReader:
         self._wanted = [name for name in columns if name in named]
         self._cells = Columns(len(columns), [columns.index(name) for name in self._wanted])
 
-    def place(self, path: Path) -> tuple[int, Path]:
-        """Which leaf the path leads to, and what is left of the path from there. The last leaf is empty, for
-        what no column has."""
+    def place(self, path: Path) -> Place:
+        """Where the path leads to. The last leaf is empty, for what no column has."""
         head = path[0]
         index = self._wanted.index(head) if head in self._wanted else len(self._wanted)
-        return index, path[1:]
+        return 0, index, path[1:]
 
     def read(self, value: bytes) -> Leaves:
         """Raises Rejected (decode) for what is no record."""
@@ -83,7 +98,7 @@ class ColumnReader:
             raise Rejected("decode", "invalid_utf8") from None
         if cells is None:
             raise Rejected("decode", "wrong_columns")
-        return cells
+        return [cells]
 
 
 def _bad_json(error: Exception) -> Rejected:
@@ -103,7 +118,7 @@ def _head(path: Path) -> tuple[str, ...]:
 
 
 def _struct(heads: Sequence[tuple[str, ...]]) -> Any:
-    """A type that holds what is at the heads, as fields `f0`, `f1`, ... in order of first mention."""
+    """A type that holds what is at the heads, a field for each key in order of first mention."""
     keys = list(dict.fromkeys(head[0] for head in heads))
     fields: list[tuple[str, Any, Any]] = []
     for place, key in enumerate(keys):
@@ -117,19 +132,18 @@ def _struct(heads: Sequence[tuple[str, ...]]) -> Any:
     return msgspec.defstruct("Record", fields, frozen=True, gc=False, rename=names)
 
 
-def _attribute_names(heads: Sequence[tuple[str, ...]]) -> list[str]:
-    """The dotted name of each head in the type that `_struct` makes."""
-    names: list[str] = []
-    for head in heads:
-        name, among = [], list(heads)
-        for depth, key in enumerate(head):
-            keys = list(dict.fromkeys(other[depth] for other in among))
-            name.append(f"f{keys.index(key)}")
-            among = [other for other in among if other[depth] == key and len(other) > depth + 1]
-        names.append(".".join(name))
-    return names
-
-
-def _picker(names: list[str]) -> Callable[[Any], Leaves]:
-    pick = attrgetter(*names)
-    return pick if len(names) > 1 else lambda record: (pick(record),)
+def _paths(heads: Sequence[tuple[str, ...]]) -> tuple[list[list[Path]], list[tuple[int, int]]]:
+    """The paths of what `_struct` makes, object by object, the record first; and where in them each of the
+    others stands."""
+    paths: list[list[Path]] = []
+    objects: list[tuple[int, int]] = []
+    waiting: list[tuple[Path, Sequence[tuple[str, ...]]]] = [((), heads)]
+    for above, among in waiting:
+        paths.append([])
+        for key in dict.fromkeys(head[0] for head in among):
+            below = [head[1:] for head in among if head[0] == key and len(head) > 1]
+            if below:
+                objects.append((len(paths) - 1, len(paths[-1])))
+                waiting.append(((*above, key), below))
+            paths[-1].append((*above, key))
+    return paths, objects

@@ -1,16 +1,20 @@
 cimport cython
+from libc.stdint cimport int64_t
+
+from streamer.pipeline.mapping.path cimport walk
 
 
 cdef class _Place:
     cdef object source
     cdef object constant
+    cdef Py_ssize_t number
     cdef Py_ssize_t leaf
     cdef tuple rest
     cdef bint is_plain
     cdef object convert
 
-    cdef object found(self, tuple leaves)
-    cdef object value(self, tuple leaves)
+    cdef object found(self, list leaves)
+    cdef object value(self, list leaves)
 
 
 cdef class _Field:
@@ -20,9 +24,9 @@ cdef class _Field:
     cdef bint required
 
     @cython.locals(source=_Place)
-    cdef object read(self, tuple leaves)
+    cdef object read(self, list leaves)
     @cython.locals(source=_Place)
-    cdef object trace(self, tuple leaves)
+    cdef object trace(self, list leaves)
 
 
 cdef class _Rule:
@@ -34,7 +38,7 @@ cdef class _Rule:
     cdef readonly list fields
     cdef readonly list extras
 
-    cdef bint holds(self, tuple leaves) except -1
+    cdef bint holds(self, list leaves) except -1
 
 
 cdef class CompiledMapping:
@@ -57,9 +61,18 @@ cdef class CompiledMapping:
     cpdef tuple read(self, bytes value)
     cdef tuple _read_mended(self, bytes value, object rejected)
     @cython.locals(rule=_Rule, each=_Rule, field=_Field, click=list)
-    cdef tuple _click(self, tuple leaves)
-    cdef bint _declines(self, _Rule rule, tuple leaves) except -1
-    @cython.locals(rule=_Rule, key=tuple)
-    cdef _Rule _rule_of(self, tuple leaves)
+    cdef tuple _click(self, list leaves)
+    cdef bint _declines(self, _Rule rule, list leaves) except -1
+    @cython.locals(number=Py_ssize_t, leaf=Py_ssize_t, rest=tuple, asked=list, key=tuple)
+    cdef _Rule _rule_of(self, list leaves)
     @cython.locals(rule=_Rule)
-    cdef _Rule _first_that_holds(self, tuple leaves)
+    cdef _Rule _first_that_holds(self, list leaves)
+
+
+cdef object _from_iso_format
+cdef object _EPOCH, _NAIVE_EPOCH
+cpdef object _iso8601(object value)
+cpdef object _iso8601_utc(object value)
+cdef object _parsed(object value)
+@cython.locals(days=int64_t, seconds=int64_t, microseconds=int64_t)
+cdef object _whole_ms(object since)

@@ -43,10 +43,12 @@ _PROPERTIES = _PLACE["properties"]
 _IDS = [_PLACE[name] for name in ("visitor_id", "event_id", "user_id")]
 _RULES_KEPT = 4096
 """Combinations of values that conditions looked at whose rule is remembered."""
+_UNSEEN: Any = object()
 _MAX_DIGITS = 32
 _MOST = 2**63
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _NAIVE_EPOCH = dt.datetime(1970, 1, 1)
+_from_iso_format = dt.datetime.fromisoformat
 _NO = {"0", "false", "no", "denied"}
 _YES = {"1", "true", "yes"}
 _DIVISORS = {"us": 1000, "ns": 1_000_000}
@@ -77,25 +79,30 @@ class _Place:
     def __init__(self, source: Source, field: str, leaves: LeafReader) -> None:
         self.source = source
         self.constant = source.constant
-        self.leaf, self.rest = leaves.place(source.path) if source.path else (-1, ())
+        self.number, self.leaf, self.rest = leaves.place(source.path) if source.path else (-1, -1, ())
         self.is_plain = field in (*TEXTS, "event_type") and not source.parameters and source.values is None
         """Whether a text stays as it is."""
         self.convert = _conversion(field, source)
 
     def found(self, leaves: Leaves) -> Any:
         """What stands there, as it is; None if nothing does."""
-        if self.leaf < 0:
+        if self.number < 0:
             return self.constant
-        value = leaves[self.leaf]
-        if self.rest:
-            value = walk(value, self.rest)
-        return None if value == "" else value
+        value = leaves[self.number][self.leaf]
+        if value is None or not self.rest:
+            return value
+        return walk(value, self.rest)
 
     def value(self, leaves: Leaves) -> Any:
         """As the field takes it; None if nothing stands there. Raises BadValueError."""
         value = self.found(leaves)
-        if value is None or (self.is_plain and type(value) is str):
-            return value
+        if value is None:
+            return None
+        if type(value) is str:
+            if not value:
+                return None
+            if self.is_plain:
+                return value
         return self.convert(value)
 
 
@@ -158,8 +165,8 @@ class _Rule:
 
     def holds(self, leaves: Leaves) -> bool:
         """Whether an event meets all conditions."""
-        for (place, rest), values in self.conditions:
-            found = as_text(walk(leaves[place], rest))
+        for (number, leaf, rest), values in self.conditions:
+            found = as_text(walk(leaves[number][leaf], rest))
             if found not in values and not (found and ANY in values):
                 return False
         return True
@@ -272,11 +279,11 @@ class CompiledMapping:
         if rule.dropped or self._declines(rule, leaves):
             return None
         click: list[Any] = [None] * len(CLICK_FIELDS)
-        for field in rule.fields:
-            try:
+        try:
+            for field in rule.fields:
                 click[field.place] = field.read(leaves)
-            except BadValueError as error:
-                raise self._broken(str(error), field.name) from None
+        except BadValueError as error:
+            raise self._broken(str(error), field.name) from None
         if rule.bot is not None and rule.bot.read(leaves):
             click[_USER_AGENT] = CALLED_A_BOT
         if rule.extras:
@@ -297,14 +304,18 @@ class CompiledMapping:
     def _rule_of(self, leaves: Leaves) -> _Rule | None:
         """The first rule whose conditions hold, remembered by the values that they look at."""
         asked: list[str] = []
-        for place, rest in self._asked:
-            asked.append(as_text(walk(leaves[place], rest) if rest else leaves[place]))
+        for number, leaf, rest in self._asked:
+            value = leaves[number][leaf]
+            if rest:
+                value = walk(value, rest)
+            asked.append(value if type(value) is str else as_text(value))
         key = tuple(asked)
-        if key not in self._known:
+        rule: _Rule | None = self._known.get(key, _UNSEEN)
+        if rule is _UNSEEN:
             if len(self._known) >= _RULES_KEPT:
                 self._known.clear()
-            self._known[key] = self._first_that_holds(leaves)
-        return self._known[key]
+            rule = self._known[key] = self._first_that_holds(leaves)
+        return rule
 
     def _first_that_holds(self, leaves: Leaves) -> _Rule | None:
         for rule in self._rules:
@@ -440,18 +451,19 @@ def _iso8601(value: Any) -> int:
 
 def _iso8601_utc(value: Any) -> int:
     at = _parsed(value)
-    return _whole_ms(at - (_EPOCH if at.tzinfo else _NAIVE_EPOCH))
+    return _whole_ms(at - (_NAIVE_EPOCH if at.tzinfo is None else _EPOCH))
 
 
 def _whole_ms(since: dt.timedelta) -> int:
-    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
+    days, seconds, microseconds = since.days, since.seconds, since.microseconds
+    return days * 86_400_000 + seconds * 1000 + microseconds // 1000
 
 
 def _parsed(value: Any) -> dt.datetime:
     if type(value) is not str:
         raise BadValueError("wrong_type")
     try:
-        return dt.datetime.fromisoformat(value)
+        return _from_iso_format(value)
     except ValueError:
         raise BadValueError("invalid_time") from None
 

@@ -17,11 +17,11 @@ class VisitorAt:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._leaves = LeafReader([path])
-        self._place, self._rest = self._leaves.place(path)
+        self._number, self._leaf, self._rest = self._leaves.place(path)
 
     def in_json(self, value: bytes) -> str:
         """Of a click in JSON. Raises Rejected."""
-        return _id(walk(self._leaves.read(value)[self._place], self._rest))
+        return _id(walk(self._leaves.read(value)[self._number][self._leaf], self._rest))
 
     def in_fields(self, values: Sequence[Any]) -> str:
         """Of the fields of click.avsc, in its order. Raises Rejected."""

@@ -380,8 +380,8 @@ def test_leaves_are_what_one_finds_by_walking_each_path(asked: list[tuple[str, .
     value = json.dumps(record).encode()
     leaves = reader.read(value)
     for path in asked:
-        place, rest = reader.place(path)
-        assert walk(leaves[place], rest) == walk(json.loads(value), path)
+        number, leaf, rest = reader.place(path)
+        assert walk(leaves[number][leaf], rest) == walk(json.loads(value), path)
 
 
 @given(values)

@@ -1,0 +1,1 @@
+cpdef Py_ssize_t openings(bytes text) except -1
