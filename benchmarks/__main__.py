@@ -27,6 +27,7 @@ from benchmarks import (
     repartition_cost,
     replaying,
     scoring,
+    serving,
     sources,
     start_up,
     throughput,
@@ -65,6 +66,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "identity_cost": lambda given: identity_cost.measure(given.clicks or 300_000, given.rounds),
     "repartition": lambda given: repartition_cost.measure(given.clicks or 300_000, given.rounds),
     "hand_over": lambda given: hand_over.measure(10, fewer(given)),
+    "serving": lambda given: serving.measure(given.sessions, 15),
     "live_state": lambda given: live_state.measure(given.sessions, 10),
 }
 
@@ -73,6 +75,9 @@ def main() -> None:
     """Parse the options, measure, print, keep."""
     options = _options()
     chosen = options.only or (["throughput", "sources"] if options.quick else list(PARTS))
+    if not options.only and not serving.is_there():
+        print(f"serving is left out: there is no {serving.LOAD} ({serving.HOW_TO_GET_IT})", file=sys.stderr)
+        chosen = [part for part in chosen if part != "serving"]
     found: dict[str, Any] = {}
     for part in chosen:
         began = time.monotonic()

@@ -13,13 +13,13 @@ from streamer.kafka.aiokafka_overrides.connections import close_connections_that
 from streamer.settings import KafkaSettings
 
 
-def run(work: Coroutine[Any, Any, None], kafka: KafkaSettings, *, serves_tls: bool = False) -> None:
-    """As `asyncio.run`. Faust's consumer thread, or that of a view, gets a loop of the same kind.
+def run(work: Coroutine[Any, Any, None], kafka: KafkaSettings) -> None:
+    """As `asyncio.run`. Faust's consumer thread gets a loop of the same kind.
 
     Over TLS that is asyncio's own: with uvloop 0.23 brokers' answers to some requests aren't seen before the
-    request times out, in a quarter of all starts. `serves_tls`: this process is a server over TLS.
+    request times out, in a quarter of all starts.
     """
-    if not kafka.uses_tls and not serves_tls:
+    if not kafka.uses_tls:
         with contextlib.suppress(ImportError):  # there is none for Windows
             mode.loop.use("uvloop")
             close_connections_that_uvloop_finds_broken()
