@@ -7,6 +7,7 @@
 #   make mutants breaks each mechanism on purpose and shows that a test goes red: half an hour
 #   make bench   the benchmarks: a quarter of an hour; make bench-quick: throughput alone, under three minutes
 #   make fuzz    damaged inputs for every parser: make fuzz CASES=1000000
+#   make monitoring  Prometheus rules and dashboard, written anew from the catalogue of metrics
 #   make consumers   libraries of consumers in other languages, so that the tests run those whose runtime is there
 # Another Python: make demo PYTHON=python3.12     Arguments: make demo ARGS=--headless
 
@@ -29,7 +30,7 @@ PACKAGES := pyproject.toml constraints.txt setup.py $(shell find models schemas 
 unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:  # one pip at a time in one environment
-.PHONY: demo test test-pure check lint chaos mutants bench fuzz consumers clean
+.PHONY: demo test test-pure check lint chaos mutants bench fuzz monitoring consumers clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo.stamp
@@ -68,6 +69,10 @@ bench-quick: .venv/test.stamp
 
 fuzz: .venv/test.stamp
 	$(BIN)/python -m tests.fuzz $(CASES) $(ARGS)
+
+monitoring: .venv/demo.stamp
+	$(BIN)/streamer metrics rules > deploy/prometheus/streamer.rules.yml
+	$(BIN)/streamer metrics dashboard > deploy/grafana/streamer.json
 
 consumers: .venv/test.stamp
 	$(INSTALL) --editable '.[kafka,train,test]'

@@ -32,6 +32,7 @@ COMMANDS = (
     ),
     LazyCommand("serve", "streamer.cli.serve", "Look up visitors and customers over HTTP."),
     LazyCommand("doctor", "streamer.cli.doctor", "Check that all is well, and say what to do if not."),
+    LazyCommand("metrics", "streamer.cli.metrics", "Print Prometheus rules and a Grafana dashboard."),
     LazyCommand("dlq", "streamer.cli.dlq", "List, show and replay dead letters."),
     LazyCommand("link", "streamer.cli.link", "Say which customer a visitor is, or take it back."),
     LazyCommand("erase", "streamer.cli.erase", "Erase visitors and customers who asked to be forgotten."),

@@ -13,6 +13,15 @@ _PSI = "Distance of the last sessions from the bundle's reference: above 0.1 mov
 _UNKNOWN = "Share of the last sessions' values that the bundle's vocabulary lacks"
 
 
+def drift_families() -> list[GaugeMetricFamily]:
+    """Sessions, distances and unknown values, without any of these yet."""
+    return [
+        GaugeMetricFamily("streamer_drift_sessions", "Sessions that drift is measured on"),
+        GaugeMetricFamily("streamer_drift_psi", _PSI, labels=["part"]),
+        GaugeMetricFamily("streamer_unknown_value_share", _UNKNOWN, labels=["field"]),
+    ]
+
+
 class DriftCollector(Collector):
     """Gauges of one monitor."""
 
@@ -20,12 +29,10 @@ class DriftCollector(Collector):
         self._monitor = monitor
 
     def collect(self) -> Iterable[Metric]:
-        sessions = GaugeMetricFamily("streamer_drift_sessions", "Sessions that drift is measured on")
+        sessions, distance, unknown = found = drift_families()
         sessions.add_metric([], self._monitor.sessions)
-        distance = GaugeMetricFamily("streamer_drift_psi", _PSI, labels=["part"])
         for part, value in self._monitor.psi().items():
             distance.add_metric([part], value)
-        unknown = GaugeMetricFamily("streamer_unknown_value_share", _UNKNOWN, labels=["field"])
         for field, share in self._monitor.unknown_shares().items():
             unknown.add_metric([field], share)
-        return [sessions, distance, unknown]
+        return found

@@ -90,6 +90,7 @@ def test_a_worker_tells_whose_sessions_they_are(fresh_settings: FreshSettings) -
     wait_until(lambda: events("user_written") == 3)
     assert [sessions(way) for way in ("login", "link", "anonymous", "bots")] == [2, 1, 1, 0]
     assert (events("login_refused"), events("link_refused"), events("session_withdrawn")) == (1, 1, 0)
+    assert events("link_taken") == 2
     assert metric(port, "streamer_dead_letters_total", reason="no_user") == 1
     assert metric(port, "streamer_stage_keys", stage="users") == 3
     say(settings, link("cy", "c", "unlink"))

@@ -98,6 +98,8 @@ class LiveAttribution:
         self._rules = rules
         self._dead: list[tuple[str, Output]] = []
         """Reason and record."""
+        self._links = 0
+        """Taken in since the last commit."""
 
     @property
     def has_pending(self) -> bool:
@@ -149,7 +151,12 @@ class LiveAttribution:
             records.append(Output(self._settings.user_changes, target, (key, changes.encode(change), [])))
         dead, self._dead = self._dead, []
         records += [record for _, record in dead]
-        events = {"login_refused": taken.refused, "link_refused": len(dead)}
+        events = {
+            "login_refused": taken.refused,
+            "link_refused": len(dead),
+            "link_taken": self._links,
+        }
+        self._links = 0
         return StageOutputs(records, taken.states, [reason for reason, _ in dead], events)
 
     def _link(self, record: Any) -> None:
@@ -164,6 +171,7 @@ class LiveAttribution:
             self._dead.append((error.reason, letter))
         else:
             self.stage.link(link, record.timestamp)
+            self._links += 1
 
 
 class LiveUsers:
