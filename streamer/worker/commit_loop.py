@@ -17,6 +17,10 @@ from streamer.worker.open_shards import OpenShards
 from streamer.worker.shard import Shard
 from streamer.worker.takeover_retries import Retries
 
+COMMIT_AT = 12_000
+"""Records beyond the last commit at which the next one's time has come. More would save snapshots, of
+sessions that get another click, and take more memory and longer at a stretch."""
+
 
 class CommitLoop(Commits[Shard]):
     """Commits the shards of the session table."""
@@ -48,7 +52,7 @@ class CommitLoop(Commits[Shard]):
                 self._failure.report(error)
             effective = self.at_most_every(interval)
             self._metrics.commit_interval.set(effective)
-            await self.pause(shard, began, effective)
+            await self.pause(shard, began, effective, full_at=COMMIT_AT)
 
     async def _turn(self, shard: Shard) -> None:
         empty = self._shards.empty_fetch(shard)

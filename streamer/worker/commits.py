@@ -21,6 +21,9 @@ MIN_INTERVAL_PER_SHARD_S = 0.008
 HURRIES_WITHIN = 500
 """Records that are to be read first, at most, where a commit shall not wait: while catching up, transactions
 are to hold much."""
+CATCHING_UP_S = 1.0
+"""How long a commit may wait until it is full while enough records are there to fill it: each costs
+milliseconds, and a click that is read late waits for its turn in the source more than for its commit."""
 
 log = structlog.get_logger(__name__)
 
@@ -91,15 +94,29 @@ class Commits(Generic[S]):
         """Whether somebody waits for a shard's next commit."""
         return shard.hurries and self._shards.lag(shard) <= HURRIES_WITHIN
 
-    async def pause(self, shard: S, began: float, interval_s: float) -> None:
-        """Until a shard's next commit is due, `interval_s` at most; the last began at monotonic `began` s."""
+    async def pause(self, shard: S, began: float, interval_s: float, full_at: int | None = None) -> None:
+        """Until a shard's next commit is due, `interval_s` at most; the last began at monotonic `began` s.
+
+        `full_at`: records of a full commit. While there are so many to fill it, it waits for them longer.
+        """
         shard.due.clear()
         if not self.hurries(shard):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(interval_s):
-                    await shard.due.wait()
+            await _within(interval_s, shard.due)
+            if full_at is not None and self._uncommitted(shard) > full_at:
+                await _within(CATCHING_UP_S - interval_s, shard.due)
         if self.hurries(shard):
             await asyncio.sleep(began + self._least_s() - time.monotonic())
 
+    def _uncommitted(self, shard: S) -> int:
+        """Records of the source that no commit has yet, those included that are still to be read."""
+        return shard.position - shard.committed_position + self._shards.lag(shard)
+
     def _least_s(self) -> float:
         return MIN_INTERVAL_PER_SHARD_S * len(self._shards.by_number)
+
+
+async def _within(limit_s: float, event: asyncio.Event) -> None:
+    """Until the event, or so many seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            await event.wait()

@@ -13,16 +13,13 @@ from streamer.pipeline.registered import UnknownSchema
 from streamer.registry.lookup import SchemaLookup
 from streamer.settings import ClickSettings
 from streamer.sources.fit import FirstRecords, log_misfit
-from streamer.worker.commit_loop import CommitLoop
+from streamer.worker.commit_loop import COMMIT_AT, CommitLoop
 from streamer.worker.draining import Drain
 from streamer.worker.failure import too_many
 from streamer.worker.open_shards import OpenShards
 from streamer.worker.shard import Shard
 from streamer.worker.transport import FetchedRecord, RecordBatch
 
-COMMIT_AT = 12_000
-"""Records beyond the last commit at which the next one's time has come. More would save snapshots, of
-sessions that get another click, and take more memory and longer at a stretch."""
 MAX_UNCOMMITTED = 16_000
 """Records that may be beyond it while a broker is slow."""
 CHUNK_RECORDS = 500

@@ -18,10 +18,12 @@ A_DAY_S = 86_400.0
 
 @dataclass
 class Shard:
-    """As the pause sees one: with `lag` records of the source to read."""
+    """As the pause sees one: with `lag` records of the source to read, and `position` read since a commit."""
 
     hurries: bool
     lag: int = 0
+    position: int = 0
+    committed_position: int = 0
     number: int = 0
     due: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -34,12 +36,14 @@ class Shards:
         return shard.lag
 
 
-def pausing(shard: Shard, began: float) -> asyncio.Task[None]:
+FULL_AT = 1000
+
+
+def pausing(shard: Shard, began: float, interval_s: float = A_DAY_S) -> asyncio.Task[None]:
     shards = cast(OpenShards[CommittedShard], Shards(shard))
     some: Any = None
-    return asyncio.create_task(
-        Commits(shards, some, some, some, some).pause(cast(CommittedShard, shard), began, A_DAY_S)
-    )
+    pausing_commits = Commits(shards, some, some, some, some)
+    return asyncio.create_task(pausing_commits.pause(cast(CommittedShard, shard), began, interval_s, FULL_AT))
 
 
 async def is_waiting(pause: asyncio.Task[None]) -> bool:
@@ -74,5 +78,35 @@ def test_commits_in_a_hurry_keep_their_distance() -> None:
         pause = pausing(Shard(hurries=True), time.monotonic() + A_DAY_S)
         assert await is_waiting(pause)
         pause.cancel()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("position", [0, FULL_AT])
+def test_a_commit_waits_until_it_is_full_while_there_is_enough_to_fill_it(
+    monkeypatch: pytest.MonkeyPatch, position: int
+) -> None:
+    monkeypatch.setattr(commits, "CATCHING_UP_S", A_DAY_S)
+
+    async def run() -> None:
+        shard = Shard(hurries=False, lag=FULL_AT + 1 - position, position=position)
+        pause = pausing(shard, 0.0, interval_s=0)
+        assert await is_waiting(pause)
+        shard.due.set()
+        async with asyncio.timeout(10):
+            await pause
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("lag", "catching_up_s"), [(FULL_AT, A_DAY_S), (FULL_AT + 1, 0.0)])
+def test_it_waits_for_little_no_longer_and_for_much_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch, lag: int, catching_up_s: float
+) -> None:
+    monkeypatch.setattr(commits, "CATCHING_UP_S", catching_up_s)
+
+    async def run() -> None:
+        async with asyncio.timeout(10):
+            await pausing(Shard(hurries=False, lag=lag), 0.0, interval_s=0)
 
     asyncio.run(run())

@@ -19,7 +19,7 @@ from streamer.kafka.embedded import EmbeddedKafka
 from streamer.rules_from_settings import session_rules
 from streamer.settings import Settings, load_settings
 from streamer.worker.changelog import Marker, SessionSnapshots, decode
-from streamer.worker.processing import COMMIT_AT
+from streamer.worker.commit_loop import COMMIT_AT
 from tests.bad_clicks import BAD_CLICKS
 from tests.conftest import FreshSettings, RunStreamer
 from tests.worker.live import (
