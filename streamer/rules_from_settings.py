@@ -19,6 +19,7 @@ def session_rules(settings: Settings) -> SessionRules:
         idle_after_ms=watermark.idle_after_ms,
         max_future_ms=watermark.max_future_ms,
         min_timestamp_ms=settings.clicks.min_timestamp,
+        revise_within_ms=settings.late.revise_within_ms,
     )
 
 

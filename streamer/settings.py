@@ -328,6 +328,18 @@ class WatermarkSettings(_Section):
         return _ms(self.max_future_s)
 
 
+class LateSettings(_Section):
+    """What becomes of clicks that come after their session has closed."""
+
+    revise_within_s: Annotated[float, Field(ge=0, le=31_536_000, allow_inf_nan=False)] = 0
+    """How long a closed session is held, by the watermark: a click that comes meanwhile gives a revision of
+    it. 0: such clicks go to the late topic."""
+
+    @cached_property
+    def revise_within_ms(self) -> int:
+        return _ms(self.revise_within_s)
+
+
 class CommitSettings(_Section):
     interval_ms: Annotated[int, Field(ge=1, le=30_000)] = 250
 
@@ -471,6 +483,7 @@ class Settings(_Section):
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     session: SessionSettings = SessionSettings()
     watermark: WatermarkSettings = WatermarkSettings()
+    late: LateSettings = LateSettings()
     commit: CommitSettings = CommitSettings()
     emit: EmitSettings = EmitSettings()
     identity: IdentitySettings = IdentitySettings()

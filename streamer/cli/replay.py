@@ -197,7 +197,7 @@ def _text_of(summary: dict[str, Any]) -> str:
     clicks, sessions = summary["clicks"], summary["sessions"]
     parts = " + ".join(
         f"{count:,} {name.replace('_', ' ')}" for name, count in clicks.items() if name != "read" and count
-    )
+    ).replace("+ -", "- ")
     lines = [
         f"{clicks['read']:,} clicks = {parts or 0}",
         f"{sessions['selected']:,} sessions ({_counts(summary['closed_by'])})",

@@ -25,12 +25,15 @@ class SessionRules:
     """Arrival time without a rise of the watermark after which idleness closes sessions; 0: never."""
     max_future_ms: int = 300_000
     min_timestamp_ms: int = 631_152_000_000
+    revise_within_ms: int = 0
+    """How much further than a gap the watermark may be beyond a session for a click to revise it; 0: no click
+    does."""
 
     def __post_init__(self) -> None:
         for name in ("gap_ms", "max_duration_ms", "max_events"):
             if getattr(self, name) < 1:
                 raise ValueError(f"session rule {name} is {getattr(self, name)}, expected at least 1")
-        for name in ("out_of_orderness_ms", "idle_after_ms", "max_future_ms"):
+        for name in ("out_of_orderness_ms", "idle_after_ms", "max_future_ms", "revise_within_ms"):
             if getattr(self, name) < 0:
                 raise ValueError(f"watermark rule {name} is {getattr(self, name)}, expected 0 or more")
 
@@ -38,4 +41,6 @@ class SessionRules:
     def version(self) -> str:
         """Eight hex digits that differ whenever the same log could give other sessions."""
         named = {**asdict(self), "end_events": sorted(self.end_events), "core": CORE_RULES_NUMBER}
+        if not self.revise_within_ms:
+            del named["revise_within_ms"]  # as before there was this rule
         return hashlib.sha256(msgspec.json.encode(named, order="sorted")).hexdigest()[:8]

@@ -24,6 +24,8 @@ cdef class OpenSession:
     cdef public int revision
     cdef public bint crawler
     cdef public bint beside_closed
+    cdef public str closed_by
+    cdef public int64_t late_at
 
     cpdef bint holds(self, bytes id_hash) except -1
     @cython.locals(session=OpenSession)
@@ -36,6 +38,8 @@ cdef class OpenSession:
     cpdef str session_id(self, str rules_version)
     cpdef int64_t schedule_early(self, int64_t now, int64_t every_ms) except -1
     cpdef Session provisional(self, str rules_version)
+    cpdef list finals(self, str reason, int64_t closed_at, str rules_version)
+    cdef int _note_published(self, Session session) except -1
     @cython.locals(clicks=list, own_id=str)
     cpdef Session close(self, str reason, int64_t closed_at, str rules_version, bint is_final=*)
     cdef int _retain(self, list clicks) except -1

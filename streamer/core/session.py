@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from operator import attrgetter
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import msgspec
 from xxhash import xxh3_64_digest
@@ -45,10 +45,15 @@ _Row = tuple[
     int,
     tuple[str, ...],
     bool,
+    CloseReason | Literal[""],
+    int,
 ]
-_ADDED = (0, 0, (), False)
-"""What older rows lack at their end: all of it in state version 1, the last in versions 2 and 3."""
-_FIELDS_OF_OLDER = (9, 12)
+_ADDED = (0, 0, (), False, "", 0)
+"""What rows may lack at their end: all of it in state version 1, the last three in versions 2 and 3, the last
+two where no session is held."""
+_SHORTER_ROWS = (9, 12, 13)
+TIMED_OUT = frozenset({"gap", "idle", "drain"})
+"""Reasons that say nothing about where a session ends but that no click came."""
 
 
 def event_hash(event_id: str) -> bytes:
@@ -61,7 +66,7 @@ click_order = attrgetter("timestamp", "event_id")
 
 
 class OpenSession:
-    """A session that can still grow. `started_at`, `ended_at` are inclusive event times in ms.
+    """A session that can still grow: open, or held. `started_at`, `ended_at` are inclusive event times in ms.
 
     `opened_at` is the arrival time of its first click to arrive. `log` has an entry for each click, in log
     order; `retained` the clicks themselves, but those `dropped`, in no order until it is read.
@@ -69,10 +74,12 @@ class OpenSession:
 
     __slots__ = (
         "beside_closed",
+        "closed_by",
         "crawler",
         "dropped",
         "early_at",
         "ended_at",
+        "late_at",
         "log",
         "opened_at",
         "published",
@@ -102,12 +109,16 @@ class OpenSession:
         self.early_at = 0
         """Arrival time at which a provisional record is due; 0: none, for no click came since the last."""
         self.revision = 0
-        """Provisional records so far."""
+        """Records so far: provisional ones, and of a session that is held the final ones."""
         self.published = ""
         """session_ids of these, as far as no record has superseded them yet, with spaces between."""
+        self.closed_by: CloseReason | Literal[""] = ""
+        """Why it has closed, for all that is known; empty while it is open."""
+        self.late_at = 0
+        """Arrival time of the last click that came after it had closed, or when it should have; 0: none."""
 
-    def to_row(self) -> _Row:
-        return (
+    def to_row(self) -> tuple[Any, ...]:
+        row = (
             self.visitor_id,
             self.started_at,
             self.ended_at,
@@ -122,6 +133,7 @@ class OpenSession:
             tuple(self.published.split()) if self.published else (),
             self.beside_closed,
         )
+        return (*row, self.closed_by, self.late_at) if self.closed_by or self.late_at else row
 
     def copy(self) -> OpenSession:
         """As it is now, whatever becomes of it."""
@@ -135,26 +147,41 @@ class OpenSession:
         session.early_at = self.early_at
         session.revision = self.revision
         session.published = self.published
+        session.closed_by = self.closed_by
+        session.late_at = self.late_at
         return session
 
     @classmethod
     def from_row(cls, row: Any) -> Self:
         """Also of a row of an older state version. Raises what `Stored.from_row` does."""
-        if len(row) in _FIELDS_OF_OLDER:
-            row = (*row, *_ADDED[len(row) - _FIELDS_OF_OLDER[0] :])
-        *first, dropped, crawler, user, early_at, revision, published, beside = msgspec.convert(row, _Row)
+        if len(row) in _SHORTER_ROWS:
+            row = (*row, *_ADDED[len(row) - _SHORTER_ROWS[0] :])
+        *first, dropped, crawler, user, early_at, revision, published, beside, closed_by, late_at = (
+            msgspec.convert(row, _Row)
+        )
         session = cls(*first)
         session.dropped, session.crawler, session.beside_closed = dropped, crawler, beside
         session.user_id = (
             user[2] if isinstance(user, tuple) else user
         )  # with its click's place before version 4
         session.early_at, session.revision, session.published = early_at, revision, " ".join(published)
+        session.closed_by, session.late_at = closed_by, late_at
         return session
 
     @property
     def is_open(self) -> bool:
-        """False: it has closed, and only the event_ids of its clicks are still here."""
-        return bool(self.retained)
+        """False: it has closed, and is held, or only the event_ids of its clicks are still here."""
+        return bool(self.retained) and not self.closed_by
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it has closed and a click may still revise it."""
+        return bool(self.retained) and bool(self.closed_by)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it ends where it does for good: by an end event, a user or a cap."""
+        return bool(self.closed_by) and self.closed_by not in TIMED_OUT
 
     @property
     def event_count(self) -> int:
@@ -214,6 +241,7 @@ class OpenSession:
         self.log = b"".join(log)
         self.crawler = self.crawler or other.crawler
         self.beside_closed = self.beside_closed or other.beside_closed
+        self.late_at = max(self.late_at, other.late_at)
         self.user_id = self.user_id or other.user_id
         _put_in_order(clicks)
         self._retain(clicks)
@@ -239,12 +267,18 @@ class OpenSession:
     def provisional(self, rules_version: str) -> Session:
         """What it is at `early_at`, while it goes on. The next record of it will be another revision."""
         session = self.close("open", self.early_at, rules_version, False)
-        superseded = session.supersedes
-        others = [each for each in self.published.split() if each not in (superseded, session.session_id)]
-        self.published = " ".join([session.session_id, *others])
-        self.revision += 1
-        self.early_at = 0
+        self._note_published(session)
         return session
+
+    def finals(self, reason: CloseReason, closed_at: int, rules_version: str) -> list[Session]:
+        """What it becomes when it closes, to be held: a record for each that it supersedes, but at least one.
+        Each is a revision."""
+        records: list[Session] = []
+        while not records or " " in self.published:
+            session = self.close(reason, closed_at, rules_version)
+            self._note_published(session)
+            records.append(session)
+        return records
 
     def close(
         self, reason: CloseReason, closed_at: int, rules_version: str, is_final: bool = True
@@ -268,6 +302,14 @@ class OpenSession:
             self.revision,
             others[0] if others else None,
         )
+
+    def _note_published(self, session: Session) -> None:
+        """The next record of it will be another revision."""
+        superseded = session.supersedes
+        others = [each for each in self.published.split() if each not in (superseded, session.session_id)]
+        self.published = " ".join([session.session_id, *others])
+        self.revision += 1
+        self.early_at = 0
 
     def _retain(self, clicks: list[Click]) -> None:
         """Make these, in order, the retained clicks; the log must be up to date."""

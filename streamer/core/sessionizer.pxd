@@ -16,6 +16,8 @@ cdef class Sessionizer:
     cdef readonly object rules
     cdef readonly PartitionClock clock
     cdef public int64_t merged_duplicates
+    cdef public int64_t revised
+    cdef public int64_t revised_clicks
     cdef readonly bint has_due
     cdef dict _changed
     cdef str _rules_version
@@ -36,6 +38,11 @@ cdef class Sessionizer:
     cdef object _closed
     cdef dict _closed_of
     cdef Deadlines _closed_ends
+    cdef int64_t _revise_within_ms
+    cdef object _held
+    cdef dict _held_of
+    cdef Deadlines _held_ends
+    cdef object _closes_again
     cdef Deadlines _deadlines
     cdef Deadlines _early
     cdef list _closing
@@ -44,11 +51,11 @@ cdef class Sessionizer:
 
     @cython.locals(clock=PartitionClock)
     cpdef int64_t arrive(self, int64_t arrival_ms) except? -1
-    @cython.locals(timestamp=int64_t, window=OpenSession, is_login=bint)
+    @cython.locals(timestamp=int64_t, window=OpenSession, is_login=bint, is_alone=bint)
     cpdef add(self, str visitor_id, Click click, int64_t offset, str user_id=*, bint crawler=*)
     cpdef int64_t next_early(self) noexcept
     cpdef int pass_over(self, int64_t timestamp) except -1
-    @cython.locals(window=OpenSession)
+    @cython.locals(window=OpenSession, due=OpenSession)
     cpdef list close_due(self, Py_ssize_t limit)
 
     @cython.locals(now=int64_t)
@@ -58,6 +65,11 @@ cdef class Sessionizer:
     cdef bint _is_duplicate(self, str visitor_id, bytes id_hash, OpenSession earlier, OpenSession window) except -1
     @cython.locals(closed=OpenSession)
     cdef bint _has_closed(self, str visitor_id, bytes id_hash) except -1
+    @cython.locals(before=OpenSession, after=OpenSession, each=OpenSession)
+    cdef tuple _neighbours(self, str visitor_id, int64_t timestamp, str user_id)
+    cdef int _open_again(self, OpenSession window) except -1
+    cdef int _let_go(self, OpenSession window) except -1
+    cdef int _count_revised(self, OpenSession window, int64_t records) except -1
     cdef bint _touches(self, OpenSession window, int64_t timestamp) noexcept
     @cython.locals(window=OpenSession)
     cdef OpenSession _start(self, str visitor_id, Click click, bytes id_hash, int64_t offset)
@@ -77,7 +89,12 @@ cdef class Sessionizer:
     cdef int64_t _closing_time(self, OpenSession window) except? -1
     cdef list _in_closing_order(self, list windows)
     cdef str _tie_breaker(self, OpenSession window)
-    cdef Session _close(self, OpenSession window)
+    cdef list _close(self, OpenSession window)
+    @cython.locals(records=list, other=OpenSession, latest=OpenSession)
+    cdef list _records(self, OpenSession window, str reason, int64_t closed_at)
+    @cython.locals(each=OpenSession, latest=OpenSession)
+    cdef OpenSession _latest_after(self, OpenSession window)
+    cdef list _again(self, OpenSession latest, int64_t now)
     cdef int _detach(self, OpenSession window) except -1
 
 

@@ -233,9 +233,13 @@ class AttributionStage:
     def _login(self, user_id: str, session: SessionMessage, message: bytes) -> None:
         visitor_id, closed_at, is_final = session.visitor_id, session.closed_at, session.is_final
         state = self._state(visitor_id)
+        replaced = self._replaced(state, session) if is_final else []
+        self._withdraw(visitor_id, replaced, user_id)
         if state.unlinked.get(user_id, -1) >= closed_at:
             self.progress.counts.unlinked += is_final
-            self._changes.append((user_id, Withdrawn(visitor_id, session.session_id)))
+            self._withdraw_ids(user_id, session)
+            if replaced:
+                self._keep(visitor_id, state)
             return
         tie = self._unless_erased(Tie(closed_at, user_id, 1.0, max(closed_at - session.started_at, 0)))
         if tie.user_id == user_id:
@@ -251,7 +255,13 @@ class AttributionStage:
     def _bot(self, user_id: str | None, session: SessionMessage) -> None:
         self.progress.counts.bots += session.is_final
         if user_id is not None:  # provisionally it may have been taken for a person's
-            self._changes.append((user_id, Withdrawn(session.visitor_id, session.session_id)))
+            self._withdraw_ids(user_id, session)
+        if session.is_final and session.visitor_id in self._states:
+            state = self._state(session.visitor_id)
+            replaced = self._replaced(state, session)
+            if replaced:
+                self._withdraw(session.visitor_id, replaced, None)
+                self._keep(session.visitor_id, state)
 
     def _anonymous(self, session: SessionMessage) -> None:
         waiting = Waiting(session.closed_at, session.session_id, session.packed(self._texts))
@@ -264,8 +274,32 @@ class AttributionStage:
             self._schedule(visitor_id, waiting.settled_after(self._rules))
         else:
             state = self._state(visitor_id)
+            replaced = self._replaced(state, session)
             state.wait(waiting)
             self._settle(visitor_id, state)
+            self._withdraw(visitor_id, replaced, waiting.answer.user_id)
+
+    def _replaced(self, state: VisitorTies, session: SessionMessage) -> list[Waiting]:
+        """Sessions that wait no more, for this one takes their place: it is a revision of them."""
+        replaced = [
+            each for each in state.waiting if each.session_id in (session.session_id, session.supersedes)
+        ]
+        for each in replaced:
+            state.waiting.remove(each)
+            self.progress.counts.waiting(each.answer, -1)
+        return replaced
+
+    def _withdraw(self, visitor_id: str, replaced: list[Waiting], heir: str | None) -> None:
+        """Take sessions whose place another takes from their users; of the same user it takes it itself."""
+        for each in replaced:
+            user_id = each.answer.user_id
+            if user_id is not None and user_id != heir:
+                self._changes.append((user_id, Withdrawn(visitor_id, each.session_id)))
+
+    def _withdraw_ids(self, user_id: str, session: SessionMessage) -> None:
+        for session_id in (session.session_id, session.supersedes):
+            if session_id is not None:
+                self._changes.append((user_id, Withdrawn(session.visitor_id, session_id)))
 
     def _tie(self, state: VisitorTies, tie: Tie) -> None:
         state.tie(tie, self._rules.lookback_ms, self._rules.max_users, self.progress.links_read)

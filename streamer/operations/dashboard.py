@@ -31,6 +31,8 @@ ROWS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "streamer_sessions_closed": "reason",
             "streamer_open_sessions": "partition",
             "streamer_open_clicks": "partition",
+            "streamer_held_sessions": "partition",
+            "streamer_sessions_revised": "partition",
             "streamer_provisional_records": "instance",
             "streamer_score_seconds": "",
             "streamer_shadow_failures": "instance",

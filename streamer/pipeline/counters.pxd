@@ -14,3 +14,5 @@ cdef class ClickCounters:
     cdef public int64_t lost
     cdef public int64_t clock_behind
     cdef public int64_t behind_at
+    cdef public int64_t revised
+    cdef public int64_t revised_clicks

@@ -18,7 +18,11 @@ _COUNTS = (
     "lost",
     "clock_behind",
     "behind_at",
+    "revised",
+    "revised_clicks",
 )
+_LATER = 2
+"""Counts at the end that stay out of a row while they are 0, as they do without revisions."""
 
 
 class ClickCounters:
@@ -40,6 +44,8 @@ class ClickCounters:
         lost: int = 0,
         clock_behind: int = 0,
         behind_at: int = 0,
+        revised: int = 0,
+        revised_clicks: int = 0,
     ) -> None:
         self.received = received
         self.closed = closed
@@ -57,16 +63,21 @@ class ClickCounters:
         closed then, a replay of the log may not close. Part of `received`."""
         self.behind_at = behind_at
         """Arrival time of the latest of these, ms UTC."""
+        self.revised = revised
+        """Final records whose place another takes, or, while their session is open again, will take. Not part
+        of `sessions`, nor their clicks of `closed`."""
+        self.revised_clicks = revised_clicks
 
     def open(self) -> int:
         """What the other counts leave for the clicks in open sessions."""
         return self.received - self.closed - self.late - self.dead_lettered - self.duplicates - self.filtered
 
     def as_dict(self) -> dict[str, int]:
-        return dict(zip(_COUNTS, self.to_row(), strict=True))
+        return dict(zip(_COUNTS, self.to_row(), strict=False))
 
     def to_row(self) -> list[int]:
-        return [getattr(self, name) for name in _COUNTS]
+        row = [getattr(self, name) for name in _COUNTS]
+        return row if self.revised else row[:-_LATER]
 
     @classmethod
     def from_row(cls, row: object) -> Self:
@@ -84,4 +95,5 @@ class ClickCounters:
 
 def total_of(partitions: Iterable[ClickCounters]) -> ClickCounters:
     """The counters of several partitions as one."""
-    return ClickCounters(*map(sum, zip(*(each.to_row() for each in partitions), strict=True)))
+    rows = [[getattr(each, name) for name in _COUNTS] for each in partitions]
+    return ClickCounters(*map(sum, zip(*rows, strict=True)))

@@ -45,4 +45,6 @@ cdef class Partition:
     cdef int _close_due(self) except -1
     @cython.locals(counters=ClickCounters, session=Session)
     cdef int _closed(self, list sessions) except -1
+    @cython.locals(counters=ClickCounters, sessionizer=Sessionizer)
+    cdef int _count_revised(self) except -1
     cdef bint _is_full(self) except -1

@@ -257,6 +257,7 @@ class Partition:
             and not sessionizer.has_due
             and not sessionizer.merged_duplicates
             and not sessionizer.logins
+            and not sessionizer.revised
         ):
             return False
         self._settle(record, outcome)
@@ -270,10 +271,12 @@ class Partition:
         """
         self.erasures.note(visitor_id, until_ms, offset)
         counters, sessions = self.counters, self._sessions
+        withdrawn = [s for s in sessions if s.visitor_id == visitor_id]
+        surpassed = self.sessionizer.forget_closed(visitor_id, withdrawn)
         counters.filtered += self.sessionizer.forget(visitor_id, until_ms)
-        for session in [s for s in sessions if s.visitor_id == visitor_id]:
+        for session in withdrawn:
             sessions.remove(session)
-            if not session.is_final:
+            if not session.is_final or session in surpassed:
                 continue
             counters.sessions -= 1
             counters.closed -= session.event_count
@@ -376,6 +379,7 @@ class Partition:
             self._sessions.extend(sessionizer.logins)
             sessionizer.logins = []
             self.has_login = True
+        self._count_revised()
         if sessionizer.has_due:
             self._close_due()
 
@@ -420,9 +424,21 @@ class Partition:
     def _closed(self, sessions: list[Session]) -> None:
         counters = self.counters
         for session in sessions:
-            counters.sessions += 1
-            counters.closed += session.event_count
+            if session.is_final:
+                counters.sessions += 1
+                counters.closed += session.event_count
+        self._count_revised()
         self._sessions.extend(sessions)
+
+    def _count_revised(self) -> None:
+        """Final records whose place others take are of no session, and their clicks are counted again."""
+        counters, sessionizer = self.counters, self.sessionizer
+        if sessionizer.revised:
+            counters.sessions -= sessionizer.revised
+            counters.closed -= sessionizer.revised_clicks
+            counters.revised += sessionizer.revised
+            counters.revised_clicks += sessionizer.revised_clicks
+            sessionizer.revised = sessionizer.revised_clicks = 0
 
     def _is_full(self) -> bool:
         return (

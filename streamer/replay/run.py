@@ -387,10 +387,12 @@ def _work(
 
 
 def clicks_by_end(selection: SelectionCounters, counters: ClickCounters) -> dict[str, int]:
-    """Clicks read, and each of the places where they ended; all but `read` add up to `read`."""
+    """Clicks read, and each of the places where they ended; all but `read` add up to `read`. Those in records
+    that were revised are in the revisions, too: `revised` takes them off."""
     return {
         "read": counters.received,
         "in_sessions": selection.clicks,
+        "revised": -counters.revised_clicks,
         "outside_the_stretch": selection.outside_clicks,
         "undetermined": selection.undetermined_clicks,
         "unscored": selection.unscored_clicks,

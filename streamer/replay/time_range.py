@@ -39,8 +39,16 @@ class TimeRange:
 
 def read_back_ms(rules: SessionRules) -> int:
     """How long before a session's closing its first click can have arrived, while clicks keep coming and
-    their event times are about their arrivals."""
-    return rules.max_duration_ms + rules.gap_ms + rules.out_of_orderness_ms + rules.max_future_ms
+    their event times are about their arrivals; of a revision, the first click of the one that made it one."""
+    once = rules.max_duration_ms + rules.gap_ms + rules.out_of_orderness_ms + rules.max_future_ms
+    return once + _revised_after_ms(rules)
+
+
+def _revised_after_ms(rules: SessionRules) -> int:
+    """How much later a session starts that no click of one held before can have published again."""
+    if not rules.revise_within_ms:
+        return 0
+    return rules.revise_within_ms + rules.max_duration_ms + rules.gap_ms
 
 
 class Span(Protocol):
@@ -73,7 +81,9 @@ class UndeterminedSessions:
         """Visitor -> the latest event time that an undetermined session's successor may start at."""
         self._gap_ms = rules.gap_ms
         self._certain_after_ms = (
-            None if unread_until_ms is None else unread_until_ms + rules.max_future_ms + rules.gap_ms
+            None
+            if unread_until_ms is None
+            else unread_until_ms + rules.max_future_ms + rules.gap_ms + _revised_after_ms(rules)
         )
 
     def is_undetermined(self, session: Span) -> bool:

@@ -16,19 +16,21 @@ from streamer.core.watermark import PartitionClock
 from streamer.pipeline.counters import ClickCounters
 from streamer.pipeline.dead_letter_limit import DeadLetterTally
 
-STATE_VERSION = 5
+STATE_VERSION = 6
 """The newest. Raise it when an older worker must not go on from what this one writes: version 1 knew no
 erasures, and would keep clicks that this one has to drop; version 2 can't read ids of clicks that are kept as
-bytes; version 3 would take what is remembered of closed sessions for open ones; version 4 knows no extras."""
-_WITHOUT_EXTRAS = 4
-_READABLE = (1, 2, 3, 4, 5)
+bytes; version 3 would take what is remembered of closed sessions for open ones; version 4 knows no extras;
+version 5 knows no sessions that are held."""
+_WITH_EXTRAS, _PLAIN = 5, 4
+_READABLE = (1, 2, 3, 4, 5, 6)
 """Version 1 lacks the fields at the end of the marker, whose defaults are right for it; in 1 and 2 all ids
-are text, which is read as well; 1 to 3 remember nothing of closed sessions; up to 4 no click has extras."""
+are text, which is read as well; 1 to 3 remember nothing of closed sessions; up to 4 no click has extras; up
+to 5 no session is held."""
 
 
 class SessionSnapshots(msgspec.Struct, array_like=True, tag="images"):
-    """Open sessions of some visitors, and what is remembered of closed ones; all of one visitor's stand in
-    the same chunk."""
+    """Open sessions of some visitors, and what is held or remembered of closed ones; all of one visitor's
+    stand in the same chunk."""
 
     state_version: int
     commit_number: int
@@ -77,9 +79,9 @@ _decode: Callable[[bytes], SessionSnapshots | Marker] = state_decoder(SessionSna
 _peek = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
-def written_version(keeps_extras: bool) -> int:
+def written_version(*, keeps_extras: bool, holds_closed: bool) -> int:
     """Of the state that a worker writes, so that an older one can go on from whatever it can read."""
-    return STATE_VERSION if keeps_extras else _WITHOUT_EXTRAS
+    return STATE_VERSION if holds_closed else _WITH_EXTRAS if keeps_extras else _PLAIN
 
 
 class ChangelogError(Exception):
@@ -100,7 +102,7 @@ def decode(value: bytes) -> SessionSnapshots | Marker:
     except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError):
         entry, version = None, _written_version(value)
     if version not in _READABLE:
-        raise ChangelogError(f"its state version is {version}, this worker reads version {STATE_VERSION}")
+        raise ChangelogError(f"its state version is {version}, this worker reads version {_READABLE[-1]}")
     if entry is None:
         raise ChangelogError("a record in it is damaged")
     return entry

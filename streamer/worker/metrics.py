@@ -31,10 +31,12 @@ PARTITION_GAUGES = {
     "watermark_lag_seconds": "Arrival clock minus watermark",
     "open_sessions": "Open sessions",
     "open_clicks": "Clicks in open sessions",
+    "held_sessions": "Closed sessions that a late click may revise",
 }
 PARTITION_COUNTERS = {
     "clicks": "Clicks by where they ended, since the partition's first; survives restarts",
     "clicks_lost": "Offsets that the source dropped before they were read",
+    "sessions_revised": "Final records whose place another takes, since the partition's first",
     "clock_behind": "Records that arrived before a moment that had been declared idle",
 }
 
@@ -128,6 +130,7 @@ def _levels(state: PartitionState) -> Iterator[tuple[str, float]]:
     yield "consumer_lag", state.lag
     yield "open_sessions", partition.sessionizer.open_count
     yield "open_clicks", partition.counters.open()
+    yield "held_sessions", partition.sessionizer.held_count
     if clock.raised_at:
         yield "watermark_seconds", clock.watermark / 1000
         yield "watermark_lag_seconds", (clock.now - clock.watermark) / 1000
@@ -138,6 +141,7 @@ def _counts(shard: Shard) -> Iterator[tuple[str, list[str], float]]:
     for end in ENDS:
         yield "clicks", [end], getattr(counters, end)
     yield "clicks_lost", [], counters.lost
+    yield "sessions_revised", [], counters.revised
     yield "clock_behind", [], shard.partition.clock_behind
 
 

@@ -116,7 +116,9 @@ class Shard:
         if self.number >= config.source.user_partitions:
             self._claims -= set(config.settings.by_user)
         self._config = config
-        self._state_version = written_version(keeps_extras=bool(config.settings.clicks.keep))
+        self._state_version = written_version(
+            keeps_extras=bool(config.settings.clicks.keep), holds_closed=config.rules.revise_within_ms > 0
+        )
         self._busy = asyncio.Lock()
         self._failed = False
 

@@ -42,6 +42,10 @@ class Closed(NamedTuple):
     is_bot: bool
     user: str | None
     kept: tuple[str, ...]
+    session_id: str
+    is_final: bool = True
+    revision: int = 0
+    supersedes: str | None = None
 
 
 @dataclass
@@ -60,6 +64,19 @@ class _Window:
     """Clicks that joined and that a merge then found to be there twice."""
     arrived_at: int = 0
     beside_closed: bool = False
+    closed_by: str = ""
+    """Why it has closed; it is held."""
+    published: list[str] = field(default_factory=list)
+    """Ids that no record has superseded."""
+    revision: int = 0
+
+    @property
+    def is_cut(self) -> bool:
+        return self.closed_by not in ("", "gap", "idle")
+
+    @property
+    def start(self) -> tuple[int, bool, int]:
+        return min(self.times), not self.closed_by, min(click.place for click in self.clicks)
 
     @property
     def times(self) -> list[int]:
@@ -86,6 +103,9 @@ class NaivePartition:
         self.now, self.watermark, self.raised_at = 0, NEVER, 0
         self.merged_duplicates = 0
         self.open: list[_Window] = []
+        self.held: list[_Window] = []
+        self.closing: list[tuple[_Window, str]] = []
+        """What a click closes at once."""
         self.remembered: dict[str, _Remembered] = {}
         self.closed: list[Closed] = []
         self.outcomes: list[str] = []
@@ -94,17 +114,17 @@ class NaivePartition:
         """Take in all records, then close what is left."""
         for record in records:
             self.idle(record.arrival)
-            begin = len(self.closed)
             self.outcomes.append(self._take(record))
-            self.closed[begin:] = _in_visitors_order(self.closed[begin:])
         for window in self._in_order(self.open):
             self._close(window, "drain", self.now)
         return self
 
-    def idle(self, now: int) -> None:
+    def idle(self, now: int, visitor: str | None = None) -> None:
         """Nothing has come until `now`, by the arrival clock."""
         self.now = max(self.now, now)
         for window in self._in_order(self.open):
+            if visitor not in (None, window.visitor):
+                continue
             if self.rules.idle_after_ms and self._idle_at(window) <= self.now:
                 self._close(window, "idle", max(self._idle_at(window), window.arrived_at))
 
@@ -116,30 +136,62 @@ class NaivePartition:
             return "too_old"
         near = [
             window
-            for window in sorted(self.open, key=lambda window: min(window.times))
+            for window in sorted([*self.open, *self.held], key=lambda window: window.start)
             if window.visitor == record.visitor
             and min(window.times) - gap <= record.at <= max(window.times) + gap
         ]
         known = self.remembered.get(record.visitor, _Remembered()).event_ids
         if any(record.event_id in window.ids for window in near) or record.event_id in known:
             return "duplicate"
-        joined = self._join(near, record)
+        joined = self._join(self._neighbours(near, record), record)
         if joined is None:
             return "late"
         joined.arrived_at = self.now
-        if record.end:
-            self._close(joined, "explicit", self.now)
+        again = joined.closed_by
+        joined.closed_by = ""
+        if record.end or again not in ("", "gap", "idle"):
+            self._close_now(joined, "explicit" if record.end else again)
         risen = min(record.at, self.now) - rules.out_of_orderness_ms
         if risen > self.watermark:
             self.watermark, self.raised_at = risen, self.now
             for visitor, known in list(self.remembered.items()):
                 if known.ended_at + gap < self.watermark:
                     del self.remembered[visitor]
-        for window in self._in_order(self.open):
-            if self.watermark > max(window.times) + gap:
-                self._close(window, "gap", self.now)
-        self.idle(self.now)
+            self.held = [window for window in self.held if self._is_held(window)]
+        closing, self.closing = self.closing, []
+        for window, reason in closing:
+            self._close_passed(window.visitor)
+            self._close(window, reason, self.now)
+        self._close_passed()
         return "joined"
+
+    def _close_passed(self, visitor: str | None = None) -> None:
+        """Close what the watermark or idleness has passed, of one visitor or of all."""
+        for window in self._in_order(self.open):
+            if visitor in (None, window.visitor) and self.watermark > max(window.times) + self.rules.gap_ms:
+                self._close(window, "gap", self.now)
+        self.idle(self.now, visitor)
+
+    def _is_held(self, window: _Window) -> bool:
+        return max(window.times) + self.rules.gap_ms + self.rules.revise_within_ms >= self.watermark
+
+    def _neighbours(self, near: list[_Window], record: Record) -> list[_Window]:
+        """Of the windows that a click touches, in order, those that it can join or keep apart."""
+        if all(window.visitor != record.visitor for window in self.held):
+            return near
+        fit = [
+            window
+            for window in near
+            if not window.is_cut
+            or (
+                record.at < max(window.times)
+                and len({window.user, record.user} - {None}) < 2
+                and not self._cap([*window.clicks, record])
+            )
+        ]
+        before = [window for window in fit if min(window.times) <= record.at][-1:]
+        after = [window for window in fit if min(window.times) > record.at][:1]
+        return before if before and before[0].is_cut else before + after
 
     def _join(self, near: list[_Window], record: Record) -> _Window | None:
         """Where the click goes, with whatever a user or a cap closes on the way; None if it is late."""
@@ -147,7 +199,7 @@ class NaivePartition:
         mine = [window for window in near if window not in foreign]
         target = mine[-1] if mine else None
         cap = self._cap([*target.clicks, record]) if target else None
-        if record.at + self.rules.gap_ms < self.watermark and (
+        if record.at + self.rules.gap_ms < self.watermark - self.rules.revise_within_ms and (
             not target or cap or (target.beside_closed and record.at <= min(target.times))
         ):
             return None
@@ -159,14 +211,18 @@ class NaivePartition:
             elif union_cap := self._cap([*earlier.clicks, *later.clicks, record]):
                 closing.append((earlier, union_cap))
             else:
-                self.open.remove(earlier)
+                (self.held if earlier.closed_by else self.open).remove(earlier)
                 self._merge(earlier, later)
         if target and cap:
             closing.append((target, cap))
         for window, reason in sorted(closing, key=lambda each: min(each[0].times)):
-            self._close(window, reason, self.now)
+            self._close_now(window, reason)
         if not target or cap:
-            target = _Window(record.visitor, [], beside_closed=record.visitor in self.remembered)
+            visitors = {*self.remembered, *(window.visitor for window in self.held)}
+            target = _Window(record.visitor, [], beside_closed=record.visitor in visitors)
+            self.open.append(target)
+        elif target.closed_by:
+            self.held.remove(target)
             self.open.append(target)
         target.clicks.append(record)
         return target
@@ -175,6 +231,8 @@ class NaivePartition:
         first: dict[str, Record] = {}
         later.beside_closed |= earlier.beside_closed
         later.repeated += earlier.repeated
+        later.published += earlier.published
+        later.revision = max(later.revision, earlier.revision)
         for click in sorted(earlier.clicks + later.clicks, key=lambda click: click.place):
             if first.setdefault(click.event_id, click) is not click:
                 later.repeated.append(click)
@@ -198,14 +256,50 @@ class NaivePartition:
         first = window.ordered[0]
         return session_id(window.visitor, a_click(first.at, first.event_id), self.rules.version)
 
-    def _close(self, window: _Window, reason: str, closed_at: int) -> None:
+    def _close_now(self, window: _Window, reason: str) -> None:
+        """At this click; one that has closed before ends there for good."""
+        if window.closed_by:
+            window.closed_by = reason
+            return
         self.open.remove(window)
-        if max(window.times) + self.rules.gap_ms >= self.watermark:
+        self._remember(window)
+        self.closing.append((window, reason))
+
+    def _remember(self, window: _Window) -> None:
+        if not self.rules.revise_within_ms and max(window.times) + self.rules.gap_ms >= self.watermark:
             known = self.remembered.setdefault(window.visitor, _Remembered())
             known.event_ids += window.ids
             known.ended_at = max(known.ended_at, *window.times)
             for other in self.open:
                 other.beside_closed |= other.visitor == window.visitor
+
+    def _close(self, window: _Window, reason: str, closed_at: int) -> None:
+        if window in self.open:
+            self.open.remove(window)
+            self._remember(window)
+        if not self.rules.revise_within_ms:
+            self._publish(window, reason, closed_at)
+            return
+        self._publish(window, reason, closed_at)
+        while len(window.published) > 1:
+            self._publish(window, reason, closed_at)
+        published = [
+            each
+            for each in [*self.open, *self.held]
+            if each.visitor == window.visitor and each.published and min(each.times) > min(window.times)
+        ]
+        if published:
+            latest = max(published, key=lambda each: each.start)
+            self._publish(latest, latest.closed_by or "open", closed_at)
+        for other in self.open:
+            other.beside_closed |= other.visitor == window.visitor
+        window.closed_by = "gap" if reason == "drain" else reason
+        if self._is_held(window):
+            self.held.append(window)
+
+    def _publish(self, window: _Window, reason: str, closed_at: int) -> None:
+        own_id = self._id(window)
+        others = [each for each in window.published if each != own_id]
         ordered = window.ordered
         ids = [click.event_id for click in ordered]
         times = sorted(window.times)
@@ -222,17 +316,11 @@ class NaivePartition:
                 or any(times[i + 99] - times[i] <= 100_000 for i in range(len(times) - 99)),
                 window.user,
                 tuple(ids if len(ids) <= 64 else ids[:16] + ids[-48:]),
+                own_id,
+                reason != "open",
+                window.revision,
+                others[0] if others else None,
             )
         )
-
-
-def _in_visitors_order(closed: list[Closed]) -> list[Closed]:
-    """What one record closed: before what it closes at once, what has come due of the same visitor."""
-    at_once = [each for each in closed if each.reason not in ("gap", "idle")]
-    due = [each for each in closed if each not in at_once]
-    ordered: list[Closed] = []
-    for each in at_once:
-        ordered += [other for other in due if other.visitor == each.visitor]
-        due = [other for other in due if other.visitor != each.visitor]
-        ordered.append(each)
-    return ordered + due
+        window.published = [own_id, *others[1:]]
+        window.revision += 1

@@ -34,6 +34,14 @@ ALL_RULES = {
     "no_idle_closing": replace(RULES, idle_after_ms=0, max_duration_ms=45),
     "no_bound": replace(RULES, out_of_orderness_ms=0, gap_ms=5, max_events=4),
 }
+REVISING_RULES = {
+    "revising": replace(RULES, revise_within_ms=25),
+    "revising_with_caps": replace(RULES, max_duration_ms=45, max_events=6, revise_within_ms=25),
+    "revising_without_idle_closing": replace(RULES, idle_after_ms=0, revise_within_ms=60),
+    "revising_without_bound": replace(
+        RULES, out_of_orderness_ms=0, gap_ms=5, max_events=4, revise_within_ms=10
+    ),
+}
 
 
 def random_records(dice: random.Random, most: int) -> list[Record]:
@@ -115,12 +123,16 @@ class Stopped:
                 session.is_bot,
                 session.user_id,
                 tuple(click.event_id for click in session.clicks),
+                session.session_id,
+                session.is_final,
+                session.revision,
+                session.supersedes,
             )
             for session in self.sessions
         ]
 
 
-@pytest.mark.parametrize("rules", ALL_RULES.values(), ids=ALL_RULES)
+@pytest.mark.parametrize("rules", (ALL_RULES | REVISING_RULES).values(), ids=ALL_RULES | REVISING_RULES)
 @pytest.mark.parametrize("stopped", [False, True], ids=["in_one_go", "stopped_and_restored"])
 @settings(max_examples=80, deadline=None)
 @given(seed=st.integers(0, 2**64))

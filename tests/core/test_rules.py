@@ -18,6 +18,7 @@ CHANGED = {
     "idle_after_ms": 0,
     "max_future_ms": 0,
     "min_timestamp_ms": 0,
+    "revise_within_ms": 1,
 }
 
 

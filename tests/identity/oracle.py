@@ -65,11 +65,16 @@ def whose(session: Session, sessions: Iterable[Session], links: Iterable[Said], 
     return user, "link", sure
 
 
-def records(sessions: list[Session], links: list[Said], limits: Limits) -> dict[str, dict[str, Any]]:
-    """The latest record of every user who has one, without the fields that are the latest session's own."""
+def records(
+    sessions: list[Session], links: list[Said], limits: Limits, revised: Iterable[Session] = ()
+) -> dict[str, dict[str, Any]]:
+    """The latest record of every user who has one, without the fields that are the latest session's own.
+
+    `revised`: records that others took the place of. They tie, as they did, and are nobody's.
+    """
     of_users: dict[str, list[tuple[Session, str, float]]] = {}
     for session in sessions:
-        found = whose(session, sessions, links, limits)
+        found = whose(session, [*sessions, *revised], links, limits)
         if not isinstance(found, str):
             of_users.setdefault(found[0], []).append((session, *found[1:]))
     return {user: record(theirs, limits) for user, theirs in of_users.items() if record(theirs, limits)}

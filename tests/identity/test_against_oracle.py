@@ -58,6 +58,35 @@ def test_latest_records_are_the_function_of_sessions_and_ties(
     compare(drawn, said, chance, restarts, RULES)
 
 
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(sessions, links, st.randoms(use_true_random=False), st.booleans())
+def test_a_revision_takes_the_place_of_the_record_before(
+    drawn: list[Any], said: list[Any], chance: Any, restarts: bool
+) -> None:
+    """Of a session with another click, which may have made it a customer's or a bot's."""
+    shown, ties = drawn_records(drawn, said)
+    current = {each["session_id"]: each for each in shown}
+    revised = []
+    for each in shown:
+        if chance.random() < 0.5 and each["session_id"] in current:
+            again = {**each, "closed_at": each["closed_at"] + DAY // 4, "revision": each["revision"] + 1}
+            again["user_id"] = each["user_id"] or chance.choice((None, "u1"))
+            again["is_bot"] = each["is_bot"] or chance.random() < 0.1
+            if chance.random() < 0.5:
+                again |= {"session_id": f"{each['session_id']}-", "supersedes": each["session_id"]}
+            revised.append(current.pop(each["session_id"]))
+            current[again["session_id"]] = again
+    stages = Stages(RULES)
+    read(stages, [*revised, *current.values()], ties, chance, restarts)
+    counts = stages.attribution.progress.counts
+    assert counts.ambiguous + counts.anonymous + counts.link == sum(
+        each["user_id"] is None and not each["is_bot"] for each in current.values()
+    )
+    assert leaves(comparable(stages.latest)) == pytest.approx(
+        leaves(oracle.records(list(current.values()), ties, LIMITS, revised)), abs=1e-6
+    )
+
+
 @example(  # a session that is withdrawn had moved the history beyond older ones
     drawn=[
         (0, "va", None, "n"),
@@ -81,7 +110,7 @@ def test_a_shared_visitor_is_ambiguous_with_less_in_memory(
     compare(drawn, only_links, chance, False, replace(RULES, max_users=max_users))
 
 
-def compare(drawn: list[Any], said: list[Any], chance: Any, restarts: bool, rules: IdentityRules) -> None:
+def drawn_records(drawn: list[Any], said: list[Any]) -> tuple[list[Any], list[Said]]:
     shown = [
         session(number, visitor, moment(at, number), user, is_bot=kind == "b")
         for number, (at, visitor, user, kind) in enumerate(drawn)
@@ -89,10 +118,12 @@ def compare(drawn: list[Any], said: list[Any], chance: Any, restarts: bool, rule
     # A session is not read so late that an unlink came a whole history after it.
     last = 2 * LIMITS.history // DAY
     ties = [Said(moment(at if rest[2] else at % last, n), *rest) for n, (at, *rest) in enumerate(said)]
-    shown.sort(key=lambda each: each["closed_at"])
-    ties.sort()
-    stages = Stages(rules)
-    waiting: list[list[Any]] = [list(shown), list(ties)]
+    return sorted(shown, key=lambda each: each["closed_at"]), sorted(ties)
+
+
+def read(stages: Stages, shown: list[Any], ties: list[Said], chance: Any, restarts: bool) -> None:
+    """All of it, in order of time by kind."""
+    waiting: list[list[Any]] = [sorted(shown, key=lambda each: each["closed_at"]), list(ties)]
     while any(waiting):
         kind = chance.randrange(2)
         if not waiting[kind]:
@@ -107,6 +138,12 @@ def compare(drawn: list[Any], said: list[Any], chance: Any, restarts: bool, rule
             stages.restart() if restarts else stages.commit()
     stages.attribution.links_read_until(START + 100 * DAY)
     stages.commit()
+
+
+def compare(drawn: list[Any], said: list[Any], chance: Any, restarts: bool, rules: IdentityRules) -> None:
+    shown, ties = drawn_records(drawn, said)
+    stages = Stages(rules)
+    read(stages, shown, ties, chance, restarts)
     counts = stages.attribution.progress.counts
     assert counts.total == len(shown)
     if all(tie.is_link for tie in ties):  # an unlink doesn't count again what was settled before it

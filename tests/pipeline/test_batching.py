@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -34,8 +35,9 @@ RULES = SessionRules(
 )
 
 
-def new_partition(*, idle_closing: bool, early_every_ms: int) -> Partition:
-    sessionizer = Sessionizer(RULES, idle_closing=idle_closing, early_every_ms=early_every_ms)
+def new_partition(*, idle_closing: bool, early_every_ms: int, revise_within_ms: int) -> Partition:
+    rules = replace(RULES, revise_within_ms=revise_within_ms)
+    sessionizer = Sessionizer(rules, idle_closing=idle_closing, early_every_ms=early_every_ms)
     return Partition("clicks", 0, sessionizer, ClickDecoder("auto", 262_144).decode)
 
 
@@ -140,12 +142,19 @@ def records_of(kind: str, what: Any, amount: int, offset: int, now: int) -> list
 
 
 @settings(max_examples=300, deadline=None)
-@given(STEPS, st.booleans(), st.sampled_from([0, 7_000]), st.integers(1, 20))
+@given(STEPS, st.booleans(), st.sampled_from([0, 7_000]), st.sampled_from([0, 30_000]), st.integers(1, 20))
 def test_the_same_comes_of_records_one_by_one_and_of_fetched_batches_and_small_takes(
-    steps: list[tuple[str, Any, int]], idle_closing: bool, early_every_ms: int, take_at_most: int
+    steps: list[tuple[str, Any, int]],
+    idle_closing: bool,
+    early_every_ms: int,
+    revise_within_ms: int,
+    take_at_most: int,
 ) -> None:
     single, batched = (
-        new_partition(idle_closing=idle_closing, early_every_ms=early_every_ms) for _ in range(2)
+        new_partition(
+            idle_closing=idle_closing, early_every_ms=early_every_ms, revise_within_ms=revise_within_ms
+        )
+        for _ in range(2)
     )
     waiting: list[Record] = []
     now, offset = ARRIVAL_MS, 0

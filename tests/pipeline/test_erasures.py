@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import codec
+from schemas.click import Session
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
 from streamer.pipeline.decode import ClickDecoder
@@ -22,8 +23,8 @@ from tests.pipeline.test_partition import Arrived, click
 GAP_MS = 1_800_000
 
 
-def new_partition(erasures: Erasures | None = None) -> Partition:
-    rules = SessionRules(out_of_orderness_ms=0)
+def new_partition(erasures: Erasures | None = None, revise_within_ms: int = 0) -> Partition:
+    rules = SessionRules(out_of_orderness_ms=0, revise_within_ms=revise_within_ms)
     decode = ClickDecoder("auto", 262_144).decode
     return Partition("clicks", 0, Sessionizer(rules), decode, PartitionState(erasures=erasures))
 
@@ -159,9 +160,35 @@ def test_a_customers_erasure_takes_nothing_from_the_clicks_and_is_not_reported(
     assert "erasure_unreadable" not in capsys.readouterr().out
 
 
-@given(st.integers(0, 2**32), st.integers(0, 60), st.integers(0, 60))
+def test_a_revision_that_has_piled_up_goes_whole() -> None:
+    partition = new_partition(revise_within_ms=GAP_MS)
+    after = ARRIVAL_MS + 2 * GAP_MS
+    partition.process(
+        [
+            Arrived(0, click("v", ARRIVAL_MS, "a")),
+            Arrived(1, click("w", after, "b"), after),
+            Arrived(2, click("v", ARRIVAL_MS + 1, "c"), after),
+            Arrived(3, click("v", ARRIVAL_MS - 1, "d"), after),
+        ]
+    )
+    assert (partition.counters.sessions, partition.counters.closed, partition.counters.revised) == (1, 3, 2)
+    partition.erase("v", after, 0)
+    assert partition.take().sessions == []
+    assert (partition.counters.sessions, partition.counters.closed, partition.counters.filtered) == (0, 0, 3)
+    assert partition.counters.open() == 1
+    partition.process([Arrived(4, click("v", ARRIVAL_MS + 2, "e"), after + 1)])
+    assert [session.revision for session in partition.take().sessions] == [0]
+
+
+@given(
+    st.integers(0, 2**32),
+    st.integers(0, 60),
+    st.integers(0, 60),
+    st.booleans(),
+    st.sampled_from([0, 900_000, 9_000_000]),
+)
 def test_knowing_an_erasure_from_the_start_or_as_it_comes_gives_the_same_to_everybody(
-    seed: int, moment: int, learnt_by: int
+    seed: int, moment: int, learnt_by: int, is_taken: bool, revise_within_ms: int
 ) -> None:
     """What a replay does and what a worker does, that learns of it at or before its moment."""
     chance = random.Random(seed)
@@ -178,15 +205,27 @@ def test_knowing_an_erasure_from_the_start_or_as_it_comes_gives_the_same_to_ever
     until = ARRIVAL_MS + moment * 400_000
     known = Erasures()
     known.note("v", until, 0)
-    replayed, live = new_partition(known), new_partition()
+    replayed = new_partition(known, revise_within_ms)
+    live = new_partition(revise_within_ms=revise_within_ms)
     learnt = min(moment, learnt_by)
     live.process(records[:learnt])
-    written = live.take().sessions
+    written = live.take().sessions if is_taken else []
     live.erase("v", until, 0)
     live.process(records[learnt:])
     replayed.process(records)
     others = [s for s in written if s.visitor_id != "v"] + live.take().sessions
-    assert others == replayed.take().sessions
+    replayed_sessions = replayed.take().sessions
+    assert others == replayed_sessions
     assert live.sessionizer.clock.to_row() == replayed.sessionizer.clock.to_row()
     for partition in (live, replayed):
         assert partition.counters.open() == partition.sessionizer.open_events
+        assert partition.counters.closed >= partition.counters.sessions >= 0
+    assert replayed.drain()
+    newest = _newest(replayed_sessions + replayed.take().sessions)
+    assert replayed.counters.closed == sum(session.event_count for session in newest)
+
+
+def _newest(sessions: list[Session]) -> list[Session]:
+    newest = {session.session_id: session for session in sessions}
+    gone = {session.supersedes for session in sessions}
+    return [session for session_id, session in newest.items() if session_id not in gone]

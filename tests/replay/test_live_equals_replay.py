@@ -27,6 +27,11 @@ ALL_RULES = {
     "caps": replace(DEFAULTS, max_events=6, max_duration_ms=900_000),
     "no_idleness": replace(DEFAULTS, idle_after_ms=0),
     "in_order_only": replace(DEFAULTS, out_of_orderness_ms=0),
+    "revisions": replace(DEFAULTS, revise_within_ms=3_600_000),
+}
+READ_BACK_RULES = {
+    "defaults": DEFAULTS,
+    "revisions": replace(DEFAULTS, max_duration_ms=1_800_000, revise_within_ms=1_800_000),
 }
 SEEDS = st.integers(0, 2**32)
 
@@ -70,39 +75,54 @@ def test_the_log_of_these_tests_meets_every_rule() -> None:
     assert sum(replay.selection.dead.values()) == counters.dead_lettered
 
 
+def test_late_clicks_give_revisions() -> None:
+    log = hours_of_clicks(1)
+    once, before = replayed(log, DEFAULTS, WHOLE)
+    again, replay = replayed(log, ALL_RULES["revisions"], WHOLE)
+    counters = replay.counters
+    assert counters.late < before.counters.late
+    assert counters.revised == sum(session.revision > 0 for session in again) > 10
+    assert counters.sessions == len({session.session_id for session in again} - {s.supersedes for s in again})
+    assert counters.closed > sum(session.event_count for session in once)
+
+
+@pytest.mark.parametrize("rules", READ_BACK_RULES.values(), ids=READ_BACK_RULES)
 @settings(max_examples=25, deadline=None)
 @given(SEEDS, st.integers(0, 9), st.floats(0.2, 5.0))
-def test_a_stretch_in_the_middle_gives_what_live_closed_in_it(seed: int, begin: int, length: float) -> None:
+def test_a_stretch_in_the_middle_gives_what_live_closed_in_it(
+    rules: SessionRules, seed: int, begin: int, length: float
+) -> None:
     log = hours_of_clicks(seed % 50, hours=10)
-    live = Live(DEFAULTS, random.Random(seed)).run(log, 100)
+    live = Live(rules, random.Random(seed)).run(log, 100)
     from_ms = BEGIN_MS + begin * HOUR_MS + 1234
     to_ms = from_ms + int(length * HOUR_MS)
     live.tick(max(to_ms, log[-1].timestamp))
     closed = [s for s in live.sessions if from_ms <= s.closed_at < to_ms]
-    again, replay = replayed([r for r in log if r.timestamp < to_ms], DEFAULTS, TimeRange(from_ms, to_ms))
+    again, replay = replayed([r for r in log if r.timestamp < to_ms], rules, TimeRange(from_ms, to_ms))
     assert as_set(again) == as_set(closed)
     selection, counters = replay.selection, replay.counters
-    assert selection.clicks + selection.outside_clicks + counters.open() == counters.closed + counters.open()
+    assert selection.clicks + selection.outside_clicks - counters.revised_clicks == counters.closed
 
 
+@pytest.mark.parametrize("rules", READ_BACK_RULES.values(), ids=READ_BACK_RULES)
 @settings(max_examples=60, deadline=None)
 @given(SEEDS, st.integers(1, 9), st.integers(0, 3))
 def test_what_is_certain_without_the_beginning_is_what_live_published(
-    seed: int, begin: int, read_back_hours: int
+    rules: SessionRules, seed: int, begin: int, read_back_hours: int
 ) -> None:
     """Reading begins in mid-log, even much too late: none that is yielded as certain is wrong, and
     none that live published is missing unless it is undetermined."""
     log = hours_of_clicks(seed % 50, hours=12)
-    live = Live(DEFAULTS, random.Random(seed)).run(log, 100)
+    live = Live(rules, random.Random(seed)).run(log, 100)
     live.drain()
     from_ms = BEGIN_MS + begin * HOUR_MS
     read_from_ms = from_ms - read_back_hours * HOUR_MS
     unread = [r for r in log if r.timestamp < read_from_ms]
     time_range = TimeRange(from_ms, None)
-    spans = UndeterminedSpans(DEFAULTS.gap_ms)
+    spans = UndeterminedSpans(rules.gap_ms)
     again, _ = replayed(
         [r for r in log if r.timestamp >= read_from_ms],
-        DEFAULTS,
+        rules,
         time_range,
         plan=PartitionPlan(0, len(unread), 0, unread[-1].timestamp if unread else None),
         on_undetermined=spans.add,
@@ -112,7 +132,7 @@ def test_what_is_certain_without_the_beginning_is_what_live_published(
     assert found <= published
     if not unread:
         assert found == published
-    undetermined = UndeterminedSessions(unread[-1].timestamp if unread else None, DEFAULTS)
+    undetermined = UndeterminedSessions(unread[-1].timestamp if unread else None, rules)
     certain = [s for s in live.sessions if not undetermined.is_undetermined(s) and s.closed_at >= from_ms]
     assert Counter(as_set(s for s in certain if not spans.touch(s))) <= found
 

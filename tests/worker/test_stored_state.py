@@ -2,7 +2,8 @@
 
 Four visitors, one with two sessions, one a crawler, one with a user; ids that are UUIDs, texts, and missing.
 From version 2 on with provisional records, from version 4 on with a fifth visitor who logged out and came
-again, version 5 with extras. The `.jsonl` are the sessions that the version itself then closed.
+again, version 5 with extras, version 6 with a session that is held. The `.jsonl` are the sessions that the
+version itself then closed.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from streamer.pipeline.counters import ClickCounters
 from streamer.worker.changelog import STATE_VERSION, Marker, SessionSnapshots, StateTopics, decode, encode
 
 STORED = Path(__file__).parent / "stored_state"
-VERSIONS = pytest.mark.parametrize("version", [1, 2, 3, 4, 5])
-RULES_NUMBER = {1: 1, 2: 1, 3: 1, 4: 2, 5: 2}
+VERSIONS = pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6])
+RULES_NUMBER = {1: 1, 2: 1, 3: 1, 4: 2, 5: 2, 6: 2}
 """Of the core that wrote each version; it is in the ids of its sessions."""
 
 
@@ -68,6 +69,16 @@ def test_clicks_of_a_session_that_had_closed_are_known() -> None:
     assert again.beside_closed
     assert core.add("fay", first, 200) is Outcome.DUPLICATE
     assert core.add("dan", first, 201) is Outcome.JOINED
+
+
+def test_a_session_that_was_held_is_revised() -> None:
+    rules = SessionRules(revise_within_ms=3_600_000)
+    core = Sessionizer(rules, clock=stored_marker(6).clock, sessions=stored_images(6).sessions)
+    (held,) = [window for window in core.stored_sessions() if window.is_held]
+    core.add("gus", Click(held.started_at + 1, "gus-2", "page_view"), 200)
+    (revision,) = core.close_due(9)
+    assert (revision.session_id, revision.event_count) == (held.published, 3)
+    assert (revision.revision, revision.close_reason) == (1, "gap")
 
 
 def test_what_the_current_version_wrote_is_written_again_byte_for_byte() -> None:
