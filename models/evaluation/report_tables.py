@@ -324,6 +324,19 @@ def _few_labels(title: str) -> Callable[[Json], list[Table]]:
     return tables
 
 
+def _next_product(result: Json) -> list[Table]:
+    rows = [
+        (name, number(value, ".4f"), number(result["gain_over_table"].get(name), "+.4f"))
+        for name, value in result["mrr"].items()
+    ]
+    note = f"Rows: {result['rows']['test']:,} tested on; {result['seeds']} seeds."
+    return [
+        Table(
+            "eshop2008: MRR of the next product", ("contender", "MRR", "above the table"), tuple(rows), note
+        )
+    ]
+
+
 def _choice(result: Json) -> list[Table]:
     return [
         table for name, each in result.items() for table in _few_labels(f"{name}, validation visitors")(each)
@@ -354,5 +367,6 @@ TABLES: dict[str, Callable[[Json], list[Table]]] = {
     "real_choice": _choice,
     "real_shop1999": _few_labels("shop1999: payment after six events"),
     "real_pisa_cc": _few_labels("pisa_cc: solved, after eight actions"),
+    "real_next_product": _next_product,
     "real_eshop2008": _few_labels("eshop2008: an article on sale is looked at later"),
 }

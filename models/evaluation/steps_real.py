@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from models.evaluation.experiment import Experiment, Json
+from models.evaluation.real import next_product
 from models.evaluation.real.few_labels import RESAMPLED, VALIDATION, Plan, Recipe, measured
 from models.evaluation.real.tasks import SITES, Site
 
@@ -42,19 +44,37 @@ def _tested(name: str, recipes: Sequence[str]) -> Step:
     return step
 
 
+def next_viewed(experiment: Experiment, folder: Path) -> Json:
+    """MRR of the next product of eshop2008."""
+    training, seeds = _training(experiment, SITES["eshop2008"]), experiment.scale.seeds
+    settings = {**training, **RECIPES[CAUSAL].overrides}
+    store = experiment.store
+
+    def compute() -> Json:
+        return next_product.evaluate(folder, settings, seeds, store)
+
+    return store.result("real-next-product", {"encoder": settings, "seeds": list(seeds)}, compute)
+
+
 STEPS: Mapping[str, Step] = {
     "real_choice": choice,
     "real_shop1999": _tested("shop1999", (SHIPPED, THREE)),
     "real_pisa_cc": _tested("pisa_cc", tuple(RECIPES)),
     "real_eshop2008": _tested("eshop2008", tuple(RECIPES)),
+    "real_next_product": next_viewed,
 }
+
+
+def _training(experiment: Experiment, site: Site) -> Mapping[str, Any]:
+    epochs = experiment.scale.real_epochs
+    return site.training if epochs is None else {**site.training, "epochs": epochs}
 
 
 def _plan(
     experiment: Experiment, site: Site, recipes: Sequence[str], seeds: tuple[int, ...], draws: int
 ) -> Plan:
     scale = experiment.scale
-    training = site.training if scale.real_epochs is None else {**site.training, "epochs": scale.real_epochs}
+    training = _training(experiment, site)
     of_recipes = {name: RECIPES[name] for name in recipes}
     return Plan(site.parts, site.counts, training, of_recipes, seeds, draws, min(scale.draws, RESAMPLED))
 

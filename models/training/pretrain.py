@@ -59,6 +59,8 @@ class Pretrained:
     encoder: Encoder
     losses: list[dict[str, float]]
     """Mean losses per epoch."""
+    objectives: Objectives
+    """The heads; a bundle has no use for them."""
 
 
 def shape_of(tokenizer: Tokenizer, config: TrainConfig) -> EncoderShape:
@@ -101,7 +103,7 @@ def pretrain(
                 run.save(how.checkpoint)
         run.position.end_epoch()
     run.encoder.eval()
-    return Pretrained(run.encoder.cpu(), run.position.history)
+    return Pretrained(run.encoder.cpu(), run.position.history, run.objectives.cpu())
 
 
 @dataclass

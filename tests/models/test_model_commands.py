@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from models.bundle import default_bundle, load_bundle
+from models.bundle import default_bundle, load_bundle, read_manifest
 from streamer.cli import command_line
 from streamer.cli.invocation import Invocation
 from streamer.errors import UsageError
@@ -166,7 +166,8 @@ def test_training_at_once_and_in_steps_write_the_same_bundle(
     tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     clicks = write_clicks(tmp_path / "clicks.jsonl", 120)
-    recipe = (str(clicks), "--epochs", "1", "--seed", "3")
+    objectives = ("--weight-causal", "0.5", "--weight-visitor", "0.2", "--readout", "mean+max+last")
+    recipe = (str(clicks), "--epochs", "1", "--seed", "3", *objectives)
     once, steps, work = (str(tmp_path / name) for name in ("once/mine", "steps/mine", "work"))
     here("train", *recipe, "--out", once, "--work", str(tmp_path / "other"), "--json")
     assert json.loads(capsysbinary.readouterr().out)["metrics"]["taxonomy"]["teacher"] == "keyless"
@@ -175,6 +176,8 @@ def test_training_at_once_and_in_steps_write_the_same_bundle(
         here(step, "--work", work)
     here("export", "--work", work, "--out", steps)
     assert load_bundle(Path(once)).model_version == load_bundle(Path(steps)).model_version
+    assert load_bundle(Path(once)).embedding_dim == 3 * 64
+    assert set(read_manifest(Path(once))[0].metrics["pretraining"]["losses"][0]) >= {"causal", "visitor"}
     assert load_bundle(Path(once)).name == "mine", "without --name a bundle is called after its folder"
     here("export", "--work", work, "--out", steps, "--name", "yours")
     assert load_bundle(Path(steps)).name == "yours"

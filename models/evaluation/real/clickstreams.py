@@ -18,7 +18,7 @@ from models.tokenizer import Tokenizer
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus, embed
 from models.training.encoder import Encoder
-from models.training.pretrain import deterministic, pretrain
+from models.training.pretrain import Pretrained, deterministic, pretrain
 from schemas.click import HEAD_CLICKS, KEPT_CLICKS, TAIL_CLICKS, Click, Session
 
 Event = dict[str, Any]
@@ -74,13 +74,18 @@ def session_of(visitor_id: str, clicks: Sequence[Click]) -> Session:
 
 
 def trained_on(sessions: Sequence[Session], config: TrainConfig) -> tuple[Encoder, Tokenizer]:
+    trained, tokenizer = pretrained_on(sessions, config)
+    return trained.encoder, tokenizer
+
+
+def pretrained_on(sessions: Sequence[Session], config: TrainConfig) -> tuple[Pretrained, Tokenizer]:
     import torch
 
     tokenizer = Tokenizer.fit(sessions, config.min_count, config.max_vocabulary)
     generator = torch.Generator().manual_seed(config.seed)
     with deterministic(config.threads):
         corpus = Corpus.of(sessions, tokenizer)
-        return pretrain(corpus, tokenizer, config, generator, lambda *_: None).encoder, tokenizer
+        return pretrain(corpus, tokenizer, config, generator, lambda *_: None), tokenizer
 
 
 def embedded(

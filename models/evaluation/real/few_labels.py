@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import torch
+from torch import nn
 
 from models.arrays import Float64, Int64
 from models.evaluation import training_runs
@@ -33,12 +35,15 @@ from models.evaluation.probe.contenders import (
 from models.evaluation.probe.experiment import labelled_rows
 from models.evaluation.probe.intervals import Resampling, ScoredDraw, auc
 from models.evaluation.probe.tuning import Tuned
-from models.evaluation.real.clickstreams import embedded, trained_on
-from models.evaluation.result_store import ResultStore
+from models.evaluation.real.clickstreams import embedded, pretrained_on
+from models.evaluation.result_store import Arrays, ResultStore
 from models.fused.encodings import ClickEncoding, Columns, FeatureEncoding
 from models.fused.scorer import Block
+from models.tokenizer import Tokenizer
 from models.training.config import TrainConfig
-from models.training.encoder import MEAN_MAX_LAST
+from models.training.encoder import MEAN_MAX_LAST, Encoder
+from models.training.objectives import Objectives
+from models.training.pretrain import shape_of
 from models.visitor_splits import TRAIN_BELOW, VALIDATION_BELOW, percent_of
 from schemas.click import Session
 
@@ -52,6 +57,7 @@ WITH_EMBEDDING: Mapping[str, Choice] = {
     AVERAGED: [blend(OF_PROBE[HAND][0], {EMBEDDING_HEAD: 1.0})],
     FUSED: OF_PROBE[FUSED],
 }
+_TOKENIZER = "tokenizer.json"
 Vectors = Mapping[str, Sequence[Float64]]
 """By recipe, for each seed [N, E]."""
 Odds = dict[str, Float64]
@@ -178,16 +184,32 @@ def _vectors(task: RealTask, part: Part, plan: Plan, store: ResultStore) -> Vect
 def _encoded(
     task: RealTask, part: Part, settings: Mapping[str, Any], seed: int, store: ResultStore
 ) -> Float64:
-    """[N, 3D], the mean first: of an encoder that has seen no session of a visitor who is tested on."""
+    """[N, 3D], the mean first."""
     config = TrainConfig(seed=seed, readout=MEAN_MAX_LAST, **settings)
-    facts = {"task": task.name, "part": list(part), "seed": seed, "of": training_runs.encoder_facts(config)}
+    encoder, _, tokenizer = stored_encoder(task.name, task.whole, part, config, store)
+    return embedded(encoder, tokenizer, task.beginnings, config.threads)
 
-    def compute() -> dict[str, Any]:
-        learnt = [session for session in task.whole if part.learns(session.visitor_id)]
-        encoder, tokenizer = trained_on(learnt, config)
-        return {"vectors": embedded(encoder, tokenizer, task.beginnings, config.threads).astype(np.float32)}
 
-    return store.arrays("real-encoder", facts, compute)["vectors"].astype(np.float64)
+def stored_encoder(
+    site: str, whole: Sequence[Session], part: Part, config: TrainConfig, store: ResultStore
+) -> tuple[Encoder, Objectives, Tokenizer]:
+    """Pretrained on no session of a visitor who is tested on."""
+
+    def compute() -> Arrays:
+        learnt = [session for session in whole if part.learns(session.visitor_id)]
+        trained, tokenizer = pretrained_on(learnt, config)
+        modules = nn.ModuleDict({"encoder": trained.encoder, "objectives": trained.objectives})
+        weights = {name: tensor.numpy() for name, tensor in modules.state_dict().items()}
+        return {_TOKENIZER: np.frombuffer(tokenizer.to_json().encode(), np.uint8), **weights}
+
+    facts = {"part": list(part), "seed": config.seed, "of": training_runs.encoder_facts(config)}
+    arrays = store.arrays(f"real-encoder-{site}", facts, compute)
+    tokenizer = Tokenizer.from_json(arrays.pop(_TOKENIZER).tobytes())
+    encoder = Encoder(shape_of(tokenizer, config))
+    objectives = Objectives(encoder, config)
+    modules = nn.ModuleDict({"encoder": encoder, "objectives": objectives})
+    modules.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    return encoder.eval(), objectives.eval(), tokenizer
 
 
 def _stored_odds(

@@ -88,6 +88,13 @@ def eshop2008_sale(folder: Path) -> RealTask:
     )
 
 
+def clicks_of_eshop2008(folder: Path) -> dict[str, list[Click]]:
+    """By visitor, with all fields."""
+    context = {row["event_id"]: row for row in read(folder, "eshop2008.context")}
+    by_visitor = _by_visitor(folder, "eshop2008", lambda event: _all_fields(event, context))
+    return {visitor: [click for _, click in clicks] for visitor, clicks in by_visitor.items()}
+
+
 class Site(NamedTuple):
     load: Callable[[Path], RealTask]
     parts: tuple[Part, ...]
@@ -99,8 +106,8 @@ SITES: Mapping[str, Site] = {
     "shop1999": Site(
         shop1999_payment, FIVE_FOLDS, (50, 100, 400, None), {"epochs": 20, "min_count": MIN_COUNT}
     ),
-    "pisa_cc": Site(pisa_cc_solved, TEST, (50, 100, 500, 2_000, None), {"epochs": 4}),
-    "eshop2008": Site(eshop2008_sale, TEST, (100, 500, 2_000, None), {"epochs": 6}),
+    "pisa_cc": Site(pisa_cc_solved, TEST, (50, 100, 500, 2_000, None), {"epochs": 3}),
+    "eshop2008": Site(eshop2008_sale, TEST, (100, 500), {"epochs": 4}),
 }
 """Epochs are what the size of each allows."""
 

@@ -83,13 +83,13 @@ def test_encoders_see_no_session_of_a_visitor_who_is_tested_on(
     payments: RealTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Session] = []
-    learn = few_labels.trained_on
+    learn = few_labels.pretrained_on
 
-    def trained_on(sessions: list[Session], config: object) -> object:
+    def pretrained_on(sessions: list[Session], config: object) -> object:
         seen.extend(sessions)
         return learn(sessions, config)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(few_labels, "trained_on", trained_on)
+    monkeypatch.setattr(few_labels, "pretrained_on", pretrained_on)
     few_labels._encoded(payments, VALIDATION[0], TINY, 1, ResultStore(tmp_path, tmp_path))
     assert seen
     assert all(VALIDATION[0].learns(session.visitor_id) for session in seen)
@@ -98,7 +98,7 @@ def test_encoders_see_no_session_of_a_visitor_who_is_tested_on(
 def test_a_second_run_computes_nothing(
     payments: RealTask, found: object, store: ResultStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(few_labels, "trained_on", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(few_labels, "pretrained_on", lambda *_: pytest.fail("trained again"))
     monkeypatch.setattr(few_labels, "fitted_heads", lambda *_: pytest.fail("fitted again"))
     assert measured(payments, PLAN, store) == found
 

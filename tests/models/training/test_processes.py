@@ -53,7 +53,8 @@ def works(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Trained by one process, by two, and by two of which one was killed: their work folders."""
     folder = tmp_path_factory.mktemp("processes")
     clicks = write_clicks(folder / "clicks.jsonl", 400)
-    recipe = Recipe.of(clicks, seed=7, epochs=6, name=None, most=100, batch=16)
+    weights = {"weight_causal": 0.5, "weight_visitor": 0.2}
+    recipe = Recipe.of(clicks, seed=7, epochs=6, name=None, most=100, batch=16, **weights)
     one, two, killed = works = [folder / name for name in ("one", "two", "killed")]
     pipeline = training_pipeline(recipe, one, load_settings(environ={}), lambda *_: None)
     pipeline.fit()
@@ -88,7 +89,9 @@ def losses(work: Path) -> list[dict[str, float]]:
 def test_two_processes_learn_what_one_learns(works: dict[str, Path]) -> None:
     """But for what is hidden, which each draws for itself: few sessions make few draws."""
     one, two = (losses(works[name]) for name in ("one", "two"))
-    for name, apart in (("masked", 0.05), ("rest", 0.05), ("contrast", 0.1)):
+    limits = {"masked": 0.05, "rest": 0.05, "contrast": 0.1, "causal": 0.05, "visitor": 0.1}
+    assert set(one[0]) == set(limits)
+    for name, apart in limits.items():
         means = [sum(epoch[name] for epoch in each) / len(each) for each in (one, two)]
         assert means[1] == pytest.approx(means[0], rel=apart)
 

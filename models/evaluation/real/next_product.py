@@ -1,0 +1,147 @@
+"""eshop2008: which product is looked at next in a session cut at a fixed random place, by mean reciprocal
+rank.
+
+The floor is a table of transitions from the last product, smoothed by how popular products are. Against it:
+what a causal encoder expects, and both by averaged logs. Smoothing and share are chosen on validation
+visitors, of whom neither the table nor that encoder has seen anything; test visitors are scored once. N rows,
+V products, S seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.arrays import Float64, Int64
+from models.evaluation.bootstrap import Resampled, interval
+from models.evaluation.real.clickstreams import session_of
+from models.evaluation.real.eshop2008 import place_in_order
+from models.evaluation.real.few_labels import RESAMPLED, TEST, VALIDATION, Part, stored_encoder
+from models.evaluation.real.tasks import clicks_of_eshop2008
+from models.evaluation.result_store import ResultStore
+from models.fields import LEARNT_FIELDS
+from models.tokenizer import Tokenizer
+from models.training.config import TrainConfig
+from models.training.corpus import Corpus
+from models.training.encoder import Encoder
+from models.training.objectives import Objectives
+from models.training.pretrain import deterministic
+from models.vocabulary import FIRST_LEARNT_ID
+from schemas.click import Session
+
+TABLE, CAUSAL, BOTH = "transition table", "causal head", "causal head and table"
+SHARES = (0.0, 0.25, 0.5, 0.75)
+"""That the causal head may have of the logs."""
+SMOOTHING = (3.0, 10.0, 30.0)
+"""Transitions that popularity counts for."""
+_PRODUCT = LEARNT_FIELDS.index("product_id")
+_RARE = 1e-6
+
+
+def evaluate(
+    folder: Path, settings: Mapping[str, Any], seeds: Sequence[int], store: ResultStore
+) -> dict[str, Any]:
+    """`settings` of the encoders; the first seed's has a part in the choice."""
+    by_visitor = clicks_of_eshop2008(folder)
+    rows = {visitor: clicks for visitor, clicks in by_visitor.items() if len(clicks) > 1}
+    cuts = {visitor: 1 + place_in_order(visitor) % (len(clicks) - 1) for visitor, clicks in rows.items()}
+    names = sorted({str(click.product_id) for clicks in by_visitor.values() for click in clicks})
+    number = {name: place for place, name in enumerate(names)}
+    viewed = {v: np.array([number[str(c.product_id)] for c in clicks]) for v, clicks in by_visitor.items()}
+    whole = [session_of(visitor, clicks) for visitor, clicks in by_visitor.items()]
+
+    def scored(part: Part, seed: int) -> tuple[Int64, dict[float, Float64], Float64]:
+        """Answers [N], logs of the table by smoothing and logs of the causal head, [N, V]."""
+        tested = [visitor for visitor in rows if part.tests(visitor)]
+        config = TrainConfig(seed=seed, readout="mean+max+last", **settings)
+        modules = stored_encoder("eshop2008", whole, part, config, store)
+        beginnings = [session_of(visitor, rows[visitor][: cuts[visitor]]) for visitor in tested]
+        last = np.array([viewed[visitor][cuts[visitor] - 1] for visitor in tested])
+        answers = np.array([viewed[visitor][cuts[visitor]] for visitor in tested])
+        learnt = [ids for visitor, ids in viewed.items() if part.learns(visitor)]
+        tables = {each: np.log(_transitions(learnt, len(names), each))[last] for each in SMOOTHING}
+        return answers, tables, _expected(*modules, beginnings, names)
+
+    answers, tables, expected = scored(VALIDATION[0], seeds[0])
+    tried = {
+        (smoothing, share): _reciprocal_ranks(_mixed(tables[smoothing], expected, share), answers).mean()
+        for smoothing, share in product(SMOOTHING, SHARES)
+    }
+    smoothing = max(SMOOTHING, key=lambda each: tried[each, 0.0])
+    share = max(SHARES, key=lambda each: tried[smoothing, each])
+    ranks: dict[str, list[Float64]] = {TABLE: [], CAUSAL: [], BOTH: []}
+    for seed in seeds:
+        answers, tables, expected = scored(TEST[0], seed)
+        ranks[TABLE].append(_reciprocal_ranks(tables[smoothing], answers))
+        ranks[CAUSAL].append(_reciprocal_ranks(expected, answers))
+        ranks[BOTH].append(_reciprocal_ranks(_mixed(tables[smoothing], expected, share), answers))
+    resampled = {name: _resampled(np.stack(each)) for name, each in ranks.items()}
+    floor = resampled[TABLE]
+    return {
+        "rows": {"test": len(answers)},
+        "seeds": len(seeds),
+        "chosen_on_validation": {"smoothing": smoothing, "share": share},
+        "mrr": {name: each.estimate().as_dict() for name, each in resampled.items()},
+        "gain_over_table": {
+            name: interval(each.value - floor.value, each.draws - floor.draws).as_dict()
+            for name, each in resampled.items()
+            if name != TABLE
+        },
+    }
+
+
+def _transitions(learnt: Sequence[Int64], products: int, smoothing: float) -> Float64:
+    """[V, V]: probability of the second after the first."""
+    counts = np.zeros((products, products))
+    for ids in learnt:
+        np.add.at(counts, (ids[:-1], ids[1:]), 1.0)
+    popular = counts.sum(axis=0) + 1.0
+    smoothed = counts + smoothing * popular / popular.sum()
+    chances: Float64 = smoothed / smoothed.sum(axis=1, keepdims=True)
+    return chances
+
+
+@torch.no_grad()
+def _expected(
+    encoder: Encoder,
+    objectives: Objectives,
+    tokenizer: Tokenizer,
+    beginnings: Sequence[Session],
+    names: Sequence[str],
+) -> Float64:
+    """[N, V] logs; a product that the tokenizer doesn't know has next to none."""
+    ids = torch.tensor([tokenizer.vocabularies["product_id"].id_of(name) for name in names])
+    known = ids >= FIRST_LEARNT_ID
+    logs = torch.full((len(beginnings), len(names)), float(np.log(_RARE)))
+    with deterministic(1):
+        for rows, tokens in Corpus.of(beginnings, tokenizer).in_order():
+            of_values = objectives.next_value(encoder, tokens, _PRODUCT).log_softmax(1)
+            logs[rows] = torch.where(known, of_values[:, ids], logs[rows])
+    return logs.numpy().astype(np.float64)
+
+
+def _mixed(table: Float64, expected: Float64, share: float) -> Float64:
+    return (1.0 - share) * table + share * expected
+
+
+def _reciprocal_ranks(logs: Float64, answers: Int64) -> Float64:
+    """[N]; ties count as if half of them came before."""
+    own = logs[np.arange(len(logs)), answers][:, None]
+    ranks: Float64 = 1.0 + (logs > own).sum(axis=1) + ((logs == own).sum(axis=1) - 1) / 2.0
+    return 1.0 / ranks
+
+
+def _resampled(ranks: Float64) -> Resampled:
+    """Of [S, N]: under draws of seeds and visitors, the same for all."""
+    rng = np.random.default_rng(0)
+    seeds, rows = ranks.shape
+    draws = np.empty(RESAMPLED)
+    for number in range(RESAMPLED):
+        times = rng.multinomial(rows, np.full(rows, 1.0 / rows))
+        draws[number] = ranks[rng.integers(seeds, size=seeds)].mean(axis=0) @ times / rows
+    return Resampled(float(ranks.mean()), draws)
