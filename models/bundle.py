@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from models import calibration as calibrations
+from models import prototypes as prototype_files
 from models import selftest
 from models import taxonomy as taxonomies
 from models.calibration import Calibration
@@ -24,11 +25,13 @@ from models.drift_profile import Profile, check_profile
 from models.encoded import LENGTH_BUCKETS
 from models.graph_check import GraphRefused, check_graph
 from models.memory import memory_bounded
+from models.prototypes import Prototypes
 from models.runtime import Runtime
 from models.taxonomy import Taxonomy
 from models.tokenizer import Tokenizer
 
 FORMAT: Final = 1
+PROTOTYPES: Final = "prototypes.json"
 MANIFEST: Final = "manifest.json"
 FLOAT32: Final = "float32"
 INT8: Final = "int8"
@@ -39,8 +42,11 @@ MAX_BYTES: Final = {
     "taxonomy.json": 8 << 20,
     "calibration.json": 64 << 10,
     "selftest.json": 8 << 20,
+    PROTOTYPES: 64 << 20,
 }
 """The files of a bundle besides its manifest, and how large each may be."""
+OPTIONAL: Final = frozenset({PROTOTYPES})
+"""Older bundles don't have these."""
 _MAX_MANIFEST_BYTES = 4 << 20
 _MAX_BATCH = 1024
 _MORE_BYTES = 2 << 30
@@ -92,6 +98,8 @@ class Bundle:
     taxonomy: Taxonomy
     calibration: Calibration
     runtime: Runtime
+    prototypes: Prototypes | None = None
+    """None in bundles without: their records have no memberships."""
 
     @property
     def name(self) -> str:
@@ -121,6 +129,10 @@ def load_bundle(path: Path) -> Bundle:
         ) from error
 
 
+def embedding_space_of(encoder: bytes) -> str:
+    return hashlib.sha256(encoder).hexdigest()[:12]
+
+
 def read_manifest(path: Path) -> tuple[Manifest, bytes]:
     """The manifest and its bytes; the files it names aren't looked at. Raises ValueError."""
     if not path.is_dir():
@@ -141,8 +153,9 @@ def _check_manifest(manifest: Manifest) -> None:
         raise ValueError(f"{MANIFEST}: name must be 1 to 64 of a-z, 0-9, dot, dash and underscore")
     if manifest.precision not in (FLOAT32, INT8):
         raise ValueError(f"{MANIFEST}: precision must be {FLOAT32} or {INT8}")
-    if set(manifest.files) != set(MAX_BYTES):
-        raise ValueError(f"{MANIFEST} must name exactly the files {', '.join(sorted(MAX_BYTES))}")
+    if set(manifest.files) | OPTIONAL != set(MAX_BYTES):
+        needed, optional = (", ".join(sorted(names)) for names in (MAX_BYTES.keys() - OPTIONAL, OPTIONAL))
+        raise ValueError(f"{MANIFEST} must name exactly the files {needed}, and {optional} if there is one")
     if set(manifest.batch_of_length) != {str(length) for length in LENGTH_BUCKETS}:
         raise ValueError(f"{MANIFEST}: batch_of_length must be for {', '.join(map(str, LENGTH_BUCKETS))}")
     if not all(1 <= batch <= _MAX_BATCH for batch in manifest.batch_of_length.values()):
@@ -151,7 +164,7 @@ def _check_manifest(manifest: Manifest) -> None:
 
 def _load(path: Path) -> Bundle:
     manifest, raw = read_manifest(path)
-    files = {name: _verified(path / name, manifest.files[name], MAX_BYTES[name]) for name in MAX_BYTES}
+    files = {name: _verified(path / name, sha256, MAX_BYTES[name]) for name, sha256 in manifest.files.items()}
     for name in ("encoder.onnx", "classifier.onnx"):
         try:
             check_graph(files[name], manifest.opset, int8=manifest.precision == INT8)
@@ -169,11 +182,12 @@ def _tried(path: Path, manifest: Manifest, raw: bytes, files: dict[str, bytes]) 
         path=path,
         manifest=manifest,
         model_version=f"{manifest.name}@{hashlib.sha256(raw).hexdigest()[:12]}",
-        embedding_space=hashlib.sha256(files["encoder.onnx"]).hexdigest()[:12],
+        embedding_space=embedding_space_of(files["encoder.onnx"]),
         tokenizer=Tokenizer.from_json(files["tokenizer.json"]),
         taxonomy=taxonomies.from_json(files["taxonomy.json"]),
         calibration=calibrations.from_json(files["calibration.json"]),
         runtime=runtime,
+        prototypes=prototype_files.from_json(files[PROTOTYPES]) if PROTOTYPES in files else None,
     )
     _check_fit(bundle)
     selftest.check(files["selftest.json"], bundle.tokenizer, runtime)
@@ -188,8 +202,21 @@ def _check_fit(bundle: Bundle) -> None:
         raise ValueError("the tokenizer's fields have other numbers of ids than the encoder was made for")
     if len(bundle.taxonomy.intents) != intents:
         raise ValueError(f"the classifier has {intents} intents, the taxonomy {len(bundle.taxonomy.intents)}")
+    if bundle.prototypes:
+        _check_prototypes(bundle.prototypes, bundle)
     if bundle.manifest.profile:
         check_profile(bundle.manifest.profile, bundle.taxonomy)
+
+
+def _check_prototypes(prototypes: Prototypes, bundle: Bundle) -> None:
+    width = prototypes.directions.shape[1]
+    if width != bundle.embedding_dim:
+        raise ValueError(f"prototypes have {width} numbers, the encoder gives {bundle.embedding_dim}")
+    if prototypes.embedding_space != bundle.embedding_space:
+        raise ValueError(
+            f"prototypes are of the embedding space {prototypes.embedding_space}, the encoder's is"
+            f" {bundle.embedding_space}"
+        )
 
 
 def _verified(path: Path, sha256: str, most: int) -> bytes:

@@ -43,10 +43,10 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         One temperature can't be sure of clear sessions and doubt a teacher who errs now and then; a mixture
         of two can. J. Zhang et al., Mix-n-Match, ICML 2020.
         """
-        sharp = _softmax(logits, self.temperature)
+        sharp = softmax(logits, self.temperature)
         if self.blunt_share is None or self.blunt_temperature is None:
             return sharp.astype(np.float32)
-        blunt = _softmax(logits, self.blunt_temperature)
+        blunt = softmax(logits, self.blunt_temperature)
         return ((1.0 - self.blunt_share) * sharp + self.blunt_share * blunt).astype(np.float32)
 
     def presence(self, probabilities: Float32) -> Float32 | None:
@@ -75,7 +75,8 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return reasons
 
 
-def _softmax(logits: Float32, temperature: float) -> npt.NDArray[np.float64]:
+def softmax(logits: Float32, temperature: float) -> npt.NDArray[np.float64]:
+    """[N, K] of [N, K], row by row."""
     scaled = logits.astype(np.float64) / temperature
     scaled -= scaled.max(1, keepdims=True)
     weight = np.exp(scaled)

@@ -91,6 +91,12 @@ class Runtime:
             array[by_length] = of_sorted
         return results
 
+    def run_all(self, encoded: Sequence[Encoded]) -> Outputs:
+        """Sessions of all length buckets, by their `rows`; at least one."""
+        parts = [self.run(each) for each in encoded]
+        order = np.argsort(np.concatenate([each.rows for each in encoded]))
+        return Outputs(*(np.concatenate(arrays)[order] for arrays in zip(*parts, strict=True)))
+
     def _embeddings(self, encoded: Encoded, order: Int64, batches: Sequence[Batch]) -> Float32:
         """[N, D], in that order; N is where the last batch ends."""
         embeddings = np.empty((batches[-1].end, self.dim), np.float32)

@@ -45,6 +45,8 @@ class Scored(msgspec.Struct, frozen=True):
     """None if abstained."""
     abstained: bool
     abstain_reason: AbstainReason | None
+    memberships: Float32 | None = None
+    """[K], in the bundle's prototypes; None: not asked for, or the bundle has none."""
 
 
 class ScoreError(msgspec.Struct, frozen=True):
@@ -71,6 +73,8 @@ class Numbers(NamedTuple):
     """[N, B]; those of their parents"""
     presence: Float32 | None
     """[N, B]; None if the bundle doesn't estimate it"""
+    memberships: Float32 | None = None
+    """[N, K]"""
 
 
 Seen = Callable[[Encoded, Int64, Float32, "Sequence[AbstainReason | None]"], None]
@@ -78,8 +82,10 @@ Seen = Callable[[Encoded, Int64, Float32, "Sequence[AbstainReason | None]"], Non
 
 
 class Scorer:
-    def __init__(self, bundle: Bundle, seen: Seen | None = None) -> None:
+    def __init__(self, bundle: Bundle, seen: Seen | None = None, *, memberships: bool = False) -> None:
+        """`memberships`: whether results have them, if the bundle has prototypes."""
         self.bundle = bundle
+        self._prototypes = bundle.prototypes if memberships else None
         self._seen = seen
         self._intents = [(i.id, i.label, i.parent) for i in bundle.taxonomy.intents]
         parents, self._parent_of = np.unique([i.parent for i in bundle.taxonomy.intents], return_inverse=True)
@@ -168,6 +174,7 @@ class Scorer:
             chances=chances,
             of_parents=self._of_parents(probabilities)[rows, self._parent_of[best]],
             presence=calibration.presence(chances),
+            memberships=self._prototypes.memberships(embeddings) if self._prototypes else None,
         )
 
     def _of_parents(self, probabilities: Float32) -> Float32:
@@ -188,6 +195,7 @@ def decode_predictions(
     best = numbers.best.ravel().tolist()
     chances, of_parents = numbers.chances.ravel().tolist(), numbers.of_parents.ravel().tolist()
     presence = [None] * len(best) if numbers.presence is None else numbers.presence.ravel().tolist()
+    memberships = [None] * len(embeddings) if numbers.memberships is None else list(numbers.memberships)
     results: list[Scored | None] = []
     width = numbers.best.shape[1]
     for row in range(len(reasons)):
@@ -203,7 +211,7 @@ def decode_predictions(
                 ScoredIntent(names[0], names[1], names[2], chances[at], of_parents[at], presence[at])
             )
         top = None if reason else ranked[0].intent_id
-        results.append(Scored(embeddings[row], ranked, top, reason is not None, reason))
+        results.append(Scored(embeddings[row], ranked, top, reason is not None, reason, memberships[row]))
     return results
 
 

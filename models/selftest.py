@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from models.arrays import Float32
-from models.runtime import Outputs, Runtime
+from models.runtime import Runtime
 from models.tokenizer import Tokenizer
 from schemas.click import KEPT_CLICKS, Click, Session, from_document, to_document
 
@@ -36,7 +36,7 @@ class SelfTest(msgspec.Struct, frozen=True):
 def make(tokenizer: Tokenizer, runtime: Runtime) -> bytes:
     """Canonical JSON."""
     sessions = [_session(tokenizer, i, length) for i, length in enumerate(_LENGTHS)]
-    results = _run(sessions, tokenizer, runtime)
+    results = runtime.run_all(tokenizer.encode(sessions))
     expected = [
         ExpectedOutputs(embedding.tolist(), logits.tolist(), float(novelty))
         for embedding, logits, novelty in zip(
@@ -60,7 +60,7 @@ def check(data: bytes, tokenizer: Tokenizer, runtime: Runtime) -> None:
     if not stored.sessions or len(stored.sessions) != len(stored.expected):
         raise ValueError("selftest.json needs a result for each of its sessions, and at least one")
     try:
-        results = _run(list(map(from_document, stored.sessions)), tokenizer, runtime)
+        results = runtime.run_all(tokenizer.encode(list(map(from_document, stored.sessions))))
     except Exception as error:  # onnxruntime raises classes of its own, without a common base
         raise ValueError(f"the self-test can't be run ({type(error).__name__})") from None
     for i, expected in enumerate(stored.expected):
@@ -76,14 +76,6 @@ def _compare(what: str, found: Float32, stored: list[float], tolerance: float) -
     if not np.allclose(found, wanted, rtol=tolerance, atol=tolerance):
         worst = float(np.abs(found - wanted).max())
         raise ValueError(f"self-test: the {what} is off by {worst:.2g}, expected at most {tolerance:.0e}")
-
-
-def _run(sessions: list[Session], tokenizer: Tokenizer, runtime: Runtime) -> Outputs:
-    """All results, in the order of the sessions."""
-    encoded = tokenizer.encode(sessions)
-    parts = [runtime.run(each) for each in encoded]
-    order = np.argsort(np.concatenate([each.rows for each in encoded]))
-    return Outputs(*(np.concatenate(arrays)[order] for arrays in zip(*parts, strict=True)))
 
 
 def _session(tokenizer: Tokenizer, number: int, length: int) -> Session:

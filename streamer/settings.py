@@ -350,6 +350,9 @@ class EmitSettings(_Section):
     on_login: bool = True
     """Whether it is at its first click with a `user_id`, so that the customer's record has it in a moment;
     without identity stages it isn't."""
+    memberships: bool = False
+    """Whether embeddings and visitors have how much a session belongs to each of the bundle's prototypes: 4
+    bytes for each of them."""
 
     @cached_property
     def early_every_ms(self) -> int:

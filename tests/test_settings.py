@@ -74,7 +74,11 @@ def test_defaults_are_the_documented_ones() -> None:
         "max_future_s": 300,
     }
     assert settings.commit.interval_ms == 250
-    assert settings.emit.model_dump() == {"early_every_s": 0, "on_login": True}
+    assert settings.emit.model_dump() == {
+        "early_every_s": 0,
+        "on_login": True,
+        "memberships": False,
+    }
     assert settings.identity.model_dump() == {
         "enabled": True,
         "lookback_days": 30,

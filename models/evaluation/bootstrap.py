@@ -77,10 +77,14 @@ def relative_change(contender: Resampled, baseline: Resampled) -> Estimate:
 
 def gap_closed(contender: Resampled, without: Resampled, oracle: Resampled) -> Estimate:
     """The share of the way from `without` to `oracle`: 0 at the one, 1 at the other."""
-    way = oracle.draws - without.draws
+    return more_of_gap(contender, without, without, oracle)
+
+
+def more_of_gap(contender: Resampled, other: Resampled, without: Resampled, oracle: Resampled) -> Estimate:
+    """How much further on that way the contender is than the other: 0.05 is five percentage points."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        draws = (contender.draws - without.draws) / way
-        value = np.float64(contender.value - without.value) / np.float64(oracle.value - without.value)
+        draws = (contender.draws - other.draws) / (oracle.draws - without.draws)
+        value = np.float64(contender.value - other.value) / np.float64(oracle.value - without.value)
     return interval(float(value), draws)
 
 

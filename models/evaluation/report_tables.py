@@ -108,6 +108,24 @@ def _costs(result: Json) -> list[Table]:
     ]
 
 
+def _memberships(result: Json) -> list[Table]:
+    gained = [
+        (metric, *(number(by_name[name], "+.1%") for name in ("memberships", "embedding_and_memberships")))
+        for metric, by_name in result["gained"].items()
+    ]
+    return [
+        _contenders("Memberships: tile log loss", result["tiles"]["log_loss"]),
+        _contenders("Memberships: tile macro Recall@1", result["tiles"]["macro_recall_at_1"]),
+        _contenders("Memberships: conversion micro F1", result["conversions"]["micro_f1"]),
+        Table(
+            "How much more of the gap is closed than by the embedding alone (percentage points)",
+            ("metric", "memberships", "embedding and memberships"),
+            tuple(gained),
+            f"{result['prototypes']} prototypes of the bundle; simulated visitors that chose nothing.",
+        ),
+    ]
+
+
 def _time(result: Json) -> list[Table]:
     tiles, bought = result["tiles"]["metrics"], result["conversions"]["metrics"]
     return [
@@ -350,6 +368,7 @@ def _change(against: Json) -> str:
 
 TABLES: dict[str, Callable[[Json], list[Table]]] = {
     "main": _main,
+    "memberships": _memberships,
     "costs": _costs,
     "time": _time,
     "signal": _signal,

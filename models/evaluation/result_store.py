@@ -31,7 +31,7 @@ def say_nothing(_line: str) -> None:
 
 
 class MissingResultError(Exception):
-    """A result that wasn't made yet, asked of a store that makes none."""
+    """A result that isn't there and can't be made, or isn't to be."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from models.evaluation import (
     steps_history,
     steps_identity,
     steps_main,
+    steps_memberships,
     steps_novelty,
     steps_real,
     steps_sensitivity,
@@ -96,6 +97,7 @@ STEPS: dict[str, Step] = {
     "history": lambda context: steps_history.history(context.experiment, context.identity),
     "transfer": _of_experiment(steps_sensitivity.transfer),
     "learning": _of_experiment(steps_baselines.learning_curve),
+    "memberships": lambda context: steps_memberships.memberships(context.experiment, context.bundle),
     "map": _of_experiment(steps_main.embedding_map),
     "costs": lambda context: steps_cost.costs(context.experiment, context.bundle),
     "baselines": _of_experiment(steps_baselines.baselines),
@@ -111,7 +113,8 @@ STEPS: dict[str, Step] = {
 def evaluate(context: Context, steps: Collection[str]) -> dict[str, Json]:
     """Results by step: of the steps given, and of all others whose result is there already.
 
-    Steps on public clickstreams are left out where neither those nor their results are there.
+    Left out are steps on public clickstreams where neither those nor their results are there, and that on
+    memberships where the bundle has no prototypes.
     """
     results = {}
     for name, step in STEPS.items():

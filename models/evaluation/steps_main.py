@@ -125,10 +125,10 @@ def session_features(experiment: Experiment, seed: int) -> dict[str, Float64]:
     for name in ("teacher", "distilled_hard", "distilled_soft"):
         features[name] = features[f"{name}_{MIDDLE:.0%}"]
     for accuracy in ACCURACIES:
-        both = _side_by_side(features, "embedding", f"distilled_soft_{accuracy:.0%}")
+        both = side_by_side(features, "embedding", f"distilled_soft_{accuracy:.0%}")
         features[f"both_{accuracy:.0%}"] = both
     features["both"] = features[f"both_{MIDDLE:.0%}"]
-    features["embedding_and_keyless"] = _side_by_side(features, "embedding", "keyless")
+    features["embedding_and_keyless"] = side_by_side(features, "embedding", "keyless")
     return features
 
 
@@ -228,7 +228,8 @@ def _teacher_curve(conversions: Mapping[str, Resampled]) -> list[Json]:
     return points
 
 
-def _side_by_side(features: Mapping[str, Float64], *names: str) -> Float64:
+def side_by_side(features: Mapping[str, Float64], *names: str) -> Float64:
+    """[S, F] of all of them."""
     return np.concatenate([features[name] for name in names], axis=1)
 
 

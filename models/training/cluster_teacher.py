@@ -15,6 +15,7 @@ from models.arrays import Float32, Int64
 from models.labelling import naming
 from models.labelling.clusters import ClusterNamer, Clusters, Names, WordNamer
 from models.labelling.teacher import Estimate, SoftLabels, TeacherInput, TeacherOutput
+from models.sphere import Sphere
 from models.taxonomy import FORMAT, Intent, Parent, Taxonomy, carried_over, successors
 from models.training import clustering
 from models.training.clustering import fit_mixture
@@ -23,7 +24,7 @@ from models.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class _Clustered:
-    sphere: clustering.Sphere
+    sphere: Sphere
     sample: Float32
     centres: Float32
     clusters: Clusters
@@ -76,7 +77,7 @@ class ClusterTeacher:
     def _clustered(self, train: TeacherInput) -> _Clustered:
         """The largest cluster first."""
         rng = np.random.default_rng(self.seed)
-        sphere = clustering.Sphere.of(train.embeddings)
+        sphere = Sphere.of(train.embeddings)
         points = sphere.project(train.embeddings)
         sample = points[self._clear_sample(train, rng)]
         found = clustering.stable_clustering(

@@ -34,23 +34,6 @@ _SPREAD = 40.0
 
 
 @dataclass(frozen=True)
-class Sphere:
-    """Embeddings centred and scaled to length 1."""
-
-    centre: Float32
-
-    @classmethod
-    def of(cls, embeddings: Float32) -> Sphere:
-        return cls(embeddings.mean(0))
-
-    def project(self, embeddings: Float32) -> Float32:
-        centred = embeddings - self.centre
-        length = np.linalg.norm(centred, axis=1, keepdims=True)
-        projected: Float32 = (centred / np.maximum(length, 1e-6)).astype(np.float32)
-        return projected
-
-
-@dataclass(frozen=True)
 class Clustering:
     centres: Float32
     """[k, D] unit vectors"""
@@ -72,18 +55,18 @@ def stable_clustering(
     largest = min(most, len(points) // 4, distinct // 2)
     found = [_clustering(points, k, halves, rng) for k in range(_FEWEST, largest + 1)]
     if not found:
-        return Clustering(_unit(points.mean(0, keepdims=True)), np.ones(1))
+        return Clustering(unit(points.mean(0, keepdims=True)), np.ones(1))
     stable = [each for each in found if (each.recurrence >= _RECURS).mean() >= wanted]
     return stable[-1] if stable else max(found, key=lambda each: float(each.recurrence.mean()))
 
 
 def _clustering(points: Float32, k: int, halves: int, rng: np.random.Generator) -> Clustering:
-    centres = _unit(_fit(points, k, rng, starts=3).cluster_centers_)
+    centres = unit(fit_k_means(points, k, rng, starts=3).cluster_centers_)
     labels = nearest(points, centres)
     similar = []
     for _ in range(halves):
         half = rng.permutation(len(points))[: len(points) // 2]
-        similar.append(_jaccard(labels, _fit(points[half], k, rng, starts=3).predict(points), k))
+        similar.append(_jaccard(labels, fit_k_means(points[half], k, rng, starts=3).predict(points), k))
     return Clustering(centres, np.mean(similar, axis=0))
 
 
@@ -96,7 +79,7 @@ def _jaccard(labels: Int64, others: Int64, k: int) -> npt.NDArray[np.float64]:
     return best
 
 
-def _fit(points: Float32, k: int, rng: np.random.Generator, starts: int) -> KMeans | MiniBatchKMeans:
+def fit_k_means(points: Float32, k: int, rng: np.random.Generator, starts: int) -> KMeans | MiniBatchKMeans:
     seed = int(rng.integers(2**31))
     kind = KMeans if len(points) <= _MOST_AT_ONCE else partial(MiniBatchKMeans, batch_size=_MINI_BATCH)
     with threadpool_limits(limits=1), warnings.catch_warnings():
@@ -124,7 +107,7 @@ def _merged(points: Float32, centres: Float32, near_duplicate: float) -> Float32
             break
         centres[a] = weight[a] * centres[a] + weight[b] * centres[b]
         weight[a] += weight[b]
-        centres = _unit(np.delete(centres, b, axis=0))
+        centres = unit(np.delete(centres, b, axis=0))
         weight = np.delete(weight, b)
     return centres
 
@@ -149,10 +132,11 @@ def parents_of(points: Float32, centres: Float32) -> Int64:
     return np.asarray(best, np.int64)
 
 
-def _unit(vectors: npt.NDArray[np.floating]) -> Float32:
+def unit(vectors: npt.NDArray[np.floating]) -> Float32:
+    """Scaled to length 1."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: Float32 = (vectors / np.maximum(length, 1e-6)).astype(np.float32)
-    return unit
+    scaled: Float32 = (vectors / np.maximum(length, 1e-6)).astype(np.float32)
+    return scaled
 
 
 @dataclass(frozen=True)

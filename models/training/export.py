@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -111,13 +111,20 @@ def write(
         batch_of_length={str(length): batch for length, batch in BATCH_OF_LENGTH.items()},
         embedding_dim=exported.runtime.dim,
         ids=parts.tokenizer.sizes,
-        files={name: hashlib.sha256(data).hexdigest() for name, data in exported.files.items()},
+        files={},
         metrics=metrics,
         precision=exported.precision,
         profile=profile,
     )
+    return write_folder(exported.files, manifest, out)
+
+
+def write_folder(files: Mapping[str, bytes], manifest: Manifest, out: Path) -> Manifest:
+    """As `write`; gives the manifest with the hashes of the files."""
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    manifest = msgspec.structs.replace(manifest, files=hashes)
     (out / MANIFEST).unlink(missing_ok=True)
-    for name, content in exported.files.items():
+    for name, content in files.items():
         write_whole(out / name, content)
     document = json.dumps(msgspec.to_builtins(manifest), ensure_ascii=False, indent=2, sort_keys=True)
     write_whole(out / MANIFEST, (document + "\n").encode())

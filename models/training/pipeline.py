@@ -19,7 +19,7 @@ import torch
 from sklearn.metrics import normalized_mutual_info_score
 
 from models.arrays import Float32
-from models.bundle import Manifest
+from models.bundle import PROTOTYPES, Manifest, embedding_space_of
 from models.labelling.audit import review, write_report
 from models.labelling.clusters import ClusterNamer, WordNamer
 from models.labelling.teacher import Estimate, Teacher, TeacherInput
@@ -33,9 +33,10 @@ from models.training.config import TrainConfig
 from models.training.corpus import Corpus, by_split, embed, is_learnt_from
 from models.training.distill import LabelledEmbeddings, distill, hardened, learning_curve
 from models.training.errors import TrainingError
-from models.training.export import Exported, TrainedParts
+from models.training.export import TrainedParts
 from models.training.novelty import surprising
 from models.training.pretrain import USUAL, Execution, deterministic, new_encoder, pretrain
+from models.training.prototypes import learn_prototypes, served_embeddings
 from models.training.session_source import HeldSessions, SessionList, SessionSource
 from models.training.token_shards import LEARNT_FROM, TokenShards
 from models.training.work_folder import WorkFolder
@@ -208,8 +209,17 @@ class TrainingPipeline:
         if int8:
             exported = exporting.build_int8(parts, exported, held_out)
         metrics = {**self.folder.notes(), "export": exported.checks}
+        train, validation = (
+            served_embeddings(parts.tokenizer, exported.runtime, self.sessions[each]) for each in LEARNT_FROM
+        )
+        space = embedding_space_of(exported.files["encoder.onnx"])
+        learnt = learn_prototypes(space, train, validation, self._seed("prototypes"))
+        if learnt is not None:
+            exported = replace(exported, files={**exported.files, PROTOTYPES: learnt.content})
+            metrics["prototypes"] = learnt.notes
         if self.sessions["test"]:
-            metrics["test"] = self._test_metrics(parts, self._test_outputs(exported), judge)
+            outputs = exported.runtime.run_all(parts.tokenizer.encode(self.sessions["test"]))
+            metrics["test"] = self._test_metrics(parts, outputs, judge)
         data = {**source, "sessions": {name: len(some) for name, some in self.sessions.items()}}
         if (shards := self.folder.shards()) is not None:
             data["pretrained_on"] = shards.count("train")
@@ -217,13 +227,6 @@ class TrainingPipeline:
         manifest = exporting.write(exported, parts, self.config, data, metrics, out, profile)
         self.progress("export", 1, 1, f"{sum(map(len, exported.files.values())) / 1e6:.1f} MB")
         return manifest
-
-    def _test_outputs(self, exported: Exported) -> Outputs:
-        """Of the test sessions in their order, by the runtime that will serve."""
-        encoded = self.folder.tokenizer().encode(self.sessions["test"])
-        parts = [exported.runtime.run(each) for each in encoded]
-        order = np.argsort(np.concatenate([each.rows for each in encoded]))
-        return Outputs(*(np.concatenate(arrays)[order] for arrays in zip(*parts, strict=True)))
 
     def _test_metrics(self, parts: TrainedParts, outputs: Outputs, judge: Judge | None) -> dict[str, Any]:
         probabilities = parts.calibration.probabilities(outputs.logits)

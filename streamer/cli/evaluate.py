@@ -88,7 +88,8 @@ def evaluate(
     results = _run(context, chosen)
     if (steps is not None or real) and (missing := [step for step in chosen if step not in results]):
         raise EvaluationFailedError(
-            f"not run: {', '.join(missing)}; expected --data or {CLICKS_DATA}, a folder of clickstreams"
+            f"not run: {', '.join(missing)}; expected --data or {CLICKS_DATA}, a folder of clickstreams, and"
+            " for memberships a bundle with prototypes"
         )
     write_report(out, results, experiment.scale)
     found = figures(results)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from streamer.cli.output import print_json
+
+if TYPE_CHECKING:
+    from models.prototypes import Prototypes
 
 
 def inspect(
@@ -27,6 +30,7 @@ def inspect(
         return
     typer.echo(f"{bundle.model_version}, verified: hashes, graphs and self-test")
     typer.echo(f"embedding     {bundle.embedding_dim} numbers, space {bundle.embedding_space}")
+    typer.echo(f"memberships   {_memberships(bundle.prototypes)}")
     typer.echo(f"taxonomy      version {bundle.taxonomy.version}, made by {manifest.teacher}")
     if manifest.precision != FLOAT32:
         typer.echo(f"precision     {manifest.precision}: not promised that a replay gives what live gave")
@@ -39,6 +43,12 @@ def inspect(
                 typer.echo(f"    {intent.label} ({intent.id})")
     for step, found in manifest.metrics.items():
         typer.echo(f"{step:<13} {in_one_line(found)}")
+
+
+def _memberships(prototypes: Prototypes | None) -> str:
+    if prototypes is None:
+        return "none: the bundle has no prototypes; `streamer model prototypes` gives it some"
+    return f"in {len(prototypes)} prototypes, version {prototypes.version}"
 
 
 def in_one_line(found: Any, prefix: str = "") -> str:

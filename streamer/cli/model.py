@@ -34,6 +34,7 @@ from streamer.cli.lazy import new_app
 from streamer.cli.local_paths import local_path
 from streamer.cli.output import print_json, say
 from streamer.cli.probe import probe
+from streamer.cli.prototypes import prototypes
 from streamer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -341,6 +342,7 @@ def export(
 app.command()(inspect)
 app.command()(drift)
 app.command()(probe)
+app.command()(prototypes)
 
 
 def _simulate(out: Path, visitors: int, seed: int) -> dict[str, Path]:

@@ -74,7 +74,7 @@ class Recipe:
         if file.is_fifo():
             raise UsageError(f"{file}: is a pipe; expected a file of clicks, which several steps will read")
         source = {"source": "clicks"} if simulated is None else {"source": "simulator", **simulated}
-        source |= {"sha256": _sha256(file)}
+        source |= {"sha256": sha256_of(file)}
         weights = weight_causal, weight_visitor
         return cls(str(file.absolute()), source, seed, epochs, name, most, batch, *weights, readout)
 
@@ -93,7 +93,7 @@ class Recipe:
 
     def check_unchanged(self) -> None:
         """Raises UsageError if the clicks aren't those that `fit` has read: the manifest would be wrong."""
-        if _sha256(Path(self.file)) != self.source["sha256"]:
+        if sha256_of(Path(self.file)) != self.source["sha256"]:
             raise UsageError(
                 f"{self.file}: its content has changed since `streamer model fit`: run all steps again"
             )
@@ -116,12 +116,12 @@ def _checked_name(name: str, what: str) -> str:
     return name
 
 
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
     """Of the file, or of a folder's files and their names."""
     if file.is_dir():
         whole = hashlib.sha256()
         for each in files_of(file):
-            whole.update(f"{each.relative_to(file).as_posix()} {_sha256(each)}\n".encode())
+            whole.update(f"{each.relative_to(file).as_posix()} {sha256_of(each)}\n".encode())
         return whole.hexdigest()
     try:
         with file.open("rb") as clicks:
@@ -147,12 +147,12 @@ def training_pipeline(recipe: Recipe, work: Path, settings: Settings, show: Show
         config = replace(config, epochs=recipe.epochs)
     if recipe.batch is not None:
         config = replace(config, batch=recipe.batch)
-    source = _Clickstream(Path(recipe.file), recipe.most or MOST_SESSIONS, settings)
+    source = Clickstream(Path(recipe.file), recipe.most or MOST_SESSIONS, settings)
     return TrainingPipeline(source, config, WorkFolder(work), show)
 
 
 @dataclass(frozen=True)
-class _Clickstream:
+class Clickstream:
     """The sessions of a file or of a folder's files: cut by the settings' rules, or as a replay has written
     them."""
 

@@ -54,10 +54,18 @@ class VisitorState(NamedTuple):
     embedding_space: str
     vector: Float32
     """[D], comparable only within `embedding_space`; `embedding_for` is the safe way to it."""
+    prototypes_version: str | None = None
+    """None without memberships: the worker doesn't tell them, or this is of a customer's record."""
+    memberships: Float32 | None = None
+    """[K], in the model's prototypes; `memberships_for` is the safe way to them."""
 
     def embedding_for(self, space: str) -> Float32 | None:
         """[D] if it is of this space; None if not: whoever reads it needs another model for it, or none."""
         return self.vector if space == self.embedding_space else None
+
+    def memberships_for(self, prototypes: str) -> Float32 | None:
+        """[K] if they are in prototypes of this version; None if not, or if there are none."""
+        return self.memberships if prototypes == self.prototypes_version else None
 
     def probability_of(self, intent_id: str) -> float:
         """0 for an intent that isn't among the best five."""
@@ -268,7 +276,7 @@ def age_order(session: Session) -> tuple[int, int, int]:
 
 def _state_of(record: codec.Record) -> VisitorState:
     # Names of intents are few and of visitors many: one string each for the former.
-    intern = sys.intern
+    intern, shares = sys.intern, record.get("memberships")
     return VisitorState(
         visitor_id=record["visitor_id"],
         session_id=record["session_id"],
@@ -294,6 +302,8 @@ def _state_of(record: codec.Record) -> VisitorState:
         abstain_reason=record["abstain_reason"],
         embedding_space=intern(record["embedding_space"]),
         vector=np.array(record["embedding"], dtype=np.float32),
+        prototypes_version=intern(version) if (version := record.get("prototypes_version")) else None,
+        memberships=None if shares is None else np.array(shares, dtype=np.float32),
     )
 
 

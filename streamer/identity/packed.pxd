@@ -6,9 +6,10 @@ from schemas.flat cimport FieldEnds, FlatReader
 
 cdef Py_ssize_t NUMBER_BYTES, _NUMBERS_BYTES, _PREFIX_BYTES
 cdef Py_ssize_t _STARTED_AT, _CLOSED_AT, _IS_FINAL, _SUPERSEDES, _IS_BOT
-cdef Py_ssize_t _FIELD_COUNT, _VERSIONS, _EMBEDDING, _SPACE, _TAXONOMY, _INTENTS, _TOP, _REST, _INTENT_SIZE
+cdef Py_ssize_t _FIELD_COUNT, _VERSIONS, _EMBEDDING, _SPACE, _MEMBERSHIPS, _TAXONOMY, _INTENTS, _TOP, _REST
+cdef Py_ssize_t _INTENT_SIZE
 cdef Py_ssize_t _SIZE_BYTES
-cdef bytes _PREFIX, _END, _NULL, _PRESENT
+cdef bytes _PREFIX, _END, _NULL, _PRESENT, _NO_MEMBERSHIPS
 cdef FieldEnds _ENDS, _INTENT_ENDS
 cdef FlatReader _HEAD_READER
 
@@ -35,7 +36,7 @@ cdef class SessionMessage:
     cdef readonly bint is_bot
     cdef bytes _message
     cdef Py_ssize_t _session_end, _visitor_end, _user_end, _head_end, _versions_end, _embedding_end
-    cdef Py_ssize_t _space_end, _taxonomy_end, _intents_end, _top_end
+    cdef Py_ssize_t _space_end, _memberships_end, _taxonomy_end, _intents_end, _top_end
 
     @cython.locals(head=list)
     cdef int _read(self, bytes message) except -1
@@ -73,7 +74,7 @@ cdef class PackedSession:
     cpdef int write(self, BinaryEncoder encoder, Texts texts) except -1
     cpdef int write_session_id(self, BinaryEncoder encoder) except -1
     @cython.locals(data=bytes, known=list)
-    cdef int _write_after_ids(self, BinaryEncoder encoder, Texts texts) except -1
+    cdef int _write_after_ids(self, BinaryEncoder encoder, Texts texts, bytes after_space) except -1
     @cython.locals(
         count=Py_ssize_t, data=bytes, at=Py_ssize_t, ids_at=Py_ssize_t, names_at=Py_ssize_t,
         probability_at=Py_ssize_t, place=Py_ssize_t, skipped=Py_ssize_t, end=Py_ssize_t,

@@ -10,6 +10,8 @@ else is as in the message, in this order:
     intents                 the numbers of all ids, of all names, the probabilities: 4 bytes each;
                             then what else the message says of each
     embedding               its floats
+
+Memberships aren't kept: no customer's record has them, and they follow from the embedding.
 """
 
 from __future__ import annotations
@@ -33,14 +35,27 @@ _NUMBERS_BYTES = _SIZES * _SIZE_BYTES + _TEXTS * NUMBER_BYTES
 _END = b"\0"
 """Of an array."""
 _NULL, _PRESENT = b"\0", b"\2"
+_NO_MEMBERSHIPS = b"\0\0"
+"""Nor a version of the prototypes."""
 
 _PREFIX = codec.prefix("visitor_intent")
 _PREFIX_BYTES = codec.PREFIX_BYTES
 _FIELDS = codec.schema("visitor_intent")["fields"]
 _NAMES = [field["name"] for field in _FIELDS]
 _IDS = ["session_id", "visitor_id", "user_id"]
-_OF_MODEL = ["rules_version", "model_version", "embedding", "embedding_space", "taxonomy_version"]
-_OF_MODEL += ["intents", "top_intent", "abstained", "abstain_reason"]
+_OF_MODEL = [
+    "rules_version",
+    "model_version",
+    "embedding",
+    "embedding_space",
+    "memberships",
+    "prototypes_version",
+    "taxonomy_version",
+    "intents",
+    "top_intent",
+    "abstained",
+    "abstain_reason",
+]
 if _NAMES[:3] != _IDS or _NAMES[-len(_OF_MODEL) :] != _OF_MODEL:
     raise ValueError(f"visitor_intent must begin with {', '.join(_IDS)} and end with {', '.join(_OF_MODEL)}")
 _INTENT_FIELDS = _FIELDS[_NAMES.index("intents")]["type"]["items"]["fields"]
@@ -51,12 +66,13 @@ _STARTED_AT, _CLOSED_AT, _IS_FINAL, _SUPERSEDES, _IS_BOT = (
     _NAMES.index(name) for name in ("started_at", "closed_at", "is_final", "supersedes", "is_bot")
 )
 _FIELD_COUNT = len(_NAMES)
-_VERSIONS, _EMBEDDING, _SPACE, _TAXONOMY, _INTENTS, _TOP, _REST = (
+_VERSIONS, _EMBEDDING, _SPACE, _MEMBERSHIPS, _TAXONOMY, _INTENTS, _TOP, _REST = (
     _NAMES.index(name)
     for name in (
         "rules_version",
         "embedding",
         "embedding_space",
+        "memberships",
         "taxonomy_version",
         "intents",
         "top_intent",
@@ -110,8 +126,9 @@ class SessionMessage:
         self._head_end = _ENDS.end(message, self._user_end, 3, _VERSIONS)
         self._versions_end = _ENDS.end(message, self._head_end, _VERSIONS, _EMBEDDING)
         self._embedding_end = _ENDS.end(message, self._versions_end, _EMBEDDING, _SPACE)
-        self._space_end = _ENDS.end(message, self._embedding_end, _SPACE, _TAXONOMY)
-        self._taxonomy_end = _ENDS.end(message, self._space_end, _TAXONOMY, _INTENTS)
+        self._space_end = _ENDS.end(message, self._embedding_end, _SPACE, _MEMBERSHIPS)
+        self._memberships_end = _ENDS.end(message, self._space_end, _MEMBERSHIPS, _TAXONOMY)
+        self._taxonomy_end = _ENDS.end(message, self._memberships_end, _TAXONOMY, _INTENTS)
         self._intents_end = _ENDS.end(message, self._taxonomy_end, _INTENTS, _TOP)
         self._top_end = _ENDS.end(message, self._intents_end, _TOP, _REST)
         if _ENDS.end(message, self._top_end, _REST, _FIELD_COUNT) != len(message):
@@ -158,7 +175,7 @@ class SessionMessage:
         encoder.write_fixed(floats, _SIZE_BYTES)
         self._write_text(encoder, texts, self._head_end, self._versions_end)
         self._write_text(encoder, texts, self._embedding_end, self._space_end)
-        self._write_text(encoder, texts, self._space_end, self._taxonomy_end)
+        self._write_text(encoder, texts, self._memberships_end, self._taxonomy_end)
         self._write_text(encoder, texts, self._intents_end, self._top_end)
         self._write_text(encoder, texts, self._top_end, len(message))
         if len(texts.known) > known:
@@ -256,25 +273,25 @@ class PackedSession:
         return part(self.data, self._floats_at, self.end)
 
     def message(self, texts: Texts) -> bytes:
-        """The VisitorIntent message."""
+        """The VisitorIntent message, without memberships."""
         encoder = BinaryEncoder()
         encoder.write_encoded(_PREFIX)
         self.write_session_id(encoder)
         encoder.write_part(self.data, self._ids_at, self._head_at)
-        self._write_after_ids(encoder, texts)
+        self._write_after_ids(encoder, texts, _NO_MEMBERSHIPS)
         return encoder.to_bytes()
 
     def write(self, encoder: BinaryEncoder, texts: Texts) -> None:
-        """All fields of the message but user_id."""
+        """All fields of the message but user_id, memberships and their version."""
         self.write_session_id(encoder)
         encoder.write_part(self.data, self._ids_at, self._user_at)
-        self._write_after_ids(encoder, texts)
+        self._write_after_ids(encoder, texts, b"")
 
     def write_session_id(self, encoder: BinaryEncoder) -> None:
         """The first field of the message."""
         encoder.write_part(self.data, AGE_BYTES, self._ids_at - _NUMBERS_BYTES)
 
-    def _write_after_ids(self, encoder: BinaryEncoder, texts: Texts) -> None:
+    def _write_after_ids(self, encoder: BinaryEncoder, texts: Texts, after_space: bytes) -> None:
         data, known = self.data, texts.known
         encoder.write_part(data, self._head_at, self._intents_at)
         encoder.write_encoded(known[self._versions])
@@ -283,6 +300,7 @@ class PackedSession:
             encoder.write_part(data, self._floats_at, self.end)
         encoder.write_encoded(_END)
         encoder.write_encoded(known[self.space])
+        encoder.write_encoded(after_space)
         encoder.write_encoded(known[self.taxonomy])
         if self.intents:
             self._write_intents(encoder, known)

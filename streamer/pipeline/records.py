@@ -55,10 +55,11 @@ class RecordWriter:
         }
         shared, vector, labels = _parts()
         self._shared = FlatWriter.of(shared, ROW_FIELDS, constants)
-        self._vector = FlatWriter.of(vector, ["embedding"], constants)
+        self._vector = FlatWriter.of(vector, ["embedding", "memberships", "prototypes_version"], constants)
         self._labels = FlatWriter.of(
             labels, Scored.__struct_fields__, constants, item=ScoredIntent.__struct_fields__
         )
+        self._prototypes_version = bundle.prototypes.version if bundle.prototypes else None
         self._of_embedding = codec.prefix("session_embedding")
         self._of_intent = codec.prefix("session_intent")
         self._of_visitor = codec.prefix("visitor_intent")
@@ -78,7 +79,11 @@ class RecordWriter:
         encoder = BinaryEncoder()
         self._shared.write(encoder, session.row())
         shared = encoder.size()
-        self._vector.write(encoder, (_packed(scored.embedding),))
+        if scored.memberships is None:
+            self._vector.write(encoder, (_packed(scored.embedding), None, None))
+        else:
+            numbers = _packed(scored.embedding), _packed(scored.memberships)
+            self._vector.write(encoder, (*numbers, self._prototypes_version))
         vector = encoder.size()
         embedding = encoder.excerpt(self._of_embedding, vector, vector)
         self._labels.write(encoder, astuple(scored))
@@ -87,11 +92,11 @@ class RecordWriter:
         return _new_tuple(SessionRecords, (session.visitor_id.encode(), embedding, intent, visitor))
 
 
-def _packed(embedding: Float32) -> bytes:
+def _packed(vector: Float32) -> bytes:
     """Its numbers, little-endian."""
-    if embedding.dtype is not _LITTLE_ENDIAN:
-        embedding = embedding.astype(_LITTLE_ENDIAN)
-    return embedding.tobytes()
+    if vector.dtype is not _LITTLE_ENDIAN:
+        vector = vector.astype(_LITTLE_ENDIAN)
+    return vector.tobytes()
 
 
 def _parts() -> tuple[Fields, Fields, Fields]:

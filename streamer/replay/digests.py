@@ -60,7 +60,7 @@ def _apart(kind: Kind, body: bytes) -> tuple[list[Any], list[float]]:
     """What the rules and the labels are, and the numbers that the model computed."""
     record = codec.decode(codec.prefix(SCHEMA_OF[kind]) + body)[1]
     intents = record.pop("intents", [])
-    numbers: list[float] = record.pop("embedding", [])
+    numbers: list[float] = [*record.pop("embedding", []), *(record.pop("memberships", None) or [])]
     numbers += [each.pop(name) or 0.0 for each in intents for name in _NUMBERS_OF_INTENT]
     return [record, intents], numbers
 

@@ -103,7 +103,9 @@ async def _replay(
 ) -> ReplaySummary:
     started = time.monotonic()
     assert options.group is not None
-    scorers = BundleScorers.load(options.bundles, session_rules(settings).version)
+    scorers = BundleScorers.load(
+        options.bundles, session_rules(settings).version, memberships=settings.emit.memberships
+    )
     topic = await GroupTopic.made(settings, options.group)
     folder = options.group_folder
     worker: GroupWorker | None = None

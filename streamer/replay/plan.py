@@ -14,7 +14,7 @@ from streamer.core.rules import SessionRules
 from streamer.errors import UsageError
 from streamer.replay.time_range import TimeRange
 
-PLAN_VERSION = 3
+PLAN_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ class ReplayPlan(msgspec.Struct, frozen=True):
     """The rules by which sessions are attributed to customers; empty: there are no records of customers."""
     links: str = ""
     """`topic:NAME` or `file:SHA256` of its bytes; empty: there are none."""
+    memberships: bool = False
+    """Whether records have them."""
     clicks: str = ""
     """What clicks looked like: the mapping's name and the beginning of its file's SHA256; empty: ours."""
     side_ends: dict[str, dict[int, int]] = {}

@@ -53,6 +53,8 @@ SCHEMA = pa.schema(
         pa.field("model_version", _TEXT),
         pa.field("embedding", pa.list_(pa.float32())),
         pa.field("embedding_space", _TEXT),
+        pa.field("memberships", pa.list_(pa.float32())),
+        pa.field("prototypes_version", _TEXT),
         pa.field("taxonomy_version", _TEXT),
         pa.field("intents", pa.list_(pa.struct(_INTENT_FIELDS))),
         pa.field("top_intent", _TEXT),
@@ -80,6 +82,11 @@ def table_of(scored: Iterable[ScoredSession], bundles: Sequence[Bundle], rules_v
     columns["model_version"] = [bundle.model_version for _, bundle, _ in rows]
     columns["embedding"] = _embeddings(rows)
     columns["embedding_space"] = [bundle.embedding_space for _, bundle, _ in rows]
+    columns["memberships"] = [row[2].scored.memberships for row in rows]
+    columns["prototypes_version"] = [
+        bundle.prototypes.version if bundle.prototypes and output.scored.memberships is not None else None
+        for _, bundle, output in rows
+    ]
     columns["taxonomy_version"] = [bundle.taxonomy.version for _, bundle, _ in rows]
     columns["intents"] = _structs([row[2].scored.intents for row in rows], _INTENT_FIELDS)
     for name in ("top_intent", "abstained", "abstain_reason"):

@@ -149,7 +149,9 @@ def replay(
     """
     started = time.monotonic()
     require_writable(options)
-    scorers = BundleScorers.load(options.bundles, session_rules(settings).version)
+    scorers = BundleScorers.load(
+        options.bundles, session_rules(settings).version, memberships=settings.emit.memberships
+    )
     with ExitStack() as stack:
         folder = options.journal_folder
         keeps = folder is not None
@@ -202,6 +204,7 @@ async def drafted(settings: Settings, options: ReplayOptions, scorers: BundleSco
         topic_id="" if file else (await topic_metadata(settings.kafka, [topic]))[topic].topic_id,
         identity=_identity_of(settings, options),
         links="" if options.links is None else _digest_of(options.links),
+        memberships=settings.emit.memberships,
         clicks=source_version(settings.clicks),
     )
 
@@ -375,7 +378,7 @@ def _work(
     plan = journal.begun()
     assert plan is not None
     try:
-        scorers = BundleScorers.load(options.bundles, plan.rules_version)
+        scorers = BundleScorers.load(options.bundles, plan.rules_version, memberships=plan.memberships)
         _run_here(ReplayTask(settings, options, plan, scorers, save_every), journal, numbers, count)
     except StreamerError as error:
         print(f"Error: {error}", file=sys.stderr)

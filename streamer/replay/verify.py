@@ -167,7 +167,7 @@ async def verify(
     Without `time_range.to_ms` everything is compared that live had committed when this began.
     """
     rules = session_rules(settings)
-    scorers = BundleScorers.load(bundles, rules.version)
+    scorers = BundleScorers.load(bundles, rules.version, memberships=settings.emit.memberships)
     plans = await topic_partitions(settings, time_range, rules)
     before = await live_states(settings, rules.version, [plan.number for plan in plans])
     total = sum(min(plan.end, s.position) - plan.start for plan in plans if (s := before.get(plan.number)))

@@ -219,7 +219,9 @@ def _scorer(settings: Settings, metrics: Metrics) -> Scorer:
         metrics.registry.register(DriftCollector(drift))
     else:
         log.info("no_drift_metrics", reason="the bundle was made without a profile to compare with")
-    return Scorer(bundle, drift.see if drift else None)
+    if settings.emit.memberships and bundle.prototypes is None:
+        log.warning("no_memberships", reason="emit.memberships is on, but the bundle has no prototypes")
+    return Scorer(bundle, drift.see if drift else None, memberships=settings.emit.memberships)
 
 
 async def _health(
@@ -334,7 +336,7 @@ def end_for_sure() -> None:
 def _shadow(settings: Settings, metrics: Metrics) -> Shadow | None:
     if settings.model.shadow_bundle is None:
         return None
-    scorer = Scorer(load_bundle(settings.model.shadow_bundle))
+    scorer = Scorer(load_bundle(settings.model.shadow_bundle), memberships=settings.emit.memberships)
     version = session_rules(settings).version
     return Shadow(scorer, version, settings.topics, metrics.shadow_failed.inc)
 

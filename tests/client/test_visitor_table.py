@@ -32,6 +32,19 @@ def test_what_was_published_is_told() -> None:
     assert state.vector.tolist() == [1.0, 0.5]
 
 
+def test_memberships_are_told_to_who_names_their_prototypes() -> None:
+    told = {"memberships": [0.25, 0.75], "prototypes_version": "0a1b2c3d4e5f"}
+    state = table(a_message("v", **told)).get("v", NOW_MS)
+    assert state is not None
+    shares = state.memberships_for("0a1b2c3d4e5f")
+    assert shares is not None
+    assert shares.tolist() == [0.25, 0.75]
+    assert state.memberships_for("ffffffffffff") is None
+    without = table(a_message("v")).get("v", NOW_MS)
+    assert without is not None
+    assert without.memberships_for("0a1b2c3d4e5f") is None
+
+
 def test_unknown_visitors_are_none() -> None:
     assert table().get("v", NOW_MS) is None
 

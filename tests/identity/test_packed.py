@@ -63,10 +63,23 @@ def test_a_users_record_has_all_of_the_latest_session(shown: dict[str, Any]) -> 
     record = codec.decode(record_of("somebody", [shown], IdentityRules(), "link", 0.5))[1]
     message = codec.encode("visitor_intent", {**shown, "user_id": "somebody"})
     expected = codec.decode(message)[1]
+    for name in ("memberships", "prototypes_version"):
+        del expected[name]
     assert {name: record[name] for name in expected} == expected
     assert (record["attribution"], record["confidence"]) == ("link", 0.5)
     assert record["history"][0]["session_id"] == shown["session_id"]
     assert record["history"][0]["top_intent"] == shown["top_intent"]
+
+
+def test_memberships_are_not_kept() -> None:
+    plain, texts = session(1, "v", START, "u"), Texts([])
+    for told in ([], [0.25, 0.75]):
+        fields = {"memberships": told, "prototypes_version": "0a1b2c3d4e5f"}
+        packed = SessionMessage(codec.encode("visitor_intent", plain | fields)).packed(texts)
+        assert packed == SessionMessage(MESSAGE).packed(texts)
+        assert PackedSession(packed).message(texts) == MESSAGE
+    record = codec.decode(record_of("u", [plain | fields], IdentityRules(), "login", 1.0))[1]
+    assert record == codec.decode(record_of("u", [plain], IdentityRules(), "login", 1.0))[1]
 
 
 def test_of_two_packed_sessions_the_newer_is_the_greater() -> None:

@@ -77,7 +77,9 @@ def test_a_missing_file_is_named(bundle: Path, name: str) -> None:
     refused(bundle, f"{name} is missing")
 
 
-@pytest.mark.parametrize("name", ["encoder.onnx", "classifier.onnx", "tokenizer.json", "taxonomy.json"])
+@pytest.mark.parametrize(
+    "name", ["encoder.onnx", "classifier.onnx", "tokenizer.json", "taxonomy.json", "prototypes.json"]
+)
 def test_one_changed_byte_is_noticed(bundle: Path, name: str) -> None:
     content = bytearray((bundle / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -132,6 +134,29 @@ def test_a_taxonomy_of_another_size_than_the_classifier_is_refused(bundle: Path)
     taxonomy["intents"].append({**taxonomy["intents"][0], "id": "one-more"})
     _replace(bundle, "taxonomy.json", json.dumps(taxonomy).encode())
     refused(bundle, "the classifier has .* intents, the taxonomy")
+
+
+def test_a_bundle_without_prototypes_is_one_of_before(bundle: Path, small_bundle: Bundle) -> None:
+    (bundle / "prototypes.json").unlink()
+    refused(bundle, r"prototypes\.json is missing")
+    _edit_manifest(bundle, lambda m: m["files"].pop("prototypes.json"))  # type: ignore[attr-defined]
+    without = load_bundle(bundle)
+    assert without.prototypes is None
+    assert without.embedding_space == small_bundle.embedding_space
+
+
+def test_prototypes_of_another_width_than_the_encoders_are_refused(bundle: Path) -> None:
+    prototypes = json.loads((bundle / "prototypes.json").read_text())
+    prototypes["centre"].append(0.0)
+    for direction in prototypes["directions"]:
+        direction.append(0.0)
+    _replace(bundle, "prototypes.json", json.dumps(prototypes).encode())
+    refused(bundle, "prototypes have 17 numbers, the encoder gives 16")
+
+
+def test_prototypes_of_another_encoder_are_refused(bundle: Path, small_bundle: Bundle) -> None:
+    _replace_text(bundle, "prototypes.json", small_bundle.embedding_space, "0123456789ab")
+    refused(bundle, "prototypes are of the embedding space 0123456789ab, the encoder's is")
 
 
 def test_a_graph_with_a_foreign_operator_is_refused(bundle: Path) -> None:

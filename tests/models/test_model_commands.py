@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from models.bundle import default_bundle, load_bundle, read_manifest
+from models.bundle import Manifest, default_bundle, load_bundle, read_manifest
 from streamer.cli import command_line
 from streamer.cli.invocation import Invocation
 from streamer.errors import UsageError
@@ -55,6 +55,41 @@ def test_a_damaged_bundle_is_a_clear_message_and_exit_1(run_streamer: RunStreame
     assert result.returncode == 1
     assert "encoder.onnx has sha256" in result.stderr
     assert len(result.stderr.splitlines()) <= 2
+
+
+def test_a_bundle_is_given_prototypes_and_all_else_stays(run_streamer: RunStreamer, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    before = load_bundle(default_bundle())
+    clicks, out = write_clicks(tmp_path / "clicks.jsonl", 300), tmp_path / "given"
+    result = run_streamer("model", "prototypes", str(clicks), "--out", str(out), "--json")
+    assert result.returncode == 0, result.stderr
+    assert "was trained on other clicks" in result.stderr
+    given = load_bundle(out)
+    assert given.prototypes is not None
+    assert json.loads(result.stdout) == {
+        "bundle": str(out),
+        "model_version": given.model_version,
+        "prototypes": given.manifest.metrics["prototypes"],
+    }
+    changed = {"files", "metrics"}
+    kept = set(Manifest.__struct_fields__) - changed
+    assert all(getattr(given.manifest, name) == getattr(before.manifest, name) for name in kept)
+    for name in before.manifest.files.keys() - {"prototypes.json"}:
+        assert (out / name).read_bytes() == (before.path / name).read_bytes()
+    shown = run_streamer("model", "inspect", str(out)).stdout
+    assert f"in {len(given.prototypes)} prototypes, version {given.prototypes.version}" in shown
+
+
+def test_too_few_sessions_for_prototypes_are_an_error(run_streamer: RunStreamer, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    clicks = write_clicks(tmp_path / "clicks.jsonl", 12)
+    result = run_streamer("model", "prototypes", str(clicks), "--out", str(tmp_path / "given"))
+    assert result.returncode == 1
+    assert "differ too little to find 8 prototypes: expected some hundred sessions" in result.stderr
+    assert not (tmp_path / "given").exists()
+    missing = run_streamer("model", "prototypes", "nowhere.jsonl", "--out", str(tmp_path / "given"))
+    assert missing.returncode == 2
+    assert "nowhere.jsonl: cannot be read" in missing.stderr
 
 
 def test_inspect_works_and_train_says_what_is_missing_without_the_extra(tmp_path: Path) -> None:

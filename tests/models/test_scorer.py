@@ -45,6 +45,19 @@ def test_each_session_gets_an_embedding_and_its_best_intents(small_scorer: Score
         assert result.top_intent in (None, result.intents[0].intent_id)
 
 
+def test_memberships_are_told_where_asked_for_and_are_those_of_the_vector(small_bundle: Bundle) -> None:
+    sessions = bank_sessions(30, seed=9)
+    prototypes = small_bundle.prototypes
+    assert prototypes is not None
+    for result in scored(Scorer(small_bundle, memberships=True), *sessions):
+        assert result.memberships is not None
+        alone = prototypes.memberships(result.embedding[None])
+        assert result.memberships.tobytes() == alone.tobytes()
+    without = Scorer(replace(small_bundle, prototypes=None), memberships=True)
+    for scorer in (Scorer(small_bundle), without):
+        assert all(result.memberships is None for result in scored(scorer, *sessions))
+
+
 def test_no_sessions_give_no_results(small_scorer: Scorer) -> None:
     assert small_scorer.score([]) == []
 
@@ -107,6 +120,7 @@ def predictions(draw: st.DrawFn) -> Numbers:
         chances=floats(count, intents),
         of_parents=floats(count, intents),
         presence=draw(st.none() | st.just(floats(count, intents))),
+        memberships=draw(st.none() | st.just(floats(count, 4))),
     )
 
 
@@ -121,6 +135,8 @@ def test_a_result_has_the_numbers_of_its_own_row(numbers: Numbers, data: st.Data
             continue
         assert result is not None
         assert result.embedding.tobytes() == numbers.embeddings[row].tobytes()
+        shares = None if numbers.memberships is None else numbers.memberships[row]
+        assert repr(result.memberships) == repr(shares)
         ranks = [(*names[numbers.best[row, rank]], *chances_of(numbers, row, rank)) for rank in range(width)]
         # As text, for not-a-number doesn't equal itself.
         assert repr([msgspec.structs.astuple(intent) for intent in result.intents]) == repr(ranks)

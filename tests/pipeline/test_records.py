@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from fastavro import parse_schema
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +19,10 @@ from schemas.click import Click, Session, from_document
 from streamer.pipeline.records import RecordWriter, SessionRecords, unscored
 
 BUNDLE: Any = SimpleNamespace(
-    model_version="m@1", embedding_space="space", taxonomy=SimpleNamespace(version="7")
+    model_version="m@1",
+    embedding_space="space",
+    taxonomy=SimpleNamespace(version="7"),
+    prototypes=SimpleNamespace(version="0a1b2c3d4e5f"),
 )
 SESSION = Session(
     session_id="0" * 32,
@@ -70,9 +74,11 @@ INTENTS = st.builds(
     parent_probability=st.none() | FLOATS,
     presence=st.none() | FLOATS,
 )
+VECTORS = st.lists(FLOATS, max_size=70).map(lambda numbers: np.array(numbers, np.float32))
 SCORES = st.builds(
     Scored,
-    embedding=st.lists(FLOATS, max_size=70).map(lambda numbers: np.array(numbers, np.float32)),
+    embedding=VECTORS,
+    memberships=st.none() | VECTORS,
     intents=st.lists(INTENTS, max_size=6),
     top_intent=st.none() | TEXTS,
     abstained=st.booleans(),
@@ -89,6 +95,8 @@ def test_each_message_is_that_of_the_codec_of_whole_records(session: Session, sc
         "model_version": "m@1",
         "embedding": scored.embedding.tolist(),
         "embedding_space": "space",
+        "memberships": None if scored.memberships is None else scored.memberships.tolist(),
+        "prototypes_version": None if scored.memberships is None else "0a1b2c3d4e5f",
         "taxonomy_version": "7",
         "intents": [msgspec.structs.asdict(intent) for intent in scored.intents],
     }
@@ -137,7 +145,12 @@ def test_each_message_decodes_to_what_the_session_and_the_model_said() -> None:
         "rules_version": "rules",
         "model_version": "m@1",
     }
-    vector = {"embedding": SCORED.embedding.tolist(), "embedding_space": "space"}
+    vector = {
+        "embedding": SCORED.embedding.tolist(),
+        "embedding_space": "space",
+        "memberships": None,
+        "prototypes_version": None,
+    }
     labels = {
         "taxonomy_version": "7",
         "intents": [msgspec.structs.asdict(intent) for intent in SCORED.intents],
@@ -150,6 +163,27 @@ def test_each_message_decodes_to_what_the_session_and_the_model_said() -> None:
     assert codec.decode(records.visitor) == ("visitor_intent", shared | vector | labels)
     assert records.visitor == codec.encode("visitor_intent", shared | vector | labels)
     assert records.key == b"v"
+
+
+def test_forty_memberships_take_175_bytes_more_than_none() -> None:
+    shares = np.full(40, 1 / 40, np.float32)
+    told, silent = (
+        RecordWriter(BUNDLE, "rules").write(SESSION, scored_with(memberships=each)) for each in (shares, None)
+    )
+    assert len(told.embedding) - len(silent.embedding) == 175
+    assert len(told.visitor) - len(silent.visitor) == 175
+    assert told.intent == silent.intent
+
+
+def test_readers_of_the_schemas_before_memberships_go_on_reading() -> None:
+    shares = np.array([0.25, 0.75], np.float32)
+    records = RecordWriter(BUNDLE, "rules").write(SESSION, scored_with(memberships=shares))
+    for name, message in (("session_embedding", records.embedding), ("visitor_intent", records.visitor)):
+        *_, before, _ = codec.landed(name)  # type: ignore[arg-type]
+        old, new = (parse_schema(each, named_schemas={}) for each in (before, codec.schema(name)))  # type: ignore[arg-type]
+        record = codec.read_with(new, message, codec.PREFIX_BYTES, old, name)
+        assert "memberships" not in record
+        assert record["embedding"] == SCORED.embedding.tolist()
 
 
 def test_a_session_that_could_not_be_scored_is_kept_whole() -> None:

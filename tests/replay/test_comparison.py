@@ -113,6 +113,8 @@ def test_a_session_of_other_contents_is_different() -> None:
     [
         ({"embedding": 4.8e-7}, "equal"),
         ({"embedding": 1e-3}, "different"),
+        ({"memberships": 4.8e-7}, "equal"),
+        ({"memberships": 1e-3}, "different"),
         ({"probability": 4.8e-7}, "equal"),
         ({"probability": 1e-3}, "different"),
         ({"event_count": 1}, "different"),
@@ -122,7 +124,8 @@ def test_rounding_of_the_models_numbers_is_no_difference_and_is_counted(
     change: dict[str, float], state: str
 ) -> None:
     clicked = replace(ONE, clicks=[Click(START, "e", "view")])
-    (scored,) = Scorer(bundle := load_bundle(default_bundle())).score([clicked])
+    bundle = load_bundle(default_bundle())
+    (scored,) = Scorer(bundle, memberships=True).score([clicked])
     assert isinstance(scored, Scored)
     records = RecordWriter(bundle, RULES.version).write(clicked, scored)
     bodies = {"embeddings": codec.body(records.embedding), "intents": codec.body(records.intent)}
@@ -144,12 +147,13 @@ def test_rounding_of_the_models_numbers_is_no_difference_and_is_counted(
 
 
 def changed(kind: Kind, body: bytes, change: dict[str, float]) -> bytes:
-    """The record with something added to its embedding, its probabilities or its count."""
+    """The record with something added to its embedding, its memberships, its probabilities or its count."""
     name = SCHEMA_OF[kind]
     record = codec.decode(codec.prefix(name) + body)[1]
     record["event_count"] += int(change.get("event_count", 0))
     if kind == "embeddings":
-        record["embedding"] = [each + change.get("embedding", 0) for each in record["embedding"]]
+        for field in ("embedding", "memberships"):
+            record[field] = [each + change.get(field, 0) for each in record[field]]
     else:
         record["intents"][0]["probability"] += change.get("probability", 0)
     return codec.encode_body(name, record)

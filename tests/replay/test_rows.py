@@ -51,6 +51,17 @@ def test_the_bytes_do_not_depend_on_where_parts_were_cut(
         assert joined(tmp_path, "cut", scorers, scored, cuts).read_bytes() == whole.read_bytes()
 
 
+def test_memberships_are_told_with_their_version_where_asked_for(scored: list[ScoredSession]) -> None:
+    asked = BundleScorers.load([default_bundle()], "r", memberships=True)
+    (prototypes,) = [bundle.prototypes for bundle in asked.bundles]
+    assert prototypes is not None
+    told = table_of(asked.score([each.session for each in scored]), asked.bundles, "r").to_pydict()
+    assert {len(shares) for shares in told["memberships"]} == {len(prototypes)}
+    assert set(told["prototypes_version"]) == {prototypes.version}
+    silent = table_of(scored, asked.bundles, "r").to_pydict()
+    assert set(silent["memberships"]) == set(silent["prototypes_version"]) == {None}
+
+
 def test_sessions_come_back_to_the_last_field(
     tmp_path: Path, scorers: BundleScorers, scored: list[ScoredSession]
 ) -> None:

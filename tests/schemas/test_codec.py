@@ -13,9 +13,9 @@ from schemas import codec
 CLICK = {"visitor_id": "v1", "timestamp": 1_795_046_400_000, "event_type": "page_view"}
 IDS = {
     "click": [1386904659, 1386904659],
-    "session_embedding": [183273580, 183273580],
+    "session_embedding": [183273580, 183273580, 1225070993],
     "session_intent": [475093659, 814171312, 814171312],
-    "visitor_intent": [933635840, 1566118103, 1566118103],
+    "visitor_intent": [933635840, 1566118103, 1566118103, 1755604647],
     "user_intent": [1710138961],
     "identity_link": [1497575988],
     "erasure": [94014128, 1494769290],

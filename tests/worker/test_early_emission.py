@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import time
 
+from models.bundle import default_bundle, load_bundle
 from tests.chaos.scenario import Scenario
 from tests.conftest import FreshSettings
 from tests.worker.live import as_messages, committed, send, wait_until
 
 QUICK = {
     "emit.early_every_s": 1,
+    "emit.memberships": True,
     "session.gap_s": 4,
     "watermark.out_of_orderness_s": 0,
     "watermark.idle_after_s": 1,
@@ -44,6 +46,10 @@ def test_intents_come_while_the_visitor_browses_and_a_replay_agrees(fresh_settin
     assert len({r["session_id"] for r in records}) == 1
     visitors = committed(settings, topics.visitors).decoded()
     assert [r["revision"] for r in visitors] == [r["revision"] for r in records]
+    prototypes = load_bundle(default_bundle()).prototypes
+    assert prototypes is not None
+    assert {r["prototypes_version"] for r in visitors} == {prototypes.version}
+    assert {len(r["memberships"]) for r in visitors} == {len(prototypes)}
     scenario.verify()
     assert scenario.outcome.kept, scenario.outcome
     assert final["event_count"] == 7

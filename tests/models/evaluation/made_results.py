@@ -118,6 +118,14 @@ def every_step() -> dict[str, Json]:
         },
         "links": {"rows": [link]},
         "transfer": {"rows": [transfer_row(told)]},
+        "memberships": {
+            **tasks("embedding", "memberships", "embedding_and_memberships"),
+            "prototypes": 40,
+            "gained": {
+                metric: dict.fromkeys(("memberships", "embedding_and_memberships"), estimate(0.05))
+                for metric in ("log_loss", "macro_recall_at_1", "micro_f1")
+            },
+        },
         "learning": {"points": [{"labels": n, "micro_f1": contenders("embedding")} for n in (250, 500)]},
         "map": {"names": ["a", "b"], "points": [[0.0, 1.0, 0], [2.0, 3.0, 1]]},
         "costs": {

@@ -12,12 +12,13 @@ import pytest
 pytest.importorskip("torch")
 
 from models.baselines.registry import CONTENDERS
-from models.evaluation import steps_baselines, steps_sensitivity
+from models.bundle import Bundle
+from models.evaluation import steps_baselines, steps_memberships, steps_sensitivity
 from models.evaluation.bootstrap import resample
 from models.evaluation.experiment import Experiment, Scale
 from models.evaluation.protocol import measure_conversions, resample_rows
 from models.evaluation.report import figures
-from models.evaluation.result_store import ResultStore
+from models.evaluation.result_store import MissingResultError, ResultStore
 from models.evaluation.simulated_data import SimulatedData
 from models.evaluation.splits import split_by_visitor, split_forward
 from models.evaluation.steps_baselines import few_labels
@@ -175,3 +176,19 @@ def test_draws_of_nobody_with_an_outcome_leave_an_interval_of_the_others() -> No
     given = np.array([[1.0], [0.0]])
     found = resample({"f1": micro_f1(given, given)}, np.array([0, 1]), np.random.default_rng(0), 200)
     assert found["f1"].estimate().high == 1.0
+
+
+def test_memberships_are_compared_with_the_vector_of_the_same_bundle(
+    experiment: Experiment, small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps_memberships, "SEEDS", (61,))
+    found = steps_memberships.memberships(experiment, small_bundle)
+    names = {"app_only", "embedding", "memberships", "embedding_and_memberships", "oracle"}
+    assert set(found["tiles"]["log_loss"]) == set(found["conversions"]["micro_f1"]) == names
+    for metric, by_name in found["gained"].items():
+        of_task = found["conversions" if metric == "micro_f1" else "tiles"][metric]
+        for name, more in by_name.items():
+            expected = of_task[name]["gap_closed"]["value"] - of_task["embedding"]["gap_closed"]["value"]
+            assert more["value"] == pytest.approx(expected, abs=2e-4)
+    with pytest.raises(MissingResultError):
+        steps_memberships.memberships(experiment, replace(small_bundle, prototypes=None))
