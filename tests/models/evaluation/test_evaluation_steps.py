@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("torch")
 
 from models.baselines.registry import CONTENDERS
-from models.bundle import Bundle
+from models.bundle import default_bundle, load_bundle
 from models.evaluation import steps_baselines, steps_memberships, steps_sensitivity
 from models.evaluation.bootstrap import resample
 from models.evaluation.experiment import Experiment, Scale
@@ -179,10 +179,11 @@ def test_draws_of_nobody_with_an_outcome_leave_an_interval_of_the_others() -> No
 
 
 def test_memberships_are_compared_with_the_vector_of_the_same_bundle(
-    experiment: Experiment, small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    bundle = load_bundle(default_bundle())
     monkeypatch.setattr(steps_memberships, "SEEDS", (61,))
-    found = steps_memberships.memberships(experiment, small_bundle)
+    found = steps_memberships.memberships(experiment, bundle)
     names = {"app_only", "embedding", "memberships", "embedding_and_memberships", "oracle"}
     assert set(found["tiles"]["log_loss"]) == set(found["conversions"]["micro_f1"]) == names
     for metric, by_name in found["gained"].items():
@@ -191,4 +192,4 @@ def test_memberships_are_compared_with_the_vector_of_the_same_bundle(
             expected = of_task[name]["gap_closed"]["value"] - of_task["embedding"]["gap_closed"]["value"]
             assert more["value"] == pytest.approx(expected, abs=2e-4)
     with pytest.raises(MissingResultError):
-        steps_memberships.memberships(experiment, replace(small_bundle, prototypes=None))
+        steps_memberships.memberships(experiment, replace(bundle, prototypes=None))
