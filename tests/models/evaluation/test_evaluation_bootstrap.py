@@ -11,6 +11,7 @@ from models.evaluation.bootstrap import (
     from_arrays,
     gap_closed,
     holm,
+    more_of_gap,
     p_value,
     pooled,
     relative_change,
@@ -81,6 +82,13 @@ def test_gap_closed_is_nought_at_the_floor_and_one_at_the_oracle() -> None:
     assert gap_closed(oracle, floor, oracle).value == 1.0
     assert gap_closed(drawn([1.25, 1.45]), floor, oracle).value == pytest.approx(0.75)
     assert gap_closed(drawn([2.5, 2.7]), floor, oracle).value == pytest.approx(-0.5)
+
+
+def test_more_of_a_gap_is_the_difference_of_two_shares_in_every_draw() -> None:
+    floor, oracle = drawn([2.0, 2.2]), drawn([1.0, 1.2])
+    more = more_of_gap(drawn([1.25, 1.5]), drawn([1.5, 1.7]), floor, oracle)
+    assert more.value == pytest.approx(0.225)
+    assert (more.low, more.high) == pytest.approx((0.2, 0.25), abs=0.01)
 
 
 def test_relative_change_is_negative_where_the_value_fell() -> None:
