@@ -76,11 +76,13 @@ def test_answers_are_what_the_views_have(open_service: Open) -> None:
 
 
 def assert_session(record: dict[str, Any], state: VisitorState, vector: Any) -> None:
-    for name in set(VisitorState._fields) - {"intents", "vector"}:
+    apart = {"intents", "vector", "memberships", "prototypes_version"}
+    for name in set(VisitorState._fields) - apart:
         assert record[name] == getattr(state, name), name
     assert [each["intent_id"] for each in record["intents"]] == [each.intent_id for each in state.intents]
     assert [each["probability"] for each in record["intents"]] == [each.probability for each in state.intents]
     assert_vector(record["embedding"], vector)
+    assert_vector(record.get("memberships"), state.memberships)
 
 
 def assert_user(record: dict[str, Any], state: UserState) -> None:
