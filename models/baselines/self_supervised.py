@@ -1,11 +1,11 @@
 """Self-supervised baselines: the encoder trained otherwise, and next-click models.
 
 The encoder itself: untrained; on hidden clicks alone (F. Sun et al., BERT4Rec, CIKM 2019: whole clicks are
-hidden); on contrast alone (D. Babaev et al., CoLES, SIGMOD 2022: slices of one session belong together,
-slices of others don't). Next-click models: B. Hidasi et al., Session-based recommendations with recurrent
-neural networks, ICLR 2016 (GRU4Rec); W. Kang, J. McAuley, Self-attentive sequential recommendation, ICDM
-2018 (SASRec). Both predict items; here a click is predicted by its fields, as the encoder's own objectives
-do. B sessions, T clicks, D wide.
+hidden); on contrast alone (a variant of D. Babaev et al., CoLES, SIGMOD 2022: slices of one session belong
+together, slices of others don't; the paper's are slices of a customer's history). Next-click models: B.
+Hidasi et al., Session-based recommendations with recurrent neural networks, ICLR 2016 (GRU4Rec); W. Kang, J.
+McAuley, Self-attentive sequential recommendation, ICDM 2018 (SASRec). Both predict items; here a click is
+predicted by its fields, as the encoder's own objectives do. B sessions, T clicks, D wide.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Trained on outcomes: several tasks of the session's own future after TRACE, conversions after BST.
 
-TRACE learns several engagement targets at once from the beginning of a session. Q. Chen et al., Behavior
-sequence Transformer, DLP-KDD 2019, learns the outcome itself. B sessions, D wide, P labels.
+Both are variants. TRACE learns several engagement targets at once from the beginning of a session, here
+without those of paths. Q. Chen et al., Behavior sequence Transformer, DLP-KDD 2019, learns the outcome,
+here without a target item. B sessions, D wide, P labels.
 """
 
 from __future__ import annotations
