@@ -64,7 +64,12 @@ def guarded(
 def test_tokens_let_in_and_nothing_else_does(guarded: Service) -> None:
     for token in (OLD, NEW):
         assert guarded.get("visitors", "v1", Authorization=f"Bearer {token}").status == 200
-    for wrong in ({}, {"Authorization": f"Basic {OLD}"}, {"Authorization": f"Bearer {OLD}x"}):
+    for wrong in (
+        {},
+        {"Authorization": f"Basic {OLD}"},
+        {"Authorization": f"Bearer {OLD}x"},
+        {"Authorization": "Bearer \xff"},
+    ):
         refused = guarded.get("visitors", "v1", **wrong)
         assert (refused.status, refused.code) == (401, "no_token")
         assert refused.headers["WWW-Authenticate"] == "Bearer"
