@@ -198,6 +198,11 @@ def _check_fit(bundle: Bundle) -> None:
     dim, intents = bundle.runtime.dim, bundle.runtime.intents
     if bundle.embedding_dim != dim:
         raise ValueError(f"the encoder gives {dim} numbers, the manifest says {bundle.embedding_dim}")
+    if len(bundle.tokenizer.event_columns) != bundle.runtime.columns:
+        raise ValueError(
+            f"the encoder reads {bundle.runtime.columns} ids of a click, the tokenizer gives"
+            f" {len(bundle.tokenizer.event_columns)}"
+        )
     if bundle.tokenizer.sizes != bundle.manifest.ids:
         raise ValueError("the tokenizer's fields have other numbers of ids than the encoder was made for")
     if len(bundle.taxonomy.intents) != intents:

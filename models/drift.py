@@ -49,7 +49,7 @@ class DriftMonitor:
         profile = bundle.manifest.profile
         if profile is None:
             return None
-        layout = ProfileLayout(bundle.taxonomy, profile.novelty_deciles)
+        layout = ProfileLayout(bundle.taxonomy, profile.novelty_deciles, bundle.tokenizer.first_learnt)
         return cls(layout, layout.total(profile), block)
 
     def see(self, encoded: Encoded, best: Int64, novelty: Float32, reasons: Sequence[str | None]) -> None:

@@ -17,7 +17,7 @@ from models.arrays import Float32, Float64, Int64
 from models.encoded import LENGTH_BUCKETS, Encoded
 from models.fields import LEARNT_FIELDS
 from models.taxonomy import Taxonomy
-from models.vocabulary import FIRST_LEARNT_ID
+from models.vocabulary import OOV_BUCKETS
 
 DECILES = 9
 """Edges between ten ranges of novelty."""
@@ -40,7 +40,14 @@ class Profile(msgspec.Struct, frozen=True):
 class ProfileLayout:
     """The parts and categories of one taxonomy as columns of an array of counts."""
 
-    def __init__(self, taxonomy: Taxonomy, novelty_deciles: Sequence[float]) -> None:
+    def __init__(
+        self,
+        taxonomy: Taxonomy,
+        novelty_deciles: Sequence[float],
+        first_learnt: Sequence[int] = (1 + OOV_BUCKETS,) * len(LEARNT_FIELDS),
+    ) -> None:
+        """`first_learnt`: ids of LEARNT_FIELDS from which on a value is known (`Tokenizer.first_learnt`)."""
+        self.first_learnt = np.array(first_learnt, np.int32)
         self.novelty_edges = np.array(novelty_deciles, np.float64)
         self.categories: dict[str, tuple[str, ...]] = {
             "intent": tuple(intent.id for intent in taxonomy.intents),
@@ -72,7 +79,8 @@ class ProfileLayout:
         for part, category in of_session.items():
             found[rows, self.columns[part].start + category] = 1
         ids = encoded.event_ids[:, :, : len(LEARNT_FIELDS)]
-        known, unknown = (ids >= FIRST_LEARNT_ID).sum(1), ((ids > 0) & (ids < FIRST_LEARNT_ID)).sum(1)
+        known = (ids >= self.first_learnt).sum(1)
+        unknown = ((ids > 0) & (ids < self.first_learnt)).sum(1)
         missing = encoded.lengths[:, None] - known - unknown
         start = self.columns[LEARNT_FIELDS[0]].start
         found[:, start:] = np.stack([missing, known, unknown], axis=2).reshape(n, -1)
@@ -84,11 +92,14 @@ class ProfileLayout:
         """[width]: the sum of `counts` over the sessions, in a fifth of the time."""
         n, bucket = len(best), LENGTH_BUCKETS.index(encoded.event_ids.shape[1])
         of_reason = Counter(reasons)
+        _, width, columns = encoded.event_ids.shape
         of_field = encoded.event_ids.reshape(n, -1)
+        least_known = np.zeros((width, columns), np.int32)
+        least_known[:, : len(LEARNT_FIELDS)] = self.first_learnt
         # The sessions' sums first: short rows are slow to add up.
         given, known = (
-            (of_field >= least).sum(0).reshape(-1, encoded.event_ids.shape[2]).sum(0)[: len(LEARNT_FIELDS)]
-            for least in (1, FIRST_LEARNT_ID)
+            (of_field >= least).sum(0).reshape(-1, columns).sum(0)[: len(LEARNT_FIELDS)]
+            for least in (1, least_known.ravel())
         )
         missing = encoded.lengths.sum() - given
         edges = self.novelty_edges

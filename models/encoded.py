@@ -8,7 +8,6 @@ from typing import Final
 import numpy as np
 
 from models.arrays import Float32, Int32, Int64
-from models.fields import EVENT_FIELDS
 
 LENGTH_BUCKETS: Final = (8, 16, 32, 64)
 
@@ -20,7 +19,7 @@ class Encoded:
     rows: Int64
     """[N]"""
     event_ids: Int32
-    """[N, T, EVENT_FIELDS]"""
+    """[N, T, F]: EVENT_FIELDS, then the columns of extra fields"""
     dwell_z: Float32
     """[N, T]; 0 where missing"""
     query_slot: Int32
@@ -40,7 +39,7 @@ class Flat:
     lengths: Int64
     """[N]; adds up to C"""
     event_ids: Int32
-    """[C, EVENT_FIELDS]"""
+    """[C, F]"""
     dwell_z: Float32
     """[C]"""
     query_slot: Int32
@@ -64,7 +63,7 @@ def _padded(flat: Flat, rows: Int64, starts: Int64, width: int) -> Encoded:
     inside = np.arange(width) < lengths[:, None]
     source = (starts[rows, None] + np.arange(width))[inside]
     shape = (len(rows), width)
-    event_ids = np.zeros((*shape, len(EVENT_FIELDS)), dtype=np.int32)
+    event_ids = np.zeros((*shape, flat.event_ids.shape[1]), dtype=np.int32)
     dwell_z = np.zeros(shape, dtype=np.float32)
     query_slot = np.zeros(shape, dtype=np.int32)
     event_ids[inside] = flat.event_ids[source]

@@ -37,7 +37,8 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         **{name: (name,) for name in SESSION_FIELDS},
     }
 )
-"""What is left out together, by the name it has for people: columns of EVENT_FIELDS or SESSION_FIELDS."""
+"""What is left out together, by the name it has for people: columns of EVENT_FIELDS or SESSION_FIELDS. The
+extra fields of a bundle come besides."""
 SETS_TRIED = 64
 """Sets of clicks that are left out, at most, to find the smallest that changes the label: all sets of six
 clicks, as many as the median session has."""
@@ -116,7 +117,7 @@ def explain(scorer: Scorer, session: Session) -> Explanation | ScoreError:
     variants = _Variants(bundle, session, best)
     alone = len(session.clicks) == 1
     by_click = [] if alone else variants.without([(at,) for at in range(len(session.clicks))])
-    names, encoded = _without_fields(bundle.tokenizer.encode([session])[0])
+    names, encoded = _without_fields(bundle.tokenizer.encode([session])[0], _columns(bundle))
     probabilities, novelty = _outputs(bundle, [encoded])
     label = Label(scored.top_intent, scored.abstain_reason)
     calibration = bundle.calibration
@@ -210,20 +211,30 @@ def _outputs(bundle: Bundle, encoded: Sequence[Encoded]) -> tuple[Float32, Float
     return bundle.calibration.probabilities(logits), novelty
 
 
-def _without_fields(encoded: Encoded) -> tuple[list[str], Encoded]:
+def _columns(bundle: Bundle) -> dict[str, list[int]]:
+    """Of a click's ids, by the field's name: EVENT_FIELDS, then the bundle's extra fields."""
+    found: dict[str, list[int]] = {}
+    names = (*EVENT_FIELDS, *bundle.tokenizer.extras.names)
+    for column, field in enumerate(bundle.tokenizer.event_columns):
+        found.setdefault(names[field], []).append(column)
+    return found
+
+
+def _without_fields(encoded: Encoded, columns_of: Mapping[str, list[int]]) -> tuple[list[str], Encoded]:
     """Names of the fields that the one session has; the whole session, then it without each of them."""
-    present = {name for at, name in enumerate(EVENT_FIELDS) if encoded.event_ids[0, :, at].any()}
+    groups = {**FIELDS, **{name: (name,) for name in columns_of if name not in EVENT_FIELDS}}
+    present = {name for name, at in columns_of.items() if encoded.event_ids[0, :, at].any()}
     present |= {name for at, name in enumerate(SESSION_FIELDS) if encoded.session_ids[0, at]}
     if encoded.query_slot.any():
         present.add(QUERY)
-    names = [name for name, columns in FIELDS.items() if present.intersection((name, *columns))]
+    names = [name for name, columns in groups.items() if present.intersection((name, *columns))]
     count = 1 + len(names)
     copies = {field.name: getattr(encoded, field.name).repeat(count, axis=0) for field in fields(Encoded)}
     found = Encoded(**copies | {"rows": np.arange(count)})
     for row, name in enumerate(names, start=1):
-        for column in FIELDS[name]:
-            if column in EVENT_FIELDS:
-                found.event_ids[row, :, EVENT_FIELDS.index(column)] = 0
+        for column in groups[name]:
+            if column in columns_of:
+                found.event_ids[row, :, columns_of[column]] = 0
             else:
                 found.session_ids[row, SESSION_FIELDS.index(column)] = 0
         if name == QUERY:

@@ -34,7 +34,7 @@ ENCODER_INPUTS = {
     "lengths": ("tensor(int32)", ["batch"]),
 }
 """Arrays of `Encoded`, but for queries: those of a batch are one list whose row 0 is empty, and `query_slot`
-says which row a click has."""
+says which row a click has. An encoder may have more columns of ids: those of extra fields."""
 
 _WIDTHS = (*range(1, 17), 20, 24, 28, 32, 40, 48, 56, 64)
 """Half of all sessions have but a few clicks."""
@@ -46,6 +46,9 @@ _CLICKS_OF_A_CALL = 20
 """How many clicks more take as long as one call more of the encoder."""
 _TRIED = 8
 """Sessions that a shape is tried with, or as many as it takes at once."""
+
+_MOST_COLUMNS = 4096
+"""Of a click's ids, far more than a recipe could ask for."""
 
 _NO_QUERY = np.zeros((1, QUERY_GRAMS), np.int32)
 
@@ -76,7 +79,9 @@ class Runtime:
     def __init__(self, encoder: bytes, classifier: bytes, batch_of_length: Mapping[int, int]) -> None:
         self.batch_of_length = dict(batch_of_length)
         self._encoder, self._classifier = _session(encoder), _session(classifier)
-        self.dim, self.intents = _check_signatures(self._encoder, self._classifier)
+        self.columns = _check_inputs(self._encoder)
+        """Of a click's ids."""
+        self.dim, self.intents = _check_outputs(self._encoder, self._classifier)
         self.shapes = {length: self._usable(length, n) for length, n in batch_of_length.items()}
         """Of each length bucket."""
 
@@ -124,7 +129,7 @@ class Runtime:
         tried = sorted({pinned, *(size for size in _SIZES if size * length <= _MOST_CLICKS)})
         sizes = {}
         for width in (*(each for each in _WIDTHS if shorter < each < length), length):
-            encoded = _random_sessions(width, length, max(_TRIED, *tried))
+            encoded = _random_sessions(width, length, max(_TRIED, *tried), self.columns)
             given = encoded, encoded.rows
             expected = self._bits(self._embeddings, *given, _alike(len(encoded.rows), length, pinned))
             agreeing = [
@@ -171,7 +176,7 @@ def feed_of(encoded: Encoded, order: Int64, start: int, end: int, width: int, si
     before = asked.cumsum(dtype=np.int32) - asked
     queries = encoded.query_ids[chosen][np.arange(QUERY_SLOTS) < asked[:, None]]
     return {
-        "event_ids": _padded(encoded.event_ids[chosen, :width], (size, width, len(EVENT_FIELDS))),
+        "event_ids": _padded(encoded.event_ids[chosen, :width], (size, width, encoded.event_ids.shape[2])),
         "dwell_z": _padded(encoded.dwell_z[chosen, :width], (size, width)),
         "query_slot": _padded(np.where(slots > 0, slots + before[:, None], 0), (size, width)),
         "query_ids": np.concatenate((_NO_QUERY, queries)),
@@ -222,8 +227,9 @@ def _agree(found: list[bytes] | None, expected: list[bytes] | None) -> bool:
     return found is not None and expected is not None and found == expected[: len(found)]
 
 
-def _random_sessions(longest: int, width: int, count: int) -> Encoded:
+def _random_sessions(longest: int, width: int, count: int, columns: int = len(EVENT_FIELDS)) -> Encoded:
     """Sessions of ids that every bundle has, in arrays of a length bucket's width."""
+    extra = columns - len(EVENT_FIELDS)
     rng = np.random.default_rng(longest)
     lengths = rng.integers(1, longest + 1, count)
     real = np.arange(width) < lengths[:, None]
@@ -231,9 +237,12 @@ def _random_sessions(longest: int, width: int, count: int) -> Encoded:
     def ids(most: int, *shape: int) -> Any:
         return rng.integers(0, most, (count, *shape), np.int32)
 
+    event_ids = ids(TIME_IDS, width, len(EVENT_FIELDS))
+    if extra:
+        event_ids = np.concatenate((event_ids, ids(2, width, extra)), axis=2)
     return Encoded(
         rows=np.arange(count),
-        event_ids=ids(TIME_IDS, width, len(EVENT_FIELDS)) * real[:, :, None],
+        event_ids=event_ids * real[:, :, None],
         dwell_z=(rng.normal(size=(count, width)) * real).astype(np.float32),
         query_slot=ids(1 + QUERY_SLOTS, width) * real,
         query_ids=ids(1 + QUERY_BUCKETS, QUERY_SLOTS, QUERY_GRAMS),
@@ -262,16 +271,24 @@ def _session(model: bytes) -> Any:
         raise ValueError(f"onnxruntime refuses the graph ({type(error).__name__})") from None
 
 
-def _check_signatures(encoder: Any, classifier: Any) -> tuple[int, int]:
-    """Width of the embedding and number of intents."""
+def _check_inputs(encoder: Any) -> int:
+    """Columns of a click's ids."""
     found = {each.name: (each.type, each.shape) for each in encoder.get_inputs()}
-    if found != ENCODER_INPUTS:
+    _, shape = found.get("event_ids", ("", []))
+    columns = shape[-1] if len(shape) == 3 else None
+    if not isinstance(columns, int) or not len(EVENT_FIELDS) <= columns <= _MOST_COLUMNS:
+        columns = len(EVENT_FIELDS)
+    expected = ENCODER_INPUTS | {"event_ids": ("tensor(int32)", ["batch", "clicks", columns])}
+    if found != expected:
         wrong = sorted(
-            name
-            for name in found.keys() | ENCODER_INPUTS.keys()
-            if found.get(name) != ENCODER_INPUTS.get(name)
+            name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)
         )
         raise ValueError(f"the encoder's inputs are not those of the tokenizer: {', '.join(wrong)}")
+    return columns
+
+
+def _check_outputs(encoder: Any, classifier: Any) -> tuple[int, int]:
+    """Width of the embedding and number of intents."""
     dim = _width(encoder.get_outputs(), "embedding")
     given = {each.name: (each.type, each.shape) for each in classifier.get_inputs()}
     if given != {"embedding": ("tensor(float)", ["batch", dim])}:

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from models.arrays import Float32
+from models.extra_fields import PRICE, ExtraField, Number, Words
 from models.runtime import Runtime
 from models.tokenizer import Tokenizer
 from schemas.click import KEPT_CLICKS, Click, Session, from_document, to_document
@@ -117,4 +118,27 @@ def _click(tokenizer: Tokenizer, i: int, at: int) -> Click:
         product_id=learnt("product_id", 3),
         device=learnt("device"),
         referrer=learnt("referrer"),
+        price=_price(tokenizer, i),
+        extras={each.name: _extra(each, i) for each in tokenizer.extras.fields if each.name != PRICE} or None,
     )
+
+
+def _price(tokenizer: Tokenizer, i: int) -> float | None:
+    """None if no field reads it."""
+    read = (each for each in tokenizer.extras.fields if isinstance(each, Number) and each.name == PRICE)
+    return next((_within(each, i) for each in read), None)
+
+
+def _within(number: Number, i: int) -> float:
+    """In each bucket in turn."""
+    edges = (*number.edges, number.edges[-1] + 1) if number.edges else (0.0,)
+    return edges[i % len(edges)]
+
+
+def _extra(field: ExtraField, i: int) -> str:
+    if isinstance(field, Number):
+        return str(_within(field, i))
+    if isinstance(field, Words):
+        return f"word{i % 7} of title {i % 11}"
+    values = field.vocabulary.values
+    return values[i % len(values)] if values and i % 4 else f"never learnt {i % 13}"

@@ -18,6 +18,13 @@ import numpy as np
 
 from models.arrays import Float64, Int32, Int64
 from models.encoded import LENGTH_BUCKETS, Encoded, Flat, bucketed
+from models.extra_fields import (
+    MAX_HASHED,
+    ExtraFields,
+    FieldCounts,
+    FieldSpec,
+    from_documents,
+)
 from models.fields import (
     EVENT_FIELDS,
     HOUR_IDS,
@@ -31,7 +38,7 @@ from models.fields import (
 )
 from models.queries import QUERY_GRAMS, QUERY_SLOTS, query_ids
 from models.timing import TIME_IDS, durations, log_seconds, standardized, time_bucket
-from models.vocabulary import Vocabulary
+from models.vocabulary import OOV_BUCKETS, Vocabulary
 from schemas.build import IS_COMPILED
 from schemas.click import KEPT_CLICKS, Click, Session
 
@@ -39,7 +46,10 @@ if IS_COMPILED:
     from models import tokens
 
 TOKENIZER_VERSION = 1
+WITH_FIELDS_VERSION = 2
+"""Of a file that has fields or wider tails of its own, which earlier releases can't read."""
 VOCABULARIES = (*LEARNT_FIELDS, "device", "referrer")
+_VERSIONS = (TOKENIZER_VERSION, WITH_FIELDS_VERSION)
 _CACHED = 1 << 16
 _AT_ONCE = 4096
 """Sessions that are held while a tokenizer is fitted."""
@@ -53,40 +63,73 @@ _query = attrgetter("search_query")
 class Tokenizer:
     """Immutable but for its caches."""
 
-    def __init__(self, vocabularies: Mapping[str, Vocabulary], dwell_mean: float, dwell_std: float) -> None:
+    def __init__(
+        self,
+        vocabularies: Mapping[str, Vocabulary],
+        dwell_mean: float,
+        dwell_std: float,
+        extras: ExtraFields | None = None,
+    ) -> None:
         self.vocabularies = {name: vocabularies[name] for name in VOCABULARIES}
         self.dwell_mean = dwell_mean
         self.dwell_std = dwell_std
         self._rows = _RowCache([vocabularies[name] for name in LEARNT_FIELDS])
         self._grams = _GramCache()
+        self.extras = ExtraFields() if extras is None else extras
         self._compiled: tokens.Tokens | None = None
         if IS_COMPILED:
             ids = vocabularies["device"].id_of, vocabularies["referrer"].id_of
-            self._compiled = tokens.Tokens(self._rows, self._grams, *ids)
+            self._compiled = tokens.Tokens(self._rows, self._grams, *ids, self.extras)
 
     @classmethod
-    def fit(cls, sessions: Iterable[Session], min_count: int = 10, max_vocabulary: int = 5000) -> Self:
+    def fit(
+        cls,
+        sessions: Iterable[Session],
+        min_count: int = 10,
+        max_vocabulary: int = 5000,
+        fields: Sequence[FieldSpec] = (),
+        hashed: Mapping[str, int] | None = None,
+    ) -> Self:
         """Learns from the sessions given, which must be the training split, in one pass that holds few of
-        them. Raises ValueError on none."""
-        counts, dwells = _Counts(), _Moments()
+        them. `fields` come besides; `hashed`: sizes of the tails of VOCABULARIES that aren't the usual.
+
+        Raises ValueError on no session, FieldError for a field that none has.
+        """
+        counts, dwells, extras = _Counts(), _Moments(), FieldCounts(fields, _MOST_VALUES)
         with_clicks = (session for session in sessions if session.clicks)
         while some := list(islice(with_clicks, _AT_ONCE)):
             counts.add(some)
             clicks, lengths = _flattened(some)
+            extras.add(clicks)
             dwell = durations(some, lengths, clicks)[0]
             dwells.add(log_seconds(dwell[dwell >= 0]).astype(np.float64))
         if not counts.sessions:
             raise ValueError("a tokenizer needs at least one session with clicks to learn from, found none")
+        learnt = ExtraFields(extras.learnt(min_count, max_vocabulary))
+        tails = hashed or {}
         vocabularies = {
-            name: Vocabulary.learn(found, min_count, max_vocabulary)
+            name: Vocabulary.learn(found, min_count, max_vocabulary, tails.get(name, OOV_BUCKETS))
             for name, found in counts.of_values().items()
         }
-        return cls(vocabularies, round(dwells.mean, 6), round(max(dwells.std, 1e-3), 6))
+        return cls(vocabularies, round(dwells.mean, 6), round(max(dwells.std, 1e-3), 6), learnt)
 
     @property
     def event_sizes(self) -> list[int]:
-        """Number of ids of each of EVENT_FIELDS."""
-        return [self.vocabularies[name].size for name in LEARNT_FIELDS] + [TIME_IDS, TIME_IDS]
+        """Number of ids of each of EVENT_FIELDS, then of each extra field."""
+        sizes = [self.vocabularies[name].size for name in LEARNT_FIELDS] + [TIME_IDS, TIME_IDS]
+        return sizes + [field.size for field in self.extras.fields]
+
+    @property
+    def first_learnt(self) -> list[int]:
+        """Of LEARNT_FIELDS: the first id of a value that was learnt."""
+        return [self.vocabularies[name].first_learnt for name in LEARNT_FIELDS]
+
+    @property
+    def event_columns(self) -> list[int]:
+        """Which field each column of a click's ids belongs to; those of a text come one after another."""
+        own = len(EVENT_FIELDS)
+        extra = [own + at for at, field in enumerate(self.extras.fields) for _ in range(field.columns)]
+        return [*range(own), *extra]
 
     @property
     def session_sizes(self) -> list[int]:
@@ -96,7 +139,7 @@ class Tokenizer:
     @property
     def sizes(self) -> dict[str, int]:
         """Number of ids of every field by its name."""
-        names = (*EVENT_FIELDS, *SESSION_FIELDS)
+        names = (*EVENT_FIELDS, *self.extras.names, *SESSION_FIELDS)
         return dict(zip(names, self.event_sizes + self.session_sizes, strict=True))
 
     def encode(self, sessions: Sequence[Session]) -> list[Encoded]:
@@ -105,6 +148,7 @@ class Tokenizer:
             return []
         self._rows.make_room()
         self._grams.make_room()
+        self.extras.make_room()
         places = None if self._compiled is None else tokens.by_length(sessions, LENGTH_BUCKETS)
         if self._compiled is not None and places is not None:
             used = zip(LENGTH_BUCKETS, places, strict=True)
@@ -115,7 +159,7 @@ class Tokenizer:
         slots, queries = self._queries(lengths, clicks)
         flat = Flat(
             lengths=lengths,
-            event_ids=np.concatenate((values, time_bucket(times).T), axis=1),
+            event_ids=np.concatenate((values, time_bucket(times).T, self.extras.ids_of(clicks)), axis=1),
             dwell_z=standardized(times[0], self.dwell_mean, self.dwell_std),
             query_slot=slots,
             query_ids=queries,
@@ -128,7 +172,7 @@ class Tokenizer:
     ) -> Encoded:
         """The sessions at `rows`, all of one length bucket."""
         count = len(rows)
-        event_ids = np.zeros((count, width, len(EVENT_FIELDS)), np.int32)
+        event_ids = np.zeros((count, width, len(EVENT_FIELDS) + self.extras.columns), np.int32)
         dwell_ms = np.full((count, width), -1, np.int64)
         dwell_z = np.zeros((count, width), np.float32)
         query_slot = np.zeros((count, width), np.int32)
@@ -178,11 +222,14 @@ class Tokenizer:
 
     def to_json(self) -> str:
         """Canonical: the same tokenizer always gives the same bytes."""
-        document = {
+        document: dict[str, Any] = {
             "version": TOKENIZER_VERSION,
             "dwell_log_seconds": {"mean": self.dwell_mean, "std": self.dwell_std},
             "vocabularies": {name: list(v.values) for name, v in self.vocabularies.items()},
         }
+        tails = {name: v.hashed for name, v in self.vocabularies.items() if v.hashed != OOV_BUCKETS}
+        if tails or self.extras.fields:
+            document |= {"version": WITH_FIELDS_VERSION, "hashed": tails, "fields": self.extras.documents()}
         return json.dumps(document, ensure_ascii=True, indent=1, sort_keys=True) + "\n"
 
     @classmethod
@@ -190,8 +237,12 @@ class Tokenizer:
         """Raises ValueError with a reason for anything that isn't a tokenizer of this version."""
         document = _checked(text)
         dwell = document["dwell_log_seconds"]
-        vocabularies = {name: Vocabulary(values) for name, values in document["vocabularies"].items()}
-        return cls(vocabularies, float(dwell["mean"]), float(dwell["std"]))
+        tails, extras = document.get("hashed", {}), from_documents(document.get("fields", []))
+        vocabularies = {
+            name: Vocabulary(values, tails.get(name, OOV_BUCKETS))
+            for name, values in document["vocabularies"].items()
+        }
+        return cls(vocabularies, float(dwell["mean"]), float(dwell["std"]), extras)
 
 
 class _RowCache(dict[ClickValues, int]):
@@ -320,14 +371,24 @@ def _checked(text: str | bytes) -> dict[str, Any]:
         document = json.loads(text)
     except (ValueError, RecursionError):
         raise ValueError("tokenizer is not valid JSON") from None
-    if not isinstance(document, dict) or document.get("version") != TOKENIZER_VERSION:
-        raise ValueError(f"tokenizer is not of version {TOKENIZER_VERSION}")
+    if not isinstance(document, dict) or document.get("version") not in _VERSIONS:
+        raise ValueError(f"tokenizer is not of version {' or '.join(map(str, _VERSIONS))}")
+    if document["version"] == TOKENIZER_VERSION and document.keys() & {"hashed", "fields"}:
+        raise ValueError(
+            f"tokenizer of version {TOKENIZER_VERSION} has hashed or fields, which are of version 2"
+        )
     vocabularies = document.get("vocabularies")
     if not isinstance(vocabularies, dict) or set(vocabularies) != set(VOCABULARIES):
         raise ValueError(f"tokenizer.vocabularies must have exactly the fields {', '.join(VOCABULARIES)}")
     for name, values in vocabularies.items():
         if not isinstance(values, list) or not all(isinstance(v, str) and v for v in values):
             raise ValueError(f"tokenizer.vocabularies.{name} must be a list of non-empty strings")
+    tails = document.get("hashed", {})
+    if not isinstance(tails, dict) or not all(name in VOCABULARIES for name in tails):
+        raise ValueError(f"tokenizer.hashed must have no other fields than {', '.join(VOCABULARIES)}")
+    for name, size in tails.items():
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MAX_HASHED:
+            raise ValueError(f"tokenizer.hashed.{name} must be a whole number from 1 to {MAX_HASHED}")
     dwell = document.get("dwell_log_seconds")
     mean, std = (dwell.get("mean"), dwell.get("std")) if isinstance(dwell, dict) else (None, None)
     if not (_finite(mean) and _finite(std) and float(str(std)) > 0):

@@ -3,6 +3,7 @@ from typing import Any
 
 from models.arrays import Float32, Int32, Int64
 from models.encoded import Encoded
+from models.extra_fields import ExtraFields
 from schemas.click import Session
 
 class Tokens:
@@ -12,6 +13,7 @@ class Tokens:
         grams: object,
         device_id: Callable[[str | None], int],
         referrer_id: Callable[[str | None], int],
+        extras: ExtraFields,
     ) -> None: ...
     def fill(
         self,

@@ -46,11 +46,14 @@ for _i in range(edge_count):
 cdef class Tokens:
     """Reads a tokenizer's caches, which make what they lack when they are asked for it."""
 
-    cdef object rows, grams, device_id, referrer_id
+    cdef object rows, grams, device_id, referrer_id, extras
+    cdef Py_ssize_t extra_columns, columns
 
-    def __init__(self, rows, grams, device_id, referrer_id):
-        """Rows of clicks and of queries; what gives the id of a device and of a referrer."""
+    def __init__(self, rows, grams, device_id, referrer_id, extras):
+        """Rows of clicks and of queries; what gives the id of a device and of a referrer; extra fields."""
         self.rows, self.grams, self.device_id, self.referrer_id = rows, grams, device_id, referrer_id
+        self.extras, self.extra_columns = extras, extras.columns
+        self.columns = EVENT_COLUMNS + self.extra_columns
 
     def fill(
         self, sessions, list places, event_ids, dwell_ms, seconds, query_slot, query_ids, session_ids, lengths
@@ -77,12 +80,16 @@ cdef class Tokens:
                 raise ValueError("a session is longer than its bucket")
             length[i] = <int32_t>len(clicks)
             self.fill_values(clicks, event_row)
-            fill_times(clicks, session.event_count > KEPT_CLICKS, event_row, dwell_row, seconds_row)
+            fill_times(
+                clicks, session.event_count > KEPT_CLICKS, event_row, self.columns, dwell_row, seconds_row
+            )
+            if self.extra_columns:
+                self.fill_extras(clicks, event_row + EVENT_COLUMNS)
             self.fill_queries(clicks, slot_row, gram_row)
             session_row[0] = self.device_id(first_device(clicks))
             session_row[1] = self.referrer_id(first_referrer(clicks))
             session_row[2] = hour_id(session.started_at)
-            event_row += width * EVENT_COLUMNS
+            event_row += width * self.columns
             dwell_row += width
             seconds_row += width
             slot_row += width
@@ -107,7 +114,19 @@ cdef class Tokens:
             else:
                 row = <object>found
             memcpy(to, data + <Py_ssize_t>row * LEARNT_COLUMNS, LEARNT_COLUMNS * sizeof(int32_t))
-            to += EVENT_COLUMNS
+            to += self.columns
+        return 0
+
+    cdef int fill_extras(self, list clicks, int32_t* to) except -1:
+        cdef Py_ssize_t row
+        cdef Click click
+        for click in clicks:
+            row = self.extras.row_of(click)
+            ids = self.extras.ids  # another array once it has grown
+            memcpy(
+                to, <int32_t*>data_of(ids) + row * self.extra_columns, self.extra_columns * sizeof(int32_t)
+            )
+            to += self.columns
         return 0
 
     cdef int fill_queries(self, list clicks, int32_t* query_slot, int32_t* query_ids) except -1:
@@ -155,6 +174,7 @@ def standardize(log_seconds, dwell_ms, float mean, float std):
 def feed(encoded, order, Py_ssize_t start, Py_ssize_t end, Py_ssize_t width, Py_ssize_t size):
     """As `feed_of`. `order` [N] is of int64, all arrays are C-contiguous."""
     cdef Py_ssize_t count = len(encoded.rows), wide = encoded.event_ids.shape[1], i, at, row, asked, queries = 1
+    cdef Py_ssize_t columns = encoded.event_ids.shape[2]
     if not (0 <= start < end <= len(order) and end - start <= size and width <= wide):
         raise ValueError("no such batch")
     cdef int64_t* chosen = <int64_t*>data_of(order) + start
@@ -165,7 +185,7 @@ def feed(encoded, order, Py_ssize_t start, Py_ssize_t end, Py_ssize_t width, Py_
             raise ValueError("no such session")
         queries += asked_in(slots + chosen[i] * wide, width)
     given = {
-        "event_ids": zeros((size, width, EVENT_COLUMNS), "i4"),
+        "event_ids": zeros((size, width, columns), "i4"),
         "dwell_z": zeros((size, width), "f4"),
         "query_slot": zeros((size, width), "i4"),
         "query_ids": zeros((queries, QUERY_GRAMS), "i4"),
@@ -190,14 +210,14 @@ def feed(encoded, order, Py_ssize_t start, Py_ssize_t end, Py_ssize_t width, Py_
         asked = asked_in(slot_row, width)
         for at in range(width):
             to_slots[at] = <int32_t>queries + slot_row[at] if slot_row[at] > 0 else 0
-        memcpy(to_events, event_ids + row * wide * EVENT_COLUMNS, width * EVENT_COLUMNS * sizeof(int32_t))
+        memcpy(to_events, event_ids + row * wide * columns, width * columns * sizeof(int32_t))
         memcpy(to_dwell, dwell_z + row * wide, width * sizeof(float))
         memcpy(to_queries, query_ids + row * QUERY_SLOTS * QUERY_GRAMS, asked * QUERY_GRAMS * sizeof(int32_t))
         memcpy(to_session, session_ids + row * SESSION_COLUMNS, SESSION_COLUMNS * sizeof(int32_t))
         to_length[i] = lengths[row]
         queries += asked
         to_slots += width
-        to_events += width * EVENT_COLUMNS
+        to_events += width * columns
         to_dwell += width
         to_queries += asked * QUERY_GRAMS
         to_session += SESSION_COLUMNS
@@ -237,7 +257,7 @@ cdef list clicks_of(Session session):
 
 
 cdef int fill_times(
-    list clicks, bint is_cut, int32_t* event_row, int64_t* dwell_ms, float* seconds
+    list clicks, bint is_cut, int32_t* event_row, Py_ssize_t columns, int64_t* dwell_ms, float* seconds
 ) except -1:
     """Dwell in both units, and the buckets of dwell and gap. `is_cut`: clicks between head and tail weren't kept."""
     cdef Py_ssize_t count = len(clicks), at
@@ -256,10 +276,10 @@ cdef int fill_times(
         dwell = click.dwell_ms
         own = -1 if dwell is None else dwell
         dwell_ms[at] = -1 if own < 0 else within_day(own)
-        event_row[at * EVENT_COLUMNS + LEARNT_COLUMNS + 1] = bucket_of(gap)
+        event_row[at * columns + LEARNT_COLUMNS + 1] = bucket_of(gap)
         before = time
     for at in range(count):
-        event_row[at * EVENT_COLUMNS + LEARNT_COLUMNS] = bucket_of(dwell_ms[at])
+        event_row[at * columns + LEARNT_COLUMNS] = bucket_of(dwell_ms[at])
         seconds[at] = <float>max(dwell_ms[at], 0) * <float>0.001
     return 0
 

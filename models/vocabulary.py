@@ -1,7 +1,7 @@
 """A field's vocabulary: which id a value gets.
 
-Id 0 is padding and the missing value, 1..OOV_BUCKETS are hashed buckets for values never learnt, then
-come the learnt values, most frequent first. Hashes are CRC-32 of UTF-8: the same everywhere and always,
+Id 0 is padding and the missing value, then come hashed buckets for values never learnt (the tail), then the
+learnt values, most frequent first. Hashes are CRC-32 of UTF-8: the same everywhere and always,
 unlike Python's `hash()`.
 """
 
@@ -13,7 +13,7 @@ from typing import Self
 from zlib import crc32
 
 OOV_BUCKETS = 32
-FIRST_LEARNT_ID = 1 + OOV_BUCKETS
+"""Hashed buckets of a field, unless a recipe widens its tail."""
 MAX_VALUE_CHARS = 128
 """Longer values are never learnt: they would only bloat the file."""
 
@@ -35,29 +35,37 @@ def _is_text(value: str) -> bool:
 class Vocabulary:
     """Values learnt in training, in id order; immutable."""
 
-    __slots__ = ("_ids", "values")
+    __slots__ = ("_ids", "hashed", "values")
 
-    def __init__(self, values: Sequence[str]) -> None:
+    def __init__(self, values: Sequence[str], hashed: int = OOV_BUCKETS) -> None:
         self.values = tuple(values)
-        self._ids = {value: FIRST_LEARNT_ID + i for i, value in enumerate(self.values)}
+        self.hashed = hashed
+        self._ids = {value: self.first_learnt + i for i, value in enumerate(self.values)}
         if len(self._ids) != len(self.values):
             raise ValueError("a vocabulary lists a value twice")
 
     @classmethod
-    def learn(cls, counts: Mapping[str, int], min_count: int, max_size: int) -> Self:
+    def learn(
+        cls, counts: Mapping[str, int], min_count: int, max_size: int, hashed: int = OOV_BUCKETS
+    ) -> Self:
         """The values counted at least `min_count` times, at most `max_size` of them; ties by value."""
         ranked = sorted(Counter(counts).items(), key=lambda item: (-item[1], item[0]))
         kept = [v for v, n in ranked if n >= min_count and len(v) <= MAX_VALUE_CHARS and _is_text(v)]
-        return cls(kept[:max_size])
+        return cls(kept[:max_size], hashed)
+
+    @property
+    def first_learnt(self) -> int:
+        """The first id behind padding and hashed buckets."""
+        return 1 + self.hashed
 
     @property
     def size(self) -> int:
         """Number of ids, padding and hashed buckets included."""
-        return FIRST_LEARNT_ID + len(self.values)
+        return self.first_learnt + len(self.values)
 
     def id_of(self, value: str | None) -> int:
-        """0 for a missing or empty value, a bucket in 1..32 for one never learnt."""
+        """0 for a missing or empty value, a bucket in 1..hashed for one never learnt."""
         if not value:
             return 0
         known = self._ids.get(value)
-        return 1 + stable_hash(value) % OOV_BUCKETS if known is None else known
+        return 1 + stable_hash(value) % self.hashed if known is None else known

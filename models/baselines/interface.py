@@ -18,7 +18,7 @@ from models.tokenizer import Tokenizer
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus
 from models.training.encoder import Tokens
-from models.training.pretrain import warm_then_cosine
+from models.training.pretrain import new_tokenizer, warm_then_cosine
 from schemas.click import Session
 
 Loss = Callable[[Tokens, torch.Generator], Tensor]
@@ -49,7 +49,7 @@ class BaselineInput:
     labelled: Labelled | None = None
 
     def tokenizer(self) -> Tokenizer:
-        return Tokenizer.fit(self.learnable(), self.config.min_count, self.config.max_vocabulary)
+        return new_tokenizer(self.learnable(), self.config)
 
     def learnable(self) -> list[Session]:
         return [session for session, learnt in zip(self.sessions, self.learn_from, strict=True) if learnt]

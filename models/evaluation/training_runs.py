@@ -16,14 +16,13 @@ import torch
 from models.arrays import Bool, Float32, Float64, Int64
 from models.fields import EVENT_FIELDS, SESSION_FIELDS
 from models.labelling.teacher import SoftLabels, TeacherInput
-from models.tokenizer import Tokenizer
 from models.training.cluster_teacher import ClusterTeacher
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus, LengthBucket, embed
 from models.training.distill import LabelledEmbeddings, distill, outputs
 from models.training.encoder import MEAN, Tokens
 from models.training.novelty import Embed, Surprising
-from models.training.pretrain import deterministic, pretrain
+from models.training.pretrain import deterministic, new_tokenizer, pretrain
 from models.visitor_splits import TRAIN_BELOW, VALIDATION_BELOW, percent_of
 from schemas.click import Session
 
@@ -69,7 +68,7 @@ def embedder(
 ) -> Embed:
     """As `embeddings`, for any sessions."""
     chosen = [session for session, learnt in zip(sessions, learn_from, strict=True) if learnt]
-    tokenizer = Tokenizer.fit(chosen, config.min_count, config.max_vocabulary)
+    tokenizer = new_tokenizer(chosen, config)
     generator = torch.Generator().manual_seed(config.seed)
     with deterministic(config.threads):
         corpus = without(Corpus.of(chosen, tokenizer), hidden)

@@ -75,7 +75,8 @@ def run_facts(
     config: TrainConfig, tokenizer: Tokenizer, corpus: Corpus, **execution: str | int
 ) -> dict[str, Any]:
     """All that has to be the same for a run to go on."""
-    of_recipe = {name: value for name, value in asdict(config).items() if name != "name"}
+    apart = {"name", "fields", "hashed"}  # the last two are in the tokenizer
+    of_recipe = {name: value for name, value in asdict(config).items() if name not in apart}
     digest = hashlib.sha256(tokenizer.to_json().encode()).hexdigest()
     return {"format": FORMAT, **of_recipe, "tokenizer": digest, "sessions": corpus.size, **execution}
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from models.extra_fields import FieldSpec
 
 UNNAMED = "unnamed"
 
@@ -19,6 +22,10 @@ class TrainConfig:
     # tokenizer
     min_count: int = 10
     max_vocabulary: int = 5000
+    fields: tuple[FieldSpec, ...] = ()
+    """Of a click, besides those that every tokenizer has."""
+    hashed: Mapping[str, int] = field(default_factory=dict)
+    """Sizes of hashed tails that aren't the usual, by field."""
 
     # encoder
     dim: int = 64

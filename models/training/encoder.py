@@ -9,6 +9,7 @@ with data-dependent shapes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 import torch
@@ -33,6 +34,7 @@ class EncoderShape:
     """Everything that determines the encoder's parameters."""
 
     event_sizes: tuple[int, ...]
+    """Ids of each field."""
     session_sizes: tuple[int, ...]
     dim: int = 64
     layers: int = 2
@@ -40,6 +42,13 @@ class EncoderShape:
     hidden: int = 128
     readout: str = MEAN
     """What `forward` gives; no parameter depends on it."""
+    event_columns: tuple[int, ...] | None = None
+    """Which field each column of `event_ids` belongs to; None: one column a field."""
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """Which field each column belongs to."""
+        return self.event_columns or tuple(range(len(self.event_sizes)))
 
     @property
     def embedding_dim(self) -> int:
@@ -50,7 +59,7 @@ class Tokens(NamedTuple):
     """The encoder's inputs, in the order and by the names of the exported graph; see `Encoded`."""
 
     event_ids: Tensor
-    """[B, T, F] int32"""
+    """[B, T, C] int32; C columns, one or several of each field"""
     dwell_z: Tensor
     """[B, T] float32"""
     query_slot: Tensor
@@ -72,23 +81,27 @@ class FieldTable(nn.Module):
     """One table for several fields. Id 0 of every field is row 0 and stays zero."""
 
     offsets: Tensor
+    """Of each column."""
 
-    def __init__(self, sizes: tuple[int, ...], dim: int) -> None:
+    def __init__(self, sizes: tuple[int, ...], dim: int, columns: tuple[int, ...] | None = None) -> None:
+        """`columns`: which field each column of ids belongs to; none: one column a field."""
         super().__init__()
         self.sizes = sizes
-        starts = torch.tensor([0, *sizes[:-1]], dtype=torch.int32)
-        self.register_buffer("offsets", starts.cumsum(0).to(torch.int32))
+        self.starts = [0, *accumulate(sizes[:-1])]
+        of_columns = range(len(sizes)) if columns is None else columns
+        offsets = torch.tensor([self.starts[field] for field in of_columns], dtype=torch.int32)
+        self.register_buffer("offsets", offsets)
         self.rows = nn.Embedding(sum(sizes), dim, padding_idx=0)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """[..., F] to [..., D]: the sum over the fields."""
+        """[..., C] to [..., D]: the sum over the columns."""
         present = (ids > 0).to(torch.int32)
         summed: Tensor = self.rows((ids + self.offsets) * present).sum(-2)
         return summed
 
     def of_field(self, field: int) -> Tensor:
         """[V_f, D]: the rows of one field; its row 0 belongs to no value."""
-        start = int(self.offsets[field])
+        start = self.starts[field]
         rows: Tensor = self.rows.weight[start : start + self.sizes[field]]
         return rows
 
@@ -130,7 +143,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.shape = shape
         d = shape.dim
-        self.events = FieldTable(shape.event_sizes, d)
+        self.events = FieldTable(shape.event_sizes, d, shape.columns)
         self.session = FieldTable(shape.session_sizes, d)
         self.queries = nn.Embedding(1 + QUERY_BUCKETS, d, padding_idx=0)
         self.dwell = nn.Parameter(torch.zeros(d))

@@ -142,7 +142,7 @@ def reference_profile(
     outputs = [runtime.run(each) for each in encoded]
     novelty = np.concatenate([each.novelty for each in outputs]).astype(np.float64)
     edges = np.quantile(novelty, np.arange(1, DECILES + 1) / (DECILES + 1)).round(4)
-    layout = ProfileLayout(parts.taxonomy, edges.tolist())
+    layout = ProfileLayout(parts.taxonomy, edges.tolist(), parts.tokenizer.first_learnt)
     total = np.zeros(layout.width)
     for tokens, found in zip(encoded, outputs, strict=True):
         probabilities = parts.calibration.probabilities(found.logits)

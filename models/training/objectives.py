@@ -50,19 +50,24 @@ class Objectives(nn.Module):
 
     def __init__(self, encoder: Encoder, config: TrainConfig, processes: Processes = ALONE) -> None:
         super().__init__()
-        d = encoder.shape.dim
+        d, fields = encoder.shape.dim, len(encoder.shape.event_sizes)
         self.config = config
         self.processes = processes
-        self.hidden_field = nn.Parameter(torch.zeros(len(EVENT_FIELDS), d))
+        self.field_of = list(encoder.shape.columns)
+        """Of each column of `event_ids`."""
+        self.columns = [[at for at, of in enumerate(self.field_of) if of == field] for field in range(fields)]
+        self.told = [*range(len(LEARNT_FIELDS)), *range(len(EVENT_FIELDS), fields)]
+        """Fields that a session's other clicks are told by: all but times."""
+        self.hidden_field = nn.Parameter(torch.zeros(fields, d))
         self.hidden_query = nn.Parameter(torch.zeros(d))
-        self.to_field = nn.ModuleList(nn.Linear(d, d) for _ in EVENT_FIELDS)
+        self.to_field = nn.ModuleList(nn.Linear(d, d) for _ in range(fields))
         self.to_query = nn.Linear(d, d)
-        self.rest_to_field = nn.ModuleList(nn.Linear(d, d) for _ in LEARNT_FIELDS)
+        self.rest_to_field = nn.ModuleList(nn.Linear(d, d) for _ in self.told)
         self.rest_to_query = nn.Linear(d, d)
         self.project = nn.Linear(d, d)
         if config.weight_causal:
-            self.to_next = nn.ModuleList(nn.Linear(d, d) for _ in LEARNT_FIELDS)
-            self.to_later = nn.ModuleList(nn.Linear(d, d) for _ in LEARNT_FIELDS)
+            self.to_next = nn.ModuleList(nn.Linear(d, d) for _ in self.told)
+            self.to_later = nn.ModuleList(nn.Linear(d, d) for _ in self.told)
             self.to_end = nn.Linear(d, 1)
         if config.weight_visitor:
             self.project_visitor = nn.Linear(d, d)
@@ -141,13 +146,14 @@ class Objectives(nn.Module):
         """
         shape = tokens.event_ids.shape
         whole = _uniform(shape[:2], generator) < self.config.mask_events
-        single = _uniform(shape, generator) < self.config.mask_fields
+        of_fields = torch.Size((*shape[:2], len(self.columns)))
+        single = _uniform(of_fields, generator) < self.config.mask_fields
         session = _uniform(tokens.session_ids.shape, generator) < self.config.mask_session
         at_click = torch.arange(shape[1], device=tokens.lengths.device) < tokens.lengths.unsqueeze(1)
         hidden = _with_copies((whole.unsqueeze(2) | single) & at_click.unsqueeze(2), tokens.event_ids)
         no_query = whole & (tokens.query_slot > 0)
         seen = tokens._replace(
-            event_ids=tokens.event_ids * ~hidden,
+            event_ids=tokens.event_ids * ~hidden[:, :, self.field_of],
             dwell_z=tokens.dwell_z * ~hidden[:, :, _DWELL],
             query_slot=tokens.query_slot * ~no_query,
             session_ids=tokens.session_ids * ~session,
@@ -156,10 +162,11 @@ class Objectives(nn.Module):
         states = encoder.hidden_states(seen, extra)[:, 1:]
         terms = []
         for field, to_field in enumerate(self.to_field):
-            at = hidden[:, :, field] & (tokens.event_ids[:, :, field] > 0)
+            ids = tokens.event_ids[:, :, self.columns[field]]
+            at = hidden[:, :, field] & (ids > 0).any(2)
             if at.any():
                 logits = _logits(to_field(states[at]), encoder.events.of_field(field))
-                terms.append(F.cross_entropy(logits, tokens.event_ids[:, :, field][at].long()))
+                terms.append(_click_loss(logits, ids[at]))
         if no_query.any():
             asked = _queries_at(tokens, no_query)
             terms.append(_bag_loss(_logits(self.to_query(states[no_query]), encoder.queries.weight), asked))
@@ -168,8 +175,8 @@ class Objectives(nn.Module):
     def _rest(self, encoder: Encoder, embedding: Tensor, rest: Tokens) -> Tensor:
         """Cross-entropy of an embedding's [B, D] prediction of the bag of ids in the other slice."""
         terms = []
-        for field, to_field in enumerate(self.rest_to_field):
-            bag = rest.event_ids[:, :, field]
+        for field, to_field in zip(self.told, self.rest_to_field, strict=True):
+            bag = rest.event_ids[:, :, self.columns[field]].flatten(1)
             if (bag > 0).any():
                 logits = _logits(to_field(embedding), encoder.events.of_field(field))
                 terms.append(_bag_loss(logits, bag))
@@ -196,14 +203,15 @@ class Objectives(nn.Module):
         before = states[:, :-1][at_click]
         session, click = at_click.nonzero(as_tuple=True)
         terms = []
-        for field, (to_next, to_later) in enumerate(zip(self.to_next, self.to_later, strict=True)):
-            ids, table = tokens.event_ids[:, :, field], encoder.events.of_field(field)
-            following, known = ids[session, click], ids[session, click] > 0
+        for field, to_next, to_later in zip(self.told, self.to_next, self.to_later, strict=True):
+            ids, table = tokens.event_ids[:, :, self.columns[field]], encoder.events.of_field(field)
+            following = ids[session, click]
+            known = (following > 0).any(1)
             if known.any():
                 logits = _logits(to_next(before[known]), table)
-                terms.append(F.cross_entropy(logits, following[known].long()))
-                bags = ids[session] * (at >= click.unsqueeze(1))
-                terms.append(_bag_loss(_logits(to_later(before), table), bags))
+                terms.append(_click_loss(logits, following[known]))
+                bags = ids[session] * (at >= click.unsqueeze(1)).unsqueeze(2)
+                terms.append(_bag_loss(_logits(to_later(before), table), bags.flatten(1)))
         ends = (click + 1 == tokens.lengths[session]).to(torch.float32)
         logit = self.to_end(states[:, 1:][at_click]).squeeze(1)
         terms.append(F.binary_cross_entropy_with_logits(logit, ends))
@@ -284,6 +292,11 @@ def _logits(predicted: Tensor, table: Tensor) -> Tensor:
     """[N, V] against every row of a table; id 0 is never the answer."""
     scores = predicted @ table.T
     return torch.cat([torch.full_like(scores[:, :1], _NEVER), scores[:, 1:]], dim=1)
+
+
+def _click_loss(logits: Tensor, ids: Tensor) -> Tensor:
+    """Mean cross-entropy of logits [N, V] with a field's ids [N, W] of a click, at least one of them."""
+    return F.cross_entropy(logits, ids[:, 0].long()) if ids.shape[1] == 1 else _bag_loss(logits, ids)
 
 
 def _bag_loss(logits: Tensor, bag: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from models.fields import EVENT_FIELDS, SESSION_FIELDS
+from models.fields import SESSION_FIELDS
 from models.queries import QUERY_GRAMS
 from models.training.distill import ClassifierHead
 from models.training.encoder import MAX_CLICKS, MEAN, Block, Encoder, FieldTable
@@ -126,7 +126,10 @@ def encoder_graph(encoder: Encoder, int8: bool = False) -> bytes:
     else:
         mean = g.op("Div", *_pooled(g, real, x))
         g.op("Concat", mean, _maximum(g, real, x), _last(g, real, at, x), axis=1, output="embedding")
-    return g.model("encoder", _encoder_inputs(), [_floats("embedding", "batch", encoder.shape.embedding_dim)])
+    columns = len(encoder.events.offsets)
+    return g.model(
+        "encoder", _encoder_inputs(columns), [_floats("embedding", "batch", encoder.shape.embedding_dim)]
+    )
 
 
 def _pooled(g: Graph, real: str, x: str) -> tuple[str, str]:
@@ -157,12 +160,12 @@ def _last(g: Graph, real: str, at: str, x: str) -> str:
     return g.op("Gather", found, g.weight(np.int64(0)), axis=1)
 
 
-def _encoder_inputs() -> list[onnx.ValueInfoProto]:
+def _encoder_inputs(columns: int) -> list[onnx.ValueInfoProto]:
     def ints(name: str, *shape: str | int) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.INT32, shape)
 
     return [
-        ints("event_ids", "batch", "clicks", len(EVENT_FIELDS)),
+        ints("event_ids", "batch", "clicks", columns),
         _floats("dwell_z", "batch", "clicks"),
         ints("query_slot", "batch", "clicks"),
         ints("query_ids", "queries", QUERY_GRAMS),

@@ -35,7 +35,8 @@ def random_tokens(shape: EncoderShape, batch: int, clicks: int, rng: np.random.G
     """Sessions of random ids and lengths; half of the clicks have a query."""
     lengths = rng.integers(1, clicks + 1, batch).astype(np.int32)
     real = np.arange(clicks) < lengths[:, None]
-    ids = np.stack([rng.integers(0, size, (batch, clicks)) for size in shape.event_sizes], axis=-1)
+    sizes = [shape.event_sizes[field] for field in shape.columns]
+    ids = np.stack([rng.integers(0, size, (batch, clicks)) for size in sizes], axis=-1)
     query_ids = rng.integers(0, QUERY_BUCKETS + 1, (batch, QUERY_SLOTS, QUERY_GRAMS))
     slots = rng.integers(0, QUERY_SLOTS + 1, (batch, clicks)) * (rng.random((batch, clicks)) < 0.5)
     session_ids = np.stack([rng.integers(0, size, batch) for size in shape.session_sizes], axis=-1)

@@ -20,12 +20,12 @@ from sklearn.metrics import normalized_mutual_info_score
 
 from models.arrays import Float32
 from models.bundle import PROTOTYPES, Manifest, embedding_space_of
+from models.extra_fields import FieldError
 from models.labelling.audit import review, write_report
 from models.labelling.clusters import ClusterNamer, WordNamer
 from models.labelling.teacher import Estimate, Teacher, TeacherInput
 from models.runtime import Outputs
 from models.taxonomy import Taxonomy
-from models.tokenizer import Tokenizer
 from models.training import export as exporting
 from models.training.cluster_teacher import ClusterTeacher
 from models.training.collapse_guards import collapse_guards
@@ -35,7 +35,7 @@ from models.training.distill import LabelledEmbeddings, distill, hardened, learn
 from models.training.errors import TrainingError
 from models.training.export import TrainedParts
 from models.training.novelty import surprising
-from models.training.pretrain import USUAL, Execution, deterministic, new_encoder, pretrain
+from models.training.pretrain import USUAL, Execution, deterministic, new_encoder, new_tokenizer, pretrain
 from models.training.prototypes import learn_prototypes, served_embeddings
 from models.training.session_source import HeldSessions, SessionList, SessionSource
 from models.training.token_shards import LEARNT_FROM, TokenShards
@@ -118,7 +118,10 @@ class TrainingPipeline:
         if not self._held.are_all:
             every = self.source.every()
             train = (each for each in every if is_learnt_from(each) and split_of(each.visitor_id) == "train")
-        tokenizer = Tokenizer.fit(train, self.config.min_count, self.config.max_vocabulary)
+        try:
+            tokenizer = new_tokenizer(train, self.config)
+        except FieldError as error:
+            raise TrainingError(str(error)) from None
         self.folder.put_tokenizer(tokenizer)
         self.folder.put_shards(None if self._held.are_all else self.source.every())
         self.progress("fit", 1, 1, f"{sum(tokenizer.event_sizes)} ids")

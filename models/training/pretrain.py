@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from models.training.encoder import Encoder, EncoderShape
 from models.training.objectives import Losses, Objectives, VisitorPairs
 from models.training.processes import ALONE, Processes
 from models.training.visitor_sessions import VisitorSessions
+from schemas.click import Session
 
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, losses as text)."""
@@ -63,10 +64,16 @@ class Pretrained:
     """The heads; a bundle has no use for them."""
 
 
+def new_tokenizer(train: Iterable[Session], config: TrainConfig) -> Tokenizer:
+    """Learnt from the training split. Raises FieldError for a field that no session has."""
+    return Tokenizer.fit(train, config.min_count, config.max_vocabulary, config.fields, config.hashed)
+
+
 def shape_of(tokenizer: Tokenizer, config: TrainConfig) -> EncoderShape:
     return EncoderShape(
         event_sizes=tuple(tokenizer.event_sizes),
         session_sizes=tuple(tokenizer.session_sizes),
+        event_columns=tuple(tokenizer.event_columns) if tokenizer.extras.fields else None,
         dim=config.dim,
         layers=config.layers,
         heads=config.heads,

@@ -162,6 +162,10 @@ def _schema(tokenizer: Tokenizer) -> pa.Schema:
             pa.field("query_slot", pa.uint8(), nullable=False),
         ]
     )
+    if tokenizer.extras.columns:
+        click = pa.struct(
+            [*click, pa.field("extras", pa.list_(ids, tokenizer.extras.columns), nullable=False)]
+        )
     columns = [
         ("started_at", pa.int64()),
         ("session_id", pa.uint64()),
@@ -223,10 +227,12 @@ def _batch(sessions: Sequence[Session], encoded: Encoded, schema: pa.Schema) -> 
     kinds = schema.field("clicks").type.value_type
     fields_of_click = [
         _rows(events[:, : len(LEARNT_FIELDS)], kinds.field("values").type),
-        _rows(events[:, len(LEARNT_FIELDS) :], kinds.field("times").type),
+        _rows(events[:, len(LEARNT_FIELDS) : len(EVENT_FIELDS)], kinds.field("times").type),
         pa.array(encoded.dwell_z[at_click]),
         pa.array(encoded.query_slot[at_click].astype(np.uint8)),
     ]
+    if events.shape[1] > len(EVENT_FIELDS):
+        fields_of_click.append(_rows(events[:, len(EVENT_FIELDS) :], kinds.field("extras").type))
     clicks = pa.StructArray.from_arrays(fields_of_click, fields=list(kinds))
     columns = [
         pa.array(np.array([session.started_at for session in own], np.int64)),
@@ -285,6 +291,8 @@ class _Shard:
         self.click_at = clicks.offsets.to_numpy()
         self.values = _matrix(clicks.values.field("values"), len(LEARNT_FIELDS))
         self.times = _matrix(clicks.values.field("times"), _TIMES)
+        self.extras = _extras(clicks.values)
+        """None: the tokenizer has no extra fields."""
         self.dwell_z: Float32 = clicks.values.field("dwell_z").to_numpy()
         self.query_slot = clicks.values.field("query_slot").to_numpy()
         self.query_at = queries.offsets.to_numpy()
@@ -295,6 +303,12 @@ class _Shard:
     def lengths(self) -> Int64:
         lengths: Int64 = np.diff(self.click_at).astype(np.int64)
         return lengths
+
+
+def _extras(clicks: Any) -> npt.NDArray[Any] | None:
+    if clicks.type.get_field_index("extras") < 0:
+        return None
+    return _matrix(clicks.field("extras"), clicks.type.field("extras").type.list_size)
 
 
 def _matrix(lists: Any, width: int) -> npt.NDArray[Any]:
@@ -318,6 +332,8 @@ class _Mapped:
     def __init__(self, shards: Sequence[_Shard]) -> None:
         self._shards = shards
         self._ends = np.cumsum([len(shard.started_at) for shard in shards])
+        extras = shards[0].extras if shards else None
+        self._columns = len(EVENT_FIELDS) + (0 if extras is None else extras.shape[1])
 
     def visitors(self, places: Int64) -> Int64:
         found = np.zeros(len(places), np.int64)
@@ -328,7 +344,7 @@ class _Mapped:
     def tokens(self, places: Int64, width: int) -> Tokens:
         """[B, width]: of sessions that are no longer."""
         count = len(places)
-        event_ids = np.zeros((count, width, len(EVENT_FIELDS)), np.int32)
+        event_ids = np.zeros((count, width, self._columns), np.int32)
         dwell_z = np.zeros((count, width), np.float32)
         query_slot = np.zeros((count, width), np.int32)
         query_ids = np.zeros((count, QUERY_SLOTS, QUERY_GRAMS), np.int32)
@@ -339,7 +355,9 @@ class _Mapped:
             source, inside = _spans(begin, end, width)
             row, click = at[inside[0]], inside[1]
             event_ids[row, click, : len(LEARNT_FIELDS)] = shard.values[source]
-            event_ids[row, click, len(LEARNT_FIELDS) :] = shard.times[source]
+            event_ids[row, click, len(LEARNT_FIELDS) : len(EVENT_FIELDS)] = shard.times[source]
+            if shard.extras is not None:
+                event_ids[row, click, len(EVENT_FIELDS) :] = shard.extras[source]
             dwell_z[row, click] = shard.dwell_z[source]
             query_slot[row, click] = shard.query_slot[source]
             session_ids[at] = shard.session_ids[local]

@@ -65,7 +65,7 @@ def _against_profile(bundle: Bundle, sessions: list[Session], file: Path) -> dic
             f"{bundle.model_version} was made without a profile: expected a second file to compare"
             f" {file} with, or a bundle trained anew"
         )
-    layout = ProfileLayout(bundle.taxonomy, profile.novelty_deciles)
+    layout = ProfileLayout(bundle.taxonomy, profile.novelty_deciles, bundle.tokenizer.first_learnt)
     sample = _scored(bundle, sessions)
     rng = np.random.default_rng(_SEED)
     moved = compare(layout, layout.total(profile)[None, :], sample.by_visitor(layout), rng)
@@ -90,7 +90,7 @@ def _against_each_other(bundle: Bundle, before: list[Session], after: list[Sessi
     from models.drift_profile import ProfileLayout
 
     a, b = _scored(bundle, before), _scored(bundle, after)
-    layout = ProfileLayout(bundle.taxonomy, a.deciles())
+    layout = ProfileLayout(bundle.taxonomy, a.deciles(), bundle.tokenizer.first_learnt)
     moved = compare(layout, a.by_visitor(layout), b.by_visitor(layout), np.random.default_rng(_SEED))
     return report(moved, a.sessions, b.sessions)
 

@@ -7,31 +7,43 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamer.cli.output import print_json
+from streamer.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from models.prototypes import Prototypes
 
 
 def inspect(
+    ctx: typer.Context,
     folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Default: the one shipped.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Verify a bundle as the worker does, and show what it is."""
     from models.bundle import FLOAT32, default_bundle, load_bundle
+    from streamer.bundle_extras import not_kept
 
     bundle = load_bundle(folder or default_bundle())
     manifest = bundle.manifest
     if json:
         from msgspec import to_builtins
 
-        facts = {"model_version": bundle.model_version, "embedding_space": bundle.embedding_space}
+        facts = {
+            "model_version": bundle.model_version,
+            "embedding_space": bundle.embedding_space,
+            "fields": list(bundle.tokenizer.extras.names),
+        }
         print_json({**facts, "taxonomy": to_builtins(bundle.taxonomy), **to_builtins(manifest)})
         return
     typer.echo(f"{bundle.model_version}, verified: hashes, graphs and self-test")
     typer.echo(f"embedding     {bundle.embedding_dim} numbers, space {bundle.embedding_space}")
     typer.echo(f"memberships   {_memberships(bundle.prototypes)}")
     typer.echo(f"taxonomy      version {bundle.taxonomy.version}, made by {manifest.teacher}")
+    if bundle.tokenizer.extras.fields:
+        read = (f"{each.name} ({each.kind}, {each.size:,} ids)" for each in bundle.tokenizer.extras.fields)
+        typer.echo(f"reads also    {', '.join(read)}")
+    missing = not_kept(bundle, ctx.obj.settings().clicks)
+    if missing:
+        say(f"warning: {missing}")
     if manifest.precision != FLOAT32:
         typer.echo(f"precision     {manifest.precision}: not promised that a replay gives what live gave")
     if manifest.profile is None:

@@ -101,6 +101,14 @@ WeightVisitor = Annotated[
         "--weight-visitor", min=0.0, help="Of contrast between a visitor's sessions and others'; default: 0."
     ),
 ]
+RecipeFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--recipe",
+        metavar="FILE",
+        help="TOML: further fields of clicks to learn from, and widths of hashed tails (docs/tokenizer.md).",
+    ),
+]
 ReadoutOption = Annotated[
     Readout,
     typer.Option(
@@ -176,6 +184,7 @@ def train(
     weight_causal: WeightCausal = 0.0,
     weight_visitor: WeightVisitor = 0.0,
     readout: ReadoutOption = Readout.MEAN,
+    recipe_file: RecipeFile = None,
     device: Device = CPU,
     precision: PrecisionOption = None,
     json: Json = False,
@@ -197,7 +206,7 @@ def train(
     recipe = Recipe.of(
         file, seed=seed, epochs=epochs, name=name, simulated=simulator, most=most, batch=batch,
         weight_causal=weight_causal, weight_visitor=weight_visitor, readout=readout.value,
-    )  # fmt: skip
+    ).with_fields(recipe_file)  # fmt: skip
     recipe.save(work)
     settings = ctx.obj.settings(clicks__source=source)
     with (
@@ -225,6 +234,7 @@ def fit(
     weight_causal: WeightCausal = 0.0,
     weight_visitor: WeightVisitor = 0.0,
     readout: ReadoutOption = Readout.MEAN,
+    recipe_file: RecipeFile = None,
 ) -> None:
     """Step 1: learn the tokenizer. The other steps take clicks and settings from here."""
     require_one_process("fit")
@@ -233,7 +243,7 @@ def fit(
     recipe = Recipe.of(
         file, seed=seed, epochs=epochs, name=name, most=most, batch=batch,
         weight_causal=weight_causal, weight_visitor=weight_visitor, readout=readout.value,
-    )  # fmt: skip
+    ).with_fields(recipe_file)  # fmt: skip
     recipe.save(work)
     _step(ctx, work, lambda pipeline: pipeline.fit())
 

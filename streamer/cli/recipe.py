@@ -7,12 +7,13 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from schemas.click import Session
 from streamer.cli.output import say
+from streamer.cli.recipe_file import read_recipe_file
 from streamer.cli.steps import Show
 from streamer.errors import StreamerError, UsageError
 from streamer.line_file import is_parquet
@@ -52,6 +53,10 @@ class Recipe:
     weight_visitor: float = 0.0
     readout: str = "mean"
     """As in `TrainConfig`, whose defaults these are."""
+    fields: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Tables of a recipe file's fields, by name."""
+    hashed: dict[str, int] = field(default_factory=dict)
+    """Of a recipe file."""
 
     @classmethod
     def of(
@@ -77,6 +82,22 @@ class Recipe:
         source |= {"sha256": sha256_of(file)}
         weights = weight_causal, weight_visitor
         return cls(str(file.absolute()), source, seed, epochs, name, most, batch, *weights, readout)
+
+    def with_fields(self, file: Path | None) -> Self:
+        """With what a recipe file has, if there is one. Raises UsageError."""
+        return self if file is None else replace(self, **read_recipe_file(file)._asdict())
+
+    def check_kept(self, settings: Settings) -> None:
+        """Raises UsageError if it is about clicks whose fields the settings wouldn't keep."""
+        from models.extra_fields import PRICE
+
+        missing = [name for name in self.fields if name != PRICE and name not in settings.clicks.keep]
+        if missing and not is_parquet(files_of(Path(self.file))[0]):
+            wanted = ", ".join(f'"{name}"' for name in sorted({*settings.clicks.keep, *missing}))
+            raise UsageError(
+                f"fields.{missing[0]}: no session would have it; expected clicks.keep = [{wanted}] in the"
+                " settings, as the worker has to keep it, too"
+            )
 
     def save(self, work: Path) -> None:
         from models.whole_file import write_whole
@@ -132,6 +153,7 @@ def sha256_of(file: Path) -> str:
 
 def training_pipeline(recipe: Recipe, work: Path, settings: Settings, show: Show) -> TrainingPipeline:
     """The recipe's sessions, cut by the settings' rules, ready to train on."""
+    from models.extra_fields import FieldSpec
     from models.training.config import UNNAMED, TrainConfig
     from models.training.pipeline import TrainingPipeline
     from models.training.work_folder import WorkFolder
@@ -142,7 +164,10 @@ def training_pipeline(recipe: Recipe, work: Path, settings: Settings, show: Show
         weight_causal=recipe.weight_causal,
         weight_visitor=recipe.weight_visitor,
         readout=recipe.readout,
+        fields=tuple(FieldSpec.of(name, table) for name, table in recipe.fields.items()),
+        hashed=recipe.hashed,
     )
+    recipe.check_kept(settings)
     if recipe.epochs is not None:
         config = replace(config, epochs=recipe.epochs)
     if recipe.batch is not None:

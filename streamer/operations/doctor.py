@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from schemas.build import EXTENSIONS, NO_EXTENSIONS, WHY_PURE, not_built
 from streamer import __version__
+from streamer.bundle_extras import not_kept
 from streamer.errors import StreamerError
 from streamer.kafka.acls import acls_of
 from streamer.kafka.client import client_arguments, committed_reader, running
@@ -151,6 +152,9 @@ def _bundle(settings: Settings) -> Finding:
         bundle = load_bundle(settings.model.bundle or default_bundle())
     except BundleError as error:
         return Finding("bundle", "fail", str(error), "use another bundle, or train one")
+    missing = not_kept(bundle, settings.clicks)
+    if missing:
+        return Finding("bundle", "warn", missing, "set clicks.keep so, or use a bundle that reads none of it")
     return Finding("bundle", "ok", f"{bundle.model_version}, {len(bundle.taxonomy.intents)} intents")
 
 

@@ -21,6 +21,7 @@ import msgspec
 import structlog
 from aiokafka.errors import KafkaError
 
+from streamer.bundle_extras import warn_of_missing
 from streamer.core.stored_state import encode_state
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
@@ -106,6 +107,7 @@ async def _replay(
     scorers = BundleScorers.load(
         options.bundles, session_rules(settings).version, memberships=settings.emit.memberships
     )
+    warn_of_missing(scorers.bundles, settings.clicks)
     topic = await GroupTopic.made(settings, options.group)
     folder = options.group_folder
     worker: GroupWorker | None = None

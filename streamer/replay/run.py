@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from models.processor import processor_kind
+from streamer.bundle_extras import warn_of_missing
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.topic_metadata import topic_metadata
 from streamer.pipeline.counters import ClickCounters, total_of
@@ -152,6 +153,7 @@ def replay(
     scorers = BundleScorers.load(
         options.bundles, session_rules(settings).version, memberships=settings.emit.memberships
     )
+    warn_of_missing(scorers.bundles, settings.clicks)
     with ExitStack() as stack:
         folder = options.journal_folder
         keeps = folder is not None

@@ -19,6 +19,7 @@ from models.bundle import default_bundle, load_bundle
 from models.drift import DriftMonitor
 from models.scorer import Scorer
 from schemas.build import WHY_PURE
+from streamer.bundle_extras import warn_of_missing
 from streamer.errors import StreamerError
 from streamer.kafka.acls import acls_of
 from streamer.kafka.client import client_arguments
@@ -214,6 +215,7 @@ def _other_stages(
 
 def _scorer(settings: Settings, metrics: Metrics) -> Scorer:
     bundle = load_bundle(settings.model.bundle or default_bundle())
+    warn_of_missing([bundle], settings.clicks)
     drift = DriftMonitor.of(bundle)
     if drift:
         metrics.registry.register(DriftCollector(drift))
@@ -336,7 +338,9 @@ def end_for_sure() -> None:
 def _shadow(settings: Settings, metrics: Metrics) -> Shadow | None:
     if settings.model.shadow_bundle is None:
         return None
-    scorer = Scorer(load_bundle(settings.model.shadow_bundle), memberships=settings.emit.memberships)
+    bundle = load_bundle(settings.model.shadow_bundle)
+    warn_of_missing([bundle], settings.clicks)
+    scorer = Scorer(bundle, memberships=settings.emit.memberships)
     version = session_rules(settings).version
     return Shadow(scorer, version, settings.topics, metrics.shadow_failed.inc)
 

@@ -30,6 +30,7 @@ from streamer.kafka.produce import visitor_key
 from streamer.pipeline.counters import ClickCounters
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.erasures import erased_visitor
+from streamer.pipeline.extras import Extras
 from streamer.pipeline.mapping.plan import CompiledMapping
 from streamer.pipeline.mapping.spec import MappingError, read_mapping
 from streamer.pipeline.normalize import host_of, label, path_of, search_query
@@ -52,6 +53,7 @@ class Target(NamedTuple):
 
 
 _decoder = ClickDecoder()
+_keeping = ClickDecoder(extras=Extras(("page_title", "utm_source", "properties.plan", "properties.utm_term")))
 _mapped = ClickDecoder(read=mapping_of("segment").read)
 _mapped_rows = ClickDecoder(read=mapping_of("snowplow").read)
 _ROW = "\t".join(SNOWPLOW.get(name, "") for name in COLUMNS.split()).encode()
@@ -273,6 +275,14 @@ TARGETS: dict[str, Target] = {
     "mapped click": Target(
         [json.dumps(SEGMENT_TRACK).encode(), json.dumps(SEGMENT_PAGE).encode()],
         lambda v: end_of(_mapped, v),
+    ),
+    "kept extras": Target(
+        [
+            json.dumps(
+                FULL | {"page_url": "/?utm_source=a%40b", "properties": {"plan": 1.5, "utm_term": "c"}}
+            ).encode()
+        ],
+        lambda v: end_of(_keeping, v),
     ),
     "mapped row": Target([_ROW], lambda v: end_of(_mapped_rows, v)),
     "mapping file": Target([_MAPPING], _mapping),

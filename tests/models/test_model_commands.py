@@ -92,6 +92,33 @@ def test_too_few_sessions_for_prototypes_are_an_error(run_streamer: RunStreamer,
     assert "nowhere.jsonl: cannot be read" in missing.stderr
 
 
+@pytest.mark.parametrize(
+    ("recipe", "error"),
+    [
+        ("[fields.price", "recipe.toml: cannot be read as TOML (TOMLDecodeError)"),
+        ("[field.price]", "recipe.toml: field: is no key; expected one of fields, hashed"),
+        ("fields = 1", "recipe.toml: fields: is 1; expected a table"),
+        ("[fields.age]\nkind = 'number'", "recipe.toml: fields.age: is no field of a click"),
+        ("[hashed]\nprice = 5", "recipe.toml: hashed.price: is no key; expected one of page_type"),
+        ("[hashed]\ndevice = 0", "recipe.toml: hashed.device: is 0; expected a whole number from 1"),
+        (
+            "[fields.page_title]\nkind = 'text'",
+            'fields.page_title: no session would have it; expected clicks.keep = ["page_title", "utm_term"]',
+        ),
+    ],
+)
+def test_a_recipe_that_can_not_be_followed_is_an_error_before_work_begins(
+    recipe: str, error: str, run_streamer: RunStreamer, tmp_path: Path
+) -> None:
+    write_clicks(tmp_path / "clicks.jsonl", 4)
+    (tmp_path / "recipe.toml").write_text(recipe)
+    keep = {"STREAMER_CLICKS__KEEP": "utm_term"}
+    result = run_streamer("model", "fit", "clicks.jsonl", "--recipe", "recipe.toml", environ=keep)
+    assert result.returncode == 2
+    assert error in result.stderr
+    assert not (tmp_path / "runs" / "model" / "tokenizer.json").exists()
+
+
 def test_inspect_works_and_train_says_what_is_missing_without_the_extra(tmp_path: Path) -> None:
     clicks = write_clicks(tmp_path / "clicks.jsonl", 4)
 

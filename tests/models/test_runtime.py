@@ -79,7 +79,7 @@ def test_sessions_are_padded_where_that_costs_less_than_a_batch_of_their_own() -
 def test_compiled_or_not_the_inputs_are_the_same(data: st.DataObject) -> None:
     count, length = data.draw(st.integers(1, 12)), data.draw(st.sampled_from(LENGTH_BUCKETS))
     longest = data.draw(st.integers(1, length))
-    encoded = _random_sessions(longest, length, count)
+    encoded = _random_sessions(longest, length, count, data.draw(st.sampled_from([10, 11, 30])))
     encoded.query_slot[:] *= np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)))[
         :, None
     ]

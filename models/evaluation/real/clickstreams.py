@@ -18,7 +18,7 @@ from models.tokenizer import Tokenizer
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus, embed
 from models.training.encoder import Encoder
-from models.training.pretrain import Pretrained, deterministic, pretrain
+from models.training.pretrain import Pretrained, deterministic, new_tokenizer, pretrain
 from schemas.click import HEAD_CLICKS, KEPT_CLICKS, TAIL_CLICKS, Click, Session
 
 Event = dict[str, Any]
@@ -81,7 +81,7 @@ def trained_on(sessions: Sequence[Session], config: TrainConfig) -> tuple[Encode
 def pretrained_on(sessions: Sequence[Session], config: TrainConfig) -> tuple[Pretrained, Tokenizer]:
     import torch
 
-    tokenizer = Tokenizer.fit(sessions, config.min_count, config.max_vocabulary)
+    tokenizer = new_tokenizer(sessions, config)
     generator = torch.Generator().manual_seed(config.seed)
     with deterministic(config.threads):
         corpus = Corpus.of(sessions, tokenizer)

@@ -31,7 +31,6 @@ from models.training.corpus import Corpus
 from models.training.encoder import Encoder
 from models.training.objectives import Objectives
 from models.training.pretrain import deterministic
-from models.vocabulary import FIRST_LEARNT_ID
 from schemas.click import Session
 
 TABLE, CAUSAL, BOTH = "transition table", "causal head", "causal head and table"
@@ -116,7 +115,7 @@ def _expected(
 ) -> Float64:
     """[N, V] logs; a product that the tokenizer doesn't know has next to none."""
     ids = torch.tensor([tokenizer.vocabularies["product_id"].id_of(name) for name in names])
-    known = ids >= FIRST_LEARNT_ID
+    known = ids >= tokenizer.vocabularies["product_id"].first_learnt
     logs = torch.full((len(beginnings), len(names)), float(np.log(_RARE)))
     with deterministic(1):
         for rows, tokens in Corpus.of(beginnings, tokenizer).in_order():

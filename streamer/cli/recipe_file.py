@@ -1,0 +1,50 @@
+"""A recipe file (TOML): fields of a click to learn from besides, and widths of hashed tails."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from streamer.errors import UsageError
+
+
+class RecipeFields(NamedTuple):
+    fields: dict[str, dict[str, Any]]
+    """Their tables by name, checked."""
+    hashed: dict[str, int]
+
+
+def read_recipe_file(file: Path) -> RecipeFields:
+    """Raises UsageError, which names the key, the value and what was expected."""
+    from models.extra_fields import FieldError, FieldSpec, checked_tail
+    from models.tokenizer import VOCABULARIES
+
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file}: cannot be read as TOML ({type(error).__name__})") from None
+    _check_keys(file, "", content, ("fields", "hashed"))
+    fields, hashed = (_table(file, key, content.get(key, {})) for key in ("fields", "hashed"))
+    _check_keys(file, "hashed.", hashed, VOCABULARIES)
+    try:
+        for name, table in fields.items():
+            FieldSpec.of(name, _table(file, f"fields.{name}", table))
+        for name, size in hashed.items():
+            checked_tail(name, size)
+    except FieldError as error:
+        raise UsageError(f"{file}: {error}") from None
+    return RecipeFields(fields, hashed)
+
+
+def _table(file: Path, key: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UsageError(f"{file}: {key}: is {value!r}; expected a table")
+    return value
+
+
+def _check_keys(file: Path, prefix: str, table: Mapping[str, Any], known: Collection[str]) -> None:
+    for key in table:
+        if key not in known:
+            raise UsageError(f"{file}: {prefix}{key}: is no key; expected one of {', '.join(known)}")
