@@ -7,7 +7,11 @@ from enum import StrEnum
 
 
 class KillPoint(StrEnum):
-    """Moments between which a crash must lose nothing and double nothing."""
+    """Moments between which a crash must lose nothing and double nothing.
+
+    The commits of sessions and those of the stages beside them have points of their own: where both run, a
+    worker is to die in each.
+    """
 
     AFTER_FENCING = "after_fencing"
     DURING_RECOVERY = "during_recovery"
@@ -17,6 +21,10 @@ class KillPoint(StrEnum):
     BEFORE_COMMIT = "before_commit"
     AFTER_COMMIT = "after_commit"
     WHILE_TRIMMING = "while_trimming"
+    STAGE_BEFORE_OUTPUTS = "stage_before_outputs"
+    STAGE_BETWEEN_OUTPUTS_AND_MARKER = "stage_between_outputs_and_marker"
+    STAGE_BEFORE_COMMIT = "stage_before_commit"
+    STAGE_AFTER_COMMIT = "stage_after_commit"
 
 
 Reach = Callable[[KillPoint], None]

@@ -16,7 +16,7 @@ from streamer.settings import Settings, load_settings
 from tests.chaos import brokers, clusters, idleness, loads, logs, processes, random_kills
 from tests.chaos.namespaces import NamespacedCluster
 from tests.chaos.proxy import FaultProxy
-from tests.chaos.scenario import Outcome, Scenario
+from tests.chaos.scenario import UNKEYED, Outcome, Scenario, dotted
 from tests.conftest import names_of_its_own
 from tests.worker.live import STARTED
 
@@ -103,7 +103,7 @@ class Fault:
 
 def _plain(play: Callable[..., Outcome], **overrides: object) -> Play:
     def on(environment: Environment, seed: int, dose: dict[str, Any]) -> Outcome:
-        settings = environment.settings(environment.shared.bootstrap, overrides and _dotted(overrides))
+        settings = environment.settings(environment.shared.bootstrap, dotted(overrides))
         return play(Scenario(settings, seed), **dose)
 
     return on
@@ -159,10 +159,6 @@ def _with_proxy(play: Callable[..., Outcome]) -> Play:
     return on
 
 
-def _dotted(overrides: Mapping[str, object]) -> dict[str, object]:
-    return {name.replace("__", "."): value for name, value in overrides.items()}
-
-
 FAULTS: dict[str, Fault] = {
     "kill": Fault(
         _plain(processes.killed),
@@ -183,6 +179,18 @@ FAULTS: dict[str, Fault] = {
         random_kills.killed_at_random,
         full={"rounds": 20, "identity": True},
         short={"rounds": 1, "identity": True},
+    ),
+    "kill-unkeyed": Fault(
+        _plain(processes.killed, **UNKEYED),
+        full={"kills": 24, "clicks": 150_000, "per_s": 800},
+        short={"kills": 12, "clicks": 8_000, "per_s": 60},
+        in_suite=False,
+    ),
+    "random-kills-unkeyed": Fault(
+        random_kills.killed_at_random,
+        full={"rounds": 20, "unkeyed": True},
+        short={"rounds": 1, "unkeyed": True},
+        in_suite=False,
     ),
     "kill-early": Fault(
         _plain(processes.killed, emit__early_every_s=2),

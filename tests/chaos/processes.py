@@ -14,6 +14,7 @@ from tests.chaos.scenario import Outcome, Scenario, end_all
 from tests.worker.live import Worker, committed, wait_until
 
 CLICKS_PER_VISITOR = 11
+OF_STAGES = [point for point in KillPoint if point.startswith("stage_")]
 EARLY = (KillPoint.AFTER_FENCING, KillPoint.DURING_RECOVERY, KillPoint.BEFORE_SEEK)
 """Points that a worker passes once per take-over; the others it passes with each commit."""
 NEVER = f"{KillPoint.BEFORE_OUTPUTS}:1000000"
@@ -28,7 +29,8 @@ def killed(scenario: Scenario, kills: int, clicks: int, per_s: float) -> Outcome
     feed = scenario.feed(clicks // CLICKS_PER_VISITOR, per_s)
     steady = scenario.worker(app__instance_id="steady", worker__trim_every_s=1, commit__interval_ms=50)
     steady.wait_for("shards_open")
-    points = list(KillPoint)
+    has_stages = scenario.settings.identity.enabled or not scenario.settings.clicks.keyed
+    points = [point for point in KillPoint if has_stages or point not in OF_STAGES]
     for number in range(kills):
         point = points[number % len(points)]
         passes = chance.randint(1, 2) if point in EARLY else chance.randint(2, 12)

@@ -4,7 +4,8 @@ Each round is an app of its own. One worker has all partitions when up to two ot
 three are killed: while they start, join or take over, while they work, right behind each other. Then comes
 a drain, or two, while the dead are still members of the group and others still work, which are ended or
 killed while it joins and drains. A drain that exits with 0 has to have published everything, whoever had
-the partitions before. With `identity` there are logins and links, and kills fall on every stage.
+the partitions before. With `identity` there are logins and links, and with `unkeyed` clicks that are first
+written by visitor: kills fall on every stage.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import signal
 import time
 from typing import Any
 
-from tests.chaos.scenario import Outcome, Scenario
-from tests.worker.live import Worker, as_messages, send, wait_until
+from tests.chaos.scenario import UNKEYED, Outcome, Scenario, dotted
+from tests.worker.live import Worker, send, wait_until
 
 VISITORS = 150
 DRAINED_WITHIN_S = 120
@@ -25,8 +26,9 @@ def killed_at_random(environment: Any, seed: int, dose: dict[str, Any]) -> Outco
     """So many rounds on the shared broker; the last one is also held against a replay."""
     chance, outcome = random.Random(seed), Outcome()
     for number in range(1, dose["rounds"] + 1):
-        on = {"identity.enabled": dose.get("identity", False)}
-        scenario = Scenario(environment.settings(environment.shared.bootstrap, on), chance.randrange(2**31))
+        on = {"identity__enabled": dose.get("identity", False), **(UNKEYED if dose.get("unkeyed") else {})}
+        settings = environment.settings(environment.shared.bootstrap, dotted(on))
+        scenario = Scenario(settings, chance.randrange(2**31))
         _Round(scenario).play()
         scenario.hold_against_oracle()
         if number == dose["rounds"]:
@@ -47,15 +49,16 @@ class _Round:
     def play(self) -> None:
         scenario, chance = self._scenario, self._chance
         scenario.click_for(VISITORS)
-        half = len(scenario.clicks) // 2
-        send(scenario.settings, as_messages(scenario.clicks[:half]))
+        messages = scenario.messages()
+        half = len(messages) // 2
+        send(scenario.settings, messages[:half])
         first = scenario.worker()
         first.wait_for("shards_open")
         self._start_s = first.seconds_to("shards_open")
         started = self._running = [first, *(scenario.worker() for _ in range(chance.randint(0, 2)))]
         for victim in chance.sample(started, chance.randint(0, len(started))):
             self._kill(victim)
-        send(scenario.settings, as_messages(scenario.clicks[half:]))
+        send(scenario.settings, messages[half:])
         scenario.link_some()
         self._drain()
 

@@ -24,10 +24,13 @@ from streamer.worker.recovery import Recovery
 from tests.identity.live import clicks_with_logins, differing_users, say, some_links
 from tests.worker.live import (
     START_MS,
+    Timed,
     Worker,
     as_messages,
+    as_unkeyed,
     committed,
     environment,
+    moved_to_now,
     oracle,
     published,
     set_up,
@@ -35,7 +38,10 @@ from tests.worker.live import (
     wait_until,
 )
 
-Message = tuple[bytes | None, bytes | None]
+Message = tuple[bytes | None, bytes | None] | Timed
+UNKEYED = {"clicks__keyed": False, "watermark__out_of_orderness_s": 200}
+"""With room for clicks that are out of order by two minutes, and for a quarter that writing them by visitor
+may add."""
 LONG_AGO_MS = 1000 * 86_400_000
 """Simulated hours go by faster than real ones: they begin so early that none is in the future."""
 
@@ -123,8 +129,9 @@ class Feed(threading.Thread):
             due = len(self._messages)
             if not self._hurry:
                 due = min(due, int((time.monotonic() - begin) * self._per_s) + 1)
-            for key, value in self._messages[self.sent : due]:
-                producer.produce(self._topic, value, key, on_delivery=self._delivered)
+            for key, value, *at in self._messages[self.sent : due]:
+                timestamp = at[0] if at else 0
+                producer.produce(self._topic, value, key, timestamp=timestamp, on_delivery=self._delivered)
                 self.sent += 1
             producer.poll(0.02)
         producer.flush()
@@ -192,8 +199,14 @@ class Scenario:
         """Send no more: what has been sent is what has to be published."""
         self.clicks = self.clicks[: feed.stop()]
 
+    def messages(self) -> list[Message]:
+        """The clicks as a producer sends them: by visitor, unless the settings say that they aren't."""
+        if self.settings.clicks.keyed:
+            return [*as_messages(self.clicks)]
+        return [*as_unkeyed(self.clicks, self.chance, moved_to_now(self.clicks))]
+
     def _start_feed(self, per_s: float) -> Feed:
-        messages = as_messages(self.clicks)
+        messages = self.messages()
         feed = Feed(self.direct.kafka.bootstrap_servers, self.direct.topics.clicks, messages, per_s)
         feed.start()
         return feed
@@ -313,6 +326,11 @@ def arguments(settings: Settings) -> Any:
     from streamer.kafka.client import client_arguments
 
     return client_arguments(settings.kafka)
+
+
+def dotted(overrides: Mapping[str, object]) -> dict[str, object]:
+    """Keys written as section__key, as section.key."""
+    return {name.replace("__", "."): value for name, value in overrides.items()}
 
 
 def changed(settings: Settings, overrides: Mapping[str, object]) -> Settings:

@@ -28,6 +28,8 @@ from streamer.settings import Settings
 from tests.conftest import as_environment, without_settings
 from tests.oracle import Expected, expected_sessions
 
+Timed = tuple[bytes | None, bytes, int]
+"""Key, value and time in ms UTC of a record."""
 START_MS = 1_795_046_400_000
 BOUND_MS = 120_000
 
@@ -97,8 +99,8 @@ def _exists(settings: Settings, topic: str) -> bool:
     return True
 
 
-def send(settings: Settings, messages: Sequence[tuple[bytes | None, bytes | None]]) -> None:
-    """Append to the clicks topic, in order."""
+def send(settings: Settings, messages: Sequence[tuple[bytes | None, bytes | None] | Timed]) -> None:
+    """Append to the clicks topic, in order; those without a time at that of the producer."""
 
     async def run() -> None:
         producer = AIOKafkaProducer(
@@ -109,12 +111,30 @@ def send(settings: Settings, messages: Sequence[tuple[bytes | None, bytes | None
         )
         await producer.start()
         try:
-            for key, value in messages:
-                await producer.send(settings.topics.clicks, value, key=key)
+            for key, value, *at in messages:
+                await producer.send(
+                    settings.topics.clicks, value, key=key, timestamp_ms=at[0] if at else None
+                )
         finally:
             await producer.stop()
 
     asyncio.run(run())
+
+
+def as_unkeyed(clicks: Sequence[dict[str, Any]], chance: random.Random, moved_ms: int) -> list[Timed]:
+    """As producers send clicks that key by anything but the visitor, or by nothing: each at a time of its
+    own, up to two minutes behind its event's, moved by so much."""
+    messages: list[Timed] = []
+    sent_ms = 0
+    for click, (_, value) in zip(clicks, as_messages(clicks), strict=True):
+        sent_ms = max(sent_ms, click["timestamp"] + moved_ms)
+        messages.append((chance.choice([None, b"%d" % chance.randrange(9)]), value, sent_ms))
+    return messages
+
+
+def moved_to_now(clicks: Sequence[dict[str, Any]]) -> int:
+    """By how many ms: the last one is now, for retention goes by the time of a record."""
+    return int(time.time() * 1000) - max(click["timestamp"] for click in clicks)
 
 
 class Output(NamedTuple):

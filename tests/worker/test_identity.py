@@ -16,7 +16,7 @@ from tests.worker.live import oracle as expected_sessions
 
 
 @pytest.mark.parametrize(
-    "killed_at", [None, "before_commit:5", "between_outputs_and_marker:9", "after_commit:7"]
+    "killed_at", [None, "stage_before_commit:2", "stage_between_outputs_and_marker:4", "stage_after_commit:3"]
 )
 def test_records_are_what_sessions_and_links_say(
     fresh_settings: FreshSettings, killed_at: str | None

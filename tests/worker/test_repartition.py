@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import signal
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
 
 from schemas import codec
 from streamer.kafka.ports import free_ports
@@ -21,9 +18,11 @@ from tests.conftest import FreshSettings, RunStreamer, names_of_its_own
 from tests.worker.live import (
     Worker,
     as_messages,
+    as_unkeyed,
     ask,
     committed,
     metric,
+    moved_to_now,
     oracle,
     published,
     send,
@@ -40,24 +39,8 @@ ROOMY = {"watermark.out_of_orderness_s": 200}
 
 
 def send_unkeyed(settings: Settings, clicks: Sequence[dict[str, Any]], seed: int) -> None:
-    """As producers send clicks that key by anything but the visitor, or by nothing: each at a time of its
-    own, up to two minutes behind its event, and the last one now, for retention goes by these times."""
-    chance = random.Random(seed)
-
-    async def run() -> None:
-        producer = AIOKafkaProducer(bootstrap_servers=settings.kafka.bootstrap_servers, linger_ms=20)
-        await producer.start()
-        try:
-            moved_ms = time.time() * 1000 - max(click["timestamp"] for click in clicks)
-            sent_ms = 0
-            for click, (_, value) in zip(clicks, as_messages(clicks), strict=True):
-                sent_ms = max(sent_ms, int(click["timestamp"] + moved_ms))
-                key = chance.choice([None, b"%d" % chance.randrange(9)])
-                await producer.send(settings.topics.clicks, value, key=key, timestamp_ms=sent_ms)
-        finally:
-            await producer.stop()
-
-    asyncio.run(run())
+    """The last one now."""
+    send(settings, as_unkeyed(clicks, random.Random(seed), moved_to_now(clicks)))
 
 
 def content(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -70,7 +53,7 @@ def content(settings: Settings) -> dict[str, dict[str, Any]]:
     return {kind: {**of, "record": ""} for kind, of in digests.as_dict().items()}
 
 
-@pytest.mark.parametrize("killed_at", [None, "before_commit:5"])
+@pytest.mark.parametrize("killed_at", [None, "stage_before_commit:5"])
 def test_sessions_are_those_of_clicks_that_come_by_visitor(
     fresh_settings: FreshSettings, killed_at: str | None
 ) -> None:

@@ -243,19 +243,19 @@ class StageShard:
         )
         states: list[Message] = [(key.encode(), state, []) for key, state in outputs.states.items()]
         await self._producer.begin_transaction()
-        config.reach(KillPoint.BEFORE_OUTPUTS)
+        config.reach(KillPoint.STAGE_BEFORE_OUTPUTS)
         sent = []
         by_target = dict(outputs.batches)
         for topic, partition, message in outputs.records:
             by_target.setdefault((topic, partition), []).append(message)
         for (topic, partition), messages in by_target.items():
             sent += await self._send(topic, partition, messages)
-        config.reach(KillPoint.BETWEEN_OUTPUTS_AND_MARKER)
+        config.reach(KillPoint.STAGE_BETWEEN_OUTPUTS_AND_MARKER)
         sent += await self._send(config.changelog, self._number, [*states, (MARKER_KEY, encode(marker), [])])
         delivered = await all_of(sent)
-        config.reach(KillPoint.BEFORE_COMMIT)
+        config.reach(KillPoint.STAGE_BEFORE_COMMIT)
         await self._producer.commit_transaction()
-        config.reach(KillPoint.AFTER_COMMIT)
+        config.reach(KillPoint.STAGE_AFTER_COMMIT)
         self.committed_position, self._committed = positions[config.source], positions
         self.broker_ms = max(self.broker_ms, delivered[-1].timestamp)
         return outputs
