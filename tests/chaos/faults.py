@@ -198,6 +198,12 @@ FAULTS: dict[str, Fault] = {
         short={"kills": 3, "clicks": 6_000, "per_s": 100},
         in_suite=False,
     ),
+    "kill-revisions": Fault(
+        _plain(processes.killed, late__revise_within_s=7200),
+        full={"kills": 10, "clicks": 60_000, "per_s": 600},
+        short={"kills": 3, "clicks": 6_000, "per_s": 100},
+        in_suite=False,
+    ),
     "sigterm": Fault(
         _plain(processes.terminated),
         full={"times": 20, "clicks": 100_000, "per_s": 1500},

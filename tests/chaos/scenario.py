@@ -177,7 +177,8 @@ class Scenario:
         are there already."""
         seed = self.chance.randrange(2**31)
         if not self.settings.identity.enabled:
-            self.clicks = some_clicks(visitors, seed)
+            late_ms = self.settings.late.revise_within_ms
+            self.clicks = some_clicks(visitors, seed, late_ms)
             return
         self.clicks = clicks_with_logins(visitors, seed)
         self.link_some()

@@ -34,8 +34,9 @@ START_MS = 1_795_046_400_000
 BOUND_MS = 120_000
 
 
-def some_clicks(visitors: int, seed: int) -> list[dict[str, Any]]:
-    """Clicks of visitors with one to three sessions each, shuffled within the bound."""
+def some_clicks(visitors: int, seed: int, late_ms: int = 0) -> list[dict[str, Any]]:
+    """Clicks of visitors with one to three sessions each, shuffled within the bound; every tenth within
+    `late_ms` more."""
     chance = random.Random(seed)
     clicks = []
     for visitor in range(visitors):
@@ -45,7 +46,9 @@ def some_clicks(visitors: int, seed: int) -> list[dict[str, Any]]:
                 clicks.append(_click(f"v{visitor}", at, f"e{len(clicks)}", chance))
                 at += int(chance.expovariate(1 / 60_000))
             at += 1_800_001 + chance.randrange(3_600_000)
-    return sorted(clicks, key=lambda click: click["timestamp"] + chance.randrange(BOUND_MS))
+    delays = [chance.randrange(BOUND_MS + (0 if n % 10 else late_ms)) for n in range(len(clicks))]
+    in_order = sorted(zip(clicks, delays, strict=True), key=lambda each: each[0]["timestamp"] + each[1])
+    return [click for click, _ in in_order]
 
 
 def _click(visitor: str, at: int, event_id: str, chance: random.Random) -> dict[str, Any]:
@@ -179,11 +182,17 @@ def committed(settings: Settings, topic: str) -> Output:
 
 
 def published(settings: Settings) -> list[tuple[str, int, int, int]]:
-    """Visitor, start, end and count of every session that was published for good, sorted."""
+    """Visitor, start, end and count of the newest revision of every session that was published for good,
+    sorted."""
+    finals = [r for r in committed(settings, settings.topics.intents).decoded() if r["is_final"]]
+    superseded = {record["supersedes"] for record in finals}
+    newest: dict[str, int] = {}
+    for record in finals:
+        newest[record["session_id"]] = max(record["revision"], newest.get(record["session_id"], 0))
     return sorted(
         (record["visitor_id"], record["started_at"], record["ended_at"], record["event_count"])
-        for record in committed(settings, settings.topics.intents).decoded()
-        if record["is_final"]
+        for record in finals
+        if record["session_id"] not in superseded and record["revision"] == newest[record["session_id"]]
     )
 
 
