@@ -62,7 +62,7 @@ def _summary(session: Session) -> bytes:
 class NoScorer:
     """Stands where the scorer stands; the bundle is loaded and not asked."""
 
-    def __init__(self, bundle: Any, _seen: Any = None) -> None:
+    def __init__(self, bundle: Any, _seen: Any = None, **_: Any) -> None:
         self.bundle = bundle
 
     def score(self, sessions: Sequence[Session]) -> list[None]:
