@@ -64,10 +64,11 @@ def learn_prototypes(embedding_space: str, train: Float32, validation: Float32, 
         return None
     rng = np.random.default_rng(seed)
     directions = unit(fit_k_means(points, count, rng, _STARTS).cluster_centers_)
+    directions = directions[np.linalg.norm(directions, axis=1) > 0.5]  # in the centre itself there is none
     distance = float((1 - (sphere.project(validation) @ directions.T).max(1)).mean())
     temperature = float(f"{max(distance, _LOWEST_TEMPERATURE):.3g}")
     content = prototype_files.to_json(embedding_space, temperature, sphere, directions)
-    return Learnt(content, {"prototypes": count, "temperature": temperature})
+    return Learnt(content, {"prototypes": len(directions), "temperature": temperature})
 
 
 def add_prototypes(bundle: Bundle, sessions: Iterable[Session], seed: int, out: Path) -> dict[str, Any]:

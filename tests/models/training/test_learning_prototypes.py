@@ -67,3 +67,13 @@ def test_four_sessions_that_differ_for_each_are_enough() -> None:
     learnt = learn_prototypes("space", vectors, vectors, seed=7)
     assert learnt is not None
     assert learnt.notes["prototypes"] == FEWEST
+
+
+def test_sessions_in_the_very_centre_are_no_prototype() -> None:
+    noise = np.random.default_rng(1).normal(scale=0.02, size=(24, DIM))
+    some = (np.repeat(np.eye(DIM)[:4], 6, axis=0) + noise).astype(np.float32)
+    opposite = np.stack([some, -some], axis=1).reshape(-1, DIM)  # their mean is 0, exactly
+    vectors = np.concatenate([opposite, np.zeros((100, DIM), np.float32)])
+    learnt = learn_prototypes("space", vectors, vectors, seed=7)
+    assert learnt is not None
+    assert len(from_json(learnt.content)) == learnt.notes["prototypes"] == (len(opposite) + 1) // 4 - 1
