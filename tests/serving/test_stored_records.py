@@ -106,6 +106,15 @@ def test_the_latest_erasures_are_remembered_and_no_more() -> None:
     assert len(erased) == 1
 
 
+def test_who_is_back_is_not_remembered_as_erased() -> None:
+    erased = ErasedKeys()
+    table = records(erased=erased)
+    table.apply(b"v", None)
+    assert "v" in erased
+    table.apply(*a_message("v"))
+    assert "v" not in erased
+
+
 def test_who_has_expired_was_not_erased() -> None:
     erased = ErasedKeys()
     table = records(erased=erased)
