@@ -20,7 +20,7 @@ TTL_MS = 10**6
 
 
 def records(kind: type[RecordTable] = VisitorRecords, erased: ErasedKeys | None = None) -> RecordTable:
-    return kind(TTL_MS, lambda _: None, erased or ErasedKeys())
+    return kind(TTL_MS, lambda _: None, ErasedKeys() if erased is None else erased)
 
 
 @given(
