@@ -417,9 +417,9 @@ class Partition:
         raise self._refused
 
     def _close_due(self) -> None:
-        room = MAX_TAKE - len(self._sessions)
-        if room > 0:
-            self._closed(self.sessionizer.close_due(room))
+        # Even without room: what the last click has closed is in no state any more.
+        room = max(MAX_TAKE - len(self._sessions), 0)
+        self._closed(self.sessionizer.close_due(room))
 
     def _closed(self, sessions: list[Session]) -> None:
         counters = self.counters

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from schemas.click import Session
 from streamer.core.sessionizer import Sessionizer
+from streamer.pipeline import partition as partition_module
 from streamer.pipeline.decode import Arrived
 from streamer.pipeline.partition import Partition
 from tests.core.partition import RULES, a_click
@@ -40,6 +43,20 @@ def test_the_next_customers_session_is_given_out_after_the_one_before_has_closed
         ("u", True),
         ("w", True),
     ]
+
+
+def test_what_a_login_closes_is_in_the_take_that_the_login_fills(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition_module, "MAX_TAKE", 3)
+    partition = Partition("t", 0, Sessionizer(RULES, at_login=True), _decode)  # type: ignore[arg-type]
+    clicks = [("ann", 5000, "u"), ("ben", 5005, "v"), ("ann", 5010, "w"), ("cid", 5020, None)]
+    records = [Seen(offset, click[1], click) for offset, click in enumerate(clicks)]  # type: ignore[arg-type]
+    assert partition.process(records) == 3
+    found = [(s.user_id, s.is_final) for s in partition.take().sessions]
+    assert found == [("u", False), ("v", False), ("w", False), ("u", True)]
+    stored = {window.user_id for window in partition.sessionizer.stored_sessions()}
+    assert stored - {None} == {"v", "w"}, "a restart goes on with these"
+    partition.resume_closing()
+    assert partition.process(records, 3) == 4
 
 
 def test_anonymous_sessions_are_given_out_once() -> None:
