@@ -69,6 +69,8 @@ class OpenShards(Generic[S]):
         """The transport's, as soon as there is one."""
         self.joined = False
         """Whether the group has said which partitions are this worker's."""
+        self.rebalancing = False
+        """Whether it is about to say so anew."""
         self.furthest = 0
         """Fetches of state that a take-over has read, at most, since the last that succeeded: one that fails
         again and again comes no further."""

@@ -26,13 +26,14 @@ class Rebalance:
         assigned = self._shards.assigned()
         gone = self._shards.by_number.keys() - assigned
         await asyncio.gather(*(self._shards.drop(number) for number in gone))
-        self._shards.joined = True
+        self._shards.joined, self._shards.rebalancing = True, False
         for number in self._shards.by_number:
             self._shards.seek(number)
         self._retries.open(self._shards.missing())
 
     async def on_revoked(self) -> None:
         """Make durable what was processed: whoever gets a partition goes on from there."""
+        self._shards.rebalancing = True
         shards = list(self._shards.by_number.values())
         commits = [asyncio.ensure_future(self._commits.commit(shard)) for shard in shards]
         if commits:

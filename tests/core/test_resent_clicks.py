@@ -181,16 +181,21 @@ def test_room_is_the_same_after_a_restart(monkeypatch: pytest.MonkeyPatch) -> No
     assert partition.click(5400, "out", visitor="cid") is JOINED
 
 
-def resent(dice: random.Random, records: list[Record], bound: int) -> list[Record]:
-    """No new click is more than `bound` out of order; clicks are sent again, as they were, any time later."""
+def resent(dice: random.Random, records: list[Record], rules: SessionRules) -> list[Record]:
+    """No new click is more than the bound out of order; clicks that were not refused as too new, and so were
+    taken in once, are sent again, as they were, any time later."""
     log: list[Record] = []
+    taken_in: list[Record] = []
     arrival = watermark = 0
     for record in records:
         arrival = max(arrival, record.arrival)
-        watermark = max(watermark, min(record.at, arrival) - bound)
-        log.append(record._replace(place=len(log), at=max(record.at, watermark)))
-        while dice.random() < 0.4:
-            again = dice.choice(log)
+        watermark = max(watermark, min(record.at, arrival) - rules.out_of_orderness_ms)
+        at = max(record.at, watermark)
+        log.append(record._replace(place=len(log), at=at, event_id=f"{record.event_id} at {at}"))
+        if log[-1].at - arrival <= rules.max_future_ms:
+            taken_in.append(log[-1])
+        while taken_in and dice.random() < 0.4:
+            again = dice.choice(taken_in)
             log.append(again._replace(place=len(log), arrival=record.arrival))
     return log
 
@@ -202,6 +207,6 @@ def test_session_ids_of_a_log_are_unique_whatever_is_sent_again(
     rules: SessionRules, seed: int, stopped: bool
 ) -> None:
     dice = random.Random(seed)
-    log = resent(dice, random_records(dice, most=60), rules.out_of_orderness_ms)
+    log = resent(dice, random_records(dice, most=60), rules)
     sessions = Stopped(rules, dice if stopped else None).run(log).sessions
     assert len({session.session_id for session in sessions}) == len(sessions)

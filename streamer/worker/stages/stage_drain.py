@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from aiokafka.errors import KafkaError
 
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.worker.draining import DrainTurns
 from streamer.worker.log_reader import LogReader, read_group_offsets
+from streamer.worker.open_shards import OpenShards
 from streamer.worker.stages.stage_table import StageTable
 
 
@@ -46,10 +48,11 @@ async def _behind(table: StageTable, ends: Mapping[str, Mapping[int, int]]) -> l
     config, shards = table.config, table.shards
     found = []
     await table.commit_all()
-    with contextlib.suppress(KafkaError), only_ours():
-        if shards.consumer is not None:
-            await shards.consumer.commit()
     read = await _group_offsets(table)
+    own = {number: shard.committed_position for number, shard in shards.by_number.items()}
+    if any(position > read.get(number, 0) for number, position in own.items()):
+        await _commit_offsets(shards)
+        read = await _group_offsets(table)
     for number, end in ends[config.source].items():
         if read.get(number, 0) < end:
             found.append(f"{config.source} partition {number}")
@@ -58,6 +61,18 @@ async def _behind(table: StageTable, ends: Mapping[str, Mapping[int, int]]) -> l
             if shard.positions[topic] < ends[topic][number]:
                 found.append(f"{topic} partition {number}")
     return found
+
+
+async def _commit_offsets(shards: OpenShards[Any]) -> None:
+    """Say in the group how far this worker has come.
+
+    Not while it joins the group anew: the commit would be refused, and a client that is refused joins once
+    more. Two drains that ask every second would never get to the end of that.
+    """
+    if shards.consumer is None or shards.rebalancing:
+        return
+    with contextlib.suppress(KafkaError), only_ours():
+        await shards.consumer.commit()
 
 
 async def _group_offsets(table: StageTable) -> dict[int, int]:
