@@ -215,7 +215,7 @@ MUTANTS = (
     Mutant(
         "closed at the timer's tick",
         CORE,
-        "        return max(closes_at, window.opened_at)",
+        "        return max(closes_at, window.opened_at, window.late_at)",
         "        return self.clock.now",
         "tests/core/test_idleness.py",
     ),
@@ -252,22 +252,22 @@ MUTANTS = (
     Mutant(
         "late clicks start sessions",
         CORE,
-        "        if timestamp + self._gap_ms < self.clock.watermark and (\n",
+        "        if timestamp + self._gap_ms < self.clock.watermark - self._revise_within_ms and (\n",
         "        if False and (\n",
         "tests/core",
     ),
     Mutant(
         "bounds of a merged session forgotten",
         CORE,
-        "        self.merged_duplicates += later.absorb(earlier)\n",
-        "",
+        "            self._detach(earlier)\n            self.merged_duplicates += later.absorb(earlier)\n",
+        "            self._detach(earlier)\n",
         "tests/core",
     ),
     Mutant(
         "sessions that closed early forgotten",
         CORE,
-        " and self._closed.remember(window):\n",
-        " and False:\n",
+        "            and self._closed.remember(window)\n",
+        "            and False\n",
         "tests/core/test_resent_clicks.py",
     ),
     Mutant(

@@ -97,7 +97,7 @@ def test_a_stretch_in_the_middle_gives_what_live_closed_in_it(
     from_ms = BEGIN_MS + begin * HOUR_MS + 1234
     to_ms = from_ms + int(length * HOUR_MS)
     live.tick(max(to_ms, log[-1].timestamp))
-    closed = [s for s in live.sessions if from_ms <= s.closed_at < to_ms]
+    closed = [s for s in live.sessions if s.is_final and from_ms <= s.closed_at < to_ms]
     again, replay = replayed([r for r in log if r.timestamp < to_ms], rules, TimeRange(from_ms, to_ms))
     assert as_set(again) == as_set(closed)
     selection, counters = replay.selection, replay.counters
@@ -127,13 +127,15 @@ def test_what_is_certain_without_the_beginning_is_what_live_published(
         plan=PartitionPlan(0, len(unread), 0, unread[-1].timestamp if unread else None),
         on_undetermined=spans.add,
     )
-    published = Counter(as_set(s for s in live.sessions if s.closed_at >= from_ms))
+    # Of a session that is open a revision may bring another provisional record, which no replay gives.
+    final = [s for s in live.sessions if s.is_final]
+    published = Counter(as_set(s for s in final if s.closed_at >= from_ms))
     found = Counter(as_set(again))
     assert found <= published
     if not unread:
         assert found == published
     undetermined = UndeterminedSessions(unread[-1].timestamp if unread else None, rules)
-    certain = [s for s in live.sessions if not undetermined.is_undetermined(s) and s.closed_at >= from_ms]
+    certain = [s for s in final if not undetermined.is_undetermined(s) and s.closed_at >= from_ms]
     assert Counter(as_set(s for s in certain if not spans.touch(s))) <= found
 
 
