@@ -122,7 +122,7 @@ def create(stage: str) -> LiveStage:
     rules = identity_rules(settings)
     if stage == "attribution":
         return LiveAttribution(0, 1, settings, rules, SchemaLookup(settings.registry), None)
-    return LiveUsers(0, 1, settings, rules, None)
+    return LiveUsers(0, settings, rules, None)
 
 
 def fill(stage: str, keys: int, file: Path) -> dict[str, float | None]:

@@ -13,7 +13,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import structlog
 
@@ -38,6 +38,9 @@ S = TypeVar("S", bound=State)
 
 class View(Generic[S]):
     """Use it as a context manager: inside, everything that was in the topic is in the view."""
+
+    is_keyed: ClassVar[bool] = False
+    """Whether murmur2 of a key says which partition has its records."""
 
     def __init__(
         self,
@@ -197,9 +200,10 @@ class View(Generic[S]):
             fetched = await consumer.getmany(timeout_ms=_POLL_MS)
             now_s = self._now()
             read_at = answers.oldest(consumer, now_s)
-            for records in fetched.values():
+            for tp, records in fetched.items():
                 for record in records:
-                    table.apply(record.key, record.value and await lookup.own(record.value))
+                    if record.value is not None or self._may_erase(record.key, tp.partition):
+                        table.apply(record.key, record.value and await lookup.own(record.value))
             if ends:
                 ends = {tp: end for tp, end in ends.items() if await consumer.position(tp) < end}
             if not ends:
@@ -208,6 +212,18 @@ class View(Generic[S]):
             if clock() >= expire_at:
                 expire_at = clock() + _EXPIRE_EVERY_S
                 table.expire(int(now_s * 1000))
+
+    def _may_erase(self, key: bytes | None, number: int) -> bool:
+        """Whether a record without a value in that partition speaks of its key's records.
+
+        Every partition answers an erasure with one. Where the key says which partition has its records, the
+        others must not take away what came after the erasure: partitions are read in any order.
+        """
+        from streamer.kafka.partitions import is_home
+
+        if not self.is_keyed or key is None or self._partition_count is None:
+            return True
+        return is_home(key, number, self._partition_count)
 
 
 class VisitorView(View[VisitorState]):
@@ -230,6 +246,8 @@ class UserView(View[UserState]):
     >>> with UserView() as view:  # doctest: +SKIP
     ...     state = view.get("customer-17")
     """
+
+    is_keyed = True
 
     def _topic_of(self, settings: Settings) -> str:
         return settings.topics.users

@@ -27,6 +27,11 @@ def _by_python(key: bytes) -> int:
     return cast(int, murmur2(key)) & _POSITIVE
 
 
+def is_home(key: bytes, number: int, partitions: int) -> bool:
+    """Whether a partition is where records of a key go that are keyed by murmur2."""
+    return hash_of(key) % partitions == number
+
+
 def hash_of(key: bytes) -> int:
     """Java's `toPositive(murmur2(key))`."""
     return wire.murmur2(key) if IS_COMPILED else _by_python(key)

@@ -16,6 +16,7 @@ from schemas import codec
 from schemas.click import Session
 from schemas.codec import Record
 from streamer.identity.links import Link
+from streamer.kafka.partitions import is_home
 from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
 from streamer.replay.identity_inputs import ties_of_topics
 from streamer.replay.journal import DurableOutput
@@ -108,8 +109,10 @@ class ReplayedUsers:
         topic = self._settings.topics.users
         lookup = SchemaLookup(self._settings.registry, COMMAND_PATIENCE_S)
         latest: dict[str, bytes | None] = {}
-        async for record in records_of(self._settings, topic, await ends_of(self._settings, topic)):
-            latest[record.key.decode()] = (await lookup.own_record(record)).value
+        ends = await ends_of(self._settings, topic)
+        async for record in records_of(self._settings, topic, ends):
+            if record.value is not None or is_home(record.key, record.partition, len(ends)):
+                latest[record.key.decode()] = (await lookup.own_record(record)).value
         return _decoded(latest)
 
     async def _positions(self) -> list[Positions]:

@@ -159,6 +159,7 @@ class VisitorRecordView(RecordView):
 
 class UserRecordView(RecordView):
     table = UserRecords
+    is_keyed = True
 
     def _topic_of(self, settings: Settings) -> str:
         return settings.topics.users

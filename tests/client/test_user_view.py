@@ -8,7 +8,8 @@ import time
 import numpy as np
 from aiokafka import AIOKafkaProducer
 
-from streamer.client import UserTable, UserView
+from streamer.client import UserTable, UserView, VisitorView
+from streamer.kafka.partitions import hash_of
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.settings import Settings
 from tests.client.records import NOW_MS, a_message, a_record, a_user
@@ -21,6 +22,14 @@ def table(*messages: tuple[bytes, bytes | None]) -> UserTable:
     for message in messages:
         made.apply(*message)
     return made
+
+
+def test_another_partition_cant_take_away_a_customer_who_is_back_after_an_erasure() -> None:
+    home = hash_of(b"u") % 4
+    users, visitors = UserView(Settings()), VisitorView(Settings())
+    users._partition_count = visitors._partition_count = 4
+    assert [number for number in range(4) if users._may_erase(b"u", number)] == [home]
+    assert all(visitors._may_erase(b"u", number) for number in range(4)), "clicks may be keyed in any way"
 
 
 def test_a_record_is_read_whole() -> None:

@@ -72,7 +72,7 @@ def stage_configs(
         arguments=arguments,
         reach=reach,
         registry=registry,
-        create=lambda number, progress: LiveUsers(number, source.user_partitions, settings, rules, progress),
+        create=lambda number, progress: LiveUsers(number, settings, rules, progress),
     )
     return attribution, users
 
@@ -177,18 +177,10 @@ class LiveAttribution:
 class LiveUsers:
     """Changes and erasures in, users' records out."""
 
-    def __init__(
-        self,
-        number: int,
-        partitions: int,
-        settings: Settings,
-        rules: IdentityRules,
-        progress: bytes | None,
-    ) -> None:
+    def __init__(self, number: int, settings: Settings, rules: IdentityRules, progress: bytes | None) -> None:
         known = None if progress is None else msgspec.msgpack.decode(progress, type=UserProgress)
         self.stage = UserStage(rules, known)
         self._number = number
-        self._partitions = partitions
         self._settings = settings
 
     @property
@@ -227,11 +219,8 @@ class LiveUsers:
     def take(self) -> StageOutputs:
         taken = self.stage.take()
         topic = self._settings.topics.users
-        # Every partition reads an erasure; only one has ever had the customer's record.
-        keyed = [(user.encode(), value) for user, value in taken.records]
-        own = [(key, value) for key, value in keyed if hash_of(key) % self._partitions == self._number]
-        records = [Output(topic, self._number, (key, value, [])) for key, value in own]
-        removed = sum(value is None for _, value in own)
+        records = [Output(topic, self._number, (user.encode(), value, [])) for user, value in taken.records]
+        removed = sum(value is None for _, value in taken.records)
         events = {
             "session_withdrawn": taken.withdrawn,
             "user_written": len(records) - removed,
