@@ -35,8 +35,11 @@ class TopicSourceError(StreamerError):
 
 
 @asynccontextmanager
-async def reading(settings: Settings, portion: int = PORTION) -> AsyncIterator[Any]:
-    """A started consumer of whole partitions; sees committed records only."""
+async def reading(settings: Settings, topic: str, portion: int = PORTION) -> AsyncIterator[Any]:
+    """A started consumer of a topic's whole partitions; sees committed records only.
+
+    Raises TopicSourceError.
+    """
     consumer = committed_reader(
         client_arguments(settings.kafka),
         auto_offset_reset="none",
@@ -49,14 +52,14 @@ async def reading(settings: Settings, portion: int = PORTION) -> AsyncIterator[A
             await consumer.start()
             yield consumer
     except KafkaError as error:
-        where = f"{settings.session_source} at {settings.kafka.bootstrap_servers}"
+        where = f"{topic} at {settings.kafka.bootstrap_servers}"
         raise TopicSourceError(f"can't read {where}: {type(error).__name__}") from None
     finally:
         await consumer.stop()
 
 
 def as_live(settings: Settings, rules: SessionRules, time_range: TimeRange) -> ReplayConfig:
-    """What a replay of the topic has to be told to close sessions as live does."""
+    """With which a replay of the topic closes sessions as live does."""
     return ReplayConfig(
         settings.session_source,
         rules,
@@ -80,7 +83,7 @@ async def topic_partitions(
             "(idleness closes nothing then)"
         )
     tps = [TopicPartition(topic, number) for number in range(found.partitions)]
-    async with reading(settings) as consumer:
+    async with reading(settings, topic) as consumer:
         begins = await consumer.beginning_offsets(tps)
         ends = await consumer.end_offsets(tps)
         read_from_ms = time_range.read_from_ms(rules)
@@ -119,7 +122,7 @@ async def ends_of(settings: Settings, topic: str, at: Start = "latest") -> dict[
         found = await find_topic(settings.kafka, topic)
     except TopicError:
         return {}
-    async with reading(settings) as consumer:
+    async with reading(settings, topic) as consumer:
         tps = [TopicPartition(topic, number) for number in range(found.partitions)]
         return {tp.partition: offset for tp, offset in (await offsets_at(consumer, tps, at)).items()}
 
@@ -128,7 +131,7 @@ async def first_arrival(settings: Settings, topic: str) -> int | None:
     """When the first record arrived that is still there, ms UTC, if any was deleted before it; the latest
     such moment of the topic's partitions. None: nothing was deleted."""
     ends = await ends_of(settings, topic)
-    async with reading(settings) as consumer:
+    async with reading(settings, topic) as consumer:
         tps = [TopicPartition(topic, number) for number in ends]
         begins = await consumer.beginning_offsets(tps)
     trimmed = {tp.partition: at for tp, at in begins.items() if at > 0}
@@ -145,7 +148,7 @@ async def records_of(
     tps = [TopicPartition(topic, number) for number in ends]
     if not tps:
         return
-    async with reading(settings) as consumer:
+    async with reading(settings, topic) as consumer:
         begins = await offsets_at(consumer, tps, start)
         consumer.assign(tps)
         for tp in tps:
@@ -178,7 +181,7 @@ class TopicSource:
             yield Portion(number, is_last=True)
         if not left:
             return
-        async with reading(self._settings, self._portion) as consumer:
+        async with reading(self._settings, topic, self._portion) as consumer:
             leave_records_as_they_are(consumer)
             consumer.assign([TopicPartition(topic, number) for number in left])
             for number, at in left.items():
@@ -241,7 +244,7 @@ async def _ends_at(
 async def _first_arrived(settings: Settings, tp: Any, start: int, end: int, from_ms: int = 0) -> Any | None:
     """The first record from offset `start` on that arrived at `from_ms` or later; None before `end`."""
     # With a consumer of its own: aiokafka's may hang when it is stopped after it was given other partitions.
-    async with reading(settings) as consumer:
+    async with reading(settings, tp.topic) as consumer:
         consumer.assign([tp])
         consumer.seek(tp, start)
         while await consumer.position(tp) < end:

@@ -18,7 +18,7 @@ from streamer.identity.links import Link
 from streamer.identity.packed import SessionMessage
 from streamer.identity.rules import IdentityRules
 from streamer.identity.users import UserStage
-from streamer.kafka.partitions import hash_of
+from streamer.kafka.partitions import by_murmur2
 from streamer.pipeline.erasures import Erased
 
 
@@ -128,7 +128,7 @@ class UserReplay:
         """Records of users that the last event, one of this partition, has changed."""
         changed = {number}
         for user_id, change in self._attribution[number].take().changes:
-            of_user = hash_of(user_id.encode()) % len(self._users)
+            of_user = by_murmur2(user_id.encode(), len(self._users))
             self._users[of_user].apply(user_id, change)
             changed.add(of_user)
         for of_user in sorted(changed):

@@ -441,7 +441,7 @@ def _note(found: dict[SessionKey, PublishedSession], kind: Kind, message: bytes)
 
 async def _messages(settings: Settings, topic: str, number: int, from_ms: int | None) -> AsyncIterator[bytes]:
     tp, lookup = TopicPartition(topic, number), SchemaLookup(settings.registry, COMMAND_PATIENCE_S)
-    async with reading(settings) as consumer:
+    async with reading(settings, topic) as consumer:
         start: Start = "earliest" if from_ms is None else max(from_ms - _MARGIN_MS, 0)
         at: int = (await offsets_at(consumer, [tp], start))[tp]
         end: int = (await consumer.end_offsets([tp]))[tp]

@@ -16,7 +16,7 @@ from schemas import codec
 from schemas.click import Session
 from schemas.codec import Record
 from streamer.identity.links import Link
-from streamer.kafka.partitions import is_home
+from streamer.kafka.partitions import by_murmur2
 from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
 from streamer.replay.identity_inputs import ties_of_topics
 from streamer.replay.journal import DurableOutput
@@ -111,7 +111,7 @@ class ReplayedUsers:
         latest: dict[str, bytes | None] = {}
         ends = await ends_of(self._settings, topic)
         async for record in records_of(self._settings, topic, ends):
-            if record.value is not None or is_home(record.key, record.partition, len(ends)):
+            if record.value is not None or by_murmur2(record.key, len(ends)) == record.partition:
                 latest[record.key.decode()] = (await lookup.own_record(record)).value
         return _decoded(latest)
 
