@@ -15,8 +15,6 @@ PROPERTY: Final = "properties."
 """What the name of a property begins with."""
 MOST_EXTRAS: Final = 15
 """Of one click: what a small map of MessagePack holds."""
-MAX_EXTRA_BYTES: Final = 64
-"""Of one value, in UTF-8."""
 
 _IS_PROPERTY: Final = re.compile(r"properties\.[A-Za-z0-9_$-]{1,48}").fullmatch
 

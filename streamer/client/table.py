@@ -55,7 +55,7 @@ class VisitorState(NamedTuple):
     vector: Float32
     """[D], comparable only within `embedding_space`; `embedding_for` is the safe way to it."""
     prototypes_version: str | None = None
-    """None without memberships: the worker doesn't tell them, or this is of a customer's record."""
+    """None without memberships: the worker doesn't publish them, or this is a customer's record."""
     memberships: Float32 | None = None
     """[K], in the model's prototypes; `memberships_for` is the safe way to them."""
 

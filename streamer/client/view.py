@@ -39,8 +39,8 @@ S = TypeVar("S", bound=State)
 class View(Generic[S]):
     """Use it as a context manager: inside, everything that was in the topic is in the view."""
 
-    is_keyed: ClassVar[bool] = False
-    """Whether murmur2 of a key says which partition has its records."""
+    is_by_murmur2: ClassVar[bool] = False
+    """Whether a key's partition follows from it, as Kafka's own partitioner has it."""
 
     def __init__(
         self,
@@ -219,11 +219,11 @@ class View(Generic[S]):
         Every partition answers an erasure with one. Where the key says which partition has its records, the
         others must not take away what came after the erasure: partitions are read in any order.
         """
-        from streamer.kafka.partitions import is_home
+        from streamer.kafka.partitions import by_murmur2
 
-        if not self.is_keyed or key is None or self._partition_count is None:
+        if not self.is_by_murmur2 or key is None or self._partition_count is None:
             return True
-        return is_home(key, number, self._partition_count)
+        return by_murmur2(key, self._partition_count) == number
 
 
 class VisitorView(View[VisitorState]):
@@ -247,7 +247,7 @@ class UserView(View[UserState]):
     ...     state = view.get("customer-17")
     """
 
-    is_keyed = True
+    is_by_murmur2 = True
 
     def _topic_of(self, settings: Settings) -> str:
         return settings.topics.users

@@ -474,11 +474,11 @@ class Sessionizer:
         """Join two windows, of which the later one has just got the click that touches both."""
         if earlier.closed_by:
             self._let_go(earlier)
-            self.merged_duplicates += later.absorb(earlier)
-            self._deadlines.note(later.visitor_id, later.ended_at + self._gap_ms)
         else:
             self._detach(earlier)
-            self.merged_duplicates += later.absorb(earlier)
+        self.merged_duplicates += later.absorb(earlier)
+        if earlier.closed_by:  # its own deadline is gone
+            self._deadlines.note(later.visitor_id, later.ended_at + self._gap_ms)
         later.early_at = 0  # it counts from another first arrival now
         # The earlier one's deadline stands for both. A dropped duplicate may bring the end forward, but not
         # to before the click, which comes after that deadline's window.

@@ -27,11 +27,6 @@ def _by_python(key: bytes) -> int:
     return cast(int, murmur2(key)) & _POSITIVE
 
 
-def is_home(key: bytes, number: int, partitions: int) -> bool:
-    """Whether a partition is where records of a key go that are keyed by murmur2."""
-    return hash_of(key) % partitions == number
-
-
 def hash_of(key: bytes) -> int:
     """Java's `toPositive(murmur2(key))`."""
     return wire.murmur2(key) if IS_COMPILED else _by_python(key)
@@ -41,7 +36,8 @@ Placing = Callable[[bytes, int], int]
 """Partition of a key, by the number of partitions."""
 
 
-def _by_murmur2(key: bytes, partitions: int) -> int:
+def by_murmur2(key: bytes, partitions: int) -> int:
+    """The partition of a key, of so many."""
     return hash_of(key) % partitions
 
 
@@ -49,7 +45,7 @@ def _by_crc32(key: bytes, partitions: int) -> int:
     return zlib.crc32(key) % partitions
 
 
-PLACINGS: Mapping[str, Placing] = {"murmur2": _by_murmur2, "crc32": _by_crc32}
+PLACINGS: Mapping[str, Placing] = {"murmur2": by_murmur2, "crc32": _by_crc32}
 """As Java's clients choose a partition, and as librdkafka's do by default (`consistent_random`)."""
 
 
@@ -73,6 +69,6 @@ class PartitionChooser:
 
     def __call__(self, key: bytes | None) -> int:
         if key is not None:
-            return hash_of(key) % self._partitions
+            return by_murmur2(key, self._partitions)
         self._next = (self._next + 1) % self._partitions
         return self._next

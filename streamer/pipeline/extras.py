@@ -12,10 +12,9 @@ from typing import Any
 
 import msgspec
 
-from schemas.extras import CAMPAIGN, MAX_EXTRA_BYTES, PAGE_TITLE, PROPERTY
-from streamer.pipeline.normalize import MAX_LABEL_BYTES, Memo, first_parameter, label
+from schemas.extras import CAMPAIGN, PAGE_TITLE, PROPERTY
+from streamer.pipeline.normalize import Memo, first_parameter, label
 
-assert MAX_LABEL_BYTES == MAX_EXTRA_BYTES
 _TEXTS_KEPT = 32_768
 _MOST = 10**15
 """A larger number is nobody's count or amount."""

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import unquote_plus, unquote_to_bytes
+from urllib.parse import unquote_plus
 
 from streamer.pipeline.scrub import MIN_ACCOUNT_DIGITS, scrub, without_invisible
 
@@ -209,13 +209,7 @@ def _parameter_of(url: str, signs: list[str], ranks: dict[str, int]) -> str | No
             rank = ranks.get(url[start:equals], least)
             if rank < least:
                 found, least = url[equals + 1 : at], rank
-    return None if found is None else _unquoted(found)
-
-
-def _unquoted(value: str) -> str:
-    """As `urllib.parse.unquote_plus`."""
-    value = value.replace("+", " ")
-    return unquote_to_bytes(value).decode(errors="replace") if "%" in value else value
+    return None if found is None else unquote_plus(found)
 
 
 def numbered_path_of(address: str) -> str | None:

@@ -21,7 +21,7 @@ from xxhash import xxh3_64_hexdigest
 
 from schemas import codec
 from schemas.click import MAX_ID_BYTES
-from streamer.kafka.partitions import hash_of
+from streamer.kafka.partitions import by_murmur2
 from streamer.serving import problems
 from streamer.serving.access import Access
 from streamer.serving.metrics import ServingMetrics
@@ -54,8 +54,6 @@ class Collection:
     view: RecordView
     share: frozenset[int] | None
     """Partitions that are held; None: all."""
-    is_by_murmur2: bool
-    """Whether a key's partition follows from it, as Kafka's own partitioner has it."""
 
     def find(self, key: str) -> StoredRecord:
         """The record of this key. Raises Refusal."""
@@ -72,9 +70,9 @@ class Collection:
 
     def _is_elsewhere(self, key: str) -> bool:
         count = self.view.partition_count
-        if self.share is None or not self.is_by_murmur2 or count is None:
+        if self.share is None or not self.view.is_by_murmur2 or count is None:
             return False
-        return hash_of(key.encode()) % count not in self.share
+        return by_murmur2(key.encode(), count) not in self.share
 
     @property
     def _share_members(self) -> dict[str, Any]:

@@ -159,7 +159,7 @@ class VisitorRecordView(RecordView):
 
 class UserRecordView(RecordView):
     table = UserRecords
-    is_keyed = True
+    is_by_murmur2 = True
 
     def _topic_of(self, settings: Settings) -> str:
         return settings.topics.users

@@ -14,6 +14,7 @@ import orjson
 import structlog
 from aiohttp import web
 
+from schemas.click import MAX_ID_BYTES
 from streamer import __version__
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.acls import acls_of
@@ -69,7 +70,7 @@ class LookUpService:
         )
         app.add_routes(health_routes(self.metrics.registry, list, self.not_ready))
         for name, view in self._views.items():
-            collection = Collection(name, view, self._share, is_by_murmur2=name == "users")
+            collection = Collection(name, view, self._share)
             app.add_routes(LookUps(collection, access, self.metrics, serve.max_batch, self._now).routes())
         described = orjson.dumps(document(self._views, __version__, serve.max_batch, bool(tokens)))
 
@@ -173,11 +174,11 @@ def check_exposure(serve: ServeSettings) -> None:
 
 async def _until_stopped(service: LookUpService, stop: asyncio.Event) -> None:
     """Raises what ends a view."""
-    told = False
+    reported = False
     begun = time.monotonic()
     while not stop.is_set():
-        if service.is_ready and not told:
-            told = True
+        if service.is_ready and not reported:
+            reported = True
             # What is there stays: the collector need not look at it again and again.
             gc.collect()
             gc.freeze()
@@ -188,6 +189,4 @@ async def _until_stopped(service: LookUpService, stop: asyncio.Event) -> None:
 
 def _largest_body(max_batch: int) -> int:
     """Bytes of a batch at most, every byte of an id written as a JSON escape."""
-    from schemas.click import MAX_ID_BYTES
-
     return 1024 + max_batch * (6 * MAX_ID_BYTES + 8)

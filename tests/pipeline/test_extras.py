@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from schemas import codec
 from schemas.click import Click
-from schemas.extras import CAMPAIGN, MAX_EXTRA_BYTES, PAGE_TITLE
+from schemas.extras import CAMPAIGN, PAGE_TITLE
+from streamer.pipeline.normalize import MAX_LABEL_BYTES
 from streamer.pipeline.scrub import scrub
 from streamer.settings import ClickSettings
 from streamer.sources import click_decoder, source_version
@@ -112,7 +113,7 @@ def test_what_is_kept_is_scrubbed_and_bounded_whatever_came(value: Any, title: s
     except TypeError:  # a number that JSON's encoder doesn't write
         return
     for text in (click_of(click, *KEEP).extras or {}).values():
-        assert 0 < len(text.encode()) <= MAX_EXTRA_BYTES
+        assert 0 < len(text.encode()) <= MAX_LABEL_BYTES
         assert isinstance(value, float) or scrub(text) == text
 
 

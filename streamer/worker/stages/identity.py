@@ -15,7 +15,7 @@ from streamer.identity.links import LinkError, read_link
 from streamer.identity.rules import IdentityRules
 from streamer.identity.users import UserProgress, UserStage
 from streamer.kafka.client import ClientArguments
-from streamer.kafka.partitions import hash_of
+from streamer.kafka.partitions import by_murmur2
 from streamer.pipeline.dead_letters import dead_letter_headers
 from streamer.pipeline.erasures import erased_by
 from streamer.registry.lookup import SchemaLookup
@@ -147,7 +147,7 @@ class LiveAttribution:
         records = []
         for user_id, change in taken.changes:
             key = user_id.encode()
-            target = hash_of(key) % self._user_partitions
+            target = by_murmur2(key, self._user_partitions)
             records.append(Output(self._settings.user_changes, target, (key, changes.encode(change), [])))
         dead, self._dead = self._dead, []
         records += [record for _, record in dead]

@@ -13,7 +13,7 @@ import msgspec
 
 from streamer.kafka.aiokafka_overrides.packing import Message
 from streamer.kafka.client import ClientArguments
-from streamer.kafka.partitions import hash_of
+from streamer.kafka.partitions import by_murmur2
 from streamer.kafka.start import Start
 from streamer.kafka.topic_metadata import TopicMetadata
 from streamer.native.record_fields import headers_of, value_of
@@ -131,7 +131,7 @@ class LiveRepartition:
             else:
                 if record.timestamp_type == LOG_APPEND_TIME and self._visitors.may_have_sent_at(value):
                     headers = _with_arrival(record, headers)
-                target = hash_of(key) % self._targets
+                target = by_murmur2(key, self._targets)
                 if target not in self._passed:
                     self._passed[target] = []
                 self._passed[target].append((key, value, headers))  # type: ignore[arg-type]

@@ -49,8 +49,7 @@ async def _behind(table: StageTable, ends: Mapping[str, Mapping[int, int]]) -> l
     found = []
     await table.commit_all()
     read = await _group_offsets(table)
-    own = {number: shard.committed_position for number, shard in shards.by_number.items()}
-    if any(position > read.get(number, 0) for number, position in own.items()):
+    if any(shard.committed_position > read.get(number, 0) for number, shard in shards.by_number.items()):
         await _commit_offsets(shards)
         read = await _group_offsets(table)
     for number, end in ends[config.source].items():
