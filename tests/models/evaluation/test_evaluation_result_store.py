@@ -10,6 +10,10 @@ import numpy as np
 import pytest
 
 from models.evaluation.result_store import MissingResultError, ResultStore, rounded
+from models.evaluation.training_runs import encoder_facts
+from models.training.config import TrainConfig
+
+STEPS = Path(__file__).parents[3] / "docs/results/steps"
 
 
 @pytest.fixture
@@ -40,6 +44,14 @@ def test_the_file_says_what_it_was_made_with(store: ResultStore) -> None:
     (path,) = store.results.iterdir()
     document = json.loads(path.read_text())
     assert (document["step"], document["config"], document["result"]) == ("s", {"a": 1}, {"x": 1})
+
+
+def test_results_of_the_repository_are_found_though_settings_have_come_since() -> None:
+    kept = [json.loads(path.read_text())["config"] for path in STEPS.glob("*.json")]
+    encoders = [config["encoder"] for config in kept if "encoder" in config]
+    assert len(encoders) > 10
+    for encoder in encoders:
+        assert encoder_facts(TrainConfig(**encoder)) == encoder
 
 
 def test_a_step_that_fails_leaves_nothing_behind(store: ResultStore) -> None:
