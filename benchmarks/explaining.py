@@ -30,7 +30,7 @@ import onnxruntime
 from models.arrays import Float64
 from models.bundle import Bundle, default_bundle, load_bundle
 from models.evaluation.bootstrap import cluster_numbers
-from models.explain import explain, without
+from models.explain import Explanation, explain, without
 from models.runtime import feed_of
 from models.scorer import Scored, Scorer
 from models.simulator import SimulatorConfig, simulate
@@ -92,7 +92,7 @@ def measure(visitors: int) -> dict[str, Any]:
     for session, scored in labelled:
         intent, count = ids.index(str(scored.top_intent)), len(session.clicks)
         explained = explain(scorer, session)
-        assert not isinstance(explained, tuple)
+        assert isinstance(explained, Explanation)
         by_contribution = np.argsort([-each.contribution for each in explained.clicks], kind="stable")
         by_attention = np.argsort(-attention.of(session), kind="stable")
         orders = [by_contribution, by_attention, *(rng.permutation(count) for _ in range(RANDOM_SETS))]
@@ -158,10 +158,7 @@ def _cpu_s(act: Callable[[Session], object], session: Session) -> float:
 def _probabilities(bundle: Bundle, session: Session, sets: Sequence[set[int]]) -> Float64:
     """[sets, K], without each set of clicks."""
     encoded = bundle.tokenizer.encode([without(session, left_out) for left_out in sets])
-    logits = np.empty((len(sets), bundle.runtime.intents), np.float32)
-    for each in encoded:
-        logits[each.rows] = bundle.runtime.run(each).logits
-    return bundle.calibration.probabilities(logits).astype(np.float64)
+    return bundle.calibration.probabilities(bundle.runtime.run_all(encoded).logits).astype(np.float64)
 
 
 def _by_way(values: Float64) -> Float64:

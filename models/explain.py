@@ -204,11 +204,8 @@ class _Variants:
 
 def _outputs(bundle: Bundle, encoded: Sequence[Encoded]) -> tuple[Float32, Float32]:
     """[N, K] probabilities and [N] novelty, in the order of the sessions that were encoded."""
-    order = np.argsort(np.concatenate([each.rows for each in encoded]))
-    outputs = [bundle.runtime.run(each) for each in encoded]
-    logits = np.concatenate([each.logits for each in outputs])[order]
-    novelty = np.concatenate([each.novelty for each in outputs])[order]
-    return bundle.calibration.probabilities(logits), novelty
+    outputs = bundle.runtime.run_all(encoded)
+    return bundle.calibration.probabilities(outputs.logits), outputs.novelty
 
 
 def _columns(bundle: Bundle) -> dict[str, list[int]]:
@@ -297,7 +294,7 @@ def _change_by_strongest(
     """The change by the fewest of the strongest clicks, `least` of them or more; one click has to stay."""
     strongest = sorted(range(len(by_click)), key=lambda at: -by_click[at].effect.contribution)
     sets = [tuple(sorted(strongest[:size])) for size in range(least, len(strongest))]
-    for chosen, left in zip(sets, variants.without(sets) if sets else [], strict=True):
+    for chosen, left in zip(sets, variants.without(sets), strict=True):
         if left.label.top_intent != label.top_intent:
             return Change(chosen, left.label, is_smallest=False)
     return None
