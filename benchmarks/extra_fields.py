@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from models.evaluation.real.clickstreams import click_of, embedded, read, session_of, trained_on
-from models.evaluation.real.eshop2008 import place_in_order
+from models.evaluation.real.eshop2008 import cut_of, place_in_order
 from models.extra_fields import FieldSpec
 from models.training.config import TrainConfig
 from models.visitor_splits import TRAIN_BELOW, VALIDATION_BELOW, percent_of
@@ -56,12 +56,8 @@ def visitors(folder: Path, most: int) -> dict[str, list[Click]]:
         extras = {f"properties.{name}": str(more[name]) for name in _SHOWN}
         found.setdefault(event["visitor_id"], []).append(replace(click_of(event), extras=extras))
     chosen = sorted((v for v, clicks in found.items() if len(clicks) > 1), key=place_in_order)
-    open_ones = [v for v in chosen if all(click.category != _SALE for click in found[v][: cut(v, found[v])])]
+    open_ones = [v for v in chosen if all(c.category != _SALE for c in found[v][: cut_of(v, found[v])])]
     return {visitor: found[visitor] for visitor in open_ones[:most]}
-
-
-def cut(visitor: str, clicks: Sequence[Click]) -> int:
-    return 1 + place_in_order(visitor) % (len(clicks) - 1)
 
 
 def main() -> None:
@@ -77,9 +73,9 @@ def main() -> None:
     percents = np.array([percent_of(visitor) for visitor in rows])
     train, test = percents < TRAIN_BELOW, percents >= VALIDATION_BELOW
     labels = np.array(
-        [any(c.category == _SALE for c in clicks[cut(v, clicks) :]) for v, clicks in rows.items()]
+        [any(c.category == _SALE for c in clicks[cut_of(v, clicks) :]) for v, clicks in rows.items()]
     )
-    beginnings = [session_of(v, clicks[: cut(v, clicks)]) for v, clicks in rows.items()]
+    beginnings = [session_of(v, clicks[: cut_of(v, clicks)]) for v, clicks in rows.items()]
     whole = [
         session_of(v, clicks) for (v, clicks), is_train in zip(rows.items(), train, strict=True) if is_train
     ]

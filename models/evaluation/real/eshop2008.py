@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def evaluate(folder: Path, config: TrainConfig, draws: int, most: int = MOST_SES
     for event in read(folder, "eshop2008.events"):
         by_visitor[event["visitor_id"]].append(click_of(event))
     rows = sorted((v for v, clicks in by_visitor.items() if len(clicks) > 1), key=place_in_order)[:most]
-    cuts = [1 + place_in_order(v) % (len(by_visitor[v]) - 1) for v in rows]
+    cuts = [cut_of(v, by_visitor[v]) for v in rows]
     beginnings = [by_visitor[v][:cut] for v, cut in zip(rows, cuts, strict=True)]
     names = sorted({str(c.category) for clicks in by_visitor.values() for c in clicks})
     place = {name: index for index, name in enumerate(names)}
@@ -65,6 +66,11 @@ def evaluate(folder: Path, config: TrainConfig, draws: int, most: int = MOST_SES
             for name in p
         },
     }
+
+
+def cut_of(visitor_id: str, clicks: Sized) -> int:
+    """How many of a visitor's clicks, of which there are two or more, are the beginning; the same always."""
+    return 1 + place_in_order(visitor_id) % (len(clicks) - 1)
 
 
 def place_in_order(visitor_id: str) -> int:

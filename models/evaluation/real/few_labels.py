@@ -148,6 +148,9 @@ class Plan:
 def measured(task: RealTask, plan: Plan, store: ResultStore) -> dict[str, Any]:
     """AUC of every contender by number of labels, and what each gains over `hand`."""
     parts = plan.parts
+    rows = [task.rows(part) for part in parts]
+    labels = np.concatenate([task.labels[tested] for _, tested in rows])
+    every = round(np.mean([len(learnt) for learnt, _ in rows]))
     vectors = [_vectors(task, part, plan, store) for part in parts]
     levels = []
     for count in plan.counts:
@@ -156,13 +159,10 @@ def measured(task: RealTask, plan: Plan, store: ResultStore) -> dict[str, Any]:
             for part, of_part in zip(parts, vectors, strict=True)
         ]
         pooled = {name: np.concatenate([each[name] for each in odds], axis=2) for name in odds[0]}
-        labels = np.concatenate([task.labels[task.rows(part)[1]] for part in parts])
-        every = round(np.mean([len(task.rows(part)[0]) for part in parts]))
         levels.append({"labels": count or every, "all": count is None, **_compared(pooled, labels, plan)})
-    tested = sum(len(task.rows(part)[1]) for part in parts)
     return {
         "rows": len(task.labels),
-        "tested": tested,
+        "tested": len(labels),
         "positive_share": float(task.labels.mean()),
         "folds": len(parts),
         "seeds": len(plan.seeds),

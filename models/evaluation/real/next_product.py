@@ -10,7 +10,6 @@ V products, S seeds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import torch
 from models.arrays import Float64, Int64
 from models.evaluation.bootstrap import Resampled, interval
 from models.evaluation.real.clickstreams import session_of
-from models.evaluation.real.eshop2008 import place_in_order
+from models.evaluation.real.eshop2008 import cut_of
 from models.evaluation.real.few_labels import RESAMPLED, TEST, VALIDATION, Part, stored_encoder
 from models.evaluation.real.tasks import clicks_of_eshop2008
 from models.evaluation.result_store import ResultStore
@@ -28,7 +27,7 @@ from models.fields import LEARNT_FIELDS
 from models.tokenizer import Tokenizer
 from models.training.config import TrainConfig
 from models.training.corpus import Corpus
-from models.training.encoder import Encoder
+from models.training.encoder import MEAN_MAX_LAST, Encoder
 from models.training.objectives import Objectives
 from models.training.pretrain import deterministic
 from schemas.click import Session
@@ -48,7 +47,7 @@ def evaluate(
     """`settings` of the encoders; the first seed's has a part in the choice."""
     by_visitor = clicks_of_eshop2008(folder)
     rows = {visitor: clicks for visitor, clicks in by_visitor.items() if len(clicks) > 1}
-    cuts = {visitor: 1 + place_in_order(visitor) % (len(clicks) - 1) for visitor, clicks in rows.items()}
+    cuts = {visitor: cut_of(visitor, clicks) for visitor, clicks in rows.items()}
     names = sorted({str(click.product_id) for clicks in by_visitor.values() for click in clicks})
     number = {name: place for place, name in enumerate(names)}
     viewed = {v: np.array([number[str(c.product_id)] for c in clicks]) for v, clicks in by_visitor.items()}
@@ -57,7 +56,7 @@ def evaluate(
     def scored(part: Part, seed: int) -> tuple[Int64, dict[float, Float64], Float64]:
         """Answers [N], logs of the table by smoothing and logs of the causal head, [N, V]."""
         tested = [visitor for visitor in rows if part.tests(visitor)]
-        config = TrainConfig(seed=seed, readout="mean+max+last", **settings)
+        config = TrainConfig(seed=seed, readout=MEAN_MAX_LAST, **settings)
         modules = stored_encoder("eshop2008", whole, part, config, store)
         beginnings = [session_of(visitor, rows[visitor][: cuts[visitor]]) for visitor in tested]
         last = np.array([viewed[visitor][cuts[visitor] - 1] for visitor in tested])
@@ -67,12 +66,12 @@ def evaluate(
         return answers, tables, _expected(*modules, beginnings, names)
 
     answers, tables, expected = scored(VALIDATION[0], seeds[0])
-    tried = {
-        (smoothing, share): _reciprocal_ranks(_mixed(tables[smoothing], expected, share), answers).mean()
-        for smoothing, share in product(SMOOTHING, SHARES)
-    }
-    smoothing = max(SMOOTHING, key=lambda each: tried[each, 0.0])
-    share = max(SHARES, key=lambda each: tried[smoothing, each])
+
+    def tried(smoothing: float, share: float) -> float:
+        return float(_reciprocal_ranks(_mixed(tables[smoothing], expected, share), answers).mean())
+
+    smoothing = max(SMOOTHING, key=lambda each: tried(each, 0.0))
+    share = max(SHARES, key=lambda each: tried(smoothing, each))
     ranks: dict[str, list[Float64]] = {TABLE: [], CAUSAL: [], BOTH: []}
     for seed in seeds:
         answers, tables, expected = scored(TEST[0], seed)

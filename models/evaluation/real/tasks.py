@@ -1,7 +1,7 @@
 """Rows of three public clickstreams with a real outcome: of each visitor the beginning of one session.
 
 - shop1999: will somebody pay who hasn't within the first six events?
-- pisa_cc: will somebody solve the task, told from the first eight of more actions?
+- pisa_cc: will somebody solve the task? The first eight of more actions are seen.
 - eshop2008: will somebody look at an article on sale who hasn't yet? Sessions are cut at a fixed random
   place.
 
@@ -11,7 +11,7 @@ Hand-made features are what such a beginning shows beside its n-grams: times, pr
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from models.evaluation.real.clickstreams import Event, click_of, read, session_of
-from models.evaluation.real.eshop2008 import place_in_order
+from models.evaluation.real.eshop2008 import cut_of
 from models.evaluation.real.few_labels import FIVE_FOLDS, TEST, Part, RealTask
 from models.evaluation.real.shop1999 import FIRST, MIN_COUNT, PAID
 from models.fused.encodings import Columns
@@ -67,12 +67,11 @@ def pisa_cc_solved(folder: Path) -> RealTask:
 
 
 def eshop2008_sale(folder: Path) -> RealTask:
-    context = {row["event_id"]: row for row in read(folder, "eshop2008.context")}
-    by_visitor = _by_visitor(folder, "eshop2008", lambda event: _all_fields(event, context))
+    by_visitor, context = _eshop2008(folder)
     rows = []
     for visitor, clicks in by_visitor.items():
         if len(clicks) > 1:
-            cut = 1 + place_in_order(visitor) % (len(clicks) - 1)
+            cut = cut_of(visitor, clicks)
             if not _looks_at_sale(clicks[:cut]):
                 rows.append((clicks, cut))
     beginnings = _sessions(clicks[:cut] for clicks, cut in rows)
@@ -90,8 +89,7 @@ def eshop2008_sale(folder: Path) -> RealTask:
 
 def clicks_of_eshop2008(folder: Path) -> dict[str, list[Click]]:
     """By visitor, with all fields."""
-    context = {row["event_id"]: row for row in read(folder, "eshop2008.context")}
-    by_visitor = _by_visitor(folder, "eshop2008", lambda event: _all_fields(event, context))
+    by_visitor, _ = _eshop2008(folder)
     return {visitor: [click for _, click in clicks] for visitor, clicks in by_visitor.items()}
 
 
@@ -125,7 +123,13 @@ def _by_visitor(
     return found
 
 
-def _sessions(some: Any) -> list[Session]:
+def _eshop2008(folder: Path) -> tuple[dict[str, list[tuple[Event, Click]]], dict[str, Event]]:
+    """Clicks with all fields by visitor, and what the shop says besides of each event."""
+    context = {row["event_id"]: row for row in read(folder, "eshop2008.context")}
+    return _by_visitor(folder, "eshop2008", lambda event: _all_fields(event, context)), context
+
+
+def _sessions(some: Iterable[Sequence[tuple[Event, Click]]]) -> list[Session]:
     return [session_of(clicks[0][0]["visitor_id"], [click for _, click in clicks]) for clicks in some]
 
 
