@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import isfinite
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, TypeGuard, get_args
 
 import numpy as np
 
@@ -80,9 +80,14 @@ class FieldSpec:
 
 def _whole(key: str, table: Mapping[str, Any], default: int, least: int, most: int) -> int:
     value = table.get(key.rpartition(".")[2], default)
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+    if not is_whole(value, least, most):
         raise FieldError(f"{key}: is {value!r}; expected a whole number from {least} to {most}")
     return value
+
+
+def is_whole(value: object, least: int, most: int) -> TypeGuard[int]:
+    """Whether it is a whole number of that range."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def checked_tail(field: str, value: Any) -> int:
@@ -289,7 +294,7 @@ def _from_document(document: Mapping[str, Any], key: str) -> ExtraField:
             raise ValueError(f"{key}.edges must be fewer than {MAX_BUCKETS} numbers in order")
         return Number(name, edges)
     hashed = document.get("hashed")
-    if isinstance(hashed, bool) or not isinstance(hashed, int) or not 1 <= hashed <= MAX_HASHED:
+    if not is_whole(hashed, 1, MAX_HASHED):
         raise ValueError(f"{key}.hashed must be a whole number from 1 to {MAX_HASHED}")
     if kind == "text":
         return Words(name, hashed)

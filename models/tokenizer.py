@@ -24,6 +24,7 @@ from models.extra_fields import (
     FieldCounts,
     FieldSpec,
     from_documents,
+    is_whole,
 )
 from models.fields import (
     EVENT_FIELDS,
@@ -375,7 +376,8 @@ def _checked(text: str | bytes) -> dict[str, Any]:
         raise ValueError(f"tokenizer is not of version {' or '.join(map(str, _VERSIONS))}")
     if document["version"] == TOKENIZER_VERSION and document.keys() & {"hashed", "fields"}:
         raise ValueError(
-            f"tokenizer of version {TOKENIZER_VERSION} has hashed or fields, which are of version 2"
+            f"tokenizer of version {TOKENIZER_VERSION} has hashed or fields, which are of version"
+            f" {WITH_FIELDS_VERSION}"
         )
     vocabularies = document.get("vocabularies")
     if not isinstance(vocabularies, dict) or set(vocabularies) != set(VOCABULARIES):
@@ -387,7 +389,7 @@ def _checked(text: str | bytes) -> dict[str, Any]:
     if not isinstance(tails, dict) or not all(name in VOCABULARIES for name in tails):
         raise ValueError(f"tokenizer.hashed must have no other fields than {', '.join(VOCABULARIES)}")
     for name, size in tails.items():
-        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MAX_HASHED:
+        if not is_whole(size, 1, MAX_HASHED):
             raise ValueError(f"tokenizer.hashed.{name} must be a whole number from 1 to {MAX_HASHED}")
     dwell = document.get("dwell_log_seconds")
     mean, std = (dwell.get("mean"), dwell.get("std")) if isinstance(dwell, dict) else (None, None)
