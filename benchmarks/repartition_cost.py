@@ -1,8 +1,8 @@
 """What it costs to write clicks by visitor first: the same backlog read with and without that, in turn.
 
-Records have the time of their event, as a producer's clock gives it, but moved to end now, for retention goes
-by it: partitions are read in step by that.
-Wherever `loop` is the hand-written yardstick, it reads the same clicks in the same round.
+Records have the times of their events, as a producer's clock gives them, for partitions are read in step by
+those. All are moved to end about now, else retention would delete the records. `loop`, the
+hand-written yardstick, reads the same clicks in the same round.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ from streamer.kafka.ports import free_ports
 
 PER_S = 2000
 UPDATES_PER_S = 500
+READY_S = 300
 UNKNOWN = 0.02
 """Share of the look-ups that ask for somebody who isn't there."""
 LOAD = "vegeta"
@@ -183,17 +184,19 @@ def running(overrides: Mapping[str, object]) -> Iterator[tuple[int, float]]:
     program = [sys.executable, "-c", "from streamer.cli import main; main()", *options, "serve"]
     cores = sorted(os.sched_getaffinity(0))
     began = time.monotonic()
-    process = subprocess.Popen([*program, f"--port={port}"], stderr=subprocess.PIPE)
+    process = subprocess.Popen([*program, f"--port={port}"])
     os.sched_setaffinity(process.pid, cores[:1])
     try:
         while not _answers(port):
-            if process.poll() is not None or time.monotonic() - began > 300:
-                raise ServingError("the service did not get ready")
+            if process.poll() is not None:
+                raise ServingError(f"the service ended with {process.returncode}; its log says why")
+            if time.monotonic() - began > READY_S:
+                raise ServingError(f"the service was not ready on port {port} within {READY_S} s")
             time.sleep(0.05)
         yield port, time.monotonic() - began
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.wait(60)
 
 
 def _answers(port: int) -> bool:
