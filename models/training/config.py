@@ -53,7 +53,7 @@ class TrainConfig:
     weight_rest: float = 1.0
     weight_contrast: float = 0.2
     weight_causal: float = 0.0
-    """Of the next click, all later ones and the end, told from every beginning of a session."""
+    """Of the next click, all later ones and the end, predicted from every beginning of a session."""
     weight_visitor: float = 0.0
     """Of contrast between two sessions of a visitor and sessions of others."""
     contrast_temperature: float = 0.1

@@ -56,18 +56,18 @@ class Objectives(nn.Module):
         self.field_of = list(encoder.shape.columns)
         """Of each column of `event_ids`."""
         self.columns = [[at for at, of in enumerate(self.field_of) if of == field] for field in range(fields)]
-        self.told = [*range(len(LEARNT_FIELDS)), *range(len(EVENT_FIELDS), fields)]
-        """Fields that a session's other clicks are told by: all but times."""
+        self.predicted = [*range(len(LEARNT_FIELDS)), *range(len(EVENT_FIELDS), fields)]
+        """Fields that are predicted of a session's other clicks: all but times."""
         self.hidden_field = nn.Parameter(torch.zeros(fields, d))
         self.hidden_query = nn.Parameter(torch.zeros(d))
         self.to_field = nn.ModuleList(nn.Linear(d, d) for _ in range(fields))
         self.to_query = nn.Linear(d, d)
-        self.rest_to_field = nn.ModuleList(nn.Linear(d, d) for _ in self.told)
+        self.rest_to_field = nn.ModuleList(nn.Linear(d, d) for _ in self.predicted)
         self.rest_to_query = nn.Linear(d, d)
         self.project = nn.Linear(d, d)
         if config.weight_causal:
-            self.to_next = nn.ModuleList(nn.Linear(d, d) for _ in self.told)
-            self.to_later = nn.ModuleList(nn.Linear(d, d) for _ in self.told)
+            self.to_next = nn.ModuleList(nn.Linear(d, d) for _ in self.predicted)
+            self.to_later = nn.ModuleList(nn.Linear(d, d) for _ in self.predicted)
             self.to_end = nn.Linear(d, 1)
         if config.weight_visitor:
             self.project_visitor = nn.Linear(d, d)
@@ -175,7 +175,7 @@ class Objectives(nn.Module):
     def _rest(self, encoder: Encoder, embedding: Tensor, rest: Tokens) -> Tensor:
         """Cross-entropy of an embedding's [B, D] prediction of the bag of ids in the other slice."""
         terms = []
-        for field, to_field in zip(self.told, self.rest_to_field, strict=True):
+        for field, to_field in zip(self.predicted, self.rest_to_field, strict=True):
             bag = rest.event_ids[:, :, self.columns[field]].flatten(1)
             if (bag > 0).any():
                 logits = _logits(to_field(embedding), encoder.events.of_field(field))
@@ -203,7 +203,7 @@ class Objectives(nn.Module):
         before = states[:, :-1][at_click]
         session, click = at_click.nonzero(as_tuple=True)
         terms = []
-        for field, to_next, to_later in zip(self.told, self.to_next, self.to_later, strict=True):
+        for field, to_next, to_later in zip(self.predicted, self.to_next, self.to_later, strict=True):
             ids, table = tokens.event_ids[:, :, self.columns[field]], encoder.events.of_field(field)
             following = ids[session, click]
             known = (following > 0).any(1)

@@ -23,7 +23,7 @@ class Others(NamedTuple):
 
 
 class VisitorSessions:
-    """Holds 40 bytes a session."""
+    """Holds 48 bytes a session."""
 
     def __init__(self, corpus: Corpus) -> None:
         self._corpus = corpus
