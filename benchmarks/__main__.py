@@ -114,7 +114,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", choices=PARTS, action="append", help="may be repeated")
     parser.add_argument("--clicks", type=int, help="default 100,000 to 300,000")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--sessions", type=int, default=MILLION, help="open at once (core_state, live_state)")
+    parser.add_argument("--sessions", type=int, default=MILLION, help="open at once; of serving, customers")
     parser.add_argument(
         "--program", choices=YARDSTICKS, action="append", help="throughput of this; may be repeated"
     )
