@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from models.arrays import Float32
 
@@ -22,7 +23,11 @@ class Sphere:
 
     def project(self, embeddings: Float32) -> Float32:
         """[N, D] of [N, D], row by row."""
-        centred = embeddings - self.centre
-        length = np.linalg.norm(centred, axis=1, keepdims=True)
-        projected: Float32 = (centred / np.maximum(length, 1e-6)).astype(np.float32)
-        return projected
+        return unit(embeddings - self.centre)
+
+
+def unit(vectors: npt.NDArray[np.floating]) -> Float32:
+    """[N, D] of [N, D], each scaled to length 1."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: Float32 = (vectors / np.maximum(length, 1e-6)).astype(np.float32)
+    return scaled

@@ -22,6 +22,7 @@ from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
 
 from models.arrays import Float32, Float64, Int64
+from models.sphere import unit
 
 _FEWEST = 2
 _RECURS, _DISSOLVED = 0.75, 0.5
@@ -130,13 +131,6 @@ def parents_of(points: Float32, centres: Float32) -> Int64:
     with threadpool_limits(limits=1):
         best = max(usable, key=lambda cut: float(silhouette_score(sample, cut[labels])))
     return np.asarray(best, np.int64)
-
-
-def unit(vectors: npt.NDArray[np.floating]) -> Float32:
-    """Scaled to length 1."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: Float32 = (vectors / np.maximum(length, 1e-6)).astype(np.float32)
-    return scaled
 
 
 @dataclass(frozen=True)

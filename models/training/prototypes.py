@@ -19,9 +19,9 @@ from models import prototypes as prototype_files
 from models.arrays import Float32
 from models.bundle import PROTOTYPES, Bundle
 from models.runtime import Runtime
-from models.sphere import Sphere
+from models.sphere import Sphere, unit
 from models.tokenizer import Tokenizer
-from models.training.clustering import fit_k_means, unit
+from models.training.clustering import fit_k_means
 from models.training.corpus import by_split
 from models.training.errors import TrainingError
 from models.training.export import write_folder
