@@ -229,7 +229,6 @@ def _agree(found: list[bytes] | None, expected: list[bytes] | None) -> bool:
 
 def _random_sessions(longest: int, width: int, count: int, columns: int = len(EVENT_FIELDS)) -> Encoded:
     """Sessions of ids that every bundle has, in arrays of a length bucket's width."""
-    extra = columns - len(EVENT_FIELDS)
     rng = np.random.default_rng(longest)
     lengths = rng.integers(1, longest + 1, count)
     real = np.arange(width) < lengths[:, None]
@@ -237,12 +236,10 @@ def _random_sessions(longest: int, width: int, count: int, columns: int = len(EV
     def ids(most: int, *shape: int) -> Any:
         return rng.integers(0, most, (count, *shape), np.int32)
 
-    event_ids = ids(TIME_IDS, width, len(EVENT_FIELDS))
-    if extra:
-        event_ids = np.concatenate((event_ids, ids(2, width, extra)), axis=2)
+    own, extra = ids(TIME_IDS, width, len(EVENT_FIELDS)), ids(2, width, columns - len(EVENT_FIELDS))
     return Encoded(
         rows=np.arange(count),
-        event_ids=event_ids * real[:, :, None],
+        event_ids=np.concatenate((own, extra), axis=2) * real[:, :, None],
         dwell_z=(rng.normal(size=(count, width)) * real).astype(np.float32),
         query_slot=ids(1 + QUERY_SLOTS, width) * real,
         query_ids=ids(1 + QUERY_BUCKETS, QUERY_SLOTS, QUERY_GRAMS),
