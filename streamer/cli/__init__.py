@@ -25,7 +25,7 @@ COMMANDS = (
     LazyCommand("kafka", "streamer.cli.kafka", "Start and stop a real Kafka on this machine."),
     LazyCommand("topics", "streamer.cli.topics", "Create the topics, or check them for drift."),
     LazyCommand("worker", "streamer.cli.worker", "Turn clicks into sessions, embeddings and intents."),
-    LazyCommand("produce", "streamer.cli.produce", "Send clicks from a JSONL file."),
+    LazyCommand("produce", "streamer.cli.produce", "Send clicks from a file."),
     LazyCommand("map", "streamer.cli.map", "Check or draft a mapping for clicks of another shape."),
     LazyCommand(
         "subscribe", "streamer.cli.subscribe", "Read intents, embeddings, late clicks or dead letters."

@@ -59,7 +59,11 @@ def evaluate(
     ] = None,
     bundle: Annotated[
         Path | None,
-        typer.Option("--bundle", metavar="DIR", help="Whose cost is measured; default: the shipped one."),
+        typer.Option(
+            "--bundle",
+            metavar="DIR",
+            help="Whose cost and memberships are measured; default: the shipped one.",
+        ),
     ] = None,
     seeds: Annotated[
         int | None, typer.Option("--seeds", min=1, max=3, help="Of the main table; default: 3.")
@@ -87,10 +91,13 @@ def evaluate(
     context = Context(experiment, loaded, identity, _clickstreams(data))
     results = _run(context, chosen)
     if (steps is not None or real) and (missing := [step for step in chosen if step not in results]):
-        raise EvaluationFailedError(
-            f"not run: {', '.join(missing)}; expected --data or {CLICKS_DATA}, a folder of clickstreams, and"
-            " for memberships a bundle with prototypes"
+        expected = dict.fromkeys(
+            "a --bundle with prototypes"
+            if step == "memberships"
+            else f"--data or {CLICKS_DATA}, a folder of clickstreams"
+            for step in missing
         )
+        raise EvaluationFailedError(f"not run: {', '.join(missing)}; expected {' and '.join(expected)}")
     write_report(out, results, experiment.scale)
     found = figures(results)
     if into_manifest:

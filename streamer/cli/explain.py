@@ -15,7 +15,7 @@ import typer
 from streamer.cli.click_source import ClickShape
 from streamer.cli.lazy import new_app
 from streamer.cli.output import print_json, say, visible
-from streamer.cli.rendering import as_time
+from streamer.cli.rendering import as_clicks, as_time
 from streamer.errors import StreamerError, UsageError
 from streamer.line_file import at_rest
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from models.explain import Explanation, Label
     from models.scorer import ScoredIntent
     from schemas.click import Click, Session
+    from streamer.replay.time_range import TimeRange
     from streamer.settings import Settings
 
 app = new_app()
@@ -120,7 +121,7 @@ def _of_file(file: Path, session_id: str | None, settings: Settings) -> Session:
             f" as {settings.clicks.source} and {counters.filtered} were filtered"
         )
     named = ", ".join(
-        f"{each.session_id} ({as_time(each.started_at)}, {_clicks(each.event_count)})"
+        f"{each.session_id} ({as_time(each.started_at)}, {as_clicks(each.event_count)})"
         for each in sessions[:_NAMED]
     )
     if not chosen:
@@ -132,7 +133,7 @@ def _of_file(file: Path, session_id: str | None, settings: Settings) -> Session:
     )
 
 
-async def _of_topics(session_id: str, published: Any, settings: Settings, bundle: Bundle) -> Session:
+async def _of_topics(session_id: str, published: TimeRange, settings: Settings, bundle: Bundle) -> Session:
     """Raises UsageError if another bundle has labelled it: this one would explain a label of its own."""
     from streamer.replay.published_session import find_record, replayed_session
 
@@ -220,7 +221,7 @@ def _text_of(document: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             f"session {session['session_id']}, {as_time(session['started_at'])}, "
-            f"{_clicks(session['event_count'])}{kept}, closed by {session['close_reason']}",
+            f"{as_clicks(session['event_count'])}{kept}, closed by {session['close_reason']}",
             f"{_verdict(document)}  [{document['model_version']}]",
             "",
             f"What each click adds to the log odds of {name} ({explained['log_odds']:+.2f}); * the strongest",
@@ -280,7 +281,3 @@ def _nearest_lines(nearest: list[Mapping[str, Any]] | None) -> list[str]:
         return []
     lines = [f"  {each['cosine']:.3f}  {each['session_id']}  {visible(each['label'])}" for each in nearest]
     return ["", "The nearest labelled sessions, by cosine", *lines]
-
-
-def _clicks(count: int) -> str:
-    return f"{count} {'click' if count == 1 else 'clicks'}"

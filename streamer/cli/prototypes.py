@@ -39,11 +39,15 @@ def prototypes(
     """Give a bundle prototypes for `emit.memberships`; its vectors and labels stay as they are."""
     from models.bundle import default_bundle, load_bundle
     from models.training.prototypes import add_prototypes
+    from streamer.bundle_extras import not_kept
     from streamer.cli.recipe import Clickstream, explained, sha256_of
     from streamer.replay.session_sample import MOST_SESSIONS
 
     settings = ctx.obj.settings(clicks__source=source)
     loaded = load_bundle(bundle or settings.model.bundle or default_bundle())
+    missing = not_kept(loaded, settings.clicks)
+    if missing:
+        say(f"warning: {missing}")
     with _clicks(file, loaded.manifest) as clicks, explained():
         if sha256_of(clicks) != loaded.manifest.data.get("sha256"):
             say(f"note: {loaded.model_version} was trained on other clicks than {clicks}")

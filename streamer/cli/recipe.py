@@ -92,7 +92,7 @@ class Recipe:
         from models.extra_fields import PRICE
 
         missing = [name for name in self.fields if name != PRICE and name not in settings.clicks.keep]
-        if missing and not is_parquet(files_of(Path(self.file))[0]):
+        if missing and not _are_sessions(files_of(Path(self.file))[0], settings):
             wanted = ", ".join(f'"{name}"' for name in sorted({*settings.clicks.keep, *missing}))
             raise UsageError(
                 f"fields.{missing[0]}: no session would have it; expected clicks.keep = [{wanted}] in the"
@@ -200,10 +200,10 @@ class Clickstream:
         return self._read(lambda _: None)
 
     def _read(self, report: Callable[[ClickCounters], None]) -> Iterator[Session]:
-        from streamer.replay.rows import has_rows, require_rows, sessions_of_rows
+        from streamer.replay.rows import require_rows, sessions_of_rows
 
         files = files_of(self.path)
-        if is_parquet(files[0]) and (self.settings.clicks.source == NATIVE or has_rows(files[0])):
+        if _are_sessions(files[0], self.settings):
             for file in files:
                 require_rows(file)
             for file in files:
@@ -213,6 +213,13 @@ class Clickstream:
         for _, session in whole.sessions():
             yield session
         report(whole.counters)
+
+
+def _are_sessions(file: Path, settings: Settings) -> bool:
+    """Whether a replay has written the file; otherwise it has clicks, which may be rows of parquet too."""
+    from streamer.replay.rows import has_rows
+
+    return is_parquet(file) and (settings.clicks.source == NATIVE or has_rows(file))
 
 
 def files_of(path: Path) -> list[Path]:

@@ -74,10 +74,7 @@ def _contents(item: Json) -> str:
     if "action" in value:
         return _link(value)
     parts = [describe(value) for field, describe in _DESCRIBE.items() if value.get(field) is not None]
-    count = value["event_count"]
-    return ", ".join(
-        [*parts, f"{count} {'click' if count == 1 else 'clicks'}, closed by {value['close_reason']}"]
-    )
+    return ", ".join([*parts, f"{as_clicks(value['event_count'])}, closed by {value['close_reason']}"])
 
 
 def _link(value: Json) -> str:
@@ -104,6 +101,10 @@ def _headers_line(item: Json) -> str:
     if "payload" in item or "payload_base64" in item:
         parts.append(visible(str(item.get("payload", item.get("payload_base64")))))
     return "  ".join([f"{item['bytes']} bytes", *parts])
+
+
+def as_clicks(count: int) -> str:
+    return f"{count} {'click' if count == 1 else 'clicks'}"
 
 
 def as_time(timestamp_ms: int) -> str:

@@ -56,7 +56,7 @@ def worker(
         bool,
         typer.Option(
             "--accept-rules",
-            help="Go on from state that was made under other session or watermark settings.",
+            help="Go on from state that was made under other session, watermark or late settings.",
         ),
     ] = False,
     start: Annotated[

@@ -105,5 +105,6 @@ async def replayed_session(settings: Settings, found: PublishedRecord) -> Sessio
             return session
     raise SessionNotFoundError(
         f"session {session_id} is in {settings.topics.intents}, but its clicks are not, or not all, in"
-        f" {settings.session_source}: retention or an erasure has deleted them"
+        f" {settings.session_source}: retention or an erasure has deleted them, or another app"
+        " with the same outputs has read them elsewhere"
     )

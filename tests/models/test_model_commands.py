@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -10,6 +11,8 @@ import sys
 from pathlib import Path
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from models.bundle import Manifest, default_bundle, load_bundle, read_manifest
@@ -119,6 +122,15 @@ def test_a_recipe_that_can_not_be_followed_is_an_error_before_work_begins(
     assert not (tmp_path / "runs" / "model" / "tokenizer.json").exists()
 
 
+def test_rows_of_another_shape_are_clicks_to_a_recipe_too(run_streamer: RunStreamer, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"anonymousId": ["a"], "type": ["page"]}), tmp_path / "events.parquet")
+    (tmp_path / "recipe.toml").write_text("[fields.page_title]\nkind = 'text'")
+    source = {"STREAMER_CLICKS__SOURCE": "segment"}
+    result = run_streamer("model", "fit", "events.parquet", "--recipe", "recipe.toml", environ=source)
+    assert result.returncode == 2
+    assert "fields.page_title: no session would have it" in result.stderr
+
+
 def test_inspect_works_and_train_says_what_is_missing_without_the_extra(tmp_path: Path) -> None:
     clicks = write_clicks(tmp_path / "clicks.jsonl", 4)
 
@@ -177,7 +189,9 @@ def test_a_full_disk_is_exit_1_and_leaves_no_half_file(
     write_clicks(tmp_path / "clicks.jsonl", 4)
     streamer = shlex.join([sys.executable, "-c", "from streamer.cli import main; main()"])
     limited = ["bash", "-c", f"ulimit -f {blocks}; {streamer} model {command}"]
-    result = subprocess.run(limited, capture_output=True, text=True, cwd=tmp_path, check=False)
+    # Python would leave byte code of the checkout cut off at the limit, which nothing could import again.
+    environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    result = subprocess.run(limited, capture_output=True, text=True, cwd=tmp_path, env=environ, check=False)
     assert (result.returncode, result.stderr) == (1, f"Error: full/{file}: File too large\n")
     assert {path.name for path in (tmp_path / "full").iterdir()} == whole
 
@@ -203,6 +217,7 @@ def test_a_step_that_was_asked_for_and_not_run_is_exit_1(run_streamer: RunStream
     result = run_streamer("model", "evaluate", "--steps", "trivago", *folders, environ={"CLICKS_DATA": ""})
     assert result.returncode == 1
     assert "not run: trivago; expected --data" in result.stderr
+    assert "prototypes" not in result.stderr
 
 
 def test_clicks_that_cannot_train_a_model_are_exit_1(run_streamer: RunStreamer, tmp_path: Path) -> None:

@@ -95,6 +95,8 @@ def test_inspect_and_doctor_say_what_it_reads(bundle: Bundle, run_streamer: RunS
     assert "warning: extras@" in shown.stderr
     settings = load_settings(overrides={"model.bundle": bundle.path}, environ={})
     assert (_bundle(settings).state, _bundle(settings).check) == ("warn", "bundle")
+    to_add = ("model", "prototypes", "nowhere.jsonl", "--bundle", str(bundle.path), "--out", "given")
+    assert "warning: extras@" in run_streamer(*to_add).stderr
 
 
 @pytest.mark.parametrize("name", ["weight_masked", "weight_rest", "weight_causal"])
