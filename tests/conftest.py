@@ -168,6 +168,11 @@ def names_of_its_own() -> dict[str, str]:
     return {"app.id": f"app-{suffix}", **{f"topics.{topic}": f"{topic}-{suffix}" for topic in topics}}
 
 
+def dotted(overrides: Mapping[str, object]) -> dict[str, object]:
+    """Keys written as section__key, as section.key."""
+    return {name.replace("__", "."): value for name, value in overrides.items()}
+
+
 @pytest.fixture
 def own_names() -> dict[str, str]:
     """Overrides that give a test an app.id and topics which no other test has."""

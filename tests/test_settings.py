@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from streamer.identity.rules import DAY_MS, IdentityRules
 from streamer.rules_from_settings import identity_rules
 from streamer.settings import Settings, SettingsError, load_settings
+from tests.conftest import dotted
 
 
 def from_environment(**variables: str) -> Settings:
@@ -18,9 +19,8 @@ def from_environment(**variables: str) -> Settings:
 
 
 def refused(config: Path | None = None, environ: Mapping[str, str] | None = None, **overrides: object) -> str:
-    dotted = {name.replace("__", "."): value for name, value in overrides.items()}
     with pytest.raises(SettingsError) as caught:
-        load_settings(config, dotted, environ or {})
+        load_settings(config, dotted(overrides), environ or {})
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

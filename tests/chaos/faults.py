@@ -16,9 +16,9 @@ from streamer.settings import Settings, load_settings
 from tests.chaos import brokers, clusters, idleness, loads, logs, processes, random_kills
 from tests.chaos.namespaces import NamespacedCluster
 from tests.chaos.proxy import FaultProxy
-from tests.chaos.scenario import UNKEYED, Outcome, Scenario, dotted
-from tests.conftest import names_of_its_own
-from tests.worker.live import STARTED
+from tests.chaos.scenario import Outcome, Scenario
+from tests.conftest import dotted, names_of_its_own
+from tests.worker.live import STARTED, UNKEYED
 
 
 class Environment:

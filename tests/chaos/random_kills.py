@@ -15,8 +15,8 @@ import signal
 import time
 from typing import Any
 
-from tests.chaos.scenario import UNKEYED, Outcome, Scenario, dotted
-from tests.worker.live import Worker, send, wait_until
+from tests.chaos.scenario import Outcome, Scenario
+from tests.worker.live import UNKEYED, Worker, send, wait_until
 
 VISITORS = 150
 DRAINED_WITHIN_S = 120
@@ -26,8 +26,8 @@ def killed_at_random(environment: Any, seed: int, dose: dict[str, Any]) -> Outco
     """So many rounds on the shared broker; the last one is also held against a replay."""
     chance, outcome = random.Random(seed), Outcome()
     for number in range(1, dose["rounds"] + 1):
-        on = {"identity__enabled": dose.get("identity", False), **(UNKEYED if dose.get("unkeyed") else {})}
-        settings = environment.settings(environment.shared.bootstrap, dotted(on))
+        on = {"identity.enabled": dose.get("identity", False), **(UNKEYED if dose.get("unkeyed") else {})}
+        settings = environment.settings(environment.shared.bootstrap, on)
         scenario = Scenario(settings, chance.randrange(2**31))
         _Round(scenario).play()
         scenario.hold_against_oracle()

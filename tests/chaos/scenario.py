@@ -39,9 +39,6 @@ from tests.worker.live import (
 )
 
 Message = tuple[bytes | None, bytes | None] | Timed
-UNKEYED = {"clicks__keyed": False, "watermark__out_of_orderness_s": 200}
-"""With room for clicks that are out of order by two minutes, and for a quarter that writing them by visitor
-may add."""
 LONG_AGO_MS = 1000 * 86_400_000
 """Simulated hours go by faster than real ones: they begin so early that none is in the future."""
 
@@ -327,11 +324,6 @@ def arguments(settings: Settings) -> Any:
     from streamer.kafka.client import client_arguments
 
     return client_arguments(settings.kafka)
-
-
-def dotted(overrides: Mapping[str, object]) -> dict[str, object]:
-    """Keys written as section__key, as section.key."""
-    return {name.replace("__", "."): value for name, value in overrides.items()}
 
 
 def changed(settings: Settings, overrides: Mapping[str, object]) -> Settings:

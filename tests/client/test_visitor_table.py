@@ -32,7 +32,7 @@ def test_what_was_published_is_told() -> None:
     assert state.vector.tolist() == [1.0, 0.5]
 
 
-def test_memberships_are_told_to_who_names_their_prototypes() -> None:
+def test_memberships_are_for_callers_that_name_their_prototypes() -> None:
     told = {"memberships": [0.25, 0.75], "prototypes_version": "0a1b2c3d4e5f"}
     state = table(a_message("v", **told)).get("v", NOW_MS)
     assert state is not None

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.click import Session
 from streamer.core import held
+from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Outcome, Sessionizer
 from tests.core.naive import Record
 from tests.core.partition import BOUND, GAP, IDLE_AFTER, RULES, Partition
@@ -158,7 +159,7 @@ def test_a_session_that_an_end_event_closed_takes_clicks_of_before_its_end(
     partition.click(5000)
     partition.click(5200, event_type="logout")
     partition.click(at, arrival=5300)
-    sessions = {(s.session_id): s for s in partition.drain()}
+    sessions = {s.session_id: s for s in partition.drain()}
     assert [(s.started_at, s.ended_at) for s in sessions.values()] == spans
     assert next(iter(sessions.values())).close_reason == "explicit"
 
@@ -273,9 +274,8 @@ def newest(sessions: list[Session]) -> dict[str, Session]:
     """What a consumer has in the end that keeps the newest revision and drops what it supersedes."""
     kept: dict[str, Session] = {}
     for session in sessions:
-        if session.is_final and session.revision > (
-            kept[session.session_id].revision if session.session_id in kept else -1
-        ):
+        known = kept.get(session.session_id)
+        if session.is_final and (known is None or session.revision > known.revision):
             kept[session.session_id] = session
             kept.pop(session.supersedes or "", None)
     return kept
@@ -327,9 +327,9 @@ def test_in_the_end_there_are_the_sessions_of_all_clicks_in_order(stopped: bool,
 @pytest.mark.parametrize("rules", REVISING_RULES.values(), ids=REVISING_RULES)
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**64))
-def test_every_record_is_new_and_the_visitors_last_one_is_the_latest(seed: int, rules: object) -> None:
+def test_every_record_is_new_and_the_visitors_last_one_is_the_latest(seed: int, rules: SessionRules) -> None:
     dice = random.Random(seed)
-    sessions = Stopped(rules).run(random_records(dice, most=60)).sessions  # type: ignore[arg-type]
+    sessions = Stopped(rules).run(random_records(dice, most=60)).sessions
     revisions: dict[str, int] = {}
     for session in sessions:
         assert session.revision > revisions.get(session.session_id, -1)

@@ -14,7 +14,7 @@ from streamer.kafka.reach import refusals
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.operations.doctor import examine
 from streamer.settings import Settings, load_settings
-from tests.conftest import names_of_its_own
+from tests.conftest import dotted, names_of_its_own
 from tests.worker.live import alter_topic, drift_of, wait_until
 
 OnCluster = Callable[..., Settings]
@@ -25,9 +25,8 @@ def on_cluster(cluster: EmbeddedCluster) -> OnCluster:
     """Settings with topics of the test's own, created on the three brokers."""
 
     def create(**overrides: object) -> Settings:
-        dotted = {name.replace("__", "."): value for name, value in overrides.items()}
         own = {"kafka.bootstrap_servers": cluster.bootstrap, "kafka.connect_timeout_s": 3}
-        settings = load_settings(overrides=own | names_of_its_own() | dotted, environ={})
+        settings = load_settings(overrides=own | names_of_its_own() | dotted(overrides), environ={})
         asyncio.run(create_topics(settings.kafka, declared_topics(settings)))
         return settings
 

@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from models.bundle import default_bundle, load_bundle
 from models.calibration import log_odds
@@ -74,18 +75,15 @@ def test_what_is_left_is_one_session_whose_next_click_has_a_longer_gap() -> None
     assert (shorter.started_at, shorter.ended_at) == (clicks[1].timestamp, clicks[2].timestamp)
 
 
-@pytest.mark.parametrize(
-    ("field", "missing"),
-    [("path", None), ("page_type", None), ("search_query", None), ("device", None), ("element", None)],
-)
+@pytest.mark.parametrize("field", ["path", "page_type", "search_query", "device", "element"])
 def test_a_field_contributes_what_the_log_odds_lose_where_all_clicks_lack_it(
-    scorer: Scorer, sessions: list[Session], field: str, missing: None
+    scorer: Scorer, sessions: list[Session], field: str
 ) -> None:
     having = [each for each in sessions if any(getattr(click, field) for click in each.clicks)]
     assert len(having) >= 10
     for session in having[:10]:
         found = explained(scorer, session)
-        lacking = replace(session, clicks=[replace(click, **{field: missing}) for click in session.clicks])
+        lacking = replace(session, clicks=[replace(click, **{field: None}) for click in session.clicks])
         assert found.fields[field].probability == probability(scorer, lacking, found.intents[0].intent_id)
 
 
@@ -155,10 +153,8 @@ def test_in_a_long_session_a_change_is_one_that_does_though_a_smaller_may_do(
 def test_of_an_abstention_the_best_candidate_is_explained_and_what_decided(
     scorer: Scorer, sessions: list[Session], limits: dict[str, float], reason: str
 ) -> None:
-    from msgspec.structs import replace as changed
-
     bundle = scorer.bundle
-    strict = Scorer(replace(bundle, calibration=changed(bundle.calibration, **limits)))
+    strict = Scorer(replace(bundle, calibration=structs.replace(bundle.calibration, **limits)))
     session = next(each for each in sessions if label(scorer, each) and label(strict, each) is None)
     usual, found = explained(scorer, session), explained(strict, session)
     assert found.label == (None, reason)

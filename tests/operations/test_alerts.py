@@ -151,9 +151,11 @@ def evaluated(promtool: str, folder: Path, tests: list[dict[str, Any]]) -> None:
     (folder / "rules.yml").write_text(rules_yaml())
     document = {"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": tests}
     (folder / "tests.yml").write_text(yaml.safe_dump(document))
-    result = subprocess.run(
-        [promtool, "test", "rules", "tests.yml"], cwd=folder, capture_output=True, text=True, check=False
-    )
+    accepted(folder, promtool, "test", "rules", "tests.yml")
+
+
+def accepted(folder: Path, *command: str) -> None:
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
@@ -226,10 +228,7 @@ def test_what_the_dashboard_asks_for_can_be_evaluated(promtool: str, tmp_path: P
                 )
                 rules.append({"record": f"panel:{name}:{place}", "expr": filled})
     (tmp_path / "panels.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
-    result = subprocess.run(
-        [promtool, "check", "rules", "panels.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
+    accepted(tmp_path, promtool, "check", "rules", "panels.yml")
 
 
 def test_the_files_in_the_repository_are_current() -> None:

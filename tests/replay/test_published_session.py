@@ -90,6 +90,7 @@ def test_an_unknown_session_and_a_broker_that_is_away_are_clear_messages(
     unknown = run_streamer("explain", "0" * 32, settings=settings)
     assert (unknown.returncode, unknown.stdout) == (1, "")
     assert f"no record of session {'0' * 32} in {settings.topics.intents}" in unknown.stderr
-    away = run_streamer("explain", "0" * 32, environ={"STREAMER_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"})
+    nowhere = {"kafka.bootstrap_servers": "127.0.0.1:1", "kafka.connect_timeout_s": 1}
+    away = run_streamer("explain", "0" * 32, settings=fresh_settings(nowhere))
     assert (away.returncode, away.stdout) == (1, "")
     assert "127.0.0.1:1" in away.stderr

@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaProducer
 from streamer.kafka.ports import free_ports
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.settings import Settings, load_settings
-from tests.conftest import names_of_its_own
+from tests.conftest import dotted, names_of_its_own
 from tests.worker.live import Worker, ask, wait_until
 
 Message = tuple[bytes, bytes | None]
@@ -102,14 +102,13 @@ def serving(settings: Settings, *arguments: str, **options: Any) -> Iterator[Ser
 
 def own_topics(bootstrap: str, **overrides: object) -> Settings:
     """Settings with topics of their own, which are there then."""
-    more = {name.replace("__", ".", 1): value for name, value in overrides.items()}
     settings = load_settings(
         overrides={
             "kafka.bootstrap_servers": bootstrap,
             "topics.partitions": 2,
             "serve.drain_s": 0,
             **names_of_its_own(),
-            **more,
+            **dotted(overrides),
         },
         environ={},
     )

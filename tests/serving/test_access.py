@@ -165,5 +165,6 @@ def test_a_wrong_call_ends_with_2_and_what_is_away_with_1(
         assert (done.returncode, f"can't listen on 127.0.0.1:{port}" in done.stderr) == (1, True)
     done = run_streamer("serve", "--port", "0", settings=settings)
     assert (done.returncode, "there is no topic" in done.stderr) == (1, True)
-    away = run_streamer("--set", "kafka.bootstrap_servers=127.0.0.1:1", "serve", "--port", "0")
+    nowhere = {"kafka.bootstrap_servers": "127.0.0.1:1", "kafka.connect_timeout_s": 1}
+    away = run_streamer("serve", "--port", "0", settings=fresh_settings(nowhere))
     assert (away.returncode, "no Kafka broker answers" in away.stderr) == (1, True)

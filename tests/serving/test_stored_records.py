@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 
 import fastavro
@@ -64,8 +65,6 @@ def test_stored_users_are_those_of_the_client() -> None:
 
 @pytest.mark.parametrize("version", range(len(codec.landed("visitor_intent"))))
 def test_records_of_every_landed_schema_are_read(version: int) -> None:
-    import io
-
     schema = codec.landed("visitor_intent")[version]
     stream = io.BytesIO()
     fastavro.schemaless_writer(stream, fastavro.parse_schema(schema, named_schemas={}), a_record("v"))

@@ -32,6 +32,9 @@ Timed = tuple[bytes | None, bytes, int]
 """Key, value and time in ms UTC of a record."""
 START_MS = 1_795_046_400_000
 BOUND_MS = 120_000
+UNKEYED: dict[str, Any] = {"clicks.keyed": False, "watermark.out_of_orderness_s": 200}
+"""With room for clicks that are out of order by the bound, and for a quarter that writing them by visitor
+may add."""
 
 
 def some_clicks(visitors: int, seed: int, late_ms: int = 0) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from streamer.replay.digests import Kind, OutputDigests, hashes_of
 from streamer.settings import Settings
 from tests.conftest import FreshSettings, RunStreamer, names_of_its_own
 from tests.worker.live import (
+    UNKEYED,
     Worker,
     as_messages,
     as_unkeyed,
@@ -31,11 +32,8 @@ from tests.worker.live import (
     wait_until,
 )
 
-UNKEYED = {"clicks.keyed": False}
 NOBODYS = b'{"timestamp": 1, "event_type": "page_view"}'
 PASSED = "streamer_repartitioned_records_total"
-ROOMY = {"watermark.out_of_orderness_s": 200}
-"""Room for clicks that are out of order by two minutes, and for a quarter that the stage may add."""
 
 
 def send_unkeyed(settings: Settings, clicks: Sequence[dict[str, Any]], seed: int) -> None:
@@ -59,7 +57,8 @@ def test_sessions_are_those_of_clicks_that_come_by_visitor(
 ) -> None:
     """The topic has CreateTime, as Kafka's default is."""
     clicks = some_clicks(60, seed=71)
-    settings, by_visitor = fresh_settings(UNKEYED | ROOMY), fresh_settings(names_of_its_own() | ROOMY)
+    settings = fresh_settings(UNKEYED)
+    by_visitor = fresh_settings(UNKEYED | names_of_its_own() | {"clicks.keyed": True})
     set_up(settings)
     send_unkeyed(settings, clicks, seed=71)
     send(settings, [(b"k", NOBODYS)] * 3)
@@ -84,7 +83,7 @@ def test_workers_share_the_partitions_and_a_replay_gives_what_they_gave(
     fresh_settings: FreshSettings, run_streamer: RunStreamer
 ) -> None:
     port = free_ports(2)[0]
-    settings = fresh_settings(UNKEYED | ROOMY | {"worker.metrics_port": port, "topics.partitions": 3})
+    settings = fresh_settings(UNKEYED | {"worker.metrics_port": port, "topics.partitions": 3})
     clicks = some_clicks(60, seed=72)
     before, after = clicks[: len(clicks) // 2], clicks[len(clicks) // 2 :]
     set_up(settings)

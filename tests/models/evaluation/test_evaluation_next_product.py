@@ -13,9 +13,9 @@ from models.evaluation.real.next_product import BOTH, CAUSAL, TABLE, _reciprocal
 from models.evaluation.result_store import ResultStore
 from tests.models.evaluation.test_evaluation_trivago import event, write
 
-TINY = {"dim": 16, "heads": 2, "hidden": 32, "batch": 16, "min_count": 1, "epochs": 40}
+TINY = {"dim": 16, "heads": 2, "hidden": 32, "batch": 32, "min_count": 1, "epochs": 20}
 ALONE = {"weight_masked": 0.0, "weight_rest": 0.0, "weight_contrast": 0.0, "weight_causal": 1.0}
-SETTINGS = {**TINY, **ALONE, "learning_rate": 0.01}
+SETTINGS = {**TINY, **ALONE, "learning_rate": 0.02}
 PRODUCTS = 6
 
 
