@@ -62,6 +62,7 @@ def test_rows_are_produced_with_the_visitor_as_the_key(
     assert json.loads(by_time[0].value)["event_params"] == EVENTS[0]["event_params"]
 
 
+@pytest.mark.training
 def test_a_bundle_is_trained_on_rows(exported: Path, run_streamer: RunStreamer) -> None:
     """Six clicks are too few to learn from; it gets as far as to know that."""
     out = str(exported.parent / "bundle")
