@@ -144,8 +144,12 @@ class EmbeddedKafka:
         self._wait_until_gone(timeout_s=30)
 
     def signal(self, number: signal.Signals) -> None:
+        """Sends a signal; after SIGSTOP, returns once every thread of the broker has stopped."""
         with suppress(ProcessLookupError):  # it ended by itself meanwhile
             os.kill(self.pid, number)
+        if number == signal.SIGSTOP:  # a thread that still runs could acknowledge one more batch
+            with suppress(ChildProcessError):  # another process started it
+                os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def __enter__(self) -> Self:
         self.start()
