@@ -355,6 +355,20 @@ def _next_product(result: Json) -> list[Table]:
     ]
 
 
+def _same_person(result: Json) -> list[Table]:
+    rows = [
+        (name, number(value, ".3f"), number(result["gain_over_hand"].get(name), "+.3f"))
+        for name, value in result["auc"].items()
+    ]
+    of = result["rows"]
+    note = (
+        f"{of['pairs']:,} pairs of {of['sessions']:,} sessions of {of['people']:,} people whom nothing was"
+        f" learnt of; {result['seeds']} seeds."
+    )
+    columns = ("contender", "AUC", "gain over sites by hand")
+    return [Table("catchme150: are two sessions the same person's?", columns, tuple(rows), note)]
+
+
 def _choice(result: Json) -> list[Table]:
     return [
         table for name, each in result.items() for table in _few_labels(f"{name}, validation visitors")(each)
@@ -387,5 +401,6 @@ TABLES: dict[str, Callable[[Json], list[Table]]] = {
     "real_shop1999": _few_labels("shop1999: payment after six events"),
     "real_pisa_cc": _few_labels("pisa_cc: solved, after eight actions"),
     "real_next_product": _next_product,
+    "real_same_person": _same_person,
     "real_eshop2008": _few_labels("eshop2008: an article on sale is looked at later"),
 }

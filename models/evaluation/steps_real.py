@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from models.evaluation.experiment import Experiment, Json
-from models.evaluation.real import next_product
-from models.evaluation.real.few_labels import RESAMPLED, VALIDATION, Plan, Recipe, measured
+from models.evaluation.real import next_product, same_person
+from models.evaluation.real.few_labels import RESAMPLED, TEST, VALIDATION, Plan, Recipe, measured
 from models.evaluation.real.tasks import SITES, Site
 
 SHIPPED, THREE, CAUSAL = "as shipped", "three readouts", "causal, three readouts"
@@ -21,6 +21,11 @@ RECIPES: Mapping[str, Recipe] = {
     THREE: Recipe({}),
     CAUSAL: Recipe({"weight_causal": 1.0}),
 }
+SAME_PERSON: Mapping[str, Mapping[str, Any]] = {
+    SHIPPED: {},
+    "contrast of a visitor's sessions": {"weight_visitor": 1.0},
+}
+_SAME_PERSON_EPOCHS = 2
 _CHOICE_SITES, _CHOICE_LABELS, _CHOICE_DRAWS = ("pisa_cc", "eshop2008"), (100, 500), 4
 
 Step = Callable[[Experiment, Path], Json]
@@ -56,12 +61,25 @@ def next_viewed(experiment: Experiment, folder: Path) -> Json:
     return store.result("real-next-product", {"encoder": settings, "seeds": list(seeds)}, compute)
 
 
+def same_visitor(experiment: Experiment, folder: Path) -> Json:
+    """AUC of telling two sessions of one person of catchme150 from those of two."""
+    seeds, store = experiment.scale.seeds, experiment.store
+    epochs = experiment.scale.real_epochs or _SAME_PERSON_EPOCHS
+    recipes = {name: {"epochs": epochs, **settings} for name, settings in SAME_PERSON.items()}
+
+    def compute() -> Json:
+        return same_person.evaluate(folder, TEST[0], recipes, seeds, store)
+
+    return store.result("real-same-person", {"encoders": recipes, "seeds": list(seeds)}, compute)
+
+
 STEPS: Mapping[str, Step] = {
     "real_choice": choice,
     "real_shop1999": _tested("shop1999", (SHIPPED, THREE)),
     "real_pisa_cc": _tested("pisa_cc", tuple(RECIPES)),
     "real_eshop2008": _tested("eshop2008", tuple(RECIPES)),
     "real_next_product": next_viewed,
+    "real_same_person": same_visitor,
 }
 
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from models.evaluation.result_store import MissingResultError, ResultStore, rounded
+pytest.importorskip("torch")
+
+from models.bundle import default_bundle, load_bundle
+from models.evaluation.experiment import Experiment
+from models.evaluation.result_store import Config, MissingResultError, ResultStore, key_of, rounded
+from models.evaluation.run import Context, evaluate
 from models.evaluation.training_runs import encoder_facts
 from models.training.config import TrainConfig
+from streamer.replay.identities import Identities
 
 STEPS = Path(__file__).parents[3] / "docs/results/steps"
 
@@ -52,6 +60,21 @@ def test_results_of_the_repository_are_found_though_settings_have_come_since() -
     assert len(encoders) > 10
     for encoder in encoders:
         assert encoder_facts(TrainConfig(**encoder)) == encoder
+
+
+def test_every_result_of_the_repository_is_found_by_its_step(stages: Identities) -> None:
+    """One that no step finds would stand there as if it were still true."""
+    found = set()
+
+    class Noted(ResultStore):
+        def result(self, step: str, config: Config, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+            known = super().result(step, config, compute)
+            found.add(f"{step}-{key_of(step, config)}.json")
+            return known
+
+    experiment = Experiment(Noted(STEPS, Path()), lambda path: pytest.fail(f"cut {path}"))
+    evaluate(Context(experiment, load_bundle(default_bundle()), stages, None), ())
+    assert found == {path.name for path in STEPS.iterdir()}
 
 
 def test_a_step_that_fails_leaves_nothing_behind(store: ResultStore) -> None:
