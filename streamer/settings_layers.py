@@ -20,7 +20,7 @@ PREFIX = "STREAMER_"
 DEFAULT_CONFIG = Path("streamer.toml")
 
 KnownKeys = Mapping[str, Mapping[str, bool]]
-"""Section -> key -> whether it is a secret."""
+"""Section, as `kafka` or `sink.redis`, -> key -> whether it is a secret."""
 
 
 class SettingsError(UsageError):
@@ -54,10 +54,13 @@ class Layered:
         if self.known[section][key] and _layer_of(other) == _layer_of(place) != "":
             raise SettingsError(f"{section}.{key} is given twice, as a value and as a file: give one of them")
 
-    def nested(self) -> dict[str, dict[str, object]]:
-        result: dict[str, dict[str, object]] = {}
+    def nested(self) -> dict[str, Any]:
+        result: dict[str, Any] = {}
         for (section, key), (value, _) in self.values.items():
-            result.setdefault(section, {})[key] = value
+            table = result
+            for name in section.split("."):
+                table = table.setdefault(name, {})
+            table[key] = value
         return result
 
     def described(self, section: str, key: str) -> str:
@@ -81,7 +84,7 @@ def read_layers(
     _read_environment(layered, os.environ if environ is None else environ)
     for dotted, value in overrides.items():
         if value is not None:
-            section, _, key = dotted.partition(".")
+            section, _, key = dotted.rpartition(".")
             layered.put(section, key, value, "command line")
     return layered
 
@@ -98,17 +101,25 @@ def _read_toml(layered: Layered, path: Path) -> None:
     for section, table in document.items():
         if not isinstance(table, dict):
             raise SettingsError(f"{path}: {section!r} stands outside every section, expected [section]")
-        for key, value in table.items():
-            layered.put(section, key, value, str(path))
+        _put_table(layered, section, table, str(path))
+
+
+def _put_table(layered: Layered, section: str, table: Mapping[str, object], place: str) -> None:
+    for key, value in table.items():
+        inner = f"{section}.{key}"
+        if inner in layered.known and isinstance(value, dict):
+            _put_table(layered, inner, value, place)
+        else:
+            layered.put(section, key, value, place)
 
 
 def _read_environment(layered: Layered, environ: Mapping[str, str]) -> None:
     for name, text in environ.items():
         if not name.startswith(PREFIX) or text == "":
             continue
-        section, separator, key = name.removeprefix(PREFIX).lower().partition("__")
+        section, separator, key = name.removeprefix(PREFIX).lower().rpartition("__")
         if separator:
-            layered.put(section, key, text, name)
+            layered.put(section.replace("__", "."), key, text, name)
         else:
             _refuse_single_underscore(layered.known, name)
 

@@ -304,6 +304,26 @@ def test_secret_file_may_be_named_in_the_toml(tmp_path: Path, toml: Path) -> Non
     assert password.get_secret_value() == "s3cret"
 
 
+def test_sections_within_sections_are_tables_and_two_underscores(toml: Path) -> None:
+    toml.write_text('[sink]\nmetrics_port = 1\n[sink.redis]\nprefix = "toml"\npassword = "toml"\n')
+    settings = load_settings(toml, {"sink.redis.prefix": "option"}, {"STREAMER_SINK__REDIS__PASSWORD": "env"})
+    assert settings.sink.redis.password is not None
+    assert (settings.sink.metrics_port, settings.sink.redis.prefix) == (1, "option")
+    assert settings.sink.redis.password.get_secret_value() == "env"
+
+
+def test_a_bad_value_of_a_section_within_a_section_is_named(toml: Path) -> None:
+    toml.write_text('[sink.redis]\nformat = "xml"\n')
+    assert f"sink.redis.format = 'xml' ({toml}): expected 'hash' or 'json'" in refused(toml)
+    toml.write_text("[sink.redis]\nperfix = 1\n")
+    assert "unknown key sink.redis.perfix, did you mean 'prefix'?" in refused(toml)
+    for address in ("redis://user:secret@host", "http://host", "redis://host/db", "redis://host?a=1"):
+        found = refused(sink__redis__url=address)
+        assert "expected an address such as redis://" in found
+        assert "secret" not in found
+    assert "needs sink.redis.ssl_certificate_location" in refused(sink__redis__ssl_key_location="key.pem")
+
+
 def test_secret_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     message = refused(environ={"STREAMER_KAFKA__SASL_PASSWORD_FILE": str(tmp_path / "none")})
     assert message.startswith("STREAMER_KAFKA__SASL_PASSWORD_FILE: cannot read")
@@ -340,7 +360,8 @@ def test_the_example_has_every_setting_with_its_default(tmp_path: Path) -> None:
     copy = tmp_path / "streamer.toml"
     copy.write_text(example)
     assert load_settings(copy, environ={}) == Settings()
-    for section, keys in Settings().model_dump().items():
+    sections = Settings().model_dump()
+    for section, keys in (sections | {"sink.redis": sections["sink"].pop("redis")}).items():
         text = example.partition(f"[{section}]\n")[2].partition("\n[")[0]
         assert [key for key in keys if f"{key} = " not in text and f"{key}_file = " not in text] == []
 

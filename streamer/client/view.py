@@ -184,14 +184,16 @@ class View(Generic[S]):
             begins = await consumer.beginning_offsets(tps)
             for tp in tps:
                 consumer.seek(tp, begins[tp])
-            answers = _Answers(tps, self._now())
+            answers = Answers(tps, self._now())
             await self._poll(consumer, await consumer.end_offsets(tps), answers)
         finally:
             await consumer.stop()
 
-    async def _poll(self, consumer: Any, ends: dict[Any, int], answers: _Answers) -> None:
+    async def _poll(self, consumer: Any, ends: dict[Any, int], answers: Answers) -> None:
         from streamer.registry.lookup import SchemaLookup
 
+        count = self._partition_count
+        assert count is not None
         table, lookup = self._new_table(), SchemaLookup(self._settings.registry)
         # How often is a matter of this loop's clock; what is too old, of the view's, which may stand still.
         clock = asyncio.get_running_loop().time
@@ -202,7 +204,7 @@ class View(Generic[S]):
             read_at = answers.oldest(consumer, now_s)
             for tp, records in fetched.items():
                 for record in records:
-                    if record.value is not None or self._may_erase(record.key, tp.partition):
+                    if record.value is not None or self.may_erase(record.key, tp.partition, count):
                         table.apply(record.key, record.value and await lookup.own(record.value))
             if ends:
                 ends = {tp: end for tp, end in ends.items() if await consumer.position(tp) < end}
@@ -213,17 +215,16 @@ class View(Generic[S]):
                 expire_at = clock() + _EXPIRE_EVERY_S
                 table.expire(int(now_s * 1000))
 
-    def _may_erase(self, key: bytes | None, number: int) -> bool:
-        """Whether a record without a value in that partition speaks of its key's records.
+    @classmethod
+    def may_erase(cls, key: bytes | None, number: int, partitions: int) -> bool:
+        """Whether a record without a value in partition `number`, of so many, speaks of its key's records.
 
         Every partition answers an erasure with one. Where the key says which partition has its records, the
         others must not take away what came after the erasure: partitions are read in any order.
         """
         from streamer.kafka.partitions import by_murmur2
 
-        if not self.is_by_murmur2 or key is None or self._partition_count is None:
-            return True
-        return by_murmur2(key, self._partition_count) == number
+        return not cls.is_by_murmur2 or key is None or by_murmur2(key, partitions) == number
 
 
 class VisitorView(View[VisitorState]):
@@ -256,12 +257,16 @@ class UserView(View[UserState]):
         return UserTable(self._ttl_ms, self._tell_once)
 
 
-class _Answers:
+class Answers:
     """When brokers last answered a fetch of each partition: a poll that finds nothing may have met nobody."""
 
     def __init__(self, tps: Iterable[Any], asked_s: float) -> None:
         """`asked_s`: when brokers were asked where the partitions end."""
         self._seen: dict[Any, tuple[int | None, float]] = dict.fromkeys(tps, (None, asked_s))
+
+    def at(self, tp: Any) -> float:
+        """When one was last seen of this partition."""
+        return self._seen[tp][1]
 
     def oldest(self, consumer: Any, now_s: float) -> float:
         """The time before which every partition has been answered, as far as was asked until now."""

@@ -1,8 +1,8 @@
 """The permissions that each kind of client needs and no more: as data, and as commands for Kafka's own tool.
 
-`worker`, `producer`, `consumer` and `server` (of look-ups) run the product; `linker` says who a visitor is;
-`replay` reads the log again; `admin` is whoever makes the topics, looks after dead letters and erases
-visitors and customers. Read and Write include Describe.
+`worker`, `producer`, `consumer` and `server` (of look-ups and copies) run the product; `linker` says who a
+visitor is; `replay` reads the log again; `admin` is whoever makes the topics, looks after dead letters and
+erases visitors and customers. Read and Write include Describe.
 """
 
 from __future__ import annotations
