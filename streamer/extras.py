@@ -10,7 +10,8 @@ _EXTRA_OF_PACKAGE = {
     "platformdirs": "kafka",
     "redis": "redis",
     **dict.fromkeys(
-        ("matplotlib", "onnx", "onnxscript", "openai", "pyarrow", "scipy", "sklearn", "torch"), "train"
+        ("jinja2", "matplotlib", "onnx", "onnxscript", "openai", "pyarrow", "scipy", "sklearn", "torch"),
+        "train",
     ),
 }
 

@@ -56,10 +56,15 @@ def is_stale(name: str) -> bool:
 
 BROKERS = ("EmbeddedKafka", "EmbeddedCluster", "secured_broker")
 TRAINING = (
-    *(ROOT / "tests/models" / name for name in ("evaluation", "llm", "training")),
+    *(ROOT / "tests/models" / name for name in ("card", "evaluation", "llm", "training")),
     *(
         ROOT / "tests" / name
-        for name in ("cli/test_cli_evaluate.py", "cli/test_cli_probe.py", "models/test_model_commands.py")
+        for name in (
+            "cli/test_cli_card.py",
+            "cli/test_cli_evaluate.py",
+            "cli/test_cli_probe.py",
+            "models/test_model_commands.py",
+        )
     ),
 )
 

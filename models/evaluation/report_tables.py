@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from models.evaluation.slices import NOT_SHOWN
 
 Json = Mapping[str, Any]
 
@@ -124,6 +126,62 @@ def _memberships(result: Json) -> list[Table]:
             f"{result['prototypes']} prototypes of the bundle; simulated visitors that chose nothing.",
         ),
     ]
+
+
+SLICE_METRICS = {
+    "label_right": ("label right", ".1%"),
+    "overconfidence": ("claimed - right", "+.3f"),
+    "abstained": ("no label", ".1%"),
+    "tile_log_loss_gain": ("tile gain, nats", "+.3f"),
+    "conversion_f1_gain": ("conversion gain, F1", "+.3f"),
+}
+"""Column and form of each metric of slices."""
+
+
+def slice_tables(result: Json) -> list[Table]:
+    """One for each dimension; a verdict stands beside the value that it is about."""
+    metrics = {name: SLICE_METRICS[name] for name in SLICE_METRICS if name in result["metrics"]}
+    columns = ("slice", "sessions", *(column for column, _ in metrics.values()))
+    overall = [number(result["metrics"][name], form) for name, (_, form) in metrics.items()]
+    everyone = ("all", f"{result['metrics']['abstained']['rows']:,}", *overall)
+    cells = {(c["dimension"], c["slice"], c["metric"]): c for c in result["cells"]}
+    counts = {(c["dimension"], c["slice"]): c["rows"] for c in _of_sessions(result)}
+    found = []
+    for dimension in dict.fromkeys(dimension for dimension, _ in counts):
+        slices = [each for of, each in counts if of == dimension]
+        rows = [
+            (
+                each,
+                f"{counts[dimension, each]:,}",
+                *(_sliced(cells.get((dimension, each, name)), form) for name, (_, form) in metrics.items()),
+            )
+            for each in slices
+        ]
+        found.append(Table(f"By {dimension}", columns, (everyone, *rows)))
+    return found
+
+
+def _of_sessions(result: Json) -> list[Json]:
+    """Every slice once, also those of too few visitors."""
+    every = [each for each in (*result["cells"], *result["too_few"]) if each["metric"] == "abstained"]
+    return sorted(every, key=lambda each: (each["dimension"], each["slice"]))
+
+
+def _sliced(cell: Json | None, form: str) -> str:
+    if cell is None:
+        return "too few"
+    verdict = "" if cell["verdict"] == NOT_SHOWN else f" {cell['verdict']}, p {cell['p_holm']:.3f}"
+    return number(cell, form) + verdict
+
+
+def _slices(result: Json) -> list[Table]:
+    tables = slice_tables(result)
+    note = (
+        f"{result['data'].capitalize()}. A slice is compared with the other sessions of its table;"
+        f" p after Holm over {result['tests']} tests. Label right and claimed - right: of sessions with a"
+        " label. Gains are over the app's own features."
+    )
+    return [replace(table, title=f"Slices: {table.title}", note=note) for table in tables]
 
 
 def _time(result: Json) -> list[Table]:
@@ -384,6 +442,7 @@ TABLES: dict[str, Callable[[Json], list[Table]]] = {
     "main": _main,
     "memberships": _memberships,
     "costs": _costs,
+    "slices": _slices,
     "time": _time,
     "signal": _signal,
     "transfer": _transfer,

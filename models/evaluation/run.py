@@ -17,6 +17,7 @@ from models.evaluation import (
     steps_novelty,
     steps_real,
     steps_sensitivity,
+    steps_slices,
     training_runs,
 )
 from models.evaluation.experiment import Experiment, Json
@@ -35,7 +36,7 @@ once."""
 class Context:
     experiment: Experiment
     bundle: Bundle
-    """Whose cost is measured."""
+    """Whose cost, memberships and slices are measured."""
     identity: IdentityStages
     """With that bundle."""
     clickstreams: Path | None
@@ -98,6 +99,7 @@ STEPS: dict[str, Step] = {
     "transfer": _of_experiment(steps_sensitivity.transfer),
     "learning": _of_experiment(steps_baselines.learning_curve),
     "memberships": lambda context: steps_memberships.memberships(context.experiment, context.bundle),
+    "slices": lambda context: steps_slices.slices(context.experiment, context.bundle),
     "map": _of_experiment(steps_main.embedding_map),
     "costs": lambda context: steps_cost.costs(context.experiment, context.bundle),
     "baselines": _of_experiment(steps_baselines.baselines),

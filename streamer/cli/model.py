@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from streamer.cli.card import card
 from streamer.cli.click_source import ClickSource
 from streamer.cli.drift import drift
 from streamer.cli.evaluate import evaluate
@@ -350,6 +351,7 @@ def export(
 
 
 app.command()(inspect)
+app.command()(card)
 app.command()(drift)
 app.command()(probe)
 app.command()(prototypes)

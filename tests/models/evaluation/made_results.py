@@ -95,6 +95,36 @@ def few_labels() -> Json:
     }
 
 
+def slices(bundle: Json | None = None) -> Json:
+    """A slice that is worse, one that is better, one that is neither, and one that nobody can tell of."""
+    metrics = ("label_right", "abstained")
+
+    def cell(metric: str, slice_: str, value: float, verdict: str) -> Json:
+        about = {"metric": metric, "dimension": "device", "slice": slice_, "rows": 400, "visitors": 200}
+        return about | estimate(value, rest=0.9, gap=estimate(value - 0.9), p_holm=0.004, verdict=verdict)
+
+    return {
+        "bundle": bundle or {},
+        "data": "simulated visitors",
+        "seeds": [71],
+        "metrics": {name: estimate(0.9, better="higher", rows=1_000, visitors=500) for name in metrics},
+        "tests": 6,
+        "cells": [
+            cell("label_right", "mobile", 0.7123, "worse"),
+            cell("label_right", "desktop", 0.95, "better"),
+            cell("abstained", "mobile", 0.89, "no difference shown"),
+            cell("abstained", "desktop", 0.91, "no difference shown"),
+        ],
+        "too_few": [
+            {"metric": m, "dimension": "device", "slice": "tablet", "rows": 9, "visitors": 4} for m in metrics
+        ],
+        "by_intent": [
+            {"intent": "first_card", "labels": ["cards / lost"], "sessions": 90, "right": 0.75},
+            {"intent": "lost_card", "labels": ["cards / lost"], "sessions": 80, "right": 0.85},
+        ],
+    }
+
+
 def every_step() -> dict[str, Json]:
     told = {
         "app_only": estimate(0.1),
@@ -126,6 +156,7 @@ def every_step() -> dict[str, Json]:
                 for metric in ("log_loss", "macro_recall_at_1", "micro_f1")
             },
         },
+        "slices": slices(),
         "learning": {"points": [{"labels": n, "micro_f1": contenders("embedding")} for n in (250, 500)]},
         "map": {"names": ["a", "b"], "points": [[0.0, 1.0, 0], [2.0, 3.0, 1]]},
         "costs": {

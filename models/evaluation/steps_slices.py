@@ -1,0 +1,113 @@
+"""For whom is a bundle worse? Its labels and its use to the app by slice, on visitors that chose nothing.
+
+A bundle's labels have names of their own, so a latent intent's label is the one that most sessions of
+training visitors with that intent get; a label is right if it is that of one of the session's intents.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from models.arrays import Bool, Int64
+from models.bundle import Bundle
+from models.evaluation.experiment import Experiment, Json
+from models.evaluation.simulated_data import SimulatedData
+from models.evaluation.slice_metrics import Verdicts, abstentions, label_metrics, outcome_metrics
+from models.evaluation.slices import SliceDraws, dimensions_of, measure_slices, scoring_files, slice_table
+from models.evaluation.training_runs import SplitMasks
+
+SEEDS = (71, 72, 73)
+"""Nothing was chosen on them."""
+_AGES = ((29, "under 30"), (59, "30 to 59"))
+_OLDEST, _UNKNOWN_AGE = "60 or older", "unknown"
+
+
+def slices(experiment: Experiment, bundle: Bundle) -> Json:
+    """Over all seeds, by visitors."""
+    visitors, draws = experiment.scale.visitors, experiment.scale.draws
+    about = scoring_files(bundle)
+    config = {"visitors": visitors, "seeds": list(SEEDS), "draws": draws, "bundle": about}
+
+    def compute() -> Json:
+        rng = np.random.default_rng(0)
+        by_seed, right, of_intent, labels = [], Counter[str](), Counter[str](), []
+        for seed in SEEDS:
+            found = _OfSeed(experiment.data(seed), bundle)
+            by_seed.append(found.draws(rng, draws))
+            right += found.counts(found.right)
+            of_intent += found.counts(np.ones_like(found.right))
+            labels.append(found.label_of_intent())
+        return {
+            "bundle": about,
+            "data": "simulated visitors",
+            "seeds": list(SEEDS),
+            **slice_table(by_seed, rng),
+            "by_intent": [
+                {
+                    "intent": name,
+                    "labels": sorted({each[name] for each in labels}),
+                    "sessions": count,
+                    "right": right[name] / count,
+                }
+                for name, count in sorted(of_intent.items())
+            ],
+        }
+
+    return experiment.store.result("slices", config, compute)
+
+
+class _OfSeed:
+    """The simulated visitors of one seed, as the bundle sees them."""
+
+    def __init__(self, data: SimulatedData, bundle: Bundle) -> None:
+        self._data, self._taxonomy = data, bundle.taxonomy
+        self._masks = SplitMasks.of(data.sessions)
+        self._verdicts = Verdicts(bundle, data.sessions)
+        self._labels = self._learnt_labels()
+        intended = np.zeros((len(data.names), len(bundle.taxonomy.intents)), dtype=np.bool_)
+        intended[np.arange(len(data.names)), self._labels] = True
+        allowed: Bool = data.intents.astype(np.int64) @ intended > 0
+        self.right: Bool = allowed[np.arange(len(allowed)), self._verdicts.best]
+        """[S]"""
+
+    def draws(self, rng: np.random.Generator, draws: int) -> SliceDraws:
+        data, verdicts, test = self._data, self._verdicts, self._masks.test
+        metrics = {
+            **label_metrics(verdicts, self.right, data.sessions, test),
+            **abstentions(verdicts, data.sessions, test),
+            **outcome_metrics(verdicts, data.outcomes, data.table),
+        }
+        dimensions = {**dimensions_of(data.sessions), "age (not read by the model)": _ages(data)}
+        return measure_slices(metrics, dimensions, rng, draws)
+
+    def counts(self, which: Bool) -> Counter[str]:
+        """Of labelled test sessions, those of each first latent intent."""
+        chosen = self._masks.test & ~self._verdicts.abstained & which
+        return Counter(self._data.names[intent] for intent in self._data.intent[chosen].tolist())
+
+    def label_of_intent(self) -> dict[str, str]:
+        return {
+            name: self._taxonomy.intents[label].label
+            for name, label in zip(self._data.names, self._labels.tolist(), strict=True)
+        }
+
+    def _learnt_labels(self) -> Int64:
+        """[I]: the label of each latent intent."""
+        learnt = self._masks.train & ~self._verdicts.abstained
+        counts = np.zeros((len(self._data.names), len(self._taxonomy.intents)))
+        np.add.at(counts, (self._data.intent[learnt], self._verdicts.best[learnt]), 1)
+        labels: Int64 = counts.argmax(axis=1)
+        return labels
+
+
+def _ages(data: SimulatedData) -> Sequence[str]:
+    """[S]: that of the customer whom the visitor is linked to, as the app knows it."""
+    known: dict[str, str] = {}
+    for user in data.outcomes.users:
+        if user["linked_visitor_id"]:
+            group = next((name for most, name in _AGES if user["age"] <= most), _OLDEST)
+            known[user["linked_visitor_id"]] = group
+    return [known.get(session.visitor_id, _UNKNOWN_AGE) for session in data.sessions]
