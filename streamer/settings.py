@@ -524,6 +524,18 @@ class SinkSettings(_Section):
     redis: RedisSinkSettings = RedisSinkSettings()
 
 
+class UiSettings(_Section):
+    """The live page."""
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """The address it listens on; beyond this machine it needs a token of its own."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8090
+    token: SecretStr | None = None
+    """Who has it sees the page; none: a new one at each start, in the link that is printed."""
+    show_queries: bool = False
+    """Whether explanations show what customers searched for; scrubbed, as it is kept."""
+
+
 class LogSettings(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
@@ -550,6 +562,7 @@ class Settings(_Section):
     worker: WorkerSettings = WorkerSettings()
     serve: ServeSettings = ServeSettings()
     sink: SinkSettings = SinkSettings()
+    ui: UiSettings = UiSettings()
     log: LogSettings = LogSettings()
 
     @property

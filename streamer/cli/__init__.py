@@ -32,6 +32,7 @@ COMMANDS = (
     ),
     LazyCommand("serve", "streamer.cli.serve", "Look up visitors and customers over HTTP."),
     LazyCommand("sink", "streamer.cli.sink", "Copy visitors and customers to Redis or Valkey."),
+    LazyCommand("ui", "streamer.cli.ui", "Watch sessions, intents and customers on a live page."),
     LazyCommand("doctor", "streamer.cli.doctor", "Check that all is well, and say what to do if not."),
     LazyCommand("metrics", "streamer.cli.metrics", "Print Prometheus rules and a Grafana dashboard."),
     LazyCommand("dlq", "streamer.cli.dlq", "List, show and replay dead letters."),

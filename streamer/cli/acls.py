@@ -29,8 +29,8 @@ def acls(
 ) -> None:
     """Print commands for Kafka's kafka-acls.sh that allow each role what it needs, and nothing else.
 
-    Roles: worker, producer, consumer, server, linker, replay, admin; as principals User:streamer-worker and
-    so on.
+    Roles: worker, producer, consumer, server, viewer, linker, replay, admin; as principals
+    User:streamer-worker and so on.
     """
     from streamer.kafka.acls import ROLES, acls_of, as_commands
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from models.bundle import Bundle
     from models.explain import Explanation, Label
     from models.scorer import ScoredIntent
-    from schemas.click import Click, Session
+    from schemas.click import Session
     from streamer.replay.time_range import TimeRange
     from streamer.settings import Settings
 
@@ -32,8 +32,6 @@ app = new_app()
 _NEAREST = 5
 _NAMED = 5
 """Session ids that an error names."""
-_SHOWN = ("event_type", "page_type", "path", "element", "category", "product_id")
-"""What is shown of a click. Queries are what customers typed: only if they are asked for."""
 _SESSION_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -149,6 +147,8 @@ async def _of_topics(session_id: str, published: TimeRange, settings: Settings, 
 
 def _document(bundle: Bundle, session: Session, found: Explanation, show_queries: bool) -> dict[str, Any]:
     """Everything, ready for JSON."""
+    from streamer.replay.shown_click import shown_click
+
     labels = {intent.id: intent.label for intent in bundle.taxonomy.intents}
     best, *others = found.intents
 
@@ -171,7 +171,7 @@ def _document(bundle: Bundle, session: Session, found: Explanation, show_queries
         "runner_up": _intent(others[0]) if others else None,
         "clicks": [
             {
-                **_click(click, show_queries),
+                **shown_click(click, show_queries),
                 "contribution": None if each is None else each.contribution,
                 "probability_without": None if each is None else each.probability,
             }
@@ -190,12 +190,6 @@ def _document(bundle: Bundle, session: Session, found: Explanation, show_queries
 
 def _intent(intent: ScoredIntent) -> dict[str, Any]:
     return {name: getattr(intent, name) for name in ("intent_id", "label", "parent", "probability")}
-
-
-def _click(click: Click, show_queries: bool) -> dict[str, Any]:
-    shown = {name: getattr(click, name) for name in ("timestamp", *_SHOWN, "dwell_ms")}
-    shown["has_query"] = click.search_query is not None
-    return shown | ({"search_query": click.search_query} if show_queries else {})
 
 
 def _nearest(file: Path, bundle: Bundle, session: Session, found: Explanation) -> list[dict[str, Any]]:
@@ -250,10 +244,10 @@ def _verdict(document: Mapping[str, Any]) -> str:
 
 
 def _click_line(at: int, click: Mapping[str, Any], strongest: list[int]) -> str:
+    from streamer.replay.shown_click import words_of
+
     added = click["contribution"]
-    told = [str(click[name]) for name in _SHOWN if click[name] is not None]
-    if click["has_query"]:
-        told.append(f'"{click["search_query"]}"' if "search_query" in click else "(a search)")
+    told = words_of(click)
     mark = "*" if at in strongest else " "
     number = "  -  " if added is None else f"{added:+.2f}"
     moment = as_time(click["timestamp"])[11:19]

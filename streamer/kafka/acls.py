@@ -1,8 +1,8 @@
 """The permissions that each kind of client needs and no more: as data, and as commands for Kafka's own tool.
 
-`worker`, `producer`, `consumer` and `server` (of look-ups and copies) run the product; `linker` says who a
-visitor is; `replay` reads the log again; `admin` is whoever makes the topics, looks after dead letters and
-erases visitors and customers. Read and Write include Describe.
+`worker`, `producer`, `consumer`, `server` (of look-ups and copies) and `viewer` (of the live page) run the
+product; `linker` says who a visitor is; `replay` reads the log again; `admin` is whoever makes the topics,
+looks after dead letters and erases visitors and customers. Read and Write include Describe.
 """
 
 from __future__ import annotations
@@ -14,8 +14,17 @@ from typing import Literal
 
 from streamer.settings import Settings
 
-Role = Literal["worker", "producer", "consumer", "server", "linker", "replay", "admin"]
-ROLES: tuple[Role, ...] = ("worker", "producer", "consumer", "server", "linker", "replay", "admin")
+Role = Literal["worker", "producer", "consumer", "server", "viewer", "linker", "replay", "admin"]
+ROLES: tuple[Role, ...] = (
+    "worker",
+    "producer",
+    "consumer",
+    "server",
+    "viewer",
+    "linker",
+    "replay",
+    "admin",
+)
 Resource = Literal["topic", "group", "transactional-id"]
 
 
@@ -69,6 +78,20 @@ def _server(settings: Settings) -> Iterator[Acl]:
     yield from _topics("Read", *settings.looked_up.values())
 
 
+def _viewer(settings: Settings) -> Iterator[Acl]:
+    topics = settings.topics
+    shown = (
+        topics.intents,
+        topics.visitors,
+        *settings.by_user[:1],
+        topics.late,
+        topics.dlq,
+        settings.changelog,
+    )
+    yield from _topics("Read", *shown)
+    yield from _topics("Read", settings.session_source, topics.erasures)  # to say why a session got its label
+
+
 def _linker(settings: Settings) -> Iterator[Acl]:
     yield from _topics("Write", *settings.of_identity[:1])
 
@@ -115,6 +138,7 @@ _OF_ROLE = {
     "producer": _producer,
     "consumer": _consumer,
     "server": _server,
+    "viewer": _viewer,
     "linker": _linker,
     "replay": _replay,
     "admin": _admin,

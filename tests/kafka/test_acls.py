@@ -21,6 +21,7 @@ def allowed(role: Role, topic: str, settings: Settings | None = None) -> set[str
         ("producer", set(), set()),
         ("consumer", set(), {"Read"}),
         ("server", set(), {"Read"}),
+        ("viewer", set(), {"Read"}),
         ("linker", {"Write"}, set()),
         ("replay", {"Read"}, {"Read"}),
         (

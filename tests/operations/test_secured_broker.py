@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from streamer.kafka.acls import Acl, acls_of
+from streamer.kafka.acls import ROLES, Acl, Role, acls_of
 from streamer.kafka.permissions import NotPermittedError, check_permissions
 from streamer.settings import Settings
 from tests.conftest import RunStreamer
@@ -108,10 +108,10 @@ def test_what_is_listed_is_enough_for_everybody(run: RunStreamer) -> None:
     assert json.loads(erased.stdout)["latest_intents"] == 1, erased.stderr
 
 
-@pytest.mark.parametrize("role", ["worker", "producer", "consumer", "server", "linker", "replay", "admin"])
-def test_each_missing_permission_is_named_before_work_begins(secured: Secured, role: str) -> None:
+@pytest.mark.parametrize("role", ROLES)
+def test_each_missing_permission_is_named_before_work_begins(secured: Secured, role: Role) -> None:
     settings = secured.settings(role, NAMES)
-    allowed = acls_of(role, settings)  # type: ignore[arg-type]
+    allowed = acls_of(role, settings)
     asyncio.run(check_permissions(settings.kafka, allowed))
     # Topics that are still to be made can't be judged.
     judged = [acl for acl in allowed if (acl.resource, acl.pattern) != ("topic", "prefixed")]
