@@ -81,6 +81,8 @@ def _print(report: CheckReport) -> None:
         f"{report.mapping}: {report.records:,} records = {report.clicks:,} clicks"
         f" + {report.filtered:,} filtered + {refused:,} dead letters"
     )
+    if report.tell_dwell:
+        typer.echo(f"  {report.tell_dwell:,} of the filtered tell how long a page was read")
     for reason, count in report.refused.items():
         typer.echo(f"  {count:,} dead letters: {reason}")
     for field in report.fields:

@@ -34,6 +34,8 @@ cdef class OpenSession:
     cpdef list clicks(self)
     @cython.locals(timestamp=int64_t)
     cpdef int add(self, Click click, bytes id_hash, int64_t offset) except -1
+    @cython.locals(clicks=list, click=Click, read=Click, fits=bint)
+    cpdef bint tell_dwell(self, Click told) except -1
     cpdef bint clicks_at_bot_speed(self) except -1
     cpdef str session_id(self, str rules_version)
     cpdef int64_t schedule_early(self, int64_t now, int64_t every_ms) except -1

@@ -211,6 +211,28 @@ class OpenSession:
         if len(self.log) // ENTRY_BYTES - self.dropped >= COMPACT_AT:
             self._retain(self.clicks())
 
+    def tell_dwell(self, told: Click) -> bool:
+        """How long a page was read, as `told` has it; False if no retained click by then has its path.
+
+        The last such click was read until `told.timestamp`; or, where `told` has a dwell, for that long more
+        than was known, at most until then.
+        """
+        clicks = decode_clicks(len(self.log) // ENTRY_BYTES - self.dropped, self.retained)
+        read: Click | None = None
+        for click in clicks:
+            fits = click.path == told.path and click.timestamp <= told.timestamp
+            if fits and (read is None or click_order(read) < click_order(click)):
+                read = click
+        if read is None:
+            return False
+        known = read.dwell_ms or 0
+        most = told.timestamp - read.timestamp
+        dwell_ms = most if told.dwell_ms is None else min(known + told.dwell_ms, most)
+        if dwell_ms > known:
+            read.dwell_ms = dwell_ms
+            self.retained = b"".join([append_click(b"", click) for click in clicks])
+        return True
+
     def absorb(self, other: OpenSession) -> int:
         """Merge `other` in; of clicks with the same event_id the first in log order stays.
 

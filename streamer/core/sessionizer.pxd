@@ -51,8 +51,10 @@ cdef class Sessionizer:
 
     @cython.locals(clock=PartitionClock)
     cpdef int64_t arrive(self, int64_t arrival_ms) except? -1
-    @cython.locals(timestamp=int64_t, window=OpenSession, is_login=bint, is_alone=bint)
+    @cython.locals(timestamp=int64_t, window=OpenSession, is_login=bint)
     cpdef add(self, str visitor_id, Click click, int64_t offset, str user_id=*, bint crawler=*)
+    @cython.locals(at=int64_t, window=OpenSession)
+    cpdef int tell_dwell(self, str visitor_id, Click told) except -1
     cpdef int64_t next_early(self) noexcept
     cpdef int pass_over(self, int64_t timestamp) except -1
     @cython.locals(window=OpenSession, due=OpenSession)
@@ -62,6 +64,8 @@ cdef class Sessionizer:
     cdef object _refusal(self, int64_t timestamp)
     @cython.locals(timestamp=int64_t, earlier=OpenSession, window=OpenSession, foreign=OpenSession, each=OpenSession, cap=str, union_cap=str)
     cdef object _place(self, str visitor_id, Click click, bytes id_hash, int64_t offset, str user_id)
+    @cython.locals(visitor_id=str, is_alone=bint)
+    cdef int _note_change(self, OpenSession window) except -1
     cdef bint _is_duplicate(self, str visitor_id, bytes id_hash, OpenSession earlier, OpenSession window) except -1
     @cython.locals(closed=OpenSession)
     cdef bint _has_closed(self, str visitor_id, bytes id_hash) except -1

@@ -212,8 +212,7 @@ class Sessionizer:
         if not isinstance(placed, OpenSession):
             return placed
         window = placed
-        is_alone = not (window.beside_closed or visitor_id in self._several or visitor_id in self._held_of)
-        self._changed[window.visitor_id] = window if is_alone else None
+        self._note_change(window)
         if self._early_every_ms and not window.early_at:
             self._early.note(visitor_id, window.schedule_early(self.clock.now, self._early_every_ms))
         if crawler:
@@ -231,6 +230,18 @@ class Sessionizer:
         self._closes_again = None
         self._advance(timestamp)
         return _JOINED
+
+    def tell_dwell(self, visitor_id: str, told: Click) -> None:
+        """Take in what tells how long a page was read, and is no click: see `OpenSession.tell_dwell`.
+
+        It counts in an open session within a gap of it, and only there: no window grows, no time moves.
+        """
+        at = told.timestamp
+        if self._refusal(at) is None:
+            for window in reversed(self._open.of(visitor_id)):
+                if self._touches(window, at) and window.tell_dwell(told):
+                    self._note_change(window)
+                    break
 
     def next_early(self) -> int:
         """Arrival time before which no provisional record is due. Stop the arrival clock there, if it gets
@@ -442,6 +453,12 @@ class Sessionizer:
     def _count_revised(self, window: OpenSession, records: int) -> None:
         self.revised += records
         self.revised_clicks += records * window.event_count
+
+    def _note_change(self, window: OpenSession) -> None:
+        """An open window isn't as it was stored."""
+        visitor_id = window.visitor_id
+        is_alone = not (window.beside_closed or visitor_id in self._several or visitor_id in self._held_of)
+        self._changed[visitor_id] = window if is_alone else None
 
     def _is_duplicate(
         self, visitor_id: str, id_hash: bytes, earlier: OpenSession | None, window: OpenSession | None

@@ -19,6 +19,7 @@ cdef class Arrived:
     cdef readonly str visitor_id
     cdef readonly str user_id
     cdef readonly bint crawler
+    cdef readonly bint is_click
     cdef readonly Click click
 
 
@@ -45,6 +46,7 @@ cdef class ClickDecoder:
         labels=Memo, event_label=str, click=Click, arrived=Arrived,
     )
     cpdef Arrived decode(self, bytes value, object arrival, str fallback_id)
+    cdef Arrived _dwell(self, str visitor_id, object timestamp, object sent_at, object arrival, str page_url, object dwell_ms)
     cdef tuple _read(self, bytes value)
     cdef tuple _read_fields(self, bytes value)
     cdef tuple _read_json(self, bytes value)
@@ -57,5 +59,6 @@ cdef class ClickDecoder:
 cpdef bint is_too_deep(bytes value) except -1
 cpdef Click with_event_id(Click click, str event_id)
 cdef int64_t _event_time(object timestamp, object sent_at, object arrival) except? -1
+cdef object _dwell_ms(object value)
 cdef object _to_ms(object value, str field)
 cdef int _check_size(str field, str value) except -1

@@ -1,6 +1,7 @@
 """Bytes of a record in, one click out: read, checked, scrubbed, cut to size. The hottest path there is.
 
-- Every input ends as `Arrived`, as None (no consent: to be counted as filtered) or as `Rejected`.
+- Every input ends as `Arrived`, as None (no consent, or no click: to be counted as filtered) or as
+  `Rejected`.
 - `Rejected.reason` names the rule and at most a field of our contract, never what was sent.
 - A click without consent is None even if it breaks every other rule, so that it isn't kept as a dead letter
   either: whatever is JSON is asked for its consent before it is rejected.
@@ -98,11 +99,16 @@ class Rejected(Exception):  # noqa: N818, the name of an outcome like Arrived
 
 @dataclass
 class Arrived:
-    """A click that may enter a session. `click.timestamp` is corrected by `sent_at`, and fits 64 bits."""
+    """A click that may enter a session. `click.timestamp` is corrected by `sent_at`, and fits 64 bits.
+
+    Or, where it `is_click` not, what tells how long a page was read: of `click` only the time, the path and
+    the dwell count; without a dwell the page was read until then.
+    """
 
     visitor_id: str
     user_id: str | None
     crawler: bool
+    is_click: bool
     click: Click
 
 
@@ -199,7 +205,7 @@ class ClickDecoder:
         self._crawlers = Memo(is_crawler, _USER_AGENTS_KEPT, False)
 
     def decode(self, value: bytes | None, arrival: int | None, fallback_id: str) -> Arrived | None:
-        """The click, or None if the visitor doesn't consent; raises Rejected, and UnknownSchema.
+        """The click, or None for what is filtered; raises Rejected, and UnknownSchema.
 
         `arrival` is when the click first arrived, ms UTC, None where nobody noted it: then `sent_at` corrects
         nothing. `fallback_id` stands in for a missing event_id; it may be empty, for the caller to fill in.
@@ -228,6 +234,8 @@ class ClickDecoder:
         ) = self._read(value)
         if consent is False:
             return None
+        if event_type is None:
+            return self._dwell(visitor_id, timestamp, sent_at, arrival, page_url, dwell_ms)
         at = _event_time(timestamp, sent_at, arrival)
         if not visitor_id:
             raise Rejected("validate", "empty:visitor_id")
@@ -243,15 +251,13 @@ class ClickDecoder:
             raise Rejected("validate", f"{rule}:event_type")
         if product_id is not None:
             product_id = cut(product_id, MAX_PRODUCT_BYTES) or None
-        if dwell_ms is not None:
-            dwell_ms = int(dwell_ms) if 0 <= dwell_ms <= MAX_DWELL_MS else None
         click = Click.__new__(Click)  # compiled, this takes a third of the time of a call with 13 arguments
         click.timestamp = at
         click.event_id = event_id
         click.event_type = event_label
         click.page_type = labels.of(page_type)
         click.path = self._paths.of(page_url)
-        click.dwell_ms = dwell_ms
+        click.dwell_ms = _dwell_ms(dwell_ms)
         click.search_query = self._queries.of(query)
         click.element = labels.of(element)
         click.category = labels.of(category)
@@ -264,8 +270,25 @@ class ClickDecoder:
         arrived.visitor_id = visitor_id
         arrived.user_id = user_id
         arrived.crawler = self._crawlers.of(user_agent)
+        arrived.is_click = True
         arrived.click = click
         return arrived
+
+    def _dwell(
+        self, visitor_id: str, timestamp: Any, sent_at: Any, arrival: int | None, page_url: Any, dwell_ms: Any
+    ) -> Arrived | None:
+        """What is no click and tells how long a page was read; None if it can't be read."""
+        try:
+            at = _event_time(timestamp, sent_at, arrival)
+            _check_size("visitor_id", visitor_id)
+        except Rejected:
+            return None
+        if not visitor_id:
+            return None
+        dwell = _dwell_ms(dwell_ms)
+        return Arrived(
+            visitor_id, None, False, False, Click(at, "", "", None, self._paths.of(page_url), dwell)
+        )
 
     def _read(self, value: bytes | None) -> tuple[Any, ...]:
         """The fields of click.avsc, in its order. Of a rejected click without consent: `_DECLINED`."""
@@ -462,6 +485,10 @@ def _to_ms(value: float | dt.datetime, field: str) -> int:
     if value != value // 1:
         raise Rejected("validate", f"wrong_type:{field}")
     return int(value)
+
+
+def _dwell_ms(value: float | None) -> int | None:
+    return int(value) if value is not None and 0 <= value <= MAX_DWELL_MS else None
 
 
 def _check_size(field: str, value: str | None) -> None:

@@ -246,6 +246,10 @@ class Partition:
             self.counters.filtered += 1
             return False
         click = arrived.click
+        if not arrived.is_click:
+            self.counters.filtered += 1
+            sessionizer.tell_dwell(arrived.visitor_id, click)
+            return False
         if self._erased_until and self.erasures.covers(arrived.visitor_id, now):
             self._pass_over(click.timestamp)
             return True

@@ -169,7 +169,7 @@ class FileSource:
         while lines := list(islice(values, PORTION)):
             clicks = self._decoded(lines)
             # What is no click moves no clock.
-            times = [each.click.timestamp if each else 0 for each in clicks]
+            times = [each.click.timestamp if each and each.is_click else 0 for each in clicks]
             arrivals = list(accumulate(times, max, initial=latest))[1:]
             latest = arrivals[-1]
             self._clicks = dict(zip(lines, clicks, strict=True))

@@ -35,6 +35,7 @@ COSTS = {
     "bot": "crawlers are known by their user agent alone",
 }
 """What sessions and intents lose where a field is never found."""
+_NO_COST_OF_DWELL = "nothing, for records that are no clicks tell it"
 _COST_OF_EXTRA = "what clicks.keep asks for"
 
 
@@ -59,6 +60,8 @@ class CheckReport(NamedTuple):
     records: int
     clicks: int
     filtered: int
+    tell_dwell: int
+    """Of the filtered records those that tell how long a page was read."""
     refused: dict[str, int]
     """Reason, as the dead letter would have it -> how many."""
     fields: list[FieldReport]
@@ -80,8 +83,9 @@ def check(mapping: CompiledMapping, records: Iterable[bytes], keep: Collection[s
         except Rejected as rejected:
             refused[rejected.reason] += 1
             continue
-        if arrived is None:
+        if arrived is None or not arrived.is_click:
             ends["filtered"] += 1
+            ends["tell_dwell"] += arrived is not None
             continue
         ends["clicks"] += 1
         mapped = [traced for traced in mapping.trace(record) or () if traced.source is not None]
@@ -92,16 +96,25 @@ def check(mapping: CompiledMapping, records: Iterable[bytes], keep: Collection[s
         for name in kept.keys() - {traced.field for traced in mapped}:
             sources[name]["page_url"] += 1
             examples.setdefault(name, kept[name])
+    costs = dict(COSTS)
+    if ends["tell_dwell"]:
+        costs["dwell_ms"] = _NO_COST_OF_DWELL
     fields = [
         FieldReport(
             name,
             found.total(),
             dict(found.most_common()),
             examples.get(name),
-            None if found else COSTS.get(name, _COST_OF_EXTRA),
+            None if found else costs.get(name, _COST_OF_EXTRA),
         )
         for name, found in sources.items()
     ]
     return CheckReport(
-        mapping.name, ends["records"], ends["clicks"], ends["filtered"], dict(refused.most_common()), fields
+        mapping.name,
+        ends["records"],
+        ends["clicks"],
+        ends["filtered"],
+        ends["tell_dwell"],
+        dict(refused.most_common()),
+        fields,
     )

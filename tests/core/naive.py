@@ -28,6 +28,18 @@ class Record(NamedTuple):
     end: bool = False
     user: str | None = None
     crawler: bool = False
+    page: str | None = None
+    dwell: int | None = None
+
+
+class Told(NamedTuple):
+    """What is no click and tells how long a page was read: until then, or for `dwell` more."""
+
+    visitor: str
+    at: int
+    arrival: int
+    page: str | None
+    dwell: int | None
 
 
 class Closed(NamedTuple):
@@ -46,6 +58,7 @@ class Closed(NamedTuple):
     is_final: bool = True
     revision: int = 0
     supersedes: str | None = None
+    dwells: tuple[int | None, ...] = ()
 
 
 @dataclass
@@ -109,12 +122,18 @@ class NaivePartition:
         self.remembered: dict[str, _Remembered] = {}
         self.closed: list[Closed] = []
         self.outcomes: list[str] = []
+        self.dwells: dict[int, int | None] = {}
+        """By the place of a click, how long its page was read."""
 
-    def run(self, records: Iterable[Record]) -> NaivePartition:
+    def run(self, records: Iterable[Record | Told]) -> NaivePartition:
         """Take in all records, then close what is left."""
         for record in records:
             self.idle(record.arrival)
-            self.outcomes.append(self._take(record))
+            if isinstance(record, Told):
+                self._tell(record)
+            else:
+                self.dwells[record.place] = record.dwell
+                self.outcomes.append(self._take(record))
         for window in self._in_order(self.open):
             self._close(window, "drain", self.now)
         return self
@@ -127,6 +146,25 @@ class NaivePartition:
                 continue
             if self.rules.idle_after_ms and self._idle_at(window) <= self.now:
                 self._close(window, "idle", max(self._idle_at(window), window.arrived_at))
+
+    def _tell(self, told: Told) -> None:
+        gap = self.rules.gap_ms
+        if not self.rules.min_timestamp_ms <= told.at <= self.now + self.rules.max_future_ms:
+            return
+        read = [
+            click
+            for window in self.open
+            if window.visitor == told.visitor
+            and min(window.times) - gap <= told.at <= max(window.times) + gap
+            for click in window.clicks
+            if click.page == told.page and click.at <= told.at
+        ]
+        if read:
+            last = max(read, key=lambda click: (click.at, click.event_id))
+            known, elapsed = self.dwells[last.place], told.at - last.at
+            longer = elapsed if told.dwell is None else min(elapsed, (known or 0) + told.dwell)
+            if longer > (known or 0):
+                self.dwells[last.place] = longer
 
     def _take(self, record: Record) -> str:
         rules, gap = self.rules, self.rules.gap_ms
@@ -302,6 +340,7 @@ class NaivePartition:
         others = [each for each in window.published if each != own_id]
         ordered = window.ordered
         ids = [click.event_id for click in ordered]
+        dwells = [self.dwells[click.place] for click in ordered]
         times = sorted(window.times)
         everything = sorted(window.clicks + window.repeated, key=lambda click: (click.at, click.event_id))
         self.closed.append(
@@ -320,6 +359,7 @@ class NaivePartition:
                 reason != "open",
                 window.revision,
                 others[0] if others else None,
+                tuple(dwells if len(dwells) <= 64 else dwells[:16] + dwells[-48:]),
             )
         )
         window.published = [own_id, *others[1:]]

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.click import Session
+from schemas.click import Click, Session
 from streamer.core.rules import SessionRules
 from streamer.core.session import OpenSession
 from streamer.core.sessionizer import Sessionizer
 from streamer.core.stored_state import encode_state, state_decoder
 from streamer.core.watermark import PartitionClock
-from tests.core.naive import Closed, NaivePartition, Record
-from tests.core.partition import a_click
+from tests.core.naive import Closed, NaivePartition, Record, Told
 
 RULES = SessionRules(
     gap_ms=20,
@@ -65,6 +65,20 @@ def random_records(dice: random.Random, most: int) -> list[Record]:
     return records
 
 
+def with_pages(records: list[Record], dice: random.Random) -> list[Record | Told]:
+    """The same on a few pages, among what tells how long those were read."""
+    among: list[Record | Told] = []
+    pages = (None, "/a", "/b")
+    for record in records:
+        dwell = dice.choice((None, None, None, 0, 7))
+        among.append(record._replace(page=dice.choice(pages), dwell=dwell))
+        for _ in range(dice.choice((0, 0, 1, 2))):
+            at = record.at + dice.choice((0, 3, 15, dice.randint(-50, 50)))
+            dwell = dice.choice((None, 0, 1, 5, 40))
+            among.append(Told(record.visitor, at, record.arrival, dice.choice(pages), dwell))
+    return among
+
+
 class Stopped:
     """Runs records through the core; `dice` says where it is stopped and rebuilt from its own bytes,
     where timers tick, and how many sessions are taken at a time."""
@@ -77,12 +91,18 @@ class Stopped:
         self.sessions: list[Session] = []
         self.merged_duplicates = 0
 
-    def run(self, records: list[Record]) -> Stopped:
+    def run(self, records: Sequence[Record | Told]) -> Stopped:
         for offset, record in enumerate(records):
             if self.dice and record.arrival > self.core.clock.now and self.dice.random() < 0.3:
                 self._step(self.dice.randint(self.core.clock.now, record.arrival))
             self._step(record.arrival)
-            click = a_click(record.at, record.event_id, "logout" if record.end else "page_view")
+            if isinstance(record, Told):
+                told = Click(record.at, "", "", path=record.page, dwell_ms=record.dwell)
+                self.core.tell_dwell(record.visitor, told)
+                self._maybe_rebuild()
+                continue
+            kind = "logout" if record.end else "page_view"
+            click = Click(record.at, record.event_id, kind, path=record.page, dwell_ms=record.dwell)
             outcome = self.core.add(record.visitor, click, offset, record.user, record.crawler)
             self.outcomes.append(outcome.name.lower())
             self._close_due()
@@ -127,6 +147,7 @@ class Stopped:
                 session.is_final,
                 session.revision,
                 session.supersedes,
+                tuple(click.dwell_ms for click in session.clicks),
             )
             for session in self.sessions
         ]
@@ -138,7 +159,7 @@ class Stopped:
 @given(seed=st.integers(0, 2**64))
 def test_core_does_what_the_plain_rules_say(rules: SessionRules, stopped: bool, seed: int) -> None:
     dice = random.Random(seed)
-    records = random_records(dice, most=60)
+    records = with_pages(random_records(dice, most=60), dice)
     naive = NaivePartition(rules).run(records)
     core = Stopped(rules, dice if stopped else None).run(records)
     assert core.outcomes == naive.outcomes

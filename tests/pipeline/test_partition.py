@@ -17,6 +17,7 @@ from streamer.pipeline import partition as partition_module
 from streamer.pipeline.dead_letters import dead_letter_headers, original_headers
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.partition import LOG_APPEND_TIME, Partition, PartitionPolicy
+from streamer.sources import mapping_of
 from tests.bad_clicks import ARRIVAL_MS, BAD_CLICKS
 
 GAP_MS = 1_800_000
@@ -38,6 +39,22 @@ def new_partition(clock: PartitionClock | None = None, *, needs_arrival: bool = 
     sessionizer = Sessionizer(SessionRules(), clock=clock)
     decode = ClickDecoder("auto", 262_144).decode
     return Partition("clicks", 0, sessionizer, decode, policy=PartitionPolicy(needs_arrival=needs_arrival))
+
+
+def test_what_tells_a_dwell_is_filtered_and_counts_for_the_click_before() -> None:
+    read = mapping_of("matomo").read
+    decode = ClickDecoder(read=read).decode
+    partition = Partition("clicks", 0, Sessionizer(SessionRules()), decode)
+    page = {"_id": "ann", "url": "https://bank.example/loans"}
+    at_s = ARRIVAL_MS // 1000
+    beats = [{**page, "cdt": at_s + late, "ping": "1"} for late in (10, 25)]
+    values = [orjson.dumps(each) for each in ({**page, "cdt": at_s}, *beats)]
+    run(partition, [Arrived(n, value, (at_s + 30) * 1000) for n, value in enumerate(values)])
+    assert (partition.counters.received, partition.counters.filtered) == (3, 2)
+    assert [window.event_count for window in partition.sessionizer.open_sessions("ann")] == [1]
+    assert partition.drain()
+    (session,) = partition.take().sessions
+    assert [each.dwell_ms for each in session.clicks] == [25_000]
 
 
 def click(visitor: str, at: int, event_id: str | None = None, **fields: object) -> bytes:

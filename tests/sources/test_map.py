@@ -95,7 +95,7 @@ def test_the_command_checks_drafts_and_says_what_is_wrong(run_streamer: RunStrea
     sample = tmp_path / "sample.jsonl"
     sample.write_bytes(b"\n".join(lines(MATOMO, {**MATOMO, "ping": "1"})))
     report = json.loads(run_streamer("map", "--check", str(sample), "--source", "matomo", "--json").stdout)
-    assert (report["clicks"], report["filtered"], report["refused"]) == (1, 1, {})
+    assert (report["clicks"], report["filtered"], report["tell_dwell"], report["refused"]) == (1, 1, 1, {})
     other = run_streamer("map", "--check", str(sample), "--source", "segment")
     assert other.returncode == 1
     assert "2 dead letters: unknown_event:event_type:segment" in other.stdout

@@ -174,10 +174,6 @@ def test_a_spider_by_snowplows_enrichment_is_a_bot_in_both_forms() -> None:
     assert in_json == tsv
 
 
-def test_a_page_ping_is_no_click() -> None:
-    assert decode("snowplow", as_tsv({**SNOWPLOW, "event": "page_ping"})) is None
-
-
 def test_a_row_with_another_number_of_columns_is_not_snowplows() -> None:
     assert refusal("snowplow", as_tsv(SNOWPLOW) + b"\t") == "wrong_columns:snowplow"
 
@@ -225,8 +221,8 @@ def test_an_item_of_ga4_is_the_product() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["user_engagement", "session_start", "first_visit", "scroll"])
-def test_heartbeats_and_marks_of_ga4_are_no_clicks(name: str) -> None:
+@pytest.mark.parametrize("name", ["session_start", "first_visit", "first_open"])
+def test_marks_of_ga4_are_no_clicks(name: str) -> None:
     assert decode("ga4", {**GA4, "event_name": name}) is None
 
 
@@ -326,7 +322,7 @@ def test_a_time_of_posthogs_kafka_topic_is_in_utc() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["$pageleave", "$identify", "$feature_flag_called", "$web_vitals", "$$client_ingestion_warning"],
+    ["$identify", "$feature_flag_called", "$web_vitals", "$$client_ingestion_warning"],
 )
 def test_what_posthog_records_of_itself_is_no_click(name: str) -> None:
     assert decode("posthog", {**POSTHOG, "event": name}) is None
@@ -362,7 +358,7 @@ def test_a_tracking_request_is_what_its_parameters_say(more: dict[str, str], eve
     assert click_of("matomo", {**MATOMO, **more}).event_type == event_type
 
 
-@pytest.mark.parametrize("more", [{"ping": "1"}, {"c_n": "Rates", "c_p": "rates.png"}, {"ca": "1"}])
+@pytest.mark.parametrize("more", [{"c_n": "Rates", "c_p": "rates.png"}, {"ca": "1"}])
 def test_what_nobody_did_is_no_click_of_matomo(more: dict[str, str]) -> None:
     assert decode("matomo", {**MATOMO, **more}) is None
 
@@ -437,6 +433,29 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "segment": SEGMENT_PAGE,
     "snowplow": as_json(SNOWPLOW),
 }
+
+
+LEFT = {"$current_url": "https://bank.example/next", "$prev_pageview_pathname": "/loans/mortgage"}
+TELLS_DWELL = [
+    ("snowplow", as_tsv({**SNOWPLOW, "event": "page_ping"}), None),
+    ("snowplow", as_json({**SNOWPLOW, "event": "page_ping"}), None),
+    ("matomo", {**MATOMO, "ping": "1"}, None),
+    ("ga4", {**GA4, "event_name": "user_engagement"}, 4200),
+    ("ga4", {**GA4, "event_name": "scroll"}, 4200),
+    ("posthog", {**POSTHOG, "event": "$pageleave"}, 12_500),
+    ("posthog", {**POSTHOG, "event": "$pageleave", "properties": POSTHOG["properties"] | LEFT}, 12_500),
+]
+
+
+@pytest.mark.parametrize(("source", "record", "dwell_ms"), TELLS_DWELL)
+def test_heartbeats_are_no_clicks_and_tell_how_long_a_page_was_read(
+    source: str, record: Any, dwell_ms: int | None
+) -> None:
+    told, of_page = decode(source, record), decode(source, SAMPLES[source])
+    assert told is not None
+    assert of_page is not None
+    assert (told.is_click, told.visitor_id) == (False, of_page.visitor_id)
+    assert told.click == Click(NOON_MS, "", "", path="/loans/mortgage", dwell_ms=dwell_ms)
 
 
 @pytest.mark.parametrize("of", SAMPLES)

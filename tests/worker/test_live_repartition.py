@@ -112,6 +112,11 @@ def test_events_that_are_no_clicks_end_here() -> None:
     assert run([Arrived(1, identify)], source="segment").events["filtered"] == 1
 
 
+def test_what_tells_a_dwell_goes_where_its_clicks_go() -> None:
+    beat = b'{"_id": "ann", "url": "https://bank.example/", "cdt": "1767225600", "ping": "1"}'
+    assert [key for key, _, _ in passed(run([Arrived(1, beat)], source="matomo"))] == [b"ann"]
+
+
 def test_first_arrival_goes_along_where_the_device_says_when_it_sent_a_click() -> None:
     sent = click("v", ARRIVAL_MS, sent_at=ARRIVAL_MS)
     again = [(ARRIVAL_HEADER, b"77")]

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from streamer.settings import Settings
 from tests.conftest import FreshSettings, RunStreamer
 from tests.sources.events import SEGMENT_PAGE
-from tests.worker.live import Worker, committed, oracle, published, set_up, some_clicks
+from tests.worker.live import UNKEYED, Worker, committed, oracle, published, set_up, some_clicks
 
 
 def test_events_of_segment_become_the_sessions_of_their_clicks(
@@ -48,6 +48,45 @@ def test_events_of_segment_become_the_sessions_of_their_clicks(
     verified = run_streamer("verify", "--json", settings=settings)
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert json.loads(verified.stdout)["sessions"]
+
+
+def test_heartbeats_of_matomo_change_what_sessions_say_and_a_replay_says_the_same(
+    fresh_settings: FreshSettings, run_streamer: RunStreamer, tmp_path: Path
+) -> None:
+    settings = fresh_settings(UNKEYED | {"clicks.source": "matomo"})
+    clicks = some_clicks(40, seed=8)
+    pages = [
+        {
+            "_id": click["visitor_id"],
+            "url": click["page_url"],
+            "cdt": as_text(click["timestamp"]),
+            "pageId": click["event_id"],
+        }
+        for click in clicks
+    ]
+    beats = [
+        {**page, "cdt": as_text(click["timestamp"] + 9000), "pageId": None, "ping": "1"}
+        for click, page in zip(clicks, pages, strict=True)
+    ]
+    sample = tmp_path / "events.jsonl"
+    sample.write_bytes(
+        b"\n".join(orjson.dumps(each) for pair in zip(pages, beats, strict=True) for each in pair)
+    )
+    set_up(settings)
+    run_streamer("produce", str(sample), settings=settings)
+    worker = Worker(settings, "--drain")
+    assert worker.end() == 0, worker.log
+    assert published(settings) == oracle(clicks)
+    verified = run_streamer("verify", "--json", settings=settings)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    silent = tmp_path / "pages.jsonl"
+    silent.write_bytes(b"\n".join(map(orjson.dumps, pages)))
+    with_beats, without = [
+        json.loads(run_streamer("replay", "--source", str(file), "--clicks", "matomo", "--json").stdout)
+        for file in (sample, silent)
+    ]
+    assert with_beats["sessions"] == without["sessions"]
+    assert with_beats["bundles"][0]["digests"] != without["bundles"][0]["digests"]
 
 
 def test_cloudevents_in_binary_mode_become_the_sessions_of_their_clicks(

@@ -32,6 +32,7 @@ cdef class _Field:
 cdef class _Rule:
     cdef readonly list conditions
     cdef readonly bint dropped
+    cdef readonly bint tells_dwell
     cdef readonly _Field visitor
     cdef readonly _Field consent
     cdef readonly _Field bot

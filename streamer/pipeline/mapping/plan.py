@@ -3,6 +3,8 @@
 - What no click can be without, ids, times and consent are strict: another type there is a dead letter, whose
   reason names the field and the mapping. Any other field of another type counts as missing.
 - An empty text counts as missing. A whole number where a text is expected becomes its digits.
+- An event that is no click and tells how long a page was read has no event type; one that can't be read is
+  filtered as any other that is no click.
 - What a record comes to depends on its bytes alone.
 """
 
@@ -41,6 +43,9 @@ _PLACE = {name: place for place, name in enumerate(CLICK_FIELDS)}
 _USER_AGENT = _PLACE["user_agent"]
 _PROPERTIES = _PLACE["properties"]
 _IDS = [_PLACE[name] for name in ("visitor_id", "event_id", "user_id")]
+_EVENT_TYPE = _PLACE["event_type"]
+_OF_DWELL = {"visitor_id", "timestamp", "sent_at", "page_url", "dwell_ms"}
+"""What is read of an event that tells how long a page was read."""
 _RULES_KEPT = 4096
 """Combinations of values that conditions looked at whose rule is remembered."""
 _UNSEEN: Any = object()
@@ -155,13 +160,17 @@ class _Rule:
         self.conditions = [(leaves.place(each.path), each.values) for each in rule.when]
         fields = {name: _Field(name, sources, leaves) for name, sources in rule.fields.items()}
         self.dropped = not rule.type
+        self.tells_dwell = rule.tells_dwell
+        if rule.tells_dwell:
+            fields = {name: field for name, field in fields.items() if name in {*_OF_DWELL, "consent"}}
         if rule.type:
             fields["event_type"] = _Field("event_type", rule.type, leaves)
         self.visitor = fields["visitor_id"]
         self.consent = fields.pop("consent", None)
         self.bot = fields.pop("bot", None)
         self.fields = list(fields.values())
-        self.extras = [_Field(name, extra_sources(rule, name), leaves) for name in extras]
+        kept = () if self.dropped else extras
+        self.extras = [_Field(name, extra_sources(rule, name), leaves) for name in kept]
 
     def holds(self, leaves: Leaves) -> bool:
         """Whether an event meets all conditions."""
@@ -197,7 +206,8 @@ class CompiledMapping:
     def read(self, value: bytes) -> tuple[Any, ...] | None:
         """The fields of click.avsc, in its order; None for what is filtered: no click, or no consent.
 
-        Raises Rejected, whose reason ends with this mapping's name.
+        Without an event type: of no click, but of what tells for how long a page was read. Raises Rejected,
+        whose reason ends with this mapping's name.
         """
         if self._rows is not None and value[:1] != b"{":
             return self._rows.read(value)
@@ -218,7 +228,7 @@ class CompiledMapping:
         return visitor
 
     def whose(self, value: bytes) -> tuple[str, bool] | None:
-        """The visitor of a click, and whether it is filtered; None where only `read` can say."""
+        """The visitor of what `read` gives, and whether it is filtered; None where only `read` can say."""
         if self._rows is not None and value[:1] != b"{":
             return self._rows.whose(value)
         try:
@@ -226,7 +236,7 @@ class CompiledMapping:
             rule = self._rule_of(leaves)
             if rule is None:
                 return None
-            if rule.dropped or self._declines(rule, leaves):
+            if (rule.dropped and not rule.tells_dwell) or self._declines(rule, leaves):
                 return "", True
             return rule.visitor.read(leaves), False
         except (Rejected, BadValueError):
@@ -264,9 +274,10 @@ class CompiledMapping:
         except Rejected:
             raise refused from None
         click = self._click(leaves)
-        for place in _IDS:
-            if click is not None and REPLACEMENT in (click[place] or ""):
-                raise refused
+        if click is not None and any(REPLACEMENT in (click[place] or "") for place in _IDS):
+            if click[_EVENT_TYPE] is None:
+                return None
+            raise refused
         return click
 
     def _click(self, leaves: Leaves) -> tuple[Any, ...] | None:
@@ -276,13 +287,15 @@ class CompiledMapping:
                 if self._declines(each, leaves):
                     return None
             raise self._broken("unknown_event", "event_type")
-        if rule.dropped or self._declines(rule, leaves):
+        if (rule.dropped and not rule.tells_dwell) or self._declines(rule, leaves):
             return None
         click: list[Any] = [None] * len(CLICK_FIELDS)
         try:
             for field in rule.fields:
                 click[field.place] = field.read(leaves)
         except BadValueError as error:
+            if rule.tells_dwell:
+                return None
             raise self._broken(str(error), field.name) from None
         if rule.bot is not None and rule.bot.read(leaves):
             click[_USER_AGENT] = CALLED_A_BOT

@@ -46,7 +46,7 @@ _PROPERTY_NAME = "{name}"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _TOP = {"name", "columns", "fields", "event"}
 _SOURCE = {"from", "constant", "default", "unit", "map", "otherwise", "parameter"}
-_EVENT = {"when", "type", "drop", "fields"}
+_EVENT = {"when", "type", "drop", "dwell", "fields"}
 _UNITS = get_args(Unit)
 _DURATIONS = ("s", "ms", "us", "ns")
 
@@ -94,6 +94,8 @@ class EventRule:
     fields: Mapping[str, Sources]
     extras: Mapping[str, Sources]
     """By their names, as `schemas.extras` has them; under `properties.*` those of any other property."""
+    tells_dwell: bool = False
+    """Whether events that are filtered tell how long the page of an earlier click was read."""
 
 
 @dataclass(frozen=True)
@@ -165,14 +167,21 @@ def _event(value: Any, key: str, base: tuple[dict[str, Sources], dict[str, Sourc
         Condition(_path(path, f"{key}.when"), path, _wanted(wanted, f"{key}.when.{path}"))
         for path, wanted in _table(rule.get("when", {}), f"{key}.when").items()
     )
-    drop = rule.get("drop", False)
-    if not isinstance(drop, bool):
-        raise _bad(f"{key}.drop", drop, "true or false")
+    drop, tells_dwell = _flag(rule, "drop", key), _flag(rule, "dwell", key)
     if drop == ("type" in rule):
         raise _bad(key, rule, "either type, for clicks, or drop = true, for what is to be filtered")
+    if tells_dwell and not drop:
+        raise _bad(f"{key}.dwell", True, "it beside drop = true, for a click has dwell_ms")
     fields, extras = _fields(_table(rule.get("fields", {}), f"{key}.fields"), f"{key}.fields")
     kind = () if drop else _sources(rule["type"], "event_type", f"{key}.type")
-    return EventRule(when, kind, {**base[0], **fields}, {**base[1], **extras})
+    return EventRule(when, kind, {**base[0], **fields}, {**base[1], **extras}, tells_dwell)
+
+
+def _flag(rule: Mapping[str, Any], name: str, key: str) -> bool:
+    value = rule.get(name, False)
+    if not isinstance(value, bool):
+        raise _bad(f"{key}.{name}", value, "true or false")
+    return value
 
 
 def _fields(table: Mapping[str, Any], key: str) -> tuple[dict[str, Sources], dict[str, Sources]]:

@@ -229,6 +229,44 @@ def test_an_event_that_is_no_click_is_filtered() -> None:
     assert fields_of(compiled(events=RULES), kind="ping", at="broken") is None
 
 
+TELLING = """
+[[event]]
+when = { kind = "beat" }
+drop = true
+dwell = true
+
+[[event]]
+type = "kind"
+"""
+
+
+def test_what_tells_a_dwell_has_no_event_type_and_only_what_that_takes() -> None:
+    mapping = compiled('page_url = "page.url"\ndwell_ms = "read"\nelement = "kind"', TELLING)
+    assert fields_of(mapping, kind="beat", read=50) == {
+        "visitor_id": "v-1",
+        "timestamp": NOON_MS,
+        "page_url": RECORD["page"]["url"],
+        "dwell_ms": 50,
+    }
+    value = json.dumps({**RECORD, "kind": "beat"}).encode()
+    assert mapping.whose(value) == ("v-1", False)
+
+
+@pytest.mark.parametrize(
+    "record", [{"id": None}, {"id": ""}, {"id": "v" * 300}, {"at": "soon"}, {"at": 10**30}, {"id": "\ud83d"}]
+)
+def test_what_tells_a_dwell_and_cannot_be_read_is_filtered(record: dict[str, Any]) -> None:
+    decoder = ClickDecoder(read=compiled(events=TELLING).read)
+    value = json.dumps({**RECORD, "kind": "beat", **record}).encode()
+    assert decoder.decode(value, NOON_MS, "f") is None
+
+
+def test_without_consent_nothing_tells_a_dwell() -> None:
+    mapping = compiled('consent = "ok"', TELLING)
+    assert fields_of(mapping, kind="beat", ok=False) is None
+    assert mapping.whose(json.dumps({**RECORD, "kind": "beat", "ok": False}).encode()) == ("", True)
+
+
 @pytest.mark.parametrize("kind", ["other", None, ["view"], 1])
 def test_an_event_that_no_rule_knows_is_a_dead_letter(kind: Any) -> None:
     assert refusal(compiled(events=RULES), kind=kind) == "validate unknown_event:event_type:mine"

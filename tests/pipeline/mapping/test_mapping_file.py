@@ -128,6 +128,8 @@ def test_the_smallest_mapping_is_taken() -> None:
         ('type = "kind"', "", "event[0]: is {}; expected either type, for clicks, or drop = true"),
         ('type = "kind"', 'type = "kind"\ndrop = true', "expected either type, for clicks, or drop = true"),
         ('type = "kind"', "drop = 1", "event[0].drop: is 1; expected true or false"),
+        ('type = "kind"', 'drop = true\ndwell = "s"', "event[0].dwell: is 's'; expected true or false"),
+        ('type = "kind"', 'type = "kind"\ndwell = true', "event[0].dwell: is True; expected it beside drop"),
         ('type = "kind"', 'type = "kind"\nwhen = { "a[" = "b" }', "event[0].when: is 'a['; expected a path"),
         ('type = "kind"', 'type = "kind"\nwhen = { a = [] }', "event[0].when.a: is []; expected a value"),
         (
