@@ -356,7 +356,7 @@ def test_secrets_are_never_shown(toml: Path) -> None:
 
 
 def test_the_example_has_every_setting_with_its_default(tmp_path: Path) -> None:
-    example = (Path(__file__).parent.parent / "streamer.toml.example").read_text()
+    example = (Path(__file__).parent.parent / "streamer/settings.toml").read_text()
     copy = tmp_path / "streamer.toml"
     copy.write_text(example)
     assert load_settings(copy, environ={}) == Settings()

@@ -22,6 +22,7 @@ COMMANDS = (
     LazyCommand(
         "demo", "streamer.cli.demo", "Everything at once on this machine: Kafka, worker, sample clicks."
     ),
+    LazyCommand("init", "streamer.cli.init", "Write a settings file to begin with."),
     LazyCommand("kafka", "streamer.cli.kafka", "Start and stop a real Kafka on this machine."),
     LazyCommand("topics", "streamer.cli.topics", "Create the topics, or check them for drift."),
     LazyCommand("worker", "streamer.cli.worker", "Turn clicks into sessions, embeddings and intents."),

@@ -28,7 +28,7 @@ class Invocation:
         from streamer.settings import load_settings
 
         own = {name.replace("__", ".", 1): value for name, value in options.items()}
-        settings = load_settings(self.config, self._parsed_overrides() | own)
+        settings = load_settings(self.config, self.parsed_overrides() | own)
         configure_logging(settings.log)
         return settings
 
@@ -38,7 +38,8 @@ class Invocation:
         overrides = [part for override in self.overrides for part in ("--set", override)]
         return [*config, *overrides, *(["--debug"] if self.debug else [])]
 
-    def _parsed_overrides(self) -> dict[str, object]:
+    def parsed_overrides(self) -> dict[str, object]:
+        """The value of each --set as it was given, by `section.key`. Raises UsageError."""
         parsed: dict[str, object] = {}
         for text in self.overrides:
             key, equals, value = text.partition("=")

@@ -66,18 +66,24 @@ def misfit(clicks: ClickSettings, records: Sequence[bytes]) -> str | None:
     readable = _readable(clicks, records)
     if 2 * readable > len(records):
         return None
+    best, most = best_source(clicks, records)
+    found = (
+        f"{len(records) - readable:,} of the first {len(records):,} records can't be read with "
+        f"clicks.source = {clicks.source}"
+    )
+    if most <= readable:
+        return f"{found}, and no more with another; streamer map --check says what is missing"
+    return f"{found}; {best} can read {most:,} of them"
+
+
+def best_source(clicks: ClickSettings, records: Sequence[bytes]) -> tuple[str, int]:
+    """Which of our own shape and the profiles can read most of these records, in JSON; and how many."""
     counts = {
         source: _readable(clicks.model_copy(update={"source": source, "visitor_from": None}), records)
         for source in (NATIVE, *PROFILES)
     }
     best = max(counts, key=counts.__getitem__)
-    found = (
-        f"{len(records) - readable:,} of the first {len(records):,} records can't be read with "
-        f"clicks.source = {clicks.source}"
-    )
-    if counts[best] <= readable:
-        return f"{found}, and no more with another; streamer map --check says what is missing"
-    return f"{found}; {best} can read {counts[best]:,} of them"
+    return best, counts[best]
 
 
 def _readable(clicks: ClickSettings, records: Sequence[bytes]) -> int:
