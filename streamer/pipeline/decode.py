@@ -161,7 +161,9 @@ class _Consent(msgspec.Struct, gc=False):
     consent: bool | float | str | None = None
 
 
-_NO = {"0", "false", "no", "denied"}
+_NO = {"0", "f", "false", "n", "no", "off"} | {
+    *("denied", "declined", "refused", "rejected", "revoked", "withdrawn", "opt_out", "opted_out")
+}
 _parse_consents = msgspec.json.Decoder(_Consent | list[_Consent]).decode
 _parse_consent = msgspec.json.Decoder(bool | int | float | str | None).decode
 _CONSENTS = re.compile(rb'(?<!\\)"consent"\s*:\s*("[^"\\]{0,32}"|[-+.\w]{1,32})')
@@ -416,20 +418,21 @@ def _declines(value: bytes) -> bool:
         return _says_no_somewhere(value)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
-    return any(_is_no(click.consent) for click in (found if isinstance(found, list) else [found]))
+    return any(says_no(click.consent) for click in (found if isinstance(found, list) else [found]))
 
 
 def _says_no_somewhere(value: bytes) -> bool:
     for consent in _CONSENTS.findall(value):
         try:
-            if _is_no(_parse_consent(consent)):
+            if says_no(_parse_consent(consent)):
                 return True
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue
     return False
 
 
-def _is_no(consent: object) -> bool:
+def says_no(consent: object) -> bool:
+    """Whether a consent is refused, in whatever type tools give it."""
     return consent.strip().lower() in _NO if isinstance(consent, str) else consent == 0
 
 

@@ -21,7 +21,10 @@ log = structlog.get_logger(__name__)
 
 
 class FirstRecords:
-    """Looks at the first records of a log, and calls `report` with a line for people if they are a misfit."""
+    """Looks at the first records of a log, and calls `report` with a line for people if they are a misfit.
+
+    That is said of the first FIRST_RECORDS; before, if none at all can be read, for there may be no more.
+    """
 
     def __init__(
         self, clicks: ClickSettings, registered: RegisteredSchemas | None, report: Callable[[str], None]
@@ -31,6 +34,7 @@ class FirstRecords:
         self._report = report
         self._left = FIRST_RECORDS
         self._values: list[bytes] = []
+        self._has_looked = False
 
     def see(self, records: Sequence[Record]) -> None:
         """Take in the next ones."""
@@ -42,9 +46,16 @@ class FirstRecords:
             value = record.value if self._whole is None else self._whole(record.value, record.headers)
             if value and value[0] not in PREFIX_SIZES:  # what has a schema says itself what it is
                 self._values.append(value)
-        if not self._left:
+        if not self._left or self._are_all_unreadable():
             report_if_misfit(self._clicks, self._values, self._report)
-            self._values = []
+            self._left, self._values = 0, []
+
+    def _are_all_unreadable(self) -> bool:
+        """Of the first few; only asked once."""
+        if self._has_looked or len(self._values) < _FEWEST:
+            return False
+        self._has_looked = True
+        return not _readable(self._clicks, self._values)
 
 
 def log_misfit(said: str) -> None:

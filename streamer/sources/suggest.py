@@ -45,6 +45,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "datetime",
         "createdat",
         "clienttime",
+        "cdt",
         "derivedtstamp",
         "collectortstamp",
     ),
@@ -67,6 +68,34 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "bot": ("isbot", "bot", "spiderorrobot"),
 }
 """Names that a field goes by, without case, underscores and signs; the likeliest first."""
+_WORDS: dict[str, tuple[str, ...]] = {
+    "visitor_id": ("visitor", "device", "cookie", "browser", "client", "anonymous"),
+    "event_id": ("guid", "uuid", "event", "message"),
+    "timestamp": ("time", "epoch", "date", "stamp"),
+    "event_type": ("event", "evt"),
+    "user_id": ("customer", "crm", "member", "account", "user"),
+    "page_url": ("url", "uri"),
+    "page_title": ("title", "caption"),
+    "referrer": ("referrer", "referer"),
+    "search_query": ("query", "search"),
+    "element": ("button", "control", "element"),
+    "dwell_ms": ("dwell", "duration"),
+    "product_id": ("sku", "product"),
+    "category": ("category",),
+    "price": ("price",),
+    "consent": ("consent", "optin"),
+}
+"""Parts of less common names that give a field away."""
+_OF_IDS = ("id", "key", "no", "number", "guid", "uuid", "hash", "cookie", "sku")
+"""What the less common name of an id ends with."""
+_LEAST_SHARE = 0.9
+"""Of the records: in so many has to be what all should have, and so many event_ids have to differ."""
+_MOST_EVENTS = 50
+"""Kinds of events; more of them are no kinds."""
+_BEATS = re.compile(
+    r"(?<![A-Za-z])ping\b|Ping\b|(?i:heart_?beat|user_?engagement|page_?leave|still_?here|keep_?alive)"
+)
+"""Names of events that are no clicks and tell how long a page was read."""
 _UNITS = (("s", 1e9), ("ms", 1e12), ("us", 1e15), ("ns", 1e18))
 """From which number on a time of this century has the unit."""
 _PARAMETERS = '["q", "query", "search", "s"]'
@@ -105,7 +134,12 @@ def _events(taken: dict[str, str], values: _Values) -> list[str]:
     if path is None:
         return ["[[event]]", 'type = { constant = "page_view" }  # nothing was found that names the event']
     seen = sorted({str(value) for value in values[path]})[:20]
-    return [f"# seen: {', '.join(map(json.dumps, seen))}", "[[event]]", f"type = {json.dumps(path)}"]
+    lines = [f"# seen: {', '.join(map(json.dumps, seen))}"]
+    beats = [name for name in seen if _BEATS.search(name)]
+    if beats:
+        lines += ["[[event]]", f"when = {{ {json.dumps(path)} = {json.dumps(beats)} }}"]
+        lines += ["drop = true", "dwell = true  # they tell how long a page was read", ""]
+    return [*lines, "[[event]]", f"type = {json.dumps(path)}"]
 
 
 def _values_by_path(records: Iterable[bytes]) -> _Values:
@@ -147,9 +181,27 @@ def _likeliest(field: str, values: _Values, taken: set[str]) -> str | None:
         whole = re.sub(r"[^a-z0-9]", "", path.lower())
         names = _NAMES[field]
         place = names.index(name) if name in names else names.index(whole) if whole in names else None
+        if place is None:
+            place = _place_by_part(field, name, found)
+        if field == "event_id" and len(set(found)) < _LEAST_SHARE * len(found):
+            continue  # that names what several events have in common
         if place is not None and path not in taken and all(fits(value) for value in found):
             candidates.append((place, path.count("."), -len(found), path))
+    if field in (*REQUIRED, "event_type"):
+        most = max((-each[2] for each in candidates), default=0)
+        candidates = [each for each in candidates if -each[2] >= _LEAST_SHARE * most]
     return min(candidates)[3] if candidates else None
+
+
+def _place_by_part(field: str, name: str, found: Sequence[Any]) -> int | None:
+    """Behind all names that a field usually goes by; None if nothing gives the field away."""
+    words = _WORDS.get(field, ())
+    place = next((place for place, word in enumerate(words) if word in name), None)
+    if place is None or (field.endswith("_id") and not name.endswith(_OF_IDS)):
+        return None
+    if field == "event_type" and (name.endswith(_OF_IDS) or len(set(found)) > _MOST_EVENTS):
+        return None
+    return len(_NAMES[field]) + place
 
 
 def _source(field: str, path: str, values: Sequence[Any]) -> str:

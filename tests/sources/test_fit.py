@@ -73,11 +73,20 @@ def records(count: int, value: bytes, **more: Any) -> list[Arrived]:
 
 def test_the_first_hundred_records_of_a_log_are_told_about_once() -> None:
     page = json.dumps(SEGMENT_PAGE).encode()
-    portions = [records(30, page)] * 3
+    portions = [records(1, json.dumps(NATIVE).encode()) + records(29, page), *[records(30, page)] * 2]
     assert seen(ClickSettings(), portions) == []
     told = seen(ClickSettings(), [*portions, records(500, page), records(500, page)])
     assert told == [
-        "100 of the first 100 records can't be read with clicks.source = native; segment can read 100 of them"
+        "99 of the first 100 records can't be read with clicks.source = native; segment can read 99 of them"
+    ]
+
+
+def test_a_short_log_of_which_nothing_can_be_read_is_told_about_too() -> None:
+    page = json.dumps(SEGMENT_PAGE).encode()
+    assert seen(ClickSettings(), [records(5, page), records(4, page)]) == []
+    told = seen(ClickSettings(), [records(5, page), records(5, page), records(500, page)])
+    assert told == [
+        "10 of the first 10 records can't be read with clicks.source = native; segment can read 10 of them"
     ]
 
 

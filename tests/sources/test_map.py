@@ -87,6 +87,49 @@ def test_a_draft_finds_a_vendors_visitor_and_time(record: dict[str, Any], visito
     assert found["timestamp"] == NOON_MS
 
 
+def test_a_draft_knows_less_common_names_by_their_parts() -> None:
+    record = {
+        "hdr": {
+            "guid": "g-1",
+            "deviceKey": "d",
+            "deviceKind": "phone",
+            "epochSecs": NOON_MS // 1000,
+            "evt": "seen",
+        },
+        "body": {"screen": {"uri": "app://bank/loans"}, "skuCount": 3},
+        "optIn": "Y",
+    }
+    assert drafted(record) == {
+        "visitor_id": "d",
+        "event_id": "g-1",
+        "timestamp": NOON_MS,
+        "event_type": "seen",
+        "page_url": "app://bank/loans",
+    }
+    assert 'consent = "optIn"' in suggest(lines(record))
+
+
+def test_a_draft_takes_no_id_for_the_events_that_several_events_have() -> None:
+    views = [{"id": "same", "cookieId": "c", "ts": NOON_MS + place} for place in range(3)]
+    assert "event_id = " not in suggest(lines(*views)).replace("# event_id = ", "")
+
+
+def test_a_draft_names_events_by_what_all_of_them_have() -> None:
+    track, page = SEGMENT_TRACK, SEGMENT_PAGE
+    assert suggest(lines(track, page, page)).endswith('[[event]]\ntype = "type"\n')
+
+
+@pytest.mark.parametrize(
+    ("name", "is_beat"),
+    [("page_ping", True), ("PagePing", True), ("heartbeat", True), ("$pageleave", True), ("Shopping", False)],
+)
+def test_a_draft_takes_heartbeats_for_no_clicks(name: str, is_beat: bool) -> None:
+    record = {"cookieId": "c", "ts": NOON_MS, "event": name}
+    text = suggest(lines(record, {**record, "event": "view"}))
+    assert (f'when = {{ "event" = ["{name}"] }}\ndrop = true\ndwell = true' in text) == is_beat
+    assert CompiledMapping(read_mapping(text, "draft")).read(lines(record)[0]) is not None
+
+
 def test_a_draft_says_what_is_required_and_was_not_found() -> None:
     assert '# visitor_id = ""  # required, and nothing was found' in suggest(lines({"ts": NOON_MS}))
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from schemas import codec
 from schemas.extras import CAMPAIGN, PROPERTY
 from streamer.pipeline.bots import CALLED_A_BOT
-from streamer.pipeline.decode import Rejected
+from streamer.pipeline.decode import Rejected, says_no
 from streamer.pipeline.extras import own_name
 from streamer.pipeline.json_text import REPLACEMENT, with_whole_characters
 from streamer.pipeline.mapping.leaves import ColumnReader, LeafReader, Leaves, Path
@@ -54,7 +54,6 @@ _MOST = 2**63
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _NAIVE_EPOCH = dt.datetime(1970, 1, 1)
 _from_iso_format = dt.datetime.fromisoformat
-_NO = {"0", "false", "no", "denied"}
 _YES = {"1", "true", "yes"}
 _DIVISORS = {"us": 1000, "ns": 1_000_000}
 _FACTORS = {"s": 1000, "ms": 1}
@@ -415,12 +414,8 @@ def _price(value: Any) -> float | None:
 
 
 def _consent(value: Any) -> bool | None:
-    if type(value) is bool:
-        return value
-    if type(value) is str:
-        return value.strip().lower() not in _NO
-    if isinstance(value, int | float):
-        return value != 0
+    if isinstance(value, str | int | float):
+        return not says_no(value)
     raise BadValueError("wrong_type")
 
 

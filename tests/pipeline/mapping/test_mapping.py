@@ -296,7 +296,7 @@ type = { constant = "else" }
 # Consent and bots
 
 
-@pytest.mark.parametrize("given", [False, 0, "false", "No", " denied ", "0"])
+@pytest.mark.parametrize("given", [False, 0, "false", "No", " denied ", "0", "N", "opted_out"])
 def test_without_consent_a_record_is_filtered_whatever_else_is_wrong(given: Any) -> None:
     assert fields_of(compiled('consent = "ok"'), ok=given, at="broken", id=None) is None
     assert fields_of(compiled('consent = "ok"', RULES), ok=given, kind="unknown") is None
