@@ -31,10 +31,11 @@ _MOST_SLICES = 8
 _SAID_OF = {
     "label_right": "labels that it gives are right in {value} of sessions, elsewhere in {rest}",
     "abstained": "{value} of sessions get no label, elsewhere {rest}",
-    "overconfidence": "probabilities are off by {value}, elsewhere by {rest}",
     "tile_log_loss_gain": "rankings of tiles gain {value} nats, elsewhere {rest}",
     "conversion_f1_gain": "predictions of conversions gain {value} in micro F1, elsewhere {rest}",
+    "overconfidence": "probabilities are off by {value}, elsewhere by {rest}",
 }
+"""The gravest first."""
 
 
 def statements_file() -> Path:
@@ -116,7 +117,7 @@ def _worse(files: Files) -> Iterator[str]:
         yield f"{NOT_MEASURED.capitalize()} of this bundle."
         return
     cells = [each for each in files[SLICES].document["cells"] if each["verdict"] == "worse"]
-    order = {name: place for place, name in enumerate(SLICE_METRICS)}
+    order = {name: place for place, name in enumerate(_SAID_OF)}
     cells.sort(key=lambda each: (order[each["metric"]], -abs(each["gap"]["value"])))
     for cell in cells[:_MOST_SLICES]:
         form = SLICE_METRICS[cell["metric"]][1]

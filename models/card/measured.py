@@ -137,7 +137,7 @@ def failures(files: Files) -> Section:
         columns = ("true intent", "its label", "sessions with a label", "label right")
         tables.append(CardTable("Intents that it labels worst", columns, rows, SLICES, at))
         found += [
-            Claim("Told apart by no label", f"{label}: {', '.join(names)}", SLICES, at)
+            Claim("Intents that share a label", f"{label}: {', '.join(names)}", SLICES, at)
             for label, names in _sharing(intents).items()
         ]
     if not found:

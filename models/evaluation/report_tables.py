@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -162,9 +164,15 @@ def slice_tables(result: Json) -> list[Table]:
 
 
 def _of_sessions(result: Json) -> list[Json]:
-    """Every slice once, also those of too few visitors."""
+    """Every slice once, also those of too few visitors; of a dimension by number, else by name."""
     every = [each for each in (*result["cells"], *result["too_few"]) if each["metric"] == "abstained"]
-    return sorted(every, key=lambda each: (each["dimension"], each["slice"]))
+    order = list(dict.fromkeys(each["dimension"] for each in every))
+    return sorted(every, key=lambda each: (order.index(each["dimension"]), _by_number(each["slice"])))
+
+
+def _by_number(name: str) -> tuple[float, bool, str]:
+    number = re.search(r"\d+", name)
+    return (float(number[0]) if number else math.inf, not name.startswith("under"), name)
 
 
 def _sliced(cell: Json | None, form: str) -> str:

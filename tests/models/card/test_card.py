@@ -95,7 +95,7 @@ def test_nothing_is_claimed_without_evidence(made: Made, given: dict[str, Path])
     assert {each.value for each in without} == {NOT_MEASURED}
     assert not {EVALUATION, SLICES, DRIFT, ERASURE} & {each.evidence for each in claims_of(card)}
     assert "Not measured" in answer(card, "worse")
-    assert f"Of its labels right: {NOT_MEASURED}" in answer(card, "How good")
+    assert f"Sessions that get no label: {NOT_MEASURED}" in answer(card, "How good")
 
 
 def changed(found: Any) -> Any:
@@ -141,7 +141,7 @@ def test_a_reader_finds_the_four_answers(made: Made, given: dict[str, Path]) -> 
     assert "Ranking content" in answer(card, "What is it for")
     refused = answer(card, "What is it not for")
     assert all(word in refused for word in ("Creditworthiness", "Pricing", "Eligibility"))
-    assert "-8.1%" in answer(card, "How good")
+    assert "+50.0% [+49.0%, +51.0%]" in answer(card, "How good")
     worse = answer(card, "For whom")
     assert "Device, mobile: labels that it gives are right in 71.2% of sessions, elsewhere in 90.0%" in worse
     assert "desktop" not in worse
@@ -266,3 +266,12 @@ def test_the_same_files_give_the_same_bytes(made: Made, given: dict[str, Path]) 
     one, two = made(given), made(copy.deepcopy(given))
     for form in (as_html, as_markdown, as_json):
         assert form(one) == form(two)  # type: ignore[operator]
+
+
+def test_the_shipped_card_is_what_the_command_makes(bundle: Bundle) -> None:
+    """If not: `streamer model card --out docs/results`."""
+    root = Path(__file__).parents[3]
+    given = {STATEMENTS: build.statements_file(), EVALUATION: root / "docs/results/report.json"}
+    card = build.card(bundle, build.gathered(bundle, given, [root]))
+    assert (root / "docs/results/model-card.json").read_bytes() == as_json(card)
+    assert (root / "docs/results/model-card.md").read_text() == as_markdown(card)
