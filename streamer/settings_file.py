@@ -35,5 +35,5 @@ def settings_file(values: Mapping[str, object]) -> str:
 
 
 def _toml(value: object) -> str:
-    """JSON's texts, numbers, booleans and lists of these are TOML's too."""
-    return json.dumps(value, ensure_ascii=False)
+    """JSON's texts, numbers, booleans and lists of these are TOML's too, but for one character."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamer import sample
@@ -30,6 +30,7 @@ VALUES = {
 
 
 @given(st.fixed_dictionaries({}, optional=VALUES))
+@example({"kafka.client_id": "\x7f"})
 def test_a_settings_file_loads_as_its_values_and_defaults_else(values: dict[str, Any]) -> None:
     document = tomllib.loads(settings_file(values))
     redis = document["sink"].pop("redis")
