@@ -30,7 +30,7 @@ PACKAGES := pyproject.toml constraints.txt setup.py $(shell find models schemas 
 unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:  # one pip at a time in one environment
-.PHONY: demo test test-pure check lint chaos mutants bench fuzz monitoring consumers clean
+.PHONY: demo docs test test-pure check lint chaos mutants bench fuzz monitoring consumers clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo.stamp
@@ -75,12 +75,16 @@ monitoring: .venv/demo.stamp
 	$(BIN)/streamer metrics dashboard > deploy/grafana/streamer.json
 
 consumers: .venv/test.stamp
-	$(INSTALL) --editable '.[kafka,redis,train,ui,test]'
+	$(INSTALL) --editable '.[docs,kafka,redis,train,ui,test]'
 	! command -v npm || npm install --prefix examples/consumers/node --no-package-lock
 	! command -v mvn || mvn --quiet --file examples/consumers/java/pom.xml dependency:copy-dependencies
 	! command -v mvn || mvn --quiet --file tests/registry/java/pom.xml dependency:copy-dependencies
 	! command -v go || go build -C examples/consumers/go -o build/consume .
 	! command -v go || go build -C tests/registry/go -o build/stock .
+
+# The documentation site, in build/docs.
+docs: .venv/test.stamp
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --builder html docs build/docs
 
 clean:
 	rm -rf .venv build dist *.egg-info
@@ -101,7 +105,7 @@ clean:
 # All that the demo needs is in it; so nothing is compiled twice where the tests come first.
 .venv/test.stamp: .venv/python.stamp $(PACKAGES)
 	@echo "Installing what training and the tests need into .venv (torch is large)"
-	$(INSTALL) --editable '.[kafka,redis,train,ui,test]'
+	$(INSTALL) --editable '.[docs,kafka,redis,train,ui,test]'
 	@touch .venv/demo.stamp $@
 
 # Brokers of the tests start from it in half the time.

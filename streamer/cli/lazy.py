@@ -27,7 +27,7 @@ class LazyCommand(NamedTuple):
 
     def load(self) -> Any:
         command = typer.main.get_command(import_module(self.module).app)
-        command.name = self.name
+        command.name, command.short_help = self.name, self.help
         return command
 
 
@@ -37,6 +37,10 @@ class LazyGroup(TyperGroup):
     def register(self, commands: Iterable[LazyCommand]) -> None:
         self.lazy = {command.name: command for command in commands}
         self.commands = {command.name: command.stand_in() for command in commands}
+
+    def load_all(self) -> None:
+        """Every command as it is: for what reads their options without running one."""
+        self.commands = {name: command.load() for name, command in self.lazy.items()}
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, stand_in, rest = super().resolve_command(ctx, args)
