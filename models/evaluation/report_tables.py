@@ -421,6 +421,20 @@ def _next_product(result: Json) -> list[Table]:
     ]
 
 
+def _earlier_sessions(result: Json) -> list[Table]:
+    parts = (result["all"], result["with_earlier"])
+    rows = [(name, *(number(part["mrr"][name], ".4f") for part in parts)) for name in parts[0]["mrr"]]
+    rows += [(name, *(number(part["gain"][name], "+.4f") for part in parts)) for name in parts[0]["gain"]]
+    of = result["rows"]
+    columns = (
+        "contender",
+        f"all {of['test']:,} click-outs",
+        f"the {of['with earlier sessions']:,} with earlier sessions",
+    )
+    note = f"Second half by time; {result['seeds']} seeds."
+    return [Table("trivago: MRR with earlier sessions of the visitor", columns, tuple(rows), note)]
+
+
 def _same_person(result: Json) -> list[Table]:
     rows = [
         (name, number(value, ".3f"), number(result["gain_over_hand"].get(name), "+.3f"))
@@ -469,5 +483,6 @@ TABLES: dict[str, Callable[[Json], list[Table]]] = {
     "real_pisa_cc": _few_labels("pisa_cc: solved, after eight actions"),
     "real_next_product": _next_product,
     "real_same_person": _same_person,
+    "real_trivago": _earlier_sessions,
     "real_eshop2008": _few_labels("eshop2008: an article on sale is looked at later"),
 }

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from models.evaluation.experiment import Experiment, Json
-from models.evaluation.real import next_product, same_person
+from models.evaluation.real import next_product, same_person, trivago_history
 from models.evaluation.real.few_labels import RESAMPLED, TEST, VALIDATION, Plan, Recipe, measured
 from models.evaluation.real.tasks import SITES, Site
+from models.evaluation.training_runs import encoder_facts
+from models.training.config import TrainConfig
 
 SHIPPED, THREE, CAUSAL = "as shipped", "three readouts", "causal, three readouts"
 RECIPES: Mapping[str, Recipe] = {
@@ -26,6 +28,7 @@ SAME_PERSON: Mapping[str, Mapping[str, Any]] = {
     "contrast of a visitor's sessions": {"weight_visitor": 1.0},
 }
 _SAME_PERSON_EPOCHS = 2
+_TRIVAGO: Mapping[str, Any] = {"epochs": 4, "min_count": 3, "hashed": {"product_id": 4_096}}
 _CHOICE_SITES, _CHOICE_LABELS, _CHOICE_DRAWS = ("pisa_cc", "eshop2008"), (100, 500), 4
 
 Step = Callable[[Experiment, Path], Json]
@@ -58,7 +61,7 @@ def next_viewed(experiment: Experiment, folder: Path) -> Json:
     def compute() -> Json:
         return next_product.evaluate(folder, settings, seeds, store)
 
-    return store.result("real-next-product", {"encoder": settings, "seeds": list(seeds)}, compute)
+    return store.result("real-next-product", {"encoder": _facts(settings), "seeds": list(seeds)}, compute)
 
 
 def same_visitor(experiment: Experiment, folder: Path) -> Json:
@@ -70,7 +73,21 @@ def same_visitor(experiment: Experiment, folder: Path) -> Json:
     def compute() -> Json:
         return same_person.evaluate(folder, TEST[0], recipes, seeds, store)
 
-    return store.result("real-same-person", {"encoders": recipes, "seeds": list(seeds)}, compute)
+    facts = {name: _facts(settings) for name, settings in recipes.items()}
+    return store.result("real-same-person", {"encoders": facts, "seeds": list(seeds)}, compute)
+
+
+def earlier_sessions(experiment: Experiment, folder: Path) -> Json:
+    """MRR of trivago's click-outs with earlier sessions of the visitor."""
+    seeds = experiment.scale.seeds
+    epochs = experiment.scale.real_epochs
+    settings = {**_TRIVAGO, **({} if epochs is None else {"epochs": epochs})}
+
+    def compute() -> Json:
+        return trivago_history.evaluate(folder, settings, seeds)
+
+    config = {"encoder": _facts(settings), "seeds": list(seeds)}
+    return experiment.store.result("real-trivago", config, compute)
 
 
 STEPS: Mapping[str, Step] = {
@@ -80,7 +97,12 @@ STEPS: Mapping[str, Step] = {
     "real_eshop2008": _tested("eshop2008", tuple(RECIPES)),
     "real_next_product": next_viewed,
     "real_same_person": same_visitor,
+    "real_trivago": earlier_sessions,
 }
+
+
+def _facts(settings: Mapping[str, Any]) -> Json:
+    return encoder_facts(TrainConfig(**settings))
 
 
 def _training(experiment: Experiment, site: Site) -> Mapping[str, Any]:

@@ -24,7 +24,9 @@ FORMAT = "fused-scorer-1"
 FADING_MS = 4 * 86_400_000
 """An embedding's second copy falls by the factor e in this time."""
 
-Block = Literal["features", "clicks", "embedding", "features+embedding"]
+Block = Literal[
+    "features", "clicks", "embedding", "features+embedding", "memberships", "embedding+memberships"
+]
 """What a head reads."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,8 @@ from streamer.cli.steps import step_bars
 from streamer.errors import StreamerError, UsageError
 
 if TYPE_CHECKING:
-    from models.evaluation.probe.rows import KnownSessions, Outcome, TeamFeatures
+    from models.bundle import Bundle
+    from models.evaluation.probe.rows import KnownSessions, Outcome, ProbeRows, TeamFeatures
     from streamer.settings import Settings
 
 _DAY_MS = 86_400_000
@@ -68,6 +70,7 @@ def probe(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare a team's features, n-grams of pages, the embedding, and both fused, at few labels and all."""
+    from models.bundle import default_bundle, load_bundle
     from models.evaluation.probe.experiment import ProbePlan, fused_scorer
     from models.evaluation.probe.experiment import probe as run
     from models.evaluation.probe.rows import probe_rows
@@ -75,11 +78,13 @@ def probe(
 
     plan = ProbePlan(_counts(labels), draws, seed, concatenated)
     settings = ctx.obj.settings()
-    of_team, events, known = _read(features, outcomes, sessions, bundle, settings)
+    loaded = load_bundle(bundle or settings.model.bundle or default_bundle())
+    of_team, events, known = _read(features, outcomes, sessions, bundle is not None, loaded, settings)
     with _explained():
         rows = probe_rows(
             of_team, events, known, round(within_days * _DAY_MS), outcome or (), as_one, with_none
         )
+    rows = _with_memberships(rows, loaded)
     with step_bars() as show:
         found = run(rows, plan, show)
     if out is not None:
@@ -94,7 +99,7 @@ def probe(
 
 
 def _read(
-    features: Path, outcomes: Path, sessions: Path, bundle: Path | None, settings: Settings
+    features: Path, outcomes: Path, sessions: Path, named: bool, bundle: Bundle, settings: Settings
 ) -> tuple[TeamFeatures, list[Outcome], KnownSessions]:
     from streamer.backtest.probe_features import read_features
     from streamer.backtest.probe_sessions import read_probe_outcomes
@@ -105,30 +110,40 @@ def _read(
     events = read_probe_outcomes(outcomes, id_column)
     with at_rest(sessions) as readable:
         owners = {*of_team.owners, *(event.owner for event in events)}
-        known = _known(readable, bundle, settings, id_column, owners)
+        known = _known(readable, named, bundle, settings, id_column, owners)
     say(f"{len(of_team.at):,} rows of features, {len(events):,} outcomes, {len(known.sessions):,} sessions")
     return of_team, events, known
 
 
 def _known(
-    file: Path, bundle: Path | None, settings: Settings, id_column: str, owners: set[str]
+    file: Path, named: bool, bundle: Bundle, settings: Settings, id_column: str, owners: set[str]
 ) -> KnownSessions:
+    """`named`: the bundle is that of an option."""
     from streamer.backtest.probe_sessions import scored_sessions, sessions_of_replay
     from streamer.line_file import is_parquet
 
     if is_parquet(file):
-        if bundle is not None:
+        if named:
             raise UsageError(f"--bundle: expected with a file of clicks; {file} has its vectors")
         return sessions_of_replay(file, id_column, owners)
-    from models.bundle import default_bundle, load_bundle
     from streamer.cli.recipe import say_clicks
     from streamer.replay.file_source import sessions_of_file
     from streamer.rules_from_settings import session_rules
 
-    loaded = load_bundle(bundle or settings.model.bundle or default_bundle())
     found, counters = sessions_of_file(file, session_rules(settings), settings.clicks)
     say_clicks(counters)
-    return scored_sessions(found, loaded, id_column, owners)
+    return scored_sessions(found, bundle, id_column, owners)
+
+
+def _with_memberships(rows: ProbeRows, bundle: Bundle) -> ProbeRows:
+    """In the bundle's prototypes, if it has some and they are of the space of the rows' vectors."""
+    import numpy as np
+
+    prototypes = bundle.prototypes
+    if prototypes is None or prototypes.embedding_space != rows.embedding_space:
+        return rows
+    memberships = prototypes.memberships(rows.inputs.embeddings.astype(np.float32))
+    return replace(rows, memberships=memberships.astype(np.float64))
 
 
 @contextmanager
@@ -167,6 +182,10 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield "what the embedding adds"
     for name, key in (("to hand", "gain"), ("to features", "gain_over_features")):
         yield _row(name, [_value(level[key]["auc"], "+") for level in levels])
+    if "gain_of_memberships" in levels[0]:
+        yield _row(
+            "memberships beside it", [_value(level["gain_of_memberships"]["auc"], "+") for level in levels]
+        )
     yield found["verdict"]
 
 

@@ -47,6 +47,8 @@ def test_a_team_gets_a_table_a_verdict_and_a_scorer(simulated: Path) -> None:
     assert "(none)" in lines[0]
     assert "left out" in lines[1]
     assert any(line.startswith("hand fused with embedding") for line in lines)
+    # The shipped bundle has prototypes.
+    assert any(line.startswith("memberships beside it") for line in lines)
     assert lines[-1].startswith("Fused with the embedding, hand-made features and n-grams ")
     scorer = FusedScorer.load(simulated / "fused.json")
     assert scorer.classes == ("(none)", "any")

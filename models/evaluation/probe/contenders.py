@@ -43,6 +43,7 @@ SHARES = (0.0, 0.25, 0.5, 0.75)
 _TREES, _LOGISTIC = HeadName("features", "trees"), HeadName("features", "linear")
 _NGRAM_TREES, _NGRAMS = HeadName("clicks", "trees"), HeadName("clicks", "linear")
 _EMBEDDING = HeadName("embedding", "linear")
+_MEMBERSHIPS, _VECTOR_TOO = HeadName("memberships", "linear"), HeadName("embedding+memberships", "linear")
 _BOTH_TREES, _BOTH = HeadName("features+embedding", "trees"), HeadName("features+embedding", "linear")
 
 OWN, HAND, EMBEDDING, OWN_FUSED, FUSED = (
@@ -54,6 +55,7 @@ OWN, HAND, EMBEDDING, OWN_FUSED, FUSED = (
 )
 PARTS_OF_HAND = ("features, trees", "features, logistic", OWN, "n-grams, trees", "n-grams, logistic")
 CONCATENATED = "features concatenated with embedding"
+FUSED_WITH_MEMBERSHIPS = "hand fused with embedding, memberships"
 
 
 def blend(one: Weights, other: Weights, share: float = 0.5) -> Weights:
@@ -62,8 +64,8 @@ def blend(one: Weights, other: Weights, share: float = 0.5) -> Weights:
     return {head: (1.0 - share) * one.get(head, 0.0) + share * other.get(head, 0.0) for head in heads}
 
 
-def _fused(floor: Weights) -> Choice:
-    return [blend(floor, {_EMBEDDING: 1.0}, share) for share in SHARES]
+def _fused(floor: Weights, head: HeadName = _EMBEDDING) -> Choice:
+    return [blend(floor, {head: 1.0}, share) for share in SHARES]
 
 
 _OWN = blend({_TREES: 1.0}, {_LOGISTIC: 1.0})
@@ -79,9 +81,11 @@ CONTENDERS: Mapping[str, Choice] = {
     OWN_FUSED: _fused(_OWN),
     FUSED: _fused(_HAND),
 }
-WITH_CONCATENATION: Mapping[str, Choice] = {
-    **CONTENDERS,
-    CONCATENATED: [blend({_BOTH_TREES: 1.0}, {_BOTH: 1.0})],
+BY_CONCATENATION: Mapping[str, Choice] = {CONCATENATED: [blend({_BOTH_TREES: 1.0}, {_BOTH: 1.0})]}
+BY_MEMBERSHIPS: Mapping[str, Choice] = {
+    "memberships": [{_MEMBERSHIPS: 1.0}],
+    "embedding, memberships": [{_VECTOR_TOO: 1.0}],
+    FUSED_WITH_MEMBERSHIPS: _fused(_HAND, _VECTOR_TOO),
 }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,14 @@ from sklearn.model_selection import StratifiedGroupKFold
 from models.arrays import Float64, Int64
 from models.evaluation.bootstrap import Estimate, Resampled, cluster_numbers, interval
 from models.evaluation.probe.contenders import (
+    BY_CONCATENATION,
+    BY_MEMBERSHIPS,
     CONTENDERS,
     FUSED,
+    FUSED_WITH_MEMBERSHIPS,
     HAND,
     OWN,
     OWN_FUSED,
-    WITH_CONCATENATION,
     Choice,
     fitted_heads,
     heads_of,
@@ -34,7 +36,7 @@ from models.evaluation.probe.contenders import (
 from models.evaluation.probe.intervals import RESAMPLED, Metric, Resampling, ScoredDraw, auc, log_loss
 from models.evaluation.probe.rows import ProbeRows
 from models.fused.encodings import ClickEncoding, FeatureEncoding
-from models.fused.scorer import FusedScorer, WeightedHead, blocks_of, faded
+from models.fused.scorer import Block, FusedScorer, WeightedHead, blocks_of, faded
 
 LABELS = (50, 100, 400)
 DRAWS = 8
@@ -63,7 +65,11 @@ def probe(rows: ProbeRows, plan: ProbePlan, show: Show) -> dict[str, Any]:
 
     `all` labels are those of a draw's training rows, on average.
     """
-    contenders = WITH_CONCATENATION if plan.concatenated else CONTENDERS
+    contenders = {
+        **CONTENDERS,
+        **(BY_CONCATENATION if plan.concatenated else {}),
+        **(BY_MEMBERSHIPS if rows.memberships is not None else {}),
+    }
     owners = cluster_numbers(rows.owners)
     parts = [_parted(owners, rows.labels, plan.seed + draw) for draw in range(plan.draws)]
     fewest = min(len(train) for train, _ in parts)
@@ -173,6 +179,7 @@ def _measured(
 ) -> dict[str, ScoredDraw]:
     features = FeatureEncoding.fit(rows.inputs.columns, taken.tolist())
     blocks = blocks_of(features.encode(rows.inputs.columns), clicks, faded(rows.inputs))
+    blocks |= _of_memberships(rows)
     names = heads_of(contenders.values())
     labels = rows.labels[taken]
     learnt = {reads: values[taken] for reads, values in blocks.items()}
@@ -181,6 +188,17 @@ def _measured(
     return {
         name: ScoredDraw(owners[test], rows.labels[test], logs)
         for name, logs in scores(fitted, contenders, labels, others).items()
+    }
+
+
+def _of_memberships(rows: ProbeRows) -> dict[Block, Float64]:
+    """Faded as the embedding is, alone and beside it."""
+    if rows.memberships is None:
+        return {}
+    both = np.concatenate([rows.inputs.embeddings, rows.memberships], axis=1)
+    return {
+        "memberships": faded(replace(rows.inputs, embeddings=rows.memberships)),
+        "embedding+memberships": faded(replace(rows.inputs, embeddings=both)),
     }
 
 
@@ -201,6 +219,11 @@ def _level(
         },
         "gain": _gain(found, FUSED, HAND),
         "gain_over_features": _gain(found, OWN_FUSED, OWN),
+        **(
+            {"gain_of_memberships": _gain(found, FUSED_WITH_MEMBERSHIPS, FUSED)}
+            if FUSED_WITH_MEMBERSHIPS in tested
+            else {}
+        ),
     }
 
 

@@ -82,6 +82,8 @@ class ProbeRows:
     embedding_space: str
     left_out: Mapping[str, int]
     """Rows by reason."""
+    memberships: Float64 | None = None
+    """[N, K]: of the embeddings in a bundle's prototypes; None where there are none to compare with."""
 
 
 def probe_rows(

@@ -133,11 +133,16 @@ class Plan:
 
     def as_config(self) -> dict[str, Any]:
         """All that results depend on besides the rows."""
-        recipes = {name: [dict(each.overrides), each.whole] for name, each in self.recipes.items()}
+        recipes = {
+            name: [
+                training_runs.encoder_facts(TrainConfig(**{**self.training, **each.overrides})),
+                each.whole,
+            ]
+            for name, each in self.recipes.items()
+        }
         return {
             "parts": [list(part) for part in self.parts],
             "counts": list(self.counts),
-            "training": dict(self.training),
             "recipes": recipes,
             "seeds": list(self.seeds),
             "draws": self.draws,

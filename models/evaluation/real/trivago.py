@@ -32,12 +32,13 @@ from models.visitor_splits import VALIDATION_BELOW, percent_of
 from schemas.click import Click
 
 SHOWN = 25
+CLICKED_OUT = "clickout item"
 _INTERACTIONS = (
     "interaction item image",
     "interaction item info",
     "interaction item rating",
     "interaction item deals",
-    "clickout item",
+    CLICKED_OUT,
     "search for item",
 )
 _FAR = 30.0
@@ -64,10 +65,16 @@ FEATURES = (
 
 BASELINE = "last_then_order"
 TREES, WITH_ENCODER = "trees", "trees_and_encoder"
+COSINES = 2
+"""Of the encoder's features come first: how near a hotel is to the session, and to the hotel touched last."""
 COMPONENTS = 12
 """Principal components of the session's embedding among the trees' features."""
 _LEAVES = (8, 15)
 _STEPS, _RATE = 150, 0.06
+
+
+_Step = tuple[int, Click]
+"""With its number within the session."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,8 @@ class Ranking:
     """[N]: its place among those shown; -1 where it wasn't shown"""
     before: tuple[tuple[Click, ...], ...]
     """[N]: the clicks of the session before"""
+    earlier: tuple[tuple[Click, ...], ...]
+    """[N]: those of the visitor's other sessions, before"""
     features: Float64
     """[N, K, F]; 0 where there is no hotel"""
 
@@ -93,12 +102,12 @@ class Ranking:
 
 
 def load(folder: Path) -> Ranking:
-    sessions = _clicks_by_session(folder)
+    sessions, of_visitor = _clicks_by_session(folder)
     rows = sorted(read(folder, "trivago.ranking"), key=lambda row: (row["timestamp"], row["event_id"]))
     clicked: Counter[str] = Counter()
     seen: Counter[str] = Counter()
     uncounted: list[Event] = []
-    before, features = [], np.zeros((len(rows), SHOWN, len(FEATURES)))
+    before, earlier, features = [], [], np.zeros((len(rows), SHOWN, len(FEATURES)))
     for number, row in enumerate(rows):
         if uncounted and uncounted[0]["timestamp"] < row["timestamp"]:
             clicked.update(each["clicked_item"] for each in uncounted)
@@ -109,6 +118,8 @@ def load(folder: Path) -> Ranking:
         step = _step(row["event_id"])
         known = tuple(click for at, click in sessions[row["source_session_id"]] if at < step)
         before.append(known)
+        others = of_visitor[row["visitor_id"]] - {row["source_session_id"]}
+        earlier.append(_clicks_until(row["timestamp"], [sessions[other] for other in others]))
         candidates = _candidates(row["impressions"], row["prices"], known, row["timestamp"], clicked, seen)
         features[number, : len(candidates)] = candidates
     return Ranking(
@@ -117,6 +128,7 @@ def load(folder: Path) -> Ranking:
         shown=tuple(tuple(row["impressions"][:SHOWN]) for row in rows),
         clicked=np.array([_place(row["clicked_item"], row["impressions"]) for row in rows], dtype=np.int64),
         before=tuple(before),
+        earlier=tuple(earlier),
         features=features,
     )
 
@@ -125,15 +137,24 @@ def second_half_begins(at: Int64) -> int:
     return int(np.sort(at)[len(at) // 2])
 
 
-def _clicks_by_session(folder: Path) -> dict[str, list[tuple[int, Click]]]:
-    """In order of the source's steps."""
-    found: dict[str, list[tuple[int, Click]]] = defaultdict(list)
+def _clicks_by_session(folder: Path) -> tuple[dict[str, list[_Step]], dict[str, set[str]]]:
+    """In order of the source's steps; and the sessions of each visitor."""
+    found: dict[str, list[_Step]] = defaultdict(list)
+    of_visitor: dict[str, set[str]] = defaultdict(set)
     for event in read(folder, "trivago.events"):
         session = event["event_id"].removeprefix("trv-").split("-")[0]
         found[session].append((_step(event["event_id"]), click_of(event)))
+        of_visitor[event["visitor_id"]].add(session)
     for clicks in found.values():
         clicks.sort(key=lambda each: each[0])
-    return found
+    return found, of_visitor
+
+
+def _clicks_until(at: int, sessions: Sequence[Sequence[_Step]]) -> tuple[Click, ...]:
+    """Those strictly before, in order of time."""
+    known = [(click.timestamp, step, click) for each in sessions for step, click in each]
+    known.sort(key=lambda each: (each[0], each[2].event_id.split("-")[1], each[1]))
+    return tuple(click for timestamp, _, click in known if timestamp < at)
 
 
 def _step(event_id: str) -> int:
@@ -164,7 +185,7 @@ def _candidates(
         by_item[str(click.product_id)].append((number, click))
     ranks = price.argsort(kind="stable").argsort(kind="stable")
     sorted_by_price = float(any(c.element and "rice" in c.element for c in before))
-    clickouts = float(sum(c.element == "clickout item" for c in before))
+    clickouts = float(sum(c.element == CLICKED_OUT for c in before))
     rows = []
     for place, item in enumerate(shown):
         own = by_item.get(item, [])
@@ -196,13 +217,9 @@ def _candidates(
 def evaluate(folder: Path, config: TrainConfig, draws: int) -> dict[str, Any]:
     """MRR on the second half; heads learn from the first, and choose on a quarter of its visitors."""
     ranking = load(folder)
-    first = ranking.at < second_half_begins(ranking.at)
+    first, train, validation, test = parts_of(ranking)
     percents = np.array([percent_of(visitor_id) for visitor_id in ranking.visitor_ids])
-    shown_one = ranking.clicked >= 0
-    train = np.flatnonzero(first & shown_one & (percents < VALIDATION_BELOW))
-    validation = np.flatnonzero(first & shown_one & (percents >= VALIDATION_BELOW))
-    test = np.flatnonzero(~first)
-    scores, leaves = _scores(ranking, _encoded(ranking, first, config), train, validation)
+    scores, leaves = _scores(ranking, encoded(ranking, first, config), train, validation)
     chosen = max((TREES, WITH_ENCODER), key=lambda name: leaves[name]["validation_mrr"])
     clusters = cluster_numbers([ranking.visitor_ids[row] for row in test.tolist()])
     measured = {name: mrr(score[test], ranking, test) for name, score in scores.items()}
@@ -228,15 +245,30 @@ def evaluate(folder: Path, config: TrainConfig, draws: int) -> dict[str, Any]:
     }
 
 
+def parts_of(ranking: Ranking) -> tuple[Bool, Int64, Int64, Int64]:
+    """Which rows [N] are of the first half of the time; rows that train, validate and test."""
+    first: Bool = ranking.at < second_half_begins(ranking.at)
+    percents = np.array([percent_of(visitor_id) for visitor_id in ranking.visitor_ids])
+    shown_one = ranking.clicked >= 0
+    train = np.flatnonzero(first & shown_one & (percents < VALIDATION_BELOW))
+    validation = np.flatnonzero(first & shown_one & (percents >= VALIDATION_BELOW))
+    return first, train, validation, np.flatnonzero(~first)
+
+
 def mrr(scores: Float64, ranking: Ranking, rows: Int64) -> Measured:
     """Mean of 1 / rank by scores [N, K] of what was clicked; 0 where it wasn't shown."""
+    numbers = np.stack([reciprocal_ranks(scores, ranking, rows), np.ones(len(rows))], axis=1)
+    return Measured(numbers, lambda sums: sums[..., 0] / sums[..., 1], "higher")
+
+
+def reciprocal_ranks(scores: Float64, ranking: Ranking, rows: Int64) -> Float64:
     scores = np.where(ranking.exists[rows], scores, -np.inf)
     clicked = ranking.clicked[rows]
     own = scores[np.arange(len(rows)), np.maximum(clicked, 0)]
     # Ties count as if half of them came before.
     rank = 1.0 + (scores > own[:, None]).sum(axis=1) + ((scores == own[:, None]).sum(axis=1) - 1) / 2.0
-    numbers = np.stack([(clicked >= 0) / rank, np.ones(len(rows))], axis=1)
-    return Measured(numbers, lambda sums: sums[..., 0] / sums[..., 1], "higher")
+    found: Float64 = (clicked >= 0) / rank
+    return found
 
 
 def _scores(
@@ -253,13 +285,20 @@ def _scores(
         WITH_ENCODER: np.concatenate([ranking.features, encoded], axis=2),
     }
     for name, features in inputs.items():
-        tried = []
-        for leaves in _LEAVES:
-            found = _trees(ranking, features, train, leaves)
-            tried.append((mrr(found[validation], ranking, validation).value(), leaves, found))
-        quality, leaves, scores[name] = max(tried, key=lambda each: each[0])
+        quality, leaves, scores[name] = chosen_trees(ranking, features, train, validation)
         settings[name] = {"leaves": leaves, "validation_mrr": quality}
     return scores, settings
+
+
+def chosen_trees(
+    ranking: Ranking, features: Float64, train: Int64, validation: Int64
+) -> tuple[float, int, Float64]:
+    """MRR on validation, leaves, and scores [N, K] of the number of leaves that is best there."""
+    tried = []
+    for leaves in _LEAVES:
+        found = _trees(ranking, features, train, leaves)
+        tried.append((mrr(found[validation], ranking, validation).value(), leaves, found))
+    return max(tried, key=lambda each: each[0])
 
 
 def _trees(ranking: Ranking, features: Float64, train: Int64, leaves: int) -> Float64:
@@ -281,8 +320,8 @@ def _trees(ranking: Ranking, features: Float64, train: Int64, leaves: int) -> Fl
     return scores
 
 
-def _encoded(ranking: Ranking, first: Any, config: TrainConfig) -> Float64:
-    """[N, K, 2 + COMPONENTS]: how near each hotel is to the session and to the hotel touched last, and
+def encoded(ranking: Ranking, first: Bool, config: TrainConfig) -> Float64:
+    """[N, K, COSINES + COMPONENTS]: how near each hotel is to the session and to the hotel touched last, and
     the session's main components. The encoder learns from what preceded the first half's click-outs.
     """
     known = [

@@ -211,5 +211,13 @@ def every_step() -> dict[str, Json]:
             "auc": {"sites by hand": estimate(0.6), "as shipped": estimate(0.62)},
             "gain_over_hand": {"as shipped": estimate(0.02)},
         },
+        "real_trivago": {
+            "rows": {"test": 20, "with earlier sessions": 5},
+            "seeds": 3,
+            **{
+                part: {"mrr": {"trees": estimate(0.6)}, "gain": {"other over trees": estimate(0.01)}}
+                for part in ("all", "with_earlier")
+            },
+        },
         **dict.fromkeys(("real_shop1999", "real_pisa_cc", "real_eshop2008"), few),
     }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from models.evaluation.metrics import auroc
-from models.evaluation.probe.contenders import CONTENDERS, FUSED, HAND
+from models.evaluation.probe.contenders import BY_MEMBERSHIPS, CONTENDERS, EMBEDDING, FUSED, HAND
 from models.evaluation.probe.experiment import ProbePlan, fused_scorer, probe
 from models.evaluation.probe.intervals import Resampling, ScoredDraw, auc, log_loss
 from models.fused.scorer import FusedScorer
@@ -30,6 +31,21 @@ def test_an_embedding_that_knows_more_is_a_gain_at_every_number_of_labels() -> N
         assert set(level["contenders"]) == set(CONTENDERS)
     assert "gain at 60 labels (AUC +" in found["verdict"]
     assert sum(found["classes"].values()) == found["rows"] == 500
+
+
+def test_memberships_that_know_more_than_the_vector_are_shown_beside_it_and_alone() -> None:
+    rows = a_world(visitors=120, in_vector=0.0)
+    rng = np.random.default_rng(4)
+    told = np.where(rng.random(len(rows.labels)) < 0.9, rows.labels, 1 - rows.labels)
+    plan = ProbePlan((), 2, resampled=100)
+    (level,) = probe(replace(rows, memberships=np.eye(2)[told]), plan, lambda *_: None)["levels"]
+    assert set(level["contenders"]) == {*CONTENDERS, *BY_MEMBERSHIPS}
+    assert level["gain_of_memberships"]["auc"]["low"] > 0.05
+    for name in ("memberships", "embedding, memberships"):
+        assert (
+            level["contenders"][name]["auc"]["value"] > level["contenders"][EMBEDDING]["auc"]["value"] + 0.2
+        )
+    assert level["gain"]["auc"]["low"] < 0.05
 
 
 def test_shuffled_outcomes_give_no_gain() -> None:
