@@ -98,8 +98,8 @@ clean:
 	@touch $@
 
 .venv/demo.stamp: .venv/python.stamp $(PACKAGES)
-	@echo "Installing what serving and the local Kafka need into .venv"
-	$(INSTALL) --editable '.[kafka]'
+	@echo "Installing what serving, the local Kafka and the live page need into .venv"
+	$(INSTALL) --editable '.[kafka,ui]'
 	@touch $@
 
 # All that the demo needs is in it; so nothing is compiled twice where the tests come first.

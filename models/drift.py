@@ -147,7 +147,7 @@ def compare(
         of_psi = _estimate(psi, sides, resampled)
         of_divergence = _estimate(jensen_shannon, sides, resampled)
         changes = _changes(layout.categories[part], *sides)
-        found.append(PartDrift(part, *of_psi, *of_divergence, _verdict(of_psi[1][0]), changes))
+        found.append(PartDrift(part, *of_psi, *of_divergence, verdict(of_psi[1][0]), changes))
     return found
 
 
@@ -179,7 +179,8 @@ def _estimate(
     return round(value, 4), (round(max(0.0, 2 * value - high), 4), round(max(0.0, 2 * value - low), 4))
 
 
-def _verdict(lowest_psi: float) -> str:
+def verdict(lowest_psi: float) -> str:
+    """In words; `lowest_psi`: what the index is at least."""
     if lowest_psi >= MOVED_A_LOT:
         return "moved a lot"
     return "moved" if lowest_psi >= MOVED else "alike"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from contextlib import nullcontext
+import time
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -36,16 +37,21 @@ def demo(
         ),
     ] = None,
     source: ClickSource = None,
+    stay: Annotated[
+        bool, typer.Option("--stay", help="Stay when all is played, for the live page, until Ctrl-C.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
     """Everything at once on this machine: a real Kafka, topics, a worker, clicks, intents, customers.
 
-    The broker lives in a temporary directory and is gone afterwards.
+    The broker lives in a temporary directory and is gone afterwards. Where the extra `ui` is installed, a
+    live page shows the same in a browser.
     """
     from rich.live import Live
 
     from streamer import sample
     from streamer.demo.pacing import extent_of, time_of
+    from streamer.demo.page import live_page
     from streamer.demo.play import play
     from streamer.demo.view import DemoProgress, live_view, summary
     from streamer.kafka.embedded import EmbeddedKafka
@@ -72,18 +78,33 @@ def demo(
             pace = None if quiet else speed or max(extent.seconds / PLAY_S, 1.0)
             redrawing = not quiet and typer.get_text_stream("stdout").isatty()
             view = Live(get_renderable=lambda: live_view(seen), refresh_per_second=8)
-            with view if redrawing else nullcontext():
-                asyncio.run(
-                    play(
-                        settings,
-                        clicks,
-                        seen,
-                        speed=pace,
-                        worker_options=ctx.obj.as_options(),
-                        on_line=(lambda _: None) if quiet or redrawing else print,
+            options = ctx.obj.as_options()
+            with nullcontext() if quiet else live_page(settings, options) as link:
+                if link is not None:
+                    say(f"live page: {link}")
+                with view if redrawing else nullcontext():
+                    asyncio.run(
+                        play(
+                            settings,
+                            clicks,
+                            seen,
+                            speed=pace,
+                            worker_options=options,
+                            on_line=(lambda _: None) if quiet or redrawing else print,
+                        )
                     )
-                )
+                if link is not None and stay:
+                    print(summary(seen))
+                    say(f"live page until Ctrl-C: {link}")
+                    _wait_until_interrupted()
+                    return
     if json:
         print_json(seen.as_json())
     else:
         print(summary(seen))
+
+
+def _wait_until_interrupted() -> None:
+    with suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(3600)

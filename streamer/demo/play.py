@@ -141,18 +141,20 @@ async def _counters(settings: Settings) -> ClickCounters:
     return total_of(each.marker.counters for each in found.values() if each.marker is not None)
 
 
+def environment(settings: Settings) -> dict[str, str]:
+    """For processes of the demo beside its own."""
+    return os.environ | {
+        "STREAMER_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
+        "STREAMER_LOG__LEVEL": "error",
+        "STREAMER_CLICKS__SOURCE": settings.clicks.source,
+    }
+
+
 @asynccontextmanager
 async def _worker(
     settings: Settings, options: Sequence[str], *arguments: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """`streamer worker` in a process of its own; it is asked to stop at the end."""
-    environment = os.environ | {
-        "STREAMER_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
-        "STREAMER_LOG__LEVEL": "error",
-        "STREAMER_CLICKS__SOURCE": settings.clicks.source,
-        # A static member: the drain gets its partitions at once.
-        "STREAMER_APP__INSTANCE_ID": "demo",
-    }
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -162,7 +164,8 @@ async def _worker(
         f"registry.url={settings.registry.url or ''}",
         "worker",
         *arguments,
-        env=environment,
+        # A static member: the drain gets its partitions at once.
+        env=environment(settings) | {"STREAMER_APP__INSTANCE_ID": "demo"},
         start_new_session=True,
     )
     try:

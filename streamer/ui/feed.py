@@ -23,6 +23,7 @@ from streamer.kafka.topics import find_topic
 from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
 from streamer.settings import Settings
 from streamer.ui.health import Health, read_health
+from streamer.ui.projection import Projection
 from streamer.ui.state import PageState
 from streamer.worker.changelog import ChangelogError
 
@@ -55,6 +56,8 @@ class Feed:
     start: Start
     now: Callable[[], float]
     """Seconds since 1970."""
+    projection: Projection | None = None
+    """None: there is no map."""
     connection: Connection = STARTING
     health: Health | None = None
     """None: not known yet, or brokers are away."""
@@ -139,6 +142,10 @@ class Feed:
     def _visitor(self, record: Any) -> None:
         if record.value is None:
             self.state.erased_visitor(record.key.decode())
+        elif self.projection is not None:
+            visitor = record_of("visitor_intent", record.value)
+            if visitor["embedding_space"] == self.projection.embedding_space:
+                self.state.place(visitor["session_id"], self.projection.place(visitor["embedding"]))
 
     def _user(self, record: Any) -> None:
         if record.value is not None:

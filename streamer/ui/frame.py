@@ -11,7 +11,7 @@ from streamer.ui.feed import Feed
 from streamer.ui.wording import news_of
 
 DARK_COOKIE = "streamer_ui_dark"
-PAGES = {"/": "Live"}
+PAGES = {"/": "Live", "/map": "Map", "/intents": "Intents"}
 NO_LABEL_COLOUR = "#8a8f98"
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#7a5195")
 """Told apart by colour-blind people too (Okabe, Ito 2008)."""
@@ -39,6 +39,10 @@ h2 { font-size: 1rem; line-height: 1.4; font-weight: 600; margin: 0 }
 .q-table td, .q-table th { padding: 4px 8px; white-space: nowrap }
 .q-table td.wrap { white-space: normal }
 .q-field__native, .q-field__label, .q-checkbox__label { color: var(--text) }
+summary { list-style: none }
+summary::before { content: "\\25B8"; display: inline-block; width: 1.1em }
+details[open] > summary::before { content: "\\25BE" }
+summary:focus-visible { outline: 2px solid var(--link); outline-offset: 2px }
 .bar { height: 0.6rem; border-radius: 2px; min-width: 1px }
 .numbers { font-variant-numeric: tabular-nums }
 @media (max-width: 640px) { .q-table .wide { display: none } }
@@ -57,7 +61,7 @@ def frame(title: str, feed: Feed, current: str | None = None) -> Iterator[ui.col
     ui.add_css(_STYLE)
     dark = ui.dark_mode(_wanted_dark())
     with ui.header().classes("items-center gap-4 px-3 py-2"):
-        ui.label("clicks to intent").classes("font-semibold")
+        ui.label("clicks to intent").classes("font-semibold max-sm:hidden")
         with ui.element("nav").props('aria-label="Pages"').classes("flex gap-4"):
             for path, name in PAGES.items():
                 link = ui.link(name, path).classes("link")
@@ -68,7 +72,7 @@ def frame(title: str, feed: Feed, current: str | None = None) -> Iterator[ui.col
         ui.button("Dark / light", on_click=lambda: _turn(dark)).props("flat dense no-caps").style(
             "color: var(--link) !important"
         )
-    with ui.element("main").classes("w-full"), ui.column().classes("w-full gap-3 p-0") as column:
+    with ui.column().classes("w-full gap-3 p-0") as column:
         news = ui.label().props('role="status"')
 
         def tell() -> None:

@@ -18,7 +18,8 @@ DRAWN_EVERY_S = 1.0
 ROWS = 15
 _ALL = "all"
 _NONE = "no label"
-_REACHES = {600_000: "10 minutes", 7_200_000: "2 hours"}
+_REACHES = {120_000: "2 minutes", 600_000: "10 minutes", 7_200_000: "2 hours"}
+_FIRST_REACH_MS = 600_000
 _LINK = """
 <q-td :props="props" class="{css}">
   <a v-if="props.row.{field}_link" class="link" :href="props.row.{field}_link">{{{{ props.value }}}}</a>
@@ -68,7 +69,7 @@ class LivePage:
         self._state = feed.state
         self._now_ms = now_ms
         self._wanted = Filter()
-        self._reach_ms = min(SCALES_MS)
+        self._reach_ms = _FIRST_REACH_MS
         self._is_paused = False
         self._drawn: object = None
         ui.html("<h1>What visitors want right now</h1>", sanitize=False)
@@ -180,7 +181,7 @@ class LivePage:
         )
         self._empty.visible = not recent.rows
         names = self._state.labels
-        parents = sorted({parent for parent in self._state.parents.values() if parent})
+        parents = self._state.groups()
         options = {_ALL: "All intents", _NONE: "No label"}
         for parent in parents:
             options[parent] = f"All of {parent}"
@@ -190,7 +191,7 @@ class LivePage:
 
     def _list_shares(self, now_ms: int) -> None:
         shares = self._state.shares(self._wanted, self._reach_ms, now_ms)
-        parents = sorted({parent for parent in self._state.parents.values() if parent})
+        parents = self._state.groups()
         totals = shares.totals
         every = max(sum(totals.values()), 1)
         largest = max(totals.values(), default=1)
@@ -253,7 +254,6 @@ def _chart() -> dict[str, Any]:
     return {
         "animation": False,
         "useUTC": True,
-        "aria": {"enabled": True},
         "grid": {"left": 36, "right": 8, "top": 8, "bottom": 48},
         "tooltip": {"trigger": "axis", "confine": True},
         "legend": {

@@ -16,8 +16,10 @@ import uvicorn
 from fastapi import FastAPI
 from nicegui import ui
 
+from models.bundle import Bundle, load_bundle
 from streamer.errors import UsageError
 from streamer.kafka.start import Start
+from streamer.replay.options import bundles_of
 from streamer.serving.access import is_loopback
 from streamer.serving.server import PortError
 from streamer.settings import Settings, UiSettings
@@ -25,7 +27,10 @@ from streamer.ui.details import draw_customer, draw_session, draw_unknown, draw_
 from streamer.ui.feed import Feed
 from streamer.ui.frame import frame
 from streamer.ui.gate import QUERY, Gate
+from streamer.ui.intents import IntentsPage
 from streamer.ui.live import LivePage
+from streamer.ui.map import MapPage
+from streamer.ui.projection import Projection
 from streamer.ui.state import PageState
 from streamer.ui.why import Explainer
 
@@ -52,14 +57,17 @@ async def run_page(
     say: Callable[[str], None],
     now: Callable[[], float] = time.time,
 ) -> None:
-    """Show the page until SIGTERM or SIGINT. `say` gets its link. Raises StreamerError."""
+    """Show the page until SIGTERM or SIGINT. `say` gets its link. Raises StreamerError, BundleError."""
     own = settings.ui
     check_exposure(own)
+    (path,) = bundles_of([], settings)
+    bundle = await asyncio.to_thread(load_bundle, path)
     token = own.token.get_secret_value() if own.token else secrets.token_urlsafe(24)
     listening = _listen(own)
     port = listening.getsockname()[1]
-    feed = Feed(settings, PageState(), start, now)
-    draw_pages(feed, Explainer(settings), lambda: int(now() * 1000))
+    projection = Projection.of(bundle.prototypes) if bundle.prototypes else None
+    feed = Feed(settings, PageState(), start, now, projection)
+    draw_pages(feed, bundle, Explainer(settings, bundle), lambda: int(now() * 1000))
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     ui.run_with(
         app,
@@ -91,7 +99,7 @@ async def run_page(
         await asyncio.gather(*following, return_exceptions=True)
 
 
-def draw_pages(feed: Feed, explainer: Explainer, now_ms: Callable[[], int]) -> None:
+def draw_pages(feed: Feed, bundle: Bundle, explainer: Explainer, now_ms: Callable[[], int]) -> None:
     """Every page by its path."""
     state = feed.state
 
@@ -99,6 +107,16 @@ def draw_pages(feed: Feed, explainer: Explainer, now_ms: Callable[[], int]) -> N
     def live() -> None:
         with frame("Live", feed, "/"):
             LivePage(feed, now_ms)
+
+    @ui.page("/map")
+    def session_map() -> None:
+        with frame("Map", feed, "/map"):
+            MapPage(feed)
+
+    @ui.page("/intents")
+    def intents() -> None:
+        with frame("Intents", feed, "/intents"):
+            IntentsPage(feed, bundle, now_ms)
 
     @ui.page("/sessions/{session_id:path}")
     def session(session_id: str) -> None:

@@ -10,16 +10,19 @@ import zlib
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
+
+from streamer.ui.projection import Point
 
 HELD_SESSIONS = 2000
 HELD_CUSTOMERS = 2000
 HAND_OVERS = 20
 READABLE_A_MINUTE = 240
 """Sessions that a list may gain; of more it shows a sample."""
-SCALES_MS = {10 * 60_000: 10_000, 2 * 3_600_000: 120_000}
+SCALES_MS = {2 * 60_000: 2_000, 10 * 60_000: 10_000, 2 * 3_600_000: 120_000}
 """How far back shares go, and in which steps."""
 MOST_REASONS = 50
 """Of dead letters; what comes beyond them is counted under OTHERS."""
@@ -198,6 +201,7 @@ class PageState:
         self._customers: OrderedDict[str, Customer] = OrderedDict()
         self._buckets = {reach: Buckets(step, reach // step) for reach, step in SCALES_MS.items()}
         self._drains_ms: dict[int, set[int]] = {}
+        self._places: OrderedDict[str, Point] = OrderedDict()
 
     def session(self, record: Mapping[str, Any], partition: int, published_at: int) -> None:
         """Take a record of the intents topic. One of a session that is still open changes nothing."""
@@ -240,6 +244,14 @@ class PageState:
         self.version += 1
         self._forget(lambda each: each.visitor_id == visitor_id)
 
+    def place(self, session_id: str, point: Point) -> None:
+        """Note where a session lies on the map; its record may come before or after."""
+        self.version += 1
+        self._places.pop(session_id, None)
+        self._places[session_id] = point
+        if len(self._places) > HELD_SESSIONS:
+            self._places.popitem(last=False)
+
     def late_click(self) -> None:
         self.version += 1
         self.late += 1
@@ -267,8 +279,8 @@ class PageState:
         a_minute, one_in = self.a_minute(now_ms), 1
         while a_minute > READABLE_A_MINUTE * one_in:
             one_in *= 2
-        rows = (each for each in reversed(self._sessions.values()) if wanted(each) and _drawn(each, one_in))
-        return Recent([each for each, _ in zip(rows, range(most), strict=False)], one_in, a_minute)
+        rows = (each for each in self._newest_first() if wanted(each) and _drawn(each, one_in))
+        return Recent(list(islice(rows, most)), one_in, a_minute)
 
     def shares(self, wanted: Filter, reach_ms: int, now_ms: int) -> Shares:
         """Of all sessions that pass, by outcome. `reach_ms`: one of SCALES_MS."""
@@ -280,6 +292,23 @@ class PageState:
         return Shares(
             starts, {outcome: [each[outcome] for each in kept] for outcome, _ in totals.most_common()}
         )
+
+    def placed(self, most: int) -> list[tuple[Session, Point]]:
+        """The newest sessions that have a place, those of bots left out."""
+        found = (
+            (each, self._places[each.session_id])
+            for each in self._newest_first()
+            if each.session_id in self._places and not each.is_bot
+        )
+        return list(islice(found, most))
+
+    def newest(self, wanted: Filter, most: int | None) -> list[Session]:
+        """Those that are held and pass, newest first. `most`: None: all of them."""
+        return list(islice(filter(wanted, self._newest_first()), most))
+
+    def groups(self) -> list[str]:
+        """Parents of all intents that have come, in an order that stays as long as no new one comes."""
+        return sorted({parent for parent in self.parents.values() if parent})
 
     def find_session(self, session_id: str) -> Session | None:
         """None: it was never here, or has been forgotten."""
@@ -294,7 +323,7 @@ class PageState:
 
     def sessions_of(self, visitor_id: str) -> list[Session]:
         """Those that are held, newest first."""
-        return [each for each in reversed(self._sessions.values()) if each.visitor_id == visitor_id]
+        return [each for each in self._newest_first() if each.visitor_id == visitor_id]
 
     def customers_of(self, session_ids: Iterable[str]) -> dict[str, tuple[Customer, PastSession]]:
         """Whose sessions they are, and why, as far as held records of customers say."""
@@ -305,6 +334,10 @@ class PageState:
             for past in customer.history
             if past.session_id in wanted
         }
+
+    def _newest_first(self) -> list[Session]:
+        """By publication: partitions are read in any order."""
+        return sorted(self._sessions.values(), key=lambda each: each.published_at, reverse=True)
 
     def _note_drain(self, partition: int, closed_at: int) -> None:
         drains = self._drains_ms.setdefault(partition, set())
@@ -338,6 +371,7 @@ class PageState:
     def _forget(self, is_theirs: Any) -> None:
         for session in [each for each in self._sessions.values() if is_theirs(each)]:
             del self._sessions[session.session_id]
+            self._places.pop(session.session_id, None)
         kept = [each for each in self.hand_overs if not is_theirs(each)]
         self.hand_overs = deque(kept, maxlen=HAND_OVERS)
 

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import cached_property
 from typing import NamedTuple
 
 import msgspec
 from aiokafka.errors import KafkaError
 
-from models.bundle import BundleError, load_bundle
+from models.bundle import Bundle
 from models.explain import Explanation, explain
 from models.scorer import ScoreError, Scorer
 from schemas.click import Click
 from streamer.errors import StreamerError
-from streamer.replay.options import bundles_of
 from streamer.replay.published_session import PublishedRecord, replayed_session
 from streamer.replay.shown_click import shown_click, words_of
 from streamer.settings import Settings
@@ -56,8 +54,9 @@ class Why(NamedTuple):
 class Explainer:
     """Of sessions that the bundle of the settings has labelled."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, bundle: Bundle) -> None:
         self._settings = settings
+        self._scorer = Scorer(bundle)
         self._busy = asyncio.Lock()
 
     async def why(self, session: Session, drains_ms: set[int]) -> Why:
@@ -65,15 +64,10 @@ class Explainer:
         async with self._busy:
             try:
                 return await asyncio.to_thread(self._why, session, frozenset(drains_ms))
-            except (BundleError, StreamerError) as error:
+            except StreamerError as error:
                 raise NotExplainedError(str(error)) from None
             except KafkaError as error:
                 raise NotExplainedError(f"brokers don't answer ({type(error).__name__})") from None
-
-    @cached_property
-    def _scorer(self) -> Scorer:
-        (path,) = bundles_of([], self._settings)
-        return Scorer(load_bundle(path))
 
     def _why(self, session: Session, drains_ms: frozenset[int]) -> Why:
         scorer = self._scorer

@@ -24,7 +24,7 @@ def duration(ms: int) -> str:
     for longest, unit_s, unit in ((90, 1, "s"), (5400, 60, "min")):
         if seconds < longest:
             return f"{seconds / unit_s:.0f} {unit}"
-    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:,.0f} days"
+    return f"{round(seconds / 3600, 1):g} h" if seconds < 172_800 else f"{seconds / 86_400:,.0f} days"
 
 
 def percent(probability: float) -> str:

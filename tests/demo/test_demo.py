@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from rich.console import Console
 
+from streamer.demo.page import live_page
 from streamer.demo.view import DemoProgress, live_view
 from streamer.identity.attribution import SessionCounts
 from tests.client.records import a_record
-from tests.conftest import RunStreamer
+from tests.conftest import FreshSettings, RunStreamer
+from tests.worker.live import ask
 
 START_MS = 1_709_805_600_000
 HOUR_MS = 3_600_000
@@ -57,6 +60,16 @@ def test_every_click_and_every_session_is_accounted_for(run_streamer: RunStreame
     assert (told["sessions"], told["bots"], told["customers"]) == (7, 1, 3)
     expected = SessionCounts(login=3, link=1, ambiguous=1, anonymous=1, bots=1)
     assert SessionCounts(**told["attributed"]) == expected
+
+
+def test_the_demo_has_a_live_page_that_ends_with_it(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings()
+    with live_page(settings, []) as link:
+        assert link is not None
+        address = urlsplit(link)
+        assert ask(address.port or 0, "/")[0] == 403
+        assert ask(address.port or 0, f"/?{address.query}")[0] == 303
+    assert ask(address.port or 0, "/")[0] == 0
 
 
 def test_the_view_shows_who_logged_in_and_what_they_had_looked_at() -> None:

@@ -46,6 +46,8 @@ class Published(NamedTuple):
     visitor: str
     customer: str
     """The visitor is one of their browsers."""
+    people: int
+    """Closed sessions that are no bot's."""
 
 
 class Seen(NamedTuple):
@@ -70,8 +72,9 @@ def published(bootstrap: str) -> Published:
     assert worker.end() == 0, worker.log
     sessions = committed(settings, settings.topics.intents).decoded()
     session = next(each for each in sessions if each["visitor_id"] == searched["visitor_id"])
+    people = len({each["session_id"] for each in sessions if each["is_final"] and not each["is_bot"]})
     customer = committed(settings, settings.topics.users).decoded()[-1]
-    return Published(settings, session["session_id"], customer["visitor_id"], customer["user_id"])
+    return Published(settings, session["session_id"], customer["visitor_id"], customer["user_id"], people)
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +144,22 @@ def test_a_session_that_the_page_does_not_hold_is_told(seen: Seen, context: Brow
     expect(tab.get_by_text("holds no session unknown")).to_be_visible()
 
 
+def test_the_map_has_every_session_that_is_listed(
+    published: Published, seen: Seen, context: BrowserContext
+) -> None:
+    tab = opened(context, seen, "/map")
+    expect(tab.get_by_role("img", name="Map of session embeddings")).to_be_visible()
+    expect(tab.get_by_text(f"{published.people} sessions")).to_be_visible()
+
+
+def test_the_tree_of_intents_leads_to_examples(seen: Seen, context: BrowserContext) -> None:
+    tab = opened(context, seen, "/intents")
+    expect(tab.get_by_text("too few to judge drift by")).to_be_visible()
+    tab.locator("details details summary").filter(has_not_text="0% · 0").first.press("Enter")
+    tab.get_by_role("link", name="sure").first.press("Enter")
+    expect(tab.get_by_role("heading", level=1)).to_have_text("A session")
+
+
 def test_keys_suffice_to_find_a_visitor_and_their_customer(
     published: Published, seen: Seen, context: BrowserContext
 ) -> None:
@@ -159,12 +178,14 @@ def test_keys_suffice_to_find_a_visitor_and_their_customer(
     expect(tab.get_by_text(f"Customer {published.customer}: ")).to_be_visible()
 
 
-@pytest.mark.parametrize(("scheme", "path"), [("light", "/"), ("dark", "/"), ("light", "/sessions/{}")])
+@pytest.mark.parametrize(
+    ("scheme", "path"), [("light", "/"), ("dark", "/"), ("light", "/intents"), ("light", "/sessions/{}")]
+)
 def test_axe_finds_nothing_serious(published: Published, seen: Seen, scheme: Any, path: str) -> None:
     with seen.browser.new_context(viewport=DESK, color_scheme=scheme) as context:
         context.set_default_timeout(SOON_MS)
         tab = opened(context, seen, path.format(published.searched))
-        expect(tab.locator("tbody tr").first).to_be_visible()
+        expect(tab.locator("tbody tr, summary").first).to_be_visible()
         found = Axe().run(tab).response["violations"]
         serious = {
             each["id"]: [node["html"][:200] for node in each["nodes"][:3]]
