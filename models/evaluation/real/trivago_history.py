@@ -111,14 +111,15 @@ def _compared(ranks: dict[str, Float64], visitors: Int64, rows: Bool) -> dict[st
 
 def _resampled(ranks: Float64, visitors: Int64) -> Resampled:
     """Of [S, N]: under draws of seeds and visitors, the same for all."""
-    rng = np.random.default_rng(0)
+    # A generator each, for contenders have one seed or several.
+    of_visitors, of_seeds = np.random.default_rng(0), np.random.default_rng(1)
     numbers = np.unique(visitors, return_inverse=True)[1]
     people = int(numbers.max()) + 1
     rows = np.bincount(numbers, minlength=people).astype(np.float64)
     of_people = np.stack([np.bincount(numbers, weights=each, minlength=people) for each in ranks])
     draws = np.empty(RESAMPLED)
     for number in range(RESAMPLED):
-        times = rng.multinomial(people, np.full(people, 1.0 / people))
-        seeds = (rng.random(len(ranks)) * len(ranks)).astype(np.int64)
+        times = of_visitors.multinomial(people, np.full(people, 1.0 / people))
+        seeds = of_seeds.integers(len(ranks), size=len(ranks))
         draws[number] = of_people[seeds].mean(axis=0) @ times / (rows @ times)
     return Resampled(float(ranks.mean()), draws)

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from models.evaluation.real import trivago_history
 from models.evaluation.real.trivago import TREES, load
 from models.evaluation.real.trivago_history import BY_HAND, WITH_ENCODER, _earlier_touches, evaluate
 from tests.models.evaluation.test_evaluation_trivago import event, write
@@ -78,3 +79,11 @@ def test_an_earlier_touch_is_counted_at_its_hotel_with_its_age(tmp_path: Path) -
     assert days[own] == pytest.approx(0.5, abs=1e-3)
     assert touches.sum() == np.log1p(1)
     assert not clicked_out.any()
+
+
+def test_contenders_of_one_seed_and_of_several_are_compared_on_the_same_visitors() -> None:
+    ranks = np.random.default_rng(0).random((1, 30))
+    alone, thrice = (
+        trivago_history._resampled(each, np.arange(30)) for each in (ranks, np.tile(ranks, (3, 1)))
+    )
+    assert np.allclose(alone.draws, thrice.draws)
