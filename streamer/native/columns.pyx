@@ -3,6 +3,7 @@
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from cpython.unicode cimport PyUnicode_DecodeUTF8
@@ -22,18 +23,29 @@ cdef Py_ssize_t cells_in(const char* at, const char* end) noexcept:
 @cython.final
 cdef class Columns:
     cdef Py_ssize_t _count
-    cdef tuple _wanted
+    cdef Py_ssize_t _slots
+    cdef Py_ssize_t* _wanted  # numbers of the columns, from 1 on, and 0 behind the last
 
-    def __init__(self, Py_ssize_t count, wanted):
+    def __cinit__(self, Py_ssize_t count, wanted):
+        cdef Py_ssize_t slot, place
         self._count = count
-        self._wanted = tuple(wanted)
+        self._slots = len(wanted)
+        self._wanted = <Py_ssize_t*> PyMem_Malloc((self._slots + 1) * sizeof(Py_ssize_t))
+        if self._wanted == NULL:
+            raise MemoryError
+        for slot, place in enumerate(wanted):
+            self._wanted[slot] = place + 1
+        self._wanted[self._slots] = 0
+
+    def __dealloc__(self):
+        PyMem_Free(self._wanted)
 
     def read(self, bytes row not None):
         cdef const char* at = PyBytes_AS_STRING(row)
         cdef const char* end = at + PyBytes_GET_SIZE(row)
         cdef const char* tab
-        cdef Py_ssize_t column = 1, slot = 0, slots = len(self._wanted)
-        cdef Py_ssize_t wanted = self._wanted[0] + 1 if slots else 0
+        cdef const Py_ssize_t* wanted = self._wanted
+        cdef Py_ssize_t column = 1, slot = 0, slots = self._slots
         cdef tuple cells = PyTuple_New(slots + 1)
         cdef str cell = ""
         while end > at and ((end - 1)[0] == b"\n" or (end - 1)[0] == b"\r"):
@@ -45,19 +57,27 @@ cdef class Columns:
                 tab = at
             else:
                 tab = <const char*> memchr(at, b"\t", end - at)
-            if column == wanted:
-                try:
-                    cell = PyUnicode_DecodeUTF8(at, (end if tab == NULL else tab) - at, NULL)
-                except UnicodeDecodeError:
-                    if column + cells_in(at, end) - 1 != self._count:
+            if column == wanted[slot]:
+                if tab == at:
+                    cell = ""
+                else:
+                    cell = self._text(at, end if tab == NULL else tab, end, column)
+                    if cell is None:
                         return None
-                    raise
                 Py_INCREF(cell)
                 PyTuple_SET_ITEM(cells, slot, cell)
                 slot += 1
-                wanted = self._wanted[slot] + 1 if slot < slots else 0
             if tab == NULL:
                 break
             column += 1
             at = tab + 1
         return cells if column == self._count else None
+
+    cdef str _text(self, const char* at, const char* tab, const char* end, Py_ssize_t column):
+        """Of a cell; None if the row has another number of them, which is worse than bytes that are no text."""
+        try:
+            return PyUnicode_DecodeUTF8(at, tab - at, NULL)
+        except UnicodeDecodeError:
+            if column + cells_in(at, end) - 1 != self._count:
+                return None
+            raise

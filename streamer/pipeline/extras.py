@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from schemas.extras import CAMPAIGN, PAGE_TITLE, PROPERTY
-from streamer.pipeline.normalize import Memo, first_parameter, label
+from streamer.pipeline.normalize import FirstParameter, Memo, label
 
 _TEXTS_KEPT = 32_768
 _MOST = 10**15
@@ -28,7 +28,7 @@ class Extras:
         """`names` are such as `schemas.extras.is_extra` takes."""
         self.names = tuple(sorted(names))
         self._own_names = [(name, own_name(name)) for name in self.names if name != PAGE_TITLE]
-        self._parameters = {name: first_parameter((name,)) for name in self.names if name in CAMPAIGN}
+        self._parameters = {name: FirstParameter((name,)).of for name in self.names if name in CAMPAIGN}
         self._texts = Memo(label, _TEXTS_KEPT, None)
 
     def of(

@@ -26,6 +26,14 @@ cdef class Paths:
     cpdef str of(self, str url)
 
 
+@cython.final
+cdef class FirstParameter:
+    cdef dict _ranks
+    cdef list _signs
+
+    cpdef of(self, object url)
+
+
 @cython.locals(mark=Py_ssize_t)
 cpdef str before_query(str url)
 cpdef str cut(str text, Py_ssize_t max_bytes)

@@ -173,15 +173,16 @@ def before_query(url: str | None) -> str | None:
     return url if mark < 0 else url[:mark]
 
 
-def first_parameter(names: Sequence[str]) -> Callable[[Any], str | None]:
+class FirstParameter:
     """Finds the value of the first of these parameters that a URL has."""
-    ranks = {name: rank for rank, name in enumerate(names)}
-    signs = [f"{name}=" for name in names]
 
-    def value_of(url: Any) -> str | None:
-        return _parameter_of(url, signs, ranks) if type(url) is str else None
+    def __init__(self, names: Sequence[str]) -> None:
+        self._ranks = {name: rank for rank, name in enumerate(names)}
+        self._signs = [f"{name}=" for name in names]
 
-    return value_of
+    def of(self, url: Any) -> str | None:
+        """None if it has none, or is no text."""
+        return _parameter_of(url, self._signs, self._ranks) if type(url) is str else None
 
 
 def _parameter_of(url: str, signs: list[str], ranks: dict[str, int]) -> str | None:

@@ -1,7 +1,10 @@
 cimport cython
 from libc.stdint cimport int64_t
 
+from cpython.datetime cimport datetime
+
 from streamer.pipeline.mapping.path cimport walk
+from streamer.pipeline.normalize cimport FirstParameter
 
 
 cdef class _Place:
@@ -11,9 +14,12 @@ cdef class _Place:
     cdef Py_ssize_t leaf
     cdef tuple rest
     cdef bint is_plain
+    cdef FirstParameter parameter
+    cdef dict texts
     cdef object convert
 
     cdef object found(self, list leaves)
+    @cython.locals(values=tuple)
     cdef object value(self, list leaves)
 
 
@@ -23,6 +29,8 @@ cdef class _Field:
     cdef list sources
     cdef bint required
 
+    @cython.locals(source=_Place)
+    cdef object first(self, list leaves)
     @cython.locals(source=_Place)
     cdef object read(self, list leaves)
     @cython.locals(source=_Place)
@@ -71,9 +79,10 @@ cdef class CompiledMapping:
 
 
 cdef object _from_iso_format
-cdef object _EPOCH, _NAIVE_EPOCH
+cdef object _EPOCH, _ONE_MS, _UTC
+cdef int64_t _EPOCH_DAY
 cpdef object _iso8601(object value)
 cpdef object _iso8601_utc(object value)
-cdef object _parsed(object value)
-@cython.locals(days=int64_t, seconds=int64_t, microseconds=int64_t)
-cdef object _whole_ms(object since)
+cdef datetime _parsed(object value)
+@cython.locals(days=int64_t, seconds=int64_t)
+cdef object _whole_ms(datetime at)

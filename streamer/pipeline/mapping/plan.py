@@ -34,7 +34,7 @@ from streamer.pipeline.mapping.spec import (
     as_text,
     extra_sources,
 )
-from streamer.pipeline.normalize import first_parameter
+from streamer.pipeline.normalize import FirstParameter
 
 Convert = Callable[[Any], Any]
 
@@ -52,7 +52,9 @@ _UNSEEN: Any = object()
 _MAX_DIGITS = 32
 _MOST = 2**63
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_NAIVE_EPOCH = dt.datetime(1970, 1, 1)
+_EPOCH_DAY = _EPOCH.toordinal()
+_ONE_MS = dt.timedelta(milliseconds=1)
+_UTC = dt.UTC
 _from_iso_format = dt.datetime.fromisoformat
 _YES = {"1", "true", "yes"}
 _DIVISORS = {"us": 1000, "ns": 1_000_000}
@@ -84,8 +86,13 @@ class _Place:
         self.source = source
         self.constant = source.constant
         self.number, self.leaf, self.rest = leaves.place(source.path) if source.path else (-1, -1, ())
-        self.is_plain = field in (*TEXTS, "event_type") and not source.parameters and source.values is None
+        is_text = field in (*TEXTS, "event_type")
+        self.is_plain = is_text and not source.parameters and source.values is None
         """Whether a text stays as it is."""
+        self.parameter = FirstParameter(source.parameters) if is_text and source.values is None else None
+        """What a text stands for if it isn't plain; None: see `texts`."""
+        self.texts = _texts(field, source) if is_text and not source.parameters else None
+        """What becomes of a text; one that isn't here stays as it is. None: ask `convert`."""
         self.convert = _conversion(field, source)
 
     def found(self, leaves: Leaves) -> Any:
@@ -99,7 +106,13 @@ class _Place:
 
     def value(self, leaves: Leaves) -> Any:
         """As the field takes it; None if nothing stands there. Raises BadValueError."""
-        value = self.found(leaves)
+        if self.number < 0:
+            value = self.constant
+        else:
+            values = leaves[self.number]
+            value = values[self.leaf]
+            if self.rest and value is not None and value != "":
+                value = walk(value, self.rest)
         if value is None:
             return None
         if type(value) is str:
@@ -107,6 +120,10 @@ class _Place:
                 return None
             if self.is_plain:
                 return value
+            if self.parameter is not None:
+                return self.parameter.of(value) or None
+            if self.texts is not None:
+                return self.texts.get(value, value)
         return self.convert(value)
 
 
@@ -119,6 +136,16 @@ class _Field:
         """In click.avsc."""
         self.sources = [_Place(source, name, leaves) for source in sources]
         self.required = name in REQUIRED or name == "event_type"
+
+    def first(self, leaves: Leaves) -> Any:
+        """As `read`, for less, where every source can be read; else raises BadValueError."""
+        for source in self.sources:
+            value = source.value(leaves)
+            if value is not None:
+                return value
+        if self.required:
+            raise BadValueError("missing_field")
+        return None
 
     def read(self, leaves: Leaves) -> Any:
         """Raises BadValueError: what was wrong with the first source, if none can be read."""
@@ -290,8 +317,12 @@ class CompiledMapping:
             return None
         click: list[Any] = [None] * len(CLICK_FIELDS)
         try:
-            for field in rule.fields:
-                click[field.place] = field.read(leaves)
+            try:
+                for field in rule.fields:
+                    click[field.place] = field.first(leaves)
+            except BadValueError:
+                for field in rule.fields:
+                    click[field.place] = field.read(leaves)
         except BadValueError as error:
             if rule.tells_dwell:
                 return None
@@ -351,7 +382,8 @@ def _conversion(field: str, source: Source) -> Convert:
     last = _scalar if is_extra else _FINAL.get(field) or _duration_in(source.unit or "ms", field)
     steps: list[Convert] = []
     if source.parameters:
-        steps.append(first_parameter(source.parameters))
+        parameter = FirstParameter(source.parameters)
+        steps.append(lambda value: parameter.of(value))
     if source.values is not None:
         steps.append(_mapped(source.values, source.otherwise))
     if not steps:
@@ -365,6 +397,17 @@ def _conversion(field: str, source: Source) -> Convert:
         return last(value)
 
     return convert
+
+
+def _texts(field: str, source: Source) -> dict[str, Any] | None:
+    """What the values of a map come to; None where only the way from a value to the field knows that."""
+    if source.values is None or source.otherwise is not None:
+        return None
+    convert = _conversion(field, source)
+    try:
+        return {text: convert(text) for text in source.values}
+    except BadValueError:
+        return None
 
 
 def _mapped(values: Mapping[str, Any], otherwise: Any) -> Convert:
@@ -454,17 +497,20 @@ def _iso8601(value: Any) -> int:
     at = _parsed(value)
     if at.tzinfo is None:
         raise BadValueError("missing_offset")
-    return _whole_ms(at - _EPOCH)
+    return _whole_ms(at)
 
 
 def _iso8601_utc(value: Any) -> int:
-    at = _parsed(value)
-    return _whole_ms(at - (_NAIVE_EPOCH if at.tzinfo is None else _EPOCH))
+    return _whole_ms(_parsed(value))
 
 
-def _whole_ms(since: dt.timedelta) -> int:
-    days, seconds, microseconds = since.days, since.seconds, since.microseconds
-    return days * 86_400_000 + seconds * 1000 + microseconds // 1000
+def _whole_ms(at: dt.datetime) -> int:
+    """In ms UTC, which is the zone where none is given."""
+    if at.tzinfo is not None and at.tzinfo is not _UTC:
+        return (at - _EPOCH) // _ONE_MS
+    days = at.toordinal() - _EPOCH_DAY
+    seconds = at.hour * 3600 + at.minute * 60 + at.second
+    return days * 86_400_000 + seconds * 1000 + at.microsecond // 1000
 
 
 def _parsed(value: Any) -> dt.datetime:
