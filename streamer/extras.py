@@ -10,11 +10,11 @@ _EXTRA_OF_PACKAGE = {
     "jgo": "kafka",
     "nicegui": "ui",
     "platformdirs": "kafka",
+    "pyarrow": "parquet",
     "redis": "redis",
     "uvicorn": "ui",
     **dict.fromkeys(
-        ("jinja2", "matplotlib", "onnx", "onnxscript", "openai", "pyarrow", "scipy", "sklearn", "torch"),
-        "train",
+        ("jinja2", "matplotlib", "onnx", "onnxscript", "openai", "scipy", "sklearn", "torch"), "train"
     ),
 }
 

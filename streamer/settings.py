@@ -511,6 +511,18 @@ class RedisSinkSettings(_Section):
         return self
 
 
+class ParquetSinkSettings(_Section):
+    """The folder of Parquet files that `streamer sink parquet` writes."""
+
+    folder: Path | None = None
+    commit_every_s: PositiveSeconds = 60
+    """How long records wait at most before they are written."""
+    erase_every_s: Seconds = 3600
+    """How long erasures wait at most before files are written anew without those rows."""
+    target_bytes: Annotated[int, Field(ge=1)] = 134_217_728
+    """Files of a day that are smaller than half of it are joined, once there are eight."""
+
+
 class SinkSettings(_Section):
     """Copies of visitors and customers elsewhere."""
 
@@ -522,6 +534,7 @@ class SinkSettings(_Section):
     """Behind for longer, the sink reads its topics from the beginning: less than `delete.retention.ms`, for
     which brokers keep tombstones."""
     redis: RedisSinkSettings = RedisSinkSettings()
+    parquet: ParquetSinkSettings = ParquetSinkSettings()
 
 
 class UiSettings(_Section):

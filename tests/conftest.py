@@ -207,10 +207,10 @@ def without_settings() -> dict[str, str]:
 def as_environment(settings: Settings) -> dict[str, str]:
     """The settings that differ from the defaults, as environment variables."""
     changed = settings.model_dump(exclude_defaults=True, mode="json")
-    sections = {**changed, "sink__redis": changed.get("sink", {}).pop("redis", {})}
+    inner = {f"sink__{name}": changed.get("sink", {}).pop(name, {}) for name in ("parquet", "redis")}
     return {
         f"STREAMER_{section}__{key}".upper(): value if isinstance(value, str) else json.dumps(value)
-        for section, keys in sections.items()
+        for section, keys in (changed | inner).items()
         for key, value in keys.items()
     }
 

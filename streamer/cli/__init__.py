@@ -32,7 +32,9 @@ COMMANDS = (
         "subscribe", "streamer.cli.subscribe", "Read intents, embeddings, late clicks or dead letters."
     ),
     LazyCommand("serve", "streamer.cli.serve", "Look up visitors and customers over HTTP."),
-    LazyCommand("sink", "streamer.cli.sink", "Copy visitors and customers to Redis or Valkey."),
+    LazyCommand(
+        "sink", "streamer.cli.sink", "Copy visitors and customers to Redis, Valkey or Parquet files."
+    ),
     LazyCommand("ui", "streamer.cli.ui", "Watch sessions, intents and customers on a live page."),
     LazyCommand("doctor", "streamer.cli.doctor", "Check that all is well, and say what to do if not."),
     LazyCommand("metrics", "streamer.cli.metrics", "Print Prometheus rules and a Grafana dashboard."),

@@ -27,7 +27,7 @@ class Invocation:
         from streamer.logs import configure_logging
         from streamer.settings import load_settings
 
-        own = {name.replace("__", ".", 1): value for name, value in options.items()}
+        own = {name.replace("__", "."): value for name, value in options.items()}
         settings = load_settings(self.config, self.parsed_overrides() | own)
         configure_logging(settings.log)
         return settings

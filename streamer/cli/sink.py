@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from streamer.cli.lazy import new_app
+from streamer.cli.local_paths import local_path
+from streamer.cli.output import print_json, say
 
 app = new_app()
+
+Drain = Annotated[
+    bool, typer.Option("--drain", help="End when all is copied that is in the topics at the start.")
+]
 
 
 @app.callback(no_args_is_help=True)
@@ -20,9 +27,7 @@ def sink() -> None:
 @app.command()
 def redis(
     ctx: typer.Context,
-    drain: Annotated[
-        bool, typer.Option("--drain", help="End when all is copied that is in the topics at the start.")
-    ] = False,
+    drain: Drain = False,
     partitions: Annotated[
         str,
         typer.Option("--partitions", metavar="all|N-N,...", help="What to copy: a share of the topics."),
@@ -37,3 +42,46 @@ def redis(
 
     share = parse_partitions(partitions)
     asyncio.run(run_redis_sink(ctx.obj.settings(), share, drain))
+
+
+@app.command()
+def parquet(
+    ctx: typer.Context,
+    folder: Annotated[Path | None, local_path("--folder", "DIR", "Where the files are.")] = None,
+    drain: Drain = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="Copy nothing; check that the files are whole and have nothing of the erased."
+        ),
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print what --verify found as one JSON object.")
+    ] = False,
+) -> None:
+    """Keep every record of visitors and customers in Parquet files by day, until stopped.
+
+    Settings are in the section [sink.parquet].
+    """
+    from streamer.errors import UsageError
+    from streamer.sink.run import run_parquet_sink, verify_lake
+    from streamer.sink.store import StoreError
+
+    settings = ctx.obj.settings(sink__parquet__folder=folder)
+    if settings.sink.parquet.folder is None:
+        raise UsageError("streamer sink parquet: no folder; give --folder or sink.parquet.folder")
+    if not verify:
+        asyncio.run(run_parquet_sink(settings, drain))
+        return
+    found = asyncio.run(verify_lake(settings))
+    if json:
+        print_json(found._asdict())
+    else:
+        say(
+            f"{found.files} files, {found.rows} rows; {found.erased} erased keys, {found.left} rows of theirs"
+        )
+    if found.left:
+        raise StoreError(
+            f"{settings.sink.parquet.folder}: {found.left} rows of the erased are left; the sink takes them "
+            "out within sink.parquet.erase_every_s, or at once with --drain"
+        )

@@ -10,39 +10,17 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas import codec
+from streamer.avro_columns import columns_of
 from streamer.output_file import output_file
 from streamer.replay.rows import ROW_GROUP
 from streamer.replay.users import UserRow, document_of
 
-_TYPES = {
-    "string": pa.string(),
-    "long": pa.int64(),
-    "int": pa.int32(),
-    "boolean": pa.bool_(),
-    "float": pa.float32(),
-    "double": pa.float64(),
-}
-
-
-def _column_type(avro: Any) -> pa.DataType:
-    if isinstance(avro, list):  # null, or something
-        return _column_type(avro[-1])
-    if isinstance(avro, str):
-        return _TYPES[avro]
-    return pa.list_(_column_type(avro["items"])) if avro["type"] == "array" else pa.struct(_columns(avro))
-
-
-def _columns(record: dict[str, Any]) -> list[pa.Field]:
-    return [pa.field(each["name"], _column_type(each["type"])) for each in record["fields"]]
-
-
-SCHEMA = pa.schema([pa.field("as_of", pa.int64()), *_columns(codec.schema("user_intent"))])
+SCHEMA = pa.schema([pa.field("as_of", pa.int64()), *columns_of(codec.schema("user_intent"))])
 
 
 @contextmanager

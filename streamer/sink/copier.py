@@ -29,8 +29,8 @@ from streamer.kafka.topics import find_topic
 from streamer.registry.lookup import SchemaLookup
 from streamer.settings import Settings
 from streamer.sink.metrics import SinkMetrics
-from streamer.sink.redis_store import Batch, Position, RedisStore, StoreAwayError
 from streamer.sink.source import Source
+from streamer.sink.store import Batch, Change, Position, Store, StoreAwayError
 
 _POLL_MS = 200
 _FETCHED = 4000
@@ -69,7 +69,7 @@ class Copier:
         self,
         settings: Settings,
         sources: Sequence[Source],
-        store: RedisStore,
+        store: Store,
         metrics: SinkMetrics,
         now: Callable[[], float],
     ) -> None:
@@ -103,12 +103,14 @@ class Copier:
                     if drain and wanted is None:
                         wanted = await consumer.end_offsets(list(self._partitions))
                     if await self._follow(consumer, wanted):
+                        await self._taken(self._store.flush)
                         return True
             except KafkaError as error:
                 log.warning("reading_interrupted", error=type(error).__name__)
                 await self._pause(_RETRY_S)
             except _StoppedError:
-                break
+                return False  # what waits comes again
+        await self._store.flush()
         return False
 
     def not_ready(self) -> list[str]:
@@ -122,15 +124,15 @@ class Copier:
         return reasons
 
     def _unfinished(self) -> list[str]:
-        return [
-            source.name
-            for source in self._sources
-            if any(
-                known.position is None or known.position.until is not None
+        done = {
+            source.name: [
+                known.position is not None and known.position.until is None
                 for known in self._partitions.values()
                 if known.source is source
-            )
-        ]
+            ]
+            for source in self._sources
+        }
+        return [name for name, partitions in done.items() if not partitions or not all(partitions)]
 
     async def _find(self, share: frozenset[int] | None) -> None:
         for source in self._sources:
@@ -154,6 +156,8 @@ class Copier:
             if batches:
                 await self._apply(consumer, batches)
             await self._end_passes()
+            if overdue := [tp for tp, known in self._partitions.items() if self._is_overdue(known)]:
+                await self._settle(consumer, overdue)
             self._observe(consumer)
             if wanted is not None and self._has(wanted):
                 return True
@@ -192,9 +196,17 @@ class Copier:
             return "sink.redis.format was changed"
         if known.offset < first and known.until is None:
             return "retention has overtaken the store"
-        if self._now() - known.at_end_ms / 1000 > self._settings.sink.rebuild_after_s:
+        if self._is_behind(known):
             return "the store was behind for longer than sink.rebuild_after_s"
         return None
+
+    def _is_behind(self, position: Position) -> bool:
+        return self._now() - position.at_end_ms / 1000 > self._settings.sink.rebuild_after_s
+
+    def _is_overdue(self, known: _Partition) -> bool:
+        """Whether it has fallen behind while the sink ran, as with a store that was full for a day."""
+        position = known.position
+        return position is not None and position.until is None and self._is_behind(position)
 
     async def _batches(
         self, consumer: Any, fetched: Mapping[TopicPartition, Sequence[Any]], answers: Answers
@@ -215,7 +227,7 @@ class Copier:
                 of_this.append(batch)
             stable = consumer.last_stable_offset(tp)
             if stable is not None and after >= stable and self._is_time_to_tell(known, after):
-                of_this = of_this or [self._store.batch(known.source, tp.partition, expected)]
+                of_this = of_this or [Batch(known.source, tp.partition, expected, expected)]
                 of_this[-1].at_end_ms = int(answers.at(tp) * 1000)
             if of_this:
                 of_this[-1].next = after
@@ -232,8 +244,7 @@ class Copier:
     async def _batch(
         self, source: Source, tp: TopicPartition, expected: int, records: Sequence[Any]
     ) -> Batch:
-        batch = self._store.batch(source, tp.partition, expected)
-        batch.read, batch.next = len(records), records[-1].offset + 1
+        batch = Batch(source, tp.partition, expected, records[-1].offset + 1, read=len(records))
         for record in records:
             if record.value is None:
                 self._add_tombstone(batch, record, self._counts[tp.topic])
@@ -250,14 +261,16 @@ class Copier:
                     reason=error.reason,
                 )
             else:
-                self._store.put(batch, record.offset, decoded)
+                batch.changes.append(Change(record.offset, record.timestamp, decoded[source.key], decoded))
         return batch
 
-    def _add_tombstone(self, batch: Batch, record: Any, partitions: int) -> None:
+    @staticmethod
+    def _add_tombstone(batch: Batch, record: Any, partitions: int) -> None:
         if record.key is None:
             batch.bad += 1
         elif batch.source.view.may_erase(record.key, record.partition, partitions):
-            self._store.delete(batch, record.offset, record.key.decode(errors="replace"))
+            key = record.key.decode(errors="replace")
+            batch.changes.append(Change(record.offset, record.timestamp, key, None))
         else:
             batch.stale += 1
 
@@ -265,16 +278,14 @@ class Copier:
         now_ms = int(self._now() * 1000)
         with self._metrics.writing():
             positions = await self._taken(partial(self._store.apply, batches, now_ms))
-        wanted = {(batch.source.topic, batch.partition): batch.next for batch in batches}
         moved = []
-        for (topic, partition), offset in wanted.items():
-            tp = TopicPartition(topic, partition)
-            position = positions.get((topic, partition))
+        for place, offset in {batch.place: batch.next for batch in batches}.items():
+            tp, position = TopicPartition(*place), positions.get(place)
             if position is not None and position.offset == offset:
                 self._partitions[tp].position = position
             else:
                 moved.append(tp)
-                log.warning("position_moved", topic=topic, partition=partition)
+                log.warning("position_moved", topic=tp.topic, partition=tp.partition)
         if moved:  # by another sink, or the store has lost what it was told last
             await self._settle(consumer, moved)
 
@@ -336,5 +347,5 @@ class Copier:
 def _made_anew(tp: TopicPartition, known: int, found: int) -> SinkError:
     return SinkError(
         f"{tp.topic}, partition {tp.partition}: the store stands at offset {known}, and the partition at "
-        f"{found}; the topic was made anew: give another sink.redis.prefix"
+        f"{found}; the topic was made anew: copy it to another place (docs/sinks.md)"
     )

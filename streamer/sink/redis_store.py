@@ -8,7 +8,6 @@ once and in its partition's order.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from importlib.resources import files
 from itertools import chain
@@ -19,14 +18,12 @@ import redis.exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from streamer.errors import StreamerError
 from streamer.kafka.client import ssl_context
 from streamer.settings import RedisSinkSettings
 from streamer.sink.documents import FIELDS, Keys
 from streamer.sink.source import Source
+from streamer.sink.store import OUTCOMES, Batch, Change, Place, Position, StoreAwayError, StoreError
 
-OUTCOMES = ("written", "stale", "deleted", "bad")
-"""What becomes of a record that was read: each one of them."""
 MARKER_MS = 8 * 86_400_000
 """How long it is remembered that a key was deleted: longer than its older records stay in the topic, which
 are compacted after seven days."""
@@ -45,49 +42,6 @@ _AWAY = (
 )
 _AWAY_CODES = ("BUSY", "LOADING", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "UNKILLABLE")
 _REFUSED = (redis.exceptions.AuthenticationError, redis.exceptions.AuthorizationError)
-
-
-class StoreError(StreamerError):
-    """The store can't be used; trying again doesn't help."""
-
-
-class StoreAwayError(StreamerError):
-    """The store takes nothing now: it is away, full, or not a primary."""
-
-
-@dataclass(frozen=True)
-class Position:
-    """How far a partition was copied."""
-
-    offset: int
-    """Of the next record."""
-    pass_ms: int
-    """When its reading from the first record began, ms UTC: which pass it is."""
-    until: int | None
-    """Where the pass ends; None: it has."""
-    at_end_ms: int
-    """When all records were last in the store, ms UTC."""
-    layout: str
-    counts: Mapping[str, int]
-    """Records read since the store was empty, and how many of each of OUTCOMES."""
-
-
-@dataclass
-class Batch:
-    """Records of a partition, in their order, as the script takes them."""
-
-    source: Source
-    partition: int
-    expected: int
-    """Offset of the position that it goes on from."""
-    next: int
-    at_end_ms: int | None
-    """When the partition was at its end behind it, ms UTC; None: it isn't."""
-    read: int = 0
-    bad: int = 0
-    stale: int = 0
-    keys: list[str] = field(default_factory=list)
-    arguments: list[str | bytes | int] = field(default_factory=list)
 
 
 class RedisStore:
@@ -124,58 +78,30 @@ class RedisStore:
 
     @property
     def layout(self) -> str:
-        """How documents are written: another one makes the sink write all of them again."""
         return self._settings.format
 
-    def batch(self, source: Source, partition: int, expected: int) -> Batch:
-        """An empty one."""
-        return Batch(source, partition, expected, expected, None)
-
-    def put(self, batch: Batch, offset: int, record: dict[str, Any]) -> None:
-        """Add a record. Raises KeyError if it lacks a field."""
-        source = batch.source
-        fields = self._fields(source.schema, record)
-        expires = record["closed_at"] + self._ttl_ms
-        self._add(batch, record[source.key])
-        batch.arguments += (offset, source.age(record), expires, len(fields), *fields)
-
-    def delete(self, batch: Batch, offset: int, key: str) -> None:
-        """Add a tombstone."""
-        self._add(batch, key)
-        batch.arguments += (offset, "", 0, 0)
-
-    def _add(self, batch: Batch, key: str) -> None:
-        document = self._keys.document(batch.source.name, key)
-        batch.keys += (document, self._keys.fence(document))
-
     async def position(self, source: Source, partition: int) -> Position | None:
-        """How far a partition was copied; None: not at all."""
         key = self._keys.position(source.topic, partition)
         return _position(await self._asked(lambda: self._redis.hgetall(key)))
 
     async def begin(
         self, source: Source, partition: int, known: Position | None, first: int, until: int, now_ms: int
     ) -> Position:
-        """Read from the first record to `until`, and from there on. Returns where it stands: elsewhere, if
-        another sink was faster."""
         key = self._keys.position(source.topic, partition)
         expected = "" if known is None else known.offset
         given = (expected, first, until, now_ms, self.layout)
         return _stands(await self._run([("begin", [key], given)]))
 
     async def finish(self, source: Source, partition: int, known: Position) -> Position:
-        """The pass is over, and what was not met in it is gone."""
         key = self._keys.position(source.topic, partition)
         return _stands(await self._run([("finish", [key], (known.pass_ms,))]))
 
-    async def apply(self, batches: Sequence[Batch], now_ms: int) -> dict[tuple[str, int], Position]:
-        """Apply them in one round trip; several of a partition go on from each other. Returns by topic and
-        partition where the last of them left it: not behind it, if another sink was faster or the store
-        lost something."""
+    async def apply(self, batches: Sequence[Batch], now_ms: int) -> dict[Place, Position]:
+        """In one round trip."""
         calls = [self._call(batch, now_ms) for batch in batches]
         answers = await self._run(calls)
         return {
-            (batch.source.topic, batch.partition): position
+            batch.place: position
             for batch, answer in zip(batches, answers, strict=True)
             if (position := _position(_pairs(answer))) is not None
         }
@@ -186,14 +112,22 @@ class RedisStore:
             "" if batch.at_end_ms is None else batch.at_end_ms,
             *(batch.read, batch.bad, batch.stale, MARKER_MS, self.layout),
         )
-        position = self._keys.position(batch.source.topic, batch.partition)
-        return "apply", [position, *batch.keys], [*head, *batch.arguments]
+        keys: list[str | bytes] = [self._keys.position(*batch.place)]
+        arguments: list[str | bytes | int] = [*head]
+        for change in batch.changes:
+            document = self._keys.document(batch.source.name, change.key)
+            keys += (document, self._keys.fence(document))
+            arguments += self._arguments(batch.source, change)
+        return "apply", keys, arguments
+
+    def _arguments(self, source: Source, change: Change) -> Iterable[str | bytes | int]:
+        if change.record is None:
+            return change.offset, "", 0, 0
+        fields = self._fields(source.schema, change.record)
+        expires = change.record["closed_at"] + self._ttl_ms
+        return change.offset, source.age(change.record), expires, len(fields), *fields
 
     async def sweep(self, source: Source, passes: Mapping[int, int], is_whole: bool) -> int:
-        """Delete documents that were not met in the pass of their partition; returns how many.
-
-        `is_whole`: these are all of the topic's partitions.
-        """
         cursor, deleted = 0, 0
         given = [int(is_whole), *(number for each in passes.items() for number in each)]
         pattern = self._keys.document(source.name, "*")
@@ -208,6 +142,9 @@ class RedisStore:
             deleted += int(sum(await self._run(calls)))
             if cursor == 0:
                 return deleted
+
+    async def flush(self) -> None:
+        """Nothing waits."""
 
     async def _run(self, calls: Sequence[_Call]) -> list[Any]:
         """The scripts' answers, in one round trip."""

@@ -7,6 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.sink.live import RedisServer
+from tests.worker.live import end_all
+
+
+@pytest.fixture(autouse=True)
+def _stop_sinks() -> Iterator[None]:
+    yield
+    end_all()
 
 
 @pytest.fixture(scope="module")

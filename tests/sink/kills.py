@@ -27,13 +27,12 @@ SHORTEST_S, LONGEST_S = 0.05, 1.0
 """From when a sink reads until it is killed."""
 
 
-def own_settings(bootstrap: str, server: RedisServer, **sink: object) -> Settings:
+def own_settings(bootstrap: str, **sink: object) -> Settings:
     """With topics of their own, which are there then."""
     settings = load_settings(
         overrides={
             "kafka.bootstrap_servers": bootstrap,
             "topics.partitions": 3,
-            "sink.redis.url": server.url,
             **{f"sink.{name}": value for name, value in sink.items()},
             **names_of_its_own(),
         },
@@ -80,7 +79,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, EmbeddedKafka(Path(folder) / "kafka") as broker:
         server = RedisServer(Path(folder))
         try:
-            settings = own_settings(broker.bootstrap, server)
+            settings = own_settings(broker.bootstrap, **{"redis.url": server.url})
             print(kill_again_and_again(settings, server, given.kills, given.seed))
         finally:
             server.kill()

@@ -80,10 +80,11 @@ class Sink(Worker):
     """`streamer sink redis`."""
 
     command = "sink"
+    kind = "redis"
 
     def __init__(self, settings: Settings, *arguments: str) -> None:
         self.port = settings.sink.metrics_port
-        super().__init__(settings, "redis", *arguments)
+        super().__init__(settings, self.kind, *arguments)
 
     @property
     def readiness(self) -> str:

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from streamer.client.view import UserView, VisitorView
 from streamer.settings import RedisSinkSettings, Settings
-from streamer.sink.redis_store import Batch, Position, RedisStore
+from streamer.sink.redis_store import RedisStore
 from streamer.sink.source import Source, sources_of
+from streamer.sink.store import Batch, Change, Position
 from tests.client.records import NOW_MS, a_record
 from tests.sink.live import RedisServer
 
@@ -86,15 +86,9 @@ class Applied:
         self.furthest[number] = max(self.furthest[number], self.positions[number].offset)
 
     def _batch(self, number: int, expected: int, part: Sequence[Entry]) -> Batch:
-        batch = self.store.batch(self.source, number, expected)
-        batch.read = len(part)
-        for offset, key, record in part:
-            batch.next = offset + 1
-            if record is None:
-                self.store.delete(batch, offset, key)
-            else:
-                self.store.put(batch, offset, record)
-        return batch
+        end = part[-1].offset + 1 if part else expected
+        changes = [Change(offset, NOW_MS, key, record) for offset, key, record in part]
+        return Batch(self.source, number, expected, end, changes, read=len(part))
 
     async def sweep(self) -> int:
         passes = {number: position.pass_ms for number, position in self.positions.items()}
@@ -106,7 +100,3 @@ class Applied:
             key.decode().removeprefix(prefix): int(fields[b"event_count"])
             for key, fields in self.server.documents().items()
         }
-
-
-assert VISITORS.view is VisitorView
-assert USERS.view is UserView

@@ -16,8 +16,9 @@ from streamer.errors import StreamerError
 from streamer.kafka.client import TlsFileError
 from streamer.kafka.ports import free_ports
 from streamer.settings import RedisSinkSettings
-from streamer.sink.redis_store import RedisStore, StoreAwayError, StoreError
+from streamer.sink.redis_store import RedisStore
 from streamer.sink.source import Source
+from streamer.sink.store import Batch, Change, StoreAwayError, StoreError
 from tests.client.records import NOW_MS, a_record
 from tests.conftest import ROOT
 from tests.sink.live import RedisServer, as_stored
@@ -146,11 +147,11 @@ def test_a_record_expires_with_its_time_to_live(store: RedisServer) -> None:
         now_ms = int(store.client.time()[0] * 1000)
         async with RedisStore(RedisSinkSettings(url=store.url, ttl_days=1)) as copy:
             position = await copy.begin(VISITORS, 0, None, 0, 0, now_ms)
-            batch = copy.batch(VISITORS, 0, position.offset)
-            batch.next, batch.read = 3, 3
-            copy.put(batch, 0, a_record("young", now_ms - 1000))
-            copy.put(batch, 1, a_record("old", now_ms - 86_400_000))
-            copy.put(batch, 2, a_record("young", now_ms))
+            ages = (("young", 1000), ("old", 86_400_000), ("young", 0))
+            changes = [
+                Change(n, now_ms, key, a_record(key, now_ms - age)) for n, (key, age) in enumerate(ages)
+            ]
+            batch = Batch(VISITORS, 0, position.offset, 3, changes, read=3)
             after = (await copy.apply([batch], now_ms))[VISITORS.topic, 0]
         assert (after.counts["written"], after.counts["stale"]) == (2, 1)
         assert 86_390_000 < store.client.pttl("streamer:visitors:young") <= 86_400_000

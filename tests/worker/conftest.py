@@ -6,14 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.worker import live
+from tests.worker.live import end_all
 
 
 @pytest.fixture(autouse=True)
 def _stop_workers() -> Iterator[None]:
     yield
-    for worker in live.STARTED:
-        if worker.process.poll() is None:
-            worker.process.kill()
-            worker.end()
-    live.STARTED.clear()
+    end_all()

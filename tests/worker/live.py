@@ -288,6 +288,15 @@ class Worker:
         self.process.send_signal(number)
 
 
+def end_all() -> None:
+    """Kill what still runs of the test."""
+    for worker in STARTED:
+        if worker.process.poll() is None:
+            worker.process.kill()
+            worker.end()
+    STARTED.clear()
+
+
 def ask(port: int, path: str) -> tuple[int, str]:
     """Status and text of a worker's own page; status 0 when nobody answers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
