@@ -51,7 +51,9 @@ EXTENSIONS: Final = (
     "streamer.pipeline.normalize",
     "streamer.pipeline.partition",
     "streamer.pipeline.records",
+    "streamer.sources.visitors",
     "streamer.worker.changelog_groups",
+    "streamer.worker.stages.repartition",
 )
 """Compiled from their `.py`, with C types in a `.pxd` beside it; or from a `.pyx`, instead of which the pure
 build uses a library."""

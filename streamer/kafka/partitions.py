@@ -27,11 +27,8 @@ def _by_python(key: bytes) -> int:
     return cast(int, murmur2(key)) & _POSITIVE
 
 
-def hash_of(key: bytes) -> int:
-    """Java's `toPositive(murmur2(key))`."""
-    return wire.murmur2(key) if IS_COMPILED else _by_python(key)
-
-
+hash_of: Callable[[bytes], int] = wire.murmur2 if IS_COMPILED else _by_python
+"""Java's `toPositive(murmur2(key))`."""
 Placing = Callable[[bytes, int], int]
 """Partition of a key, by the number of partitions."""
 

@@ -28,3 +28,16 @@ def headers_of(record: Any) -> Sequence[tuple[str, bytes]]:
     """Name and content of each; not to be changed."""
     headers: Sequence[tuple[str, bytes]] = record.headers
     return headers
+
+
+def latest_of(records: Sequence[Any]) -> int:
+    """The latest timestamp of records, one at least."""
+    return max(timestamp_of(record) for record in records)
+
+
+def count_until(records: Sequence[Any], limit_ms: float) -> int:
+    """How many of the records come before the first whose timestamp is later."""
+    for count, record in enumerate(records):
+        if timestamp_of(record) > limit_ms:
+            return count
+    return len(records)

@@ -20,3 +20,21 @@ cpdef object value_of(object record):
 
 cpdef object headers_of(object record):
     return (<BatchRecord> record).shared_headers() if type(record) is BatchRecord else record.headers
+
+
+def latest_of(list records not None):
+    cdef int64_t latest = timestamp_of(records[0]), at
+    for record in records:
+        at = timestamp_of(record)
+        if at > latest:
+            latest = at
+    return latest
+
+
+def count_until(list records not None, double limit_ms):
+    cdef Py_ssize_t count = 0
+    for record in records:
+        if timestamp_of(record) > limit_ms:
+            break
+        count += 1
+    return count

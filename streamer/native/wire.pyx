@@ -123,10 +123,11 @@ cdef bint all_sound(const uint8_t* at, const uint8_t* end) noexcept nogil:
     return True
 
 
-def murmur2(const uint8_t[::1] data not None):
+def murmur2(bytes key not None):
     """As Kafka's Java clients hash a key, without the sign."""
-    cdef uint32_t hashed = 0x9747b28c ^ <uint32_t> data.shape[0], word
-    cdef Py_ssize_t at = 0, left = data.shape[0]
+    cdef const uint8_t* data = <const uint8_t*> PyBytes_AS_STRING(key)
+    cdef Py_ssize_t at = 0, left = PyBytes_GET_SIZE(key)
+    cdef uint32_t hashed = 0x9747b28c ^ <uint32_t> left, word
     while left >= 4:
         word = data[at] | data[at + 1] << 8 | data[at + 2] << 16 | <uint32_t> data[at + 3] << 24
         word *= 0x5bd1e995

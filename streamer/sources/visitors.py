@@ -31,7 +31,7 @@ class ClickVisitors:
     """Of records as the settings say they look. Raises UsageError for a source that can't be read."""
 
     def __init__(self, clicks: ClickSettings, registered: RegisteredSchemas | None) -> None:
-        self._decode = click_decoder(clicks, registered=registered).decode
+        self._decoder = click_decoder(clicks, registered=registered)
         self._whole = whole_value(clicks, registered)
         self._max_bytes = clicks.max_bytes
         self._whose: Callable[[bytes], tuple[str, bool] | None] = _native_whose
@@ -60,7 +60,7 @@ class ClickVisitors:
                     return None
                 if not declines and 0 < len(key) <= MAX_ID_BYTES:
                     return key
-        arrived = self._decode(value, None, "")
+        arrived = self._decoder.decode(value, None, "")
         return None if arrived is None else arrived.visitor_id.encode()
 
     def may_have_sent_at(self, value: bytes | None) -> bool:

@@ -6,6 +6,7 @@ Before each, idleness closes what it may; after each, a drain that has read to t
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from streamer.settings import Settings
 from streamer.worker.commits import Commits
@@ -33,8 +34,9 @@ class CommitLoop(Commits[Shard]):
         metrics: Metrics,
         settings: Settings,
         drain: Drain | None,
+        to_come: Callable[[], int],
     ) -> None:
-        super().__init__(shards, retries, failure, metrics.failed_commits, metrics.committed)
+        super().__init__(shards, retries, failure, metrics.failed_commits, metrics.committed, to_come)
         self._metrics = metrics
         self._settings = settings
         self._drain = drain

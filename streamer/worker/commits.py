@@ -55,13 +55,16 @@ class Commits(Generic[S]):
         failure: Failure,
         failed: Counter,
         note: Callable[[Any], None],
+        to_come: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`failed` counts transactions that failed; `note` is called with what a commit did."""
+        """`failed` counts transactions that failed; `note` is called with what a commit did; `to_come`: how
+        many records a stage before is still to write into the source."""
         self._shards = shards
         self._retries = retries
         self._failure = failure
         self._failed = failed
         self._note = note
+        self._to_come = to_come
 
     async def commit(self, shard: S, *, force: bool = False) -> None:
         """Raises only what no retry can mend."""
@@ -108,8 +111,10 @@ class Commits(Generic[S]):
             await asyncio.sleep(began + self._least_s() - time.monotonic())
 
     def _uncommitted(self, shard: S) -> int:
-        """Records of the source that no commit has yet, those included that are still to be read."""
-        return shard.position - shard.committed_position + self._shards.lag(shard)
+        """Records of the source that no commit has yet, those included that are still to be read, or to be
+        written for it."""
+        to_come = self._to_come() // max(len(self._shards.by_number), 1)
+        return shard.position - shard.committed_position + self._shards.lag(shard) + to_come
 
     def _least_s(self) -> float:
         return MIN_INTERVAL_PER_SHARD_S * len(self._shards.by_number)

@@ -170,7 +170,7 @@ async def _prepared(
     if options.drain is not None:
         drain = Drain(options.drain, config, await _bounds(config, repartition))
         drained = partial(_drained, drain.turns, drain.finished, stages)
-    table = SessionTable(config, metrics, failure, drain)
+    table = SessionTable(config, metrics, failure, drain, lambda: sum(each.lag for each in repartition))
     watch = Watch(config, table, watch_of_stages)
     metrics.watch(watch.states, watch.unrecovered.lags)
     health = await _health(settings, metrics, watch, lookup)

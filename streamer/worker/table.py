@@ -36,8 +36,14 @@ class SessionTable(Service):
     abstract = False
 
     def __init__(
-        self, config: ShardConfig, metrics: Metrics, failure: Failure, drain: Drain | None = None
+        self,
+        config: ShardConfig,
+        metrics: Metrics,
+        failure: Failure,
+        drain: Drain | None = None,
+        to_come: Callable[[], int] = lambda: 0,
     ) -> None:
+        """`to_come`: how many clicks a stage before is still to write into the source."""
         super().__init__()
         settings = config.settings
         self.drain = drain
@@ -50,7 +56,7 @@ class SessionTable(Service):
             "open_sessions",
         )
         retries = Retries(self.shards, self.failure, self.add_future)
-        commits = CommitLoop(self.shards, retries, self.failure, metrics, settings, drain)
+        commits = CommitLoop(self.shards, retries, self.failure, metrics, settings, drain, to_come)
         self.shards.on_opened = lambda shard: self.add_future(commits.run(shard))
         self.rebalance = Rebalance(self.shards, commits, retries)
         self.processing = Processing(self.shards, commits, settings.clicks, config.registry.lookup, drain)

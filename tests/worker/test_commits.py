@@ -39,10 +39,10 @@ class Shards:
 FULL_AT = 1000
 
 
-def pausing(shard: Shard, began: float, interval_s: float = A_DAY_S) -> asyncio.Task[None]:
-    shards = cast(OpenShards[CommittedShard], Shards(shard))
+def pausing(shard: Shard, began: float, interval_s: float = A_DAY_S, to_come: int = 0) -> asyncio.Task[None]:
+    shards = cast(OpenShards[CommittedShard], Shards(shard, Shard(hurries=False)))
     some: Any = None
-    pausing_commits = Commits(shards, some, some, some, some)
+    pausing_commits = Commits(shards, some, some, some, some, lambda: to_come)
     return asyncio.create_task(pausing_commits.pause(cast(CommittedShard, shard), began, interval_s, FULL_AT))
 
 
@@ -82,15 +82,19 @@ def test_commits_in_a_hurry_keep_their_distance() -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("position", [0, FULL_AT])
+@pytest.mark.parametrize(
+    ("position", "lag", "to_come"),
+    [(0, FULL_AT + 1, 0), (FULL_AT, 1, 0), (0, 1, 2 * FULL_AT)],
+    ids=["to read", "read", "to be written for two shards"],
+)
 def test_a_commit_waits_until_it_is_full_while_there_is_enough_to_fill_it(
-    monkeypatch: pytest.MonkeyPatch, position: int
+    monkeypatch: pytest.MonkeyPatch, position: int, lag: int, to_come: int
 ) -> None:
     monkeypatch.setattr(commits, "CATCHING_UP_S", A_DAY_S)
 
     async def run() -> None:
-        shard = Shard(hurries=False, lag=FULL_AT + 1 - position, position=position)
-        pause = pausing(shard, 0.0, interval_s=0)
+        shard = Shard(hurries=False, lag=lag, position=position)
+        pause = pausing(shard, 0.0, interval_s=0, to_come=to_come)
         assert await is_waiting(pause)
         shard.due.set()
         async with asyncio.timeout(10):

@@ -6,7 +6,8 @@ What has no visitor ends here: as a dead letter, or, where it is no click or wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -32,6 +33,8 @@ from streamer.sources.visitors import ClickVisitors
 from streamer.worker.kill_points import Reach
 from streamer.worker.metrics import REPARTITION
 from streamer.worker.stages.stage_shard import Output, StageConfig, StageOutputs
+
+NO_SESSIONS = MappingProxyType[str, int]({})
 
 
 class RepartitionProgress(msgspec.Struct, array_like=True):
@@ -81,7 +84,7 @@ class LiveRepartition:
 
     hurries = False
     size = 0
-    sessions: Mapping[str, int] = {}
+    sessions = NO_SESSIONS
 
     def __init__(
         self,
@@ -91,9 +94,11 @@ class LiveRepartition:
         visitors: ClickVisitors,
         progress: bytes | None,
     ) -> None:
-        self.progress = RepartitionProgress()
+        before = RepartitionProgress()
         if progress is not None:
-            self.progress = msgspec.msgpack.decode(progress, type=RepartitionProgress)
+            before = msgspec.msgpack.decode(progress, type=RepartitionProgress)
+        self._received = before.received
+        self._dead_letters = before.dead_letters
         self._number = number
         self._targets = targets
         self._source = settings.topics.clicks
@@ -103,8 +108,7 @@ class LiveRepartition:
         self._most_bytes = max(MAX_FORWARDED_BYTES, 2 * settings.clicks.max_bytes)
         self._most_headers = 2 * settings.clicks.max_bytes
         self._visitors = visitors
-        self._visitor_of = visitors.of
-        self._passed: dict[int, list[Message]] = {}
+        self._passed: list[list[Message]] = [[] for _ in range(targets)]
         """By partition."""
         self._letters: list[Output] = []
         self._dead: list[str] = []
@@ -112,15 +116,19 @@ class LiveRepartition:
         self._filtered = 0
 
     @property
+    def progress(self) -> RepartitionProgress:
+        return RepartitionProgress(self._received, self._dead_letters)
+
+    @property
     def has_pending(self) -> bool:
-        return bool(self._passed or self._letters or self._filtered)
+        return any(self._passed) or bool(self._letters or self._filtered)
 
     def process(self, record: Any) -> None:
         """Raises TooManyDeadLetters, where the record is left unread, and UnknownSchema."""
         value: bytes | None = value_of(record)
         headers: Sequence[Header] = headers_of(record)
         try:
-            key = self._visitor_of(value, headers)
+            key = self._visitors.of(value, headers)
             if headers and _size(headers) > self._most_headers:
                 raise Rejected("decode", "too_large")
         except Rejected as rejected:
@@ -131,11 +139,8 @@ class LiveRepartition:
             else:
                 if record.timestamp_type == LOG_APPEND_TIME and self._visitors.may_have_sent_at(value):
                     headers = _with_arrival(record, headers)
-                target = by_murmur2(key, self._targets)
-                if target not in self._passed:
-                    self._passed[target] = []
-                self._passed[target].append((key, value, headers))  # type: ignore[arg-type]
-        self.progress.received += 1
+                self._passed[by_murmur2(key, self._targets)].append((key, value, headers))  # type: ignore[arg-type]
+        self._received += 1
 
     def take_in(self, topic: str, records: list[Any], broker_ms: int) -> None:
         """There are no side inputs."""
@@ -144,23 +149,22 @@ class LiveRepartition:
         """There is no state but the progress."""
 
     def take(self) -> StageOutputs:
-        passed, self._passed = self._passed, {}
+        passed, self._passed = self._passed, [[] for _ in range(self._targets)]
         letters, self._letters = self._letters, []
         dead, self._dead = self._dead, []
         filtered, self._filtered = self._filtered, 0
-        count = sum(map(len, passed.values()))
+        count = sum(map(len, passed))
         events = {"passed": count, "filtered": filtered, "dead_lettered": len(dead)}
-        batches = {(self._target, number): messages for number, messages in passed.items()}
+        batches = {(self._target, number): messages for number, messages in enumerate(passed) if messages}
         return StageOutputs(letters, {}, dead, events, batches)
 
     def _dead_letter(self, record: Any, stage: str, reason: str) -> None:
-        progress = self.progress
-        tally = progress.dead_letters.plus(progress.received + 1, self._limit)
+        tally = self._dead_letters.plus(self._received + 1, self._limit)
         excess = tally.excess(self._limit)
         if excess is not None:
             where = f"{self._source} partition {self._number} offset {record.offset}"
             raise TooManyDeadLetters(record.offset, f"{where} ({stage}: {reason}): {excess}")
-        progress.dead_letters = tally
+        self._dead_letters = tally
         arrival = _arrival(record)
         headers = dead_letter_headers(self._source, self._number, record, stage, reason, arrival)
         letter = cut_to_size(record.key, record.value, headers, self._most_bytes)

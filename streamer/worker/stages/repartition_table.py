@@ -19,6 +19,7 @@ from faust.types import TP
 from mode import Service
 
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
+from streamer.native.record_fields import count_until, latest_of
 from streamer.sources.fit import FirstRecords, log_misfit
 from streamer.worker.failure import Failure
 from streamer.worker.log_reader import LogReader
@@ -70,11 +71,7 @@ class _Intake:
         if not self.batches or self.latest_ms > limit_ms:
             return []
         batch = self.batches.popleft()
-        taken = batch[:most]
-        for index, record in enumerate(taken):
-            if record.timestamp > limit_ms:
-                taken = taken[:index]
-                break
+        taken = batch[: count_until(batch[:most], limit_ms)]
         if len(taken) < len(batch):
             self.batches.appendleft(batch[len(taken) :])
         return taken
@@ -82,7 +79,7 @@ class _Intake:
     def note(self, records: list[Any]) -> None:
         """These are processed."""
         self._uncommitted.append((self.shard.position, max(self.latest_ms, records[0].timestamp)))
-        self.latest_ms = max(self.latest_ms, *(record.timestamp for record in records))
+        self.latest_ms = max(self.latest_ms, latest_of(records))
 
 
 class RepartitionTable(StageTable):

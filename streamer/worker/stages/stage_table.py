@@ -111,6 +111,11 @@ class StageTable(Service):
                 self._commits.pass_by_markers(shard)
                 await self._commits.commit(shard)
 
+    @property
+    def lag(self) -> int:
+        """Records of the source that the shards have still to process."""
+        return sum(self.shards.lag(shard) for shard in self.shards.by_number.values())
+
     def levels(self) -> StageLevels:
         """Where the stage stands, for the metrics."""
         shards, unrecovered = self.shards.by_number, self.unrecovered.lags()
@@ -181,7 +186,7 @@ class _Commits(Commits[StageShard]):
                 await self._retries.retry_if_out_of_range(shard)
             except Exception as error:
                 self._failure.report(error)
-            await self.pause(shard, began, self.at_most_every(interval))
+            await self.pause(shard, began, self.at_most_every(interval), full_at=self._config.commit_at)
 
     def pass_by_markers(self, shard: StageShard) -> None:
         """Where everything is read, the end of the last transaction is read too: the group's offset is then
