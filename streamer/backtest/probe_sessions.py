@@ -25,7 +25,7 @@ from streamer.backtest.tasks import customer, outcome_lines
 from streamer.errors import UsageError
 from streamer.parquet_rows import opened
 from streamer.replay.options import users_beside
-from streamer.replay.rows import ROW_GROUP, require_columns, session_of_row
+from streamer.replay.rows import ROW_GROUP, LastRevisions, require_columns, session_of_row
 
 _SCORED_AT_ONCE = 2_000
 _NO_SESSION = Session("", "", None, NEVER, NEVER, NEVER, 0, "gap", False, [])
@@ -62,11 +62,13 @@ def sessions_of_replay(path: Path, id_column: str, owners: set[str]) -> KnownSes
     with opened(path) as file:
         columns = [*ROW_FIELDS, "clicks", "model_version", "embedding", "embedding_space"]
         require_columns(path, file, columns)
+        last = LastRevisions(file)
         for row in _of_first_bundle(file, columns):
             space = row.pop("embedding_space")
             vector = row.pop("embedding")
             is_wanted = row["session_id"] in wanted if id_column == USER else row["visitor_id"] in owners
-            if is_wanted and row["is_final"] and not row["is_bot"]:
+            is_last = id_column == USER or last.has(row["session_id"], row["revision"])
+            if is_wanted and is_last and row["is_final"] and not row["is_bot"]:
                 by_id[row["session_id"]] = session_of_row(row), vector
     if id_column == USER:
         return _known(_by_records(records, by_id), space)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.arrays import Float32
@@ -64,7 +65,7 @@ SCHEMA = pa.schema(
     ]
 )
 
-_OF_LABELS = ["session_id", "embedding", "embedding_space", "intents", "top_intent"]
+_OF_LABELS = ["session_id", "revision", "supersedes", "embedding", "embedding_space", "intents", "top_intent"]
 _OF_SESSIONS = [*ROW_FIELDS, "clicks", "model_version"]
 _Row = tuple[Session, Bundle, BundleOutput]
 
@@ -115,17 +116,40 @@ def join_rows(parts: Iterable[Path], out: Path, beside: Path | None = None) -> i
     return count
 
 
+class LastRevisions:
+    """Tells the last record of each session of a file from those whose place it has taken."""
+
+    def __init__(self, file: pq.ParquetFile) -> None:
+        self._latest: dict[str, int] = {}
+        """Revision of sessions that have more than the first record."""
+        self._replaced: set[str] = set()
+        """Sessions that others have taken the place of."""
+        for batch in file.iter_batches(ROW_GROUP, columns=["session_id", "revision", "supersedes"]):
+            revised = batch.filter(pc.greater(batch.column("revision"), 0))
+            for row in revised.to_pylist():
+                session_id, supersedes = row["session_id"], row["supersedes"]
+                self._latest[session_id] = max(row["revision"], self._latest.get(session_id, 0))
+                if supersedes is not None and supersedes != session_id:
+                    self._replaced.add(supersedes)
+
+    def has(self, session_id: str, revision: int) -> bool:
+        """Whether a session's record is its last one."""
+        return session_id not in self._replaced and revision >= self._latest.get(session_id, 0)
+
+
 def sessions_of_rows(path: Path) -> Iterator[Session]:
-    """The sessions of a file, each once, a row group at a time. Raises UsageError for another file."""
+    """The sessions of a file, each once, as its last revision; a row group at a time. Raises UsageError for
+    another file."""
     require_rows(path)
     with opened(path) as file:
+        last = LastRevisions(file)
         first: str | None = None
         for batch in file.iter_batches(ROW_GROUP, columns=_OF_SESSIONS):
             for row in batch.to_pylist():
                 # With several bundles a session has several rows.
                 model = row.pop("model_version")
                 first = first or model
-                if model == first:
+                if model == first and last.has(row["session_id"], row["revision"]):
                     yield session_of_row(row)
 
 
@@ -154,10 +178,17 @@ def labelled_rows(path: Path, embedding_space: str) -> Iterator[LabelledRows]:
     spaces: set[str] = set()
     with opened(path) as file:
         require_columns(path, file, _OF_LABELS)
+        last = LastRevisions(file)
         for batch in file.iter_batches(ROW_GROUP, columns=_OF_LABELS):
             rows = batch.to_pylist()
             spaces |= {row["embedding_space"] for row in rows}
-            kept = [row for row in rows if row["top_intent"] and row["embedding_space"] == embedding_space]
+            kept = [
+                row
+                for row in rows
+                if row["top_intent"]
+                and row["embedding_space"] == embedding_space
+                and last.has(row["session_id"], row["revision"])
+            ]
             if kept:
                 yield LabelledRows(
                     [row["session_id"] for row in kept],

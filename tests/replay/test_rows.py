@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from streamer import sample
 from streamer.core.rules import SessionRules
 from streamer.replay import rows as rows_module
 from streamer.replay.file_source import sessions_of_file
-from streamer.replay.rows import join_rows, sessions_of_rows, table_of, write_rows
+from streamer.replay.rows import join_rows, labelled_rows, sessions_of_rows, table_of, write_rows
 from streamer.replay.scoring import BundleScorers, ScoredSession
 
 
@@ -72,3 +73,18 @@ def test_sessions_come_back_to_the_last_field(
 def test_no_session_at_all_is_a_file_without_rows(tmp_path: Path) -> None:
     assert join_rows([], tmp_path / "none.parquet") == 0
     assert list(sessions_of_rows(tmp_path / "none.parquet")) == []
+
+
+def test_a_revised_session_counts_once_as_its_last_revision(
+    tmp_path: Path, scorers: BundleScorers, scored: list[ScoredSession]
+) -> None:
+    again, untouched, merged, *_ = [each.session for each in scored]
+    revised = [replace(again, revision=number, closed_at=again.closed_at + number) for number in (1, 2)]
+    earlier = replace(merged, session_id="begins-earlier", revision=1, supersedes=merged.session_id)
+    records = [again, revised[0], untouched, merged, revised[1], earlier]
+    out = joined(tmp_path, "revised", scorers, scorers.score(records), [])
+    assert list(sessions_of_rows(out)) == [untouched, revised[1], earlier]
+    (space,) = {bundle.embedding_space for bundle in scorers.bundles}
+    named = {each for rows in labelled_rows(out, space) for each in rows.session_ids}
+    assert merged.session_id not in named
+    assert sum(len(rows.session_ids) for rows in labelled_rows(out, space)) == len(named)
