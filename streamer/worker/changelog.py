@@ -45,6 +45,9 @@ class StateTopics(msgspec.Struct, array_like=True, frozen=True):
     """Distinguishes the topic from a later one of the same name; empty where the cluster gives none."""
     outputs: tuple[str, ...] = ()
     """Topics that sessions of this state are published to, or were under earlier settings."""
+    arrival: str = ""
+    """`clicks.arrival`, and how clicks are read (`sources.source_version`), when the state was written."""
+    source: str = ""
 
 
 class Marker(msgspec.Struct, array_like=True, tag="marker"):

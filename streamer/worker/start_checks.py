@@ -11,16 +11,27 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
+import structlog
+
 from streamer.kafka.client import ClientArguments, client_arguments
 from streamer.kafka.topic_metadata import TopicMetadata, topic_metadata
 from streamer.kafka.topics import find_topic
 from streamer.rules_from_settings import session_rules
-from streamer.settings import Settings
+from streamer.settings import NATIVE, Settings
+from streamer.sources import source_version
 from streamer.worker.changelog import ChangelogError, Marker, StateTopics
 from streamer.worker.log_reader import LogReader, read_group_offsets
 from streamer.worker.options import WorkerOptions
 from streamer.worker.refused import START_OVER, RefusedError
 from streamer.worker.stages.stage_marker import newest_marker
+
+_READ_OTHERWISE = (
+    "open sessions go on, with the clicks that they have as they were read before; a replay reads all clicks "
+    "one way, so it gives other sessions than live around this start. If that was not intended: stop, "
+    "restore the settings and start again"
+)
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,11 @@ async def check_start(settings: Settings, options: WorkerOptions) -> StartedOn:
     states = [marker.topics for marker in markers.values()]
     if not options.share_outputs:
         check_outputs(settings, written, states)
-    topics = StateTopics(clicks.name, clicks.topic_id, all_outputs(settings, states))
+    source = source_version(settings.clicks)
+    if changes := changes_of_reading(settings, source, states):
+        log.warning("clicks_read_otherwise", app_id=settings.app.id, changes=changes, hint=_READ_OTHERWISE)
+    outputs = all_outputs(settings, states)
+    topics = StateTopics(clicks.name, clicks.topic_id, outputs, settings.clicks.arrival, source)
     ids = {name: topic.topic_id for name, topic in found.items()}
     return StartedOn(topics, partitions, of_users, ids, unkeyed)
 
@@ -110,6 +125,18 @@ def check_source(app_id: str, state: StateTopics, name: str, topic_id: str) -> N
             f"topic {name} was deleted and created again (its id is {topic_id}, the state of app.id {app_id} "
             f"was made from {state.clicks_id}): {START_OVER}"
         )
+
+
+def changes_of_reading(settings: Settings, source: str, states: Iterable[StateTopics]) -> list[str]:
+    """What is set otherwise than when the open sessions' clicks were read; nothing of states from before that
+    was noted."""
+    noted = [state for state in states if state.arrival]
+    arrivals = sorted({state.arrival for state in noted} - {settings.clicks.arrival})
+    sources = sorted({state.source for state in noted} - {source})
+    return [
+        *(f"clicks.arrival was {before}, is {settings.clicks.arrival}" for before in arrivals),
+        *(f"clicks.source was {before or NATIVE}, is {source or NATIVE}" for before in sources),
+    ]
 
 
 def check_rules(app_id: str, before: str, now: str, options: WorkerOptions) -> None:

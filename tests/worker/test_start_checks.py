@@ -12,6 +12,7 @@ from streamer.worker.changelog import STATE_VERSION, Marker, StateTopics
 from streamer.worker.refused import RefusedError
 from streamer.worker.start_checks import (
     all_outputs,
+    changes_of_reading,
     check_has_partitions,
     check_not_forgotten,
     check_outputs,
@@ -52,6 +53,29 @@ def test_a_cluster_without_topic_ids_is_asked_for_names_only() -> None:
 def test_the_state_of_another_topic_is_refused(state: StateTopics, complaint: str) -> None:
     with pytest.raises(RefusedError, match=complaint):
         check_source("app", state, "clicks", "id")
+
+
+@pytest.mark.parametrize(
+    ("states", "changes"),
+    [
+        ([], []),
+        ([StateTopics("clicks", "id")], []),
+        ([StateTopics("clicks", "id", (), "log_append_time", "segment:1234")], []),
+        (
+            [StateTopics("clicks", "id", (), "create_time", "segment:1234")] * 2,
+            ["clicks.arrival was create_time, is log_append_time"],
+        ),
+        (
+            [
+                StateTopics("clicks", "id", (), "log_append_time", ""),
+                StateTopics("clicks", "id", (), "log_append_time", "shop:5678"),
+            ],
+            ["clicks.source was native, is segment:1234", "clicks.source was shop:5678, is segment:1234"],
+        ),
+    ],
+)
+def test_clicks_that_were_read_otherwise_are_told(states: list[StateTopics], changes: list[str]) -> None:
+    assert changes_of_reading(Settings(), "segment:1234", states) == changes
 
 
 def test_all_partitions_are_used_unless_sessions_of_another_number_are_open() -> None:

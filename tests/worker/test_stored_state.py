@@ -81,8 +81,23 @@ def test_a_session_that_was_held_is_revised() -> None:
     assert (revision.revision, revision.close_reason) == (1, "gap")
 
 
+def test_a_marker_that_says_how_clicks_were_read_is_read_by_a_worker_that_does_not_know_it() -> None:
+    stored = (STORED / f"version-{STATE_VERSION}-reading.marker").read_bytes()
+    marker = decode(stored)
+    assert isinstance(marker, Marker)
+    assert (marker.topics.arrival, marker.topics.source) == ("log_append_time", "segment:0123abcd")
+    known = [("clicks", str), ("clicks_id", str), ("outputs", tuple[str, ...])]
+    topics = msgspec.defstruct("Topics", known, array_like=True)
+    fields = [
+        (field.name, topics if field.name == "topics" else field.type)
+        for field in msgspec.structs.fields(Marker)
+    ]
+    before = msgspec.defstruct("Before", fields, array_like=True, tag="marker")
+    assert state_decoder(before).decode(stored).topics.outputs == marker.topics.outputs
+
+
 def test_what_the_current_version_wrote_is_written_again_byte_for_byte() -> None:
-    for name in (f"version-{STATE_VERSION}.images", f"version-{STATE_VERSION}-processor.marker"):
+    for name in (f"version-{STATE_VERSION}.images", f"version-{STATE_VERSION}-reading.marker"):
         stored = (STORED / name).read_bytes()
         assert encode(decode(stored)) == stored
 

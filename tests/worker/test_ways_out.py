@@ -160,6 +160,22 @@ def test_a_state_from_before_topics_were_named_goes_on_and_names_them(fresh_sett
     assert published(settings) == oracle(clicks)
 
 
+def test_another_way_to_read_clicks_is_told_at_the_start_and_told_once(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings()
+    set_up(settings)
+    send(settings, as_messages(some_clicks(5, seed=67)))
+    changed = settings.clicks.model_copy(update={"visitor_from": "user_id", "arrival": "create_time"})
+    otherwise = settings.model_copy(update={"clicks": changed})
+    logs = []
+    for each in (settings, otherwise, otherwise):
+        worker = Worker(each, "--drain")
+        assert worker.end() == 0, worker.log
+        logs.append([line for line in worker.log.splitlines() if "clicks_read_otherwise" in line])
+    assert [len(lines) for lines in logs] == [0, 1, 0]
+    assert "clicks.arrival was log_append_time, is create_time" in logs[1][0]
+    assert "clicks.source was native, is :user_id" in logs[1][0]
+
+
 def append_to_changelog(settings: Settings, value: bytes, partition: int = 0) -> None:
     async def run() -> None:
         async with AIOKafkaProducer(bootstrap_servers=settings.kafka.bootstrap_servers) as producer:
