@@ -26,6 +26,7 @@ cdef class OpenSession:
     cdef public bint beside_closed
     cdef public str closed_by
     cdef public int64_t late_at
+    cdef public int64_t changed_in
 
     cpdef bint holds(self, bytes id_hash) except -1
     @cython.locals(session=OpenSession)
@@ -52,5 +53,5 @@ cpdef bytes event_hash(str event_id)
 cpdef OpenSession open_session(str visitor_id, Click click, bytes id_hash, int64_t offset, int64_t opened_at)
 @cython.locals(event_id=str, named=str)
 cpdef str session_id(str visitor_id, Click first, str rules_version)
-@cython.locals(before=int64_t, click=Click)
+@cython.locals(before=Click, click=Click)
 cdef int _put_in_order(list clicks) except -1

@@ -74,6 +74,7 @@ class OpenSession:
 
     __slots__ = (
         "beside_closed",
+        "changed_in",
         "closed_by",
         "crawler",
         "dropped",
@@ -116,6 +117,8 @@ class OpenSession:
         """Why it has closed, for all that is known; empty while it is open."""
         self.late_at = 0
         """Arrival time of the last click that came after it had closed, or when it should have; 0: none."""
+        self.changed_in = 0
+        """The `Sessionizer`'s period in which it last changed. It is not stored."""
 
     def to_row(self) -> tuple[Any, ...]:
         row = (
@@ -357,12 +360,12 @@ def session_id(visitor_id: str, first: Click, rules_version: str) -> str:
 
 def _put_in_order(clicks: list[Click]) -> None:
     """Most are in order, which is cheaper to see than to make."""
-    before = clicks[0].timestamp
-    for click in clicks[1:]:
-        if click.timestamp <= before:
+    before: Click | None = None
+    for click in clicks:
+        if before is not None and click.timestamp <= before.timestamp:
             clicks.sort(key=click_order)
             break
-        before = click.timestamp
+        before = click
 
 
 def _offset(entry: tuple[int, bytes, int, int]) -> int:

@@ -20,6 +20,7 @@ cdef class Sessionizer:
     cdef public int64_t revised_clicks
     cdef readonly bint has_due
     cdef dict _changed
+    cdef int64_t _period
     cdef str _rules_version
     cdef int64_t _gap_ms
     cdef int64_t _max_duration_ms

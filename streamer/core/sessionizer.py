@@ -70,6 +70,8 @@ class Sessionizer:
         self.clock = clock or PartitionClock()
         self._changed: dict[str, OpenSession | None] = {}
         """Visitors with changes; their only session where it is known without a look."""
+        self._period = 1
+        """Number of the time since `take_changed`; the visitor of a window that has it is in `_changed`."""
         self.merged_duplicates = 0
         """Clicks that a merge found to be duplicates: they were counted as joined before."""
         self.revised = 0
@@ -167,11 +169,13 @@ class Sessionizer:
     def forget_changes(self) -> None:
         """As if nothing had changed: for callers that store no state."""
         self._changed.clear()
+        self._period += 1
 
     def take_changed(self) -> tuple[dict[str, OpenSession | None], list[str]]:
         """Visitors whose sessions changed since the last time: those of whom there is anything to store, for
         `sessions_of`, and those of whom there is nothing any more."""
         changed, self._changed = self._changed, {}
+        self._period += 1
         single, several, closed_of = self._single, self._several, self._closed_of
         gone = [
             visitor_id
@@ -456,9 +460,13 @@ class Sessionizer:
 
     def _note_change(self, window: OpenSession) -> None:
         """An open window isn't as it was stored."""
-        visitor_id = window.visitor_id
-        is_alone = not (window.beside_closed or visitor_id in self._several or visitor_id in self._held_of)
-        self._changed[visitor_id] = window if is_alone else None
+        if window.changed_in != self._period:
+            window.changed_in = self._period
+            visitor_id = window.visitor_id
+            is_alone = not (
+                window.beside_closed or visitor_id in self._several or visitor_id in self._held_of
+            )
+            self._changed[visitor_id] = window if is_alone else None
 
     def _is_duplicate(
         self, visitor_id: str, id_hash: bytes, earlier: OpenSession | None, window: OpenSession | None
@@ -641,6 +649,7 @@ class Sessionizer:
 
     def _restore(self, session: OpenSession) -> None:
         """Put in what another one had; what it held needn't be held under these rules."""
+        session.changed_in = 0
         if session.is_open:
             self._open.insert(session)
         elif not session.is_held:

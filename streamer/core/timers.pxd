@@ -13,9 +13,11 @@ cdef class Deadlines:
     cdef int64_t _reach
     cdef dict _buckets
     cdef list _at_hand
-    cdef list _numbers
+    cdef int64_t _next
 
-    @cython.locals(number=int64_t)
+    @cython.locals(number=int64_t, bucket=list)
     cpdef int note(self, str visitor_id, int64_t window_end) except -1
-    @cython.locals(numbers=list, at_hand=list, noted=set)
+    @cython.locals(at_hand=list, noted=set)
     cpdef set take(self, int64_t horizon)
+    @cython.locals(near=int64_t)
+    cdef int64_t _bucket_after(self, int64_t number) except? -1

@@ -27,7 +27,8 @@ class Deadlines:
         self._reach = -NEVER
         """Buckets up to this number have been put in order."""
         self._buckets: dict[int, list[str]] = {}
-        self._numbers: list[int] = []
+        self._next = NEVER
+        """Number of the first bucket; NEVER if there is none."""
 
     def note(self, visitor_id: str, window_end: int) -> None:
         """A window of this visitor ends at `window_end`, or later if it grows."""
@@ -36,20 +37,31 @@ class Deadlines:
         number = window_end // BUCKET_MS
         if number <= self._reach:
             heappush(self._at_hand, (window_end, visitor_id))
-        elif number in self._buckets:
-            self._buckets[number].append(visitor_id)
+        elif (bucket := self._buckets.get(number)) is not None:
+            bucket.append(visitor_id)
         else:
             self._buckets[number] = untracked([visitor_id])
-            heappush(self._numbers, number)
+            self._next = min(self._next, number)
 
     def take(self, horizon: int) -> set[str]:
         """Visitors of all notes up to `horizon`, and of some up to BUCKET_MS later. These notes are gone."""
         self._reach = max(self._reach, horizon // BUCKET_MS)
-        numbers, at_hand = self._numbers, self._at_hand
+        at_hand = self._at_hand
         noted: set[str] = set()
-        while numbers and numbers[0] <= self._reach:
-            noted.update(self._buckets.pop(heappop(numbers)))
+        while self._next <= self._reach:
+            noted.update(self._buckets.pop(self._next))
+            self._next = self._bucket_after(self._next)
         while at_hand and at_hand[0][0] <= horizon:
             noted.add(heappop(at_hand)[1])
-        self.first = min(at_hand[0][0] if at_hand else NEVER, numbers[0] * BUCKET_MS if numbers else NEVER)
+        self.first = NEVER if self._next == NEVER else self._next * BUCKET_MS
+        if at_hand and at_hand[0][0] < self.first:
+            self.first = at_hand[0][0]
         return noted
+
+    def _bucket_after(self, number: int) -> int:
+        """The first bucket, of which none has this number or a lower one. Windows end close together: it is
+        near, and a look at each number is cheaper than to keep the numbers in order."""
+        for near in range(number + 1, number + 1 + len(self._buckets)):
+            if near in self._buckets:
+                return near
+        return min(self._buckets, default=NEVER)

@@ -8,7 +8,7 @@ from streamer.native.record_fields cimport headers_of, offset_of, timestamp_of, 
 from streamer.pipeline.counters cimport ClickCounters
 from streamer.pipeline.decode cimport Arrived, with_event_id
 
-cdef object _JOINED
+cdef object _JOINED, _LATE, _DUPLICATE
 
 
 cdef class Partition:
@@ -42,6 +42,8 @@ cdef class Partition:
     cdef bint _arrive(self, int64_t timestamp) except -1
     cdef bint _move_clock(self, int64_t timestamp) except -1
     cdef int _pass_over(self, int64_t timestamp) except -1
+    @cython.locals(counters=ClickCounters, sessionizer=Sessionizer, clock=PartitionClock)
+    cdef int _settle(self, object record, object outcome) except -1
     cdef int _close_due(self) except -1
     @cython.locals(counters=ClickCounters, session=Session)
     cdef int _closed(self, list sessions) except -1

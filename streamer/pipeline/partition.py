@@ -116,7 +116,7 @@ class PartitionPolicy:
 
 
 _DEFAULT_POLICY = PartitionPolicy()
-_JOINED = Outcome.JOINED
+_JOINED, _LATE, _DUPLICATE = Outcome.JOINED, Outcome.LATE, Outcome.DUPLICATE
 Decode = Callable[[bytes | None, int, str], Arrived | None]
 
 
@@ -368,9 +368,9 @@ class Partition:
     def _settle(self, record: Record, outcome: Outcome) -> None:
         """What else comes of a click that the sessionizer has taken in or refused."""
         counters, sessionizer = self.counters, self.sessionizer
-        if outcome is Outcome.DUPLICATE:
+        if outcome is _DUPLICATE:
             counters.duplicates += 1
-        elif outcome is Outcome.LATE:
+        elif outcome is _LATE:
             counters.late += 1
             clock = sessionizer.clock
             headers = late_headers(self.topic, self.number, record, clock.watermark, clock.now)

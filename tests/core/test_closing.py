@@ -314,6 +314,15 @@ def test_visitors_whose_sessions_change_or_close_are_named() -> None:
     assert partition.sessionizer.changed_count == 0
 
 
+def test_a_session_changes_again_after_it_was_taken_and_at_the_next_owner() -> None:
+    partition = Partition()
+    for at in (5000, 5001, 5002, 5003):
+        partition.clicks(at)
+        assert list(partition.sessionizer.take_changed()[0]) == ["ann"]
+        if at > 5000:
+            partition.sessionizer = Sessionizer(RULES, sessions=partition.sessionizer.stored_sessions())
+
+
 def test_changed_sessions_come_by_visitor_and_start() -> None:
     partition = Partition()
     partition.clicks(5000, 5001, visitor="ann")
