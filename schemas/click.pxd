@@ -23,6 +23,7 @@ cdef class Click:
 
 
 @cython.final
+@cython.no_gc
 cdef class Session:
     cdef readonly str session_id
     cdef readonly str visitor_id

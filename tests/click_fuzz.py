@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from schemas import codec
-from streamer.native.click_codec import append_click, decode_clicks
+from streamer.native.click_codec import decode_clicks, pack_click
 from streamer.pipeline.decode import MAX_DWELL_MS, Arrived, ClickDecoder, Rejected
 from tests.bad_clicks import ARRIVAL_MS, BAD_CLICKS, GOOD
 from tests.fuzz.mutations import damaged
@@ -145,7 +145,7 @@ def _check(result: Arrived) -> None:
     )
     assert kept.dwell_ms is None or 0 <= kept.dwell_ms <= MAX_DWELL_MS
     assert kept.price is None or kept.price == kept.price
-    assert decode_clicks(1, append_click(b"", kept)) == [kept]
+    assert decode_clicks(1, pack_click(kept)) == [kept]
 
 
 def main(arguments: list[str]) -> None:

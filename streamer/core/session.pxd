@@ -2,21 +2,19 @@ cimport cython
 from libc.stdint cimport int64_t
 
 from schemas.click cimport Click, Session
-from streamer.native.click_codec cimport append_click, append_entry, decode_clicks, holds
+from streamer.native.click_codec cimport PackedClicks, pack_click, pack_entry
 
-cdef Py_ssize_t ENTRY_BYTES, COMPACT_AT, BOT_CLICKS
+cdef Py_ssize_t COMPACT_AT, BOT_CLICKS
 cdef Py_ssize_t HEAD_CLICKS, TAIL_CLICKS, KEPT_CLICKS
 cdef object xxh3_64_digest
 
 
 @cython.final
-cdef class OpenSession:
+cdef class OpenSession(PackedClicks):
     cdef public str visitor_id
     cdef public int64_t started_at
     cdef public int64_t ended_at
     cdef public int64_t opened_at
-    cdef public bytes log
-    cdef public bytes retained
     cdef public str user_id
     cdef public int64_t early_at
     cdef public str published
@@ -28,9 +26,6 @@ cdef class OpenSession:
     cdef public int64_t late_at
     cdef public int64_t changed_in
 
-    cpdef bint holds(self, bytes id_hash) except -1
-    @cython.locals(session=OpenSession)
-    cpdef OpenSession copy(self)
     cpdef tuple to_row(self)
     cpdef list clicks(self)
     @cython.locals(timestamp=int64_t)
@@ -49,7 +44,7 @@ cdef class OpenSession:
 
 
 cpdef bytes event_hash(str event_id)
-@cython.locals(at=int64_t)
+@cython.locals(window=OpenSession)
 cpdef OpenSession open_session(str visitor_id, Click click, bytes id_hash, int64_t offset, int64_t opened_at)
 @cython.locals(event_id=str, named=str)
 cpdef str session_id(str visitor_id, Click first, str rules_version)

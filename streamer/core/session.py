@@ -15,14 +15,7 @@ import msgspec
 from xxhash import xxh3_64_digest
 
 from schemas.click import HEAD_CLICKS, KEPT_CLICKS, TAIL_CLICKS, Click, CloseReason, Session
-from streamer.native.click_codec import (
-    ENTRY_BYTES,
-    append_click,
-    append_entry,
-    decode_clicks,
-    entries,
-    holds,
-)
+from streamer.native.click_codec import PackedClicks, entries, pack_click, pack_entry
 
 BOT_CLICKS = 100
 BOT_SPAN_MS = 100_000
@@ -65,7 +58,7 @@ click_order = attrgetter("timestamp", "event_id")
 """Sort key: the order of clicks within a session."""
 
 
-class OpenSession:
+class OpenSession(PackedClicks):
     """A session that can still grow: open, or held. `started_at`, `ended_at` are inclusive event times in ms.
 
     `opened_at` is the arrival time of its first click to arrive. `log` has an entry for each click, in log
@@ -81,10 +74,8 @@ class OpenSession:
         "early_at",
         "ended_at",
         "late_at",
-        "log",
         "opened_at",
         "published",
-        "retained",
         "revision",
         "started_at",
         "user_id",
@@ -98,8 +89,7 @@ class OpenSession:
         self.started_at = started_at
         self.ended_at = ended_at
         self.opened_at = opened_at
-        self.log = log
-        self.retained = retained
+        self.put(log, retained)
         self.dropped = 0
         """How many clicks are in the log and no longer in `retained`."""
         self.crawler = False
@@ -138,22 +128,6 @@ class OpenSession:
         )
         return (*row, self.closed_by, self.late_at) if self.closed_by or self.late_at else row
 
-    def copy(self) -> OpenSession:
-        """As it is now, whatever becomes of it."""
-        session = OpenSession(
-            self.visitor_id, self.started_at, self.ended_at, self.opened_at, self.log, self.retained
-        )
-        session.dropped = self.dropped
-        session.crawler = self.crawler
-        session.beside_closed = self.beside_closed
-        session.user_id = self.user_id
-        session.early_at = self.early_at
-        session.revision = self.revision
-        session.published = self.published
-        session.closed_by = self.closed_by
-        session.late_at = self.late_at
-        return session
-
     @classmethod
     def from_row(cls, row: Any) -> Self:
         """Also of a row of an older state version. Raises what `Stored.from_row` does."""
@@ -186,17 +160,9 @@ class OpenSession:
         """Whether it ends where it does for good: by an end event, a user or a cap."""
         return bool(self.closed_by) and self.closed_by not in TIMED_OUT
 
-    @property
-    def event_count(self) -> int:
-        return len(self.log) // ENTRY_BYTES
-
-    def holds(self, id_hash: bytes) -> bool:
-        """Whether a click with this event_id hash is in the session."""
-        return holds(self.log, id_hash)
-
     def clicks(self) -> list[Click]:
         """The retained clicks in order: first HEAD_CLICKS and last TAIL_CLICKS, all up to KEPT_CLICKS."""
-        clicks = decode_clicks(len(self.log) // ENTRY_BYTES - self.dropped, self.retained)
+        clicks = self.unpacked(self.event_count - self.dropped)
         _put_in_order(clicks)
         if len(clicks) > KEPT_CLICKS:
             del clicks[HEAD_CLICKS:-TAIL_CLICKS]
@@ -209,9 +175,8 @@ class OpenSession:
             self.ended_at = timestamp
         elif timestamp < self.started_at:
             self.started_at = timestamp
-        self.log = append_entry(self.log, id_hash, timestamp, offset)
-        self.retained = append_click(self.retained, click)
-        if len(self.log) // ENTRY_BYTES - self.dropped >= COMPACT_AT:
+        self.append(click, id_hash, offset)
+        if self.event_count - self.dropped >= COMPACT_AT:
             self._retain(self.clicks())
 
     def tell_dwell(self, told: Click) -> bool:
@@ -220,7 +185,7 @@ class OpenSession:
         The last such click was read until `told.timestamp`; or, where `told` has a dwell, for that long more
         than was known, at most until then.
         """
-        clicks = decode_clicks(len(self.log) // ENTRY_BYTES - self.dropped, self.retained)
+        clicks = self.unpacked(self.event_count - self.dropped)
         read: Click | None = None
         for click in clicks:
             fits = click.path == told.path and click.timestamp <= told.timestamp
@@ -233,7 +198,7 @@ class OpenSession:
         dwell_ms = most if told.dwell_ms is None else min(known + told.dwell_ms, most)
         if dwell_ms > known:
             read.dwell_ms = dwell_ms
-            self.retained = b"".join([append_click(b"", click) for click in clicks])
+            self.put(self.log, b"".join([pack_click(click) for click in clicks]))
         return True
 
     def absorb(self, other: OpenSession) -> int:
@@ -252,7 +217,7 @@ class OpenSession:
                 dropped[which].add(id_hash)
             else:
                 time_of[id_hash] = timestamp
-                log.append(append_entry(b"", id_hash, timestamp, offset))
+                log.append(pack_entry(id_hash, timestamp, offset))
         clicks = [
             click
             for owner, drop in zip(owners, dropped, strict=True)
@@ -263,7 +228,7 @@ class OpenSession:
         self.opened_at = min(self.opened_at, other.opened_at)
         self.revision = max(self.revision, other.revision)
         self.published = f"{self.published} {other.published}".strip()
-        self.log = b"".join(log)
+        self.put(b"".join(log), b"")
         self.crawler = self.crawler or other.crawler
         self.beside_closed = self.beside_closed or other.beside_closed
         self.late_at = max(self.late_at, other.late_at)
@@ -274,7 +239,7 @@ class OpenSession:
 
     def clicks_at_bot_speed(self) -> bool:
         """Whether any BOT_CLICKS clicks lie within BOT_SPAN_MS of event time."""
-        if len(self.log) < BOT_CLICKS * ENTRY_BYTES:
+        if self.event_count < BOT_CLICKS:
             return False
         times = sorted([timestamp for _, timestamp, _ in entries(self.log)])
         spans = [last - first for first, last in zip(times, times[BOT_CLICKS - 1 :], strict=False)]
@@ -319,7 +284,7 @@ class OpenSession:
             self.started_at,
             self.ended_at,
             closed_at,
-            len(self.log) // ENTRY_BYTES,
+            self.event_count,
             reason,
             self.crawler or self.clicks_at_bot_speed(),
             clicks,
@@ -340,15 +305,15 @@ class OpenSession:
         """Make these, in order, the retained clicks; the log must be up to date."""
         if len(clicks) > KEPT_CLICKS:
             del clicks[HEAD_CLICKS:-TAIL_CLICKS]
-        self.retained = b"".join([append_click(b"", click) for click in clicks])
-        self.dropped = len(self.log) // ENTRY_BYTES - len(clicks)
+        self.put(self.log, b"".join([pack_click(click) for click in clicks]))
+        self.dropped = self.event_count - len(clicks)
 
 
 def open_session(visitor_id: str, click: Click, id_hash: bytes, offset: int, opened_at: int) -> OpenSession:
     """A session of one click."""
-    at = click.timestamp
-    log, retained = append_entry(b"", id_hash, at, offset), append_click(b"", click)
-    return OpenSession(visitor_id, at, at, opened_at, log, retained)
+    window = OpenSession(visitor_id, click.timestamp, click.timestamp, opened_at, b"", b"")
+    window.append(click, id_hash, offset)
+    return window
 
 
 def session_id(visitor_id: str, first: Click, rules_version: str) -> str:

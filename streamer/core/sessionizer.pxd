@@ -7,7 +7,6 @@ from streamer.core.session cimport OpenSession, event_hash, open_session
 from streamer.core.store cimport OpenWindows
 from streamer.core.timers cimport Deadlines
 
-cdef Py_ssize_t ENTRY_BYTES
 cdef object _JOINED, _LATE, _DUPLICATE, _TOO_NEW, _TOO_OLD
 
 
@@ -50,6 +49,13 @@ cdef class Sessionizer:
     cdef list _due
     cdef str _due_reason
 
+    @cython.locals(
+        windows=list, single=dict, several=dict, closed_of=dict, held_of=dict, visitor_id=str, known=OpenSession,
+        only=OpenSession, closed=OpenSession,
+    )
+    cpdef list sessions_of(self, dict visitors)
+    @cython.locals(changed=dict, single=dict, several=dict, closed_of=dict, gone=list)
+    cpdef tuple take_changed(self)
     @cython.locals(clock=PartitionClock)
     cpdef int64_t arrive(self, int64_t arrival_ms) except? -1
     @cython.locals(timestamp=int64_t, window=OpenSession, is_login=bint)

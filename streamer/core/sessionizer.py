@@ -29,7 +29,7 @@ from streamer.core.session import OpenSession, event_hash, open_session
 from streamer.core.store import OpenWindows
 from streamer.core.timers import Deadlines
 from streamer.core.watermark import PartitionClock
-from streamer.native.click_codec import ENTRY_BYTES, entries
+from streamer.native.click_codec import entries
 
 
 class Outcome(Enum):
@@ -512,8 +512,8 @@ class Sessionizer:
 
     def _cap_hit(self, earlier: OpenSession, later: OpenSession, timestamp: int) -> CloseReason | None:
         """The cap that two windows, or only one, would exceed with one more click at `timestamp`."""
-        events = len(later.log) if earlier is later else len(earlier.log) + len(later.log)
-        if events // ENTRY_BYTES + 1 > self._max_events:
+        events = later.event_count if earlier is later else earlier.event_count + later.event_count
+        if events + 1 > self._max_events:
             return "max_events"
         if max(later.ended_at, timestamp) - min(earlier.started_at, timestamp) > self._max_duration_ms:
             return "max_duration"

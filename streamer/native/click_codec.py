@@ -2,7 +2,7 @@
 
 An entry of the log is the event_id's hash (8 bytes), event time and offset (8 bytes each, little-endian). A
 retained click is a MessagePack array of its fields without the nils at its end; an event_id that is a UUID in
-lower case takes 16 bytes, any other is text. Both grow at their end only.
+lower case takes 16 bytes, any other is text. Both grow at their end.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from schemas.click import Click
 
 _ENTRY = struct.Struct("<8sqq")
 ENTRY_BYTES = 24
+_HASH_BYTES = 8
 _UUID_BYTES = 16
 _TYPES = get_type_hints(Click) | {"event_id": Any}
 _Row = msgspec.defstruct(
@@ -36,9 +37,60 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[_Row]).decode  # type: ignore[valid-type]
 
 
-def append_entry(log: bytes, id_hash: bytes, timestamp: int, offset: int) -> bytes:
-    """The log with one more entry."""
-    return log + _ENTRY.pack(id_hash, timestamp, offset)
+class PackedClicks:
+    """Log and retained clicks of one session."""
+
+    __slots__ = ("_log", "_retained")
+
+    def put(self, log: bytes, retained: bytes) -> None:
+        """Have these; to be called first. Raises msgspec.ValidationError for a log cut within an entry."""
+        if len(log) % ENTRY_BYTES:
+            raise msgspec.ValidationError(
+                f"a log of {len(log)} bytes, expected entries of {ENTRY_BYTES} bytes"
+            )
+        self._log, self._retained = bytearray(log), bytearray(retained)
+
+    @property
+    def log(self) -> bytes:
+        return bytes(self._log)
+
+    @property
+    def retained(self) -> bytes:
+        return bytes(self._retained)
+
+    @property
+    def event_count(self) -> int:
+        """Entries of the log."""
+        return len(self._log) // ENTRY_BYTES
+
+    def size(self) -> int:
+        """Bytes of both."""
+        return len(self._log) + len(self._retained)
+
+    def append(self, click: Click, id_hash: bytes, offset: int) -> None:
+        """Log and retain one more. Raises ValueError for a hash of another size than 8 bytes."""
+        self._log += pack_entry(id_hash, click.timestamp, offset)
+        self._retained += pack_click(click)
+
+    def holds(self, id_hash: bytes) -> bool:
+        """Whether a click with this event_id hash is in the log."""
+        found = self._log.find(id_hash)
+        while found >= 0:
+            if found % ENTRY_BYTES == 0:
+                return True
+            found = self._log.find(id_hash, found + 1)
+        return False
+
+    def unpacked(self, count: int) -> list[Click]:
+        """The retained clicks, which are so many; see `decode_clicks`."""
+        return decode_clicks(count, self._retained)
+
+
+def pack_entry(id_hash: bytes, timestamp: int, offset: int) -> bytes:
+    """One of the log. Raises ValueError for a hash of another size than 8 bytes."""
+    if len(id_hash) != _HASH_BYTES:
+        raise ValueError(f"an event_id hash has {len(id_hash)} bytes, expected {_HASH_BYTES}")
+    return _ENTRY.pack(id_hash, timestamp, offset)
 
 
 def entries(log: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -46,27 +98,17 @@ def entries(log: bytes) -> Iterator[tuple[bytes, int, int]]:
     return _ENTRY.iter_unpack(log)
 
 
-def holds(log: bytes, id_hash: bytes) -> bool:
-    """Whether an entry has this event_id hash."""
-    found = log.find(id_hash)
-    while found >= 0:
-        if found % ENTRY_BYTES == 0:
-            return True
-        found = log.find(id_hash, found + 1)
-    return False
-
-
-def append_click(retained: bytes, click: Click) -> bytes:
-    """The retained clicks with one more."""
+def pack_click(click: Click) -> bytes:
+    """One that is retained."""
     row = list(_fields_of(click))
     while row[-1] is None:
         row.pop()
     if _is_uuid(click.event_id):
         row[1] = bytes.fromhex(click.event_id.replace("-", ""))
-    return retained + _encode(row)
+    return _encode(row)
 
 
-def decode_clicks(count: int, retained: bytes) -> list[Click]:
+def decode_clicks(count: int, retained: bytes | bytearray) -> list[Click]:
     """So many retained clicks; also such as have all their nils, or every event_id as text.
 
     Raises msgspec.DecodeError or UnicodeDecodeError if the bytes are not that.

@@ -34,39 +34,142 @@ cdef enum:
     USUAL_ROOM = 2048
     PLACES = 4096
     LONGEST = 64  # bytes of a text that is worth to be remembered
+    SPARE = 112  # bytes of a block, at least, for clicks to come
 
 ENTRY_BYTES = ENTRY
+cdef Py_ssize_t MOST_ROOM = (1 << 31) - 1
 entries = struct.Struct("<8sqq").iter_unpack
+
+
+cdef class PackedClicks:
+    """In one block: retained clicks from its beginning on, entries of the log from its end backwards."""
+
+    def __dealloc__(self):
+        PyMem_Free(self._block)
+
+    cpdef int put(self, bytes log, bytes retained) except -1:
+        cdef Py_ssize_t log_bytes = PyBytes_GET_SIZE(log), retained_bytes = PyBytes_GET_SIZE(retained)
+        cdef const char* entry = PyBytes_AS_STRING(log)
+        cdef uint8_t* block = new_block(retained_bytes + log_bytes)
+        cdef uint8_t* to = block + retained_bytes + log_bytes
+        if log_bytes % ENTRY:
+            PyMem_Free(block)
+            raise msgspec.ValidationError(f"a log of {log_bytes} bytes, expected entries of {ENTRY} bytes")
+        memcpy(block, PyBytes_AS_STRING(retained), retained_bytes)
+        while to > block + retained_bytes:
+            to -= ENTRY
+            memcpy(to, entry, ENTRY)
+            entry += ENTRY
+        PyMem_Free(self._block)
+        self._block = block
+        self._room = <uint32_t> (retained_bytes + log_bytes)
+        self._retained_bytes = <uint32_t> retained_bytes
+        self.event_count = <int> (log_bytes // ENTRY)
+        return 0
+
+    @property
+    def log(self):
+        cdef bytes log = PyBytes_FromStringAndSize(NULL, ENTRY * <Py_ssize_t> self.event_count)
+        cdef char* to = PyBytes_AS_STRING(log)
+        cdef const uint8_t* at = self._block + self._room
+        cdef int each
+        for each in range(self.event_count):
+            at -= ENTRY
+            memcpy(to, at, ENTRY)
+            to += ENTRY
+        return log
+
+    @property
+    def retained(self):
+        return PyBytes_FromStringAndSize(<const char*> self._block, self._retained_bytes)
+
+    cpdef Py_ssize_t size(self) noexcept:
+        return ENTRY * <Py_ssize_t> self.event_count + self._retained_bytes
+
+    cpdef int append(self, Click click, bytes id_hash, int64_t offset) except -1:
+        cdef uint8_t usual[USUAL_ROOM]
+        cdef uint8_t* packed = usual
+        cdef Py_ssize_t room = room_for(click), size
+        check_hash(id_hash)
+        if room > USUAL_ROOM:
+            packed = <uint8_t*> PyMem_Malloc(room)
+            if packed == NULL:
+                raise MemoryError
+        try:
+            size = pack(click, packed)
+            self._make_room(ENTRY + size)
+            memcpy(self._block + self._retained_bytes, packed, size)
+        finally:
+            if packed != usual:
+                PyMem_Free(packed)
+        self._retained_bytes += <uint32_t> size
+        self.event_count += 1
+        put_entry(
+            self._block + self._room - ENTRY * <Py_ssize_t> self.event_count, id_hash, click.timestamp, offset
+        )
+        return 0
+
+    cpdef bint holds(self, bytes id_hash) except -1:
+        cdef const uint8_t* end = self._block + self._room
+        cdef const uint8_t* at = end - ENTRY * <Py_ssize_t> self.event_count
+        cdef uint64_t wanted, found
+        check_hash(id_hash)
+        memcpy(&wanted, PyBytes_AS_STRING(id_hash), HASH)
+        while at < end:
+            memcpy(&found, at, HASH)
+            if found == wanted:
+                return True
+            at += ENTRY
+        return False
+
+    cpdef list unpacked(self, Py_ssize_t count):
+        return read_clicks(count, self._block, self._retained_bytes)
+
+    cdef int _make_room(self, Py_ssize_t more) except -1:
+        cdef Py_ssize_t log_bytes = ENTRY * <Py_ssize_t> self.event_count
+        cdef Py_ssize_t needed = self._retained_bytes + log_bytes + more, room
+        cdef uint8_t* block
+        if needed <= self._room:
+            return 0
+        room = needed + max(needed >> 3, SPARE)
+        block = new_block(room)
+        memcpy(block, self._block, self._retained_bytes)
+        memcpy(block + room - log_bytes, self._block + self._room - log_bytes, log_bytes)
+        PyMem_Free(self._block)
+        self._block = block
+        self._room = <uint32_t> room
+        return 0
+
+
+cdef uint8_t* new_block(Py_ssize_t room) except NULL:
+    cdef uint8_t* block
+    if room > MOST_ROOM:
+        raise OverflowError(f"clicks of one session in {room} bytes")
+    block = <uint8_t*> PyMem_Malloc(room)
+    if block == NULL:
+        raise MemoryError
+    return block
 
 
 # -- the log
 
-cpdef bytes append_entry(bytes log, bytes id_hash, int64_t timestamp, int64_t offset):
-    cdef Py_ssize_t before = PyBytes_GET_SIZE(log)
-    cdef bytes longer = PyBytes_FromStringAndSize(NULL, before + ENTRY)
-    cdef uint8_t* to = <uint8_t*> PyBytes_AS_STRING(longer)
-    if PyBytes_GET_SIZE(id_hash) != HASH:
-        raise ValueError(f"an event_id hash has {len(id_hash)} bytes, expected {HASH}")
-    memcpy(to, PyBytes_AS_STRING(log), before)
-    memcpy(to + before, PyBytes_AS_STRING(id_hash), HASH)
-    put_little_endian(to + before + HASH, timestamp)
-    put_little_endian(to + before + HASH + 8, offset)
-    return longer
+cpdef bytes pack_entry(bytes id_hash, int64_t timestamp, int64_t offset):
+    cdef bytes entry = PyBytes_FromStringAndSize(NULL, ENTRY)
+    check_hash(id_hash)
+    put_entry(<uint8_t*> PyBytes_AS_STRING(entry), id_hash, timestamp, offset)
+    return entry
 
 
-cpdef bint holds(bytes log, bytes id_hash) except -1:
-    cdef const char* at = PyBytes_AS_STRING(log)
-    cdef const char* end = at + PyBytes_GET_SIZE(log)
-    cdef uint64_t wanted, found
+cdef inline int check_hash(bytes id_hash) except -1:
     if PyBytes_GET_SIZE(id_hash) != HASH:
         raise ValueError(f"an event_id hash has {len(id_hash)} bytes, expected {HASH}")
-    memcpy(&wanted, PyBytes_AS_STRING(id_hash), HASH)
-    while at < end:
-        memcpy(&found, at, HASH)
-        if found == wanted:
-            return True
-        at += ENTRY
-    return False
+    return 0
+
+
+cdef inline void put_entry(uint8_t* to, bytes id_hash, int64_t timestamp, int64_t offset) noexcept:
+    memcpy(to, PyBytes_AS_STRING(id_hash), HASH)
+    put_little_endian(to + HASH, timestamp)
+    put_little_endian(to + HASH + 8, offset)
 
 
 cdef inline void put_little_endian(uint8_t* to, int64_t value) noexcept:
@@ -77,24 +180,10 @@ cdef inline void put_little_endian(uint8_t* to, int64_t value) noexcept:
 
 # -- writing retained clicks
 
-cpdef bytes append_click(bytes retained, Click click):
-    cdef uint8_t usual[USUAL_ROOM]
-    cdef uint8_t* packed = usual
-    cdef Py_ssize_t before = PyBytes_GET_SIZE(retained), room = room_for(click), size
-    cdef bytes longer
-    if room > USUAL_ROOM:
-        packed = <uint8_t*> PyMem_Malloc(room)
-        if packed == NULL:
-            raise MemoryError
-    try:
-        size = pack(click, packed)
-        longer = PyBytes_FromStringAndSize(NULL, before + size)
-        memcpy(PyBytes_AS_STRING(longer), PyBytes_AS_STRING(retained), before)
-        memcpy(PyBytes_AS_STRING(longer) + before, packed, size)
-    finally:
-        if packed != usual:
-            PyMem_Free(packed)
-    return longer
+cpdef bytes pack_click(Click click):
+    cdef bytes packed = PyBytes_FromStringAndSize(NULL, room_for(click))
+    cdef Py_ssize_t size = pack(click, <uint8_t*> PyBytes_AS_STRING(packed))
+    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(packed), size)
 
 
 cdef Py_ssize_t room_for(Click click) except -1:
@@ -288,11 +377,15 @@ cdef struct Reader:
 
 
 cpdef list decode_clicks(Py_ssize_t count, bytes retained):
+    return read_clicks(count, <const uint8_t*> PyBytes_AS_STRING(retained), PyBytes_GET_SIZE(retained))
+
+
+cdef list read_clicks(Py_ssize_t count, const uint8_t* retained, Py_ssize_t size):
     cdef Reader reader
     cdef list clicks = []
     cdef Py_ssize_t each
-    reader.at = <const uint8_t*> PyBytes_AS_STRING(retained)
-    reader.end = reader.at + PyBytes_GET_SIZE(retained)
+    reader.at = retained
+    reader.end = retained + size
     for each in range(count):
         clicks.append(read_click(&reader))
     if reader.at != reader.end:

@@ -200,7 +200,7 @@ def pack(list messages not None, Py_ssize_t first, Py_ssize_t most_bytes):
         if count and at + size >= most_bytes:  # aiokafka's builder, where compiled, never fills one to the last byte
             break
         if at + size > PyByteArray_GET_SIZE(batch):
-            PyByteArray_Resize(batch, 2 * (at + size))
+            PyByteArray_Resize(batch, max(at + size, min(2 * (at + size), most_bytes)))
         to = <uint8_t*> PyByteArray_AS_STRING(batch) + at
         to = put_varint(to, body)
         to[0] = 0  # attributes

@@ -21,4 +21,4 @@ cdef class StateLog:
 @cython.locals(chunks=list, start=Py_ssize_t, size=Py_ssize_t, end=Py_ssize_t, window=OpenSession)
 cpdef list in_chunks(list windows)
 @cython.locals(window=OpenSession)
-cpdef list copies_of(list windows)
+cpdef list rows_of(list windows)

@@ -8,7 +8,7 @@ is bounded by the open sessions, and nothing ever stops to write everything at o
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from streamer.core.session import OpenSession
 from streamer.native.collector import untracked
@@ -94,7 +94,7 @@ def in_chunks(windows: list[OpenSession]) -> list[list[OpenSession]]:
     chunks: list[list[OpenSession]] = []
     start = size = 0
     for end, window in enumerate(windows, 1):
-        size += len(window.log) + len(window.retained)
+        size += window.size()
         if size >= CHUNK_BYTES:
             if end < len(windows) and windows[end].visitor_id == window.visitor_id:
                 continue
@@ -105,6 +105,6 @@ def in_chunks(windows: list[OpenSession]) -> list[list[OpenSession]]:
     return chunks
 
 
-def copies_of(windows: list[OpenSession]) -> list[OpenSession]:
-    """Sessions as they are now, for a chunk that is encoded later."""
-    return [window.copy() for window in windows]
+def rows_of(windows: list[OpenSession]) -> list[tuple[Any, ...]]:
+    """What is stored of sessions as they are now, for a chunk that is encoded later."""
+    return [window.to_row() for window in windows]

@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import IllegalOperation, ProducerFenced
@@ -30,7 +30,7 @@ from streamer.pipeline.records import RecordWriter, unscored
 from streamer.registry.outputs import RegistryIds, prefixed
 from streamer.settings import Settings
 from streamer.worker.changelog import Marker, SessionSnapshots, encode, written_version
-from streamer.worker.changelog_groups import StateLog, copies_of, in_chunks
+from streamer.worker.changelog_groups import StateLog, in_chunks, rows_of
 from streamer.worker.fencing import stop_in_time
 from streamer.worker.kill_points import KillPoint, Reach
 from streamer.worker.options import WorkerOptions
@@ -242,9 +242,9 @@ class Shard:
             # This is the moment.
             outputs, position = partition.take(), partition.position
             visitors, gone = self.state_log.next_group(stale, *sessionizer.take_changed())
-            chunks = in_chunks(sessionizer.sessions_of(visitors))
+            chunks: list[list[Any]] = [*in_chunks(sessionizer.sessions_of(visitors))]
             # The first is encoded at once: usually there is no other, and nothing is copied.
-            chunks[1:] = map(copies_of, chunks[1:])
+            chunks[1:] = map(rows_of, chunks[1:])
             marker = encode(self._marker(len(chunks), gone))
             records: list[bytes] = []
             for chunk in chunks:

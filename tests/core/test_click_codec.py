@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.click import Click
 from schemas.extras import MOST_EXTRAS
-from streamer.native.click_codec import append_click, append_entry, decode_clicks, entries, holds
+from streamer.native.click_codec import PackedClicks, decode_clicks, entries, pack_click, pack_entry
 
 IDS = st.one_of(
     st.text(max_size=40),
@@ -38,10 +38,6 @@ CLICKS = st.builds(
 )
 
 
-def encoded(click: Click) -> bytes:
-    return append_click(b"", click)
-
-
 def encoded_as_before(click: Click) -> bytes:
     """What state versions 1 and 2 retained of a click."""
     return msgspec.msgpack.encode(astuple(click))
@@ -62,22 +58,24 @@ def shortest(click: Click) -> bytes:
 
 @given(st.lists(st.tuples(CLICKS, st.booleans()), max_size=9))
 def test_every_click_comes_back_as_it_was_however_it_was_retained(clicks: list[tuple[Click, bool]]) -> None:
-    retained = b"".join(encoded(each) if short else encoded_as_before(each) for each, short in clicks)
+    retained = b"".join(pack_click(each) if short else encoded_as_before(each) for each, short in clicks)
     assert decode_clicks(len(clicks), retained) == [each for each, _ in clicks]
 
 
 @given(st.lists(CLICKS, max_size=4))
 def test_clicks_are_appended_in_as_few_bytes_as_messagepack_takes(clicks: list[Click]) -> None:
-    retained = b""
+    packed = PackedClicks()
+    packed.put(b"", b"")
     for each in clicks:
-        retained = append_click(retained, each)
-    assert retained == b"".join(map(shortest, clicks))
+        packed.append(each, bytes(8), 0)
+    assert packed.retained == b"".join(map(shortest, clicks))
+    assert packed.unpacked(len(clicks)) == clicks
 
 
 def test_an_id_that_is_a_uuid_is_retained_as_bytes_and_nils_at_the_end_are_left_out() -> None:
     written = "01234567-89ab-4cde-8f01-23456789abcd"
-    assert encoded(Click(5, written, "view")) == b"\x93\x05\xc4\x10" + UUID(written).bytes + b"\xa4view"
-    with_price = encoded(Click(5, written, "view", price=1.0))
+    assert pack_click(Click(5, written, "view")) == b"\x93\x05\xc4\x10" + UUID(written).bytes + b"\xa4view"
+    with_price = pack_click(Click(5, written, "view", price=1.0))
     assert msgspec.msgpack.decode(with_price) == [5, UUID(written).bytes, "view", *[None] * 7, 1.0]
 
 
@@ -94,12 +92,12 @@ def test_an_id_that_is_a_uuid_is_retained_as_bytes_and_nils_at_the_end_are_left_
     ],
 )
 def test_any_other_id_is_retained_as_text(event_id: str) -> None:
-    assert event_id.encode() in encoded(Click(5, event_id, "view"))
+    assert event_id.encode() in pack_click(Click(5, event_id, "view"))
 
 
 @given(st.lists(CLICKS, min_size=1, max_size=4), st.data())
 def test_clicks_that_are_cut_off_or_miscounted_are_refused(clicks: list[Click], data: st.DataObject) -> None:
-    retained = b"".join(map(encoded, clicks))
+    retained = b"".join(map(pack_click, clicks))
     cut = retained[: data.draw(st.integers(0, len(retained) - 1))]
     for count, wrong in ((len(clicks), cut), (len(clicks) + 1, retained), (len(clicks) - 1, retained)):
         with pytest.raises(msgspec.DecodeError):
@@ -115,13 +113,38 @@ def test_bytes_that_are_no_clicks_do_no_harm(damaged: bytes, count: int) -> None
     assert len(clicks) == count
 
 
-@given(st.lists(st.tuples(st.binary(min_size=8, max_size=8), TIMES, TIMES), max_size=20))
-def test_the_log_holds_what_was_appended(logged: list[tuple[bytes, int, int]]) -> None:
-    log = b""
-    for entry in logged:
-        log = append_entry(log, *entry)
-    assert [*entries(log)] == logged
+@given(
+    st.lists(st.tuples(st.binary(min_size=8, max_size=8), TIMES, TIMES), max_size=20),
+    st.integers(0, 20),
+    st.integers(0, 200),
+)
+def test_the_log_holds_what_was_appended(
+    logged: list[tuple[bytes, int, int]], restored_at: int, text_bytes: int
+) -> None:
+    packed = PackedClicks()
+    packed.put(b"", b"")
+    for count, (id_hash, at, offset) in enumerate(logged):
+        if count == restored_at:
+            packed.put(packed.log, packed.retained)
+        packed.append(Click(at, "e", "x" * text_bytes), id_hash, offset)
+    assert [*entries(packed.log)] == logged
+    assert packed.log == b"".join([pack_entry(*entry) for entry in logged])
+    assert packed.unpacked(len(logged)) == [Click(at, "e", "x" * text_bytes) for _, at, _ in logged]
+    assert (packed.event_count, packed.size()) == (len(logged), len(packed.log) + len(packed.retained))
     known = {id_hash for id_hash, _, _ in logged}
-    assert all(holds(log, id_hash) for id_hash in known)
+    assert all(packed.holds(id_hash) for id_hash in known)
     times = [at.to_bytes(8, "little", signed=True) for _, at, _ in logged]
-    assert all(holds(log, each) == (each in known) for each in times)
+    assert all(packed.holds(each) == (each in known) for each in times)
+
+
+def test_a_log_that_ends_within_an_entry_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError):
+        PackedClicks().put(bytes(25), b"")
+
+
+def test_a_hash_of_another_size_is_refused() -> None:
+    packed = PackedClicks()
+    packed.put(b"", b"")
+    with pytest.raises(ValueError, match="7 bytes"):
+        packed.append(Click(5, "e", "view"), bytes(7), 0)
+    assert (packed.event_count, packed.size()) == (0, 0)

@@ -28,7 +28,9 @@ class Seen(NamedTuple):
 
 def _decode(value: tuple[str, int, str], now: int, _: str) -> Arrived:
     visitor, at, event_id = value
-    return Arrived(visitor_id=visitor, user_id=None, crawler=False, click=a_click(at, event_id))
+    return Arrived(
+        visitor_id=visitor, user_id=None, crawler=False, is_click=True, click=a_click(at, event_id)
+    )
 
 
 def a_partition(**more: object) -> Partition:

@@ -15,7 +15,9 @@ from tests.core.test_early import Seen
 
 def _decode(value: tuple[str, int, str | None], *_: object) -> Arrived:
     visitor, at, user = value
-    return Arrived(visitor_id=visitor, user_id=user, crawler=False, click=a_click(at, f"e{at}"))
+    return Arrived(
+        visitor_id=visitor, user_id=user, crawler=False, is_click=True, click=a_click(at, f"e{at}")
+    )
 
 
 def published(*clicks: tuple[str, int, str | None]) -> list[Session]:

@@ -85,7 +85,7 @@ MUTANTS = (
     Mutant(
         "snapshots of sessions that go on growing",
         SHARD,
-        "            chunks[1:] = map(copies_of, chunks[1:])\n",
+        "            chunks[1:] = map(rows_of, chunks[1:])\n",
         "",
         "tests/worker/test_commit.py",
     ),

@@ -140,7 +140,7 @@ def test_sessions_of_an_older_state_version_go_on_as_any_other(version: int, mar
     session = open_session("a", clicks[0], b"%08d" % 0, 0, 5)
     session.add(clicks[1], b"%08d" % 1, 1)
     before = OpenSession.from_row(session.to_row())
-    before.retained = b"".join(msgspec.msgpack.encode(astuple(click)) for click in clicks[:2])
+    before.put(before.log, b"".join(msgspec.msgpack.encode(astuple(click)) for click in clicks[:2]))
     assert len(before.retained) > len(session.retained)
     (restored,) = recovered(
         encode_state(["images", version, 1, [before]]),
