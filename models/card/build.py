@@ -61,8 +61,12 @@ def gathered(bundle: Bundle, given: Mapping[str, Path], roots: Sequence[Path] = 
                 f"{given[EVALUATION]}: has no results, expected report.json of `streamer model evaluate`"
             )
         slices = found[EVALUATION].within(SLICES, "results/slices")
-        if slices is not None and slices.at("bundle") == scoring_files(bundle):
+        if SLICES not in found and slices is not None and slices.at("bundle") == scoring_files(bundle):
             found[SLICES] = slices
+    if SLICES in given and found[SLICES].at("bundle") != scoring_files(bundle):
+        raise EvidenceError(
+            f"{given[SLICES]}: is of another bundle, expected slices of {bundle.model_version}"
+        )
     if DRIFT in found and found[DRIFT].at("model_version") != bundle.model_version:
         raise EvidenceError(f"{given[DRIFT]}: is of another bundle, expected drift of {bundle.model_version}")
     return found

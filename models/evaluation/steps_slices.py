@@ -13,11 +13,15 @@ import numpy as np
 
 from models.arrays import Bool, Int64
 from models.bundle import Bundle
+from models.evaluation.bootstrap import DRAWS
 from models.evaluation.experiment import Experiment, Json
+from models.evaluation.protocol import SplitError
 from models.evaluation.simulated_data import SimulatedData
 from models.evaluation.slice_metrics import Verdicts, abstentions, label_metrics, outcome_metrics
 from models.evaluation.slices import SliceDraws, dimensions_of, measure_slices, scoring_files, slice_table
+from models.evaluation.task_rows import ClosedSessions, Outcomes
 from models.evaluation.training_runs import SplitMasks
+from schemas.click import Session
 
 SEEDS = (71, 72, 73)
 """Nothing was chosen on them."""
@@ -57,6 +61,22 @@ def slices(experiment: Experiment, bundle: Bundle) -> Json:
         }
 
     return experiment.store.result("slices", config, compute)
+
+
+def own_slices(
+    bundle: Bundle, sessions: Sequence[Session], outcomes: Outcomes | None, rng: np.random.Generator
+) -> Json:
+    """Of people's sessions that somebody has, where no truth is known: those of test visitors, by whom no
+    bundle trained on them was made. Raises SplitError if there are none."""
+    test = SplitMasks.of(sessions).test
+    if not test.any():
+        raise SplitError(f"none of {len(sessions)} sessions is of a test visitor: expected more visitors")
+    verdicts = Verdicts(bundle, sessions)
+    metrics = abstentions(verdicts, sessions, test)
+    if outcomes is not None:
+        metrics |= outcome_metrics(verdicts, outcomes, ClosedSessions.of(sessions))
+    found = measure_slices(metrics, dimensions_of(sessions), rng, DRAWS)
+    return {"bundle": scoring_files(bundle), "data": "own sessions", "seeds": [], **slice_table([found], rng)}
 
 
 class _OfSeed:

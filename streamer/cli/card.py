@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,10 +12,16 @@ from streamer.cli.local_paths import local_path
 from streamer.cli.output import print_json, say
 from streamer.errors import UsageError
 
+if TYPE_CHECKING:
+    from models.bundle import Bundle
+    from streamer.settings import Settings
+
 REPORT = Path("docs/results/report.json")
+_SEED = 0
 
 
 def card(
+    ctx: typer.Context,
     folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Default: the one shipped.")] = None,
     out: Annotated[Path, local_path("--out", "DIR", "For model-card.html, .md and .json.")] = Path(),
     evaluation: Annotated[
@@ -31,6 +38,18 @@ def card(
     erasure: Annotated[
         Path | None, typer.Option("--erasure", metavar="FILE", help="What `erase --verify --json` printed.")
     ] = None,
+    sessions: Annotated[
+        Path | None,
+        typer.Option(
+            "--sessions",
+            metavar="FILE",
+            help="Your own, to measure slices on: a replay's parquet, or clicks. Written to slices.json.",
+        ),
+    ] = None,
+    outcomes: Annotated[
+        Path | None,
+        typer.Option("--outcomes", metavar="FILE", help="What their visitors did, as `replay` takes it."),
+    ] = None,
     about: Annotated[
         Path | None,
         typer.Option(
@@ -43,17 +62,22 @@ def card(
     import models
     from models.bundle import default_bundle, load_bundle
     from models.card import build, rendering
-    from models.card.claims import DRIFT, ERASURE, EVALUATION, STATEMENTS
+    from models.card.claims import DRIFT, ERASURE, EVALUATION, SLICES, STATEMENTS
     from models.card.evidence import EvidenceError
     from streamer.output_file import output_file
 
+    if outcomes is not None and sessions is None:
+        raise UsageError("--outcomes: expected with --sessions FILE")
     bundle = load_bundle(folder or default_bundle())
+    measured = None if sessions is None else out / "slices.json"
+    if sessions is not None and measured is not None:
+        _measure_slices(bundle, sessions, outcomes, measured, ctx.obj.settings())
     if evaluation is None and REPORT.is_file():
         evaluation = REPORT
-    optional = {EVALUATION: evaluation, DRIFT: drift, ERASURE: erasure}
+    optional = {EVALUATION: evaluation, DRIFT: drift, ERASURE: erasure, SLICES: measured}
     given = {STATEMENTS: about or build.statements_file()}
     given |= {name: path for name, path in optional.items() if path is not None}
-    roots = [Path.cwd(), Path(models.__file__).parents[1]]
+    roots = [Path(models.__file__).parents[1], Path.cwd()]
     try:
         made = build.card(bundle, build.gathered(bundle, given, roots))
     except EvidenceError as error:
@@ -74,3 +98,28 @@ def card(
     say(f"card of {made.model_version} written to {', '.join(map(str, written.values()))}")
     if missing:
         say(f"not measured: {len(missing)} claims; most need an evaluation, or slices of this bundle")
+
+
+def _measure_slices(
+    bundle: Bundle, sessions: Path, outcomes: Path | None, out: Path, settings: Settings
+) -> None:
+    import numpy as np
+
+    from models.evaluation.protocol import SplitError
+    from models.evaluation.result_store import rounded
+    from models.evaluation.slice_metrics import UnscoredError
+    from models.evaluation.steps_slices import own_slices
+    from streamer.backtest.tasks import read_outcomes
+    from streamer.cli.drift import sessions_of_people
+    from streamer.output_file import output_file
+
+    people = sessions_of_people(sessions, settings)
+    known = None if outcomes is None else read_outcomes(outcomes)
+    try:
+        found = own_slices(bundle, people, known, np.random.default_rng(_SEED))
+    except (SplitError, UnscoredError) as error:
+        raise UsageError(f"{sessions}: {error}") from None
+    if known is not None and len(found["metrics"]) == 1:
+        say(f"{outcomes}: too few outcomes of these visitors to measure what vectors are worth by slice")
+    with output_file(out) as file:
+        file.write((dumps(rounded(found), indent=1) + "\n").encode())

@@ -43,9 +43,11 @@ def drift(
     settings = ctx.obj.settings()
     loaded = load_bundle(bundle or settings.model.bundle or default_bundle())
     if second is None:
-        found = _against_profile(loaded, _sessions(first, settings), first)
+        found = _against_profile(loaded, sessions_of_people(first, settings), first)
     else:
-        found = _against_each_other(loaded, _sessions(first, settings), _sessions(second, settings))
+        found = _against_each_other(
+            loaded, sessions_of_people(first, settings), sessions_of_people(second, settings)
+        )
     found = {"model_version": loaded.model_version, **found}
     if json:
         print_json(found)
@@ -95,7 +97,7 @@ def _against_each_other(bundle: Bundle, before: list[Session], after: list[Sessi
     return report(moved, a.sessions, b.sessions)
 
 
-def _sessions(file: Path, settings: Settings) -> list[Session]:
+def sessions_of_people(file: Path, settings: Settings) -> list[Session]:
     """Sessions of people, from clicks or from a replay's file; of too many, whole visitors."""
     from streamer.line_file import at_rest, is_parquet
 

@@ -38,3 +38,9 @@ def test_a_file_that_is_not_there_is_a_wrong_call(tmp_path: Path) -> None:
     assert "nowhere.json: can't be read as evaluation" in found.stderr
     assert "Traceback" not in found.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_outcomes_without_sessions_are_a_wrong_call(tmp_path: Path) -> None:
+    found = card(tmp_path, "--outcomes", "o.jsonl")
+    assert found.returncode == 2
+    assert "--outcomes: expected with --sessions FILE" in found.stderr

@@ -175,6 +175,20 @@ def test_an_evaluation_of_another_recipe_is_told(made: Made, given: dict[str, Pa
     assert said() == "yes"
 
 
+def test_slices_of_own_sessions_stand_before_those_of_the_evaluation(
+    made: Made, given: dict[str, Path], bundle: Bundle, tmp_path: Path
+) -> None:
+    own = slices(scoring_files(bundle)) | {"data": "own sessions"}
+    own["cells"][0]["value"] = 0.4321
+    del own["by_intent"]
+    given[SLICES] = tmp_path / "slices.json"
+    given[SLICES].write_text(json.dumps(own))
+    assert "43.2%" in answer(made(given), "For whom")
+    given[SLICES].write_text(json.dumps(own | {"bundle": {}}))
+    with pytest.raises(EvidenceError, match=r"slices\.json: is of another bundle"):
+        made(given)
+
+
 @pytest.mark.parametrize("name", [EVALUATION, DRIFT, ERASURE, STATEMENTS])
 def test_a_file_that_is_not_there_or_no_document_is_named(
     made: Made, given: dict[str, Path], tmp_path: Path, name: str

@@ -13,19 +13,20 @@ pytest.importorskip("torch")
 
 from models.baselines.registry import CONTENDERS
 from models.bundle import default_bundle, load_bundle
-from models.evaluation import steps_baselines, steps_memberships, steps_sensitivity
+from models.evaluation import steps_baselines, steps_memberships, steps_sensitivity, steps_slices
 from models.evaluation.bootstrap import resample
 from models.evaluation.experiment import Experiment, Scale
-from models.evaluation.protocol import measure_conversions, resample_rows
+from models.evaluation.protocol import SplitError, measure_conversions, resample_rows
 from models.evaluation.report import figures
 from models.evaluation.result_store import MissingResultError, ResultStore
-from models.evaluation.simulated_data import SimulatedData
+from models.evaluation.simulated_data import SimulatedData, simulate_data
 from models.evaluation.splits import split_by_visitor, split_forward
 from models.evaluation.steps_baselines import few_labels
 from models.evaluation.steps_main import main_table, session_features, student_table
 from models.evaluation.steps_sensitivity import time_forward
 from models.evaluation.task_rows import ConversionRows
 from models.evaluation.training_runs import SplitMasks, without
+from models.simulator import SimulatorConfig
 from models.tokenizer import Tokenizer
 from models.training.corpus import Corpus
 from models.visitor_splits import percent_of
@@ -193,3 +194,30 @@ def test_memberships_are_compared_with_the_vector_of_the_same_bundle(
             assert more["value"] == pytest.approx(expected, abs=2e-4)
     with pytest.raises(MissingResultError):
         steps_memberships.memberships(experiment, replace(bundle, prototypes=None))
+
+
+def test_slices_are_of_test_visitors_and_say_which_files_scored_them(experiment: Experiment) -> None:
+    bundle = load_bundle(default_bundle())
+    found = steps_slices.slices(experiment, bundle)
+    tested = sum(
+        percent_of(session.visitor_id) >= 75
+        for seed in steps_slices.SEEDS
+        for session in experiment.data(seed).sessions
+    )
+    assert found["metrics"]["abstained"]["rows"] == tested
+    assert found["metrics"]["label_right"]["rows"] < tested
+    assert sum(each["sessions"] for each in found["by_intent"]) == found["metrics"]["label_right"]["rows"]
+    assert found["metrics"]["label_right"]["value"] > 0.8
+    assert found["bundle"]["encoder.onnx"] == bundle.embedding_space
+
+
+def test_slices_of_own_sessions_need_no_truth(tmp_path: Path) -> None:
+    bundle, rng = load_bundle(default_bundle()), np.random.default_rng(0)
+    more = simulate_data(SimulatorConfig(seed=5, visitors=700), cut, tmp_path)
+    alone = steps_slices.own_slices(bundle, more.sessions, None, rng)
+    assert set(alone["metrics"]) == {"abstained"}
+    known = steps_slices.own_slices(bundle, more.sessions, more.outcomes, rng)
+    assert {"abstained", "conversion_f1_gain"} <= set(known["metrics"])
+    learnt = [each for each in more.sessions if percent_of(each.visitor_id) < 75]
+    with pytest.raises(SplitError, match=r"none of \d+ sessions is of a test visitor"):
+        steps_slices.own_slices(bundle, learnt, None, rng)
