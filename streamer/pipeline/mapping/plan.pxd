@@ -50,6 +50,16 @@ cdef class _Rule:
     cdef bint holds(self, list leaves) except -1
 
 
+cdef class _Asked:
+    cdef Py_ssize_t number
+    cdef Py_ssize_t leaf
+    cdef tuple rest
+    cdef set known
+
+    @cython.locals(values=tuple, text=str)
+    cdef str tell(self, list leaves)
+
+
 cdef class CompiledMapping:
     cdef readonly str name
     cdef readonly bint maps_sent_at
@@ -72,7 +82,7 @@ cdef class CompiledMapping:
     @cython.locals(rule=_Rule, each=_Rule, field=_Field, click=list)
     cdef tuple _click(self, list leaves)
     cdef bint _declines(self, _Rule rule, list leaves) except -1
-    @cython.locals(number=Py_ssize_t, leaf=Py_ssize_t, rest=tuple, asked=list, key=tuple)
+    @cython.locals(asked=_Asked, key=tuple)
     cdef _Rule _rule_of(self, list leaves)
     @cython.locals(rule=_Rule)
     cdef _Rule _first_that_holds(self, list leaves)

@@ -21,7 +21,7 @@ from streamer.pipeline.bots import CALLED_A_BOT
 from streamer.pipeline.decode import Rejected, says_no
 from streamer.pipeline.extras import own_name
 from streamer.pipeline.json_text import REPLACEMENT, with_whole_characters
-from streamer.pipeline.mapping.leaves import ColumnReader, LeafReader, Leaves, Path
+from streamer.pipeline.mapping.leaves import ColumnReader, LeafReader, Leaves, Path, Place
 from streamer.pipeline.mapping.path import walk
 from streamer.pipeline.mapping.spec import (
     ANY,
@@ -47,7 +47,7 @@ _EVENT_TYPE = _PLACE["event_type"]
 _OF_DWELL = {"visitor_id", "timestamp", "sent_at", "page_url", "dwell_ms"}
 """What is read of an event that tells how long a page was read."""
 _RULES_KEPT = 4096
-"""Combinations of values that conditions looked at whose rule is remembered."""
+"""Combinations of what conditions can tell apart whose rule is remembered."""
 _UNSEEN: Any = object()
 _MAX_DIGITS = 32
 _MOST = 2**63
@@ -207,6 +207,25 @@ class _Rule:
         return True
 
 
+class _Asked:
+    """Where conditions look, and the values that they know; of any other only counts whether it is there."""
+
+    def __init__(self, place: Place, known: set[str]) -> None:
+        self.number, self.leaf, self.rest = place
+        self.known = known
+
+    def tell(self, leaves: Leaves) -> str:
+        """A known value, or ANY, or an empty text for nothing."""
+        values = leaves[self.number]
+        value = values[self.leaf]
+        if self.rest:
+            value = walk(value, self.rest)
+        if value is None:
+            return ""
+        text: str = value if type(value) is str else as_text(value)
+        return text if text in self.known else ANY if text else ""
+
+
 class CompiledMapping:
     """Reads records as one mapping says."""
 
@@ -226,7 +245,11 @@ class CompiledMapping:
             next(field for field in self._rules[0].fields if field.name == name) for name in REQUIRED
         ]
         self.maps_sent_at = any(field.name == "sent_at" for rule in self._rules for field in rule.fields)
-        self._asked = list(dict.fromkeys(place for rule in self._rules for place, _ in rule.conditions))
+        asked: dict[Any, set[str]] = {}
+        for rule in self._rules:
+            for place, values in rule.conditions:
+                asked.setdefault(place, set()).update(values)
+        self._asked = [_Asked(place, known) for place, known in asked.items()]
         self._known: dict[Any, _Rule | None] = {}
 
     def read(self, value: bytes) -> tuple[Any, ...] | None:
@@ -345,14 +368,8 @@ class CompiledMapping:
         return Rejected("validate", f"{rule}:{field}:{self.name}")
 
     def _rule_of(self, leaves: Leaves) -> _Rule | None:
-        """The first rule whose conditions hold, remembered by the values that they look at."""
-        asked: list[str] = []
-        for number, leaf, rest in self._asked:
-            value = leaves[number][leaf]
-            if rest:
-                value = walk(value, rest)
-            asked.append(value if type(value) is str else as_text(value))
-        key = tuple(asked)
+        """The first rule whose conditions hold, remembered by what they can tell apart."""
+        key = tuple([asked.tell(leaves) for asked in self._asked])
         rule: _Rule | None = self._known.get(key, _UNSEEN)
         if rule is _UNSEEN:
             if len(self._known) >= _RULES_KEPT:
