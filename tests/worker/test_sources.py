@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,24 @@ from typing import Any
 import orjson
 from aiokafka import AIOKafkaProducer
 
+from schemas.click import Click
+from streamer.replay.rows import sessions_of_rows
 from streamer.settings import Settings
+from streamer.worker.changelog import SessionSnapshots, decode
 from tests.conftest import FreshSettings, RunStreamer
 from tests.sources.events import SEGMENT_PAGE
-from tests.worker.live import UNKEYED, Worker, committed, oracle, published, set_up, some_clicks
+from tests.worker.live import (
+    UNKEYED,
+    Worker,
+    as_messages,
+    committed,
+    oracle,
+    published,
+    send,
+    set_up,
+    some_clicks,
+    wait_until,
+)
 
 
 def test_events_of_segment_become_the_sessions_of_their_clicks(
@@ -124,3 +139,56 @@ async def send_in_binary_mode(settings: Settings, clicks: Sequence[dict[str, Any
 
 def as_text(ms: int) -> str:
     return dt.datetime.fromtimestamp(ms / 1000, dt.UTC).isoformat()
+
+
+def test_what_is_kept_of_a_click_is_in_its_live_session_and_in_a_replay(
+    fresh_settings: FreshSettings, run_streamer: RunStreamer, tmp_path: Path
+) -> None:
+    keep = ["page_title", "utm_source", "properties.plan", "properties.size"]
+    settings = fresh_settings({"clicks.keep": keep})
+    clicks = [
+        click
+        | {
+            "page_title": f" Rates \n of {click['event_id']}",
+            "page_url": f"{click['page_url']}?utm_source=news+letter&utm_term=t",
+            "properties": {"plan": "Gold", "size": number % 3, "age": "44"},
+        }
+        for number, click in enumerate(some_clicks(12, seed=8))
+    ]
+    expected = {
+        click["event_id"]: {
+            "page_title": f"Rates of {click['event_id']}",
+            "properties.plan": "Gold",
+            "properties.size": str(number % 3),
+            "utm_source": "news letter",
+        }
+        for number, click in enumerate(clicks)
+    }
+    set_up(settings)
+    send(settings, as_messages(clicks))
+    worker = Worker(settings)
+    wait_until(lambda: clicks[-1]["event_id"] in extras_of(live_sessions(settings)))
+    worker.signal(signal.SIGTERM)
+    assert worker.end() == 0, worker.log
+    live = extras_of(live_sessions(settings))  # sessions that closed within a commit are in no state
+    assert live == {event_id: expected[event_id] for event_id in live}
+    worker = Worker(settings, "--drain")  # goes on from that state
+    assert worker.end() == 0, worker.log
+    verified = run_streamer("verify", "--json", settings=settings)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    out = tmp_path / "sessions.parquet"
+    replayed = run_streamer("replay", "--out", str(out), settings=settings)
+    assert replayed.returncode == 0, replayed.stderr
+    assert extras_of([session.clicks for session in sessions_of_rows(out)]) == expected
+
+
+def live_sessions(settings: Settings) -> list[list[Click]]:
+    """The clicks of every session that a worker has written a state of."""
+    entries = [decode(record.value) for record in committed(settings, settings.changelog).records]
+    states = [entry for entry in entries if isinstance(entry, SessionSnapshots)]
+    return [session.clicks() for state in states for session in state.sessions if session.event_count]
+
+
+def extras_of(sessions: Sequence[Sequence[Click]]) -> dict[str, dict[str, str] | None]:
+    """By event_id."""
+    return {click.event_id: click.extras for clicks in sessions for click in clicks}
