@@ -30,7 +30,7 @@ PACKAGES := pyproject.toml constraints.txt setup.py $(shell find models schemas 
 unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:  # one pip at a time in one environment
-.PHONY: demo docs test test-pure check lint chaos mutants bench fuzz monitoring consumers clean
+.PHONY: chart demo docs manifests test test-pure check lint chaos mutants bench fuzz monitoring consumers clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo.stamp
@@ -73,6 +73,19 @@ fuzz: .venv/test.stamp
 monitoring: .venv/demo.stamp
 	$(BIN)/streamer metrics rules > deploy/prometheus/streamer.rules.yml
 	$(BIN)/streamer metrics dashboard > deploy/grafana/streamer.json
+	cp deploy/prometheus/streamer.rules.yml deploy/helm/clicks-to-intent/files/
+
+# Installs Helm with Go, and validates the chart with it.
+chart: export GOBIN := $(CURDIR)/.venv/bin
+chart: .venv/test.stamp
+	command -v helm || test -x $(GOBIN)/helm || go install helm.sh/helm/v3/cmd/helm@v3.19.0
+	$(INSTALL) kubernetes-validate
+	$(PYTEST) tests/deploy
+
+# The chart's defaults, for clusters without Helm.
+manifests:
+	PATH="$(CURDIR)/.venv/bin:$$PATH" helm template streamer deploy/helm/clicks-to-intent --kube-version 1.37.0 \
+	  > deploy/kubernetes/streamer.yaml
 
 consumers: .venv/test.stamp
 	$(INSTALL) --editable '.[docs,kafka,redis,train,ui,test]'

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 project = "Clicks to intent"
 version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "reference_directives"]
-exclude_patterns = ["results/steps"]
+exclude_patterns = ["results"]
 
 html_theme = "furo"
 html_title = f"{project} {version}"

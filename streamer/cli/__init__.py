@@ -82,13 +82,12 @@ def _global_options(
 def command_line() -> LazyGroup:
     app = typer.Typer(
         cls=LazyGroup,
-        add_completion=False,
         no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
     app.callback()(_global_options)
-    group = typer.main.get_group(app)
+    group = typer.main.get_command(app)
     assert isinstance(group, LazyGroup)
     group.register(COMMANDS)
     return group

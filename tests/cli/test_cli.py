@@ -41,6 +41,21 @@ def test_help_lists_every_command_and_imports_none_of_them(run_streamer: RunStre
     assert loaded.isdisjoint(command.module for command in COMMANDS)
 
 
+@pytest.mark.parametrize(
+    ("typed", "at", "offered"),
+    [
+        ("streamer wor", 1, ["worker"]),
+        ("streamer model tax", 2, ["taxonomy"]),
+        ("streamer replay --fr", 2, ["--from"]),
+    ],
+)
+def test_a_shell_completes_commands_and_options(
+    run_streamer: RunStreamer, typed: str, at: int, offered: list[str]
+) -> None:
+    asked = {"_STREAMER_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(at)}
+    assert run_streamer(environ=asked).stdout.split() == offered
+
+
 def test_version(run_streamer: RunStreamer) -> None:
     assert run_streamer("--version").stdout == f"streamer {__version__}\n"
 
