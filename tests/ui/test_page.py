@@ -14,10 +14,12 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, expect
 from playwright.sync_api import Page as Tab
 
+from models.bundle import default_bundle, load_bundle
 from streamer import sample
 from streamer.kafka.ports import free_ports
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.settings import Settings, load_settings
+from streamer.ui.projection import Point, Projection
 from tests.conftest import names_of_its_own
 from tests.ui.live import CHROMIUM, NO_BROWSER, Page, a_browser, showing
 from tests.worker.live import Worker, committed, send
@@ -48,6 +50,8 @@ class Published(NamedTuple):
     """The visitor is one of their browsers."""
     people: int
     """Closed sessions that are no bot's."""
+    place: Point
+    """Of one of them, on the map."""
 
 
 class Seen(NamedTuple):
@@ -73,8 +77,15 @@ def published(bootstrap: str) -> Published:
     sessions = committed(settings, settings.topics.intents).decoded()
     session = next(each for each in sessions if each["visitor_id"] == searched["visitor_id"])
     people = len({each["session_id"] for each in sessions if each["is_final"] and not each["is_bot"]})
+    prototypes = load_bundle(default_bundle()).prototypes
+    assert prototypes is not None
+    visitors = committed(settings, settings.topics.visitors).decoded()
+    (person, *_) = (each for each in visitors if each["is_final"] and not each["is_bot"])
+    place = Projection.of(prototypes).place(person["embedding"])
     customer = committed(settings, settings.topics.users).decoded()[-1]
-    return Published(settings, session["session_id"], customer["visitor_id"], customer["user_id"], people)
+    return Published(
+        settings, session["session_id"], customer["visitor_id"], customer["user_id"], people, place
+    )
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +161,21 @@ def test_the_map_has_every_session_that_is_listed(
     tab = opened(context, seen, "/map")
     expect(tab.get_by_role("img", name="Map of session embeddings")).to_be_visible()
     expect(tab.get_by_text(f"{published.people} sessions")).to_be_visible()
+
+
+def test_a_click_on_a_point_of_the_map_opens_a_session(
+    published: Published, seen: Seen, context: BrowserContext
+) -> None:
+    tab = opened(context, seen, "/map")
+    expect(tab.get_by_text(f"{published.people} sessions")).to_be_visible()
+    box = tab.get_by_role("img", name="Map of session embeddings").bounding_box()
+    assert box is not None
+    x, y = published.place
+    # Within the margins of the chart both axes go from -1 to 1.
+    tab.mouse.click(
+        box["x"] + 8 + (box["width"] - 16) * (x + 1) / 2, box["y"] + 8 + (box["height"] - 48) * (1 - y) / 2
+    )
+    expect(tab.get_by_role("heading", level=1)).to_have_text("A session")
 
 
 def test_the_tree_of_intents_leads_to_examples(seen: Seen, context: BrowserContext) -> None:
