@@ -177,12 +177,12 @@ class RedisStore:
                 "it doesn't let us in; check sink.redis.username and sink.redis.password"
             ) from None
         except _AWAY as error:
-            raise StoreAwayError(f"{self._settings.url}: {_reason(error)}") from None
+            raise StoreAwayError(f"sink.redis.url = {self._settings.url}: {_reason(error)}") from None
         except redis.exceptions.NoPermissionError:
             raise self._unusable("the user lacks a permission; docs/sinks.md has them") from None
         except redis.exceptions.RedisError as error:
             if _code(error) in _AWAY_CODES:
-                raise StoreAwayError(f"{self._settings.url}: {_reason(error)}") from None
+                raise StoreAwayError(f"sink.redis.url = {self._settings.url}: {_reason(error)}") from None
             raise self._unusable(f"it answers {_code(error)}") from None
 
     def _unusable(self, why: str) -> StoreError:

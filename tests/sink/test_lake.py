@@ -7,6 +7,7 @@ import random
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -127,20 +128,26 @@ def assert_same(settings: Settings) -> None:
 
 def test_killed_at_any_moment_the_lake_has_each_record_once(settings: Settings) -> None:
     chance = random.Random(3)
-    publish_traffic(settings, 4000, keys=600, now_ms=NOW_MS - 10_000, seed=3)
+    folder = settings.sink.parquet.folder
+    assert folder is not None
+    manifest, stray = folder / "manifest.json", folder / "sessions/day=2026-01-01/stray.parquet"
+    publisher = threading.Thread(target=publish_traffic, args=(settings, 5000, 600, NOW_MS - 10_000, 3))
+    publisher.start()
     for _ in range(3):
+        before = manifest.stat().st_mtime_ns if manifest.exists() else 0
         sink = LakeSink(settings)
-        sink.wait_for('"copying"')
-        time.sleep(chance.uniform(0.1, 0.9))
+        wait_until(lambda before=before: manifest.exists() and manifest.stat().st_mtime_ns > before)  # type: ignore[misc]
+        time.sleep(chance.uniform(0, 0.4))
         sink.process.kill()
         sink.end()
+    publisher.join()
+    stray.parent.mkdir(parents=True, exist_ok=True)
+    stray.write_bytes(b"of a commit that was killed")
     drain(settings)
     assert_same(settings)
     for table in ("sessions", "users"):
         for path in files_of(settings, table):
             assert pq.read_schema(path).field("embedding").type.list_size == DIMENSIONS
-    folder = settings.sink.parquet.folder
-    assert folder is not None
     counts = [
         each["counts"] for topic in manifest_of(folder)["positions"].values() for each in topic.values()
     ]
