@@ -49,6 +49,9 @@ def test_only_sessions_of_people_that_are_held_are_on_the_map() -> None:
         page.place(name, (0.1, 0.2))
     page.place("nobody", (0.3, 0.3))
     page.erased_visitor("three")
+    page.session(
+        a_record("three", session_id="three", revision=1), 0, NOW_MS
+    )  # their place is forgotten, too
     assert [(each.session_id, point) for each, point in page.placed(9)] == [("one", (0.1, 0.2))]
 
 
