@@ -293,6 +293,7 @@ def within_bound(dice: random.Random, records: list[Record], bound: int) -> list
         again = dice.choice(kept)
         if again.at >= reached - bound:
             kept.append(again._replace(arrival=record.arrival))
+            reached = max(reached, min(again.at, arrival))  # it may have been too new the first time
     return [record._replace(place=place) for place, record in enumerate(kept)]
 
 
