@@ -9,7 +9,8 @@ from setuptools import Extension, setup
 ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT))
 
-from schemas.build import EXTENSIONS, PACKAGES  # noqa: E402, an isolated build has no folder of ours on its path
+# An isolated build has no folder of ours on its path.
+from streamer.schemas.build import EXTENSIONS, PACKAGES  # noqa: E402
 
 
 def extension(name: str) -> Extension:

@@ -18,15 +18,15 @@ from typing import NamedTuple
 import orjson
 
 from benchmarks.clicks import Arrival
-from models.bundle import default_bundle, load_bundle
-from models.scorer import Scored, ScoreError, Scorer
-from models.simulator import SimulatorConfig, simulate
-from schemas.click import Session
 from streamer.core.sessionizer import Sessionizer
+from streamer.models.bundle import default_bundle, load_bundle
+from streamer.models.scorer import Scored, ScoreError, Scorer
+from streamer.models.simulator import SimulatorConfig, simulate
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.partition import Partition
 from streamer.pipeline.records import RecordWriter
 from streamer.rules_from_settings import session_rules
+from streamer.schemas.click import Session
 from streamer.settings import Settings
 
 SEED = 77_002

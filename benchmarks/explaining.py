@@ -27,17 +27,17 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from models.arrays import Float64
-from models.bundle import Bundle, default_bundle, load_bundle
-from models.evaluation.bootstrap import cluster_numbers
-from models.explain import Explanation, explain, without
-from models.runtime import feed_of
-from models.scorer import Scored, Scorer
-from models.simulator import SimulatorConfig, simulate
-from models.simulator.files import write_table
-from schemas.click import Session
 from streamer.core.rules import SessionRules
+from streamer.models.arrays import Float64
+from streamer.models.bundle import Bundle, default_bundle, load_bundle
+from streamer.models.evaluation.bootstrap import cluster_numbers
+from streamer.models.explain import Explanation, explain, without
+from streamer.models.runtime import feed_of
+from streamer.models.scorer import Scored, Scorer
+from streamer.models.simulator import SimulatorConfig, simulate
+from streamer.models.simulator.files import write_table
 from streamer.replay.file_source import sessions_of_file
+from streamer.schemas.click import Session
 
 SEED = 77_020
 """Of no other experiment."""

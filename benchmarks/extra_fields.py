@@ -22,12 +22,12 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from models.evaluation.real.clickstreams import click_of, embedded, read, session_of, trained_on
-from models.evaluation.real.eshop2008 import cut_of, place_in_order
-from models.extra_fields import FieldSpec
-from models.training.config import TrainConfig
-from models.visitor_splits import TRAIN_BELOW, VALIDATION_BELOW, percent_of
-from schemas.click import Click, Session
+from streamer.models.evaluation.real.clickstreams import click_of, embedded, read, session_of, trained_on
+from streamer.models.evaluation.real.eshop2008 import cut_of, place_in_order
+from streamer.models.extra_fields import FieldSpec
+from streamer.models.training.config import TrainConfig
+from streamer.models.visitor_splits import TRAIN_BELOW, VALIDATION_BELOW, percent_of
+from streamer.schemas.click import Click, Session
 
 _SALE = "sale"
 _SHOWN = ("colour_code", "model_photography", "site_page")

@@ -15,9 +15,9 @@ from benchmarks.backlog import Backlog
 from benchmarks.clicks import clicks
 from benchmarks.pairs import Spread, ratios, spread
 from benchmarks.throughput import Bench
-from schemas import codec
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.pipeline.decode import ClickDecoder
+from streamer.schemas import codec
 
 STAGES = ("sessionize", "with_model")
 DECODED = 20_000

@@ -22,8 +22,8 @@ from benchmarks.installation import PARTITIONS, installed
 from benchmarks.latency import PER_S, SETTLED_S, VISITORS, WARM_UP_S, Latency, latency, readable
 from benchmarks.live_worker import live
 from benchmarks.pacing import append_steadily
-from schemas import codec
 from streamer.kafka.embedded import EmbeddedKafka
+from streamer.schemas import codec
 
 INTERVAL_MS = 50
 LOGIN_AT = 3

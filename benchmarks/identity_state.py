@@ -26,9 +26,9 @@ import orjson
 from benchmarks.clicks import DAY_MS, DAY_START_MS
 from benchmarks.heartbeat import memory_mb
 from benchmarks.scoring import closed_sessions
-from models.bundle import default_bundle, load_bundle
-from models.scorer import Scorer
 from streamer.identity import changes
+from streamer.models.bundle import default_bundle, load_bundle
+from streamer.models.scorer import Scorer
 from streamer.pipeline.records import RecordWriter
 from streamer.registry.lookup import SchemaLookup
 from streamer.rules_from_settings import identity_rules

@@ -33,8 +33,8 @@ from benchmarks.pacing import append_steadily
 from benchmarks.pairs import Spread, percentile, spread
 from benchmarks.throughput import LOOP
 from benchmarks.yardstick import Part
-from schemas import codec
 from streamer.kafka.embedded import EmbeddedKafka
+from streamer.schemas import codec
 
 PER_S = 2000
 VISITORS = 5000

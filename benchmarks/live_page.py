@@ -22,9 +22,9 @@ from typing import Any
 from confluent_kafka import Producer
 from playwright.sync_api import sync_playwright
 
-from models.bundle import Bundle, default_bundle, load_bundle
-from schemas import codec
 from streamer.kafka.embedded import EmbeddedKafka
+from streamer.models.bundle import Bundle, default_bundle, load_bundle
+from streamer.schemas import codec
 
 _LINK = re.compile(r"live page: (\S+)")
 _WARM_UP_S = 8

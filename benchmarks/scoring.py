@@ -19,15 +19,15 @@ import orjson
 
 from benchmarks.clicks import DAY_START_MS, clicks
 from benchmarks.text_encoder import text_encoder
-from models.bundle import Bundle, default_bundle, load_bundle
-from models.labelling.rendering import rendering
-from models.scorer import Scorer
-from schemas.click import Session
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
+from streamer.models.bundle import Bundle, default_bundle, load_bundle
+from streamer.models.labelling.rendering import rendering
+from streamer.models.scorer import Scorer
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.partition import MAX_TAKE
 from streamer.pipeline.scrub import scrub
+from streamer.schemas.click import Session
 
 LONGEST = 64
 TEXTS = 100

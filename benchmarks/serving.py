@@ -26,10 +26,10 @@ from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.installation import installed
-from schemas import codec
-from schemas.binary import BinaryEncoder
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.kafka.ports import free_ports
+from streamer.schemas import codec
+from streamer.schemas.binary import BinaryEncoder
 
 PER_S = 2000
 UPDATES_PER_S = 500

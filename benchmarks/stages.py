@@ -23,9 +23,9 @@ from unittest.mock import patch
 import orjson
 
 from benchmarks.spent import Spent
-from schemas.click import Session
 from streamer.logs import configure_logging
 from streamer.pipeline.partition import PendingOutputs
+from streamer.schemas.click import Session
 from streamer.settings import Settings, load_settings
 from streamer.worker import event_loop, run, takeover
 from streamer.worker.app import create_app

@@ -23,7 +23,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from schemas.click import Session
+from streamer.schemas.click import Session
 
 SEED, VISITORS = 9, 2_000
 PEAK_FLOPS = {"H100 (SXM), bfloat16": 989e12, "A100, bfloat16": 312e12, "L4, bfloat16": 121e12}
@@ -34,9 +34,9 @@ USED = (0.02, 0.2)
 
 def simulated(clicks: int) -> Iterator[Session]:
     """Sessions of people until there are so many clicks, each repetition of other visitors."""
-    from models.simulator import SimulatorConfig, simulate
-    from models.simulator.files import write_table
     from streamer.core.rules import SessionRules
+    from streamer.models.simulator import SimulatorConfig, simulate
+    from streamer.models.simulator.files import write_table
     from streamer.replay.file_source import sessions_of_file
 
     with tempfile.TemporaryDirectory() as folder:
@@ -55,8 +55,8 @@ def simulated(clicks: int) -> Iterator[Session]:
 
 def shards(folder: Path, clicks: int) -> dict[str, Any]:
     """Fits a tokenizer and writes token shards."""
-    from models.tokenizer import Tokenizer
-    from models.training.token_shards import write_shards
+    from streamer.models.tokenizer import Tokenizer
+    from streamer.models.training.token_shards import write_shards
 
     began = time.process_time()
     tokenizer = Tokenizer.fit(simulated(clicks))
@@ -84,11 +84,11 @@ def pretraining(folder: Path, steps: int, batch: int) -> dict[str, Any] | None:
     """
     import torch
 
-    from models.tokenizer import Tokenizer
-    from models.training.config import TrainConfig
-    from models.training.pretrain import Execution, deterministic, pretrain
-    from models.training.processes import started_by_torchrun
-    from models.training.token_shards import TokenShards
+    from streamer.models.tokenizer import Tokenizer
+    from streamer.models.training.config import TrainConfig
+    from streamer.models.training.pretrain import Execution, deterministic, pretrain
+    from streamer.models.training.processes import started_by_torchrun
+    from streamer.models.training.token_shards import TokenShards
 
     class EnoughError(Exception):
         pass
@@ -135,11 +135,11 @@ def flops(folder: Path, batch: int) -> dict[str, Any]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from models.tokenizer import Tokenizer
-    from models.training.config import TrainConfig
-    from models.training.objectives import Objectives
-    from models.training.pretrain import new_encoder
-    from models.training.token_shards import TokenShards
+    from streamer.models.tokenizer import Tokenizer
+    from streamer.models.training.config import TrainConfig
+    from streamer.models.training.objectives import Objectives
+    from streamer.models.training.pretrain import new_encoder
+    from streamer.models.training.token_shards import TokenShards
 
     tokenizer = Tokenizer.from_json((folder / "tokenizer.json").read_text())
     corpus = TokenShards.open(folder / "tokens", tokenizer).corpus("train", 4_000)

@@ -4,4 +4,4 @@ What lies directly here needs numpy and onnxruntime only and is what the worker 
 needs torch and is never imported from here.
 """
 
-import schemas  # noqa: F401, first of all: it decides which build runs
+import streamer.schemas  # noqa: F401, first of all: it decides which build runs

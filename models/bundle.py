@@ -16,19 +16,19 @@ from typing import Any, Final
 
 import msgspec
 
-from models import calibration as calibrations
-from models import prototypes as prototype_files
-from models import selftest
-from models import taxonomy as taxonomies
-from models.calibration import Calibration
-from models.drift_profile import Profile, check_profile
-from models.encoded import LENGTH_BUCKETS
-from models.graph_check import GraphRefused, check_graph
-from models.memory import memory_bounded
-from models.prototypes import Prototypes
-from models.runtime import Runtime
-from models.taxonomy import Taxonomy
-from models.tokenizer import Tokenizer
+from streamer.models import calibration as calibrations
+from streamer.models import prototypes as prototype_files
+from streamer.models import selftest
+from streamer.models import taxonomy as taxonomies
+from streamer.models.calibration import Calibration
+from streamer.models.drift_profile import Profile, check_profile
+from streamer.models.encoded import LENGTH_BUCKETS
+from streamer.models.graph_check import GraphRefused, check_graph
+from streamer.models.memory import memory_bounded
+from streamer.models.prototypes import Prototypes
+from streamer.models.runtime import Runtime
+from streamer.models.taxonomy import Taxonomy
+from streamer.models.tokenizer import Tokenizer
 
 FORMAT: Final = 1
 PROTOTYPES: Final = "prototypes.json"

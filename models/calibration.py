@@ -16,8 +16,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from models.arrays import Float32
-from schemas.click import Session
+from streamer.models.arrays import Float32
+from streamer.schemas.click import Session
 
 AbstainReason = Literal["ambiguous", "novel", "too_short"]
 

@@ -17,12 +17,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from models.arrays import Float32, Float64, Int64
-from models.bundle import Bundle
-from models.drift_profile import DECILES, ProfileLayout, jensen_shannon, psi, shares, unknown_shares
-from models.encoded import Encoded
-from models.scorer import ScoreError, Scorer
-from schemas.click import Session
+from streamer.models.arrays import Float32, Float64, Int64
+from streamer.models.bundle import Bundle
+from streamer.models.drift_profile import DECILES, ProfileLayout, jensen_shannon, psi, shares, unknown_shares
+from streamer.models.encoded import Encoded
+from streamer.models.scorer import ScoreError, Scorer
+from streamer.schemas.click import Session
 
 BLOCK = 2500
 """Sessions. With this many, an unchanged distribution over 20 categories has a PSI of about 0.01."""

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import numpy as np
 
-from models.arrays import Float32, Float64, Int64
-from models.encoded import LENGTH_BUCKETS, Encoded
-from models.fields import LEARNT_FIELDS
-from models.taxonomy import Taxonomy
-from models.vocabulary import OOV_BUCKETS
+from streamer.models.arrays import Float32, Float64, Int64
+from streamer.models.encoded import LENGTH_BUCKETS, Encoded
+from streamer.models.fields import LEARNT_FIELDS
+from streamer.models.taxonomy import Taxonomy
+from streamer.models.vocabulary import OOV_BUCKETS
 
 DECILES = 9
 """Edges between ten ranges of novelty."""

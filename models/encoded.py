@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from models.arrays import Float32, Int32, Int64
+from streamer.models.arrays import Float32, Int32, Int64
 
 LENGTH_BUCKETS: Final = (8, 16, 32, 64)
 

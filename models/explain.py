@@ -20,13 +20,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from models.arrays import Float32, Float64, Int64
-from models.bundle import Bundle
-from models.calibration import AbstainReason, log_odds
-from models.encoded import Encoded
-from models.fields import EVENT_FIELDS, SESSION_FIELDS
-from models.scorer import ScoredIntent, ScoreError, Scorer
-from schemas.click import HEAD_CLICKS, Session
+from streamer.models.arrays import Float32, Float64, Int64
+from streamer.models.bundle import Bundle
+from streamer.models.calibration import AbstainReason, log_odds
+from streamer.models.encoded import Encoded
+from streamer.models.fields import EVENT_FIELDS, SESSION_FIELDS
+from streamer.models.scorer import ScoredIntent, ScoreError, Scorer
+from streamer.schemas.click import HEAD_CLICKS, Session
 
 QUERY: Final = "search_query"
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(

@@ -16,11 +16,11 @@ from typing import Any, Final, Literal, TypeGuard, get_args
 
 import numpy as np
 
-from models.arrays import Int32
-from models.queries import words_of
-from models.vocabulary import Vocabulary, stable_hash
-from schemas.click import Click
-from schemas.extras import is_extra
+from streamer.models.arrays import Int32
+from streamer.models.queries import words_of
+from streamer.models.vocabulary import Vocabulary, stable_hash
+from streamer.schemas.click import Click
+from streamer.schemas.extras import is_extra
 
 PRICE: Final = "price"
 """The one field of a click's own that a recipe may add; the others have a vocabulary anyway."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import Final
 
-from schemas.click import Session
+from streamer.schemas.click import Session
 
 LEARNT_FIELDS: Final = (
     "page_type",

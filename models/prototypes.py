@@ -15,9 +15,9 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from models.arrays import Float32
-from models.calibration import softmax
-from models.sphere import Sphere
+from streamer.models.arrays import Float32
+from streamer.models.calibration import softmax
+from streamer.models.sphere import Sphere
 
 FORMAT: Final = 1
 MOST: Final = 256

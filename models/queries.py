@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from models.vocabulary import stable_hash
+from streamer.models.vocabulary import stable_hash
 
 QUERY_BUCKETS = 4096
 QUERY_GRAMS = 48

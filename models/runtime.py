@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime
 
-from models.arrays import Float32, Int32, Int64
-from models.encoded import LENGTH_BUCKETS, Encoded
-from models.fields import EVENT_FIELDS, SESSION_FIELDS
-from models.queries import QUERY_BUCKETS, QUERY_GRAMS, QUERY_SLOTS
-from models.timing import TIME_IDS
-from schemas.build import IS_COMPILED
+from streamer.models.arrays import Float32, Int32, Int64
+from streamer.models.encoded import LENGTH_BUCKETS, Encoded
+from streamer.models.fields import EVENT_FIELDS, SESSION_FIELDS
+from streamer.models.queries import QUERY_BUCKETS, QUERY_GRAMS, QUERY_SLOTS
+from streamer.models.timing import TIME_IDS
+from streamer.schemas.build import IS_COMPILED
 
 if IS_COMPILED:
-    from models import tokens
+    from streamer.models import tokens
 
 ENCODER_INPUTS = {
     "event_ids": ("tensor(int32)", ["batch", "clicks", len(EVENT_FIELDS)]),

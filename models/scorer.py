@@ -15,12 +15,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from models.arrays import Float32, Int64
-from models.bundle import Bundle
-from models.calibration import AbstainReason
-from models.encoded import Encoded
-from models.runtime import Outputs
-from schemas.click import Session
+from streamer.models.arrays import Float32, Int64
+from streamer.models.bundle import Bundle
+from streamer.models.calibration import AbstainReason
+from streamer.models.encoded import Encoded
+from streamer.models.runtime import Outputs
+from streamer.schemas.click import Session
 
 BEST = 5
 

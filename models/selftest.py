@@ -10,11 +10,11 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from models.arrays import Float32
-from models.extra_fields import PRICE, ExtraField, Number, Words
-from models.runtime import Runtime
-from models.tokenizer import Tokenizer
-from schemas.click import KEPT_CLICKS, Click, Session, from_document, to_document
+from streamer.models.arrays import Float32
+from streamer.models.extra_fields import PRICE, ExtraField, Number, Words
+from streamer.models.runtime import Runtime
+from streamer.models.tokenizer import Tokenizer
+from streamer.schemas.click import KEPT_CLICKS, Click, Session, from_document, to_document
 
 TOLERANCE: Final = 1e-5
 """For the embedding; the outputs that follow from it may differ by ten times as much."""

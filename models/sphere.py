@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.arrays import Float32
+from streamer.models.arrays import Float32
 
 
 @dataclass(frozen=True)

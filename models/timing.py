@@ -12,8 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from models.arrays import Float32, Int32, Int64
-from schemas.click import HEAD_CLICKS, KEPT_CLICKS, Click, Session
+from streamer.models.arrays import Float32, Int32, Int64
+from streamer.schemas.click import HEAD_CLICKS, KEPT_CLICKS, Click, Session
 
 EDGES_MS: Final = np.array([0, 1] + [250 << k for k in range(14)], dtype=np.int64)
 """Bucket 0 is missing, 1 is 0 ms, 2 below 250 ms, ... 16 from 34 min on: at least edge b-1."""

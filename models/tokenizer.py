@@ -16,9 +16,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from models.arrays import Float64, Int32, Int64
-from models.encoded import LENGTH_BUCKETS, Encoded, Flat, bucketed
-from models.extra_fields import (
+from streamer.models.arrays import Float64, Int32, Int64
+from streamer.models.encoded import LENGTH_BUCKETS, Encoded, Flat, bucketed
+from streamer.models.extra_fields import (
     MAX_HASHED,
     ExtraFields,
     FieldCounts,
@@ -26,7 +26,7 @@ from models.extra_fields import (
     from_documents,
     is_whole,
 )
-from models.fields import (
+from streamer.models.fields import (
     EVENT_FIELDS,
     HOUR_IDS,
     LEARNT_FIELDS,
@@ -37,14 +37,14 @@ from models.fields import (
     learnt_values,
     values_of,
 )
-from models.queries import QUERY_GRAMS, QUERY_SLOTS, query_ids
-from models.timing import TIME_IDS, durations, log_seconds, standardized, time_bucket
-from models.vocabulary import OOV_BUCKETS, Vocabulary
-from schemas.build import IS_COMPILED
-from schemas.click import KEPT_CLICKS, Click, Session
+from streamer.models.queries import QUERY_GRAMS, QUERY_SLOTS, query_ids
+from streamer.models.timing import TIME_IDS, durations, log_seconds, standardized, time_bucket
+from streamer.models.vocabulary import OOV_BUCKETS, Vocabulary
+from streamer.schemas.build import IS_COMPILED
+from streamer.schemas.click import KEPT_CLICKS, Click, Session
 
 if IS_COMPILED:
-    from models import tokens
+    from streamer.models import tokens
 
 TOKENIZER_VERSION = 1
 WITH_FIELDS_VERSION = 2

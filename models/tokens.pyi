@@ -1,10 +1,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from models.arrays import Float32, Int32, Int64
-from models.encoded import Encoded
-from models.extra_fields import ExtraFields
-from schemas.click import Session
+from streamer.models.arrays import Float32, Int32, Int64
+from streamer.models.encoded import Encoded
+from streamer.models.extra_fields import ExtraFields
+from streamer.schemas.click import Session
 
 class Tokens:
     def __init__(

@@ -13,10 +13,10 @@ from libc.string cimport memcpy
 
 from numpy import zeros
 
-from models.fields import EVENT_FIELDS, LEARNT_FIELDS, SESSION_FIELDS, hour_id
-from models import queries, timing
-from schemas import click
-from schemas.click cimport Click, Session
+from streamer.models.fields import EVENT_FIELDS, LEARNT_FIELDS, SESSION_FIELDS, hour_id
+from streamer.models import queries, timing
+from streamer.schemas import click
+from streamer.schemas.click cimport Click, Session
 
 cdef extern from "Python.h":
     Py_ssize_t PyUnicode_GET_LENGTH(object)

@@ -21,11 +21,6 @@ NO_EXTENSIONS: Final = "STREAMER_NO_EXTENSIONS"
 """Environment variable: set to anything but an empty text, everything runs as pure Python."""
 
 EXTENSIONS: Final = (
-    "models.scorer",
-    "models.tokens",
-    "schemas.binary",
-    "schemas.click",
-    "schemas.flat",
     "streamer.core.session",
     "streamer.core.sessionizer",
     "streamer.core.store",
@@ -36,6 +31,8 @@ EXTENSIONS: Final = (
     "streamer.identity.ties",
     "streamer.identity.user_record",
     "streamer.identity.users",
+    "streamer.models.scorer",
+    "streamer.models.tokens",
     "streamer.native.batch_records",
     "streamer.native.brackets",
     "streamer.native.click_codec",
@@ -51,6 +48,9 @@ EXTENSIONS: Final = (
     "streamer.pipeline.normalize",
     "streamer.pipeline.partition",
     "streamer.pipeline.records",
+    "streamer.schemas.binary",
+    "streamer.schemas.click",
+    "streamer.schemas.flat",
     "streamer.sources.visitors",
     "streamer.worker.changelog_groups",
     "streamer.worker.stages.repartition",
@@ -60,7 +60,7 @@ build uses a library."""
 
 PACKAGES: Final = ("schemas", "models", "streamer")
 
-_ROOT: Final = Path(__file__).parents[1]
+_ROOT: Final = Path(__file__).parents[2]
 
 
 def not_built(root: Path = _ROOT) -> list[str]:

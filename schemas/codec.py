@@ -22,7 +22,7 @@ from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 from fastavro.validation import validate
 
-from schemas.flat import Declined, FlatReader
+from streamer.schemas.flat import Declined, FlatReader
 
 SchemaName = Literal[
     "click",

@@ -1,4 +1,4 @@
-"""Whether a schema can replace the ones that are already in topics: `python -m schemas.compatibility`.
+"""Whether a schema can replace those that topics have: `python -m streamer.schemas.compatibility`.
 
 Topics outlive releases. So a schema must read what every landed version wrote, and readers that know only a
 landed version must read what it writes (full transitive compatibility), by the rules of schema resolution
@@ -16,8 +16,8 @@ from pathlib import Path
 from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibilityType
 from avro.schema import make_avsc_object
 
-from schemas import codec
-from schemas.codec import Record
+from streamer.schemas import codec
+from streamer.schemas.codec import Record
 
 
 def unreadable(reader: Record, writer: Record) -> list[str]:
@@ -52,7 +52,9 @@ def land(name: str, folder: Path) -> Path | None:
 
 
 def main(arguments: Sequence[str] | None = None, folder: Path = codec.FOLDER) -> int:
-    parser = argparse.ArgumentParser(prog="python -m schemas.compatibility", description="Check the schemas.")
+    parser = argparse.ArgumentParser(
+        prog="python -m streamer.schemas.compatibility", description="Check the schemas."
+    )
     parser.add_argument("--land", action="store_true", help="add the current schemas to landed/")
     options = parser.parse_args(arguments)
     broken = False

@@ -1,7 +1,7 @@
 cimport cython
 from libc.stdint cimport int64_t
 
-from schemas.binary cimport BinaryEncoder
+from streamer.schemas.binary cimport BinaryEncoder
 
 cdef int _STRING, _LONG, _BOOLEAN, _DOUBLE, _MAP, _FLOAT, _FLOATS, _RECORDS, _OPTIONAL, _CONSTANT
 cdef int _LONGEST_SHIFT, _FLOAT_BYTES

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 from msgspec.structs import astuple
 
-from schemas.binary import BinaryEncoder
+from streamer.schemas.binary import BinaryEncoder
 
 _STRING, _LONG, _BOOLEAN, _DOUBLE, _MAP, _FLOAT, _FLOATS, _RECORDS = range(8)
 _OPTIONAL = 8

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from schemas import codec
+from streamer.schemas import codec
 
 
 def span(name: codec.SchemaName, body: bytes, field: str) -> tuple[int, int]:

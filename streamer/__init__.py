@@ -1,5 +1,5 @@
 """From web clicks to sessions, embeddings and intents on Kafka."""
 
-import schemas  # noqa: F401, first of all: it decides which build runs
+import streamer.schemas  # noqa: F401, first of all: it decides which build runs
 
 __version__ = "0.1.0"

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import structlog
 
-from models.bundle import Bundle
-from models.extra_fields import PRICE
+from streamer.models.bundle import Bundle
+from streamer.models.extra_fields import PRICE
 from streamer.settings import ClickSettings
 
 log = structlog.get_logger(__name__)

@@ -26,7 +26,7 @@ def missing_package(module: str) -> str:
     package index that `clicks-to-intent[...]` could be fetched from.
     """
     package = module.partition(".")[0]
-    if package in ("streamer", "models", "schemas"):
+    if package == "streamer":
         return f"the module {module} is missing: this installation is not whole"
     extra = _EXTRA_OF_PACKAGE.get(package)
     if extra is None:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from models.whole_file import whole_file
 from streamer.errors import StreamerError, UsageError
+from streamer.models.whole_file import whole_file
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """How `s3://bucket/file` begins, also as a Path, which leaves out a slash."""

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import types
 
-from schemas import codec
 from streamer.errors import UsageError
+from streamer.schemas import codec
 
 _DUMP_COLUMNS = ("partition", "offset", "arrival", "key", "value", "value_base64")
 CLICK_COLUMNS = tuple(field["name"] for field in codec.schema("click")["fields"])

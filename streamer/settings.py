@@ -28,8 +28,8 @@ from pydantic import (
     model_validator,
 )
 
-from schemas.extras import CAMPAIGN, MOST_EXTRAS, PAGE_TITLE, is_extra
 from streamer.pipeline.mapping.path import BadPathError, parse_path
+from streamer.schemas.extras import CAMPAIGN, MOST_EXTRAS, PAGE_TITLE, is_extra
 from streamer.settings_layers import Layered, SettingsError, read_layers
 
 __all__ = ["Settings", "SettingsError", "load_settings"]

@@ -12,7 +12,7 @@ import gzip
 import json
 from typing import Any, NamedTuple
 
-from schemas import codec
+from streamer.schemas import codec
 
 ARRIVAL_MS = 1_795_046_400_000
 """2026-11-19T00:00:00Z."""

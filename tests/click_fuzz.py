@@ -13,9 +13,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from schemas import codec
 from streamer.native.click_codec import decode_clicks, pack_click
 from streamer.pipeline.decode import MAX_DWELL_MS, Arrived, ClickDecoder, Rejected
+from streamer.schemas import codec
 from tests.bad_clicks import ARRIVAL_MS, BAD_CLICKS, GOOD
 from tests.fuzz.mutations import damaged
 

@@ -14,9 +14,9 @@ from typing import Any
 import hypothesis
 import pytest
 
-from schemas import build
 from streamer.kafka.cluster import EmbeddedCluster
 from streamer.kafka.embedded import EmbeddedKafka
+from streamer.schemas import build
 from streamer.settings import Settings, TopicSettings, load_settings
 from tests import aot_cache
 from tests.schema_registry import NoRegistryError, SchemaRegistry

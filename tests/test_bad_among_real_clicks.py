@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from schemas.click import Session
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.partition import Partition
+from streamer.schemas.click import Session
 from tests.bad_clicks import ARRIVAL_MS, BAD_CLICKS
 from tests.pipeline.test_partition import Arrived
 

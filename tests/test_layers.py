@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+
+from setuptools import find_packages
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,3 +28,20 @@ def test_a_worker_imports_no_torch() -> None:
     ).stdout.split()
     assert "onnxruntime" in loaded
     assert not {"torch", "sklearn", "scipy", "pandas", "matplotlib"} & set(loaded)
+
+
+def test_an_installation_takes_one_name() -> None:
+    included = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
+    packages = set(find_packages(str(ROOT), **included))
+    assert {package.partition(".")[0] for package in packages} == {"streamer"}
+    assert {"streamer.client", "streamer.models.simulator", "streamer.schemas"} <= packages
+
+
+def test_a_service_may_have_modules_called_as_our_folders_are(tmp_path: Path) -> None:
+    for name in ("models", "schemas"):
+        (tmp_path / f"{name}.py").write_text("own = True\n")
+    program = "import models, schemas, streamer.client; print(models.own, schemas.own)"
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split() == ["True", "True"]

@@ -6,16 +6,16 @@ import json
 import re
 from pathlib import Path
 
-from models.bundle import default_bundle, load_bundle
-from models.scorer import Scorer
-from schemas import codec
 from streamer import sample
 from streamer.demo.view import DemoProgress, summary
 from streamer.identity.rules import IdentityRules
+from streamer.models.bundle import default_bundle, load_bundle
+from streamer.models.scorer import Scorer
 from streamer.pipeline.counters import ClickCounters
 from streamer.pipeline.records import RecordWriter
 from streamer.replay.file_source import sessions_of_file
 from streamer.rules_from_settings import session_rules
+from streamer.schemas import codec
 from streamer.settings import load_settings
 from tests.identity.stages import Stages
 
@@ -39,7 +39,7 @@ def test_every_folder_with_code_is_in_the_file_map() -> None:
     file_map = CONTRIBUTING.partition("## Where things are")[2]
     for folder in (*ROOT.glob("streamer/*/"), ROOT / "schemas", ROOT / "models", ROOT / "benchmarks"):
         if any(folder.glob("*.py")):
-            assert f"{folder.relative_to(ROOT)}/" in file_map, folder
+            assert f"{folder.resolve().relative_to(ROOT)}/" in file_map, folder
 
 
 def test_links_lead_somewhere() -> None:

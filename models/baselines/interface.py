@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.arrays import Bool, Float64, Int64
-from models.tokenizer import Tokenizer
-from models.training.config import TrainConfig
-from models.training.corpus import Corpus
-from models.training.encoder import Tokens
-from models.training.pretrain import new_tokenizer, warm_then_cosine
-from schemas.click import Session
+from streamer.models.arrays import Bool, Float64, Int64
+from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.corpus import Corpus
+from streamer.models.training.encoder import Tokens
+from streamer.models.training.pretrain import new_tokenizer, warm_then_cosine
+from streamer.schemas.click import Session
 
 Loss = Callable[[Tokens, torch.Generator], Tensor]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.baselines import self_supervised, supervised
-from models.baselines.interface import Baseline
+from streamer.models.baselines import self_supervised, supervised
+from streamer.models.baselines.interface import Baseline
 
 OURS = "ours"
 

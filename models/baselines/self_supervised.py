@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.arrays import Float64
-from models.baselines.interface import BaselineInput, draw_linear, embed_all, fit
-from models.fields import LEARNT_FIELDS
-from models.training.config import TrainConfig
-from models.training.corpus import Corpus, embed
-from models.training.encoder import Encoder, Tokens
-from models.training.pretrain import deterministic, new_encoder, pretrain, shape_of
+from streamer.models.arrays import Float64
+from streamer.models.baselines.interface import BaselineInput, draw_linear, embed_all, fit
+from streamer.models.fields import LEARNT_FIELDS
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.corpus import Corpus, embed
+from streamer.models.training.encoder import Encoder, Tokens
+from streamer.models.training.pretrain import deterministic, new_encoder, pretrain, shape_of
 
 Kind = Literal["recurrent", "causal"]
 _NEVER = -1e9

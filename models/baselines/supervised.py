@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.arrays import Float64
-from models.baselines.interface import BaselineInput, draw_linear, embed_all, fit
-from models.fields import LEARNT_FIELDS
-from models.training.corpus import Corpus, slice_clicks
-from models.training.encoder import Encoder, Tokens
-from models.training.pretrain import deterministic, new_encoder
+from streamer.models.arrays import Float64
+from streamer.models.baselines.interface import BaselineInput, draw_linear, embed_all, fit
+from streamer.models.fields import LEARNT_FIELDS
+from streamer.models.training.corpus import Corpus, slice_clicks
+from streamer.models.training.encoder import Encoder, Tokens
+from streamer.models.training.pretrain import deterministic, new_encoder
 
 _TASKS = ("page_type", "event_type", "category")
 """Of these fields: which values will still occur."""

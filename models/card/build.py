@@ -9,10 +9,10 @@ from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
-from models.bundle import MANIFEST as MANIFEST_FILE
-from models.bundle import Bundle
-from models.card import measured, sections
-from models.card.claims import (
+from streamer.models.bundle import MANIFEST as MANIFEST_FILE
+from streamer.models.bundle import Bundle
+from streamer.models.card import measured, sections
+from streamer.models.card.claims import (
     DRIFT,
     EVALUATION,
     MANIFEST,
@@ -21,10 +21,10 @@ from models.card.claims import (
     Files,
     claims,
 )
-from models.card.document import NOT_MEASURED, Answer, Card, Framework, Requirement, Section, Source
-from models.card.evidence import Evidence, EvidenceError
-from models.evaluation.report_tables import SLICE_METRICS
-from models.evaluation.slices import scoring_files
+from streamer.models.card.document import NOT_MEASURED, Answer, Card, Framework, Requirement, Section, Source
+from streamer.models.card.evidence import Evidence, EvidenceError
+from streamer.models.evaluation.report_tables import SLICE_METRICS
+from streamer.models.evaluation.slices import scoring_files
 
 _LISTS = ("intended", "refused", "consent", "limits")
 _MOST_SLICES = 8
@@ -40,7 +40,7 @@ _SAID_OF = {
 
 def statements_file() -> Path:
     """Those that are shipped."""
-    return Path(str(resources("models.card") / "statements.toml"))
+    return Path(str(resources("streamer.models.card") / "statements.toml"))
 
 
 def gathered(bundle: Bundle, given: Mapping[str, Path], roots: Sequence[Path] = ()) -> dict[str, Evidence]:
@@ -143,7 +143,9 @@ def _alike(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _frameworks(by_id: Mapping[str, Section]) -> Iterator[Framework]:
-    document = tomllib.loads((resources("models.card") / "frameworks.toml").read_text(encoding="utf-8"))
+    document = tomllib.loads(
+        (resources("streamer.models.card") / "frameworks.toml").read_text(encoding="utf-8")
+    )
     for each in document["framework"]:
         requirements = tuple(_requirement(row, by_id) for row in each["requirement"])
         yield Framework(each["name"], each["title"], each["note"], requirements)

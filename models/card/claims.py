@@ -10,9 +10,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from models.card.document import NOT_MEASURED, Claim
-from models.card.evidence import Evidence
-from models.evaluation.report_tables import number
+from streamer.models.card.document import NOT_MEASURED, Claim
+from streamer.models.card.evidence import Evidence
+from streamer.models.evaluation.report_tables import number
 
 Files = Mapping[str, Evidence]
 """Those that are there, by name."""
@@ -48,7 +48,7 @@ def claim(files: Files, asked: Asked) -> Claim:
 
 def claims(files: Files, group: str) -> tuple[Claim, ...]:
     """Those of a group in claims.toml."""
-    document = tomllib.loads((resources("models.card") / "claims.toml").read_text(encoding="utf-8"))
+    document = tomllib.loads((resources("streamer.models.card") / "claims.toml").read_text(encoding="utf-8"))
     return tuple(claim(files, Asked(**each)) for each in document[group])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from models.card.claims import (
+from streamer.models.card.claims import (
     DRIFT,
     EVALUATION,
     MANIFEST,
@@ -17,10 +17,10 @@ from models.card.claims import (
     computed,
     declared,
 )
-from models.card.document import CardTable, Claim, Plot, Section
-from models.evaluation import plots
-from models.evaluation.report import targets
-from models.evaluation.report_tables import slice_tables
+from streamer.models.card.document import CardTable, Claim, Plot, Section
+from streamer.models.evaluation import plots
+from streamer.models.evaluation.report import targets
+from streamer.models.evaluation.report_tables import slice_tables
 
 _WORST = 5
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from models.card.document import Card, Claim
+from streamer.models.card.document import Card, Claim
 
 
 def as_html(card: Card) -> str:
@@ -29,7 +29,7 @@ def as_json(card: Card) -> bytes:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("models.card", ""),
+        loader=PackageLoader("streamer.models.card", ""),
         autoescape=select_autoescape(("html.j2",)),
         undefined=StrictUndefined,
         trim_blocks=True,

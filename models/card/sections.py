@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from models.bundle import Bundle
-from models.card.claims import MANIFEST, STATEMENTS, Asked, Files, claim, claims, computed, declared
-from models.card.document import CardTable, Claim, Section
+from streamer.models.bundle import Bundle
+from streamer.models.card.claims import MANIFEST, STATEMENTS, Asked, Files, claim, claims, computed, declared
+from streamer.models.card.document import CardTable, Claim, Section
 
 
 def use(files: Files) -> Section:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from models.arrays import Float64, Int64
-from models.evaluation.metrics import Measured
-from models.evaluation.result_store import Arrays
+from streamer.models.arrays import Float64, Int64
+from streamer.models.evaluation.metrics import Measured
+from streamer.models.evaluation.result_store import Arrays
 
 DRAWS = 2_000
 CONFIDENCE = 0.95

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from models.arrays import Bool, Float64
-from models.evaluation import training_runs
-from models.evaluation.result_store import ResultStore
-from models.evaluation.simulated_data import Cutter, SimulatedData, simulate_data
-from models.evaluation.simulated_teacher import ReferenceClassifier
-from models.evaluation.training_runs import SplitMasks
-from models.simulator import SimulatorConfig
-from models.training.config import TrainConfig
+from streamer.models.arrays import Bool, Float64
+from streamer.models.evaluation import training_runs
+from streamer.models.evaluation.result_store import ResultStore
+from streamer.models.evaluation.simulated_data import Cutter, SimulatedData, simulate_data
+from streamer.models.evaluation.simulated_teacher import ReferenceClassifier
+from streamer.models.evaluation.training_runs import SplitMasks
+from streamer.models.simulator import SimulatorConfig
+from streamer.models.training.config import TrainConfig
 
 Json = dict[str, Any]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.arrays import Float64, Int64
-from schemas.click import Session
+from streamer.models.arrays import Float64, Int64
+from streamer.schemas.click import Session
 
 NEVER = np.iinfo(np.int64).min
 """`known_at` of what was known from the beginning."""

@@ -16,8 +16,8 @@ from scipy.special import expit, log_softmax
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
-from models.arrays import Float64, Int64
-from models.fused.heads import Scaling
+from streamer.models.arrays import Float64, Int64
+from streamer.models.fused.heads import Scaling
 
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 1e-4, 1e-5)
 """Times half the squared length of the weights, beside the mean loss of a row."""

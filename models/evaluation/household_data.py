@@ -15,15 +15,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from models.arrays import Bool, Float64, Int64
-from models.bundle import Bundle
-from models.evaluation.features import NEVER
-from models.evaluation.simulated_data import Cutter
-from models.evaluation.task_rows import ClosedSessions, Outcomes, Record
-from models.simulator import Simulated, SimulatorConfig, simulate
-from models.simulator.files import write_table
-from models.simulator.households import Households, draw_households
-from schemas.click import Session
+from streamer.models.arrays import Bool, Float64, Int64
+from streamer.models.bundle import Bundle
+from streamer.models.evaluation.features import NEVER
+from streamer.models.evaluation.simulated_data import Cutter
+from streamer.models.evaluation.task_rows import ClosedSessions, Outcomes, Record
+from streamer.models.simulator import Simulated, SimulatorConfig, simulate
+from streamer.models.simulator.files import write_table
+from streamer.models.simulator.households import Households, draw_households
+from streamer.schemas.click import Session
 
 INTEREST_DAYS = 30.0
 """How long interests last on average: who looks for a card needs days, for a mortgage months; a month lies

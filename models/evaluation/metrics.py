@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from models.arrays import Bool, Float64, Int64
+from streamer.models.arrays import Bool, Float64, Int64
 
 Better = Literal["lower", "higher"]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from models.arrays import Int64
-from models.evaluation import metrics
-from models.evaluation.bootstrap import (
+from streamer.models.arrays import Int64
+from streamer.models.evaluation import metrics
+from streamer.models.evaluation.bootstrap import (
     DRAWS,
     Resampled,
     cluster_numbers,
@@ -24,8 +24,8 @@ from models.evaluation.bootstrap import (
     relative_change,
     resample,
 )
-from models.evaluation.features import FeatureTable, join_tables
-from models.evaluation.heads import (
+from streamer.models.evaluation.features import FeatureTable, join_tables
+from streamer.models.evaluation.heads import (
     NONE_FIXED,
     BoostedHead,
     FixedPenalty,
@@ -34,9 +34,9 @@ from models.evaluation.heads import (
     fit_label_head,
     fit_tile_head,
 )
-from models.evaluation.metrics import Measured
-from models.evaluation.splits import Split
-from models.evaluation.task_rows import ConversionRows, Decisions, TileRows
+from streamer.models.evaluation.metrics import Measured
+from streamer.models.evaluation.splits import Split
+from streamer.models.evaluation.task_rows import ConversionRows, Decisions, TileRows
 
 FLOOR, ORACLE = "app_only", "oracle"
 

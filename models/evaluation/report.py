@@ -14,10 +14,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from models.evaluation import plots
-from models.evaluation.experiment import Scale
-from models.evaluation.report_tables import TABLES, Table, number
-from models.whole_file import write_whole
+from streamer.models.evaluation import plots
+from streamer.models.evaluation.experiment import Scale
+from streamer.models.evaluation.report_tables import TABLES, Table, number
+from streamer.models.whole_file import write_whole
 
 Json = dict[str, Any]
 

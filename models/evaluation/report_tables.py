@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from models.evaluation.slices import NOT_SHOWN
+from streamer.models.evaluation.slices import NOT_SHOWN
 
 Json = Mapping[str, Any]
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from models.whole_file import whole_file, write_whole
+from streamer.models.whole_file import whole_file, write_whole
 
 Config = Mapping[str, Any]
 Arrays = dict[str, np.ndarray[Any, Any]]

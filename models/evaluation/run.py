@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from models.bundle import Bundle
-from models.evaluation import (
+from streamer.models.bundle import Bundle
+from streamer.models.evaluation import (
     steps_baselines,
     steps_cost,
     steps_history,
@@ -20,11 +20,11 @@ from models.evaluation import (
     steps_slices,
     training_runs,
 )
-from models.evaluation.experiment import Experiment, Json
-from models.evaluation.household_data import IdentityStages
-from models.evaluation.real import eshop2008, shop1999, trivago
-from models.evaluation.result_store import MissingResultError
-from models.training.config import TrainConfig
+from streamer.models.evaluation.experiment import Experiment, Json
+from streamer.models.evaluation.household_data import IdentityStages
+from streamer.models.evaluation.real import eshop2008, shop1999, trivago
+from streamer.models.evaluation.result_store import MissingResultError
+from streamer.models.training.config import TrainConfig
 
 REAL = ("trivago", "shop1999", "eshop2008", *steps_real.STEPS)
 SEED = 7

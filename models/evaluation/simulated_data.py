@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from models.arrays import Bool, Float64, Int64
-from models.evaluation.features import FeatureTable
-from models.evaluation.task_rows import (
+from streamer.models.arrays import Bool, Float64, Int64
+from streamer.models.evaluation.features import FeatureTable
+from streamer.models.evaluation.task_rows import (
     ClosedSessions,
     ConversionRows,
     Decisions,
@@ -28,9 +28,9 @@ from models.evaluation.task_rows import (
     session_features,
     tile_rows,
 )
-from models.simulator import SimulatorConfig, simulate
-from models.simulator.files import write_table
-from schemas.click import Session
+from streamer.models.simulator import SimulatorConfig, simulate
+from streamer.models.simulator.files import write_table
+from streamer.schemas.click import Session
 
 Cutter = Callable[[Path], list[Session]]
 """A file of clicks to its closed sessions."""

@@ -15,10 +15,10 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from models.arrays import Float64, Int64
-from models.evaluation.features import Bag
-from models.evaluation.simulated_data import SimulatedData
-from schemas.click import Session
+from streamer.models.arrays import Float64, Int64
+from streamer.models.evaluation.features import Bag
+from streamer.models.evaluation.simulated_data import SimulatedData
+from streamer.schemas.click import Session
 
 VOTES = 5
 """Answers per session: their shares are its soft label."""

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.arrays import Bool, Float64, Int64
-from models.bundle import Bundle
-from models.evaluation.metrics import Measured, share_of
-from models.evaluation.protocol import FLOOR, measure_conversions, measure_tiles
-from models.evaluation.simulated_data import FADING_DAYS
-from models.evaluation.slices import Direction, SliceMetric
-from models.evaluation.splits import Split, split_by_visitor
-from models.evaluation.task_rows import (
+from streamer.models.arrays import Bool, Float64, Int64
+from streamer.models.bundle import Bundle
+from streamer.models.evaluation.metrics import Measured, share_of
+from streamer.models.evaluation.protocol import FLOOR, measure_conversions, measure_tiles
+from streamer.models.evaluation.simulated_data import FADING_DAYS
+from streamer.models.evaluation.slices import Direction, SliceMetric
+from streamer.models.evaluation.splits import Split, split_by_visitor
+from streamer.models.evaluation.task_rows import (
     ClosedSessions,
     Decisions,
     Outcomes,
@@ -26,8 +26,8 @@ from models.evaluation.task_rows import (
     session_features,
     tile_rows,
 )
-from models.scorer import Scored, Scorer
-from schemas.click import Session
+from streamer.models.scorer import Scored, Scorer
+from streamer.schemas.click import Session
 
 BETTER: dict[str, Direction] = {
     "label_right": "higher",

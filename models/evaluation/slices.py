@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from models.arrays import Bool, Int64
-from models.bundle import Bundle
-from models.evaluation.bootstrap import (
+from streamer.models.arrays import Bool, Int64
+from streamer.models.bundle import Bundle
+from streamer.models.evaluation.bootstrap import (
     Resampled,
     cluster_numbers,
     holm,
@@ -23,9 +23,9 @@ from models.evaluation.bootstrap import (
     pooled,
     resample,
 )
-from models.evaluation.metrics import Measured
-from models.fields import device_and_referrer
-from schemas.click import Session
+from streamer.models.evaluation.metrics import Measured
+from streamer.models.fields import device_and_referrer
+from streamer.schemas.click import Session
 
 Direction = Literal["higher", "lower", "zero"]
 """What is better: more, less, or nearer to 0."""

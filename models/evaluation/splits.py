@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.arrays import Int64
-from models.visitor_splits import TRAIN_BELOW, VALIDATION_BELOW, percent_of
+from streamer.models.arrays import Int64
+from streamer.models.visitor_splits import TRAIN_BELOW, VALIDATION_BELOW, percent_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from models.arrays import Float64, Int64
-from models.baselines.interface import BaselineInput, Labelled
-from models.baselines.registry import CONTENDERS, OURS, Contender
-from models.evaluation import training_runs
-from models.evaluation.bootstrap import Resampled, versus
-from models.evaluation.experiment import Experiment, Json
-from models.evaluation.features import Bag
-from models.evaluation.protocol import ORACLE, compared, measure_conversions, resample_rows
-from models.evaluation.simulated_data import SimulatedData
-from models.evaluation.splits import Split, split_by_visitor
-from models.evaluation.steps_main import measure_tasks, resample_tasks, session_features
-from models.training.config import TrainConfig
+from streamer.models.arrays import Float64, Int64
+from streamer.models.baselines.interface import BaselineInput, Labelled
+from streamer.models.baselines.registry import CONTENDERS, OURS, Contender
+from streamer.models.evaluation import training_runs
+from streamer.models.evaluation.bootstrap import Resampled, versus
+from streamer.models.evaluation.experiment import Experiment, Json
+from streamer.models.evaluation.features import Bag
+from streamer.models.evaluation.protocol import ORACLE, compared, measure_conversions, resample_rows
+from streamer.models.evaluation.simulated_data import SimulatedData
+from streamer.models.evaluation.splits import Split, split_by_visitor
+from streamer.models.evaluation.steps_main import measure_tasks, resample_tasks, session_features
+from streamer.models.training.config import TrainConfig
 
 TREES = "bag_trees"
 FEW_LABELS = 2_000

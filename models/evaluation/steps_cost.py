@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from models.bundle import Bundle
-from models.evaluation.experiment import Experiment, Json
-from models.labelling.rendering import rendering
-from models.llm.config import LlmConfig
+from streamer.models.bundle import Bundle
+from streamer.models.evaluation.experiment import Experiment, Json
+from streamer.models.labelling.rendering import rendering
+from streamer.models.llm.config import LlmConfig
 
 SESSIONS = 2_000
 ROUNDS = 5

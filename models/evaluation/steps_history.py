@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.arrays import Bool, Int64
-from models.evaluation.bootstrap import (
+from streamer.models.arrays import Bool, Int64
+from streamer.models.evaluation.bootstrap import (
     Resampled,
     as_arrays,
     from_arrays,
@@ -22,16 +22,16 @@ from models.evaluation.bootstrap import (
     p_value,
     relative_change,
 )
-from models.evaluation.experiment import Experiment, Json
-from models.evaluation.features import FeatureTable
-from models.evaluation.household_data import (
+from streamer.models.evaluation.experiment import Experiment, Json
+from streamer.models.evaluation.features import FeatureTable
+from streamer.models.evaluation.household_data import (
     INTEREST_DAYS,
     CustomerRecords,
     HouseholdData,
     IdentityStages,
     household_data,
 )
-from models.evaluation.protocol import (
+from streamer.models.evaluation.protocol import (
     ByMetric,
     Contenders,
     compared,
@@ -39,11 +39,11 @@ from models.evaluation.protocol import (
     measure_tiles,
     resample_rows,
 )
-from models.evaluation.result_store import Arrays
-from models.evaluation.simulated_data import FADING_DAYS
-from models.evaluation.splits import Split, split_by_visitor
-from models.evaluation.steps_identity import SHARING
-from models.evaluation.task_rows import (
+from streamer.models.evaluation.result_store import Arrays
+from streamer.models.evaluation.simulated_data import FADING_DAYS
+from streamer.models.evaluation.splits import Split, split_by_visitor
+from streamer.models.evaluation.steps_identity import SHARING
+from streamer.models.evaluation.task_rows import (
     Decisions,
     Outcomes,
     app_only,

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from models.evaluation.bootstrap import cluster_numbers, resample
-from models.evaluation.experiment import Experiment, Json
-from models.evaluation.household_data import HouseholdData, IdentityStages, household_data
-from models.evaluation.metrics import Measured, share_of
-from models.evaluation.task_rows import DAY_MS
+from streamer.models.evaluation.bootstrap import cluster_numbers, resample
+from streamer.models.evaluation.experiment import Experiment, Json
+from streamer.models.evaluation.household_data import HouseholdData, IdentityStages, household_data
+from streamer.models.evaluation.metrics import Measured, share_of
+from streamer.models.evaluation.task_rows import DAY_MS
 
 LOOKBACK_DAYS = (1.0, 7.0, 30.0)
 WRONG_LINKS = (0.0, 0.03, 0.15)

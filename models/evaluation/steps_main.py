@@ -14,9 +14,9 @@ import numpy as np
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from models.arrays import Float64
-from models.evaluation import training_runs
-from models.evaluation.bootstrap import (
+from streamer.models.arrays import Float64
+from streamer.models.evaluation import training_runs
+from streamer.models.evaluation.bootstrap import (
     Resampled,
     as_arrays,
     cluster_numbers,
@@ -25,10 +25,10 @@ from models.evaluation.bootstrap import (
     resample,
     versus,
 )
-from models.evaluation.experiment import Experiment, Json
-from models.evaluation.features import Bag
-from models.evaluation.metrics import Measured, abstention_curve, calibration_error, reliability
-from models.evaluation.protocol import (
+from streamer.models.evaluation.experiment import Experiment, Json
+from streamer.models.evaluation.features import Bag
+from streamer.models.evaluation.metrics import Measured, abstention_curve, calibration_error, reliability
+from streamer.models.evaluation.protocol import (
     ORACLE,
     ByMetric,
     compared,
@@ -36,11 +36,11 @@ from models.evaluation.protocol import (
     measure_tiles,
     resample_rows,
 )
-from models.evaluation.simulated_data import SimulatedData
-from models.evaluation.simulated_teacher import TeacherLabels, teach
-from models.evaluation.splits import split_by_visitor
-from models.evaluation.training_runs import SplitMasks
-from models.training.config import TrainConfig
+from streamer.models.evaluation.simulated_data import SimulatedData
+from streamer.models.evaluation.simulated_teacher import TeacherLabels, teach
+from streamer.models.evaluation.splits import split_by_visitor
+from streamer.models.evaluation.training_runs import SplitMasks
+from streamer.models.training.config import TrainConfig
 
 ACCURACIES = (0.70, 0.85, 0.95)
 MIDDLE = 0.85

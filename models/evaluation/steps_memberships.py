@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from models.bundle import Bundle
-from models.evaluation.bootstrap import Resampled, as_arrays, from_arrays, more_of_gap, pooled
-from models.evaluation.experiment import Experiment, Json
-from models.evaluation.protocol import FLOOR, ORACLE, compared
-from models.evaluation.result_store import MissingResultError
-from models.evaluation.steps_main import measure_tasks, resample_tasks, side_by_side
-from models.training.prototypes import served_embeddings
+from streamer.models.bundle import Bundle
+from streamer.models.evaluation.bootstrap import Resampled, as_arrays, from_arrays, more_of_gap, pooled
+from streamer.models.evaluation.experiment import Experiment, Json
+from streamer.models.evaluation.protocol import FLOOR, ORACLE, compared
+from streamer.models.evaluation.result_store import MissingResultError
+from streamer.models.evaluation.steps_main import measure_tasks, resample_tasks, side_by_side
+from streamer.models.training.prototypes import served_embeddings
 
 SEEDS = (61, 62, 63)
 """Nothing was chosen on them."""

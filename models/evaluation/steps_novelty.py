@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from models.arrays import Bool, Float64, Int64
-from models.evaluation import training_runs
-from models.evaluation.bootstrap import CONFIDENCE, Estimate, interval
-from models.evaluation.experiment import Experiment, Json
-from models.evaluation.metrics import auroc
-from models.evaluation.simulated_data import SimulatedData
-from models.evaluation.simulated_teacher import teach
-from models.evaluation.training_runs import SplitMasks
-from models.training.config import TrainConfig
-from models.training.novelty import MOST_SESSIONS, PAGES, UNSEEN_SHARE, Embed, Surprising, surprising
-from schemas.click import Session
+from streamer.models.arrays import Bool, Float64, Int64
+from streamer.models.evaluation import training_runs
+from streamer.models.evaluation.bootstrap import CONFIDENCE, Estimate, interval
+from streamer.models.evaluation.experiment import Experiment, Json
+from streamer.models.evaluation.metrics import auroc
+from streamer.models.evaluation.simulated_data import SimulatedData
+from streamer.models.evaluation.simulated_teacher import teach
+from streamer.models.evaluation.training_runs import SplitMasks
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.novelty import MOST_SESSIONS, PAGES, UNSEEN_SHARE, Embed, Surprising, surprising
+from streamer.schemas.click import Session
 
 FOLDS = 4
 ACCURACY = 0.85

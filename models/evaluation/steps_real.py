@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.evaluation.experiment import Experiment, Json
-from models.evaluation.real import next_product, same_person, trivago_history
-from models.evaluation.real.few_labels import RESAMPLED, TEST, VALIDATION, Plan, Recipe, measured
-from models.evaluation.real.tasks import SITES, Site
-from models.evaluation.training_runs import encoder_facts
-from models.training.config import TrainConfig
+from streamer.models.evaluation.experiment import Experiment, Json
+from streamer.models.evaluation.real import next_product, same_person, trivago_history
+from streamer.models.evaluation.real.few_labels import RESAMPLED, TEST, VALIDATION, Plan, Recipe, measured
+from streamer.models.evaluation.real.tasks import SITES, Site
+from streamer.models.evaluation.training_runs import encoder_facts
+from streamer.models.training.config import TrainConfig
 
 SHIPPED, THREE, CAUSAL = "as shipped", "three readouts", "causal, three readouts"
 RECIPES: Mapping[str, Recipe] = {

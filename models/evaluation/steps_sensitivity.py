@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from models.arrays import Bool, Float64
-from models.evaluation.bootstrap import Resampled, gap_closed, relative_change
-from models.evaluation.experiment import Experiment, Json
-from models.evaluation.protocol import (
+from streamer.models.arrays import Bool, Float64
+from streamer.models.evaluation.bootstrap import Resampled, gap_closed, relative_change
+from streamer.models.evaluation.experiment import Experiment, Json
+from streamer.models.evaluation.protocol import (
     FLOOR,
     ORACLE,
     Contenders,
@@ -23,11 +23,11 @@ from models.evaluation.protocol import (
     report_of,
     resample_rows,
 )
-from models.evaluation.result_store import MissingResultError
-from models.evaluation.simulated_data import SimulatedData, decisions_where
-from models.evaluation.splits import Split, split_by_visitor, split_forward
-from models.evaluation.steps_main import measure_tasks, resample_tasks
-from models.evaluation.task_rows import CONVERSION_DAYS, DAY_MS, Decisions
+from streamer.models.evaluation.result_store import MissingResultError
+from streamer.models.evaluation.simulated_data import SimulatedData, decisions_where
+from streamer.models.evaluation.splits import Split, split_by_visitor, split_forward
+from streamer.models.evaluation.steps_main import measure_tasks, resample_tasks
+from streamer.models.evaluation.task_rows import CONVERSION_DAYS, DAY_MS, Decisions
 
 SIGNALS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Around 1, the middle, at which everything else is measured."""

@@ -11,17 +11,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.arrays import Bool, Int64
-from models.bundle import Bundle
-from models.evaluation.bootstrap import DRAWS
-from models.evaluation.experiment import Experiment, Json
-from models.evaluation.protocol import SplitError
-from models.evaluation.simulated_data import SimulatedData
-from models.evaluation.slice_metrics import Verdicts, abstentions, label_metrics, outcome_metrics
-from models.evaluation.slices import SliceDraws, dimensions_of, measure_slices, scoring_files, slice_table
-from models.evaluation.task_rows import ClosedSessions, Outcomes
-from models.evaluation.training_runs import SplitMasks
-from schemas.click import Session
+from streamer.models.arrays import Bool, Int64
+from streamer.models.bundle import Bundle
+from streamer.models.evaluation.bootstrap import DRAWS
+from streamer.models.evaluation.experiment import Experiment, Json
+from streamer.models.evaluation.protocol import SplitError
+from streamer.models.evaluation.simulated_data import SimulatedData
+from streamer.models.evaluation.slice_metrics import Verdicts, abstentions, label_metrics, outcome_metrics
+from streamer.models.evaluation.slices import (
+    SliceDraws,
+    dimensions_of,
+    measure_slices,
+    scoring_files,
+    slice_table,
+)
+from streamer.models.evaluation.task_rows import ClosedSessions, Outcomes
+from streamer.models.evaluation.training_runs import SplitMasks
+from streamer.schemas.click import Session
 
 SEEDS = (71, 72, 73)
 """Nothing was chosen on them."""

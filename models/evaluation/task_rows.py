@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from models.arrays import Float64, Int64
-from models.evaluation.features import NEVER, FeatureTable
-from schemas.click import Session
+from streamer.models.arrays import Float64, Int64
+from streamer.models.evaluation.features import NEVER, FeatureTable
+from streamer.schemas.click import Session
 
 Record = Mapping[str, Any]
 DAY_MS = 86_400_000

@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.arrays import Bool, Float32, Float64, Int64
-from models.fields import EVENT_FIELDS, SESSION_FIELDS
-from models.labelling.teacher import SoftLabels, TeacherInput
-from models.training.cluster_teacher import ClusterTeacher
-from models.training.config import TrainConfig
-from models.training.corpus import Corpus, LengthBucket, embed
-from models.training.distill import LabelledEmbeddings, distill, outputs
-from models.training.encoder import MEAN, Tokens
-from models.training.novelty import Embed, Surprising
-from models.training.pretrain import deterministic, new_tokenizer, pretrain
-from models.visitor_splits import TRAIN_BELOW, VALIDATION_BELOW, percent_of
-from schemas.click import Session
+from streamer.models.arrays import Bool, Float32, Float64, Int64
+from streamer.models.fields import EVENT_FIELDS, SESSION_FIELDS
+from streamer.models.labelling.teacher import SoftLabels, TeacherInput
+from streamer.models.training.cluster_teacher import ClusterTeacher
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.corpus import Corpus, LengthBucket, embed
+from streamer.models.training.distill import LabelledEmbeddings, distill, outputs
+from streamer.models.training.encoder import MEAN, Tokens
+from streamer.models.training.novelty import Embed, Surprising
+from streamer.models.training.pretrain import deterministic, new_tokenizer, pretrain
+from streamer.models.visitor_splits import TRAIN_BELOW, VALIDATION_BELOW, percent_of
+from streamer.schemas.click import Session
 
 _NOT_OF_THE_ENCODER = {"name", "seed", "threads"}
 _ADDED = {"fields": (), "hashed": {}, "readout": MEAN, "weight_causal": 0.0, "weight_visitor": 0.0}

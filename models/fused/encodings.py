@@ -15,8 +15,8 @@ from typing import Self
 
 import numpy as np
 
-from models.arrays import Float64, Int64
-from schemas.click import Click, Session
+from streamer.models.arrays import Float64, Int64
+from streamer.schemas.click import Click, Session
 
 Columns = Mapping[str, Sequence[float | str | None]]
 """Values by column, None where there is none; a column holds numbers or texts."""

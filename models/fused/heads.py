@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.arrays import Bool, Float64, Int64
+from streamer.models.arrays import Bool, Float64, Int64
 
 CLIPPED = 8.0
 """Deviations from the mean beyond which a column says no more to a linear head."""

@@ -14,10 +14,10 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from models.arrays import Float64, Int64
-from models.fused.encodings import ClickEncoding, Columns, FeatureEncoding
-from models.fused.heads import Head, LinearHead, Scaling, TreesHead, log_softmax
-from schemas.click import Session
+from streamer.models.arrays import Float64, Int64
+from streamer.models.fused.encodings import ClickEncoding, Columns, FeatureEncoding
+from streamer.models.fused.heads import Head, LinearHead, Scaling, TreesHead, log_softmax
+from streamer.schemas.click import Session
 
 FORMAT = "fused-scorer-1"
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from models.labelling.rendering import rendering
-from models.labelling.teacher import OTHER, TeacherOutput, Vote
-from models.taxonomy import Taxonomy
-from models.whole_file import write_whole
-from schemas.click import Session
+from streamer.models.labelling.rendering import rendering
+from streamer.models.labelling.teacher import OTHER, TeacherOutput, Vote
+from streamer.models.taxonomy import Taxonomy
+from streamer.models.whole_file import write_whole
+from streamer.schemas.click import Session
 
 EXAMPLES = 3
 _PAIRS_SHOWN = 10

@@ -15,11 +15,11 @@ from typing import Protocol
 
 import numpy as np
 
-from models.arrays import Int64
-from models.labelling import naming
-from models.labelling.rendering import Scrub, plain
-from models.labelling.teacher import Estimate
-from schemas.click import Click, Session
+from streamer.models.arrays import Int64
+from streamer.models.labelling import naming
+from streamer.models.labelling.rendering import Scrub, plain
+from streamer.models.labelling.teacher import Estimate
+from streamer.schemas.click import Click, Session
 
 _SEEN = frozenset({"page_view", "click", "search", "scroll"})
 """Events that say no more than that a page was looked at."""

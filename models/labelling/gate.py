@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from schemas.click import Session
+from streamer.schemas.click import Session
 
 _IS_PATH = re.compile(r"(^|\s)/\w|\w/\w|\\|://|\.html?\b")
 _LOOKS_LIKE_AN_ID = re.compile(r"\d|[_-]")

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from models.arrays import Int64
-from models.queries import words_of
-from models.taxonomy import unused_id
-from schemas.click import Click, Session
+from streamer.models.arrays import Int64
+from streamer.models.queries import words_of
+from streamer.models.taxonomy import unused_id
+from streamer.schemas.click import Click, Session
 
 TERMS_KEPT = 8
 _WORD = re.compile(r"[^\W\d_]{3,}")

@@ -14,8 +14,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable
 
-from models.fields import device_and_referrer
-from schemas.click import Click, Session
+from streamer.models.fields import device_and_referrer
+from streamer.schemas.click import Click, Session
 
 Scrub = Callable[[str], str]
 """Takes personal numbers and addresses out of a text; scrubbing twice is scrubbing once."""

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from models.arrays import Float32, Int64
-from models.taxonomy import Taxonomy
-from schemas.click import Session
+from streamer.models.arrays import Float32, Int64
+from streamer.models.taxonomy import Taxonomy
+from streamer.schemas.click import Session
 
 OTHER = "other"
 """The vote that none of the taxonomy's intents fits."""

@@ -18,12 +18,18 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from models.llm.budget import Budget
-from models.llm.causes import Cause, cause_of
-from models.llm.config import LlmConfig
-from models.llm.endpoint import Answer, Endpoint, Messages, tokens_in
-from models.llm.errors import RequestRefusedError, UnansweredError, UnreadableError, UnusableError
-from models.llm.structured_output import FORMATS, AnswerSchema, FormatFallback, instruction, request_of
+from streamer.models.llm.budget import Budget
+from streamer.models.llm.causes import Cause, cause_of
+from streamer.models.llm.config import LlmConfig
+from streamer.models.llm.endpoint import Answer, Endpoint, Messages, tokens_in
+from streamer.models.llm.errors import RequestRefusedError, UnansweredError, UnreadableError, UnusableError
+from streamer.models.llm.structured_output import (
+    FORMATS,
+    AnswerSchema,
+    FormatFallback,
+    instruction,
+    request_of,
+)
 
 T = TypeVar("T")
 S = TypeVar("S")

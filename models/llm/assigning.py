@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from models.arrays import Float32
-from models.labelling.rendering import quotes
-from models.labelling.teacher import OTHER, Vote
-from models.llm.asking import Asker, Question, answered
-from models.llm.drafting import DATA_RULE, exactly, marked
-from models.llm.structured_output import AnswerSchema
+from streamer.models.arrays import Float32
+from streamer.models.labelling.rendering import quotes
+from streamer.models.labelling.teacher import OTHER, Vote
+from streamer.models.llm.asking import Asker, Question, answered
+from streamer.models.llm.drafting import DATA_RULE, exactly, marked
+from streamer.models.llm.structured_output import AnswerSchema
 
 MOST_INTENTS = 2
 _FIRST, _SECOND = 2 / 3, 1 / 3

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from models.llm.errors import BudgetSpentError
+from streamer.models.llm.errors import BudgetSpentError
 
 _WIDTH = 80
 """Bytes of the file: it is written in one piece, so that a killed run leaves all of it or none."""

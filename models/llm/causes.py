@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from enum import StrEnum
 
-from models.llm.endpoint import Answer
-from models.llm.errors import UnreadableError, UnusableError
-from models.llm.structured_output import thinks_without_end
+from streamer.models.llm.endpoint import Answer
+from streamer.models.llm.errors import UnreadableError, UnusableError
+from streamer.models.llm.structured_output import thinks_without_end
 
 
 class Cause(StrEnum):

@@ -17,8 +17,8 @@ from itertools import combinations
 import msgspec
 import numpy as np
 
-from models.arrays import Int64
-from models.labelling.clusters import (
+from streamer.models.arrays import Int64
+from streamer.models.labelling.clusters import (
     Clusters,
     Line,
     Names,
@@ -28,15 +28,15 @@ from models.labelling.clusters import (
     profiles,
     terms_of_clusters,
 )
-from models.labelling.gate import DEFAULT_BOUNDS, Bounds, failures, labels_with_ids
-from models.labelling.rendering import Scrub
-from models.labelling.teacher import Estimate
-from models.llm.asking import Asker, Question, answered
-from models.llm.causes import most_often
-from models.llm.drafting import DATA_RULE, NEAR_DUPLICATE, alike, label_problem
-from models.llm.errors import LlmError
-from models.llm.structured_output import AnswerSchema
-from models.queries import words_of
+from streamer.models.labelling.gate import DEFAULT_BOUNDS, Bounds, failures, labels_with_ids
+from streamer.models.labelling.rendering import Scrub
+from streamer.models.labelling.teacher import Estimate
+from streamer.models.llm.asking import Asker, Question, answered
+from streamer.models.llm.causes import most_often
+from streamer.models.llm.drafting import DATA_RULE, NEAR_DUPLICATE, alike, label_problem
+from streamer.models.llm.errors import LlmError
+from streamer.models.llm.structured_output import AnswerSchema
+from streamer.models.queries import words_of
 
 LINES = 12
 """Of a profile, in a question."""

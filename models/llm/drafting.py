@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from models.labelling.rendering import Scrub
-from models.llm.asking import Asker, Question, answered
-from models.llm.structured_output import AnswerSchema
-from models.queries import words_of
+from streamer.models.labelling.rendering import Scrub
+from streamer.models.llm.asking import Asker, Question, answered
+from streamer.models.llm.structured_output import AnswerSchema
+from streamer.models.queries import words_of
 
 MOST_WORDS = 6
 _MOST_DESCRIPTION = 300

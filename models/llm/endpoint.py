@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import openai
 
-from models.llm.config import LlmConfig
-from models.llm.errors import EndpointError, RequestRefusedError
+from streamer.models.llm.config import LlmConfig
+from streamer.models.llm.errors import EndpointError, RequestRefusedError
 
 Messages = Sequence[dict[str, str]]
 _CHARACTERS_PER_TOKEN = 3

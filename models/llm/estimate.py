@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from models.labelling.teacher import Estimate
-from models.llm.config import LlmConfig
-from models.llm.endpoint import tokens_in
+from streamer.models.labelling.teacher import Estimate
+from streamer.models.llm.config import LlmConfig
+from streamer.models.llm.endpoint import tokens_in
 
 _SHOWN = 3
 _ANSWER_PER_SESSION = 40

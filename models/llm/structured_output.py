@@ -18,8 +18,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from models.llm.errors import UnreadableError, UnusableError
-from models.whole_file import write_whole
+from streamer.models.llm.errors import UnreadableError, UnusableError
+from streamer.models.whole_file import write_whole
 
 T = TypeVar("T")
 Check = Callable[[T], str | None]

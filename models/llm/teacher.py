@@ -19,21 +19,21 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from models.arrays import Float32, Int64
-from models.labelling import naming
-from models.labelling.audit import audit, write_report
-from models.labelling.gate import DEFAULT_BOUNDS, Bounds, failures, labels_with_ids
-from models.labelling.rendering import Scrub, rendering
-from models.labelling.teacher import OTHER, Estimate, SoftLabels, TeacherInput, TeacherOutput, Vote
-from models.llm.asking import Asker, answered
-from models.llm.assigning import Evidence, IntentChoices, soft_label, votes
-from models.llm.causes import most_often
-from models.llm.config import LlmConfig
-from models.llm.drafting import Draft, DraftIntent, drafted, grouped, scrubbed, summarized
-from models.llm.errors import LlmError, UnansweredError
-from models.llm.estimate import estimated
-from models.taxonomy import FORMAT, Intent, Parent, Taxonomy, carried_over, entries, successors
-from schemas.click import Session
+from streamer.models.arrays import Float32, Int64
+from streamer.models.labelling import naming
+from streamer.models.labelling.audit import audit, write_report
+from streamer.models.labelling.gate import DEFAULT_BOUNDS, Bounds, failures, labels_with_ids
+from streamer.models.labelling.rendering import Scrub, rendering
+from streamer.models.labelling.teacher import OTHER, Estimate, SoftLabels, TeacherInput, TeacherOutput, Vote
+from streamer.models.llm.asking import Asker, answered
+from streamer.models.llm.assigning import Evidence, IntentChoices, soft_label, votes
+from streamer.models.llm.causes import most_often
+from streamer.models.llm.config import LlmConfig
+from streamer.models.llm.drafting import Draft, DraftIntent, drafted, grouped, scrubbed, summarized
+from streamer.models.llm.errors import LlmError, UnansweredError
+from streamer.models.llm.estimate import estimated
+from streamer.models.taxonomy import FORMAT, Intent, Parent, Taxonomy, carried_over, entries, successors
+from streamer.schemas.click import Session
 
 _PER_STRATUM = 8
 _MOST_STRATA = 48

@@ -6,9 +6,9 @@ are left alone since: a figure reached on simulated traffic means nothing once t
 What is latent (intents, stages, interests, readiness) is in the truth tables and never in a click.
 """
 
-from models.simulator.catalogue import Catalogue, load_catalogue
-from models.simulator.config import SimulatorConfig
-from models.simulator.files import write
-from models.simulator.simulation import Simulated, simulate
+from streamer.models.simulator.catalogue import Catalogue, load_catalogue
+from streamer.models.simulator.config import SimulatorConfig
+from streamer.models.simulator.files import write
+from streamer.models.simulator.simulation import Simulated, simulate
 
 __all__ = ["Catalogue", "Simulated", "SimulatorConfig", "load_catalogue", "simulate", "write"]

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.arrays import Float64
-from models.simulator.catalogue import Catalogue
-from models.simulator.config import SimulatorConfig
-from models.simulator.draw import cumulate, pick
-from models.simulator.people import DAY_MS, Visitor
+from streamer.models.arrays import Float64
+from streamer.models.simulator.catalogue import Catalogue
+from streamer.models.simulator.config import SimulatorConfig
+from streamer.models.simulator.draw import cumulate, pick
+from streamer.models.simulator.people import DAY_MS, Visitor
 
 READY_BY_STAGE = (0.06, 0.22, 0.5)
 """Probability that a session of this stage leads to its intent's product, for a visitor of medium

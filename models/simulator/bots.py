@@ -7,11 +7,11 @@ from typing import Literal
 
 import numpy as np
 
-from models.simulator.catalogue import Catalogue, Page
-from models.simulator.config import SimulatorConfig
-from models.simulator.draw import pick_one
-from models.simulator.people import DAY_MS, USER_AGENTS
-from models.simulator.walk import RawClick
+from streamer.models.simulator.catalogue import Catalogue, Page
+from streamer.models.simulator.config import SimulatorConfig
+from streamer.models.simulator.draw import pick_one
+from streamer.models.simulator.people import DAY_MS, USER_AGENTS
+from streamer.models.simulator.walk import RawClick
 
 BotKind = Literal["crawler", "fast"]
 CRAWLER_AGENTS = (

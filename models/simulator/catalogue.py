@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from models.arrays import Float64
+from streamer.models.arrays import Float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def load_catalogue(data: Mapping[str, Any] | None = None) -> Catalogue:
 
 
 def read_catalogue() -> dict[str, Any]:
-    return tomllib.loads(files("models.simulator").joinpath("catalogue.toml").read_text("utf-8"))
+    return tomllib.loads(files("streamer.models.simulator").joinpath("catalogue.toml").read_text("utf-8"))
 
 
 def _intent(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import orjson
 
-from models.simulator.simulation import Record, Simulated
-from models.whole_file import whole_file, write_whole
+from streamer.models.simulator.simulation import Record, Simulated
+from streamer.models.whole_file import whole_file, write_whole
 
 TABLES = ("clicks", "sessions", "visitors", "users", "impressions", "conversions", "outcomes")
 """`sessions` and `visitors` hold the latent truth; `clicks` is what a site would have sent; `outcomes` joins

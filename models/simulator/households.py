@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.simulator.draw import cumulate, pick, pick_one
-from models.simulator.people import DAY_MS, USER_AGENTS, Visitor
-from models.simulator.plan import PlannedSession
-from models.simulator.simulation import Record, Simulated
+from streamer.models.simulator.draw import cumulate, pick, pick_one
+from streamer.models.simulator.people import DAY_MS, USER_AGENTS, Visitor
+from streamer.models.simulator.plan import PlannedSession
+from streamer.models.simulator.simulation import Record, Simulated
 
 SECOND_BROWSER_SHARE = 0.5
 """People with a second browser of their own."""

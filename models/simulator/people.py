@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from models.arrays import Float64
-from models.simulator.catalogue import Catalogue
-from models.simulator.config import SimulatorConfig
-from models.simulator.draw import Cumulative, cumulate, pick, pick_one
+from streamer.models.arrays import Float64
+from streamer.models.simulator.catalogue import Catalogue
+from streamer.models.simulator.config import SimulatorConfig
+from streamer.models.simulator.draw import Cumulative, cumulate, pick, pick_one
 
 AGE_FACTOR = 4.0
 """How much more common an intent is within its years of age."""

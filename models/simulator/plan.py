@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.simulator.catalogue import Catalogue
-from models.simulator.config import SimulatorConfig
-from models.simulator.draw import Cumulative, cumulate, pick, pick_one
-from models.simulator.people import DAY_MS, Visitor
+from streamer.models.simulator.catalogue import Catalogue
+from streamer.models.simulator.config import SimulatorConfig
+from streamer.models.simulator.draw import Cumulative, cumulate, pick, pick_one
+from streamer.models.simulator.people import DAY_MS, Visitor
 
 HOUR_MS = 3_600_000
 STAGES = ("browse", "compare", "apply")

@@ -14,13 +14,13 @@ from urllib.parse import quote_plus
 
 import numpy as np
 
-from models.simulator.app import AppSimulation, Conversion, Impression, WebSession, draw_links
-from models.simulator.bots import Bot, draw_bots, walk_bot
-from models.simulator.catalogue import Catalogue, load_catalogue
-from models.simulator.config import SimulatorConfig
-from models.simulator.people import Visitor, draw_visitors, with_later_interests
-from models.simulator.plan import STAGES, PlannedSession, plan_sessions
-from models.simulator.walk import RawClick, Site, Walk
+from streamer.models.simulator.app import AppSimulation, Conversion, Impression, WebSession, draw_links
+from streamer.models.simulator.bots import Bot, draw_bots, walk_bot
+from streamer.models.simulator.catalogue import Catalogue, load_catalogue
+from streamer.models.simulator.config import SimulatorConfig
+from streamer.models.simulator.people import Visitor, draw_visitors, with_later_interests
+from streamer.models.simulator.plan import STAGES, PlannedSession, plan_sessions
+from streamer.models.simulator.walk import RawClick, Site, Walk
 
 Record = dict[str, Any]
 

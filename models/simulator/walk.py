@@ -12,10 +12,10 @@ from math import ceil
 import msgspec
 import numpy as np
 
-from models.simulator.catalogue import Catalogue, Page
-from models.simulator.config import SimulatorConfig
-from models.simulator.draw import Cumulative, cumulate, pick, pick_one
-from models.simulator.plan import STAGES, PlannedSession
+from streamer.models.simulator.catalogue import Catalogue, Page
+from streamer.models.simulator.config import SimulatorConfig
+from streamer.models.simulator.draw import Cumulative, cumulate, pick, pick_one
+from streamer.models.simulator.plan import STAGES, PlannedSession
 
 # By stage: browse, compare, apply.
 _KIND_WEIGHTS = {

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.whole_file import whole_file
+from streamer.models.whole_file import whole_file
 
 
 def save_weights(module: torch.nn.Module, path: Path) -> None:

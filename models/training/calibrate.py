@@ -20,9 +20,9 @@ from scipy.special import expit, softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from models.arrays import Bool, Float32, Float64, Int64
-from models.calibration import Calibration, log_odds
-from models.training.config import TrainConfig
+from streamer.models.arrays import Bool, Float32, Float64, Int64
+from streamer.models.calibration import Calibration, log_odds
+from streamer.models.training.config import TrainConfig
 
 MIN_GAIN = 1e-3
 """Nats per session: a second temperature that gains less is left out."""

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.tokenizer import Tokenizer
-from models.training.arrays_file import load_arrays, save_arrays
-from models.training.config import TrainConfig
-from models.training.corpus import Corpus
-from models.training.errors import TrainingError
+from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.arrays_file import load_arrays, save_arrays
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.corpus import Corpus
+from streamer.models.training.errors import TrainingError
 
 FORMAT = 2
 _WEIGHTS, _OPTIMIZER = "weights/", "optimizer/"

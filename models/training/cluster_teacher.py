@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from models.arrays import Float32, Int64
-from models.labelling import naming
-from models.labelling.clusters import ClusterNamer, Clusters, Names, WordNamer
-from models.labelling.teacher import Estimate, SoftLabels, TeacherInput, TeacherOutput
-from models.sphere import Sphere
-from models.taxonomy import FORMAT, Intent, Parent, Taxonomy, carried_over, successors
-from models.training import clustering
-from models.training.clustering import fit_mixture
-from models.training.config import TrainConfig
+from streamer.models.arrays import Float32, Int64
+from streamer.models.labelling import naming
+from streamer.models.labelling.clusters import ClusterNamer, Clusters, Names, WordNamer
+from streamer.models.labelling.teacher import Estimate, SoftLabels, TeacherInput, TeacherOutput
+from streamer.models.sphere import Sphere
+from streamer.models.taxonomy import FORMAT, Intent, Parent, Taxonomy, carried_over, successors
+from streamer.models.training import clustering
+from streamer.models.training.clustering import fit_mixture
+from streamer.models.training.config import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
 
-from models.arrays import Float32, Float64, Int64
-from models.sphere import unit
+from streamer.models.arrays import Float32, Float64, Int64
+from streamer.models.sphere import unit
 
 _FEWEST = 2
 _RECURS, _DISSOLVED = 0.75, 0.5

@@ -16,10 +16,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from models.arrays import Float32, Int64
-from models.fields import LEARNT_FIELDS
-from models.training.corpus import Corpus, slice_clicks
-from models.training.encoder import Encoder
+from streamer.models.arrays import Float32, Int64
+from streamer.models.fields import LEARNT_FIELDS
+from streamer.models.training.corpus import Corpus, slice_clicks
+from streamer.models.training.encoder import Encoder
 
 _CLASSES = 20
 _TRAIN_ROWS, _TEST_ROWS = 4000, 4000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from models.extra_fields import FieldSpec
+from streamer.models.extra_fields import FieldSpec
 
 UNNAMED = "unnamed"
 

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.arrays import Float32
-from models.fields import EVENT_FIELDS
-from models.tokenizer import Tokenizer
-from models.training.encoder import Encoder, Tokens
-from models.visitor_splits import SplitName, split_of
-from schemas.click import Session
+from streamer.models.arrays import Float32
+from streamer.models.fields import EVENT_FIELDS
+from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.encoder import Encoder, Tokens
+from streamer.models.visitor_splits import SplitName, split_of
+from streamer.schemas.click import Session
 
 _DWELL, _GAP = EVENT_FIELDS.index("dwell"), EVENT_FIELDS.index("gap")
 

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.arrays import Float32
-from models.calibration import Calibration
-from models.labelling.teacher import SoftLabels
-from models.training.calibrate import calibration_metrics, fit_calibration
-from models.training.config import TrainConfig
-from models.training.layers import descend, draw_layers
-from models.training.novelty import DOUBT_WEIGHT, Novelty, Surprising, learn_surprise, place_intents
+from streamer.models.arrays import Float32
+from streamer.models.calibration import Calibration
+from streamer.models.labelling.teacher import SoftLabels
+from streamer.models.training.calibrate import calibration_metrics, fit_calibration
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.layers import descend, draw_layers
+from streamer.models.training.novelty import DOUBT_WEIGHT, Novelty, Surprising, learn_surprise, place_intents
 
 _LEAST_STD = 0.05
 """Sessions that are all alike have no spread; without this floor rounding errors would be blown up."""

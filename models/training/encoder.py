@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.encoded import LENGTH_BUCKETS
-from models.queries import QUERY_BUCKETS
+from streamer.models.encoded import LENGTH_BUCKETS
+from streamer.models.queries import QUERY_BUCKETS
 
 MAX_CLICKS = LENGTH_BUCKETS[-1]
 _INIT_STD = 0.05

@@ -16,23 +16,23 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from models import calibration as calibrations
-from models import selftest
-from models import taxonomy as taxonomies
-from models.bundle import FLOAT32, FORMAT, INT8, MANIFEST, Manifest
-from models.calibration import Calibration
-from models.drift_profile import DECILES, Profile, ProfileLayout
-from models.encoded import LENGTH_BUCKETS
-from models.runtime import Runtime
-from models.taxonomy import Taxonomy
-from models.tokenizer import Tokenizer
-from models.training.config import TrainConfig
-from models.training.distill import ClassifierHead
-from models.training.encoder import Encoder
-from models.training.onnx_graphs import OPSET, encoder_graph, head_graph
-from models.training.parity import check_neighbours, int8_cost, parity_error
-from models.whole_file import write_whole
-from schemas.click import Session
+from streamer.models import calibration as calibrations
+from streamer.models import selftest
+from streamer.models import taxonomy as taxonomies
+from streamer.models.bundle import FLOAT32, FORMAT, INT8, MANIFEST, Manifest
+from streamer.models.calibration import Calibration
+from streamer.models.drift_profile import DECILES, Profile, ProfileLayout
+from streamer.models.encoded import LENGTH_BUCKETS
+from streamer.models.runtime import Runtime
+from streamer.models.taxonomy import Taxonomy
+from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.distill import ClassifierHead
+from streamer.models.training.encoder import Encoder
+from streamer.models.training.onnx_graphs import OPSET, encoder_graph, head_graph
+from streamer.models.training.parity import check_neighbours, int8_cost, parity_error
+from streamer.models.whole_file import write_whole
+from streamer.schemas.click import Session
 
 BATCH_OF_LENGTH = dict(zip(LENGTH_BUCKETS, (8, 8, 4, 4), strict=True))
 """Measured on one core: larger batches gain less than a tenth; smaller ones are cheaper for a single

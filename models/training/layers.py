@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from models.training.config import TrainConfig
+from streamer.models.training.config import TrainConfig
 
 
 def draw_layers(layers: Sequence[nn.Linear], generator: torch.Generator) -> None:

@@ -23,12 +23,12 @@ from sklearn.covariance import LedoitWolf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.arrays import Float32, Float64, Int64
-from models.labelling.teacher import SoftLabels
-from models.queries import words_of
-from models.training.config import TrainConfig
-from models.training.layers import descend, draw_layers
-from schemas.click import Click, Session
+from streamer.models.arrays import Float32, Float64, Int64
+from streamer.models.labelling.teacher import SoftLabels
+from streamer.models.queries import words_of
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.layers import descend, draw_layers
+from streamer.schemas.click import Click, Session
 
 SURPRISE_WEIGHT, DOUBT_WEIGHT = 1.5, 0.5
 """Weights beside a weight of 1 for the distance, all in standard deviations."""

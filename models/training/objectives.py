@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.fields import EVENT_FIELDS, LEARNT_FIELDS
-from models.training.config import TrainConfig
-from models.training.corpus import dwell_is_gap, slice_clicks
-from models.training.encoder import Encoder, Tokens
-from models.training.processes import ALONE, Processes
+from streamer.models.fields import EVENT_FIELDS, LEARNT_FIELDS
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.corpus import dwell_is_gap, slice_clicks
+from streamer.models.training.encoder import Encoder, Tokens
+from streamer.models.training.processes import ALONE, Processes
 
 _DWELL, _GAP = EVENT_FIELDS.index("dwell"), EVENT_FIELDS.index("gap")
 _NEVER = -1e9

@@ -17,11 +17,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from models.fields import SESSION_FIELDS
-from models.queries import QUERY_GRAMS
-from models.training.distill import ClassifierHead
-from models.training.encoder import MAX_CLICKS, MEAN, Block, Encoder, FieldTable
-from models.training.novelty import Novelty
+from streamer.models.fields import SESSION_FIELDS
+from streamer.models.queries import QUERY_GRAMS
+from streamer.models.training.distill import ClassifierHead
+from streamer.models.training.encoder import MAX_CLICKS, MEAN, Block, Encoder, FieldTable
+from streamer.models.training.novelty import Novelty
 
 OPSET = 23
 """The first opset with Attention."""

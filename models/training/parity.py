@@ -12,14 +12,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from models.arrays import Float32
-from models.encoded import Encoded
-from models.queries import QUERY_BUCKETS, QUERY_GRAMS, QUERY_SLOTS
-from models.runtime import Outputs, Runtime
-from models.tokenizer import Tokenizer
-from models.training.distill import ClassifierHead
-from models.training.encoder import Encoder, EncoderShape, Tokens
-from schemas.click import Session
+from streamer.models.arrays import Float32
+from streamer.models.encoded import Encoded
+from streamer.models.queries import QUERY_BUCKETS, QUERY_GRAMS, QUERY_SLOTS
+from streamer.models.runtime import Outputs, Runtime
+from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.distill import ClassifierHead
+from streamer.models.training.encoder import Encoder, EncoderShape, Tokens
+from streamer.schemas.click import Session
 
 MAX_ERROR = 1e-5
 ODD_SHAPES = ((1, 1), (3, 5), (2, 13), (7, 8), (5, 33), (1, 64), (2, 63))

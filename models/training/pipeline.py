@@ -18,30 +18,37 @@ import numpy as np
 import torch
 from sklearn.metrics import normalized_mutual_info_score
 
-from models.arrays import Float32
-from models.bundle import PROTOTYPES, Manifest, embedding_space_of
-from models.extra_fields import FieldError
-from models.labelling.audit import review, write_report
-from models.labelling.clusters import ClusterNamer, WordNamer
-from models.labelling.teacher import Estimate, Teacher, TeacherInput
-from models.runtime import Outputs
-from models.taxonomy import Taxonomy
-from models.training import export as exporting
-from models.training.cluster_teacher import ClusterTeacher
-from models.training.collapse_guards import collapse_guards
-from models.training.config import TrainConfig
-from models.training.corpus import Corpus, by_split, embed, is_learnt_from
-from models.training.distill import LabelledEmbeddings, distill, hardened, learning_curve
-from models.training.errors import TrainingError
-from models.training.export import TrainedParts
-from models.training.novelty import surprising
-from models.training.pretrain import USUAL, Execution, deterministic, new_encoder, new_tokenizer, pretrain
-from models.training.prototypes import learn_prototypes, served_embeddings
-from models.training.session_source import HeldSessions, SessionList, SessionSource
-from models.training.token_shards import LEARNT_FROM, TokenShards
-from models.training.work_folder import WorkFolder
-from models.visitor_splits import SplitName, split_of
-from schemas.click import Session
+from streamer.models.arrays import Float32
+from streamer.models.bundle import PROTOTYPES, Manifest, embedding_space_of
+from streamer.models.extra_fields import FieldError
+from streamer.models.labelling.audit import review, write_report
+from streamer.models.labelling.clusters import ClusterNamer, WordNamer
+from streamer.models.labelling.teacher import Estimate, Teacher, TeacherInput
+from streamer.models.runtime import Outputs
+from streamer.models.taxonomy import Taxonomy
+from streamer.models.training import export as exporting
+from streamer.models.training.cluster_teacher import ClusterTeacher
+from streamer.models.training.collapse_guards import collapse_guards
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.corpus import Corpus, by_split, embed, is_learnt_from
+from streamer.models.training.distill import LabelledEmbeddings, distill, hardened, learning_curve
+from streamer.models.training.errors import TrainingError
+from streamer.models.training.export import TrainedParts
+from streamer.models.training.novelty import surprising
+from streamer.models.training.pretrain import (
+    USUAL,
+    Execution,
+    deterministic,
+    new_encoder,
+    new_tokenizer,
+    pretrain,
+)
+from streamer.models.training.prototypes import learn_prototypes, served_embeddings
+from streamer.models.training.session_source import HeldSessions, SessionList, SessionSource
+from streamer.models.training.token_shards import LEARNT_FROM, TokenShards
+from streamer.models.training.work_folder import WorkFolder
+from streamer.models.visitor_splits import SplitName, split_of
+from streamer.schemas.click import Session
 
 CHECKED_SESSIONS = 100_000
 """Of token shards: the encoder is checked on so many of a split."""

@@ -18,15 +18,21 @@ import torch
 import torch.utils.deterministic
 from torch import Tensor, nn
 
-from models.tokenizer import Tokenizer
-from models.training.checkpoint import Checkpoint, Position, read_checkpoint, run_facts, write_checkpoint
-from models.training.config import TrainConfig
-from models.training.corpus import Bucket, Corpus, moved
-from models.training.encoder import Encoder, EncoderShape
-from models.training.objectives import Losses, Objectives, VisitorPairs
-from models.training.processes import ALONE, Processes
-from models.training.visitor_sessions import VisitorSessions
-from schemas.click import Session
+from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.checkpoint import (
+    Checkpoint,
+    Position,
+    read_checkpoint,
+    run_facts,
+    write_checkpoint,
+)
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.corpus import Bucket, Corpus, moved
+from streamer.models.training.encoder import Encoder, EncoderShape
+from streamer.models.training.objectives import Losses, Objectives, VisitorPairs
+from streamer.models.training.processes import ALONE, Processes
+from streamer.models.training.visitor_sessions import VisitorSessions
+from streamer.schemas.click import Session
 
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, losses as text)."""

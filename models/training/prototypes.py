@@ -15,18 +15,18 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from models import prototypes as prototype_files
-from models.arrays import Float32
-from models.bundle import PROTOTYPES, Bundle
-from models.runtime import Runtime
-from models.sphere import Sphere, unit
-from models.tokenizer import Tokenizer
-from models.training.clustering import fit_k_means
-from models.training.corpus import by_split
-from models.training.errors import TrainingError
-from models.training.export import write_folder
-from models.training.token_shards import LEARNT_FROM
-from schemas.click import Session
+from streamer.models import prototypes as prototype_files
+from streamer.models.arrays import Float32
+from streamer.models.bundle import PROTOTYPES, Bundle
+from streamer.models.runtime import Runtime
+from streamer.models.sphere import Sphere, unit
+from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.clustering import fit_k_means
+from streamer.models.training.corpus import by_split
+from streamer.models.training.errors import TrainingError
+from streamer.models.training.export import write_folder
+from streamer.models.training.token_shards import LEARNT_FROM
+from streamer.schemas.click import Session
 
 MOST = 40
 """Prototypes: 160 bytes of a record."""

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.labelling.teacher import SoftLabels
-from models.taxonomy import Taxonomy
+from streamer.models.labelling.teacher import SoftLabels
+from streamer.models.taxonomy import Taxonomy
 
 
 class EditError(Exception):

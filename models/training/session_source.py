@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from schemas.click import Session
+from streamer.schemas.click import Session
 
 
 class HeldSessions(NamedTuple):

@@ -24,17 +24,17 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from models.arrays import Bool, Float32, Int32, Int64
-from models.encoded import LENGTH_BUCKETS, Encoded
-from models.fields import EVENT_FIELDS, LEARNT_FIELDS, SESSION_FIELDS
-from models.queries import QUERY_GRAMS, QUERY_SLOTS
-from models.tokenizer import Tokenizer
-from models.training.corpus import Corpus, is_learnt_from
-from models.training.encoder import Tokens
-from models.training.errors import TrainingError
-from models.visitor_splits import SplitName, split_of
-from models.whole_file import whole_file, write_whole
-from schemas.click import Session
+from streamer.models.arrays import Bool, Float32, Int32, Int64
+from streamer.models.encoded import LENGTH_BUCKETS, Encoded
+from streamer.models.fields import EVENT_FIELDS, LEARNT_FIELDS, SESSION_FIELDS
+from streamer.models.queries import QUERY_GRAMS, QUERY_SLOTS
+from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.corpus import Corpus, is_learnt_from
+from streamer.models.training.encoder import Tokens
+from streamer.models.training.errors import TrainingError
+from streamer.models.visitor_splits import SplitName, split_of
+from streamer.models.whole_file import whole_file, write_whole
+from streamer.schemas.click import Session
 
 FORMAT = 1
 SESSIONS_PER_SHARD = 1 << 18

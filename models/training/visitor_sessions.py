@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.training.corpus import Corpus
-from models.training.encoder import Tokens
+from streamer.models.training.corpus import Corpus
+from streamer.models.training.encoder import Tokens
 
 
 class Others(NamedTuple):

@@ -13,22 +13,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from models import calibration as calibrations
-from models import taxonomy as taxonomies
-from models.labelling.teacher import SoftLabels, TeacherOutput
-from models.taxonomy import Taxonomy
-from models.tokenizer import Tokenizer
-from models.training.arrays_file import load_arrays, load_weights, save_arrays, save_weights
-from models.training.config import TrainConfig
-from models.training.distill import ClassifierHead, Distilled
-from models.training.encoder import Encoder
-from models.training.errors import TrainingError
-from models.training.export import TrainedParts
-from models.training.pretrain import shape_of
-from models.training.relabel import EditError, aligned
-from models.training.token_shards import TokenShards, write_shards
-from models.whole_file import write_whole
-from schemas.click import Session
+from streamer.models import calibration as calibrations
+from streamer.models import taxonomy as taxonomies
+from streamer.models.labelling.teacher import SoftLabels, TeacherOutput
+from streamer.models.taxonomy import Taxonomy
+from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.arrays_file import load_arrays, load_weights, save_arrays, save_weights
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.distill import ClassifierHead, Distilled
+from streamer.models.training.encoder import Encoder
+from streamer.models.training.errors import TrainingError
+from streamer.models.training.export import TrainedParts
+from streamer.models.training.pretrain import shape_of
+from streamer.models.training.relabel import EditError, aligned
+from streamer.models.training.token_shards import TokenShards, write_shards
+from streamer.models.whole_file import write_whole
+from streamer.schemas.click import Session
 
 _AS_MADE = "taxonomy.made.json"
 """The taxonomy as the teacher made it and labelled with it; `taxonomy.json` beside it is for people to

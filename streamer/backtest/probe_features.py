@@ -20,10 +20,10 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from models.evaluation.probe.rows import TeamFeatures
 from streamer.backtest.tasks import customer
 from streamer.errors import UsageError
 from streamer.line_file import is_parquet, lines_of
+from streamer.models.evaluation.probe.rows import TeamFeatures
 from streamer.parquet_rows import opened
 from streamer.replay.rows import ROW_GROUP
 

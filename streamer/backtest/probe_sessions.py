@@ -13,19 +13,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from models.arrays import Float64
-from models.bundle import Bundle
-from models.evaluation.features import NEVER
-from models.evaluation.probe.rows import KnownSessions, Outcome
-from models.evaluation.task_rows import ClosedSessions
-from models.scorer import ScoreError, Scorer
-from schemas.click import ROW_FIELDS, Session
 from streamer.backtest.probe_features import USER
 from streamer.backtest.tasks import customer, outcome_lines
 from streamer.errors import UsageError
+from streamer.models.arrays import Float64
+from streamer.models.bundle import Bundle
+from streamer.models.evaluation.features import NEVER
+from streamer.models.evaluation.probe.rows import KnownSessions, Outcome
+from streamer.models.evaluation.task_rows import ClosedSessions
+from streamer.models.scorer import ScoreError, Scorer
 from streamer.parquet_rows import opened
 from streamer.replay.options import users_beside
 from streamer.replay.rows import ROW_GROUP, LastRevisions, require_columns, session_of_row
+from streamer.schemas.click import ROW_FIELDS, Session
 
 _SCORED_AT_ONCE = 2_000
 _NO_SESSION = Session("", "", None, NEVER, NEVER, NEVER, 0, "gap", False, [])

@@ -13,7 +13,7 @@ from streamer.errors import UsageError
 from streamer.output_file import cannot_write, output_file
 
 if TYPE_CHECKING:
-    from models.evaluation.task_rows import Outcomes
+    from streamer.models.evaluation.task_rows import Outcomes
 
 BOOTSTRAP_SEED = 1
 HOUR_MS = 3_600_000

@@ -26,15 +26,18 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from models.arrays import Float64
-from models.evaluation import metrics
-from models.evaluation.bootstrap import cluster_numbers, holm, p_value, relative_change, resample
-from models.evaluation.features import NEVER, FeatureTable, join_tables
-from models.evaluation.heads import FixedPenalty, fit_label_head, fit_tile_head
-from models.evaluation.metrics import Measured
-from models.evaluation.protocol import fitting_parts
-from models.evaluation.splits import Split, split_by_visitor
-from models.evaluation.task_rows import (
+from streamer.backtest.contrast import COLUMNS, Sides, sessions_side_by_side
+from streamer.errors import UsageError
+from streamer.line_file import lines_of
+from streamer.models.arrays import Float64
+from streamer.models.evaluation import metrics
+from streamer.models.evaluation.bootstrap import cluster_numbers, holm, p_value, relative_change, resample
+from streamer.models.evaluation.features import NEVER, FeatureTable, join_tables
+from streamer.models.evaluation.heads import FixedPenalty, fit_label_head, fit_tile_head
+from streamer.models.evaluation.metrics import Measured
+from streamer.models.evaluation.protocol import fitting_parts
+from streamer.models.evaluation.splits import Split, split_by_visitor
+from streamer.models.evaluation.task_rows import (
     ClosedSessions,
     Decisions,
     Outcomes,
@@ -43,9 +46,6 @@ from models.evaluation.task_rows import (
     session_features,
     tile_rows,
 )
-from streamer.backtest.contrast import COLUMNS, Sides, sessions_side_by_side
-from streamer.errors import UsageError
-from streamer.line_file import lines_of
 from streamer.parquet_rows import opened
 from streamer.replay.options import users_beside
 from streamer.replay.rows import ROW_GROUP, require_columns

@@ -13,7 +13,7 @@ from streamer.cli.output import print_json, say
 from streamer.errors import UsageError
 
 if TYPE_CHECKING:
-    from models.bundle import Bundle
+    from streamer.models.bundle import Bundle
     from streamer.settings import Settings
 
 REPORT = Path("docs/results/report.json")
@@ -59,11 +59,11 @@ def card(
     json: Annotated[bool, typer.Option("--json", help="Print the paths as one JSON object.")] = False,
 ) -> None:
     """Make the model and data card of a bundle: HTML, Markdown and JSON, each claim with its evidence."""
-    import models
-    from models.bundle import default_bundle, load_bundle
-    from models.card import build, rendering
-    from models.card.claims import DRIFT, ERASURE, EVALUATION, SLICES, STATEMENTS
-    from models.card.evidence import EvidenceError
+    from streamer import models
+    from streamer.models.bundle import default_bundle, load_bundle
+    from streamer.models.card import build, rendering
+    from streamer.models.card.claims import DRIFT, ERASURE, EVALUATION, SLICES, STATEMENTS
+    from streamer.models.card.evidence import EvidenceError
     from streamer.output_file import output_file
 
     if outcomes is not None and sessions is None:
@@ -77,7 +77,7 @@ def card(
     optional = {EVALUATION: evaluation, DRIFT: drift, ERASURE: erasure, SLICES: measured}
     given = {STATEMENTS: about or build.statements_file()}
     given |= {name: path for name, path in optional.items() if path is not None}
-    roots = [Path(models.__file__).parents[1], Path.cwd()]
+    roots = [Path(models.__file__).resolve().parents[1], Path.cwd()]
     try:
         made = build.card(bundle, build.gathered(bundle, given, roots))
     except EvidenceError as error:
@@ -105,12 +105,12 @@ def _measure_slices(
 ) -> None:
     import numpy as np
 
-    from models.evaluation.protocol import SplitError
-    from models.evaluation.result_store import rounded
-    from models.evaluation.slice_metrics import UnscoredError
-    from models.evaluation.steps_slices import own_slices
     from streamer.backtest.tasks import read_outcomes
     from streamer.cli.drift import sessions_of_people
+    from streamer.models.evaluation.protocol import SplitError
+    from streamer.models.evaluation.result_store import rounded
+    from streamer.models.evaluation.slice_metrics import UnscoredError
+    from streamer.models.evaluation.steps_slices import own_slices
     from streamer.output_file import output_file
 
     people = sessions_of_people(sessions, settings)

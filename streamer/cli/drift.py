@@ -11,9 +11,9 @@ from streamer.cli.output import print_json, say
 from streamer.errors import StreamerError
 
 if TYPE_CHECKING:
-    from models.bundle import Bundle
-    from models.drift import TrafficSample
-    from schemas.click import Session
+    from streamer.models.bundle import Bundle
+    from streamer.models.drift import TrafficSample
+    from streamer.schemas.click import Session
     from streamer.settings import Settings
 
 _SEED = 0
@@ -38,7 +38,7 @@ def drift(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare the clicks of two periods, or of one with the profile in the bundle."""
-    from models.bundle import default_bundle, load_bundle
+    from streamer.models.bundle import default_bundle, load_bundle
 
     settings = ctx.obj.settings()
     loaded = load_bundle(bundle or settings.model.bundle or default_bundle())
@@ -58,8 +58,8 @@ def drift(
 def _against_profile(bundle: Bundle, sessions: list[Session], file: Path) -> dict[str, Any]:
     import numpy as np
 
-    from models.drift import compare, report
-    from models.drift_profile import ProfileLayout
+    from streamer.models.drift import compare, report
+    from streamer.models.drift_profile import ProfileLayout
 
     profile = bundle.manifest.profile
     if profile is None:
@@ -75,7 +75,7 @@ def _against_profile(bundle: Bundle, sessions: list[Session], file: Path) -> dic
 
 
 def _scored(bundle: Bundle, sessions: list[Session]) -> TrafficSample:
-    from models.drift import traffic_sample
+    from streamer.models.drift import traffic_sample
 
     sample = traffic_sample(bundle, sessions)
     if not sample.sessions:
@@ -88,8 +88,8 @@ def _scored(bundle: Bundle, sessions: list[Session]) -> TrafficSample:
 def _against_each_other(bundle: Bundle, before: list[Session], after: list[Session]) -> dict[str, Any]:
     import numpy as np
 
-    from models.drift import compare, report
-    from models.drift_profile import ProfileLayout
+    from streamer.models.drift import compare, report
+    from streamer.models.drift_profile import ProfileLayout
 
     a, b = _scored(bundle, before), _scored(bundle, after)
     layout = ProfileLayout(bundle.taxonomy, a.deciles(), bundle.tokenizer.first_learnt)

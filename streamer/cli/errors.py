@@ -41,5 +41,5 @@ def _exit_code(error: Exception) -> int:
 
 def _is_bundle_error(error: Exception) -> bool:
     """Known without importing the models, which most commands don't need."""
-    bundle = sys.modules.get("models.bundle")
+    bundle = sys.modules.get("streamer.models.bundle")
     return bundle is not None and isinstance(error, bundle.BundleError)

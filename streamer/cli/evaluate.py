@@ -15,9 +15,9 @@ from streamer.cli.output import print_json, say
 from streamer.errors import StreamerError, UsageError
 
 if TYPE_CHECKING:
-    from models.evaluation.experiment import Scale
-    from models.evaluation.run import Context
-    from schemas.click import Session
+    from streamer.models.evaluation.experiment import Scale
+    from streamer.models.evaluation.run import Context
+    from streamer.schemas.click import Session
     from streamer.settings import Settings
 
 CLICKS_DATA = "CLICKS_DATA"
@@ -77,9 +77,9 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object.")] = False,
 ) -> None:
     """Measure the training recipe against baselines and labels, and write one report (HTML and JSON)."""
-    from models.bundle import default_bundle, load_bundle
-    from models.evaluation.report import figures, write_report
-    from models.evaluation.run import Context
+    from streamer.models.bundle import default_bundle, load_bundle
+    from streamer.models.evaluation.report import figures, write_report
+    from streamer.models.evaluation.run import Context
     from streamer.replay.identities import Identities
     from streamer.rules_from_settings import identity_rules, session_rules
 
@@ -111,15 +111,15 @@ def evaluate(
 
 
 def _scale(quick: bool, seeds: int | None) -> Scale:
-    from models.evaluation.experiment import Scale
+    from streamer.models.evaluation.experiment import Scale
 
     scale = Scale(**_QUICK) if quick else Scale()  # type: ignore[arg-type]
     return replace(scale, seeds=scale.seeds[:seeds])
 
 
 def _experiment(settings: Settings, scale: Scale, out: Path, work: Path) -> Any:
-    from models.evaluation.experiment import Experiment
-    from models.evaluation.result_store import ResultStore
+    from streamer.models.evaluation.experiment import Experiment
+    from streamer.models.evaluation.result_store import ResultStore
     from streamer.replay.file_source import sessions_of_file
     from streamer.rules_from_settings import session_rules
 
@@ -132,8 +132,8 @@ def _experiment(settings: Settings, scale: Scale, out: Path, work: Path) -> Any:
 
 
 def _chosen(steps: str | None, real: bool) -> list[str]:
-    from models.evaluation import steps_real
-    from models.evaluation.run import STEPS
+    from streamer.models.evaluation import steps_real
+    from streamer.models.evaluation.run import STEPS
 
     if steps is not None and real:
         raise UsageError("--real and --steps: expected one of them, for --real names steps")
@@ -153,9 +153,9 @@ def _clickstreams(given: Path | None) -> Path | None:
 
 
 def _run(context: Context, steps: list[str]) -> dict[str, Any]:
-    from models.evaluation.protocol import SplitError
-    from models.evaluation.real.clickstreams import MissingDataError
-    from models.evaluation.run import evaluate as run_steps
+    from streamer.models.evaluation.protocol import SplitError
+    from streamer.models.evaluation.real.clickstreams import MissingDataError
+    from streamer.models.evaluation.run import evaluate as run_steps
 
     try:
         return run_steps(context, steps)
@@ -164,7 +164,7 @@ def _run(context: Context, steps: list[str]) -> dict[str, Any]:
 
 
 def _print_tables(results: dict[str, Any], steps: list[str]) -> None:
-    from models.evaluation.report_tables import TABLES
+    from streamer.models.evaluation.report_tables import TABLES
 
     for step in [step for step in steps if step in TABLES]:
         for table in TABLES[step](results[step]):
@@ -178,8 +178,8 @@ def _print_tables(results: dict[str, Any], steps: list[str]) -> None:
 
 
 def _write_figures(folder: Path, found: dict[str, Any], scale: Scale) -> None:
-    from models.evaluation.report import NOTE
-    from models.whole_file import write_whole
+    from streamer.models.evaluation.report import NOTE
+    from streamer.models.whole_file import write_whole
 
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))

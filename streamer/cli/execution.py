@@ -15,7 +15,7 @@ from streamer.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-    from models.training.pretrain import Execution
+    from streamer.models.training.pretrain import Execution
 
 
 class Precision(StrEnum):
@@ -54,8 +54,8 @@ def execution(
     device: str, precision: Precision | None, accumulate: int, every: int, resume: bool
 ) -> Iterator[Execution]:
     """Alone, or as one of the processes that torchrun has started. Raises UsageError."""
-    from models.training.pretrain import Execution
-    from models.training.processes import started_by_torchrun
+    from streamer.models.training.pretrain import Execution
+    from streamer.models.training.processes import started_by_torchrun
 
     own = checked_device(device)
     chosen = precision or (Precision.BFLOAT16 if own.type == "cuda" else Precision.FLOAT32)

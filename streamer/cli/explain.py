@@ -20,11 +20,11 @@ from streamer.errors import StreamerError, UsageError
 from streamer.line_file import at_rest
 
 if TYPE_CHECKING:
-    from models.bundle import Bundle
-    from models.explain import Explanation, Label
-    from models.scorer import ScoredIntent
-    from schemas.click import Session
+    from streamer.models.bundle import Bundle
+    from streamer.models.explain import Explanation, Label
+    from streamer.models.scorer import ScoredIntent
     from streamer.replay.time_range import TimeRange
+    from streamer.schemas.click import Session
     from streamer.settings import Settings
 
 app = new_app()
@@ -74,9 +74,9 @@ def explain(
 
     SESSION_ID is looked up in the intents topic; its clicks are read again from the clicks topic.
     """
-    from models.bundle import load_bundle
-    from models.explain import explain as explained
-    from models.scorer import ScoreError, Scorer
+    from streamer.models.bundle import load_bundle
+    from streamer.models.explain import explain as explained
+    from streamer.models.scorer import ScoreError, Scorer
     from streamer.replay.options import bundles_of, time_range_of
 
     if session_id is None and click_file is None:
@@ -194,7 +194,7 @@ def _intent(intent: ScoredIntent) -> dict[str, Any]:
 
 def _nearest(file: Path, bundle: Bundle, session: Session, found: Explanation) -> list[dict[str, Any]]:
     """Labelled sessions of the file, the nearest first; without the explained one."""
-    from models.explain import nearest
+    from streamer.models.explain import nearest
     from streamer.replay.rows import labelled_rows
 
     best: list[tuple[float, str, str]] = []

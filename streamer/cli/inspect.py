@@ -10,7 +10,7 @@ import typer
 from streamer.cli.output import print_json, say
 
 if TYPE_CHECKING:
-    from models.prototypes import Prototypes
+    from streamer.models.prototypes import Prototypes
 
 
 def inspect(
@@ -19,8 +19,8 @@ def inspect(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Verify a bundle as the worker does, and show what it is."""
-    from models.bundle import FLOAT32, default_bundle, load_bundle
     from streamer.bundle_extras import not_kept
+    from streamer.models.bundle import FLOAT32, default_bundle, load_bundle
 
     bundle = load_bundle(folder or default_bundle())
     manifest = bundle.manifest

@@ -15,19 +15,19 @@ from streamer.pipeline.scrub import scrub
 from streamer.settings import LlmSettings
 
 if TYPE_CHECKING:
-    from models.labelling.gate import Bounds
-    from models.labelling.teacher import Estimate
-    from models.llm.asking import Asker
-    from models.llm.cluster_naming import LlmNamer
-    from models.llm.config import LlmConfig
-    from models.llm.teacher import LlmTeacher
-    from models.taxonomy import Taxonomy
+    from streamer.models.labelling.gate import Bounds
+    from streamer.models.labelling.teacher import Estimate
+    from streamer.models.llm.asking import Asker
+    from streamer.models.llm.cluster_naming import LlmNamer
+    from streamer.models.llm.config import LlmConfig
+    from streamer.models.llm.teacher import LlmTeacher
+    from streamer.models.taxonomy import Taxonomy
 
 
 @contextmanager
 def llm_teacher(settings: LlmSettings, work: Path, seed: int, fixed: Taxonomy | None) -> Iterator[LlmTeacher]:
     """Answers are stored in `work/llm`, the audit report in `work`. Raises UsageError."""
-    from models.llm.teacher import LlmTeacher
+    from streamer.models.llm.teacher import LlmTeacher
 
     with _askers(settings, work) as askers:
         second = (*askers, None)[1]
@@ -46,7 +46,7 @@ def llm_teacher(settings: LlmSettings, work: Path, seed: int, fixed: Taxonomy | 
 @contextmanager
 def llm_namer(settings: LlmSettings, work: Path, seed: int) -> Iterator[LlmNamer]:
     """Answers are stored in `work/llm`. Raises UsageError."""
-    from models.llm.cluster_naming import LlmNamer
+    from streamer.models.llm.cluster_naming import LlmNamer
 
     with _askers(settings, work) as askers:
         yield LlmNamer(askers[0], scrub, seed, _bounds(settings))
@@ -56,9 +56,9 @@ def llm_namer(settings: LlmSettings, work: Path, seed: int) -> Iterator[LlmNamer
 def _askers(settings: LlmSettings, work: Path) -> Iterator[list[Asker]]:
     """One for each model of the settings, on one budget."""
     config = _config(settings)
-    from models.llm.asking import AnswerStore, Asker
-    from models.llm.budget import Budget
-    from models.llm.endpoint import Endpoint
+    from streamer.models.llm.asking import AnswerStore, Asker
+    from streamer.models.llm.budget import Budget
+    from streamer.models.llm.endpoint import Endpoint
 
     folder = work / "llm"
     store = AnswerStore(folder / "answers.jsonl")
@@ -100,13 +100,13 @@ def say_preview(estimate: Estimate, config: LlmSettings, json: bool) -> None:
 
 
 def _bounds(settings: LlmSettings) -> Bounds:
-    from models.labelling.gate import Bounds
+    from streamer.models.labelling.gate import Bounds
 
     return Bounds(settings.min_kappa, settings.min_evidence_precision, settings.max_without_vote)
 
 
 def _config(settings: LlmSettings) -> LlmConfig:
-    from models.llm.config import LlmConfig
+    from streamer.models.llm.config import LlmConfig
 
     if not settings.base_url or not settings.model:
         missing = "llm.base_url" if not settings.base_url else "llm.model"

@@ -39,11 +39,11 @@ from streamer.cli.prototypes import prototypes
 from streamer.errors import UsageError
 
 if TYPE_CHECKING:
-    from models.bundle import Manifest
-    from models.labelling.teacher import Teacher
-    from models.llm.asking import Asker
-    from models.taxonomy import Taxonomy
-    from models.training.pipeline import TrainingPipeline
+    from streamer.models.bundle import Manifest
+    from streamer.models.labelling.teacher import Teacher
+    from streamer.models.llm.asking import Asker
+    from streamer.models.taxonomy import Taxonomy
+    from streamer.models.training.pipeline import TrainingPipeline
 
 T = TypeVar("T")
 app = new_app()
@@ -358,8 +358,8 @@ app.command()(prototypes)
 
 
 def _simulate(out: Path, visitors: int, seed: int) -> dict[str, Path]:
-    from models.simulator import SimulatorConfig, write
-    from models.simulator import simulate as run
+    from streamer.models.simulator import SimulatorConfig, write
+    from streamer.models.simulator import simulate as run
 
     simulated = run(SimulatorConfig(visitors=visitors, seed=seed))
     written = write(simulated, out)
@@ -377,7 +377,7 @@ def _step(ctx: typer.Context, work: Path, do: Callable[[TrainingPipeline], T]) -
 
 
 def _taxonomy(path: Path | None) -> Any:
-    from models.taxonomy import from_json
+    from streamer.models.taxonomy import from_json
 
     if path is None:
         return None

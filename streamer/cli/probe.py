@@ -16,8 +16,8 @@ from streamer.cli.steps import step_bars
 from streamer.errors import StreamerError, UsageError
 
 if TYPE_CHECKING:
-    from models.bundle import Bundle
-    from models.evaluation.probe.rows import KnownSessions, Outcome, ProbeRows, TeamFeatures
+    from streamer.models.bundle import Bundle
+    from streamer.models.evaluation.probe.rows import KnownSessions, Outcome, ProbeRows, TeamFeatures
     from streamer.settings import Settings
 
 _DAY_MS = 86_400_000
@@ -70,10 +70,10 @@ def probe(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare a team's features, n-grams of pages, the embedding, and both fused, at few labels and all."""
-    from models.bundle import default_bundle, load_bundle
-    from models.evaluation.probe.experiment import ProbePlan, fused_scorer
-    from models.evaluation.probe.experiment import probe as run
-    from models.evaluation.probe.rows import probe_rows
+    from streamer.models.bundle import default_bundle, load_bundle
+    from streamer.models.evaluation.probe.experiment import ProbePlan, fused_scorer
+    from streamer.models.evaluation.probe.experiment import probe as run
+    from streamer.models.evaluation.probe.rows import probe_rows
     from streamer.output_file import output_file
 
     plan = ProbePlan(_counts(labels), draws, seed, concatenated)
@@ -148,7 +148,7 @@ def _with_memberships(rows: ProbeRows, bundle: Bundle) -> ProbeRows:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    from models.evaluation.probe.rows import ProbeError
+    from streamer.models.evaluation.probe.rows import ProbeError
 
     try:
         yield

@@ -16,7 +16,7 @@ from streamer.cli.output import print_json, say
 from streamer.errors import UsageError
 
 if TYPE_CHECKING:
-    from models.bundle import Manifest
+    from streamer.models.bundle import Manifest
 
 
 def prototypes(
@@ -37,10 +37,10 @@ def prototypes(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Give a bundle prototypes for `emit.memberships`; its vectors and labels stay as they are."""
-    from models.bundle import default_bundle, load_bundle
-    from models.training.prototypes import add_prototypes
     from streamer.bundle_extras import not_kept
     from streamer.cli.recipe import Clickstream, explained, sha256_of
+    from streamer.models.bundle import default_bundle, load_bundle
+    from streamer.models.training.prototypes import add_prototypes
     from streamer.replay.session_sample import MOST_SESSIONS
 
     settings = ctx.obj.settings(clicks__source=source)
@@ -69,7 +69,7 @@ def _clicks(file: Path | None, manifest: Manifest) -> Iterator[Path]:
     visitors, seed = (manifest.data.get(name) for name in ("visitors", "seed"))
     if not (isinstance(visitors, int) and isinstance(seed, int)):
         raise UsageError(f"the bundle {manifest.name} was not made of simulated clicks: expected a FILE")
-    from models.simulator import SimulatorConfig, simulate, write
+    from streamer.models.simulator import SimulatorConfig, simulate, write
 
     config = SimulatorConfig(visitors=visitors, seed=seed)
     with TemporaryDirectory(prefix="streamer-prototypes-") as folder:

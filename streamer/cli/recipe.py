@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from schemas.click import Session
 from streamer.cli.output import say
 from streamer.cli.recipe_file import read_recipe_file
 from streamer.cli.steps import Show
@@ -20,11 +19,12 @@ from streamer.line_file import is_parquet
 from streamer.replay.file_source import WholeFile
 from streamer.replay.session_sample import MOST_SESSIONS, SessionSample
 from streamer.rules_from_settings import session_rules
+from streamer.schemas.click import Session
 from streamer.settings import NATIVE, Settings
 
 if TYPE_CHECKING:
-    from models.training.pipeline import Judge, TrainingPipeline
-    from models.training.session_source import HeldSessions
+    from streamer.models.training.pipeline import Judge, TrainingPipeline
+    from streamer.models.training.session_source import HeldSessions
     from streamer.pipeline.counters import ClickCounters
 
 _RECIPE = "recipe.json"
@@ -89,7 +89,7 @@ class Recipe:
 
     def check_kept(self, settings: Settings) -> None:
         """Raises UsageError if it is about clicks whose fields the settings wouldn't keep."""
-        from models.extra_fields import PRICE
+        from streamer.models.extra_fields import PRICE
 
         missing = [name for name in self.fields if name != PRICE and name not in settings.clicks.keep]
         if missing and not _are_sessions(files_of(Path(self.file))[0], settings):
@@ -100,7 +100,7 @@ class Recipe:
             )
 
     def save(self, work: Path) -> None:
-        from models.whole_file import write_whole
+        from streamer.models.whole_file import write_whole
 
         write_whole(work / _RECIPE, (json.dumps(asdict(self), indent=2) + "\n").encode())
 
@@ -130,7 +130,7 @@ def bundle_name(asked: str | None, out: Path) -> str:
 
 
 def _checked_name(name: str, what: str) -> str:
-    from models.bundle import NAME
+    from streamer.models.bundle import NAME
 
     if not NAME.fullmatch(name):
         raise UsageError(f"{what}: expected 1 to 64 of a-z, 0-9, dot, dash and underscore")
@@ -153,10 +153,10 @@ def sha256_of(file: Path) -> str:
 
 def training_pipeline(recipe: Recipe, work: Path, settings: Settings, show: Show) -> TrainingPipeline:
     """The recipe's sessions, cut by the settings' rules, ready to train on."""
-    from models.extra_fields import FieldSpec
-    from models.training.config import UNNAMED, TrainConfig
-    from models.training.pipeline import TrainingPipeline
-    from models.training.work_folder import WorkFolder
+    from streamer.models.extra_fields import FieldSpec
+    from streamer.models.training.config import UNNAMED, TrainConfig
+    from streamer.models.training.pipeline import TrainingPipeline
+    from streamer.models.training.work_folder import WorkFolder
 
     config = TrainConfig(
         name=recipe.name or UNNAMED,
@@ -186,7 +186,7 @@ class Clickstream:
     settings: Settings
 
     def held(self) -> HeldSessions:
-        from models.training.session_source import HeldSessions
+        from streamer.models.training.session_source import HeldSessions
 
         sample = SessionSample.from_all(self._read(say_clicks), self.most)
         if sample.taken < sample.of:
@@ -261,9 +261,9 @@ def say_clicks(counters: ClickCounters) -> None:
 @contextmanager
 def explained() -> Iterator[None]:
     """Turns failures of training into errors that the command line shows."""
-    from models.llm.errors import LlmError
-    from models.training.errors import TrainingError
-    from models.training.parity import ExportError
+    from streamer.models.llm.errors import LlmError
+    from streamer.models.training.errors import TrainingError
+    from streamer.models.training.parity import ExportError
 
     try:
         yield
@@ -275,8 +275,8 @@ def judge_by(truth: Path | None) -> Judge | None:
     """Agreement of labels with the first intents in a simulator's session table."""
     if truth is None:
         return None
-    from models.simulator.files import read_table
-    from models.training.pipeline import truth_agreement
+    from streamer.models.simulator.files import read_table
+    from streamer.models.training.pipeline import truth_agreement
 
     first = {
         (row["visitor_id"], row["start"]): (row["intents"][0], row["parents"][0])

@@ -18,8 +18,8 @@ class RecipeFields(NamedTuple):
 
 def read_recipe_file(file: Path) -> RecipeFields:
     """Raises UsageError, which names the key, the value and what was expected."""
-    from models.extra_fields import FieldError, FieldSpec, checked_tail
-    from models.tokenizer import VOCABULARIES
+    from streamer.models.extra_fields import FieldError, FieldSpec, checked_tail
+    from streamer.models.tokenizer import VOCABULARIES
 
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))

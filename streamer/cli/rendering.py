@@ -11,8 +11,8 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
-from schemas.codec import CodecError, decode
 from streamer.cli.output import visible
+from streamer.schemas.codec import CodecError, decode
 
 Json = dict[str, Any]
 

@@ -21,7 +21,7 @@ from streamer.line_file import at_rest
 from streamer.output_file import require_local
 
 if TYPE_CHECKING:
-    from models.evaluation.task_rows import Outcomes
+    from streamer.models.evaluation.task_rows import Outcomes
     from streamer.replay.options import ReplayOptions
     from streamer.replay.run import ReplaySummary
     from streamer.settings import Settings

@@ -17,7 +17,7 @@ from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from schemas import codec
+from streamer.schemas import codec
 
 Float32 = npt.NDArray[np.float32]
 

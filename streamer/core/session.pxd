@@ -1,7 +1,7 @@
 cimport cython
 from libc.stdint cimport int64_t
 
-from schemas.click cimport Click, Session
+from streamer.schemas.click cimport Click, Session
 from streamer.native.click_codec cimport PackedClicks, pack_click, pack_entry
 
 cdef Py_ssize_t COMPACT_AT, BOT_CLICKS

@@ -14,8 +14,8 @@ from typing import Any, Literal, Self
 import msgspec
 from xxhash import xxh3_64_digest
 
-from schemas.click import HEAD_CLICKS, KEPT_CLICKS, TAIL_CLICKS, Click, CloseReason, Session
 from streamer.native.click_codec import PackedClicks, entries, pack_click, pack_entry
+from streamer.schemas.click import HEAD_CLICKS, KEPT_CLICKS, TAIL_CLICKS, Click, CloseReason, Session
 
 BOT_CLICKS = 100
 BOT_SPAN_MS = 100_000

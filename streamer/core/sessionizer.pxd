@@ -1,7 +1,7 @@
 cimport cython
 from libc.stdint cimport int64_t
 
-from schemas.click cimport Click, Session
+from streamer.schemas.click cimport Click, Session
 from streamer.core.watermark cimport PartitionClock
 from streamer.core.session cimport OpenSession, event_hash, open_session
 from streamer.core.store cimport OpenWindows

@@ -21,7 +21,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from itertools import pairwise
 
-from schemas.click import Click, CloseReason, Session
 from streamer.core.closed import ClosedSessions
 from streamer.core.held import HeldSessions
 from streamer.core.rules import SessionRules
@@ -30,6 +29,7 @@ from streamer.core.store import OpenWindows
 from streamer.core.timers import Deadlines
 from streamer.core.watermark import PartitionClock
 from streamer.native.click_codec import entries
+from streamer.schemas.click import Click, CloseReason, Session
 
 
 class Outcome(Enum):

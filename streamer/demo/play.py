@@ -17,7 +17,6 @@ from pathlib import Path
 
 import msgspec
 
-from schemas import codec
 from streamer.demo.pacing import PacedLines, time_of
 from streamer.demo.view import DemoProgress, hand_over_line, one_line
 from streamer.errors import StreamerError
@@ -28,6 +27,7 @@ from streamer.kafka.produce import Produced, produce
 from streamer.kafka.subscribe import records
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.pipeline.counters import ClickCounters, total_of
+from streamer.schemas import codec
 from streamer.settings import Settings
 from streamer.sources import time_reader
 from streamer.worker.log_reader import LogReader

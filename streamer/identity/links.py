@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from schemas import codec
-from schemas.click import MAX_ID_BYTES
 from streamer.identity.rules import IdentityRules
+from streamer.schemas import codec
+from streamer.schemas.click import MAX_ID_BYTES
 
 
 class Link(NamedTuple):

@@ -1,8 +1,8 @@
 cimport cython
 from libc.stdint cimport int64_t
 
-from schemas.binary cimport BinaryEncoder, part
-from schemas.flat cimport FieldEnds, FlatReader
+from streamer.schemas.binary cimport BinaryEncoder, part
+from streamer.schemas.flat cimport FieldEnds, FlatReader
 
 cdef Py_ssize_t NUMBER_BYTES, _NUMBERS_BYTES, _PREFIX_BYTES
 cdef Py_ssize_t _STARTED_AT, _CLOSED_AT, _IS_FINAL, _SUPERSEDES, _IS_BOT

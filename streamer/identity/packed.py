@@ -19,9 +19,9 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from schemas import codec
-from schemas.binary import BinaryEncoder, part
-from schemas.flat import Declined, FieldEnds, FlatReader
+from streamer.schemas import codec
+from streamer.schemas.binary import BinaryEncoder, part
+from streamer.schemas.flat import Declined, FieldEnds, FlatReader
 
 NUMBER_BYTES = 4
 _AGE = struct.Struct(">qq")

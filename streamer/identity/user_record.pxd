@@ -1,7 +1,7 @@
 cimport cython
 from libc.stdint cimport int64_t
 
-from schemas.binary cimport BinaryEncoder
+from streamer.schemas.binary cimport BinaryEncoder
 from streamer.identity.packed cimport PackedSession, SessionMessage, Texts, encoded_text
 
 cdef Py_ssize_t _DOUBLE_BYTES

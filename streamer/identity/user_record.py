@@ -9,8 +9,6 @@ import struct
 from array import array
 from collections.abc import Sequence
 
-from schemas import codec
-from schemas.binary import BinaryEncoder
 from streamer.identity.changes import LINK, LOGIN
 from streamer.identity.packed import (
     PackedSession,
@@ -20,6 +18,8 @@ from streamer.identity.packed import (
     text_of,
 )
 from streamer.identity.rules import IdentityRules
+from streamer.schemas import codec
+from streamer.schemas.binary import BinaryEncoder
 
 HELD_SESSIONS = 64
 """Sessions of a user that count: the newest."""

@@ -15,11 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
-from models.whole_file import write_whole
 from streamer.kafka.broker_properties import ClusterNode
 from streamer.kafka.embedded import EmbeddedKafka, EmbeddedKafkaError, random_cluster_id
 from streamer.kafka.locks import exclusive
 from streamer.kafka.ports import LOOPBACK, Ports, free_ports, is_free
+from streamer.models.whole_file import write_whole
 
 _HEAP_MB = 256
 """Of each of several brokers, which then takes about 320 MB of memory."""

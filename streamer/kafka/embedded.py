@@ -21,13 +21,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
 
-from models.whole_file import write_whole
 from streamer.errors import StreamerError
 from streamer.extras import missing_package
 from streamer.kafka.broker_properties import ClusterNode, as_text, broker_properties
 from streamer.kafka.locks import exclusive, is_held
 from streamer.kafka.ports import LOOPBACK, Ports, free_ports, is_free
 from streamer.kafka.reach import answers
+from streamer.models.whole_file import write_whole
 
 _JVM_FLAGS = (
     "-XX:TieredStopAtLevel=1",

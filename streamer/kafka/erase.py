@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from schemas import codec
-from schemas.click import MAX_ID_BYTES
 from streamer.errors import UsageError
 from streamer.kafka.everywhere import write_everywhere
 from streamer.kafka.snapshot import snapshot
 from streamer.line_file import lines_of
 from streamer.pipeline.erasures import erased_by
 from streamer.pipeline.scrub import without_invisible
+from streamer.schemas import codec
+from streamer.schemas.click import MAX_ID_BYTES
 from streamer.settings import Settings
 
 _OF_USER = b"\0"

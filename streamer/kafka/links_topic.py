@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 
-from schemas import codec
 from streamer.errors import UsageError
 from streamer.identity.links import LinkError, read_link
 from streamer.identity.rules import IdentityRules
@@ -19,6 +18,7 @@ from streamer.kafka.everywhere import write_everywhere
 from streamer.kafka.snapshot import snapshot
 from streamer.kafka.topics import find_topic
 from streamer.line_file import lines_of
+from streamer.schemas import codec
 from streamer.settings import Settings
 
 LinkRecord = dict[str, Any]

@@ -12,7 +12,7 @@ from typing import cast
 
 from aiokafka.partitioner import murmur2
 
-from schemas.build import IS_COMPILED
+from streamer.schemas.build import IS_COMPILED
 
 if IS_COMPILED:
     from streamer.native import wire

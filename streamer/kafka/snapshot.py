@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from schemas import codec
 from streamer.kafka.acls import Acl
 from streamer.kafka.client import client_arguments, committed_reader, running
 from streamer.kafka.permissions import check_permissions, refusal
@@ -16,6 +15,7 @@ from streamer.kafka.produce import visitor_key
 from streamer.kafka.start import Start, seek
 from streamer.kafka.subscribe import SubscribeError
 from streamer.kafka.topics import find_topic
+from streamer.schemas import codec
 from streamer.settings import KafkaSettings
 
 _FETCH_BYTES = 4 * 1024 * 1024

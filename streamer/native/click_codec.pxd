@@ -1,6 +1,6 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from schemas.click cimport Click
+from streamer.schemas.click cimport Click
 
 
 cdef class PackedClicks:

@@ -18,7 +18,7 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import astuple
 
-from schemas.click import Click
+from streamer.schemas.click import Click
 
 _ENTRY = struct.Struct("<8sqq")
 ENTRY_BYTES = 24

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import yaml
 
-from models.drift import MOVED_A_LOT
+from streamer.models.drift import MOVED_A_LOT
 
 RUNBOOK = "docs/operations.md"
 """Has a heading of the name of each alert."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-from schemas.build import EXTENSIONS, NO_EXTENSIONS, WHY_PURE, not_built
 from streamer import __version__
 from streamer.bundle_extras import not_kept
 from streamer.errors import StreamerError
@@ -27,6 +26,7 @@ from streamer.pipeline.registered import PREFIX_SIZES
 from streamer.registry.client import RegistryError, registry_client
 from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
 from streamer.registry.outputs import registered_outputs
+from streamer.schemas.build import EXTENSIONS, NO_EXTENSIONS, WHY_PURE, not_built
 from streamer.settings import Settings
 from streamer.sources import click_decoder, whole_value
 
@@ -146,7 +146,7 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
 
 
 def _bundle(settings: Settings) -> Finding:
-    from models.bundle import BundleError, default_bundle, load_bundle
+    from streamer.models.bundle import BundleError, default_bundle, load_bundle
 
     try:
         bundle = load_bundle(settings.model.bundle or default_bundle())
@@ -361,7 +361,7 @@ async def _registered_visitor(
 
 
 def _visitor_of(value: bytes, visitor_of: Callable[[bytes], bytes | None]) -> bytes | None:
-    from schemas import codec
+    from streamer.schemas import codec
 
     if value[:1] == b"\0":
         try:

@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from schemas import codec
 from streamer.errors import StreamerError
 from streamer.identity import changes
 from streamer.identity.attribution import users_in
@@ -26,6 +25,7 @@ from streamer.kafka.snapshot import snapshot, user_of, visitors_of
 from streamer.kafka.topics import find_topic
 from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
 from streamer.rules_from_settings import identity_rules
+from streamer.schemas import codec
 from streamer.settings import Settings
 from streamer.worker.changelog import ChangelogError, SessionSnapshots, decode
 from streamer.worker.log_reader import LogReader, read_group_offsets

@@ -1,7 +1,7 @@
 cimport cython
 from libc.stdint cimport int64_t
 
-from schemas.click cimport Click
+from streamer.schemas.click cimport Click
 from streamer.native.brackets cimport openings
 from streamer.pipeline.normalize cimport Memo, Paths, before_query, cut
 

@@ -21,8 +21,6 @@ from typing import Any, Literal, Protocol, cast
 import msgspec
 from msgspec.structs import astuple
 
-from schemas import codec
-from schemas.click import MAX_ID_BYTES, Click
 from streamer.native.brackets import openings
 from streamer.pipeline.bots import is_crawler
 from streamer.pipeline.extras import Extras, JsonProperties
@@ -38,6 +36,8 @@ from streamer.pipeline.normalize import (
     search_query,
 )
 from streamer.pipeline.registered import PREFIX_SIZES, RegisteredSchemas
+from streamer.schemas import codec
+from streamer.schemas.click import MAX_ID_BYTES, Click
 
 Format = Literal["auto", "json", "avro"]
 Stage = Literal["decode", "validate"]

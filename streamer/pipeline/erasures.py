@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from schemas import codec
-from schemas.click import MAX_ID_BYTES
+from streamer.schemas import codec
+from streamer.schemas.click import MAX_ID_BYTES
 
 
 class Erased(NamedTuple):

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from schemas.extras import CAMPAIGN, PAGE_TITLE, PROPERTY
 from streamer.pipeline.normalize import FirstParameter, Memo, label
+from streamer.schemas.extras import CAMPAIGN, PAGE_TITLE, PROPERTY
 
 _TEXTS_KEPT = 32_768
 _MOST = 10**15

@@ -1,7 +1,7 @@
 cimport cython
 from libc.stdint cimport int64_t
 
-from schemas.click cimport Click, Session
+from streamer.schemas.click cimport Click, Session
 from streamer.core.watermark cimport PartitionClock
 from streamer.core.sessionizer cimport Sessionizer
 from streamer.native.record_fields cimport headers_of, offset_of, timestamp_of, value_of

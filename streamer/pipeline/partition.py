@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from schemas.click import Session
 from streamer.core.sessionizer import Outcome, Sessionizer
 from streamer.native.record_fields import headers_of, offset_of, timestamp_of, value_of
 from streamer.pipeline.counters import ClickCounters
@@ -27,6 +26,7 @@ from streamer.pipeline.dead_letters import (
 from streamer.pipeline.decode import Arrived, Rejected, with_event_id
 from streamer.pipeline.erasures import Erasures
 from streamer.pipeline.registered import UnknownSchema
+from streamer.schemas.click import Session
 
 MAX_TAKE = 2000
 """Closed sessions, and likewise side outputs, that one take may hold: a transaction stays short."""

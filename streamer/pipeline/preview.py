@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from schemas import codec
 from streamer.pipeline.normalize import readable
+from streamer.schemas import codec
 
 MAX_CHARACTERS = 400
 _MAX_VALUES = 60

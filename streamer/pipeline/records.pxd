@@ -1,8 +1,8 @@
 cimport cython
 
-from schemas.binary cimport BinaryEncoder
-from schemas.click cimport Session
-from schemas.flat cimport FlatWriter
+from streamer.schemas.binary cimport BinaryEncoder
+from streamer.schemas.click cimport Session
+from streamer.schemas.flat cimport FlatWriter
 
 
 cdef class RecordWriter:

@@ -9,15 +9,15 @@ import msgspec
 import numpy as np
 from msgspec.structs import astuple
 
-from models.arrays import Float32
-from models.bundle import Bundle
-from models.scorer import Scored, ScoredIntent, ScoreError
-from schemas import codec
-from schemas.binary import BinaryEncoder
-from schemas.click import ROW_FIELDS, Session, to_document
-from schemas.flat import Fields, FlatWriter
+from streamer.models.arrays import Float32
+from streamer.models.bundle import Bundle
+from streamer.models.scorer import Scored, ScoredIntent, ScoreError
 from streamer.pipeline.dead_letters import REASON_HEADER, STAGE_HEADER, Header
 from streamer.pipeline.partition import SideOutputRecord
+from streamer.schemas import codec
+from streamer.schemas.binary import BinaryEncoder
+from streamer.schemas.click import ROW_FIELDS, Session, to_document
+from streamer.schemas.flat import Fields, FlatWriter
 
 _new_tuple = tuple.__new__
 _LITTLE_ENDIAN = np.dtype("<f4")

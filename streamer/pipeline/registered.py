@@ -19,9 +19,9 @@ import orjson
 from fastavro import parse_schema
 from fastavro.read import LOGICAL_READERS
 
-from schemas import codec
-from schemas.flat import Declined, FlatReader
 from streamer.pipeline.dead_letters import Header
+from streamer.schemas import codec
+from streamer.schemas.flat import Declined, FlatReader
 
 SCHEMA_ID_HEADER = "__value_schema_id"
 """Where producers put a value's prefix that have a header for it; the value then begins with the record."""

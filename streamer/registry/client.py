@@ -15,10 +15,10 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
-from schemas.codec import CodecError
 from streamer.errors import StreamerError
 from streamer.kafka.client import ssl_context
 from streamer.pipeline.registered import GUID_MAGIC, Definition, prefix_text
+from streamer.schemas.codec import CodecError
 from streamer.settings import RegistrySettings
 
 _TYPE = "application/vnd.schemaregistry.v1+json"

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from schemas import codec
 from streamer.kafka.aiokafka_overrides.packing import Message
 from streamer.registry.client import (
     RegistryAwayError,
@@ -20,6 +19,7 @@ from streamer.registry.client import (
     registry_client,
 )
 from streamer.registry.lookup import SchemaLookup
+from streamer.schemas import codec
 from streamer.settings import RegistrySettings, Settings
 
 START_PATIENCE_S = 60.0

@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from schemas.click import Session
 from streamer.replay.digests import SCHEMA_OF, Kind, OutputDigests, RecordHashes, differ_by_rounding
 from streamer.replay.time_range import TimeRange, UndeterminedSessions, UndeterminedSpans
+from streamer.schemas.click import Session
 
 NAMED = 5
 """How many session_ids of each kind of difference are named."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from schemas import codec
-from schemas.spans import span, without
 from streamer.core.digest import MultisetDigest, record_hash
 from streamer.pipeline.records import SessionRecords
+from streamer.schemas import codec
+from streamer.schemas.spans import span, without
 
 Kind = Literal["embeddings", "intents"]
 SCHEMA_OF: dict[Kind, codec.SchemaName] = {"embeddings": "session_embedding", "intents": "session_intent"}

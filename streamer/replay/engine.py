@@ -9,7 +9,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from schemas.click import Session
 from streamer.identity.rules import IdentityRules
 from streamer.pipeline.counters import ClickCounters
 from streamer.replay.digests import OutputDigests
@@ -24,6 +23,7 @@ from streamer.replay.sinks import NoSink, RowsSink, SessionSink, StdoutSink, Top
 from streamer.replay.sources import PacedSource, Portion, RecordSource, replayed
 from streamer.replay.topic_source import TopicSource
 from streamer.rules_from_settings import identity_rules, session_rules
+from streamer.schemas.click import Session
 from streamer.settings import Settings
 from streamer.sources.fit import FirstRecords, log_misfit
 

@@ -19,7 +19,6 @@ from typing import NamedTuple
 import msgspec
 import orjson
 
-from schemas.click import Session
 from streamer.core.rules import SessionRules
 from streamer.errors import UsageError
 from streamer.pipeline.counters import ClickCounters, total_of
@@ -29,6 +28,7 @@ from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
 from streamer.replay.partition_replay import PartitionReplay
 from streamer.replay.plan import PartitionPlan, ReplayConfig
 from streamer.replay.sources import LogRecord, Portion
+from streamer.schemas.click import Session
 from streamer.settings import ClickSettings, RegistrySettings
 from streamer.sources import click_decoder, whole_value
 from streamer.sources.files import records_of

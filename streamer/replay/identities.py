@@ -9,16 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from models.bundle import Bundle
-from models.scorer import Scorer
-from schemas import codec
-from schemas.click import Session
 from streamer.identity.attribution import AttributionStage
 from streamer.identity.changes import Attributed, Withdrawn
 from streamer.identity.links import Link
 from streamer.identity.rules import DAY_MS, IdentityRules
+from streamer.models.bundle import Bundle
+from streamer.models.scorer import Scorer
 from streamer.pipeline.records import RecordWriter
 from streamer.replay.users import IdentityEvent, UserReplay, in_order
+from streamer.schemas import codec
+from streamer.schemas.click import Session
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.bundle import default_bundle
 from streamer.errors import UsageError
 from streamer.kafka.start import parse_start, parse_time
+from streamer.models.bundle import default_bundle
 from streamer.output_file import require_local
 from streamer.replay.time_range import TimeRange
 from streamer.settings import Settings

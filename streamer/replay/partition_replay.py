@@ -11,7 +11,6 @@ from typing import cast
 
 import msgspec
 
-from schemas.click import Session
 from streamer.core.session import OpenSession
 from streamer.core.sessionizer import Sessionizer
 from streamer.core.watermark import PartitionClock
@@ -21,6 +20,7 @@ from streamer.pipeline.erasures import Erasures
 from streamer.pipeline.partition import Decode, Partition, PartitionPolicy, PartitionState, Record, Whole
 from streamer.replay.plan import PartitionPlan, ReplayConfig
 from streamer.replay.time_range import UndeterminedSessions
+from streamer.schemas.click import Session
 
 
 class SelectionCounters(msgspec.Struct):

@@ -9,8 +9,6 @@ from typing import Any
 
 import msgspec
 
-from schemas import codec
-from schemas.click import Session
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.topics import find_topic
 from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
@@ -26,6 +24,8 @@ from streamer.replay.topic_source import (
     topic_partitions,
 )
 from streamer.rules_from_settings import session_rules
+from streamer.schemas import codec
+from streamer.schemas.click import Session
 from streamer.settings import Settings
 
 _DRAIN = b"drain"

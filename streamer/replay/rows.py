@@ -18,14 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from models.arrays import Float32
-from models.bundle import Bundle
-from models.scorer import ScoredIntent
-from schemas.click import ROW_FIELDS, Click, Session
 from streamer.errors import UsageError
+from streamer.models.arrays import Float32
+from streamer.models.bundle import Bundle
+from streamer.models.scorer import ScoredIntent
 from streamer.output_file import output_file
 from streamer.parquet_rows import opened
 from streamer.replay.scoring import BundleOutput, ScoredSession
+from streamer.schemas.click import ROW_FIELDS, Click, Session
 
 ROW_GROUP = 4096
 """Rows of a group; with clicks about 5 MB in memory."""

@@ -18,10 +18,10 @@ from typing import Any
 
 import msgspec
 
-from models.processor import processor_kind
 from streamer.bundle_extras import warn_of_missing
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.topic_metadata import topic_metadata
+from streamer.models.processor import processor_kind
 from streamer.pipeline.counters import ClickCounters, total_of
 from streamer.replay.customers import UserTotals, write_users
 from streamer.replay.digests import OutputDigests

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from models.bundle import Bundle, load_bundle
-from models.scorer import Scored, ScoreError, Scorer
-from schemas.click import Session
 from streamer.errors import UsageError
+from streamer.models.bundle import Bundle, load_bundle
+from streamer.models.scorer import Scored, ScoreError, Scorer
 from streamer.pipeline.records import RecordWriter, SessionRecords
+from streamer.schemas.click import Session
 
 
 class BundleOutput(NamedTuple):

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Self
 
-from schemas.click import Session
+from streamer.schemas.click import Session
 
 MOST_SESSIONS = 200_000
 """Some 3 kB each in memory."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from schemas.click import Click
+from streamer.schemas.click import Click
 
 SHOWN: Final = ("event_type", "page_type", "path", "element", "category", "product_id")
 

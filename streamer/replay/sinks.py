@@ -17,7 +17,6 @@ import orjson
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import IllegalOperation, KafkaError
 
-from schemas import codec
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.kafka.client import client_arguments, committed_reader
@@ -25,6 +24,7 @@ from streamer.kafka.topics import Topic, create_topics, find_topic
 from streamer.replay.journal import DurableOutput
 from streamer.replay.plan import PartitionPlan
 from streamer.replay.scoring import BundleScorers, ScoredSession
+from streamer.schemas import codec
 from streamer.settings import Settings
 
 if TYPE_CHECKING:

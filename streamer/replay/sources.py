@@ -9,11 +9,11 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from schemas.click import Session
 from streamer.pipeline.dead_letters import Header
 from streamer.pipeline.partition import LOG_APPEND_TIME, Decode, Record, Whole
 from streamer.registry.lookup import SchemaLookup
 from streamer.replay.partition_replay import PartitionReplay
+from streamer.schemas.click import Session
 
 STEP_S = 0.125
 """How often a paced source looks at what is due."""

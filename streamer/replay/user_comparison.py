@@ -10,10 +10,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.codec import Record
 from streamer.identity.rules import IdentityRules
 from streamer.replay.comparison import NAMED, State
 from streamer.replay.digests import TOLERANCE
+from streamer.schemas.codec import Record
 
 _COMPUTED = frozenset(("embedding", "profile_embedding", "probability", "parent_probability", "presence"))
 """Fields whose numbers the model computed, at any depth."""

@@ -14,11 +14,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas import codec
 from streamer.avro_columns import columns_of
 from streamer.output_file import output_file
 from streamer.replay.rows import ROW_GROUP
 from streamer.replay.users import UserRow, document_of
+from streamer.schemas import codec
 
 SCHEMA = pa.schema([pa.field("as_of", pa.int64()), *columns_of(codec.schema("user_intent"))])
 

@@ -11,7 +11,6 @@ import heapq
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from schemas import codec
 from streamer.core.digest import MultisetDigest, record_hash
 from streamer.identity.attribution import AttributionStage, SessionCounts
 from streamer.identity.links import Link
@@ -20,6 +19,7 @@ from streamer.identity.rules import IdentityRules
 from streamer.identity.users import UserStage
 from streamer.kafka.partitions import by_murmur2
 from streamer.pipeline.erasures import Erased
+from streamer.schemas import codec
 
 
 class IdentityEvent(NamedTuple):

@@ -18,14 +18,12 @@ from typing import Any, NamedTuple
 import msgspec
 from aiokafka import TopicPartition
 
-from models.processor import processor_kind
-from schemas import codec
-from schemas.click import Session
 from streamer.core.rules import SessionRules
 from streamer.errors import StreamerError
 from streamer.kafka.client import client_arguments
 from streamer.kafka.start import Start, offsets_at
 from streamer.kafka.topic_metadata import topic_metadata
+from streamer.models.processor import processor_kind
 from streamer.pipeline.counters import ClickCounters
 from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
 from streamer.replay.comparison import (
@@ -63,6 +61,8 @@ from streamer.replay.topic_source import (
 from streamer.replay.user_comparison import UserComparison
 from streamer.replay.verify_users import AT_WORK, INCOMPARABLE, ReplayedUsers
 from streamer.rules_from_settings import session_rules
+from streamer.schemas import codec
+from streamer.schemas.click import Session
 from streamer.settings import Settings
 from streamer.worker.changelog import ChangelogError
 from streamer.worker.log_reader import LogReader

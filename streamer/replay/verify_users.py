@@ -12,9 +12,6 @@ from pathlib import Path
 
 import msgspec
 
-from schemas import codec
-from schemas.click import Session
-from schemas.codec import Record
 from streamer.identity.links import Link
 from streamer.kafka.partitions import by_murmur2
 from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
@@ -28,6 +25,9 @@ from streamer.replay.topic_source import ends_of, first_arrival, records_of
 from streamer.replay.user_comparison import Unknown, UserComparison, compare_users
 from streamer.replay.users import IdentityEvent, UserReplay, in_order
 from streamer.rules_from_settings import identity_rules
+from streamer.schemas import codec
+from streamer.schemas.click import Session
+from streamer.schemas.codec import Record
 from streamer.settings import Settings
 from streamer.worker.stages.stage_marker import MARKER_KEY, decode_marker
 

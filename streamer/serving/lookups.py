@@ -19,9 +19,9 @@ import orjson
 from aiohttp import web
 from xxhash import xxh3_64_hexdigest
 
-from schemas import codec
-from schemas.click import MAX_ID_BYTES
 from streamer.kafka.partitions import by_murmur2
+from streamer.schemas import codec
+from streamer.schemas.click import MAX_ID_BYTES
 from streamer.serving import problems
 from streamer.serving.access import Access
 from streamer.serving.metrics import ServingMetrics

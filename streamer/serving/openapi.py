@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from schemas import codec
-from schemas.click import MAX_ID_BYTES
+from streamer.schemas import codec
+from streamer.schemas.click import MAX_ID_BYTES
 from streamer.serving import problems
 from streamer.serving.lookups import RECORD_AGE, VECTORS, VIEW_AGE
 from streamer.serving.problems import MEDIA_TYPE, Code

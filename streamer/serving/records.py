@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from schemas import codec
-from schemas.flat import Declined, FieldEnds, Fields, FlatReader
 from streamer.client.table import LatestTable, age_order, record_of
 from streamer.client.view import View
+from streamer.schemas import codec
+from streamer.schemas.flat import Declined, FieldEnds, Fields, FlatReader
 from streamer.settings import Settings
 
 REMEMBERED_ERASURES = 100_000

@@ -14,13 +14,13 @@ import orjson
 import structlog
 from aiohttp import web
 
-from schemas.click import MAX_ID_BYTES
 from streamer import __version__
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.acls import acls_of
 from streamer.kafka.client import server_ssl_context
 from streamer.kafka.permissions import check_permissions
 from streamer.kafka.reach import check_brokers
+from streamer.schemas.click import MAX_ID_BYTES
 from streamer.serving.access import Access, is_loopback, parsed_tokens
 from streamer.serving.lookups import Collection, LookUps
 from streamer.serving.metrics import ServingMetrics

@@ -20,13 +20,13 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from schemas import codec
 from streamer.client.table import record_of
 from streamer.client.view import Answers
 from streamer.errors import StreamerError, UsageError
 from streamer.kafka.client import client_arguments, committed_reader, running
 from streamer.kafka.topics import find_topic
 from streamer.registry.lookup import SchemaLookup
+from streamer.schemas import codec
 from streamer.settings import Settings
 from streamer.sink.metrics import SinkMetrics
 from streamer.sink.source import Source

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from schemas import codec
+from streamer.schemas import codec
 
 _VECTOR_TYPE = {"type": "array", "items": "float"}
 _DIGEST_BYTES = 12

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas import codec
 from streamer.avro_columns import columns_of
 from streamer.output_file import output_file
+from streamer.schemas import codec
 from streamer.sink.store import Change
 
 ROW_GROUP = 16_384

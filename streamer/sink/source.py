@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from schemas import codec
 from streamer.client.table import UserTable, VisitorTable, age_order
 from streamer.client.view import UserView, View, VisitorView
+from streamer.schemas import codec
 from streamer.settings import Settings
 
 _DIGITS = 16

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from schemas import codec
 from streamer.errors import StreamerError
+from streamer.schemas import codec
 from streamer.sink.source import Source
 
 OUTCOMES = ("written", "stale", "deleted", "bad")

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection
 from importlib import resources
 from pathlib import Path
 
-from schemas.extras import PAGE_TITLE
 from streamer.errors import UsageError
 from streamer.pipeline.cloud_events import structured
 from streamer.pipeline.decode import ClickDecoder, Format, Rejected
@@ -21,6 +20,7 @@ from streamer.pipeline.mapping.spec import MappingError, read_mapping, with_visi
 from streamer.pipeline.mapping.visitor import VisitorAt
 from streamer.pipeline.partition import Whole
 from streamer.pipeline.registered import RegisteredSchemas, with_prefix
+from streamer.schemas.extras import PAGE_TITLE
 from streamer.settings import NATIVE, ClickSettings
 
 PROFILES = ("cloudevents", "ga4", "matomo", "posthog", "segment", "snowplow")

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
-from schemas.extras import PAGE_TITLE
 from streamer.pipeline.decode import ClickDecoder, Rejected
 from streamer.pipeline.extras import Extras
 from streamer.pipeline.mapping.plan import CompiledMapping
 from streamer.pipeline.mapping.spec import FIELDS
+from streamer.schemas.extras import PAGE_TITLE
 
 COSTS = {
     "visitor_id": "no click at all: every record is a dead letter",

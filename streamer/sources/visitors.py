@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from schemas.click import MAX_ID_BYTES
 from streamer.pipeline.dead_letters import Header
 from streamer.pipeline.decode import Rejected, is_too_deep
 from streamer.pipeline.mapping.leaves import LeafReader, Path
 from streamer.pipeline.mapping.path import parse_path, walk
 from streamer.pipeline.registered import PREFIX_SIZES, RegisteredSchemas
+from streamer.schemas.click import MAX_ID_BYTES
 from streamer.settings import NATIVE, ClickSettings
 from streamer.sources import click_decoder, mapping_of, whole_value
 

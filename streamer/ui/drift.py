@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.drift import FEWEST_SESSIONS
-from models.drift_profile import Profile, psi
+from streamer.models.drift import FEWEST_SESSIONS
+from streamer.models.drift_profile import Profile, psi
 from streamer.ui.state import Session
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from nicegui import ui
 
-from models.bundle import Bundle
-from models.drift import verdict as drift_verdict
-from models.taxonomy import Intent
+from streamer.models.bundle import Bundle
+from streamer.models.drift import verdict as drift_verdict
+from streamer.models.taxonomy import Intent
 from streamer.ui.drift import drift_of
 from streamer.ui.feed import Feed
 from streamer.ui.live import session_link, table

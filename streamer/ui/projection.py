@@ -12,9 +12,9 @@ from typing import Self
 
 import numpy as np
 
-from models.arrays import Float32
-from models.prototypes import Prototypes
-from models.sphere import Sphere
+from streamer.models.arrays import Float32
+from streamer.models.prototypes import Prototypes
+from streamer.models.sphere import Sphere
 
 Point = tuple[float, float]
 

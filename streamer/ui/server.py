@@ -16,9 +16,9 @@ import uvicorn
 from fastapi import FastAPI
 from nicegui import ui
 
-from models.bundle import Bundle, load_bundle
 from streamer.errors import UsageError
 from streamer.kafka.start import Start
+from streamer.models.bundle import Bundle, load_bundle
 from streamer.replay.options import bundles_of
 from streamer.serving.access import is_loopback
 from streamer.serving.server import PortError

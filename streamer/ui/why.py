@@ -12,13 +12,13 @@ from typing import NamedTuple
 import msgspec
 from aiokafka.errors import KafkaError
 
-from models.bundle import Bundle
-from models.explain import Explanation, explain
-from models.scorer import ScoreError, Scorer
-from schemas.click import Click
 from streamer.errors import StreamerError
+from streamer.models.bundle import Bundle
+from streamer.models.explain import Explanation, explain
+from streamer.models.scorer import ScoreError, Scorer
 from streamer.replay.published_session import PublishedRecord, replayed_session
 from streamer.replay.shown_click import shown_click, words_of
+from streamer.schemas.click import Click
 from streamer.settings import Settings
 from streamer.ui.state import Session
 

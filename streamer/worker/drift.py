@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from models.drift import DriftMonitor
+from streamer.models.drift import DriftMonitor
 
 _PSI = "Distance of the last sessions from the bundle's reference: above 0.1 moved, above 0.25 moved a lot"
 _UNKNOWN = "Share of the last sessions' values that the bundle's vocabulary lacks"

@@ -15,20 +15,20 @@ from typing import Any, NamedTuple, TypeVar
 import structlog
 from aiokafka.errors import KafkaError
 
-from models.bundle import default_bundle, load_bundle
-from models.drift import DriftMonitor
-from models.scorer import Scorer
-from schemas.build import WHY_PURE
 from streamer.bundle_extras import warn_of_missing
 from streamer.errors import StreamerError
 from streamer.kafka.acls import acls_of
 from streamer.kafka.client import client_arguments
 from streamer.kafka.permissions import check_permissions, refusal
 from streamer.kafka.reach import check_brokers
+from streamer.models.bundle import default_bundle, load_bundle
+from streamer.models.drift import DriftMonitor
+from streamer.models.scorer import Scorer
 from streamer.pipeline.records import RecordWriter
 from streamer.registry.lookup import SchemaLookup
 from streamer.registry.outputs import RegistryIds, output_prefixes
 from streamer.rules_from_settings import session_rules
+from streamer.schemas.build import WHY_PURE
 from streamer.settings import Settings
 from streamer.sources import click_decoder
 from streamer.worker.app import Stage, WorkerApp, create_app

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from models.scorer import Scored, ScoreError
-from schemas.click import Session
+from streamer.models.scorer import Scored, ScoreError
+from streamer.schemas.click import Session
 
 R = TypeVar("R")
 Results = list[Scored | ScoreError]

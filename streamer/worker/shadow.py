@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from models.scorer import Scorer
-from schemas.click import Session
 from streamer.kafka.aiokafka_overrides.packing import Message
+from streamer.models.scorer import Scorer
 from streamer.pipeline.records import RecordWriter, SessionRecords
+from streamer.schemas.click import Session
 from streamer.settings import TopicSettings
 
 log = structlog.get_logger(__name__)

@@ -17,17 +17,17 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import IllegalOperation, ProducerFenced
 from aiokafka.structs import RecordMetadata
 
-from models.processor import processor_kind
-from models.scorer import Scored, ScoreError
-from schemas.click import Session
 from streamer.core.rules import SessionRules
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.kafka.aiokafka_overrides.packing import Message, batches_of
 from streamer.kafka.aiokafka_overrides.transactions import add_to_transaction
 from streamer.kafka.client import ClientArguments
+from streamer.models.processor import processor_kind
+from streamer.models.scorer import Scored, ScoreError
 from streamer.pipeline.partition import LOG_APPEND_TIME, Decode, Partition, PendingOutputs
 from streamer.pipeline.records import RecordWriter, unscored
 from streamer.registry.outputs import RegistryIds, prefixed
+from streamer.schemas.click import Session
 from streamer.settings import Settings
 from streamer.worker.changelog import Marker, SessionSnapshots, encode, written_version
 from streamer.worker.changelog_groups import StateLog, in_chunks, rows_of

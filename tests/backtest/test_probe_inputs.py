@@ -12,15 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.bundle import default_bundle, load_bundle
-from models.evaluation.features import NEVER
-from models.evaluation.task_rows import LastClosedSession
-from models.scorer import Scorer
-from schemas.click import from_document, to_document
 from streamer.backtest.probe_features import read_features
 from streamer.backtest.probe_sessions import read_probe_outcomes, scored_sessions, sessions_of_replay
 from streamer.backtest.tasks import customer
 from streamer.errors import UsageError
+from streamer.models.bundle import default_bundle, load_bundle
+from streamer.models.evaluation.features import NEVER
+from streamer.models.evaluation.task_rows import LastClosedSession
+from streamer.models.scorer import Scorer
+from streamer.schemas.click import from_document, to_document
 from tests.backtest.made import HOUR_MS, a_row, write, write_users
 from tests.models.evaluation.probe_world import a_session
 

@@ -10,12 +10,12 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from models.evaluation.features import NEVER, FeatureTable, LeakError
-from models.evaluation.task_rows import ClosedSessions, Outcomes, tile_rows
 from streamer.backtest.page import page
 from streamer.backtest.report import backtest
 from streamer.backtest.tasks import ScoredSessions, contenders, measure, read_outcomes
 from streamer.errors import UsageError
+from streamer.models.evaluation.features import NEVER, FeatureTable, LeakError
+from streamer.models.evaluation.task_rows import ClosedSessions, Outcomes, tile_rows
 from tests.backtest.made import HOUR_MS, a_row, a_summary, write, write_users
 
 TILES = ["cards", "loans", "homes", "funds"]

@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from models.bundle import default_bundle
+from streamer.models.bundle import default_bundle
 from streamer.worker.kill_points import KillPoint
 from tests.chaos.scenario import Outcome, Scenario, end_all
 from tests.worker.live import Worker, committed, wait_until

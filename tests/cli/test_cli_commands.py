@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from schemas.codec import encode
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.kafka.topics import create_topics, declared_topics
+from streamer.schemas.codec import encode
 from streamer.settings import Settings
 from tests.conftest import FreshSettings, RunStreamer, as_environment, without_settings
 from tests.sources.events import SEGMENT_PAGE

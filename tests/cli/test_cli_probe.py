@@ -11,9 +11,9 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from models.fused.scorer import FusedScorer
-from models.simulator import SimulatorConfig, simulate, write
-from models.simulator.files import read_table
+from streamer.models.fused.scorer import FusedScorer
+from streamer.models.simulator import SimulatorConfig, simulate, write
+from streamer.models.simulator.files import read_table
 
 
 @pytest.fixture(scope="module")

@@ -33,9 +33,9 @@ VALUES = {
 @example({"kafka.client_id": "\x7f"})
 def test_a_settings_file_loads_as_its_values_and_defaults_else(values: dict[str, Any]) -> None:
     document = tomllib.loads(settings_file(values))
-    redis = document["sink"].pop("redis")
-    found = {f"{section}.{key}": value for section, keys in document.items() for key, value in keys.items()}
-    assert found | {f"sink.redis.{key}": value for key, value in redis.items()} == values
+    stores = {f"sink.{name}": document["sink"].pop(name) for name in ("redis", "parquet")}
+    sections = (document | stores).items()
+    assert {f"{section}.{key}": value for section, keys in sections for key, value in keys.items()} == values
 
 
 def test_nothing_is_set_that_was_not_asked_for(tmp_path: Path) -> None:

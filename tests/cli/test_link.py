@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from schemas import codec
 from streamer.errors import UsageError
 from streamer.identity.links import read_link
 from streamer.identity.rules import IdentityRules
 from streamer.kafka.erase import erase
 from streamer.kafka.links_topic import LinkRecord, WrittenLinks, listed_links, read_links, write_links
 from streamer.kafka.topics import create_topics, declared_topics
+from streamer.schemas import codec
 from streamer.settings import Settings
 from tests.conftest import FreshSettings, RunStreamer
 from tests.worker.live import committed

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from schemas import codec
 from streamer.identity.rules import IdentityRules
+from streamer.schemas import codec
 from tests.identity.stages import record_of
 
 NOW_MS = 1_795_046_400_000

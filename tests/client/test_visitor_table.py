@@ -126,6 +126,6 @@ def test_after_many_updates_it_equals_the_compacted_topic() -> None:
 
 
 def test_a_record_of_a_visitor_has_all_fields_of_the_schema() -> None:
-    from schemas import codec
+    from streamer.schemas import codec
 
     assert not codec.misfits("visitor_intent", a_record("v"))

@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from schemas import codec
 from streamer.client import VisitorView
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.kafka.topics import Topic, create_topics
+from streamer.schemas import codec
 from streamer.settings import Settings, load_settings
 from tests.client.records import NOW_MS, a_record
 

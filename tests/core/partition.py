@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from schemas.click import Click, Session
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Outcome, Sessionizer
+from streamer.schemas.click import Click, Session
 
 GAP = 1000
 BOUND = 2000

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.click import Click
-from schemas.extras import MOST_EXTRAS
 from streamer.native.click_codec import PackedClicks, decode_clicks, entries, pack_click, pack_entry
+from streamer.schemas.click import Click
+from streamer.schemas.extras import MOST_EXTRAS
 
 IDS = st.one_of(
     st.text(max_size=40),

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from schemas.click import Session
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Outcome, Sessionizer
+from streamer.schemas.click import Session
 from tests.core.partition import BOUND, GAP, IDLE_AFTER, RULES, Partition, a_click
 
 Summary = tuple[int, int, int, str]

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.click import Click, Session
 from streamer.core.rules import SessionRules
 from streamer.core.session import OpenSession
 from streamer.core.sessionizer import Sessionizer
 from streamer.core.stored_state import encode_state, state_decoder
 from streamer.core.watermark import PartitionClock
+from streamer.schemas.click import Click, Session
 from tests.core.naive import Closed, NaivePartition, Record, Told
 
 RULES = SessionRules(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.click import KEPT_CLICKS, Click
 from streamer.core.sessionizer import Outcome
+from streamer.schemas.click import KEPT_CLICKS, Click
 from tests.core.partition import GAP, Partition
 
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.click import Session
 from streamer.core.sessionizer import Sessionizer
 from streamer.pipeline.decode import Arrived
 from streamer.pipeline.partition import Partition
+from streamer.schemas.click import Session
 from tests.core.partition import RULES, a_click
 
 EVERY = 100

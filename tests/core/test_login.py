@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.click import Session
 from streamer.core.sessionizer import Sessionizer
 from streamer.pipeline import partition as partition_module
 from streamer.pipeline.decode import Arrived
 from streamer.pipeline.partition import Partition
+from streamer.schemas.click import Session
 from tests.core.partition import RULES, a_click
 from tests.core.test_early import Seen
 

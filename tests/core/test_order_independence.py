@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.click import KEPT_CLICKS, Session
 from streamer.core.digest import MultisetDigest
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Outcome, Sessionizer
+from streamer.schemas.click import KEPT_CLICKS, Session
 from tests.core.partition import a_click
 from tests.core.test_core_equals_naive import ALL_RULES, random_records
 from tests.oracle import Expected, expected_sessions

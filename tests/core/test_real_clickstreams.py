@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from schemas.click import HEAD_CLICKS, KEPT_CLICKS, TAIL_CLICKS, Click, Session
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Outcome, Sessionizer
+from streamer.schemas.click import HEAD_CLICKS, KEPT_CLICKS, TAIL_CLICKS, Click, Session
 from tests.oracle import Expected, expected_sessions
 
 DATA = Path(os.environ.get("CLICKS_DATA", "clicks-data-is-not-here"))

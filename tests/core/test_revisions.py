@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.click import Session
 from streamer.core import held
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Outcome, Sessionizer
+from streamer.schemas.click import Session
 from tests.core.naive import Record
 from tests.core.partition import BOUND, GAP, IDLE_AFTER, RULES, Partition
 from tests.core.test_core_equals_naive import REVISING_RULES, Stopped, random_records

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from schemas.click import HEAD_CLICKS, KEPT_CLICKS, TAIL_CLICKS, Click
 from streamer.core.session import OpenSession, event_hash, open_session
 from streamer.core.stored_state import encode_state, state_decoder
+from streamer.schemas.click import HEAD_CLICKS, KEPT_CLICKS, TAIL_CLICKS, Click
 from tests.core.partition import a_click
 
 COMPACT_AT = 2 * KEPT_CLICKS

@@ -20,8 +20,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from fastavro import parse_schema, schemaless_writer
 
-from schemas import codec
 from streamer.kafka.topics import create_topics, declared_topics
+from streamer.schemas import codec
 from streamer.settings import Settings
 from tests.client.records import NOW_MS, a_record, a_user
 from tests.conftest import FreshSettings

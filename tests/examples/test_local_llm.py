@@ -67,11 +67,11 @@ def test_it_answers_by_the_schema(model_url: str, tmp_path: Path) -> None:
     pytest.importorskip("openai")
     import msgspec
 
-    from models.llm.asking import AnswerStore, Asker, Question
-    from models.llm.budget import Budget
-    from models.llm.config import LlmConfig
-    from models.llm.endpoint import Endpoint
-    from models.llm.structured_output import AnswerSchema
+    from streamer.models.llm.asking import AnswerStore, Asker, Question
+    from streamer.models.llm.budget import Budget
+    from streamer.models.llm.config import LlmConfig
+    from streamer.models.llm.endpoint import Endpoint
+    from streamer.models.llm.structured_output import AnswerSchema
 
     class Page(msgspec.Struct, frozen=True):
         line: str

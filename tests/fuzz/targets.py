@@ -15,11 +15,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from models import calibration, taxonomy
-from models.bundle import default_bundle, read_manifest
-from models.graph_check import GraphRefused, check_graph
-from models.tokenizer import Tokenizer
-from schemas import codec
 from streamer.core.rules import SessionRules
 from streamer.core.session import open_session
 from streamer.core.watermark import PartitionClock
@@ -27,6 +22,10 @@ from streamer.errors import UsageError
 from streamer.kafka.dead_letters import as_dead_letter
 from streamer.kafka.lines import Lines, LinesError
 from streamer.kafka.produce import visitor_key
+from streamer.models import calibration, taxonomy
+from streamer.models.bundle import default_bundle, read_manifest
+from streamer.models.graph_check import GraphRefused, check_graph
+from streamer.models.tokenizer import Tokenizer
 from streamer.pipeline.counters import ClickCounters
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.erasures import erased_visitor
@@ -38,6 +37,7 @@ from streamer.pipeline.preview import preview
 from streamer.pipeline.registered import Definition, RegisteredSchema, RegisteredSchemas, UnknownSchema
 from streamer.pipeline.scrub import scrub
 from streamer.replay.file_source import sessions_of_file
+from streamer.schemas import codec
 from streamer.settings import SettingsError, load_settings
 from streamer.sources import mapping_of
 from streamer.worker.changelog import STATE_VERSION, ChangelogError, Marker, SessionSnapshots, encode

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from schemas import codec
+from streamer.schemas import codec
 from streamer.settings import Settings
 from tests.identity import oracle
 from tests.identity.oracle import DAY, Said

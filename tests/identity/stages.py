@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from schemas import codec
 from streamer.identity.attribution import AttributionStage, Progress
 from streamer.identity.changes import Attributed, decode, encode
 from streamer.identity.rules import IdentityRules
 from streamer.identity.users import UserProgress, UserStage
+from streamer.schemas import codec
 
 
 def session(

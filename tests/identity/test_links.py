@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import codec
 from streamer.identity.links import Link, LinkError, read_link
 from streamer.identity.rules import IdentityRules
+from streamer.schemas import codec
 
 RULES = IdentityRules()
 LINK: dict[str, Any] = {"visitor_id": "v", "user_id": "c-1", "action": "link"}

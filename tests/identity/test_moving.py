@@ -8,12 +8,12 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas import codec
 from streamer.identity.attribution import AttributionStage
 from streamer.identity.links import Link
 from streamer.identity.moving import Share, moved
 from streamer.identity.users import UserStage
 from streamer.kafka.partitions import PLACINGS, placing_of
+from streamer.schemas import codec
 from tests.identity.oracle import DAY
 from tests.identity.stages import comparable, session
 from tests.identity.test_against_oracle import RULES, START, USERS

@@ -10,10 +10,10 @@ from fastavro import parse_schema, schemaless_writer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import codec
 from streamer.identity.packed import PackedSession, SessionMessage, Texts
 from streamer.identity.rules import IdentityRules
 from streamer.identity.user_record import held_session, user_record
+from streamer.schemas import codec
 from tests.identity.stages import record_of, session
 
 START = 1_795_000_000_000

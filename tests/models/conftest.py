@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import Bundle, load_bundle
-from models.scorer import Scorer
+from streamer.models.bundle import Bundle, load_bundle
+from streamer.models.scorer import Scorer
 from tests.models.hand_made import bank_sessions
 
 SMALL = {
@@ -31,8 +31,8 @@ SMALL = {
 def small_bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle trained end to end on a few hundred sessions made by hand."""
     pytest.importorskip("torch")
-    from models.training.config import TrainConfig
-    from models.training.pipeline import TrainingPipeline
+    from streamer.models.training.config import TrainConfig
+    from streamer.models.training.pipeline import TrainingPipeline
 
     folder = tmp_path_factory.mktemp("small")
     config = TrainConfig(name="small", **SMALL)  # type: ignore[arg-type]

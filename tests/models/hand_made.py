@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from schemas.click import KEPT_CLICKS, Click, Session
+from streamer.schemas.click import KEPT_CLICKS, Click, Session
 
 START_MS = 1_700_000_000_000
 

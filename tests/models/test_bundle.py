@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import bundle as bundles
-from models.bundle import Bundle, BundleError, load_bundle
-from models.memory import memory_bounded
-from models.scorer import Scorer
+from streamer.models import bundle as bundles
+from streamer.models.bundle import Bundle, BundleError, load_bundle
+from streamer.models.memory import memory_bounded
+from streamer.models.scorer import Scorer
 from tests.models.hand_made import of_length
 
 
@@ -234,7 +234,10 @@ def test_a_bound_on_memory_holds_inside_and_not_after() -> None:
 
 
 def test_serving_imports_no_torch() -> None:
-    code = "import models.bundle, models.scorer, sys; print('torch' in sys.modules, 'sklearn' in sys.modules)"
+    code = """
+import sys, streamer.models.bundle, streamer.models.scorer
+print('torch' in sys.modules, 'sklearn' in sys.modules)
+"""
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["False", "False"]
 

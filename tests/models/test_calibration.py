@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.calibration import Calibration, from_json, to_json
+from streamer.models.calibration import Calibration, from_json, to_json
 
 FITTED = Calibration(temperature=2.0, min_probability=0.5, max_novelty=10.0, min_clicks=2)
 

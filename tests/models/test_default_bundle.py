@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.bundle import Bundle, default_bundle, load_bundle
-from models.scorer import Scored, Scorer
-from models.simulator import SimulatorConfig, simulate
-from models.simulator.files import write_table
-from schemas.click import Session
 from streamer.core.rules import SessionRules
+from streamer.models.bundle import Bundle, default_bundle, load_bundle
+from streamer.models.scorer import Scored, Scorer
+from streamer.models.simulator import SimulatorConfig, simulate
+from streamer.models.simulator.files import write_table
 from streamer.replay.file_source import sessions_of_file
+from streamer.schemas.click import Session
 
 UNSEEN_SEED = 77_002
 """Nothing was trained on it: the shipped bundle's clicks have seed 1."""

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from models.bundle import Bundle, BundleError, load_bundle
-from models.drift import DriftMonitor, PartDrift, compare, report, traffic_sample
-from models.drift_profile import ProfileLayout, jensen_shannon, psi
-from models.encoded import Encoded
-from models.runtime import Outputs
-from models.scorer import Scorer
-from schemas.click import Session
+from streamer.models.bundle import Bundle, BundleError, load_bundle
+from streamer.models.drift import DriftMonitor, PartDrift, compare, report, traffic_sample
+from streamer.models.drift_profile import ProfileLayout, jensen_shannon, psi
+from streamer.models.encoded import Encoded
+from streamer.models.runtime import Outputs
+from streamer.models.scorer import Scorer
+from streamer.schemas.click import Session
 from streamer.worker.drift import DriftCollector
 from tests.conftest import RunStreamer
 from tests.models.hand_made import a_click, a_session, bank_sessions

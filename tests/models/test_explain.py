@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from models.bundle import default_bundle, load_bundle
-from models.calibration import log_odds
-from models.explain import Explanation, explain, nearest, without
-from models.scorer import Scored, ScoreError, Scorer
-from schemas.click import HEAD_CLICKS, KEPT_CLICKS, Session
 from streamer import sample
 from streamer.core.rules import SessionRules
+from streamer.models.bundle import default_bundle, load_bundle
+from streamer.models.calibration import log_odds
+from streamer.models.explain import Explanation, explain, nearest, without
+from streamer.models.scorer import Scored, ScoreError, Scorer
 from streamer.replay.file_source import sessions_of_file
+from streamer.schemas.click import HEAD_CLICKS, KEPT_CLICKS, Session
 from tests.models.hand_made import a_click, a_session, of_length
 
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.encoded import Encoded
-from models.extra_fields import WORDS_KEPT, FieldError, FieldSpec, Number, Words
-from models.fields import EVENT_FIELDS, LEARNT_FIELDS
-from models.tokenizer import Tokenizer
-from models.vocabulary import stable_hash
-from schemas.click import Session
+from streamer.models.encoded import Encoded
+from streamer.models.extra_fields import WORDS_KEPT, FieldError, FieldSpec, Number, Words
+from streamer.models.fields import EVENT_FIELDS, LEARNT_FIELDS
+from streamer.models.tokenizer import Tokenizer
+from streamer.models.vocabulary import stable_hash
+from streamer.schemas.click import Session
 from tests.models.hand_made import a_click, a_session
 
 PLAN, SIZE = "properties.plan", "properties.size"
@@ -145,7 +145,7 @@ def same(found: list[Encoded], expected: list[Encoded]) -> bool:
 
 @pytest.mark.compiled
 def test_compiled_or_not_rows_may_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.extra_fields._CACHED", 500)
+    monkeypatch.setattr("streamer.models.extra_fields._CACHED", 500)
     ours, python = fitted(), fitted()
     python._compiled = None
     for start in range(0, 3000, 700):

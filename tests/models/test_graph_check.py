@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.graph_check import MAX_NODES, GraphRefused, check_graph
+from streamer.models.graph_check import MAX_NODES, GraphRefused, check_graph
 
 onnx = pytest.importorskip("onnx")
 

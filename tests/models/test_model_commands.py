@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.bundle import Manifest, default_bundle, load_bundle, read_manifest
 from streamer.cli import command_line
 from streamer.cli.invocation import Invocation
 from streamer.errors import UsageError
+from streamer.models.bundle import Manifest, default_bundle, load_bundle, read_manifest
 from tests.conftest import RunStreamer
 from tests.models.hand_made import bank_sessions
 

@@ -6,7 +6,7 @@ import platform
 
 import pytest
 
-from models.processor import kind_of, processor_kind
+from streamer.models.processor import kind_of, processor_kind
 
 
 @pytest.mark.parametrize(

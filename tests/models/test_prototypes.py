@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.arrays import Float32
-from models.prototypes import MOST, Prototypes, from_json, to_json
-from models.sphere import Sphere
+from streamer.models.arrays import Float32
+from streamer.models.prototypes import MOST, Prototypes, from_json, to_json
+from streamer.models.sphere import Sphere
 
 DIM = 12
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.queries import QUERY_BUCKETS, QUERY_GRAMS, query_ids, words_of
+from streamer.models.queries import QUERY_BUCKETS, QUERY_GRAMS, query_ids, words_of
 
 
 def test_words_are_folded_and_split_at_punctuation() -> None:

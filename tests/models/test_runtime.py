@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.bundle import Bundle
-from models.encoded import LENGTH_BUCKETS
-from models.runtime import Outputs, Runtime, _batches, _random_sessions, feed_of
+from streamer.models.bundle import Bundle
+from streamer.models.encoded import LENGTH_BUCKETS
+from streamer.models.runtime import Outputs, Runtime, _batches, _random_sessions, feed_of
 from tests.models.hand_made import bank_sessions, of_length
 
 
@@ -87,7 +87,7 @@ def test_compiled_or_not_the_inputs_are_the_same(data: st.DataObject) -> None:
     start = data.draw(st.integers(0, count - 1))
     end = data.draw(st.integers(start + 1, count))
     width, size = data.draw(st.integers(longest, length)), data.draw(st.integers(end - start, 16))
-    from models import tokens
+    from streamer.models import tokens
 
     ours = tokens.feed(encoded, order, start, end, width, size)
     theirs = feed_of(encoded, order, start, end, width, size)
@@ -102,7 +102,7 @@ def test_compiled_or_not_the_inputs_are_the_same(data: st.DataObject) -> None:
     "batch", [(-1, 1, 8, 4), (1, 1, 8, 4), (0, 3, 8, 4), (0, 2, 8, 1), (0, 2, 9, 4)], ids=str
 )
 def test_a_batch_that_there_can_t_be_is_refused(batch: tuple[int, int, int, int]) -> None:
-    from models import tokens
+    from streamer.models import tokens
 
     encoded = _random_sessions(8, 8, 2)
     with pytest.raises(ValueError, match="no such batch"):

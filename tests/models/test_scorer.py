@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace as changed
 
-from models.arrays import Float32
-from models.bundle import Bundle
-from models.encoded import Encoded
-from models.runtime import Outputs, Runtime
-from models.scorer import BEST, Numbers, Scored, ScoreError, Scorer, decode_predictions
-from schemas.click import KEPT_CLICKS, Session
+from streamer.models.arrays import Float32
+from streamer.models.bundle import Bundle
+from streamer.models.encoded import Encoded
+from streamer.models.runtime import Outputs, Runtime
+from streamer.models.scorer import BEST, Numbers, Scored, ScoreError, Scorer, decode_predictions
+from streamer.schemas.click import KEPT_CLICKS, Session
 from tests.models.hand_made import a_click, a_session, bank_sessions, of_length
 
 

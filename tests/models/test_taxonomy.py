@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from models.taxonomy import Intent, Mapped, Parent, Taxonomy, carried_over, from_json, to_json, unused_id
+from streamer.models.taxonomy import (
+    Intent,
+    Mapped,
+    Parent,
+    Taxonomy,
+    carried_over,
+    from_json,
+    to_json,
+    unused_id,
+)
 
 LOANS = Taxonomy(
     format=1,

@@ -3,8 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.timing import DWELL_Z_LIMIT, MAX_DURATION_MS, TIME_IDS, durations, standardized, time_bucket
-from schemas.click import HEAD_CLICKS, KEPT_CLICKS, Session
+from streamer.models.timing import (
+    DWELL_Z_LIMIT,
+    MAX_DURATION_MS,
+    TIME_IDS,
+    durations,
+    standardized,
+    time_bucket,
+)
+from streamer.schemas.click import HEAD_CLICKS, KEPT_CLICKS, Session
 from tests.models.hand_made import a_click, a_session, of_length
 
 

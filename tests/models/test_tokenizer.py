@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.encoded import Encoded
-from models.fields import EVENT_FIELDS, path_prefixes
-from models.queries import QUERY_GRAMS, QUERY_SLOTS, query_ids
-from models.tokenizer import Tokenizer
-from schemas.click import KEPT_CLICKS, Click, Session
+from streamer.models.encoded import Encoded
+from streamer.models.fields import EVENT_FIELDS, path_prefixes
+from streamer.models.queries import QUERY_GRAMS, QUERY_SLOTS, query_ids
+from streamer.models.tokenizer import Tokenizer
+from streamer.schemas.click import KEPT_CLICKS, Click, Session
 from tests.models.hand_made import a_click, a_session, bank_sessions, of_length
 
 _FITTED = Tokenizer.fit(bank_sessions(300)).to_json()
@@ -207,7 +207,7 @@ def test_compiled_or_not_the_tokens_are_the_same(sessions: list[Session]) -> Non
 
 @pytest.mark.compiled
 def test_compiled_or_not_caches_may_grow_and_start_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.tokenizer._CACHED", 2000)
+    monkeypatch.setattr("streamer.models.tokenizer._CACHED", 2000)
     ours, python = Tokenizer.from_json(_FITTED), Tokenizer.from_json(_FITTED)
     python._compiled = None
     for start in range(0, 6000, 1500):

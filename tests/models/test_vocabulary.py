@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.vocabulary import OOV_BUCKETS, Vocabulary, stable_hash
+from streamer.models.vocabulary import OOV_BUCKETS, Vocabulary, stable_hash
 
 
 def test_hashes_never_change() -> None:

@@ -51,7 +51,8 @@ def _copied(copy: Path) -> Path:
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.c"))
+            ignored = shutil.ignore_patterns("__pycache__", "*.so", "*.c")
+            shutil.copytree(source, copy / name, symlinks=True, ignore=ignored)
         else:
             shutil.copy2(source, copy / name)
     return copy

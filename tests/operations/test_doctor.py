@@ -11,9 +11,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from schemas.build import EXTENSIONS
 from streamer.operations import doctor
 from streamer.operations.doctor import Finding, examine, worst
+from streamer.schemas.build import EXTENSIONS
 from streamer.settings import Settings, load_settings
 from tests.conftest import FreshSettings, RunStreamer
 from tests.worker.live import Worker, alter_topic, as_messages, committed, send, set_up, some_clicks

@@ -11,13 +11,13 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.build import IS_COMPILED
-from schemas.click import KEPT_CLICKS
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
 from streamer.pipeline import partition as partition_module
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.partition import Partition, PendingOutputs
+from streamer.schemas.build import IS_COMPILED
+from streamer.schemas.click import KEPT_CLICKS
 from tests.bad_clicks import ARRIVAL_MS, BAD_CLICKS
 from tests.pipeline.test_partition import Arrived as Record
 from tests.pipeline.test_partition import click

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.click import Click
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
 from streamer.pipeline.cloud_events import structured
 from streamer.pipeline.partition import Partition, PartitionPolicy
 from streamer.replay.sources import LogRecord
+from streamer.schemas.click import Click
 from streamer.settings import ClickSettings
 from streamer.sources import click_decoder, whole_value
 from tests.sources.events import CLOUD, NOON_MS

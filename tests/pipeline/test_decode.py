@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas import codec
 from streamer.pipeline.decode import MAX_CLOCK_LAG_MS, MAX_DWELL_MS, Arrived, ClickDecoder, Format, Rejected
 from streamer.pipeline.normalize import Memo, Paths
+from streamer.schemas import codec
 from tests.bad_clicks import ARRIVAL_MS, BAD_CLICKS, GOOD, BadClick, click
 from tests.click_fuzz import cases, end_of
 

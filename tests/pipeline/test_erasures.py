@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import codec
-from schemas.click import Session
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.erasures import Erased, Erasures, erased_by, erased_visitor
 from streamer.pipeline.partition import Partition, PartitionState, PendingOutputs
+from streamer.schemas import codec
+from streamer.schemas.click import Session
 from streamer.worker.erasure_feed import take_in_erasures
 from tests.bad_clicks import ARRIVAL_MS
 from tests.pipeline.test_partition import Arrived, click

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.click import Click
-from schemas.extras import CAMPAIGN, PAGE_TITLE
 from streamer.pipeline.normalize import MAX_LABEL_BYTES
 from streamer.pipeline.scrub import scrub
+from streamer.schemas.click import Click
+from streamer.schemas.extras import CAMPAIGN, PAGE_TITLE
 from streamer.settings import ClickSettings
 from streamer.sources import click_decoder, source_version
 from tests.bad_clicks import ARRIVAL_MS, GOOD, avro, click

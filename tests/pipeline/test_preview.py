@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import codec
 from streamer.pipeline.preview import MAX_CHARACTERS, preview
+from streamer.schemas import codec
 from tests.bad_clicks import BAD_CLICKS, GOOD
 
 CARD = "4111111111111111"

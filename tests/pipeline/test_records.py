@@ -13,10 +13,10 @@ from fastavro import parse_schema
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.scorer import Scored, ScoredIntent
-from schemas import codec
-from schemas.click import Click, Session, from_document
+from streamer.models.scorer import Scored, ScoredIntent
 from streamer.pipeline.records import RecordWriter, SessionRecords, unscored
+from streamer.schemas import codec
+from streamer.schemas.click import Click, Session, from_document
 
 BUNDLE: Any = SimpleNamespace(
     model_version="m@1",

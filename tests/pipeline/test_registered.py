@@ -15,8 +15,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import codec
-from schemas.click import Click
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Sessionizer
 from streamer.pipeline.decode import ClickDecoder, Rejected
@@ -33,6 +31,8 @@ from streamer.pipeline.registered import (
     with_prefix,
 )
 from streamer.replay.sources import LogRecord
+from streamer.schemas import codec
+from streamer.schemas.click import Click
 
 NOW_MS = 1_795_046_400_123
 ID = b"\0\0\0\0\7"

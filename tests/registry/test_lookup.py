@@ -12,11 +12,11 @@ from uuid import UUID
 import pytest
 import trustme
 
-from schemas import codec
 from streamer.kafka.client import TlsFileError
 from streamer.pipeline.registered import RegisteredSchema
 from streamer.registry.client import MAX_REFERENCES, RegistryAwayError, RegistryError
 from streamer.registry.lookup import SchemaLookup
+from streamer.schemas import codec
 from streamer.settings import RegistrySettings, SettingsError, load_settings
 from tests.registry.fake import Answer, FakeRegistry
 

@@ -17,12 +17,12 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from schemas import codec
 from streamer.client import UserView, VisitorView
 from streamer.kafka.ports import free_ports
 from streamer.registry.client import RegistryError
 from streamer.registry.lookup import SchemaLookup
 from streamer.registry.outputs import output_prefixes, output_schemas, registered_outputs
+from streamer.schemas import codec
 from streamer.settings import Settings
 from streamer.sources import click_decoder
 from tests.client.records import a_record

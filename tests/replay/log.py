@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 import orjson
 
-from schemas.click import Session
 from streamer.core.rules import SessionRules
 from streamer.core.session import OpenSession
 from streamer.core.sessionizer import Sessionizer
@@ -24,6 +23,7 @@ from streamer.replay.partition_replay import PartitionReplay, ReplaySnapshot
 from streamer.replay.plan import PartitionPlan, ReplayConfig
 from streamer.replay.sources import LogRecord
 from streamer.replay.time_range import TimeRange
+from streamer.schemas.click import Session
 
 TOPIC = "clicks"
 BEGIN_MS = 1_795_046_400_000

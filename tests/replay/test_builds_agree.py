@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from schemas.build import NO_EXTENSIONS
+from streamer.schemas.build import NO_EXTENSIONS
 from tests.conftest import ROOT, RunStreamer
 
 SAMPLE = ROOT / "streamer/sample/clicks.jsonl.gz"

@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
-from models.bundle import default_bundle, load_bundle
-from models.scorer import Scored, Scorer
-from schemas import codec
-from schemas.click import Click, Session
 from streamer.core.rules import SessionRules
+from streamer.models.bundle import default_bundle, load_bundle
+from streamer.models.scorer import Scored, Scorer
 from streamer.pipeline.records import RecordWriter
 from streamer.replay.comparison import (
     ComparisonResult,
@@ -22,6 +20,8 @@ from streamer.replay.comparison import (
 )
 from streamer.replay.digests import SCHEMA_OF, Kind, OutputDigests, RecordHashes, hashes_of
 from streamer.replay.time_range import TimeRange, UndeterminedSessions, UndeterminedSpans
+from streamer.schemas import codec
+from streamer.schemas.click import Click, Session
 
 RULES = SessionRules()
 GAP = RULES.gap_ms

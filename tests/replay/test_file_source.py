@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.click import Session
 from streamer.core.rules import SessionRules
 from streamer.errors import UsageError
 from streamer.pipeline.decode import Arrived, ClickDecoder
@@ -26,6 +25,7 @@ from streamer.replay.rows import sessions_of_rows
 from streamer.replay.run import replay
 from streamer.replay.sources import LogRecord
 from streamer.replay.time_range import TimeRange
+from streamer.schemas.click import Session
 from streamer.settings import load_settings
 from tests.oracle import expected_sessions
 from tests.replay.log import BEGIN_MS, TOPIC, WHOLE_PARTITION, Live, as_set, hours_of_clicks

@@ -15,7 +15,6 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from schemas import codec
 from streamer.core.stored_state import encode_state
 from streamer.core.watermark import PartitionClock
 from streamer.errors import UsageError
@@ -36,6 +35,7 @@ from streamer.replay.options import ReplayOptions, bundles_of
 from streamer.replay.partition_replay import ReplaySnapshot, SelectionCounters
 from streamer.replay.run import replay
 from streamer.replay.time_range import TimeRange
+from streamer.schemas import codec
 from streamer.settings import Settings
 from tests.conftest import FreshSettings, as_environment, without_settings
 from tests.worker.live import as_messages, committed, send, set_up, some_clicks, wait_until

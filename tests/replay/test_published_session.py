@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from models.bundle import default_bundle
 from streamer.errors import UsageError
 from streamer.kafka.erase import erase
+from streamer.models.bundle import default_bundle
 from streamer.replay.published_session import SessionNotFoundError, find_record, replayed_session
 from streamer.replay.time_range import TimeRange
 from streamer.settings import Settings

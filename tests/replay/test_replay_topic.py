@@ -9,11 +9,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from schemas import codec
 from streamer.replay.digests import Kind, OutputDigests, hashes_of
 from streamer.replay.options import bundles_of
 from streamer.replay.time_range import TimeRange
 from streamer.replay.verify import verify
+from streamer.schemas import codec
 from streamer.settings import Settings
 from tests.conftest import FreshSettings, RunStreamer
 from tests.worker.conftest import _stop_workers  # noqa: F401, a fixture that works by being there

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from schemas import codec
 from streamer import sample
 from streamer.errors import UsageError
 from streamer.replay.journal import Journal, JournalError, PartitionCheckpoint
 from streamer.replay.options import ReplayOptions, bundles_of
 from streamer.replay.run import replay
 from streamer.replay.time_range import TimeRange
+from streamer.schemas import codec
 from streamer.settings import Settings, load_settings
 from tests.conftest import FreshSettings, as_environment, without_settings
 from tests.worker.live import as_messages, committed, make_anew, send, set_up, some_clicks

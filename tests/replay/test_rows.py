@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import default_bundle
 from streamer import sample
 from streamer.core.rules import SessionRules
+from streamer.models.bundle import default_bundle
 from streamer.replay import rows as rows_module
 from streamer.replay.file_source import sessions_of_file
 from streamer.replay.rows import join_rows, labelled_rows, sessions_of_rows, table_of, write_rows

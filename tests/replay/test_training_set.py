@@ -10,20 +10,20 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from models.bundle import default_bundle
-from models.visitor_splits import split_of
-from schemas.click import Session
 from streamer import sample
 from streamer.cli.recipe import Recipe, sessions_to_learn_from, training_pipeline
 from streamer.core.rules import SessionRules
 from streamer.errors import UsageError
 from streamer.line_file import lines_of
+from streamer.models.bundle import default_bundle
+from streamer.models.visitor_splits import split_of
 from streamer.replay.file_source import sessions_of_file
 from streamer.replay.options import ReplayOptions
 from streamer.replay.rows import sessions_of_rows
 from streamer.replay.run import replay
 from streamer.replay.session_sample import SessionSample
 from streamer.replay.time_range import TimeRange
+from streamer.schemas.click import Session
 from streamer.settings import load_settings
 from tests.replay.log import as_set
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from schemas import codec
 from streamer.identity.rules import DAY_MS, IdentityRules
 from streamer.replay.user_comparison import ERASED, OPEN, UNREAD, Unknown, UserComparison, compare_users
+from streamer.schemas import codec
 from tests.identity.stages import record_of, session
 
 RULES = IdentityRules(lookback_ms=3 * DAY_MS, history_ms=9 * DAY_MS)

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas import codec
 from streamer.core.digest import MultisetDigest
 from streamer.identity.links import Link
 from streamer.identity.rules import IdentityRules
 from streamer.pipeline.erasures import Erased
 from streamer.replay.users import IdentityEvent, UserReplay, UserRow, in_order
+from streamer.schemas import codec
 from tests.identity import oracle
 from tests.identity.oracle import DAY, Said
 from tests.identity.stages import Stages, session

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from models.bundle import default_bundle
-from models.processor import processor_kind
 from streamer.core.rules import SessionRules
+from streamer.models.bundle import default_bundle
+from streamer.models.processor import processor_kind
 from streamer.pipeline.counters import ClickCounters
 from streamer.replay.comparison import ComparisonResult
 from streamer.replay.plan import PartitionPlan

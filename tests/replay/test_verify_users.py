@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from models.bundle import default_bundle
-from schemas import codec
 from streamer.kafka.erase import erase
+from streamer.models.bundle import default_bundle
 from streamer.replay.options import ReplayOptions
 from streamer.replay.run import replay
 from streamer.replay.time_range import TimeRange
 from streamer.replay.user_comparison import ERASED
 from streamer.replay.verify import VerifyReport, verify
 from streamer.replay.verify_users import AFTER_RANGE, AT_WORK
+from streamer.schemas import codec
 from streamer.settings import Settings
 from tests.conftest import FreshSettings
 from tests.identity.live import ON, clicks_with_logins, say, users

@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from models.simulator import SimulatorConfig, simulate
-from models.simulator.households import draw_households
 from streamer import sample
+from streamer.models.simulator import SimulatorConfig, simulate
+from streamer.models.simulator.households import draw_households
 from streamer.pipeline.decode import ClickDecoder
 
 

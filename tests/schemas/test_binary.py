@@ -12,7 +12,7 @@ from fastavro import schemaless_writer
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.binary import BinaryEncoder, part
+from streamer.schemas.binary import BinaryEncoder, part
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 

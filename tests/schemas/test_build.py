@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.build import EXTENSIONS, IS_COMPILED, NO_EXTENSIONS, PACKAGES, not_built
+from streamer.schemas.build import EXTENSIONS, IS_COMPILED, NO_EXTENSIONS, PACKAGES, not_built
 from tests.conftest import ROOT
 
 
@@ -23,9 +23,15 @@ def run(program: str, no_extensions: str) -> str:
     ).stdout.strip()
 
 
+def extension_name(path: Path) -> str:
+    """`streamer/models` and `streamer/schemas` are links to the folders beside `streamer`."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts if parts[0] == "streamer" else ("streamer", *parts))
+
+
 def test_the_list_is_that_of_the_sources_with_c_types() -> None:
     sources = {
-        str(path.relative_to(ROOT).with_suffix("")).replace("/", ".")
+        extension_name(path)
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
         if path.suffix == ".pyx" or (path.suffix == ".pxd" and path.with_suffix(".py").exists())
@@ -34,11 +40,13 @@ def test_the_list_is_that_of_the_sources_with_c_types() -> None:
     assert list(EXTENSIONS) == sorted(EXTENSIONS)
 
 
-@pytest.mark.parametrize("first", ["schemas.codec", "models.tokenizer", "streamer.worker.run"])
+@pytest.mark.parametrize(
+    "first", ["streamer.schemas.codec", "streamer.models.tokenizer", "streamer.worker.run"]
+)
 def test_a_variable_makes_everything_run_as_python_whatever_is_imported_first(first: str) -> None:
     program = f"""
 import sys, {first}, streamer.worker.run
-from schemas.build import EXTENSIONS
+from streamer.schemas.build import EXTENSIONS
 loaded = [sys.modules[name].__file__ for name in EXTENSIONS if name in sys.modules]
 print([file for file in loaded if not file.endswith(".py")])
 """
@@ -49,7 +57,7 @@ print([file for file in loaded if not file.endswith(".py")])
 def test_without_the_variable_everything_that_was_compiled_runs_so() -> None:
     program = """
 import sys, streamer.worker.run
-from schemas.build import EXTENSIONS
+from streamer.schemas.build import EXTENSIONS
 print([name for name in EXTENSIONS if sys.modules[name].__file__.endswith(".py")])
 """
     assert run(program, no_extensions="") == "[]"
@@ -59,7 +67,8 @@ def test_processes_started_from_here_inherit_the_build() -> None:
     program = """
 import subprocess, sys
 import streamer
-subprocess.run([sys.executable, "-c", "from schemas.build import WHY_PURE; print(WHY_PURE)"], check=True)
+program = "from streamer.schemas.build import WHY_PURE; print(WHY_PURE)"
+subprocess.run([sys.executable, "-c", program], check=True)
 """
     assert run(program, no_extensions="1") == f"{NO_EXTENSIONS} is set"
 

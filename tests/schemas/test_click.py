@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from schemas.click import ROW_FIELDS, Session
+from streamer.schemas.click import ROW_FIELDS, Session
 
 
 def test_a_row_is_all_fields_of_a_session_but_its_clicks_in_order() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas import codec
+from streamer.schemas import codec
 
 CLICK = {"visitor_id": "v1", "timestamp": 1_795_046_400_000, "event_type": "page_view"}
 IDS = {
@@ -44,7 +44,7 @@ def test_a_landed_schema_never_changes_its_id(name: codec.SchemaName) -> None:
 
 @pytest.mark.parametrize("name", codec.SCHEMA_NAMES)
 def test_the_current_schema_has_landed(name: codec.SchemaName) -> None:
-    assert codec.landed(name)[-1] == codec.schema(name), "python -m schemas.compatibility --land"
+    assert codec.landed(name)[-1] == codec.schema(name), "python -m streamer.schemas.compatibility --land"
 
 
 @pytest.mark.parametrize("name", codec.SCHEMA_NAMES)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas import codec, compatibility
-from schemas.codec import Record
+from streamer.schemas import codec, compatibility
+from streamer.schemas.codec import Record
 
 Change = Callable[[list[Record]], None]
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from schemas import codec
 from streamer.pipeline.decode import ClickDecoder, Rejected
+from streamer.schemas import codec
 
 EXAMPLES = codec.FOLDER / "examples"
 ARRIVAL_MS = 1_795_046_400_300

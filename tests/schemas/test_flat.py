@@ -12,8 +12,8 @@ from fastavro import parse_schema, schemaless_writer
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from schemas import codec, flat
-from schemas.binary import BinaryEncoder
+from streamer.schemas import codec, flat
+from streamer.schemas.binary import BinaryEncoder
 
 CLICK = codec.schema("click")
 READER = flat.FlatReader.of(CLICK)

@@ -10,8 +10,8 @@ from fastavro import parse_schema, schemaless_writer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import codec
-from schemas.spans import without
+from streamer.schemas import codec
+from streamer.schemas.spans import without
 
 TEXT = st.text(max_size=200)
 LONG = st.integers(-(2**63), 2**63 - 1)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import codec
 from streamer.client import UserTable, VisitorTable
 from streamer.errors import UsageError
+from streamer.schemas import codec
 from streamer.serving.records import ErasedKeys, RecordTable, UserRecords, VisitorRecords
 from streamer.serving.share import parse_partitions
 from tests.client.records import NOW_MS, a_message, a_record, a_user

@@ -18,8 +18,8 @@ import redis
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 
-from schemas import codec
 from streamer.kafka.ports import free_ports
+from streamer.schemas import codec
 from streamer.settings import Settings
 from tests.worker.live import Worker, ask, committed, wait_until
 

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 from aiokafka.partitioner import murmur2
 
-from schemas import codec
 from streamer.kafka.ports import free_ports
+from streamer.schemas import codec
 from streamer.settings import Settings
 from tests.client.records import a_message, a_record, a_user
 from tests.conftest import ROOT, RunStreamer

@@ -11,10 +11,10 @@ import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas import codec
 from streamer.errors import StreamerError
 from streamer.kafka.client import TlsFileError
 from streamer.kafka.ports import free_ports
+from streamer.schemas import codec
 from streamer.settings import RedisSinkSettings
 from streamer.sink.redis_store import RedisStore
 from streamer.sink.source import Source

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from schemas import codec
+from streamer.schemas import codec
 from streamer.settings import ClickSettings
 from streamer.sources.fit import FIRST_RECORDS, FirstRecords, misfit
 from tests.pipeline.test_partition import Arrived

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from schemas.click import Click
 from streamer.pipeline.decode import Arrived, ClickDecoder, Rejected
+from streamer.schemas.click import Click
 from streamer.settings import ClickSettings
 from streamer.sources import PROFILES, click_decoder, mapping_of
 from tests.sources.events import (

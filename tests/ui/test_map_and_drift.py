@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.drift_profile import Profile
-from models.prototypes import Prototypes
-from models.sphere import Sphere, unit
+from streamer.models.drift_profile import Profile
+from streamer.models.prototypes import Prototypes
+from streamer.models.sphere import Sphere, unit
 from streamer.ui.drift import drift_of
 from streamer.ui.projection import Projection
 from streamer.ui.state import Filter, PageState

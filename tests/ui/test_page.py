@@ -14,10 +14,10 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, expect
 from playwright.sync_api import Page as Tab
 
-from models.bundle import default_bundle, load_bundle
 from streamer import sample
 from streamer.kafka.ports import free_ports
 from streamer.kafka.topics import create_topics, declared_topics
+from streamer.models.bundle import default_bundle, load_bundle
 from streamer.settings import Settings, load_settings
 from streamer.ui.projection import Point, Projection
 from tests.conftest import names_of_its_own

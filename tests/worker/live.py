@@ -21,9 +21,9 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
-from schemas import codec
 from streamer.kafka.topic_metadata import MissingTopicError, topic_metadata
 from streamer.kafka.topics import Drift, create_topics, declared_topics, find_drift
+from streamer.schemas import codec
 from streamer.settings import Settings
 from tests.conftest import as_environment, without_settings
 from tests.oracle import Expected, expected_sessions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
-from models.bundle import default_bundle, load_bundle
+from streamer.models.bundle import default_bundle, load_bundle
 from tests.chaos.scenario import Scenario
 from tests.conftest import FreshSettings
 from tests.worker.live import as_messages, committed, send, wait_until

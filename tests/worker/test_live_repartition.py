@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import codec
 from streamer.kafka.partitions import hash_of
 from streamer.pipeline.dead_letter_limit import TooManyDeadLetters
 from streamer.pipeline.dead_letters import ARRIVAL_HEADER, OFFSET_HEADER, REASON_HEADER
 from streamer.pipeline.decode import Rejected
+from streamer.schemas import codec
 from streamer.settings import Settings, load_settings
 from streamer.sources import click_decoder
 from streamer.sources.visitors import ClickVisitors

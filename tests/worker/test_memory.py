@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from schemas.build import IS_COMPILED
-from schemas.click import Click
 from streamer.core.session import open_session
 from streamer.core.timers import Deadlines
+from streamer.schemas.build import IS_COMPILED
+from streamer.schemas.click import Click
 from streamer.worker.changelog_groups import StateLog
 
 KEPT = 30

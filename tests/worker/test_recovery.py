@@ -8,11 +8,11 @@ from itertools import chain
 import msgspec
 import pytest
 
-from schemas.click import Click
 from streamer.core.session import OpenSession, open_session
 from streamer.core.stored_state import encode_state
 from streamer.core.watermark import PartitionClock
 from streamer.pipeline.counters import ClickCounters
+from streamer.schemas.click import Click
 from streamer.worker import changelog_groups
 from streamer.worker.changelog import (
     STATE_VERSION,

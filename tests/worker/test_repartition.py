@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from schemas import codec
 from streamer.kafka.ports import free_ports
 from streamer.pipeline.dead_letters import TOPIC_HEADER
 from streamer.replay.digests import Kind, OutputDigests, hashes_of
+from streamer.schemas import codec
 from streamer.settings import Settings
 from tests.conftest import FreshSettings, RunStreamer, names_of_its_own
 from tests.worker.live import (

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from models.bundle import default_bundle, load_bundle
+from streamer.models.bundle import default_bundle, load_bundle
 from streamer.settings import Settings, TopicSettings
 from streamer.worker.shadow import Shadow
 from tests.conftest import FreshSettings

@@ -13,8 +13,8 @@ from typing import Any
 import orjson
 from aiokafka import AIOKafkaProducer
 
-from schemas.click import Click
 from streamer.replay.rows import sessions_of_rows
+from streamer.schemas.click import Click
 from streamer.settings import Settings
 from streamer.worker.changelog import SessionSnapshots, decode
 from tests.conftest import FreshSettings, RunStreamer

@@ -13,12 +13,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from schemas.click import Click, to_document
 from streamer.core import rules
 from streamer.core.rules import SessionRules
 from streamer.core.sessionizer import Outcome, Sessionizer
 from streamer.core.stored_state import state_decoder
 from streamer.pipeline.counters import ClickCounters
+from streamer.schemas.click import Click, to_document
 from streamer.worker.changelog import STATE_VERSION, Marker, SessionSnapshots, StateTopics, decode, encode
 
 STORED = Path(__file__).parent / "stored_state"

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
-from models.bundle import default_bundle, load_bundle
 from streamer.kafka.client import client_arguments
+from streamer.models.bundle import default_bundle, load_bundle
 from streamer.pipeline.decode import ClickDecoder
 from streamer.pipeline.records import RecordWriter
 from streamer.registry.lookup import SchemaLookup

@@ -13,10 +13,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
-from models.bundle import default_bundle
-from schemas.build import WHY_PURE
 from streamer.kafka.embedded import EmbeddedKafka
+from streamer.models.bundle import default_bundle
 from streamer.rules_from_settings import session_rules
+from streamer.schemas.build import WHY_PURE
 from streamer.settings import Settings, load_settings
 from streamer.worker.changelog import Marker, SessionSnapshots, decode
 from streamer.worker.commit_loop import COMMIT_AT

@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from models.arrays import Float64, Int64
-from models.evaluation.probe.tuning import (
+from streamer.models.arrays import Float64, Int64
+from streamer.models.evaluation.probe.tuning import (
     Tuned,
     folds_of,
     log_loss_of,
@@ -22,8 +22,8 @@ from models.evaluation.probe.tuning import (
     tuned_linear,
     tuned_trees,
 )
-from models.fused.heads import log_softmax
-from models.fused.scorer import Block
+from streamer.models.fused.heads import log_softmax
+from streamer.models.fused.scorer import Block
 
 MOST_OF_CLICKS = 100
 """Columns that trees see of clicks: times, and the most frequent items. Linear heads see all."""

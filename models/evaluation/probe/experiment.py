@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from models.arrays import Float64, Int64
-from models.evaluation.bootstrap import Estimate, Resampled, cluster_numbers, interval
-from models.evaluation.probe.contenders import (
+from streamer.models.arrays import Float64, Int64
+from streamer.models.evaluation.bootstrap import Estimate, Resampled, cluster_numbers, interval
+from streamer.models.evaluation.probe.contenders import (
     BY_CONCATENATION,
     BY_MEMBERSHIPS,
     CONTENDERS,
@@ -33,10 +33,17 @@ from models.evaluation.probe.contenders import (
     scores,
     settled,
 )
-from models.evaluation.probe.intervals import RESAMPLED, Metric, Resampling, ScoredDraw, auc, log_loss
-from models.evaluation.probe.rows import ProbeRows
-from models.fused.encodings import ClickEncoding, FeatureEncoding
-from models.fused.scorer import Block, FusedScorer, WeightedHead, blocks_of, faded
+from streamer.models.evaluation.probe.intervals import (
+    RESAMPLED,
+    Metric,
+    Resampling,
+    ScoredDraw,
+    auc,
+    log_loss,
+)
+from streamer.models.evaluation.probe.rows import ProbeRows
+from streamer.models.fused.encodings import ClickEncoding, FeatureEncoding
+from streamer.models.fused.scorer import Block, FusedScorer, WeightedHead, blocks_of, faded
 
 LABELS = (50, 100, 400)
 DRAWS = 8

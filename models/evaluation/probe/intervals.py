@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.arrays import Float64, Int64
-from models.evaluation.bootstrap import Resampled
+from streamer.models.arrays import Float64, Int64
+from streamer.models.evaluation.bootstrap import Resampled
 
 RESAMPLED = 1_000
 _CHUNK = 100

@@ -15,12 +15,12 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from models.arrays import Float64, Int64
-from models.evaluation.features import FeatureTable, require_known
-from models.evaluation.task_rows import ClosedSessions, LastClosedSession
-from models.fused.encodings import Columns
-from models.fused.scorer import Inputs
-from schemas.click import Session
+from streamer.models.arrays import Float64, Int64
+from streamer.models.evaluation.features import FeatureTable, require_known
+from streamer.models.evaluation.task_rows import ClosedSessions, LastClosedSession
+from streamer.models.fused.encodings import Columns
+from streamer.models.fused.scorer import Inputs
+from streamer.schemas.click import Session
 
 NONE = "(none)"
 """The class of rows without an outcome in time."""

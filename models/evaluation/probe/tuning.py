@@ -19,8 +19,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
-from models.arrays import Float64, Int64
-from models.fused.heads import Head, LinearHead, Scaling, TreesHead, log_softmax
+from streamer.models.arrays import Float64, Int64
+from streamer.models.fused.heads import Head, LinearHead, Scaling, TreesHead, log_softmax
 
 FOLDS = 4
 PENALTIES = tuple(np.geomspace(10.0, 1e-4, 12).tolist())

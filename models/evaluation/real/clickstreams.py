@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import orjson
 
-from models.arrays import Float64
-from models.tokenizer import Tokenizer
-from models.training.config import TrainConfig
-from models.training.corpus import Corpus, embed
-from models.training.encoder import Encoder
-from models.training.pretrain import Pretrained, deterministic, new_tokenizer, pretrain
-from schemas.click import HEAD_CLICKS, KEPT_CLICKS, TAIL_CLICKS, Click, Session
+from streamer.models.arrays import Float64
+from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.corpus import Corpus, embed
+from streamer.models.training.encoder import Encoder
+from streamer.models.training.pretrain import Pretrained, deterministic, new_tokenizer, pretrain
+from streamer.schemas.click import HEAD_CLICKS, KEPT_CLICKS, TAIL_CLICKS, Click, Session
 
 Event = dict[str, Any]
 

@@ -18,13 +18,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from models.arrays import Float64, Int64
-from models.evaluation.bootstrap import holm, p_value, relative_change, resample
-from models.evaluation.metrics import Measured
-from models.evaluation.real.clickstreams import click_of, embedded, read, session_of, trained_on
-from models.training.config import TrainConfig
-from models.visitor_splits import TRAIN_BELOW, VALIDATION_BELOW, percent_of
-from schemas.click import Click
+from streamer.models.arrays import Float64, Int64
+from streamer.models.evaluation.bootstrap import holm, p_value, relative_change, resample
+from streamer.models.evaluation.metrics import Measured
+from streamer.models.evaluation.real.clickstreams import click_of, embedded, read, session_of, trained_on
+from streamer.models.training.config import TrainConfig
+from streamer.models.visitor_splits import TRAIN_BELOW, VALIDATION_BELOW, percent_of
+from streamer.schemas.click import Click
 
 PERSISTENCE = "last_category"
 OURS = "encoder_and_counts"

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.arrays import Float64, Int64
-from models.evaluation import training_runs
-from models.evaluation.bootstrap import Resampled, interval
-from models.evaluation.probe.contenders import CONTENDERS as OF_PROBE
-from models.evaluation.probe.contenders import (
+from streamer.models.arrays import Float64, Int64
+from streamer.models.evaluation import training_runs
+from streamer.models.evaluation.bootstrap import Resampled, interval
+from streamer.models.evaluation.probe.contenders import CONTENDERS as OF_PROBE
+from streamer.models.evaluation.probe.contenders import (
     EMBEDDING,
     FUSED,
     HAND,
@@ -32,20 +32,20 @@ from models.evaluation.probe.contenders import (
     heads_of,
     scores,
 )
-from models.evaluation.probe.experiment import labelled_rows
-from models.evaluation.probe.intervals import Resampling, ScoredDraw, auc
-from models.evaluation.probe.tuning import Tuned
-from models.evaluation.real.clickstreams import embedded, pretrained_on
-from models.evaluation.result_store import Arrays, ResultStore
-from models.fused.encodings import ClickEncoding, Columns, FeatureEncoding
-from models.fused.scorer import Block
-from models.tokenizer import Tokenizer
-from models.training.config import TrainConfig
-from models.training.encoder import MEAN_MAX_LAST, Encoder
-from models.training.objectives import Objectives
-from models.training.pretrain import shape_of
-from models.visitor_splits import TRAIN_BELOW, VALIDATION_BELOW, percent_of
-from schemas.click import Session
+from streamer.models.evaluation.probe.experiment import labelled_rows
+from streamer.models.evaluation.probe.intervals import Resampling, ScoredDraw, auc
+from streamer.models.evaluation.probe.tuning import Tuned
+from streamer.models.evaluation.real.clickstreams import embedded, pretrained_on
+from streamer.models.evaluation.result_store import Arrays, ResultStore
+from streamer.models.fused.encodings import ClickEncoding, Columns, FeatureEncoding
+from streamer.models.fused.scorer import Block
+from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.encoder import MEAN_MAX_LAST, Encoder
+from streamer.models.training.objectives import Objectives
+from streamer.models.training.pretrain import shape_of
+from streamer.models.visitor_splits import TRAIN_BELOW, VALIDATION_BELOW, percent_of
+from streamer.schemas.click import Session
 
 RESAMPLED = 1_000
 AVERAGED: Final = "hand averaged with embedding"

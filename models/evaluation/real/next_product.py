@@ -16,21 +16,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.arrays import Float64, Int64
-from models.evaluation.bootstrap import Resampled, interval
-from models.evaluation.real.clickstreams import session_of
-from models.evaluation.real.eshop2008 import cut_of
-from models.evaluation.real.few_labels import RESAMPLED, TEST, VALIDATION, Part, stored_encoder
-from models.evaluation.real.tasks import clicks_of_eshop2008
-from models.evaluation.result_store import ResultStore
-from models.fields import LEARNT_FIELDS
-from models.tokenizer import Tokenizer
-from models.training.config import TrainConfig
-from models.training.corpus import Corpus
-from models.training.encoder import MEAN_MAX_LAST, Encoder
-from models.training.objectives import Objectives
-from models.training.pretrain import deterministic
-from schemas.click import Session
+from streamer.models.arrays import Float64, Int64
+from streamer.models.evaluation.bootstrap import Resampled, interval
+from streamer.models.evaluation.real.clickstreams import session_of
+from streamer.models.evaluation.real.eshop2008 import cut_of
+from streamer.models.evaluation.real.few_labels import RESAMPLED, TEST, VALIDATION, Part, stored_encoder
+from streamer.models.evaluation.real.tasks import clicks_of_eshop2008
+from streamer.models.evaluation.result_store import ResultStore
+from streamer.models.fields import LEARNT_FIELDS
+from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.corpus import Corpus
+from streamer.models.training.encoder import MEAN_MAX_LAST, Encoder
+from streamer.models.training.objectives import Objectives
+from streamer.models.training.pretrain import deterministic
+from streamer.schemas.click import Session
 
 TABLE, CAUSAL, BOTH = "transition table", "causal head", "causal head and table"
 SHARES = (0.0, 0.25, 0.5, 0.75)

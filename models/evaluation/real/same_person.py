@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from models.arrays import Float64, Int64
-from models.evaluation.bootstrap import Resampled, cluster_numbers, interval
-from models.evaluation.probe.intervals import ScoredDraw, auc
-from models.evaluation.real.clickstreams import click_of, embedded, read, session_of
-from models.evaluation.real.few_labels import RESAMPLED, Part, stored_encoder
-from models.evaluation.result_store import ResultStore
-from models.sphere import Sphere
-from models.training.config import TrainConfig
-from schemas.click import Click, Session
+from streamer.models.arrays import Float64, Int64
+from streamer.models.evaluation.bootstrap import Resampled, cluster_numbers, interval
+from streamer.models.evaluation.probe.intervals import ScoredDraw, auc
+from streamer.models.evaluation.real.clickstreams import click_of, embedded, read, session_of
+from streamer.models.evaluation.real.few_labels import RESAMPLED, Part, stored_encoder
+from streamer.models.evaluation.result_store import ResultStore
+from streamer.models.sphere import Sphere
+from streamer.models.training.config import TrainConfig
+from streamer.schemas.click import Click, Session
 
 SESSIONS = 10
 """Of a person, at most."""

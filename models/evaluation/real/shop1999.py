@@ -17,13 +17,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from models.arrays import Bool, Float64, Int64
-from models.evaluation.bootstrap import Resampled, p_value
-from models.evaluation.metrics import auroc
-from models.evaluation.real.clickstreams import click_of, embedded, read, session_of, trained_on
-from models.training.config import TrainConfig
-from models.visitor_splits import VALIDATION_BELOW, percent_of
-from schemas.click import Click
+from streamer.models.arrays import Bool, Float64, Int64
+from streamer.models.evaluation.bootstrap import Resampled, p_value
+from streamer.models.evaluation.metrics import auroc
+from streamer.models.evaluation.real.clickstreams import click_of, embedded, read, session_of, trained_on
+from streamer.models.training.config import TrainConfig
+from streamer.models.visitor_splits import VALIDATION_BELOW, percent_of
+from streamer.schemas.click import Click
 
 FIRST = 6
 PAID = "pay_res"

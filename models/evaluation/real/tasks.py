@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from models.evaluation.real.clickstreams import Event, click_of, read, session_of
-from models.evaluation.real.eshop2008 import cut_of
-from models.evaluation.real.few_labels import FIVE_FOLDS, TEST, Part, RealTask
-from models.evaluation.real.shop1999 import FIRST, MIN_COUNT, PAID
-from models.fused.encodings import Columns
-from schemas.click import Click, Session
+from streamer.models.evaluation.real.clickstreams import Event, click_of, read, session_of
+from streamer.models.evaluation.real.eshop2008 import cut_of
+from streamer.models.evaluation.real.few_labels import FIVE_FOLDS, TEST, Part, RealTask
+from streamer.models.evaluation.real.shop1999 import FIRST, MIN_COUNT, PAID
+from streamer.models.fused.encodings import Columns
+from streamer.schemas.click import Click, Session
 
 _ACTIONS = 8
 """Of pisa_cc."""

@@ -20,16 +20,23 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
-from models.arrays import Bool, Float64, Int64
-from models.evaluation.bootstrap import cluster_numbers, p_value, relative_change, resample
-from models.evaluation.metrics import Measured
-from models.evaluation.real.clickstreams import Event, click_of, embedded, read, session_of, trained_on
-from models.fields import LEARNT_FIELDS
-from models.tokenizer import Tokenizer
-from models.training.config import TrainConfig
-from models.training.encoder import Encoder
-from models.visitor_splits import VALIDATION_BELOW, percent_of
-from schemas.click import Click
+from streamer.models.arrays import Bool, Float64, Int64
+from streamer.models.evaluation.bootstrap import cluster_numbers, p_value, relative_change, resample
+from streamer.models.evaluation.metrics import Measured
+from streamer.models.evaluation.real.clickstreams import (
+    Event,
+    click_of,
+    embedded,
+    read,
+    session_of,
+    trained_on,
+)
+from streamer.models.fields import LEARNT_FIELDS
+from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.encoder import Encoder
+from streamer.models.visitor_splits import VALIDATION_BELOW, percent_of
+from streamer.schemas.click import Click
 
 SHOWN = 25
 CLICKED_OUT = "clickout item"

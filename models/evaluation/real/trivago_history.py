@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from models.arrays import Bool, Float64, Int64
-from models.evaluation.bootstrap import Resampled, cluster_numbers, interval
-from models.evaluation.real.trivago import (
+from streamer.models.arrays import Bool, Float64, Int64
+from streamer.models.evaluation.bootstrap import Resampled, cluster_numbers, interval
+from streamer.models.evaluation.real.trivago import (
     CLICKED_OUT,
     COSINES,
     SHOWN,
@@ -30,7 +30,7 @@ from models.evaluation.real.trivago import (
     parts_of,
     reciprocal_ranks,
 )
-from models.training.config import TrainConfig
+from streamer.models.training.config import TrainConfig
 
 BY_HAND, WITH_ENCODER = "trees, earlier sessions by hand", "trees, earlier sessions by hand and encoder"
 RESAMPLED = 1_000

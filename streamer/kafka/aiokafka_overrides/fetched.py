@@ -22,8 +22,8 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
-from schemas.build import IS_COMPILED
 from streamer.kafka.aiokafka_overrides.unpacking import gzip_decode, lz4_decode, snappy_decode, zstd_decode
+from streamer.schemas.build import IS_COMPILED
 
 if IS_COMPILED:
     from streamer.native import wire

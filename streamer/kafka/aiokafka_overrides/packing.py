@@ -9,8 +9,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from schemas.build import IS_COMPILED
 from streamer.pipeline.dead_letters import Header
+from streamer.schemas.build import IS_COMPILED
 
 if IS_COMPILED:
     from streamer.native import wire

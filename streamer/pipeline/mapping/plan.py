@@ -15,8 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from typing import Any, NamedTuple
 
-from schemas import codec
-from schemas.extras import CAMPAIGN, PROPERTY
 from streamer.pipeline.bots import CALLED_A_BOT
 from streamer.pipeline.decode import Rejected, says_no
 from streamer.pipeline.extras import own_name
@@ -35,6 +33,8 @@ from streamer.pipeline.mapping.spec import (
     extra_sources,
 )
 from streamer.pipeline.normalize import FirstParameter
+from streamer.schemas import codec
+from streamer.schemas.extras import CAMPAIGN, PROPERTY
 
 Convert = Callable[[Any], Any]
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from schemas.extras import CAMPAIGN, PROPERTY, is_extra
 from streamer.pipeline.mapping.path import BadPathError, Having, Step, parse_path
+from streamer.schemas.extras import CAMPAIGN, PROPERTY, is_extra
 
 Unit = Literal["s", "ms", "us", "ns", "iso8601", "iso8601_utc"]
 Scalar = str | int | float | bool

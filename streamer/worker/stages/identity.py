@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import structlog
 
-from schemas import codec
 from streamer.identity import changes
 from streamer.identity.attribution import AttributionStage, Progress
 from streamer.identity.links import LinkError, read_link
@@ -21,6 +20,7 @@ from streamer.pipeline.erasures import erased_by
 from streamer.registry.lookup import SchemaLookup
 from streamer.registry.outputs import RegistryIds
 from streamer.rules_from_settings import identity_rules
+from streamer.schemas import codec
 from streamer.settings import Settings
 from streamer.worker.kill_points import Reach
 from streamer.worker.stages.stage_shard import Output, StageConfig, StageOutputs

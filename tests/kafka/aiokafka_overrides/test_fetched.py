@@ -19,9 +19,9 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.build import IS_COMPILED
 from streamer.kafka.aiokafka_overrides import fetched as module
 from streamer.kafka.aiokafka_overrides.fetched import FetchedBatches, SafeFetchResult, SafePartitionRecords
+from streamer.schemas.build import IS_COMPILED
 
 TP = TopicPartition("topic", 3)
 PRODUCERS = (1000, 1001)

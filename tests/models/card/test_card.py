@@ -15,13 +15,13 @@ import pytest
 
 pytest.importorskip("torch")
 
-from models.bundle import Bundle, default_bundle, load_bundle
-from models.card import build
-from models.card.claims import DRIFT, ERASURE, EVALUATION, MANIFEST, SLICES, STATEMENTS
-from models.card.document import NOT_MEASURED, Card, Claim
-from models.card.evidence import EvidenceError
-from models.card.rendering import as_html, as_json, as_markdown
-from models.evaluation.slices import scoring_files
+from streamer.models.bundle import Bundle, default_bundle, load_bundle
+from streamer.models.card import build
+from streamer.models.card.claims import DRIFT, ERASURE, EVALUATION, MANIFEST, SLICES, STATEMENTS
+from streamer.models.card.document import NOT_MEASURED, Card, Claim
+from streamer.models.card.evidence import EvidenceError
+from streamer.models.card.rendering import as_html, as_json, as_markdown
+from streamer.models.evaluation.slices import scoring_files
 from tests.models.evaluation.made_results import every_step, slices
 
 Json = dict[str, Any]

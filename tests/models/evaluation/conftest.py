@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from models.bundle import default_bundle, load_bundle
 from streamer.identity.rules import IdentityRules
+from streamer.models.bundle import default_bundle, load_bundle
 from streamer.replay.identities import Identities
 from tests.models.evaluation.sessions_of_people import RULES
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.evaluation.probe.rows import (
+from streamer.models.evaluation.probe.rows import (
     KnownSessions,
     Outcome,
     ProbeRows,
     TeamFeatures,
     probe_rows,
 )
-from models.evaluation.task_rows import ClosedSessions
-from schemas.click import Click, Session
+from streamer.models.evaluation.task_rows import ClosedSessions
+from streamer.schemas.click import Click, Session
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from schemas.click import Session
 from streamer.core.rules import SessionRules
 from streamer.replay.file_source import sessions_of_file
+from streamer.schemas.click import Session
 
 RULES = SessionRules()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from models.evaluation.bootstrap import (
+from streamer.models.evaluation.bootstrap import (
     Resampled,
     as_arrays,
     cluster_numbers,
@@ -18,7 +18,7 @@ from models.evaluation.bootstrap import (
     resample,
     versus,
 )
-from models.evaluation.metrics import Measured
+from streamer.models.evaluation.metrics import Measured
 
 
 def mean_of(values: np.ndarray) -> Measured:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.evaluation.features import MIN_SESSIONS, Bag
-from schemas.click import Click, Session
+from streamer.models.evaluation.features import MIN_SESSIONS, Bag
+from streamer.schemas.click import Click, Session
 
 
 def session(*paths: str, query: str | None = None) -> Session:

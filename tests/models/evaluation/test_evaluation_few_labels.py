@@ -11,9 +11,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from models.evaluation.probe.contenders import EMBEDDING, FUSED, HAND
-from models.evaluation.real import few_labels
-from models.evaluation.real.few_labels import (
+from streamer.models.evaluation.probe.contenders import EMBEDDING, FUSED, HAND
+from streamer.models.evaluation.real import few_labels
+from streamer.models.evaluation.real.few_labels import (
     AVERAGED,
     BY_HAND,
     FIVE_FOLDS,
@@ -24,9 +24,9 @@ from models.evaluation.real.few_labels import (
     Recipe,
     measured,
 )
-from models.evaluation.real.tasks import eshop2008_sale, pisa_cc_solved, shop1999_payment
-from models.evaluation.result_store import ResultStore
-from schemas.click import Session
+from streamer.models.evaluation.real.tasks import eshop2008_sale, pisa_cc_solved, shop1999_payment
+from streamer.models.evaluation.result_store import ResultStore
+from streamer.schemas.click import Session
 from tests.models.evaluation.test_evaluation_shop1999 import shop
 from tests.models.evaluation.test_evaluation_trivago import event, write
 

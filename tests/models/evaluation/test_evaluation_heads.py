@@ -6,8 +6,8 @@ from scipy.optimize import check_grad
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
-from models.evaluation import heads
-from models.evaluation.heads import (
+from streamer.models.evaluation import heads
+from streamer.models.evaluation.heads import (
     NONE_FIXED,
     FixedPenalty,
     best_threshold,
@@ -15,7 +15,7 @@ from models.evaluation.heads import (
     fit_label_head,
     fit_tile_head,
 )
-from models.fused.heads import Scaling
+from streamer.models.fused.heads import Scaling
 
 
 def labelled(rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:

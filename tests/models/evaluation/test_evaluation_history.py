@@ -11,16 +11,16 @@ import pytest
 
 pytest.importorskip("torch")
 
-from models.bundle import Bundle
-from models.evaluation.bootstrap import Resampled
-from models.evaluation.experiment import Experiment, Scale
-from models.evaluation.features import NEVER, require_known
-from models.evaluation.household_data import CustomerRecords, HouseholdData, household_data
-from models.evaluation.result_store import ResultStore
-from models.evaluation.steps_history import CONDITIONS, against_latest, history, tasks_of
-from models.evaluation.task_rows import DAY_MS
-from models.simulator import SimulatorConfig
-from models.visitor_splits import split_of
+from streamer.models.bundle import Bundle
+from streamer.models.evaluation.bootstrap import Resampled
+from streamer.models.evaluation.experiment import Experiment, Scale
+from streamer.models.evaluation.features import NEVER, require_known
+from streamer.models.evaluation.household_data import CustomerRecords, HouseholdData, household_data
+from streamer.models.evaluation.result_store import ResultStore
+from streamer.models.evaluation.steps_history import CONDITIONS, against_latest, history, tasks_of
+from streamer.models.evaluation.task_rows import DAY_MS
+from streamer.models.simulator import SimulatorConfig
+from streamer.models.visitor_splits import split_of
 from streamer.replay.identities import Identities
 from tests.models.evaluation.sessions_of_people import cut
 

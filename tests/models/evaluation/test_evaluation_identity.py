@@ -9,10 +9,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-from models.evaluation.experiment import Experiment, Scale
-from models.evaluation.household_data import HouseholdData, household_data
-from models.evaluation.result_store import ResultStore
-from models.evaluation.steps_identity import (
+from streamer.models.evaluation.experiment import Experiment, Scale
+from streamer.models.evaluation.household_data import HouseholdData, household_data
+from streamer.models.evaluation.result_store import ResultStore
+from streamer.models.evaluation.steps_identity import (
     UnfoundedError,
     attribution,
     judged,
@@ -20,9 +20,9 @@ from models.evaluation.steps_identity import (
     named_by_ties,
     require_founded,
 )
-from models.simulator import SimulatorConfig
-from schemas import codec
+from streamer.models.simulator import SimulatorConfig
 from streamer.replay.identities import Identities
+from streamer.schemas import codec
 from tests.identity.oracle import DAY, Limits, Said, whose
 from tests.models.evaluation.sessions_of_people import cut
 

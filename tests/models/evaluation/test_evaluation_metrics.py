@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, log_loss, recall_score, roc_auc_score
 
-from models.evaluation import metrics
-from models.evaluation.metrics import abstention_curve, auroc, calibration_error, reliability
+from streamer.models.evaluation import metrics
+from streamer.models.evaluation.metrics import abstention_curve, auroc, calibration_error, reliability
 
 
 @pytest.fixture

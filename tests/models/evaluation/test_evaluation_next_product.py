@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from models.evaluation.real.next_product import BOTH, CAUSAL, TABLE, _reciprocal_ranks, evaluate
-from models.evaluation.result_store import ResultStore
+from streamer.models.evaluation.real.next_product import BOTH, CAUSAL, TABLE, _reciprocal_ranks, evaluate
+from streamer.models.evaluation.result_store import ResultStore
 from tests.models.evaluation.test_evaluation_trivago import event, write
 
 TINY = {"dim": 16, "heads": 2, "hidden": 32, "batch": 32, "min_count": 1, "epochs": 20}

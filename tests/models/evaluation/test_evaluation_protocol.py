@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from models.evaluation.features import FeatureTable, LeakError
-from models.evaluation.protocol import (
+from streamer.models.evaluation.features import FeatureTable, LeakError
+from streamer.models.evaluation.protocol import (
     SplitError,
     fitting_parts,
     measure_conversions,
@@ -16,8 +16,8 @@ from models.evaluation.protocol import (
     report_of,
     resample_rows,
 )
-from models.evaluation.splits import Split, split_by_visitor
-from models.evaluation.task_rows import ConversionRows, Decisions, TileRows
+from streamer.models.evaluation.splits import Split, split_by_visitor
+from streamer.models.evaluation.task_rows import ConversionRows, Decisions, TileRows
 
 ROWS, INTENTS = 2_400, 4
 

@@ -10,10 +10,10 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from models.evaluation.experiment import Scale
-from models.evaluation.report import figures, targets, write_report
-from models.evaluation.report_tables import TABLES, number
-from models.evaluation.run import STEPS
+from streamer.models.evaluation.experiment import Scale
+from streamer.models.evaluation.report import figures, targets, write_report
+from streamer.models.evaluation.report_tables import TABLES, number
+from streamer.models.evaluation.run import STEPS
 from tests.models.evaluation.made_results import estimate, every_step
 
 

@@ -13,12 +13,12 @@ import pytest
 
 pytest.importorskip("torch")
 
-from models.bundle import default_bundle, load_bundle
-from models.evaluation.experiment import Experiment
-from models.evaluation.result_store import Config, MissingResultError, ResultStore, key_of, rounded
-from models.evaluation.run import Context, evaluate
-from models.evaluation.training_runs import encoder_facts
-from models.training.config import TrainConfig
+from streamer.models.bundle import default_bundle, load_bundle
+from streamer.models.evaluation.experiment import Experiment
+from streamer.models.evaluation.result_store import Config, MissingResultError, ResultStore, key_of, rounded
+from streamer.models.evaluation.run import Context, evaluate
+from streamer.models.evaluation.training_runs import encoder_facts
+from streamer.models.training.config import TrainConfig
 from streamer.replay.identities import Identities
 
 STEPS = Path(__file__).parents[3] / "docs/results/steps"

@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from models.evaluation.real import same_person
-from models.evaluation.real.few_labels import TEST
-from models.evaluation.real.same_person import (
+from streamer.models.evaluation.real import same_person
+from streamer.models.evaluation.real.few_labels import TEST
+from streamer.models.evaluation.real.same_person import (
     AVERAGED,
     BY_HAND,
     GAP_MS,
@@ -19,7 +19,7 @@ from models.evaluation.real.same_person import (
     evaluate,
     sessions_of_people,
 )
-from models.evaluation.result_store import ResultStore
+from streamer.models.evaluation.result_store import ResultStore
 from tests.models.evaluation.test_evaluation_trivago import event, write
 
 DAY_MS = 86_400_000

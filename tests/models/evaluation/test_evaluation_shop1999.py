@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from models.evaluation.real.shop1999 import FIRST, OURS, evaluate
-from models.training.config import TrainConfig
+from streamer.models.evaluation.real.shop1999 import FIRST, OURS, evaluate
+from streamer.models.training.config import TrainConfig
 from tests.models.evaluation.test_evaluation_trivago import event, write
 
 VISITORS = 400

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.evaluation.simulated_teacher import VOTES, teach
+from streamer.models.evaluation.simulated_teacher import VOTES, teach
 
 
 @pytest.fixture

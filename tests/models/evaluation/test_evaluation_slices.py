@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.evaluation.metrics import Measured, share_of
-from models.evaluation.report_tables import slice_tables
-from models.evaluation.slices import (
+from streamer.models.evaluation.metrics import Measured, share_of
+from streamer.models.evaluation.report_tables import slice_tables
+from streamer.models.evaluation.slices import (
     FEWEST_VISITORS,
     NONE,
     OTHER,
@@ -19,7 +19,7 @@ from models.evaluation.slices import (
     measure_slices,
     slice_table,
 )
-from schemas.click import Click, Session
+from streamer.schemas.click import Click, Session
 
 DRAWS = 400
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from models.evaluation.splits import split_by_visitor
-from models.visitor_splits import split_of
+from streamer.models.evaluation.splits import split_by_visitor
+from streamer.models.visitor_splits import split_of
 
 
 def test_the_rows_of_a_visitor_never_lie_in_two_splits() -> None:

@@ -11,28 +11,28 @@ import pytest
 
 pytest.importorskip("torch")
 
-from models.baselines.registry import CONTENDERS
-from models.bundle import default_bundle, load_bundle
-from models.evaluation import steps_baselines, steps_memberships, steps_sensitivity, steps_slices
-from models.evaluation.bootstrap import resample
-from models.evaluation.experiment import Experiment, Scale
-from models.evaluation.protocol import SplitError, measure_conversions, resample_rows
-from models.evaluation.report import figures
-from models.evaluation.result_store import MissingResultError, ResultStore
-from models.evaluation.simulated_data import SimulatedData, simulate_data
-from models.evaluation.splits import split_by_visitor, split_forward
-from models.evaluation.steps_baselines import few_labels
-from models.evaluation.steps_main import main_table, session_features, student_table
-from models.evaluation.steps_sensitivity import time_forward
-from models.evaluation.task_rows import ConversionRows
-from models.evaluation.training_runs import SplitMasks, without
-from models.simulator import SimulatorConfig
-from models.tokenizer import Tokenizer
-from models.training.corpus import Corpus
-from models.visitor_splits import percent_of
-from schemas.click import Session
 from streamer.core.rules import SessionRules
+from streamer.models.baselines.registry import CONTENDERS
+from streamer.models.bundle import default_bundle, load_bundle
+from streamer.models.evaluation import steps_baselines, steps_memberships, steps_sensitivity, steps_slices
+from streamer.models.evaluation.bootstrap import resample
+from streamer.models.evaluation.experiment import Experiment, Scale
+from streamer.models.evaluation.protocol import SplitError, measure_conversions, resample_rows
+from streamer.models.evaluation.report import figures
+from streamer.models.evaluation.result_store import MissingResultError, ResultStore
+from streamer.models.evaluation.simulated_data import SimulatedData, simulate_data
+from streamer.models.evaluation.splits import split_by_visitor, split_forward
+from streamer.models.evaluation.steps_baselines import few_labels
+from streamer.models.evaluation.steps_main import main_table, session_features, student_table
+from streamer.models.evaluation.steps_sensitivity import time_forward
+from streamer.models.evaluation.task_rows import ConversionRows
+from streamer.models.evaluation.training_runs import SplitMasks, without
+from streamer.models.simulator import SimulatorConfig
+from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.corpus import Corpus
+from streamer.models.visitor_splits import percent_of
 from streamer.replay.file_source import sessions_of_file
+from streamer.schemas.click import Session
 
 TINY = Scale(
     visitors=250,
@@ -172,7 +172,7 @@ def test_a_hidden_modality_is_in_no_token(data: SimulatedData) -> None:
 
 
 def test_draws_of_nobody_with_an_outcome_leave_an_interval_of_the_others() -> None:
-    from models.evaluation.metrics import micro_f1
+    from streamer.models.evaluation.metrics import micro_f1
 
     given = np.array([[1.0], [0.0]])
     found = resample({"f1": micro_f1(given, given)}, np.array([0, 1]), np.random.default_rng(0), 200)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.evaluation.features import NEVER, FeatureTable, LeakError, join_tables, require_known
-from models.evaluation.task_rows import (
+from streamer.models.evaluation.features import NEVER, FeatureTable, LeakError, join_tables, require_known
+from streamer.models.evaluation.task_rows import (
     CONVERSION_DAYS,
     DAY_MS,
     FRESH_DAYS,

@@ -12,9 +12,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from models.evaluation.real.clickstreams import MissingDataError
-from models.evaluation.real.trivago import FEATURES, SHOWN, Ranking, evaluate, load, mrr
-from models.training.config import TrainConfig
+from streamer.models.evaluation.real.clickstreams import MissingDataError
+from streamer.models.evaluation.real.trivago import FEATURES, SHOWN, Ranking, evaluate, load, mrr
+from streamer.models.training.config import TrainConfig
 
 SESSIONS = 60
 

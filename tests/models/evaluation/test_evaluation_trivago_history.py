@@ -10,9 +10,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from models.evaluation.real import trivago_history
-from models.evaluation.real.trivago import TREES, load
-from models.evaluation.real.trivago_history import BY_HAND, WITH_ENCODER, _earlier_touches, evaluate
+from streamer.models.evaluation.real import trivago_history
+from streamer.models.evaluation.real.trivago import TREES, load
+from streamer.models.evaluation.real.trivago_history import BY_HAND, WITH_ENCODER, _earlier_touches, evaluate
 from tests.models.evaluation.test_evaluation_trivago import event, write
 
 VISITORS = 300

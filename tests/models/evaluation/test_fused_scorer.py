@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from models.evaluation.probe.tuning import exported, folds_of, tuned_linear, tuned_trees
-from models.fused.encodings import TIMES, ClickEncoding, FeatureEncoding
-from models.fused.heads import Scaling
-from models.fused.scorer import FusedScorer, Inputs, ScorerFileError, faded
+from streamer.models.evaluation.probe.tuning import exported, folds_of, tuned_linear, tuned_trees
+from streamer.models.fused.encodings import TIMES, ClickEncoding, FeatureEncoding
+from streamer.models.fused.heads import Scaling
+from streamer.models.fused.scorer import FusedScorer, Inputs, ScorerFileError, faded
 from tests.models.evaluation.probe_world import DAY_MS, HOUR_MS, a_session
 
 

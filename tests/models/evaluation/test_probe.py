@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.evaluation.metrics import auroc
-from models.evaluation.probe.contenders import BY_MEMBERSHIPS, CONTENDERS, EMBEDDING, FUSED, HAND
-from models.evaluation.probe.experiment import ProbePlan, fused_scorer, probe
-from models.evaluation.probe.intervals import Resampling, ScoredDraw, auc, log_loss
-from models.fused.scorer import FusedScorer
+from streamer.models.evaluation.metrics import auroc
+from streamer.models.evaluation.probe.contenders import BY_MEMBERSHIPS, CONTENDERS, EMBEDDING, FUSED, HAND
+from streamer.models.evaluation.probe.experiment import ProbePlan, fused_scorer, probe
+from streamer.models.evaluation.probe.intervals import Resampling, ScoredDraw, auc, log_loss
+from streamer.models.fused.scorer import FusedScorer
 from tests.models.evaluation.probe_world import a_world
 
 

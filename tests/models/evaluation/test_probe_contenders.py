@@ -5,9 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.evaluation.probe.contenders import CONTENDERS, FUSED, HAND, HeadName, blend, heads_of, settled
-from models.evaluation.probe.tuning import Tuned
-from models.fused.heads import LinearHead, Scaling, log_softmax
+from streamer.models.evaluation.probe.contenders import (
+    CONTENDERS,
+    FUSED,
+    HAND,
+    HeadName,
+    blend,
+    heads_of,
+    settled,
+)
+from streamer.models.evaluation.probe.tuning import Tuned
+from streamer.models.fused.heads import LinearHead, Scaling, log_softmax
 
 ONE, OTHER = HeadName("features", "linear"), HeadName("embedding", "linear")
 LABELS = np.array([0, 1] * 50)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.evaluation.probe import rows as probe_module
-from models.evaluation.probe.rows import (
+from streamer.models.evaluation.probe import rows as probe_module
+from streamer.models.evaluation.probe.rows import (
     ANY,
     FEWEST_OWNERS,
     NONE,
@@ -18,7 +18,7 @@ from models.evaluation.probe.rows import (
     TeamFeatures,
     probe_rows,
 )
-from models.evaluation.task_rows import ClosedSessions
+from streamer.models.evaluation.task_rows import ClosedSessions
 from tests.models.evaluation.probe_world import DAY_MS, HOUR_MS, a_session, known
 
 WITHIN = 3 * DAY_MS

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.labelling.clusters import Clusters, Profile, contrast, profiles
-from schemas.click import Session
+from streamer.models.labelling.clusters import Clusters, Profile, contrast, profiles
 from streamer.pipeline.scrub import scrub
+from streamer.schemas.click import Session
 from tests.models.hand_made import a_click, a_session
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.labelling.gate import Bounds, failures, labels_with_ids
+from streamer.models.labelling.gate import Bounds, failures, labels_with_ids
 from tests.models.hand_made import a_click, a_session
 
 BOUNDS = Bounds(min_kappa=0.4, min_evidence_precision=0.8, max_without_vote=0.2)

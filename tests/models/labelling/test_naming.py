@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.labelling.naming import distinctive_terms, labels_from, slugs
-from schemas.click import Session
+from streamer.models.labelling.naming import distinctive_terms, labels_from, slugs
+from streamer.schemas.click import Session
 from tests.models.hand_made import a_click, a_session
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.labelling.rendering import HEAD_LINES, TAIL_LINES, normalized, quotes, rendering
-from schemas.click import Session
+from streamer.models.labelling.rendering import HEAD_LINES, TAIL_LINES, normalized, quotes, rendering
 from streamer.pipeline.scrub import scrub
+from streamer.schemas.click import Session
 from tests.models.hand_made import a_click, a_session, of_length
 
 

@@ -11,10 +11,10 @@ collect_ignore_glob = [] if find_spec("openai") and find_spec("sklearn") else ["
 """The language model needs the extra [train]; where it isn't installed, its tests aren't there either."""
 
 if not collect_ignore_glob:
-    from models.llm.asking import AnswerStore, Asker
-    from models.llm.budget import Budget
-    from models.llm.config import LlmConfig
-    from models.llm.endpoint import Endpoint
+    from streamer.models.llm.asking import AnswerStore, Asker
+    from streamer.models.llm.budget import Budget
+    from streamer.models.llm.config import LlmConfig
+    from streamer.models.llm.endpoint import Endpoint
 
 QUICK = {"timeout_s": 5.0, "retries": 2, "concurrency": 2}
 

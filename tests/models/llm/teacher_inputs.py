@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.labelling.teacher import TeacherInput
+from streamer.models.labelling.teacher import TeacherInput
 from tests.models.hand_made import bank_sessions
 
 FEW = {"sessions_summarized": 40, "sessions_piloted": 30, "sessions_labelled": 60, "votes": 2}

@@ -7,11 +7,11 @@ from threading import Thread
 
 import pytest
 
-from models.llm.asking import AnswerStore
-from models.llm.budget import Budget
-from models.llm.endpoint import Answer
-from models.llm.errors import BudgetSpentError
-from models.llm.structured_output import FormatFallback
+from streamer.models.llm.asking import AnswerStore
+from streamer.models.llm.budget import Budget
+from streamer.models.llm.endpoint import Answer
+from streamer.models.llm.errors import BudgetSpentError
+from streamer.models.llm.structured_output import FormatFallback
 
 
 def test_an_answer_is_found_again_by_what_was_asked(tmp_path: Path) -> None:

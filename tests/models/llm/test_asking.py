@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from models.llm.asking import Asker, Question
-from models.llm.causes import Cause, most_often
-from models.llm.errors import BudgetSpentError, EndpointError, UnansweredError
-from models.llm.structured_output import AnswerSchema
+from streamer.models.llm.asking import Asker, Question
+from streamer.models.llm.causes import Cause, most_often
+from streamer.models.llm.errors import BudgetSpentError, EndpointError, UnansweredError
+from streamer.models.llm.structured_output import AnswerSchema
 from tests.models.llm.rule_endpoint import HANG_UP, Body, Misbehaviour, Reply, as_json, completion, serving
 
 AskerOf = Callable[..., Asker]
@@ -133,8 +133,8 @@ def test_an_endpoint_that_stays_unusable_ends_the_job_without_its_words(
 def test_nobody_there_is_said() -> None:
     with serving() as server:
         url = server.base_url
-    from models.llm.config import LlmConfig
-    from models.llm.endpoint import Endpoint
+    from streamer.models.llm.config import LlmConfig
+    from streamer.models.llm.endpoint import Endpoint
 
     endpoint = Endpoint(LlmConfig(url, "rules", retries=0, timeout_s=1))
     with pytest.raises(EndpointError, match="can't be reached"):

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.labelling.audit import agreement, audit
-from models.llm.asking import Asker
-from models.llm.assigning import Assignment, IntentChoices, problem, soft_label, votes
-from models.taxonomy import Intent, Parent, Taxonomy
+from streamer.models.labelling.audit import agreement, audit
+from streamer.models.llm.asking import Asker
+from streamer.models.llm.assigning import Assignment, IntentChoices, problem, soft_label, votes
+from streamer.models.taxonomy import Intent, Parent, Taxonomy
 from tests.models.llm.rule_endpoint import Body, Reply, completion, serving
 
 CHOICES = IntentChoices({"loan": "Loan. About loans", "card": "Card. About cards"})

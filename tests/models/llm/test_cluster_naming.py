@@ -8,13 +8,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from models.labelling.clusters import Clusters
-from models.labelling.gate import Bounds
-from models.llm.asking import Asker
-from models.llm.cluster_naming import LlmNamer
-from models.llm.errors import LlmError
-from schemas.click import Session
+from streamer.models.labelling.clusters import Clusters
+from streamer.models.labelling.gate import Bounds
+from streamer.models.llm.asking import Asker
+from streamer.models.llm.cluster_naming import LlmNamer
+from streamer.models.llm.errors import LlmError
 from streamer.pipeline.scrub import scrub
+from streamer.schemas.click import Session
 from tests.models.hand_made import a_click, a_session
 from tests.models.llm.rule_endpoint import Body, Misbehaviour, Reply, completion, serving
 

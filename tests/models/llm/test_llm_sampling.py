@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.llm.teacher import _places, stratified
+from streamer.models.llm.teacher import _places, stratified
 
 
 def crowds(*sizes: int) -> np.ndarray:

@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.bundle import load_bundle
-from models.labelling.teacher import TeacherInput
-from models.llm.asking import Asker
-from models.llm.errors import BudgetSpentError, LlmError
-from models.llm.teacher import LlmTeacher
-from models.taxonomy import Intent, Mapped, Parent, Taxonomy, from_json, to_json
-from models.training.config import TrainConfig
-from models.training.errors import TrainingError
-from models.training.pipeline import TrainingPipeline, truth_agreement
+from streamer.models.bundle import load_bundle
+from streamer.models.labelling.teacher import TeacherInput
+from streamer.models.llm.asking import Asker
+from streamer.models.llm.errors import BudgetSpentError, LlmError
+from streamer.models.llm.teacher import LlmTeacher
+from streamer.models.taxonomy import Intent, Mapped, Parent, Taxonomy, from_json, to_json
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.errors import TrainingError
+from streamer.models.training.pipeline import TrainingPipeline, truth_agreement
 from streamer.pipeline.scrub import scrub
 from tests.models.conftest import SMALL
 from tests.models.hand_made import a_click, a_session, bank_sessions
@@ -207,12 +207,12 @@ def _paid_twice(bodies: list[Body]) -> list[str]:
 _JOB = """
 import sys
 from pathlib import Path
-from models.llm.asking import AnswerStore, Asker
-from models.llm.budget import Budget
-from models.llm.config import LlmConfig
-from models.llm.endpoint import Endpoint
-from models.llm.teacher import LlmTeacher
-from models.taxonomy import to_json
+from streamer.models.llm.asking import AnswerStore, Asker
+from streamer.models.llm.budget import Budget
+from streamer.models.llm.config import LlmConfig
+from streamer.models.llm.endpoint import Endpoint
+from streamer.models.llm.teacher import LlmTeacher
+from streamer.models.taxonomy import to_json
 from streamer.pipeline.scrub import scrub
 from tests.models.llm.teacher_inputs import FEW, teacher_input
 config = LlmConfig(sys.argv[1], "rules", concurrency=1, **FEW)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from models.llm.errors import UnreadableError, UnusableError
-from models.llm.structured_output import AnswerSchema, instruction
+from streamer.models.llm.errors import UnreadableError, UnusableError
+from streamer.models.llm.structured_output import AnswerSchema, instruction
 
 
 class Fruit(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ def test_what_has_the_form_and_is_wrong_is_told_from_what_has_not_the_form() -> 
 
 
 def test_values_that_are_listed_close_the_schema_and_not_the_prompt() -> None:
-    from models.llm.drafting import DraftParent, Grouping
+    from streamer.models.llm.drafting import DraftParent, Grouping
 
     schema = AnswerSchema("grouping", Grouping, allowed={(DraftParent, "intents"): ["a", "b", "a"]})
     intents = schema.json_schema()["$defs"]["DraftParent"]["properties"]["intents"]
@@ -76,7 +76,7 @@ def test_values_that_are_listed_close_the_schema_and_not_the_prompt() -> None:
 
 
 def test_the_schema_is_closed_and_all_of_it_is_required_as_strict_modes_want() -> None:
-    from models.llm.assigning import Assignment
+    from streamer.models.llm.assigning import Assignment
 
     schema = AnswerSchema("labels", Assignment).json_schema()
     assert schema["required"] == ["sessions"]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.simulator import Simulated, SimulatorConfig, simulate
+from streamer.models.simulator import Simulated, SimulatorConfig, simulate
 
 
 @pytest.fixture(scope="session")

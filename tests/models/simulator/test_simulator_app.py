@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.simulator import Simulated, SimulatorConfig, simulate
-from models.simulator.app import draw_links, draw_slate, slot_probabilities
+from streamer.models.simulator import Simulated, SimulatorConfig, simulate
+from streamer.models.simulator.app import draw_links, draw_slate, slot_probabilities
 
 Rows = list[dict[str, Any]]
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from models.simulator import Simulated, SimulatorConfig, load_catalogue, simulate
+from streamer.models.simulator import Simulated, SimulatorConfig, load_catalogue, simulate
 from streamer.pipeline.decode import ClickDecoder
 
 Clicks = list[dict[str, Any]]

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from models.simulator import SimulatorConfig
+from streamer.models.simulator import SimulatorConfig
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from models.simulator import Simulated, SimulatorConfig, simulate
-from models.simulator.households import CONFIDENCE, Households, draw_households
-from models.simulator.people import DAY_MS
+from streamer.models.simulator import Simulated, SimulatorConfig, simulate
+from streamer.models.simulator.households import CONFIDENCE, Households, draw_households
+from streamer.models.simulator.people import DAY_MS
 
 CONFIG = SimulatorConfig(seed=5, visitors=600)
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.simulator import Simulated, SimulatorConfig, load_catalogue, simulate, write
-from models.simulator.catalogue import read_catalogue
-from models.simulator.files import TABLES, read_table
+from streamer.models.simulator import Simulated, SimulatorConfig, load_catalogue, simulate, write
+from streamer.models.simulator.catalogue import read_catalogue
+from streamer.models.simulator.files import TABLES, read_table
 
 SMALL = SimulatorConfig(seed=3, visitors=120)
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.arrays import Float32
-from models.calibration import Calibration, from_json, to_json
-from models.training.calibrate import expected_calibration_error, fit_scaling, presence_metrics, with_presence
+from streamer.models.arrays import Float32
+from streamer.models.calibration import Calibration, from_json, to_json
+from streamer.models.training.calibrate import (
+    expected_calibration_error,
+    fit_scaling,
+    presence_metrics,
+    with_presence,
+)
 
 SESSIONS, INTENTS = 6_000, 6
 

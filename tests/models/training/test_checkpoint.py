@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.tokenizer import Tokenizer
-from models.training.checkpoint import CheckpointError
-from models.training.config import TrainConfig
-from models.training.corpus import Corpus
-from models.training.pretrain import Execution, Pretrained, deterministic, pretrain
-from models.training.processes import Processes
+from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.checkpoint import CheckpointError
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.corpus import Corpus
+from streamer.models.training.pretrain import Execution, Pretrained, deterministic, pretrain
+from streamer.models.training.processes import Processes
 from tests.models.hand_made import a_click, a_session, bank_sessions
 
 CONFIG = TrainConfig(dim=16, heads=2, hidden=32, epochs=2, batch=32, learning_rate=5e-3, min_count=3)

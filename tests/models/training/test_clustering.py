@@ -4,9 +4,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from models.arrays import Float32
-from models.training import clustering
-from models.training.clustering import fit_mixture
+from streamer.models.arrays import Float32
+from streamer.models.training import clustering
+from streamer.models.training.clustering import fit_mixture
 
 
 def unit(vectors: npt.NDArray[np.floating]) -> Float32:

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.tokenizer import Tokenizer
-from models.training.collapse_guards import collapse_guards, effective_rank
-from models.training.config import TrainConfig
-from models.training.corpus import Corpus
-from models.training.pretrain import deterministic, new_encoder, pretrain
+from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.collapse_guards import collapse_guards, effective_rank
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.corpus import Corpus
+from streamer.models.training.pretrain import deterministic, new_encoder, pretrain
 from tests.models.hand_made import bank_sessions
 
 CONFIG = TrainConfig(dim=16, heads=2, hidden=32, epochs=6, batch=32, learning_rate=5e-3, min_count=3)

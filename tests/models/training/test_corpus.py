@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.encoded import Encoded
-from models.fields import EVENT_FIELDS
-from models.tokenizer import Tokenizer
-from models.training.corpus import Corpus, by_split, slice_clicks
-from models.training.encoder import Tokens
-from models.visitor_splits import split_of
+from streamer.models.encoded import Encoded
+from streamer.models.fields import EVENT_FIELDS
+from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.corpus import Corpus, by_split, slice_clicks
+from streamer.models.training.encoder import Tokens
+from streamer.models.visitor_splits import split_of
 from tests.models.hand_made import a_click, a_session, bank_sessions, of_length
 
 DWELL, GAP = EVENT_FIELDS.index("dwell"), EVENT_FIELDS.index("gap")

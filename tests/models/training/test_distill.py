@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.labelling.teacher import SoftLabels
-from models.training.calibrate import expected_calibration_error, reliability
-from models.training.config import TrainConfig
-from models.training.distill import (
+from streamer.models.labelling.teacher import SoftLabels
+from streamer.models.training.calibrate import expected_calibration_error, reliability
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.distill import (
     Distilled,
     LabelledEmbeddings,
     distill,
@@ -15,7 +15,7 @@ from models.training.distill import (
     learning_curve,
     outputs,
 )
-from models.training.novelty import Surprising
+from streamer.models.training.novelty import Surprising
 
 CONFIG = TrainConfig(head_hidden=32, head_epochs=30, head_batch=64)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.encoded import Encoded
-from models.training.encoder import Encoder, EncoderShape, Tokens
-from models.training.parity import random_tokens
+from streamer.models.encoded import Encoded
+from streamer.models.training.encoder import Encoder, EncoderShape, Tokens
+from streamer.models.training.parity import random_tokens
 
 SHAPE = EncoderShape((40, 40, 40, 40, 40, 40, 40, 40, 17, 17), (35, 35, 25), dim=16, heads=2, hidden=32)
 

@@ -10,20 +10,20 @@ import pytest
 import torch
 from structlog.testing import capture_logs
 
-from models.bundle import Bundle, default_bundle, load_bundle
-from models.explain import Explanation, explain
-from models.scorer import Scored, Scorer
-from models.tokenizer import Tokenizer
-from models.training.config import TrainConfig
-from models.training.corpus import Corpus, by_split
-from models.training.errors import TrainingError
-from models.training.objectives import Objectives
-from models.training.pipeline import TrainingPipeline
-from models.training.pretrain import deterministic, new_encoder, new_tokenizer, pretrain
-from models.training.token_shards import TokenShards, write_shards
-from schemas.click import Session
 from streamer.bundle_extras import not_kept, warn_of_missing
+from streamer.models.bundle import Bundle, default_bundle, load_bundle
+from streamer.models.explain import Explanation, explain
+from streamer.models.scorer import Scored, Scorer
+from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.corpus import Corpus, by_split
+from streamer.models.training.errors import TrainingError
+from streamer.models.training.objectives import Objectives
+from streamer.models.training.pipeline import TrainingPipeline
+from streamer.models.training.pretrain import deterministic, new_encoder, new_tokenizer, pretrain
+from streamer.models.training.token_shards import TokenShards, write_shards
 from streamer.operations.doctor import _bundle
+from streamer.schemas.click import Session
 from streamer.settings import ClickSettings, load_settings
 from tests.conftest import RunStreamer
 from tests.models.conftest import SMALL

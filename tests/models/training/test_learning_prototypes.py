@@ -7,10 +7,10 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from models.arrays import Float32
-from models.prototypes import from_json
-from models.training import prototypes as learning
-from models.training.prototypes import FEWEST, learn_prototypes
+from streamer.models.arrays import Float32
+from streamer.models.prototypes import from_json
+from streamer.models.training import prototypes as learning
+from streamer.models.training.prototypes import FEWEST, learn_prototypes
 
 DIM = 16
 

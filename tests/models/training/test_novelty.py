@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from models.arrays import Float32
-from models.labelling.teacher import SoftLabels
-from models.training.novelty import PAGES, ItemModel, clicks_by_page, exchanged, items_of, surprising
-from schemas.click import Session
+from streamer.models.arrays import Float32
+from streamer.models.labelling.teacher import SoftLabels
+from streamer.models.training.novelty import PAGES, ItemModel, clicks_by_page, exchanged, items_of, surprising
+from streamer.schemas.click import Session
 from tests.models.hand_made import a_click, a_session
 
 

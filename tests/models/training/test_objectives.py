@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.fields import EVENT_FIELDS
-from models.tokenizer import Tokenizer
-from models.training.config import TrainConfig
-from models.training.corpus import Corpus, pick
-from models.training.encoder import Encoder, Tokens
-from models.training.objectives import Objectives, VisitorPairs, _bag_loss, _halves, _with_copies
-from models.training.pretrain import deterministic, new_encoder, pretrain
+from streamer.models.fields import EVENT_FIELDS
+from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.corpus import Corpus, pick
+from streamer.models.training.encoder import Encoder, Tokens
+from streamer.models.training.objectives import Objectives, VisitorPairs, _bag_loss, _halves, _with_copies
+from streamer.models.training.pretrain import deterministic, new_encoder, pretrain
 from tests.models.hand_made import bank_sessions, of_length
 
 CONFIG = TrainConfig(dim=16, heads=2, hidden=32, epochs=4, batch=32, learning_rate=5e-3, min_count=3)

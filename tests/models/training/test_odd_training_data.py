@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import load_bundle
-from models.scorer import Scored, Scorer
-from models.training.config import TrainConfig
-from models.training.corpus import by_split
-from models.training.errors import TrainingError
-from models.training.pipeline import TrainingPipeline
-from schemas.click import Click, Session
+from streamer.models.bundle import load_bundle
+from streamer.models.scorer import Scored, Scorer
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.corpus import by_split
+from streamer.models.training.errors import TrainingError
+from streamer.models.training.pipeline import TrainingPipeline
+from streamer.schemas.click import Click, Session
 from tests.models.conftest import SMALL
 from tests.models.hand_made import a_click, a_session, bank_sessions
 

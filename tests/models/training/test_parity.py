@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from models.graph_check import GraphRefused, check_graph
-from models.runtime import Outputs, Runtime
-from models.training import parity
-from models.training.distill import ClassifierHead
-from models.training.encoder import Encoder, EncoderShape
-from models.training.export import BATCH_OF_LENGTH
-from models.training.onnx_graphs import OPSET, encoder_graph, head_graph
+from streamer.models.graph_check import GraphRefused, check_graph
+from streamer.models.runtime import Outputs, Runtime
+from streamer.models.training import parity
+from streamer.models.training.distill import ClassifierHead
+from streamer.models.training.encoder import Encoder, EncoderShape
+from streamer.models.training.export import BATCH_OF_LENGTH
+from streamer.models.training.onnx_graphs import OPSET, encoder_graph, head_graph
 
 MEAN = EncoderShape((40, 40, 40, 40, 40, 40, 40, 40, 17, 17), (35, 35, 25), dim=16, heads=2, hidden=32)
 SHAPES = (MEAN, replace(MEAN, readout="mean+max+last"))

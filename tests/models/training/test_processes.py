@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.training.arrays_file import load_arrays
 from streamer.cli.recipe import Recipe, training_pipeline
+from streamer.models.training.arrays_file import load_arrays
 from streamer.settings import load_settings
 from tests.models.test_model_commands import write_clicks
 

@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from models.labelling.teacher import SoftLabels
-from models.taxonomy import Intent, Mapped, Parent, Taxonomy
-from models.training.relabel import EditError, aligned
+from streamer.models.labelling.teacher import SoftLabels
+from streamer.models.taxonomy import Intent, Mapped, Parent, Taxonomy
+from streamer.models.training.relabel import EditError, aligned
 
 MADE = Taxonomy(
     1, "1", "llm:x", (Parent("p", "P"),), tuple(Intent(i, i.title(), "p") for i in ("a", "b", "c"))

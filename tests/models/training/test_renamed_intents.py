@@ -6,11 +6,11 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
-from models.simulator import Catalogue, SimulatorConfig, load_catalogue, simulate
-from models.simulator.files import write_table
-from models.training.config import TrainConfig
-from models.training.pipeline import TrainingPipeline
 from streamer.core.rules import SessionRules
+from streamer.models.simulator import Catalogue, SimulatorConfig, load_catalogue, simulate
+from streamer.models.simulator.files import write_table
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.pipeline import TrainingPipeline
 from streamer.replay.file_source import sessions_of_file
 from tests.models.conftest import SMALL
 

@@ -11,12 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.tokenizer import Tokenizer
-from models.training.config import TrainConfig
-from models.training.corpus import Corpus, by_split
-from models.training.pretrain import deterministic, pretrain
-from models.training.token_shards import ShardsError, TokenShards, write_shards
-from schemas.click import Session
+from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.corpus import Corpus, by_split
+from streamer.models.training.pretrain import deterministic, pretrain
+from streamer.models.training.token_shards import ShardsError, TokenShards, write_shards
+from streamer.schemas.click import Session
 from tests.models.hand_made import a_click, a_session, bank_sessions, of_length
 
 EVERY = ("train", "validation", "test")

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import load_bundle
-from models.scorer import Scored, Scorer
-from models.training.config import TrainConfig
-from models.training.pipeline import TrainingPipeline
 from streamer.core.rules import SessionRules
+from streamer.models.bundle import load_bundle
+from streamer.models.scorer import Scored, Scorer
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.pipeline import TrainingPipeline
 from streamer.replay.file_source import sessions_of_file
 from tests.models.conftest import SMALL
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import load_bundle, read_manifest
-from models.scorer import Scored, Scorer
-from models.taxonomy import from_json
-from models.training.config import TrainConfig
-from models.training.errors import TrainingError
-from models.training.pipeline import TrainingPipeline, truth_agreement
+from streamer.models.bundle import load_bundle, read_manifest
+from streamer.models.scorer import Scored, Scorer
+from streamer.models.taxonomy import from_json
+from streamer.models.training.config import TrainConfig
+from streamer.models.training.errors import TrainingError
+from streamer.models.training.pipeline import TrainingPipeline, truth_agreement
 from tests.models.conftest import SMALL
 from tests.models.hand_made import TOPICS, a_click, a_session, bank_sessions, of_length
 

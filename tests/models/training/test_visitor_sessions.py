@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.tokenizer import Tokenizer
-from models.training.corpus import Corpus
-from models.training.visitor_sessions import VisitorSessions
+from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.corpus import Corpus
+from streamer.models.training.visitor_sessions import VisitorSessions
 from tests.models.hand_made import of_length
 
 
