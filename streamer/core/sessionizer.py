@@ -503,6 +503,7 @@ class Sessionizer:
             self._detach(earlier)
         self.merged_duplicates += later.absorb(earlier)
         if earlier.closed_by:  # its own deadline is gone
+            later.late_at = self.clock.now
             self._deadlines.note(later.visitor_id, later.ended_at + self._gap_ms)
         later.early_at = 0  # it counts from another first arrival now
         # The earlier one's deadline stands for both. A dropped duplicate may bring the end forward, but not

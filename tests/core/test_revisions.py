@@ -88,6 +88,15 @@ def test_a_click_that_joins_a_closed_session_to_an_open_one_opens_it_again() -> 
     assert (merged.session_id, merged.supersedes) == (a.session_id, None)
 
 
+def test_where_a_merge_brings_the_end_forward_past_idleness_the_click_closes_it_at_its_arrival() -> None:
+    partition = Partition(REVISING, idle_closing=True)
+    partition.click(5000, event_id="same")
+    partition.click(6001, event_id="same", arrival=8100)  # more than a gap later: a session of its own
+    assert [told(session) for session in partition.closed] == [(5000, 5000, 1, 8050, "idle", 0)]
+    assert partition.click(5500, arrival=10_800) is JOINED  # what ends at 5500 was due at 10 649
+    assert told(partition.closed[-1]) == (5000, 5500, 2, 10_800, "idle", 1)
+
+
 def test_a_session_that_idleness_closed_goes_on() -> None:
     partition = Partition(REVISING, idle_closing=True)
     partition.click(5000)
