@@ -30,7 +30,7 @@ PACKAGES := pyproject.toml constraints.txt setup.py $(shell find models schemas 
 unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:  # one pip at a time in one environment
-.PHONY: chart demo docs manifests test test-pure check lint chaos mutants bench fuzz monitoring consumers clean
+.PHONY: chart demo docs manifests workflows test test-pure check lint chaos mutants bench fuzz monitoring consumers clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo.stamp
@@ -81,6 +81,9 @@ chart: .venv/test.stamp
 	command -v helm || test -x $(GOBIN)/helm || go install helm.sh/helm/v3/cmd/helm@v3.19.0
 	$(INSTALL) kubernetes-validate
 	$(PYTEST) tests/deploy
+
+workflows:
+	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.7
 
 # The chart's defaults, for clusters without Helm.
 manifests:
