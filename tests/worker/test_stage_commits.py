@@ -18,6 +18,8 @@ class Shard:
     hurries: bool = False
     commits: int = 0
     number: int = 0
+    position: int = 0
+    committed_position: int = 0
     due: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def commit(self, *, force: bool = False) -> None:
@@ -57,7 +59,7 @@ def test_only_a_login_is_committed_before_a_second_is_over() -> None:
         shards = Shards(shard := Shard())
         retries = SimpleNamespace(retry_if_out_of_range=_retried)
         settings = Settings(commit={"interval_ms": 10})
-        config = SimpleNamespace(name="users", settings=settings, unhurried_s=1.0)
+        config = SimpleNamespace(name="users", settings=settings, commit_at=2000, unhurried_s=1.0)
         metrics = SimpleNamespace(stage_committed=print, failed_commits=None)
         some: Any = (shards, retries, None, metrics, config)
         async with asyncio.timeout(20):
