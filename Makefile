@@ -91,7 +91,6 @@ manifests:
 	  > deploy/kubernetes/streamer.yaml
 
 consumers: .venv/test.stamp
-	$(INSTALL) --editable '.[docs,kafka,redis,train,ui,test]'
 	! command -v npm || npm install --prefix examples/consumers/node --no-package-lock
 	! command -v mvn || mvn --quiet --file examples/consumers/java/pom.xml dependency:copy-dependencies
 	! command -v mvn || mvn --quiet --file tests/registry/java/pom.xml dependency:copy-dependencies

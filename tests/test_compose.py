@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from streamer.kafka.embedded import EmbeddedKafka
+from streamer.kafka.ports import free_ports
 from streamer.kafka.topics import declared_topics
 from streamer.settings import Settings
 from tests.conftest import RunStreamer
@@ -60,20 +62,43 @@ def test_topics_then_worker_and_look_ups_run_with_their_own_commands_and_setting
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(": created") == len(declared_topics(Settings()))
 
-    port = {"STREAMER_WORKER__METRICS_PORT": "0"}
-    run_until(services["worker"], compose_kafka, port, '"worker_started"', tmp_path)
-    port = {"STREAMER_SERVE__PORT": "0", "STREAMER_SERVE__DRAIN_S": "0"}
-    run_until(services["serve"], compose_kafka, port, '"ready"', tmp_path)
+    of_worker, of_serve = free_ports(2)
+    own = {"STREAMER_WORKER__METRICS_PORT": str(of_worker)}
+    usual = services["worker"]["environment"]["STREAMER_WORKER__METRICS_PORT"]
+    check = at_port(image_health_check(), usual, of_worker)
+    run_until(services["worker"], compose_kafka, own, '"worker_started"', check, tmp_path)
+    own = {"STREAMER_SERVE__PORT": str(of_serve), "STREAMER_SERVE__DRAIN_S": "0"}
+    check = at_port(services["serve"]["healthcheck"]["test"], str(Settings().serve.port), of_serve)
+    run_until(services["serve"], compose_kafka, own, '"ready"', check, tmp_path)
 
 
-def run_until(service: Any, broker: EmbeddedKafka, port: dict[str, str], event: str, folder: Path) -> None:
-    """Run a service until its log has this, end it, and see that it ends well."""
+def image_health_check() -> list[str]:
+    """The command of the Dockerfile, behind the word CMD."""
+    (line,) = (
+        line for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("HEALTHCHECK")
+    )
+    return ["CMD", *json.loads(line.removeprefix("HEALTHCHECK CMD"))]
+
+
+def at_port(check: list[str], usual: str, port: int) -> list[str]:
+    """A health check by this Python, of another port than the one it has to name."""
+    kind, python, *arguments = check
+    assert (kind, python) == ("CMD", "python")
+    assert f":{usual}/" in arguments[-1]
+    return [sys.executable, *arguments[:-1], arguments[-1].replace(f":{usual}/", f":{port}/")]
+
+
+def run_until(
+    service: Any, broker: EmbeddedKafka, own: dict[str, str], event: str, check: list[str], folder: Path
+) -> None:
+    """Run a service until its log has this and it is healthy, end it, and see that it ends well."""
+    assert subprocess.run(check, stderr=subprocess.DEVNULL, check=False).returncode != 0
     process = subprocess.Popen(
         [sys.executable, "-c", "from streamer.cli import main; main()", *service["command"]],
         stderr=subprocess.PIPE,
         text=True,
         cwd=folder,
-        env=os.environ | environment(service, broker) | port,
+        env=os.environ | environment(service, broker) | own,
     )
     with process:
         assert process.stderr is not None
@@ -81,6 +106,7 @@ def run_until(service: Any, broker: EmbeddedKafka, port: dict[str, str], event: 
         for line in process.stderr:
             said.append(line)
             if event in line:
+                subprocess.run(check, check=True)
                 process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0, "".join(said)
     assert any(event in line for line in said)

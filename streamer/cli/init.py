@@ -24,6 +24,7 @@ class _Found(NamedTuple):
     """What reads a sample."""
 
     source: str
+    """As `clicks.source` has it."""
     readable: int
     records: int
     mapping: str | None
@@ -48,7 +49,7 @@ def init(
     from streamer.output_file import output_file, require_local
 
     require_local(folder, "init")
-    found = None if sample is None else _what_reads(sample)
+    found = None if sample is None else _what_reads(sample, folder)
     files = _files(folder, _given(ctx.obj), found)
     for file in files:
         if file.exists():
@@ -75,7 +76,7 @@ def _given(invocation: Invocation) -> dict[str, object]:
     return values
 
 
-def _what_reads(sample: Path) -> _Found:
+def _what_reads(sample: Path, folder: Path) -> _Found:
     from streamer.settings import ClickSettings
     from streamer.sources.files import records_of
     from streamer.sources.fit import best_source
@@ -85,7 +86,7 @@ def _what_reads(sample: Path) -> _Found:
     source, readable = best_source(ClickSettings(), records)
     if 2 * readable > len(records):
         return _Found(source, readable, len(records), None)
-    return _Found(_MAPPING, readable, len(records), suggest(records))
+    return _Found(str(folder / _MAPPING), readable, len(records), suggest(records))
 
 
 def _files(folder: Path, values: dict[str, object], found: _Found | None) -> dict[Path, str]:
@@ -96,8 +97,7 @@ def _files(folder: Path, values: dict[str, object], found: _Found | None) -> dic
     if found is not None:
         values["clicks.source"] = found.source
         if found.mapping is not None:
-            values["clicks.source"] = str(folder / _MAPPING)
-            files[folder / _MAPPING] = found.mapping
+            files[Path(found.source)] = found.mapping
     try:
         files[folder / _SETTINGS] = settings_file(values)
     except KeyError as error:
@@ -113,7 +113,6 @@ def _say_what_next(folder: Path, sample: Path | None, found: _Found | None) -> N
     if found is not None and found.mapping is None:
         say(f"{found.source} reads {found.readable:,} of {found.records:,} records of {sample}")
     elif found is not None:
-        mapping = folder / _MAPPING
-        say(f"wrote {mapping}, a draft: no profile reads half of the {found.records:,} records of {sample}")
-        say(f"next: edit it, then streamer map --check {sample} --source {mapping}")
+        say(f"wrote {found.source}, a draft: no profile reads half of the {found.records:,} records")
+        say(f"next: edit it, then streamer map --check {sample} --source {found.source}")
     say(f"next: streamer{option} topics create, streamer{option} doctor, streamer{option} worker")

@@ -161,8 +161,9 @@ class _Consent(msgspec.Struct, gc=False):
     consent: bool | float | str | None = None
 
 
-_NO = {"0", "f", "false", "n", "no", "off"} | {
-    *("denied", "declined", "refused", "rejected", "revoked", "withdrawn", "opt_out", "opted_out")
+_NO = {
+    *("0", "f", "false", "n", "no", "off", "denied", "declined"),
+    *("refused", "rejected", "revoked", "withdrawn", "opt_out", "opted_out"),
 }
 _parse_consents = msgspec.json.Decoder(_Consent | list[_Consent]).decode
 _parse_consent = msgspec.json.Decoder(bool | int | float | str | None).decode

@@ -156,7 +156,7 @@ def _values_by_path(records: Iterable[bytes]) -> _Values:
             count += 1
             _collect(parsed, "", found, MOST_DEPTH)
     if not count:
-        raise UsageError("--suggest: no record is a JSON object; expected some, one a line")
+        raise UsageError("no record is a JSON object; expected some to draft a mapping from, one a line")
     return found
 
 

@@ -126,9 +126,8 @@ def test_every_pod_runs_without_rights_and_reads_its_secrets_from_files() -> Non
         assert container["securityContext"]["readOnlyRootFilesystem"]
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
         assert container["args"][:2] == ["--config", "/etc/streamer/streamer.toml"]
-        sources = next(volume for volume in pod["volumes"] if volume["name"] == "secrets")["projected"][
-            "sources"
-        ]
+        secrets = next(volume for volume in pod["volumes"] if volume["name"] == "secrets")
+        sources = secrets["projected"]["sources"]
         paths = {item["path"] for source in sources for item in source["secret"]["items"]}
         files = {each["value"] for each in container["env"] if each["name"].endswith("_FILE")}
         assert files == {f"/run/secrets/streamer/{path}" for path in paths}

@@ -19,7 +19,6 @@ cdef class _Place:
     cdef object convert
 
     cdef object found(self, list leaves)
-    @cython.locals(values=tuple)
     cdef object value(self, list leaves)
 
 

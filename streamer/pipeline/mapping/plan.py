@@ -106,13 +106,7 @@ class _Place:
 
     def value(self, leaves: Leaves) -> Any:
         """As the field takes it; None if nothing stands there. Raises BadValueError."""
-        if self.number < 0:
-            value = self.constant
-        else:
-            values = leaves[self.number]
-            value = values[self.leaf]
-            if self.rest and value is not None and value != "":
-                value = walk(value, self.rest)
+        value = self.found(leaves)
         if value is None:
             return None
         if type(value) is str:
@@ -399,8 +393,7 @@ def _conversion(field: str, source: Source) -> Convert:
     last = _scalar if is_extra else _FINAL.get(field) or _duration_in(source.unit or "ms", field)
     steps: list[Convert] = []
     if source.parameters:
-        parameter = FirstParameter(source.parameters)
-        steps.append(lambda value: parameter.of(value))
+        steps.append(FirstParameter(source.parameters).of)
     if source.values is not None:
         steps.append(_mapped(source.values, source.otherwise))
     if not steps:
