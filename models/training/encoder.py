@@ -2,8 +2,8 @@
 
 x = sum_f E_f[id_f] + w z(dwell) + Q[query], a residual MLP, positions from both ends, a class token that
 holds device, referrer and hour, a pre-norm Transformer, and a readout of the tokens that aren't padding:
-their mean, or their maximum and the last click's besides. It exports to standard ONNX operators only, none
-with data-dependent shapes.
+their mean, or their maximum and the last click's besides; or these three of what each click knew when it was
+the last. It exports to standard ONNX operators only, none with data-dependent shapes.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from streamer.models.encoded import LENGTH_BUCKETS
+from streamer.models.fields import EVENT_FIELDS
 from streamer.models.queries import QUERY_BUCKETS
 
 MAX_CLICKS = LENGTH_BUCKETS[-1]
 _INIT_STD = 0.05
 _NEVER = -1e9
+_DWELL = EVENT_FIELDS.index("dwell")
 
 MEAN: Final = "mean"
 MEAN_MAX_LAST: Final = "mean+max+last"
-READOUTS: Final = {MEAN: 1, MEAN_MAX_LAST: 3}
+CAUSAL: Final = "causal"
+"""Mean, maximum and last of the states that the causal objective learns."""
+READOUTS: Final = {MEAN: 1, MEAN_MAX_LAST: 3, CAUSAL: 3}
 """How many vectors of the encoder's width an embedding consists of."""
 
 
@@ -178,7 +182,8 @@ class Encoder(nn.Module):
         lengths: Tensor,
     ) -> Tensor:
         """[B, D]: the session's embedding; [B, 3D] of three readouts."""
-        hidden = self.hidden_states(Tokens(event_ids, dwell_z, query_slot, query_ids, session_ids, lengths))
+        tokens = Tokens(event_ids, dwell_z, query_slot, query_ids, session_ids, lengths)
+        hidden = self.causal_states(tokens) if self.shape.readout == CAUSAL else self.hidden_states(tokens)
         mean = self.pool(hidden, lengths)
         if self.shape.readout == MEAN:
             return mean
@@ -211,7 +216,13 @@ class Encoder(nn.Module):
         return self._transformed(tokens, clicks, padding[:, None, None, :])
 
     def causal_states(self, tokens: Tokens) -> Tensor:
-        """[B, T+1, D]: state t knows the class token and the first t clicks, and not how many follow."""
+        """[B, T+1, D]: state t knows the class token and the first t clicks, and not how many follow.
+
+        Nor does it know a dwell, which may tell when the next click came, and whether there was one.
+        """
+        timed = torch.ones(tokens.event_ids.shape[2], dtype=torch.int32, device=tokens.lengths.device)
+        timed[_DWELL] = 0
+        tokens = tokens._replace(event_ids=tokens.event_ids * timed, dwell_z=torch.zeros_like(tokens.dwell_z))
         clicks = self._clicks(tokens, None)
         width = clicks.shape[1]
         later = torch.full((1 + width, 1 + width), _NEVER, device=clicks.device).triu(1)

@@ -189,7 +189,7 @@ class Objectives(nn.Module):
 
     def next_value(self, encoder: Encoder, tokens: Tokens, field: int) -> Tensor:
         """[B, V]: logits of a learnt field's value in the click after the last, where it is learnt at all."""
-        states = encoder.causal_states(_without_dwell(tokens))
+        states = encoder.causal_states(tokens)
         last = states[torch.arange(len(states), device=states.device), tokens.lengths.long()]
         return _logits(self.to_next[field](last), encoder.events.of_field(field))
 
@@ -197,7 +197,7 @@ class Objectives(nn.Module):
         """Cross-entropy of the next click's fields, of the bag of all later ones, and of whether the session
         ends, averaged over the fields of the batch.
         """
-        states = encoder.causal_states(_without_dwell(tokens))
+        states = encoder.causal_states(tokens)
         at = torch.arange(tokens.dwell_z.shape[1], device=tokens.lengths.device)
         at_click = at < tokens.lengths.unsqueeze(1)
         before = states[:, :-1][at_click]
@@ -255,13 +255,6 @@ class Objectives(nn.Module):
 
 def _uniform(shape: torch.Size, generator: torch.Generator) -> Tensor:
     return torch.rand(shape, generator=generator, device=generator.device)
-
-
-def _without_dwell(tokens: Tokens) -> Tokens:
-    """A dwell may tell when the next click came, and whether there was one."""
-    timed = torch.ones(tokens.event_ids.shape[2], dtype=torch.int32, device=tokens.lengths.device)
-    timed[_DWELL] = 0
-    return tokens._replace(event_ids=tokens.event_ids * timed, dwell_z=torch.zeros_like(tokens.dwell_z))
 
 
 def _with_copies(hidden: Tensor, event_ids: Tensor) -> Tensor:

@@ -17,16 +17,17 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from streamer.models.fields import SESSION_FIELDS
+from streamer.models.fields import EVENT_FIELDS, SESSION_FIELDS
 from streamer.models.queries import QUERY_GRAMS
 from streamer.models.training.distill import ClassifierHead
-from streamer.models.training.encoder import MAX_CLICKS, MEAN, Block, Encoder, FieldTable
+from streamer.models.training.encoder import CAUSAL, MAX_CLICKS, MEAN, Block, Encoder, FieldTable
 from streamer.models.training.novelty import Novelty
 
 OPSET = 23
 """The first opset with Attention."""
 _IR_VERSION = 11
 _MOST_7_BITS = 63
+_DWELL = EVENT_FIELDS.index("dwell")
 
 
 class Graph:
@@ -113,7 +114,12 @@ def encoder_graph(encoder: Encoder, int8: bool = False) -> bytes:
     at = g.op("Slice", g.weight(np.arange(MAX_CLICKS + 1, dtype=np.int32)), g.ints(0), tokens, g.ints(0))
     real = g.op("LessOrEqual", at, g.op("Unsqueeze", "lengths", g.ints(1)))
     each_for_each = g.op("Concat", batch, g.ints(1), tokens, tokens, axis=0)
-    seen = g.op("Expand", g.op("Unsqueeze", real, g.ints(1, 2)), each_for_each)
+    if encoder.shape.readout == CAUSAL:
+        # Padding comes last, so that no token of a session sees it.
+        visible = g.op("LessOrEqual", at, g.op("Unsqueeze", at, g.ints(1)))
+    else:
+        visible = g.op("Unsqueeze", real, g.ints(1, 2))
+    seen = g.op("Expand", visible, each_for_each)
     by_session = g.op("Concat", batch, tokens, g.ints(dim), axis=0)
     for block in encoder.blocks:
         assert isinstance(block, Block)
@@ -178,20 +184,25 @@ def _floats(name: str, *shape: str | int) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
-def _table(g: Graph, table: FieldTable, ids: str) -> str:
-    """Sum over the last axis of ids; rows of id 0 are zero here, so that nothing need be masked."""
+def _table(g: Graph, table: FieldTable, ids: str, unread: int | None = None) -> str:
+    """Sum over the last axis of ids; rows of id 0 and of the field `unread` are zero here, so that nothing
+    need be masked."""
     rows = table.rows.weight.detach().numpy().copy()
     offsets = table.offsets.numpy()
     rows[offsets] = 0
+    if unread is not None:
+        rows[table.starts[unread] : table.starts[unread] + table.sizes[unread]] = 0
     gathered = g.op("Gather", g.weight(rows), g.op("Add", ids, g.weight(offsets)))
     return g.op("ReduceSum", gathered, g.ints(-2), keepdims=0)
 
 
 def _click_embeddings(g: Graph, encoder: Encoder) -> str:
     """[B, T, D]"""
+    queries = g.op("Gather", _queries(g, encoder), "query_slot")
+    if encoder.shape.readout == CAUSAL:
+        return g.op("Add", _table(g, encoder.events, "event_ids", _DWELL), queries)
     fields = _table(g, encoder.events, "event_ids")
     dwell = g.op("Mul", g.op("Unsqueeze", "dwell_z", g.ints(2)), g.weight(encoder.dwell))
-    queries = g.op("Gather", _queries(g, encoder), "query_slot")
     return g.op("Add", g.op("Add", fields, dwell), queries)
 
 
@@ -204,8 +215,10 @@ def _queries(g: Graph, encoder: Encoder) -> str:
 
 
 def _positions(g: Graph, encoder: Encoder, clicks: str) -> str:
-    """[B, T, D]"""
+    """[B, T, D], or [T, D] where no click knows how many follow."""
     zero = g.ints(0)
+    if encoder.shape.readout == CAUSAL:
+        return g.op("Slice", g.weight(encoder.from_start), zero, clicks, zero)
     at = g.op("Slice", g.weight(np.arange(MAX_CLICKS, dtype=np.int32)), zero, clicks, zero)
     last = g.op("Sub", g.op("Unsqueeze", "lengths", g.ints(1)), g.weight(np.int32(1)))
     to_end = g.op("Max", g.op("Sub", last, at), g.weight(np.int32(0)))

@@ -62,6 +62,7 @@ class Readout(StrEnum):
 
     MEAN = "mean"
     MEAN_MAX_LAST = "mean+max+last"
+    CAUSAL = "causal"
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

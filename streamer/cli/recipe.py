@@ -78,6 +78,10 @@ class Recipe:
             _checked_name(name, f"--name {name!r}")
         if file.is_fifo():
             raise UsageError(f"{file}: is a pipe; expected a file of clicks, which several steps will read")
+        if readout == "causal" and not weight_causal:
+            raise UsageError(
+                "--readout causal: reads what --weight-causal learns, which is 0; expected a weight above 0"
+            )
         source = {"source": "clicks"} if simulated is None else {"source": "simulator", **simulated}
         source |= {"sha256": sha256_of(file)}
         weights = weight_causal, weight_visitor

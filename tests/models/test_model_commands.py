@@ -239,6 +239,13 @@ def here(*arguments: str) -> None:
     command_line().main(["model", *arguments], obj=Invocation(), standalone_mode=False)
 
 
+def test_a_causal_readout_needs_the_objective_that_it_reads(tmp_path: Path) -> None:
+    clicks = write_clicks(tmp_path / "clicks.jsonl", 1)
+    with pytest.raises(UsageError, match="--readout causal: reads what --weight-causal learns, which is 0"):
+        here("fit", str(clicks), "--readout", "causal", "--work", str(tmp_path / "work"))
+    assert not (tmp_path / "work").exists()
+
+
 def test_training_at_once_and_in_steps_write_the_same_bundle(
     tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:

@@ -47,6 +47,20 @@ def test_three_readouts_are_the_mean_the_maximum_and_the_last_click(encoder: Enc
         assert torch.allclose(found[row], torch.cat([real.mean(0), real.amax(0), real[-1]]), atol=1e-6)
 
 
+def test_the_causal_readout_has_what_each_click_knew_when_it_was_the_last(encoder: Encoder) -> None:
+    tokens = some()
+    causal = Encoder(replace(SHAPE, readout="causal")).eval()
+    causal.load_state_dict(encoder.state_dict())
+    found, width = causal(*tokens), SHAPE.dim
+    for row, length in enumerate(tokens.lengths.tolist()):
+        beginnings = [
+            causal(*tokens._replace(lengths=torch.full_like(tokens.lengths, clicks)))[row]
+            for clicks in range(length + 1)
+        ]
+        last = torch.stack([beginning[2 * width :] for beginning in beginnings])
+        assert torch.allclose(found[row], torch.cat([last.mean(0), last.amax(0), last[-1]]), atol=1e-6)
+
+
 def test_id_0_adds_nothing(encoder: Encoder) -> None:
     nothing = torch.zeros(1, 1, len(SHAPE.event_sizes), dtype=torch.int32)
     assert encoder.events(nothing).abs().max() == 0

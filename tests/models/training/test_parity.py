@@ -15,7 +15,7 @@ from streamer.models.training.export import BATCH_OF_LENGTH
 from streamer.models.training.onnx_graphs import OPSET, encoder_graph, head_graph
 
 MEAN = EncoderShape((40, 40, 40, 40, 40, 40, 40, 40, 17, 17), (35, 35, 25), dim=16, heads=2, hidden=32)
-SHAPES = (MEAN, replace(MEAN, readout="mean+max+last"))
+SHAPES = (MEAN, replace(MEAN, readout="mean+max+last"), replace(MEAN, readout="causal"))
 
 Modules = tuple[Encoder, ClassifierHead]
 Graphs = tuple[bytes, bytes]
