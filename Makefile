@@ -7,6 +7,7 @@
 #   make mutants breaks each mechanism on purpose and shows that a test goes red: half an hour
 #   make bench   the benchmarks: a quarter of an hour; make bench-quick: throughput alone, under three minutes
 #   make fuzz    damaged inputs for every parser: make fuzz CASES=1000000
+#   make upstream  what the client libraries should mend, reproduced: does it still happen?
 #   make monitoring  Prometheus rules and dashboard, written anew from the catalogue of metrics
 #   make consumers   libraries of consumers in other languages, so that the tests run those whose runtime is there
 # Another Python: make demo PYTHON=python3.12     Arguments: make demo ARGS=--headless
@@ -30,7 +31,8 @@ PACKAGES := pyproject.toml constraints.txt setup.py $(shell find models schemas 
 unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:  # one pip at a time in one environment
-.PHONY: chart demo docs manifests workflows test test-pure check lint chaos mutants bench fuzz monitoring consumers clean
+.PHONY: chart demo docs manifests workflows test test-pure check lint chaos mutants bench fuzz upstream monitoring \
+  consumers clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo.stamp
@@ -69,6 +71,9 @@ bench-quick: .venv/test.stamp
 
 fuzz: .venv/test.stamp
 	$(BIN)/python -m tests.fuzz $(CASES) $(ARGS)
+
+upstream: .venv/test.stamp
+	$(BIN)/python -m tests.upstream
 
 monitoring: .venv/demo.stamp
 	$(BIN)/streamer metrics rules > deploy/prometheus/streamer.rules.yml

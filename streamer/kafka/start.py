@@ -65,7 +65,7 @@ async def offsets_at(consumer: Any, partitions: Iterable[Any], start: Start) -> 
     if start == "latest":
         return dict(ends)
     found = await consumer.offsets_for_times(dict.fromkeys(partitions, start))
-    return {tp: found[tp].offset if is_found(found[tp]) else ends[tp] for tp in partitions}
+    return {tp: found[tp].offset if found[tp] is not None else ends[tp] for tp in partitions}
 
 
 async def seek(consumer: Any, partitions: Iterable[Any], start: Start) -> None:
@@ -76,8 +76,3 @@ async def seek(consumer: Any, partitions: Iterable[Any], start: Start) -> None:
     """
     for tp, offset in (await offsets_at(consumer, partitions, start)).items():
         consumer.seek(tp, offset)
-
-
-def is_found(answer: Any) -> bool:
-    """Whether `offsets_for_times` found a record: against its documentation aiokafka says -1, not None."""
-    return answer is not None and answer.offset >= 0

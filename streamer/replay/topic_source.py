@@ -15,7 +15,7 @@ from streamer.errors import StreamerError
 from streamer.kafka.aiokafka_overrides.cancellation import only_ours
 from streamer.kafka.aiokafka_overrides.fetched import leave_records_as_they_are
 from streamer.kafka.client import client_arguments, committed_reader
-from streamer.kafka.start import Start, is_found, offsets_at
+from streamer.kafka.start import Start, offsets_at
 from streamer.kafka.topics import TopicError, find_topic
 from streamer.pipeline.erasures import erased_visitor
 from streamer.pipeline.partition import LOG_APPEND_TIME, Decode
@@ -221,7 +221,7 @@ class TopicSource:
 async def _offsets(consumer: Any, tps: list[Any], at_ms: int, ends: dict[Any, int]) -> dict[Any, int]:
     """Offset of the first record that arrived at that time or later; the end where there is none."""
     found = await consumer.offsets_for_times(dict.fromkeys(tps, max(at_ms, 0)))
-    return {tp: min(found[tp].offset, ends[tp]) if is_found(found[tp]) else ends[tp] for tp in tps}
+    return {tp: min(found[tp].offset, ends[tp]) if found[tp] is not None else ends[tp] for tp in tps}
 
 
 async def _ends_at(
@@ -232,7 +232,7 @@ async def _ends_at(
     found = await consumer.offsets_for_times(dict.fromkeys(tps, max(to_ms, 0)))
     bounded = dict(ends)
     for tp in tps:
-        if not is_found(found[tp]):
+        if found[tp] is None:
             continue
         bounded[tp] = min(found[tp].offset, ends[tp])
         if found[tp].timestamp > now_ms:  # no broker's clock
