@@ -39,6 +39,15 @@ class Mapped(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None: no intent continues it."""
 
 
+class Edit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What people have changed since the teacher made the taxonomy, at one time."""
+
+    at: str
+    """UTC, as 2026-11-30T09:30:00Z"""
+    by: str
+    what: tuple[str, ...]
+
+
 class Taxonomy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`intents` are in the order of the classifier's outputs."""
 
@@ -50,6 +59,8 @@ class Taxonomy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     intents: tuple[Intent, ...]
     retired: tuple[str, ...] = ()
     mapping: tuple[Mapped, ...] = ()
+    edits: tuple[Edit, ...] = ()
+    """Oldest first; left out of the file where there are none."""
 
 
 def entries(taxonomy: Taxonomy) -> list[Parent | Intent]:
@@ -60,6 +71,8 @@ def entries(taxonomy: Taxonomy) -> list[Parent | Intent]:
 def to_json(taxonomy: Taxonomy) -> str:
     """Canonical: the same taxonomy always gives the same bytes."""
     document = msgspec.to_builtins(taxonomy)
+    if not taxonomy.edits:
+        del document["edits"]
     return json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
 
 
@@ -112,7 +125,7 @@ def carried_over(new: Taxonomy, previous: Taxonomy, successors: dict[str, str]) 
     current = set(renamed.values())
     out_of_use = {e.id for e in entries(previous)} - current
     fields: dict[str, Any] = {
-        "version": str(int(previous.version) + 1) if previous.version.isdigit() else f"{previous.version}.1",
+        "version": next_version(previous.version),
         "parents": tuple(msgspec.structs.replace(p, id=renamed[p.id]) for p in new.parents),
         "intents": tuple(
             msgspec.structs.replace(i, id=renamed[i.id], parent=renamed[i.parent]) for i in new.intents
@@ -123,6 +136,10 @@ def carried_over(new: Taxonomy, previous: Taxonomy, successors: dict[str, str]) 
         ),
     }
     return msgspec.structs.replace(new, **fields)
+
+
+def next_version(version: str) -> str:
+    return str(int(version) + 1) if version.isdigit() else f"{version}.1"
 
 
 def unused_id(wanted: str, taken: set[str]) -> str:

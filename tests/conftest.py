@@ -103,11 +103,13 @@ IN_ONE_PROCESS = {
     ),
     "schema_registry": ("tests/registry/test_with_a_registry.py",),
     "small_bundle_path": (
+        "tests/models/evaluation/test_taxonomy_preview.py",
         "tests/models/llm/test_llm_teacher.py",
         "tests/models/test_bundle.py",
         "tests/models/test_drift.py",
         "tests/models/test_runtime.py",
         "tests/models/test_scorer.py",
+        "tests/models/training/test_edited_taxonomy.py",
         "tests/models/training/test_odd_training_data.py",
         "tests/models/training/test_training_run.py",
     ),

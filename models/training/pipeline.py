@@ -196,7 +196,7 @@ class TrainingPipeline:
         train = LabelledEmbeddings(self._embeddings("train"), hardened(soft) if hard else soft)
         validation = LabelledEmbeddings(self._embeddings("validation"), validation_labels)
         rng = np.random.default_rng(self._seed("surprising"))
-        unusual = surprising(self.sessions["train"], soft, self._embed, rng)
+        unusual = surprising(self.sessions["train"], soft, self.embed, rng)
         # The name is part of the seed: spelt otherwise, the same seed would give another bundle.
         generator = self._generator("distil")
         with deterministic(self.config.threads):
@@ -238,6 +238,11 @@ class TrainingPipeline:
         self.progress("export", 1, 1, f"{sum(map(len, exported.files.values())) / 1e6:.1f} MB")
         return manifest
 
+    def embed(self, sessions: Sequence[Session]) -> Float32:
+        """[N, D], by the pretrained encoder."""
+        with deterministic(self.config.threads):
+            return embed(self.folder.encoder(self.config), Corpus.of(sessions, self.folder.tokenizer()))
+
     def _test_metrics(self, parts: TrainedParts, outputs: Outputs, judge: Judge | None) -> dict[str, Any]:
         probabilities = parts.calibration.probabilities(outputs.logits)
         best = probabilities.argmax(1).tolist()
@@ -265,11 +270,7 @@ class TrainingPipeline:
         return replace(self.config, taxonomy_sample=LARGE_SAMPLE)
 
     def _embeddings(self, split: SplitName) -> Float32:
-        return self._embed(self.sessions[split])
-
-    def _embed(self, sessions: Sequence[Session]) -> Float32:
-        with deterministic(self.config.threads):
-            return embed(self.folder.encoder(self.config), Corpus.of(sessions, self.folder.tokenizer()))
+        return self.embed(self.sessions[split])
 
     def _seed(self, step: str) -> int:
         return zlib.crc32(f"{self.config.seed}/{step}".encode())

@@ -1,21 +1,73 @@
 """Teacher labels carried over to a taxonomy that people have edited.
 
 Names, descriptions, parents and the order of intents may change freely. An intent that was removed must be
-`retired`, or `mapping` must say which one continues it. A new one needs sessions labelled with it.
+`retired`, or `mapping` must say which one continues it. A new one needs sessions labelled with it, or is part
+of an intent that was split.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from streamer.models.arrays import Int64
 from streamer.models.labelling.teacher import SoftLabels
 from streamer.models.taxonomy import Taxonomy
 
 
 class EditError(Exception):
     """The edited taxonomy and the labels don't go together; the text says what to do."""
+
+
+class Division(NamedTuple):
+    """An intent that was split in two, and to which part each labelled session belongs."""
+
+    whole: str
+    parts: tuple[str, str]
+    train: Int64
+    """[M]: a place in `parts` for each labelled session of the training split, whatever its label"""
+    validation: Int64
+
+    def counts_in(self, taxonomy: Taxonomy) -> bool:
+        """Whether the taxonomy was split so; people may have taken it back."""
+        known = {each.id for each in taxonomy.intents}
+        once = {*taxonomy.retired, *(mapped.previous for mapped in taxonomy.mapping)}
+        return self.whole not in known and set(self.parts) <= known | once
+
+
+class GivenLabels(NamedTuple):
+    """What the teacher gave: labels of both splits over the intents `ids` of a version of the taxonomy."""
+
+    ids: tuple[str, ...]
+    version: str
+    train: SoftLabels
+    validation: SoftLabels
+
+    def over(self, taxonomy: Taxonomy, divisions: Sequence[Division] = ()) -> tuple[SoftLabels, SoftLabels]:
+        """Over the intents of `taxonomy`.
+
+        Sessions that only had removed intents are left out. Raises EditError.
+        """
+        ids, splits = self.ids, [self.train, self.validation]
+        for division in divisions:
+            if division.whole in ids and division.counts_in(taxonomy):
+                column = ids.index(division.whole)
+                parts = (division.train, division.validation)
+                splits = [_divided(*each, column) for each in zip(splits, parts, strict=True)]
+                ids = (*ids[:column], *ids[column + 1 :], *division.parts)
+        train, validation = (aligned(each, ids, taxonomy, self.version) for each in splits)
+        return train, validation
+
+
+def _divided(labels: SoftLabels, part: Int64, column: int) -> SoftLabels:
+    """The column taken out, and at the end one for each of its two parts."""
+    whole = labels.probabilities[:, column]
+    new = np.zeros((len(whole), 2), np.float32)
+    new[np.arange(len(whole)), part] = whole
+    others = np.delete(labels.probabilities, column, axis=1)
+    return SoftLabels(labels.rows, np.concatenate([others, new], axis=1))
 
 
 def aligned(labels: SoftLabels, ids: Sequence[str], taxonomy: Taxonomy, version: str) -> SoftLabels:

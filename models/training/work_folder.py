@@ -6,12 +6,16 @@ error about a missing or damaged file names the step that makes it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import msgspec
+import numpy as np
 
 from streamer.models import calibration as calibrations
 from streamer.models import taxonomy as taxonomies
@@ -25,7 +29,7 @@ from streamer.models.training.encoder import Encoder
 from streamer.models.training.errors import TrainingError
 from streamer.models.training.export import TrainedParts
 from streamer.models.training.pretrain import shape_of
-from streamer.models.training.relabel import EditError, aligned
+from streamer.models.training.relabel import Division, EditError, GivenLabels
 from streamer.models.training.token_shards import TokenShards, write_shards
 from streamer.models.whole_file import write_whole
 from streamer.schemas.click import Session
@@ -33,6 +37,8 @@ from streamer.schemas.click import Session
 _AS_MADE = "taxonomy.made.json"
 """The taxonomy as the teacher made it and labelled with it; `taxonomy.json` beside it is for people to
 edit."""
+_DIVISIONS = "divisions.npz"
+"""Intents that people have split, and which sessions each part has."""
 _SHARDS = "tokens"
 _INTENTS = "intents.json"
 """Ids in the order of the head's outputs."""
@@ -79,6 +85,7 @@ class WorkFolder:
         return encoder.eval()
 
     def put_labels(self, output: TeacherOutput) -> None:
+        (self.path / _DIVISIONS).unlink(missing_ok=True)
         for name in ("taxonomy.json", _AS_MADE):
             self._write(name, taxonomies.to_json(output.taxonomy))
         save_arrays(
@@ -91,17 +98,63 @@ class WorkFolder:
 
     def labels(self) -> tuple[Taxonomy, SoftLabels, SoftLabels]:
         """The taxonomy, as people may have edited it since, and the teacher's labels over its intents."""
-        taxonomy, made = self._taxonomy("taxonomy.json"), self._taxonomy(_AS_MADE)
-        with _readable(path := self._require("labels.npz", "taxonomy"), "taxonomy"):
-            stored = load_arrays(path)
-            given = [SoftLabels(stored[f"{split}_rows"], stored[split]) for split in ("train", "validation")]
+        taxonomy, made = self.taxonomy(), self._taxonomy(_AS_MADE)
+        given = self.given_labels()
         try:
-            train, validation = (aligned(each, _ids(made), taxonomy, made.version) for each in given)
+            train, validation = given.over(taxonomy, self.divisions(given))
         except EditError as error:
             raise TrainingError(f"{self.path}: {error}") from None
         if taxonomy != made:
-            self.note("taxonomy", {**self.notes()["taxonomy"], "edited": "after the teacher, by people"})
+            edits = {"edits": msgspec.to_builtins(taxonomy.edits)} if taxonomy.edits else {}
+            edited = {"edited": "after the teacher, by people", **edits}
+            self.note("taxonomy", {**self.notes()["taxonomy"], **edited})
         return taxonomy, train, validation
+
+    def taxonomy(self) -> Taxonomy:
+        """As people may have edited it."""
+        return self._taxonomy("taxonomy.json")
+
+    def given_labels(self) -> GivenLabels:
+        """The teacher's, over the intents that it made."""
+        made = self._taxonomy(_AS_MADE)
+        with _readable(path := self._require("labels.npz", "taxonomy"), "taxonomy"):
+            stored = load_arrays(path)
+            train, validation = (
+                SoftLabels(stored[f"{split}_rows"], stored[split]) for split in ("train", "validation")
+            )
+        return GivenLabels(tuple(_ids(made)), made.version, train, validation)
+
+    def divisions(self, given: GivenLabels) -> list[Division]:
+        """Those that people have made of the given labels, oldest first."""
+        path = self.path / _DIVISIONS
+        if not path.is_file():
+            return []
+        with _readable(path, "taxonomy"):
+            stored = load_arrays(path)
+            rows = zip(stored["names"].tolist(), stored["train"], stored["validation"], strict=True)
+            found = [Division(whole, (one, two), *places) for (whole, one, two), *places in rows]
+            sizes = {(len(each.train), len(each.validation)) for each in found}
+            if not sizes <= {(len(given.train.rows), len(given.validation.rows))}:
+                raise ValueError(f"{path.name} is of other labels")
+        return found
+
+    def put_edited(self, taxonomy: Taxonomy, divisions: Sequence[Division]) -> None:
+        """What people have edited. The taxonomy comes last, and divisions count only with it."""
+        if divisions:
+            save_arrays(
+                self.path / _DIVISIONS,
+                names=np.array([[each.whole, *each.parts] for each in divisions]),
+                train=np.stack([each.train for each in divisions]),
+                validation=np.stack([each.validation for each in divisions]),
+            )
+        self._write("taxonomy.json", taxonomies.to_json(taxonomy))
+
+    def labels_digest(self) -> str:
+        """Of the taxonomy, as it is and as it was made, and of the labels: another one, another content."""
+        whole = hashlib.sha256()
+        for name in ("taxonomy.json", _AS_MADE, "labels.npz"):
+            whole.update(hashlib.sha256(self._require(name, "taxonomy").read_bytes()).digest())
+        return whole.hexdigest()
 
     def put_distilled(self, distilled: Distilled, taxonomy: Taxonomy) -> None:
         save_weights(distilled.head, self.path / "head.npz")
@@ -110,7 +163,7 @@ class WorkFolder:
 
     def parts(self, config: TrainConfig) -> TrainedParts:
         """All that export needs."""
-        taxonomy = self._taxonomy("taxonomy.json")
+        taxonomy = self.taxonomy()
         if json.loads(self._read(_INTENTS, "distill")) != _ids(taxonomy):
             raise TrainingError("taxonomy.json has other intents than the head: run the step 'distill' again")
         tokenizer, encoder = self.tokenizer(), self.encoder(config)

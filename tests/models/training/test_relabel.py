@@ -10,7 +10,7 @@ import pytest
 
 from streamer.models.labelling.teacher import SoftLabels
 from streamer.models.taxonomy import Intent, Mapped, Parent, Taxonomy
-from streamer.models.training.relabel import EditError, aligned
+from streamer.models.training.relabel import Division, EditError, GivenLabels, aligned
 
 MADE = Taxonomy(
     1, "1", "llm:x", (Parent("p", "P"),), tuple(Intent(i, i.title(), "p") for i in ("a", "b", "c"))
@@ -60,3 +60,21 @@ def test_nothing_left_is_said() -> None:
     labels = SoftLabels(LABELS.rows[:1], LABELS.probabilities[:1])
     with pytest.raises(EditError, match="no labelled session has one"):
         aligned(labels, IDS, edited("b", "c", retired=("a",)), "1")
+
+
+def test_the_parts_of_a_split_intent_share_its_sessions() -> None:
+    taxonomy = edited("a", "b1", "b2", "c", retired=("b",))
+    which = np.array([0, 1, 0])
+    given = GivenLabels(("a", "b", "c"), "1", LABELS, LABELS)
+    train, validation = given.over(taxonomy, [Division("b", ("b1", "b2"), which, 1 - which)])
+    np.testing.assert_array_equal(train.probabilities, [[1, 0, 0, 0], [0.5, 0, 0.5, 0], [0, 0.25, 0, 0.75]])
+    np.testing.assert_array_equal(validation.probabilities[1], [0.5, 0.5, 0, 0])
+
+
+def test_a_split_that_people_have_taken_back_does_not_count() -> None:
+    given = GivenLabels(("a", "b", "c"), "1", LABELS, LABELS)
+    division = Division("b", ("b1", "b2"), np.zeros(3, np.int64), np.zeros(3, np.int64))
+    train, _ = given.over(edited("a", "b", "c"), [division])
+    np.testing.assert_array_equal(train.probabilities, LABELS.probabilities)
+    train, _ = given.over(edited("a", "c", retired=("b",)), [division])
+    np.testing.assert_array_equal(train.rows, [4, 7, 9])
