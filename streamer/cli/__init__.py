@@ -25,6 +25,7 @@ COMMANDS = (
     LazyCommand("init", "streamer.cli.init", "Write a settings file to begin with."),
     LazyCommand("kafka", "streamer.cli.kafka", "Start and stop a real Kafka on this machine."),
     LazyCommand("topics", "streamer.cli.topics", "Create the topics, or check them for drift."),
+    LazyCommand("migrate", "streamer.cli.migrate", "Give a running app more partitions."),
     LazyCommand("worker", "streamer.cli.worker", "Turn clicks into sessions, embeddings and intents."),
     LazyCommand("produce", "streamer.cli.produce", "Send clicks from a file."),
     LazyCommand("map", "streamer.cli.map", "Check or draft a mapping for clicks of another shape."),

@@ -205,6 +205,21 @@ async def create_topics(kafka: KafkaSettings, topics: list[Topic]) -> list[str]:
         return created
 
 
+async def too_few_partitions(kafka: KafkaSettings, topics: list[Topic]) -> dict[str, tuple[int, int]]:
+    """Those that have fewer than declared, by name: how many they have, and how many are declared.
+
+    Raises `BrokerError`, `TopicError`; NotPermittedError if this client may not add the others.
+    """
+    async with admin_client(kafka) as admin:
+        found = (await _described(admin)).topics
+    missing = [topic.name for topic in topics if topic.name not in found]
+    if missing:
+        raise _no_topic(kafka, ", ".join(missing))
+    fewer = [topic for topic in topics if len(found[topic.name]) < topic.partitions]
+    await check_permissions(kafka, [Acl("topic", topic.name, "Alter") for topic in fewer])
+    return {topic.name: (len(found[topic.name]), topic.partitions) for topic in fewer}
+
+
 async def grow_topics(kafka: KafkaSettings, topics: list[Topic]) -> dict[str, tuple[int, int]]:
     """Adds partitions to topics that have fewer than declared; returns the numbers before and after by name.
 
@@ -213,19 +228,14 @@ async def grow_topics(kafka: KafkaSettings, topics: list[Topic]) -> dict[str, tu
     from aiokafka.admin import NewPartitions
     from aiokafka.errors import KafkaError
 
+    fewer = await too_few_partitions(kafka, topics)
     async with admin_client(kafka) as admin:
-        found = (await _described(admin)).topics
-        missing = [topic.name for topic in topics if topic.name not in found]
-        if missing:
-            raise _no_topic(kafka, ", ".join(missing))
-        fewer = [topic for topic in topics if len(found[topic.name]) < topic.partitions]
-        await check_permissions(kafka, [Acl("topic", topic.name, "Alter") for topic in fewer])
-        for topic in fewer:
+        for name, (_, wanted) in fewer.items():
             try:
-                await admin.create_partitions({topic.name: NewPartitions(topic.partitions)})
+                await admin.create_partitions({name: NewPartitions(wanted)})
             except KafkaError as error:
-                raise TopicError(f"the cluster refused to add partitions to {topic.name}: {error}") from None
-    return {topic.name: (len(found[topic.name]), topic.partitions) for topic in fewer}
+                raise TopicError(f"the cluster refused to add partitions to {name}: {error}") from None
+    return fewer
 
 
 async def find_drift(kafka: KafkaSettings, topics: list[Topic]) -> list[Drift]:

@@ -7,7 +7,8 @@ stays as it is: customers have partitions of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from enum import StrEnum
 from typing import NamedTuple
 
 import msgspec
@@ -19,7 +20,7 @@ from streamer.identity.moving import Share, moved
 from streamer.kafka.client import client_arguments
 from streamer.kafka.group_members import owners
 from streamer.kafka.partitions import PLACINGS, Placing, placing_of
-from streamer.kafka.topics import admin_client, declared_topics, grow_topics
+from streamer.kafka.topics import Topic, admin_client, declared_topics, grow_topics
 from streamer.settings import Settings
 from streamer.worker.fencing import PRODUCER_BATCH_BYTES, fence, stop_in_time
 from streamer.worker.kill_points import pass_by
@@ -39,11 +40,21 @@ TRANSACTION_TIMEOUT_MS = 600_000
 """Kafka allows 15 minutes."""
 SAMPLE = 1000
 """Offsets at the end of each partition of the visitors topic that show how producers choose partitions."""
-DRAIN_FIRST = "stop all workers, run 'streamer worker --drain', then try again"
+DRAIN_FIRST = "stop all workers, then run 'streamer migrate'"
 
 
 class GrowthError(StreamerError):
     """The state can't be moved, or not yet. Nothing was changed."""
+
+
+class Step(StrEnum):
+    """What has been done, in this order; where it ends behind one of these, the same call goes on."""
+
+    DRAINED = "every open session is closed and published"
+    OTHERS_GROWN = "the topics that the app writes have their partitions"
+    TIES_WRITTEN = "the ties are written to their new partitions"
+    TIES_MOVED = "the ties have moved"
+    CLICKS_GROWN = "the clicks have their partitions"
 
 
 class Growth(NamedTuple):
@@ -63,28 +74,49 @@ class _Ties(NamedTuple):
     placing: Placing
 
 
-async def grow(settings: Settings) -> Growth:
+async def grow(
+    settings: Settings, on_step: Callable[[Step], None] = lambda _: None, *, leave_clicks: bool = False
+) -> Growth:
     """Raises GrowthError, RefusedError, BrokerError, TopicError, NotPermittedError, KafkaError.
 
-    The clicks get their partitions last. The same call goes on where it was ended half-way.
+    The clicks get their partitions last, or, with `leave_clicks`, from somebody else after this. The same
+    call goes on where it was ended half-way.
     """
-    topics = [topic for topic in declared_topics(settings) if not topic.keeps_partitions]
+    topics = growing_topics(settings)
     ties = await _ties(settings) if settings.identity.enabled else None
     grown = await grow_topics(settings.kafka, [topic for topic in topics if not topic.is_source])
-    visitors = 0 if ties is None else await _move(settings, ties)
-    grown |= await grow_topics(settings.kafka, [topic for topic in topics if topic.is_source])
+    on_step(Step.OTHERS_GROWN)
+    visitors = 0
+    if ties is not None:
+        visitors = await _move(settings, ties, on_step)
+        on_step(Step.TIES_MOVED)
+    if not leave_clicks:
+        grown |= await grow_topics(settings.kafka, [topic for topic in topics if topic.is_source])
+        on_step(Step.CLICKS_GROWN)
     return Growth(grown, visitors)
+
+
+def growing_topics(settings: Settings) -> list[Topic]:
+    """Those that are to have `topics.partitions`."""
+    return [topic for topic in declared_topics(settings) if not topic.keeps_partitions]
+
+
+async def partitions_of_ties(settings: Settings) -> int | None:
+    """That the visitors' ties are in; None: there are none yet. Raises RefusedError, KafkaError."""
+    async with LogReader(client_arguments(settings.kafka)) as reader:
+        changelog = settings.attribution_changelog
+        marker = (await reader.newest(changelog, [0], newest_marker))[0]
+    return None if marker is None else marker.partitions
 
 
 async def _ties(settings: Settings) -> _Ties | None:
     """The state to move; None: there is none, or it has as many partitions already."""
-    topic, arguments = settings.attribution_changelog, client_arguments(settings.kafka)
-    async with LogReader(arguments) as reader:
-        before = (await reader.newest(topic, [0], newest_marker))[0]
-        if before is None or before.partitions >= settings.topics.partitions:
-            return None
+    topic, before = settings.attribution_changelog, await partitions_of_ties(settings)
+    if before is None or before >= settings.topics.partitions:
+        return None
+    async with LogReader(client_arguments(settings.kafka)) as reader:
         shares, markers = {}, {}
-        for number, values in (await reader.latest(topic, range(before.partitions))).items():
+        for number, values in (await reader.latest(topic, range(before))).items():
             marker = read_marker(topic, number, values.pop(MARKER_KEY, None))
             if marker is None:
                 raise unreadable_state(topic, number, "it has no marker")
@@ -93,7 +125,7 @@ async def _ties(settings: Settings) -> _Ties | None:
             states = {key.decode(): state for key, state in values.items() if state is not None}
             shares[number] = Share(progress, states)
         await _check_read(settings, reader, markers)
-    return _Ties(shares, markers, await _placing(settings, len(shares)))
+    return _Ties(shares, markers, await find_placing(settings, len(shares)))
 
 
 async def _check_read(settings: Settings, reader: LogReader, markers: dict[int, StageMarker]) -> None:
@@ -114,8 +146,8 @@ async def _check_read(settings: Settings, reader: LogReader, markers: dict[int, 
                 raise GrowthError(f"{group} has read {read_to}: {DRAIN_FIRST}")
 
 
-async def _placing(settings: Settings, partitions: int) -> Placing:
-    """Raises GrowthError if it is in none of the known ways."""
+async def find_placing(settings: Settings, partitions: int) -> Placing:
+    """How producers choose a visitor's partition. Raises GrowthError if it is in none of the known ways."""
     topic, numbers = settings.topics.visitors, range(partitions)
     async with LogReader(client_arguments(settings.kafka)) as reader:
         bounds = await reader.bounds(topic, numbers)
@@ -125,12 +157,13 @@ async def _placing(settings: Settings, partitions: int) -> Placing:
     if placing is None:
         raise GrowthError(
             f"visitors are in other partitions of {topic} than {' or '.join(PLACINGS)} of their id gives, so "
-            f"nobody knows where their next sessions come: {START_OVER}"
+            "nobody knows where their next sessions come. If partitions were added lately, wait until each "
+            f"has {SAMPLE} newer records; else {START_OVER}"
         )
     return placing
 
 
-async def _move(settings: Settings, ties: _Ties) -> int:
+async def _move(settings: Settings, ties: _Ties, on_step: Callable[[Step], None]) -> int:
     """How many visitors' states were moved: all of them, or none where it raises KafkaError."""
     group, arguments = f"{settings.app.id}-attribution", client_arguments(settings.kafka)
     max_bytes = 4 * settings.clicks.max_bytes
@@ -145,7 +178,7 @@ async def _move(settings: Settings, ties: _Ties) -> int:
     async with (
         AIOKafkaProducer(
             **arguments,
-            transactional_id=f"{group}-growth",
+            transactional_id=names[0],  # a worker that takes this partition over ends what was left half-way
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             max_batch_size=PRODUCER_BATCH_BYTES,
             max_request_size=max(8 * PRODUCER_BATCH_BYTES, max_bytes),
@@ -159,6 +192,8 @@ async def _move(settings: Settings, ties: _Ties) -> int:
                 await producer.send(settings.attribution_changelog, value, key, partition=number)
             marker = _marker(ties.markers.get(number), share.progress, len(shares))
             await producer.send(settings.attribution_changelog, encode(marker), MARKER_KEY, partition=number)
+        await producer.flush()
+        on_step(Step.TIES_WRITTEN)
     return visitors
 
 

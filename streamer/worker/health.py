@@ -82,7 +82,7 @@ def not_ready(snapshot: HealthSnapshot, limits: Limits) -> list[str]:
     if snapshot.unread_partitions:
         reasons.append(
             f"{snapshot.unread_partitions} partitions were added to the clicks topic and are not read: stop "
-            "all workers, run 'streamer worker --drain' and 'streamer topics grow', then start them again"
+            "all workers, run 'streamer migrate', then start them again"
         )
     reasons += [
         f"partition {number} can't be read beyond offset {held.offset}: a producer of {snapshot.source} has "

@@ -52,8 +52,15 @@ def run_processes(
         stopped.set()
         _stop(workers)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        return _run(workers, stopped)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run(workers: list[BaseProcess], stopped: threading.Event) -> int:
     for worker in workers:
         worker.start()
     if stopped.is_set():  # while they were being started

@@ -78,8 +78,7 @@ class SourceWatch:
                 topic=topic.name,
                 partitions=topic.partitions,
                 used=used,
-                todo="stop all workers, run 'streamer worker --drain' and 'streamer topics grow', then start "
-                "them again",
+                todo="stop all workers, run 'streamer migrate', then start them again",
             )
         self._added[topic.name] = unread
         self.unread_partitions = sum(self._added.values())

@@ -179,7 +179,7 @@ def with_ties(settings: Settings, partitions: int, of_ties: int | None, *, drain
         return of_ties
     raise RefusedError(
         f"topic {settings.session_source} has {partitions} partitions, the ties of its visitors are in "
-        f"{of_ties}: stop all workers, run 'streamer worker --drain', then 'streamer topics grow'"
+        f"{of_ties}: stop all workers, then run 'streamer migrate'"
     )
 
 

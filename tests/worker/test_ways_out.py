@@ -312,7 +312,7 @@ def test_partitions_that_somebody_added_wait_until_the_ties_are_moved(
         assert drain.end() == 0, drain.log
     refusing = Worker(larger)
     assert refusing.end() == 1
-    assert "then 'streamer topics grow'" in refusing.last_words
+    assert "then run 'streamer migrate'" in refusing.last_words
     assert run_streamer("topics", "grow", settings=larger).returncode == 0
     send(larger, as_messages(clicks[half:]))
     last = Worker(larger, "--drain")
