@@ -12,6 +12,7 @@ _EXTRA_OF_PACKAGE = {
     "platformdirs": "kafka",
     "pyarrow": "parquet",
     "redis": "redis",
+    "usearch": "similar",
     "uvicorn": "ui",
     **dict.fromkeys(
         ("jinja2", "matplotlib", "onnx", "onnxscript", "openai", "scipy", "sklearn", "torch"), "train"

@@ -461,9 +461,11 @@ class ServeSettings(_Section):
     rate_limit: Annotated[float, Field(ge=0, le=10_000_000, allow_inf_nan=False)] = 0
     """Look-ups a second of one token's holder, or of everybody without tokens; 0: any number."""
     max_batch: Annotated[int, Field(ge=1, le=10_000)] = 100
-    """Ids in a batch."""
+    """Ids in a batch, or in an answer of who is similar."""
     ttl_days: Days = 90
     """How long after its session closed a record is returned."""
+    similar: bool = False
+    """Whether callers may ask who is similar to somebody: they learn ids that they didn't know."""
     max_age_s: PositiveSeconds = 30
     """Not ready when brokers have answered nothing for so long."""
     drain_s: Seconds = 5

@@ -33,6 +33,7 @@ COMMANDS = (
         "subscribe", "streamer.cli.subscribe", "Read intents, embeddings, late clicks or dead letters."
     ),
     LazyCommand("serve", "streamer.cli.serve", "Look up visitors and customers over HTTP."),
+    LazyCommand("similar", "streamer.cli.similar", "Say whose sessions or profiles are nearest to one."),
     LazyCommand(
         "sink", "streamer.cli.sink", "Copy visitors and customers to Redis, Valkey or Parquet files."
     ),

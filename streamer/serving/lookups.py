@@ -1,7 +1,7 @@
-"""Look-ups over HTTP: a record by its id, with an ETag, or several at once. They change nothing.
+"""Look-ups over HTTP: a record by its id, with an ETag, several at once, or whose are similar to it.
 
-An answer is the record as its topic has it, without its vectors: those come only to callers that name their
-embedding space.
+They change nothing. An answer is the record as its topic has it, without its vectors: those come only to
+callers that name their embedding space.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -28,12 +28,17 @@ from streamer.serving.metrics import ServingMetrics
 from streamer.serving.problems import Handler, Refusal
 from streamer.serving.records import RecordView, StoredRecord
 
+if TYPE_CHECKING:
+    from streamer.serving.neighbours import FollowedNeighbours
+
 VECTORS: Final = ("embedding", "profile_embedding")
 """Fields that are comparable only within `embedding_space`."""
 VIEW_AGE, RECORD_AGE = "View-Age", "Record-Age"
 _CACHING = "private, no-cache"
 _IN_ONE_GO = 16
 """Records of a batch that are read before other requests get their turn: about a millisecond."""
+_NEIGHBOURS = 10
+"""Where a request doesn't say how many."""
 
 
 class Batch(msgspec.Struct, forbid_unknown_fields=True):
@@ -54,6 +59,8 @@ class Collection:
     view: RecordView
     share: frozenset[int] | None
     """Partitions that are held; None: all."""
+    neighbours: FollowedNeighbours | None = None
+    """None: nobody may ask who is similar."""
 
     def find(self, key: str) -> StoredRecord:
         """The record of this key. Raises Refusal."""
@@ -99,12 +106,15 @@ class LookUps:
         self._now = now
 
     def routes(self) -> list[web.RouteDef]:
-        """GET /v1/NAME/{id} and POST /v1/NAME:batchGet."""
+        """GET /v1/NAME/{id} and POST /v1/NAME:batchGet; GET /v1/NAME/{id}/similar if there are neighbours."""
         path = f"/v1/{self._collection.name}"
-        return [
+        routes = [
             web.get(f"{path}/{{id:[^/]+}}", self._observed(self._one, "one")),
             web.post(f"{path}:batchGet", self._observed(self._batch, "batch")),
         ]
+        if self._collection.neighbours is not None:
+            routes.append(web.get(f"{path}/{{id:[^/]+}}/similar", self._observed(self._similar, "similar")))
+        return routes
 
     def _observed(self, handler: Handler, kind: str) -> Handler:
         async def observed(request: web.Request) -> web.StreamResponse:
@@ -162,6 +172,40 @@ class LookUps:
             body=_json({"results": results}), content_type="application/json", headers=headers
         )
 
+    async def _similar(self, request: web.Request) -> web.Response:
+        neighbours = self._collection.neighbours
+        assert neighbours is not None
+        caller = self._access.caller(request.headers)
+        if not (self._view.is_ready and neighbours.is_complete):
+            raise _warming_up()
+        count = self._count_in(request)
+        await self._access.admit(caller, count)
+        key = _id_in(request)
+        stored = self._collection.find(key)
+        space = request.query.get("space", stored.embedding_space)
+        if space not in (live := neighbours.spaces):
+            raise Refusal(problems.UNKNOWN_SPACE, spaces=live)
+        try:
+            vector = self._view.table.vector_of(stored.decoded())
+        except codec.CodecError:
+            raise Refusal(problems.UNREADABLE_RECORD) from None
+        if vector is None or space != stored.embedding_space:
+            raise Refusal(problems.NO_VECTOR)
+        found = await asyncio.to_thread(neighbours.nearest, key, space, vector, count)
+        self._count("found")
+        similar = [{"id": each.id, "cosine": round(each.cosine, 4)} for each in found]
+        headers = {"Cache-Control": _CACHING, VIEW_AGE: f"{self._view.age_s:.1f}"}
+        return web.Response(
+            body=_json({"space": space, "similar": similar}), content_type="application/json", headers=headers
+        )
+
+    def _count_in(self, request: web.Request) -> int:
+        """How many neighbours are asked for. Raises Refusal."""
+        written = request.query.get("count", str(min(_NEIGHBOURS, self._max_batch)))
+        if not (written.isascii() and written.isdecimal() and 0 < int(written[:9]) <= self._max_batch):
+            raise Refusal(problems.MALFORMED_COUNT)
+        return int(written)
+
     def _result(self, key: str, space: str | None) -> dict[str, Any]:
         """Of a batch, for one id: `status` and `code` as a look-up of its own would have them."""
         try:
@@ -178,7 +222,7 @@ class LookUps:
     def _space_in(self, request: web.Request) -> str | None:
         """The space that is asked for. Raises Refusal if there is none such, or no answer yet."""
         if not self._view.is_ready:
-            raise Refusal(problems.WARMING_UP, headers={"Retry-After": "1"})
+            raise _warming_up()
         space = request.query.get("space") if request.query_string else None
         spaces = self._view.spaces
         if space is not None and space not in spaces:
@@ -205,6 +249,10 @@ def etag_of(stored: StoredRecord, space: str | None) -> str:
     return xxh3_64_hexdigest(stored.message + (space or "").encode())
 
 
+def _warming_up() -> Refusal:
+    return Refusal(problems.WARMING_UP, headers={"Retry-After": "1"})
+
+
 def _json(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
@@ -218,7 +266,7 @@ def _has(request: web.Request, etag: str) -> bool:
 
 def _id_in(request: web.Request) -> str:
     """Of the path, which aiohttp leaves partly encoded where it isn't UTF-8. Raises Refusal."""
-    encoded = request.rel_url.raw_path.rpartition("/")[2]
+    encoded = request.rel_url.raw_path.split("/")[3]
     try:
         return unquote_to_bytes(encoded).decode()
     except UnicodeDecodeError:

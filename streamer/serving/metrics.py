@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -11,6 +12,9 @@ from prometheus_client.registry import Collector
 
 from streamer.serving.records import RecordView
 from streamer.worker.metrics import NAMESPACE
+
+if TYPE_CHECKING:
+    from streamer.serving.neighbours import FollowedNeighbours
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 
@@ -36,6 +40,26 @@ class _Views(Collector):
         )
 
 
+class _Neighbours(Collector):
+    """Asks the indexes when it is asked."""
+
+    def __init__(self, neighbours: Mapping[str, FollowedNeighbours]) -> None:
+        self._neighbours = neighbours
+
+    def collect(self) -> Iterable[Metric]:
+        def gauge(name: str, meaning: str, of: Callable[[FollowedNeighbours], float]) -> GaugeMetricFamily:
+            family = GaugeMetricFamily(f"{NAMESPACE}_{name}", meaning, labels=["view"])
+            for view_name, each in self._neighbours.items():
+                family.add_metric([view_name], of(each))
+            return family
+
+        return (
+            gauge("neighbour_vectors", "Vectors in the indexes of who is similar", len),
+            gauge("neighbour_bytes", "Memory of these indexes", lambda each: each.memory_bytes),
+            gauge("neighbour_waiting", "Changed records that aren't indexed yet", lambda each: each.waiting),
+        )
+
+
 def _age(view: RecordView) -> float:
     return view.age_s if view.is_ready else 0.0
 
@@ -43,9 +67,10 @@ def _age(view: RecordView) -> float:
 class ServingMetrics:
     """Prometheus metrics of the service, in a registry of its own."""
 
-    def __init__(self, views: Mapping[str, RecordView]) -> None:
+    def __init__(self, views: Mapping[str, RecordView], neighbours: Mapping[str, FollowedNeighbours]) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_Views(views))
+        self.registry.register(_Neighbours(neighbours))
         ProcessCollector(registry=self.registry)
         self._lookups = Counter(
             "lookups",
@@ -68,5 +93,5 @@ class ServingMetrics:
         self._lookups.labels(view, outcome).inc()
 
     def answered(self, view: str, kind: str, seconds: float) -> None:
-        """Note how long a request took; `kind`: one or batch."""
+        """Note how long a request took; `kind`: one, batch or similar."""
         self._requests.labels(view, kind).observe(seconds)

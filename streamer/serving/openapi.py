@@ -34,12 +34,20 @@ _OF_ONE = (
 _OF_BATCH = (problems.MALFORMED_BODY, problems.UNKNOWN_SPACE, problems.BATCH_TOO_LARGE)
 
 
-def document(names: Iterable[str], version: str, max_batch: int, needs_token: bool) -> Node:
-    """Of a service with these collections. `max_batch`: ids in a batch at most."""
+_OF_SIMILAR = (*_OF_ONE, problems.MALFORMED_COUNT, problems.NO_VECTOR)
+
+
+def document(
+    names: Iterable[str], version: str, max_batch: int, needs_token: bool, has_similar: bool
+) -> Node:
+    """Of a service with these collections. `max_batch`: ids in a batch at most. `has_similar`: who is similar
+    may be asked."""
     paths: Node = {}
     for name in names:
         paths[f"/v1/{name}/{{id}}"] = {"get": _one(name)}
         paths[f"/v1/{name}:batchGet"] = {"post": _batch(name, max_batch)}
+        if has_similar:
+            paths[f"/v1/{name}/{{id}}/similar"] = {"get": _similar(name, max_batch)}
     paths["/livez"] = {"get": _health("Whether the process is to go on")}
     paths["/readyz"] = {"get": _health("Whether it is to get requests")}
     paths["/metrics"] = {"get": _plain("Metrics for Prometheus", "text/plain", {"type": "string"})}
@@ -76,7 +84,7 @@ def _one(name: str) -> Node:
         "operationId": f"get_{name}",
         "summary": f"The latest record of one of the {name}",
         "parameters": [
-            {"name": "id", "in": "path", "required": True, "schema": _ID, "description": "Percent-encoded"},
+            _ID_IN_PATH,
             _SPACE,
             {
                 "name": "If-None-Match",
@@ -93,6 +101,38 @@ def _one(name: str) -> Node:
             },
             "304": {"description": "The caller has this answer", "headers": _HEADERS},
             **_refusals((*_OF_ONE, *_OF_ANY)),
+        },
+    }
+
+
+def _similar(name: str, max_batch: int) -> Node:
+    neighbour = _object({"id": {"type": "string"}, "cosine": {"type": "number"}})
+    answer = _object({"space": {"type": "string"}, "similar": {"type": "array", "items": neighbour}})
+    return {
+        "operationId": f"get_similar_{name}",
+        "summary": f"The {name} whose vectors are nearest to one's, the nearest first",
+        "parameters": [
+            _ID_IN_PATH,
+            {
+                "name": "count",
+                "in": "query",
+                "schema": {"type": "integer", "minimum": 1, "maximum": max_batch},
+                "description": "How many at most",
+            },
+            {
+                "name": "space",
+                "in": "query",
+                "schema": {"type": "string"},
+                "description": "The embedding space that the record's vector has to be of",
+            },
+        ],
+        "responses": {
+            "200": {
+                "description": "Their ids",
+                "headers": {VIEW_AGE: _HEADERS[VIEW_AGE]},
+                "content": {"application/json": {"schema": answer}},
+            },
+            **_refusals((*_OF_SIMILAR, *_OF_ANY)),
         },
     }
 
@@ -133,6 +173,13 @@ def _batch(name: str, max_batch: int) -> Node:
 
 _SCHEMA_OF = {"visitors": "VisitorIntent", "users": "UserIntent"}
 _ID: Node = {"type": "string", "minLength": 1, "maxLength": MAX_ID_BYTES}
+_ID_IN_PATH: Node = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "schema": _ID,
+    "description": "Percent-encoded",
+}
 _SPACE: Node = {
     "name": "space",
     "in": "query",

@@ -29,27 +29,31 @@ class Code(NamedTuple):
 
 MALFORMED_ID: Final = Code("malformed_id", 400, "The id is not 1 to 256 bytes of UTF-8")
 MALFORMED_BODY: Final = Code("malformed_body", 400, "The body is not a JSON object with a list of ids")
+MALFORMED_COUNT: Final = Code("malformed_count", 400, "The count is no number from 1 to serve.max_batch")
 UNKNOWN_SPACE: Final = Code("unknown_space", 400, "No record has a vector of this embedding space")
 NO_TOKEN: Final = Code("no_token", 401, "The request has no bearer token, or one that isn't known")
 UNKNOWN_ID: Final = Code("unknown_id", 404, "There is no record, or it is older than the time to live")
 NO_SUCH_PATH: Final = Code("no_such_path", 404, "Nothing is served under this path")
 METHOD_NOT_ALLOWED: Final = Code("method_not_allowed", 405, "The path is not served by this method")
+NO_VECTOR: Final = Code("no_vector", 409, "The record has no vector of this embedding space")
 ERASED: Final = Code("erased", 410, "There was a record, and it was erased or withdrawn")
 BATCH_TOO_LARGE: Final = Code("batch_too_large", 413, "The batch names more ids than serve.max_batch")
 OTHER_PARTITION: Final = Code("other_partition", 421, "Another instance has the partition of this customer")
 TOO_MANY_LOOKUPS: Final = Code("too_many_lookups", 429, "The caller exceeds serve.rate_limit")
 UNREADABLE_RECORD: Final = Code("unreadable_record", 500, "The record's bytes are no record of its schema")
 FAILED: Final = Code("failed", 500, "The service failed; its log has the kind of error")
-WARMING_UP: Final = Code("warming_up", 503, "The view is still being read from the topic")
+WARMING_UP: Final = Code("warming_up", 503, "The view is still being read from the topic, or indexed")
 
 CODES: Final = (
     MALFORMED_ID,
     MALFORMED_BODY,
+    MALFORMED_COUNT,
     UNKNOWN_SPACE,
     NO_TOKEN,
     UNKNOWN_ID,
     NO_SUCH_PATH,
     METHOD_NOT_ALLOWED,
+    NO_VECTOR,
     ERASED,
     BATCH_TOO_LARGE,
     OTHER_PARTITION,

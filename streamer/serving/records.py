@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
 import msgspec
+import numpy as np
 
-from streamer.client.table import LatestTable, age_order, record_of
+from streamer.client.table import Float32, LatestTable, age_order, record_of
 from streamer.client.view import View
 from streamer.schemas import codec
 from streamer.schemas.flat import Declined, FieldEnds, Fields, FlatReader
@@ -70,11 +71,15 @@ class RecordTable(LatestTable[StoredRecord]):
 
     key: ClassVar[str]
     """The field that names whose record it is."""
+    vector: ClassVar[str]
+    """The field with the vector by which two of them are near to each other."""
 
     def __init__(self, ttl_ms: int, on_new_space: Callable[[str], None], erased: ErasedKeys) -> None:
         """`erased` is kept up to date; it may outlive the table."""
         super().__init__(ttl_ms, on_new_space)
         self._erased = erased
+        self._changed: dict[str, None] | None = None
+        """Keys that whoever follows the table has yet to look at, each once; None: nobody follows it."""
         fields = codec.schema(self.schema)["fields"]
         names = [field["name"] for field in fields]
         self._vector_no = names.index("embedding")
@@ -108,9 +113,48 @@ class RecordTable(LatestTable[StoredRecord]):
         [space] = self._space.values(message[space_at:space_end], 0)
         return key, StoredRecord(closed_at, started_at, revision, sys.intern(space), message)
 
+    def follow(self, also: Iterable[str] = ()) -> None:
+        """From now on `changes` has what changed: all that there is to begin with, and these keys."""
+        changed = self._changed = {}
+        changed.update(dict.fromkeys(also))
+        changed.update(dict.fromkeys(list(self._states)))
+
+    def changes(self, most: int) -> list[str]:
+        """Up to so many keys that have changed, or gone, since they were last returned. For one follower, who
+        may be in another thread: a dictionary's own steps are atomic."""
+        found: list[str] = []
+        while self._changed and len(found) < most:
+            found.append(self._changed.popitem()[0])
+        return found
+
+    @property
+    def waiting(self) -> int:
+        """Keys that the follower has yet to look at."""
+        return len(self._changed or ())
+
+    def items(self) -> Iterator[tuple[str, StoredRecord]]:
+        """All as they are now, those that are too old included."""
+        return iter(list(self._states.items()))
+
+    @classmethod
+    def vector_of(cls, record: codec.Record) -> Float32 | None:
+        """[D]; None if there is none, or if it has no direction."""
+        vector: Float32 = np.array(record[cls.vector], np.float32)
+        length = float(np.linalg.norm(vector))
+        return vector if 0 < length < float("inf") else None
+
     def _put(self, key: str, state: StoredRecord) -> None:
         super()._put(key, state)
         self._erased.discard(key)
+        self._note(key)
+
+    def _forget(self, key: str) -> None:
+        super()._forget(key)
+        self._note(key)
+
+    def _note(self, key: str) -> None:
+        if self._changed is not None:
+            self._changed[key] = None
 
     def _erase(self, key: str) -> None:
         super()._erase(key)
@@ -127,6 +171,7 @@ def _flat(fields: Fields) -> FlatReader:
 class VisitorRecords(RecordTable):
     schema = "visitor_intent"
     key = "visitor_id"
+    vector = "embedding"
 
     def _is_older(self, state: StoredRecord, known: StoredRecord) -> bool:
         return age_order(state) < age_order(known)
@@ -135,6 +180,7 @@ class VisitorRecords(RecordTable):
 class UserRecords(RecordTable):
     schema = "user_intent"
     key = "user_id"
+    vector = "profile_embedding"
 
 
 class RecordView(View[StoredRecord]):
@@ -145,6 +191,12 @@ class RecordView(View[StoredRecord]):
     def __init__(self, settings: Settings, **options: Any) -> None:
         self.erased = ErasedKeys()
         super().__init__(settings, **options)
+
+    @property
+    def records(self) -> RecordTable:
+        """What it answers from now. It may be another table later, after brokers were away."""
+        assert isinstance(self._table, RecordTable)
+        return self._table
 
     def _new_table(self) -> RecordTable:
         return self.table(self._ttl_ms, self._tell_once, self.erased)

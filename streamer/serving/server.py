@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import orjson
 import structlog
@@ -29,6 +30,9 @@ from streamer.serving.problems import refusals_as_problems
 from streamer.serving.records import RecordView, UserRecordView, VisitorRecordView
 from streamer.settings import ServeSettings, Settings
 from streamer.worker.http import HealthServer, health_routes
+
+if TYPE_CHECKING:
+    from streamer.serving.neighbours import FollowedNeighbours
 
 _SWITCH_S = 0.0005
 """How long the threads that read the topics may hold the interpreter while a request waits for it."""
@@ -56,9 +60,10 @@ class LookUpService:
             name: _VIEWS[name](settings, ttl_s=settings.serve.ttl_days * _DAY_S, now=now, partitions=share)
             for name in settings.looked_up
         }
+        self._neighbours = _neighbours_of(self._views) if settings.serve.similar else {}
         self._share = share
         self._now = now
-        self.metrics = ServingMetrics(self._views)
+        self.metrics = ServingMetrics(self._views, self._neighbours)
 
     def app(self) -> web.Application:
         """The HTTP application. Raises UsageError for tokens that are none."""
@@ -70,9 +75,11 @@ class LookUpService:
         )
         app.add_routes(health_routes(self.metrics.registry, list, self.not_ready))
         for name, view in self._views.items():
-            collection = Collection(name, view, self._share)
+            collection = Collection(name, view, self._share, self._neighbours.get(name))
             app.add_routes(LookUps(collection, access, self.metrics, serve.max_batch, self._now).routes())
-        described = orjson.dumps(document(self._views, __version__, serve.max_batch, bool(tokens)))
+        described = orjson.dumps(
+            document(self._views, __version__, serve.max_batch, bool(tokens), serve.similar)
+        )
 
         async def openapi(_: web.Request) -> web.Response:
             return web.Response(body=described, content_type="application/json")
@@ -91,17 +98,23 @@ class LookUpService:
         """Begin to read the topics."""
         for view in self._views.values():
             view.start()
+        for neighbours in self._neighbours.values():
+            neighbours.start()
 
     def stop(self) -> None:
         """Returns once nothing is read any more."""
+        for neighbours in self._neighbours.values():
+            neighbours.stop()
         for view in self._views.values():
             view.stop()
 
     @property
     def is_ready(self) -> bool:
-        """Whether every view was read to the end of its topic. Raises what ended one."""
+        """Whether every view was read to the end of its topic, and indexed where who is similar may be asked.
+        Raises what ended one."""
         ready = [view.is_ready for view in self._views.values()]
-        return all(ready)
+        complete = [each.is_complete for each in self._neighbours.values()]
+        return all(ready) and all(complete)
 
     @property
     def records(self) -> dict[str, int]:
@@ -118,6 +131,8 @@ class LookUpService:
                 reasons.append(f"the view of {name} is still being read")
             elif view.age_s > self._serve.max_age_s:
                 reasons.append(f"no broker has answered for {view.age_s:.0f} s about {name}")
+            elif name in self._neighbours and not self._neighbours[name].is_complete:
+                reasons.append(f"who of the {name} is similar is still being indexed")
         return reasons
 
 
@@ -160,6 +175,12 @@ async def run_service(
         await health.stop()
         await asyncio.to_thread(service.stop)
     log.info("serving_ended")
+
+
+def _neighbours_of(views: Mapping[str, RecordView]) -> dict[str, FollowedNeighbours]:
+    from streamer.serving.neighbours import FollowedNeighbours
+
+    return {name: FollowedNeighbours(view) for name, view in views.items()}
 
 
 def check_exposure(serve: ServeSettings) -> None:
