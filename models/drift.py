@@ -29,7 +29,11 @@ BLOCK = 2500
 
 MOVED, MOVED_A_LOT = 0.1, 0.25
 """Usual limits of the population stability index (Siddiqi 2006, Credit Risk Scorecards)."""
+VERDICTS = ("alike", "moved", "moved a lot")
+"""By level, 0 to 2."""
 FEWEST_SESSIONS = 100
+FEWEST_FOR_LEVELS = 500
+"""An index has no interval: chance alone can give it 0.1 with fewer."""
 DRAWS = 300
 _CHUNK = 2000
 _CHANGES = 3
@@ -69,6 +73,12 @@ class DriftMonitor:
         if not self.sessions:
             return {}
         return self._layout.psi(self._reference, self._full + self._filling)
+
+    def levels(self) -> dict[str, int]:
+        """Of each part of the profile, its place among VERDICTS; empty with too few sessions to tell."""
+        if self.sessions < FEWEST_FOR_LEVELS:
+            return {}
+        return {part: level_of(value) for part, value in self.psi().items()}
 
     def unknown_shares(self) -> dict[str, float]:
         """Of each learnt field: clicks in the window whose value training never learnt."""
@@ -179,11 +189,14 @@ def _estimate(
     return round(value, 4), (round(max(0.0, 2 * value - high), 4), round(max(0.0, 2 * value - low), 4))
 
 
+def level_of(psi: float) -> int:
+    """Place among VERDICTS."""
+    return (psi >= MOVED) + (psi >= MOVED_A_LOT)
+
+
 def verdict(lowest_psi: float) -> str:
     """In words; `lowest_psi`: what the index is at least."""
-    if lowest_psi >= MOVED_A_LOT:
-        return "moved a lot"
-    return "moved" if lowest_psi >= MOVED else "alike"
+    return VERDICTS[level_of(lowest_psi)]
 
 
 def _changes(names: Sequence[str], before: Float64, after: Float64) -> list[tuple[str, float, float]]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import yaml
 
-from streamer.models.drift import MOVED_A_LOT
+from streamer.models.drift import MOVED_A_LOT, level_of
 
 RUNBOOK = "docs/operations.md"
 """Has a heading of the name of each alert."""
@@ -133,10 +133,10 @@ ALERTS = (
     ),
     Alert(
         "StreamerDrift",
-        f"streamer_drift_psi > {MOVED_A_LOT} and on (instance) streamer_drift_sessions >= 500",
+        f"streamer_drift_level == {level_of(MOVED_A_LOT)}",
         "1h",
         "ticket",
-        "{{ $labels.part }} has moved far from what the bundle was trained on (PSI {{ $value | humanize }})",
+        "{{ $labels.part }} has moved far from what the bundle was trained on",
     ),
     Alert(
         "StreamerShadowFails",

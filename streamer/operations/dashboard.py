@@ -60,6 +60,7 @@ ROWS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         },
         "Drift": {
             "streamer_drift_psi": "part",
+            "streamer_drift_level": "part",
             "streamer_unknown_value_share": "field",
             "streamer_drift_sessions": "instance",
         },
@@ -121,7 +122,7 @@ def dashboard_json() -> str:
 
 def _is_level(name: str) -> bool:
     """Of what partitions, or workers, have each: a sum means nothing."""
-    return name.endswith(("_seconds", "_lag", "_psi", "_share", "_position", "_partitions"))
+    return name.endswith(("_seconds", "_lag", "_psi", "_level", "_share", "_position", "_partitions"))
 
 
 def _panels() -> Iterator[dict[str, Any]]:

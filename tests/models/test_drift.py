@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from streamer.models.bundle import Bundle, BundleError, load_bundle
-from streamer.models.drift import DriftMonitor, PartDrift, compare, report, traffic_sample
+from streamer.models.drift import DriftMonitor, PartDrift, compare, level_of, report, traffic_sample
 from streamer.models.drift_profile import ProfileLayout, jensen_shannon, psi
 from streamer.models.encoded import Encoded
 from streamer.models.runtime import Outputs
@@ -92,13 +92,31 @@ def test_before_the_first_session_there_is_nothing_to_tell(small_bundle: Bundle)
     assert (monitor.sessions, monitor.psi()) == (0, {})
 
 
-def test_the_worker_shows_it_as_metrics(small_bundle: Bundle) -> None:
+def shown(monitor: DriftMonitor) -> str:
     registry = CollectorRegistry()
-    registry.register(DriftCollector(watched(small_bundle, strangers(60))))
-    text = generate_latest(registry).decode()
+    registry.register(DriftCollector(monitor))
+    return generate_latest(registry).decode()
+
+
+def test_the_worker_shows_it_as_metrics(small_bundle: Bundle) -> None:
+    text = shown(watched(small_bundle, strangers(60)))
     assert "streamer_drift_sessions 60.0" in text
     assert 'streamer_unknown_value_share{field="page_type"} 1.0' in text
     assert 'streamer_drift_psi{part="intent"}' in text
+
+
+def test_levels_are_shown_once_there_are_sessions_enough(small_bundle: Bundle) -> None:
+    assert "streamer_drift_level{" not in shown(watched(small_bundle, strangers(499)))
+    text = shown(watched(small_bundle, strangers(500)))
+    assert 'streamer_drift_level{part="page_type"} 2.0' in text
+    assert 'streamer_drift_level{part="event_type"} 0.0' in text
+
+
+@pytest.mark.parametrize(
+    ("psi", "level"), [(0.0, 0), (0.0999, 0), (0.1, 1), (0.2499, 1), (0.25, 2), (9.0, 2)]
+)
+def test_levels_begin_at_the_usual_limits(psi: float, level: int) -> None:
+    assert level_of(psi) == level
 
 
 def rewritten(source: Path, to: Path, change: dict[str, object]) -> Path:

@@ -41,7 +41,7 @@ UNREAD = series("streamer_unread_partitions")
 FAILED = series("streamer_commits_failed_total")
 RECOVERIES = series("streamer_recovery_seconds_count")
 FAST, SLOW, ALL = (series("streamer_commit_seconds_bucket", le=le) for le in ("0.05", "10", "+Inf"))
-PSI, DRIFT_SESSIONS = series("streamer_drift_psi", part="intents"), series("streamer_drift_sessions")
+DRIFT_LEVEL = series("streamer_drift_level", part="intent")
 SHADOW = series("streamer_shadow_failures_total")
 WAITING = series("streamer_registry_waiting_seconds")
 KEYS = series("streamer_stage_keys", stage="attribution", partition="0")
@@ -71,8 +71,7 @@ HEALTHY: Series = {
     FAST: "0+240x120",
     SLOW: "0+240x120",
     ALL: "0+240x120",
-    PSI: "0.4 0.02x120",
-    DRIFT_SESSIONS: "0+50x120",
+    DRIFT_LEVEL: "2 0x60 1x59",
     SHADOW: "0x120",
     WAITING: "0x120",
     KEYS: "0+10x120",
@@ -97,7 +96,7 @@ FIRES: Mapping[str, Series] = {
     "StreamerRebalanceStorm": {RECOVERIES: "1x90 1+0.5x30"},
     "StreamerCommitsFail": {FAILED: "0x90 0+1x30"},
     "StreamerCommitsSlow": {FAST: "0x120"},
-    "StreamerDrift": {PSI: "0.02x40 0.3x80"},
+    "StreamerDrift": {DRIFT_LEVEL: "0x40 2x80"},
     "StreamerShadowFails": {SHADOW: "0x110 1x10"},
     "StreamerClockStepped": {BEHIND: "0x90 12x30"},
     "StreamerRegistryAway": {WAITING: "0x118 61x2"},
@@ -126,7 +125,7 @@ QUIET: Mapping[str, Series] = {
     "StreamerRebalanceStorm": {RECOVERIES: "1x90 2x5 3x5 4x20"},
     "StreamerCommitsFail": {FAILED: "0x90 3x30"},
     "StreamerCommitsSlow": {FAST: "0+238x120"},
-    "StreamerDrift": {PSI: "0.3x120", DRIFT_SESSIONS: "300x120"},
+    "StreamerDrift": {DRIFT_LEVEL: "1x70 2x50"},
     "StreamerShadowFails": {SHADOW: "5x120"},
     "StreamerClockStepped": {BEHIND: "0x20 12x100"},
     "StreamerRegistryAway": {WAITING: "0x118 59x2"},
