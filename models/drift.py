@@ -37,6 +37,7 @@ FEWEST_FOR_LEVELS = 500
 DRAWS = 300
 _CHUNK = 2000
 _CHANGES = 3
+_DAY_MS = 86_400_000
 
 
 class DriftMonitor:
@@ -85,11 +86,21 @@ class DriftMonitor:
         return unknown_shares(self._full + self._filling, self._layout.columns)
 
 
+@dataclass(frozen=True)
+class DayDrift:
+    day: int
+    """Its begin, ms UTC"""
+    sessions: int
+    psi: dict[str, float]
+    """By part of the profile"""
+
+
 @dataclass
 class TrafficSample:
     """A bundle's results for some sessions, stored until the ranges of novelty are known."""
 
     visitors: list[str] = field(default_factory=list)
+    closed_at: list[int] = field(default_factory=list)
     unscored: int = 0
     """Sessions that the bundle can't score; they are left out."""
     seen: list[tuple[Encoded, Int64, Float32, Sequence[str | None]]] = field(default_factory=list)
@@ -106,10 +117,25 @@ class TrafficSample:
 
     def by_visitor(self, layout: ProfileLayout) -> Float64:
         """[V, width]: the counts of each visitor."""
+        return self._summed(layout, np.array(self.visitors))
+
+    def by_day(self, layout: ProfileLayout, reference: Float64) -> list[DayDrift]:
+        """The distance of each day (UTC) of closing from `reference` [width]; days with too few sessions to
+        tell are left out."""
+        days, sessions = np.unique(np.array(self.closed_at) // _DAY_MS, return_counts=True)
+        totals = self._summed(layout, np.array(self.closed_at) // _DAY_MS)
+        return [
+            DayDrift(int(day) * _DAY_MS, int(count), _rounded(layout.psi(reference, total)))
+            for day, count, total in zip(days, sessions, totals, strict=True)
+            if count >= FEWEST_SESSIONS
+        ]
+
+    def _summed(self, layout: ProfileLayout, keys: np.ndarray) -> Float64:
+        """[K, width]: the counts of each key, in order of the keys; `keys` [N] has one a session."""
         rows = np.concatenate([layout.counts(*each) for each in self.seen])
-        _, visitor = np.unique(np.array(self.visitors), return_inverse=True)
-        total = np.zeros((int(visitor.max()) + 1, layout.width))
-        np.add.at(total, visitor, rows)
+        found, place = np.unique(keys, return_inverse=True)
+        total = np.zeros((len(found), layout.width))
+        np.add.at(total, place, rows)
         return total
 
 
@@ -121,7 +147,9 @@ def traffic_sample(bundle: Bundle, sessions: Sequence[Session]) -> TrafficSample
 
     def see(encoded: Encoded, best: Int64, novelty: Float32, reasons: Sequence[str | None]) -> None:
         sample.seen.append((encoded, best, novelty, reasons))
-        sample.visitors += [chunk[i].visitor_id for i in encoded.rows.tolist()]
+        sessions = [chunk[i] for i in encoded.rows.tolist()]
+        sample.visitors += [each.visitor_id for each in sessions]
+        sample.closed_at += [each.closed_at for each in sessions]
 
     scorer = Scorer(bundle, see)
     for at in range(0, len(people), _CHUNK):
@@ -197,6 +225,10 @@ def level_of(psi: float) -> int:
 def verdict(lowest_psi: float) -> str:
     """In words; `lowest_psi`: what the index is at least."""
     return VERDICTS[level_of(lowest_psi)]
+
+
+def _rounded(by_part: dict[str, float]) -> dict[str, float]:
+    return {part: round(value, 4) for part, value in by_part.items()}
 
 
 def _changes(names: Sequence[str], before: Float64, after: Float64) -> list[tuple[str, float, float]]:

@@ -5,6 +5,7 @@ No pyplot: nothing is global, and no display is needed.
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from streamer.models.drift import MOVED, MOVED_A_LOT
 
 Json = Mapping[str, Any]
 
@@ -30,6 +33,8 @@ COLOURS = {
     "oracle": "#333333",
 }
 DPI = 110
+_PARTS = 6
+"""Of a profile, in one plot."""
 
 
 def reliability(student: Json) -> bytes:
@@ -129,6 +134,46 @@ def confusion(student: Json) -> bytes:
     axes.set_yticks(range(len(names)), names, fontsize=6)
     axes.set(xlabel="student's label", ylabel="latent first intent")
     axes.grid(False)
+    return _png(figure)
+
+
+def drift(days: Sequence[Json], since_ms: int | None) -> bytes:
+    """The distance of each day from the reference, of the parts that went furthest; where the later period
+    begins."""
+    figure, (axes,) = _figure(7.6, 3.8)
+    at = [dt.datetime.fromtimestamp(day["day"] / 1000, dt.UTC) for day in days]
+    furthest = {part: max(day["psi"][part] for day in days) for part in days[0]["psi"]}
+    shown = sorted(furthest, key=lambda part: -furthest[part])[:_PARTS]
+    for part, colour in zip(shown, _palette(len(shown)), strict=True):
+        axes.plot(at, [day["psi"][part] for day in days], color=colour, marker="o", markersize=3, label=part)
+    for bound, text in ((MOVED, "moved"), (MOVED_A_LOT, "moved a lot")):
+        axes.axhline(bound, color=GREY, linewidth=1, linestyle="--")
+        axes.annotate(text, (0.005, bound), xycoords=("axes fraction", "data"), fontsize=7, va="bottom")
+    if since_ms is not None:
+        axes.axvline(dt.datetime.fromtimestamp(since_ms / 1000, dt.UTC), color=RED, linewidth=1)
+    axes.set(ylabel="population stability index", ylim=(0, None))
+    axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.autofmt_xdate()
+    return _png(figure)
+
+
+def calibration_drift(found: Json) -> bytes:
+    """Probabilities of outcomes against the share that came true, in both periods."""
+    figure, (axes,) = _figure(4.6, 4.2)
+    highest = max(max(p["claimed"], p["right"]) for points in found.values() for p in points)
+    axes.plot([0, highest], [0, highest], color=GREY, linewidth=1, linestyle="--")
+    for period, colour in (("before", BLUE), ("after", RED)):
+        points = found[period]
+        axes.plot(
+            [p["claimed"] for p in points],
+            [p["right"] for p in points],
+            color=colour,
+            marker="o",
+            markersize=4,
+            label=period,
+        )
+    axes.set(xlabel="probability claimed", ylabel="share that came true")
+    axes.legend(frameon=False, fontsize=8)
     return _png(figure)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 Json = Mapping[str, Any]
 
-_STYLE = """
+STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1d2430}
 h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.4rem}h3{font-size:1rem;margin-top:1.4rem}
 table{border-collapse:collapse;margin:.6rem 0;font-size:13px}
@@ -29,7 +29,7 @@ def page(document: Json) -> str:
 
 def _page(document: Json) -> Iterator[str]:
     yield "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>Backtest</title>"
-    yield f"<style>{_STYLE}</style></head><body><h1>Backtest</h1>"
+    yield f"<style>{STYLE}</style></head><body><h1>Backtest</h1>"
     replay = document["replay"]
     yield (
         f"<p class='note'>{replay['sessions']['selected']:,} sessions of {replay['clicks']['read']:,} clicks,"
@@ -47,12 +47,12 @@ def _page(document: Json) -> Iterator[str]:
 def _contrast(found: Json) -> Iterator[str]:
     sessions, flips, vectors = found["sessions"], found["flips"], found["vectors"]
     yield f"<h2>A: {escape(found['a'])}<br>B: {escape(found['b'])}</h2>"
-    yield from _table(
+    yield from table(
         ("", ""),
         [
             ("sessions that both scored", f"{sessions['both']:,}"),
             ("only A, only B", f"{sessions['only_a']:,}, {sessions['only_b']:,}"),
-            ("labels that flipped", f"{flips['sessions']:,} ({_percent(flips['share'])})"),
+            ("labels that flipped", f"{flips['sessions']:,} ({percent(flips['share'])})"),
             *_vectors(vectors),
         ],
     )
@@ -60,7 +60,7 @@ def _contrast(found: Json) -> Iterator[str]:
         yield "<p class='note'>The taxonomies differ: a flip may be another name for the same intent.</p>"
     if flips["commonest"]:
         yield "<h3>Commonest flips</h3>"
-        yield from _table(
+        yield from table(
             ("A says", "B says", "sessions", "examples"),
             [(f["a"], f["b"], f"{f['sessions']:,}", _examples(f["examples"])) for f in flips["commonest"]],
         )
@@ -74,7 +74,7 @@ def _vectors(vectors: Json) -> Iterator[tuple[str, str]]:
         yield "vectors", f"not comparable: {vectors['because']}"
     overlap = vectors["neighbour_overlap"]
     if overlap is not None:
-        text = f"{_percent(overlap['share'])} (by chance {_percent(overlap['by_chance'])})"
+        text = f"{percent(overlap['share'])} (by chance {percent(overlap['by_chance'])})"
         yield f"of the {overlap['neighbours']} nearest sessions, in both", text
 
 
@@ -136,7 +136,7 @@ def _outcomes(found: Json) -> Iterator[str]:
         yield f"{rows['test']:,} test rows of {result['test_visitors']:,} visitors.</p>"
         for metric, by_name in result["metrics"].items():
             better = next(iter(by_name.values()))["better"]
-            yield from _table(
+            yield from table(
                 (f"{metric.replace('_', ' ')} ({better} is better)", "value", "against the first", "p"),
                 [_measured(name, entry) for name, entry in by_name.items()],
             )
@@ -151,7 +151,7 @@ def _measured(name: str, entry: Json) -> tuple[str, str, str, str]:
     return name, value, text, f"{change['p_holm']:.4f}"
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     yield "<div class='scroll'><table>"
     if any(columns):
         yield "<tr>" + "".join(f"<th>{escape(name)}</th>" for name in columns) + "</tr>"
@@ -160,7 +160,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[st
     yield "</table></div>"
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.1%}"
 
 

@@ -40,7 +40,7 @@ class _Known(NamedTuple):
 
 def read_probe_outcomes(path: Path, id_column: str) -> list[Outcome]:
     """A clicked tile is the outcome `clicked TILE`; tiles of which none was clicked are none. Raises
-    UsageError, also if there is none of whom the features are about."""
+    UsageError, also if there is none with this id."""
     outcomes = []
     for number, line in outcome_lines(path):
         if (line.user_id is not None) != (id_column == USER):
@@ -49,7 +49,7 @@ def read_probe_outcomes(path: Path, id_column: str) -> list[Outcome]:
         if name:
             outcomes.append(Outcome(line.whose, line.at_ms, name, f"{path}, line {number}"))
     if not outcomes:
-        raise UsageError(f"{path}: no outcome with {id_column}; expected what the features have")
+        raise UsageError(f"{path}: no outcome with {id_column}; expected at least one")
     return outcomes
 
 

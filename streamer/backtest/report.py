@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamer.backtest.contrast import COLUMNS, Contrast, Sides, label_of, sessions_side_by_side
-from streamer.backtest.page import page
 from streamer.errors import UsageError
 from streamer.output_file import cannot_write, output_file
 
@@ -48,16 +47,17 @@ def backtest(rows: Path, summary: dict[str, Any], outcomes: Outcomes | None) -> 
     return document
 
 
-def write_report(document: dict[str, Any], html: Path) -> Path:
-    """Write the page, and the document as JSON beside it; returns where that is. Raises OutputError."""
+def write_report(document: dict[str, Any], html: Path, text: str) -> Path:
+    """Write the page `text`, and the document as JSON beside it; returns where that is. Raises
+    OutputError."""
     beside = html.with_suffix(".json")
     try:
         html.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(html, error) from None
-    for path, text in ((beside, json.dumps(document, indent=1) + "\n"), (html, page(document))):
+    for path, content in ((beside, json.dumps(document, indent=1) + "\n"), (html, text)):
         with output_file(path) as file:
-            file.write(text.encode())
+            file.write(content.encode())
     return beside
 
 

@@ -126,14 +126,19 @@ def _run(settings: Settings, options: ReplayOptions, show: Show) -> ReplaySummar
 
 def _rows_for(report: Path, out: str | None, bundles: list[Path]) -> str:
     """The file that a report is made of; beside it unless another was asked for."""
-    require_local(report, "--report")
-    if report.suffix != ".html":
-        raise UsageError(f"--report {report}: expected FILE.html")
+    html_file(report)
     if len(bundles) < 2:
         raise UsageError("--report: expected at least two --bundle to compare")
     if out is not None and not out.endswith(".parquet"):
         raise UsageError(f"--report with --out {out}: expected --out FILE.parquet, of which it is made")
     return out or str(report.with_suffix(".parquet"))
+
+
+def html_file(report: Path) -> None:
+    """Raises UsageError if `--report` is none."""
+    require_local(report, "--report")
+    if report.suffix != ".html":
+        raise UsageError(f"--report {report}: expected FILE.html")
 
 
 def _read_outcomes(path: Path) -> Outcomes:
@@ -144,9 +149,11 @@ def _read_outcomes(path: Path) -> Outcomes:
 
 
 def _write_report(report: Path, rows: str, summary: dict[str, Any], outcomes: Outcomes | None) -> None:
+    from streamer.backtest.page import page
     from streamer.backtest.report import backtest, write_report
 
-    beside = write_report(backtest(Path(rows), summary, outcomes), report)
+    document = backtest(Path(rows), summary, outcomes)
+    beside = write_report(document, report, page(document))
     say(f"report written to {report} and {beside}")
 
 

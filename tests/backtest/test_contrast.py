@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from streamer.backtest.page import page
 from streamer.backtest.report import backtest, write_report
 from streamer.errors import UsageError
 from tests.backtest.made import HOUR_MS, a_row, a_summary, write
@@ -90,10 +91,10 @@ def test_the_page_escapes_what_bundles_and_sites_named(tmp_path: Path) -> None:
     for row in rows:
         row["clicks"][0]["path"] = f"/{evil}"
     document = backtest(write(tmp_path / "rows.parquet", rows), SIDES, None)
-    beside = write_report(document, tmp_path / "out" / "report.html")
-    page = (tmp_path / "out" / "report.html").read_text()
-    assert "<script" not in page
-    assert "&lt;script&gt;" in page
+    beside = write_report(document, tmp_path / "out" / "report.html", page(document))
+    written = (tmp_path / "out" / "report.html").read_text()
+    assert "<script" not in written
+    assert "&lt;script&gt;" in written
     assert beside.name == "report.json"
 
 

@@ -20,7 +20,7 @@ from streamer.models.scorer import Scorer
 from streamer.schemas.click import Session
 from streamer.worker.drift import DriftCollector
 from tests.conftest import RunStreamer
-from tests.models.hand_made import a_click, a_session, bank_sessions
+from tests.models.hand_made import START_MS, a_click, a_session, bank_sessions
 from tests.models.test_model_commands import write_clicks
 
 
@@ -240,6 +240,66 @@ def test_the_command_compares_files_and_profiles(
     assert shown.stdout.startswith("alike: "), shown.stderr
     before, after = shown.stdout.split(": ")[1].splitlines()[0].split(", ")
     assert before.removesuffix(" sessions before") == after.removesuffix(" after")
+
+
+def test_since_parts_one_file_and_the_report_has_plots_and_outcomes(
+    run_streamer: RunStreamer, small_bundle_path: Path, tmp_path: Path
+) -> None:
+    """Sessions a minute apart: those after the middle are of a site that was rebuilt; nobody asks for cards
+    there any more."""
+    day_ms, middle = 86_400_000, START_MS + 600 * 60_000
+    lines, outcomes = [], []
+    for number, session in enumerate(bank_sessions(1200, per_visitor=1)):
+        for click in session.clicks:
+            path = click.path if click.timestamp < middle else f"/new{click.path}"
+            lines.append(
+                {
+                    "visitor_id": session.visitor_id,
+                    "timestamp": click.timestamp,
+                    "event_id": click.event_id,
+                    "event_type": click.event_type,
+                    "page_url": f"https://bank.example{path}",
+                }
+            )
+        name = "card" if number < 600 and number % 3 else "call"
+        outcomes.append({"visitor_id": session.visitor_id, "time": START_MS + 5 * day_ms, "outcome": name})
+    outcomes.append({"visitor_id": "nobody", "time": START_MS + 30 * day_ms, "outcome": "call"})
+    lines.sort(key=lambda line: line["timestamp"])
+    for name, rows in (("clicks.jsonl", lines), ("outcomes.jsonl", outcomes)):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = ["--since", str(middle), "--bundle", str(small_bundle_path), "--report", "drift.html"]
+    result = run_streamer(
+        "model", "drift", "clicks.jsonl", *options, "--outcomes", "outcomes.jsonl", "--json"
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert json.loads((tmp_path / "drift.json").read_text()) == found
+    assert found["verdict"] == "moved a lot"
+    assert sum(found["sessions"].values()) == 1200
+    assert {each["outcome"]: each["verdict"] for each in found["outcomes"]["rates"]}["card"] == "moved a lot"
+    assert {day["day"] % day_ms for day in found["days"]} == {0}
+    page = (tmp_path / "drift.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert "card" in page
+    before_all = run_streamer("model", "drift", "clicks.jsonl", "--since", "2020-01-01")
+    assert before_all.returncode == 1
+    assert "--since 2020-01-01T00:00:00Z: 0 sessions closed before" in before_all.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["a.jsonl", "b.jsonl", "--since", "2025-01-01"], "--since: expected without LATER"),
+        (["a.jsonl", "--outcomes", "o.jsonl"], "--outcomes: expected with --since TIME or LATER"),
+        (["a.jsonl", "--report", "drift.txt"], "--report drift.txt: expected FILE.html"),
+        (["a.jsonl", "--since", "yesterday"], "--since 'yesterday': expected a time such as"),
+    ],
+)
+def test_a_call_that_compares_nothing_is_wrong(
+    run_streamer: RunStreamer, options: list[str], said: str
+) -> None:
+    result = run_streamer("model", "drift", *options)
+    assert (result.returncode, said in result.stderr) == (2, True), result.stderr
 
 
 @pytest.mark.parametrize(

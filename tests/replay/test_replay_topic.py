@@ -86,6 +86,10 @@ def test_four_workers_one_of_them_killed_publish_what_a_replay_gives(
     done = run_streamer("replay", "--json", "--processes", "2", settings=settings)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["bundles"][0]["digests"] == report["live"]
+    done = run_streamer("model", "drift", "--json", settings=settings)
+    assert done.returncode == 0, done.stderr
+    people = [each for each in committed(settings, settings.topics.intents).decoded() if not each["is_bot"]]
+    assert json.loads(done.stdout)["sessions"]["after"] == len(people)
 
 
 def test_idleness_closed_live_what_it_closes_in_the_replay(
