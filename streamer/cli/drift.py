@@ -253,10 +253,12 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     if "skipped" in outcomes:
         yield f"outcomes are not compared: {outcomes['skipped']}"
         return
-    for what, key in (("follows a session", "rates"), ("claimed over true", "claimed_over_true")):
-        for each in outcomes[key]:
+    for what, key in (("share of sessions", "rates"), ("claimed over true", "claimed_over_true")):
+        moved = [each for each in outcomes[key] if each["verdict"] != "alike"]
+        yield f"{what}: {len(outcomes[key]) - len(moved)} of {len(outcomes[key])} outcomes alike"
+        for each in moved:
             yield (
-                f"{each['outcome']}: {what} {_number(each['before']['value'])} to"
+                f"  {each['outcome']}: {_number(each['before']['value'])} to"
                 f" {_number(each['after']['value'])}  {each['verdict']}"
             )
     error = outcomes["ece"]
