@@ -5,7 +5,6 @@ No pyplot: nothing is global, and no display is needed.
 
 from __future__ import annotations
 
-import datetime as dt
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -141,7 +140,7 @@ def drift(days: Sequence[Json], since_ms: int | None) -> bytes:
     """The distance of each day from the reference, of the parts that went furthest; where the later period
     begins."""
     figure, (axes,) = _figure(7.6, 3.8)
-    at = [dt.datetime.fromtimestamp(day["day"] / 1000, dt.UTC) for day in days]
+    at = [_date(day["day"]) for day in days]
     furthest = {part: max(day["psi"][part] for day in days) for part in days[0]["psi"]}
     shown = sorted(furthest, key=lambda part: -furthest[part])[:_PARTS]
     for part, colour in zip(shown, _palette(len(shown)), strict=True):
@@ -150,11 +149,17 @@ def drift(days: Sequence[Json], since_ms: int | None) -> bytes:
         axes.axhline(bound, color=GREY, linewidth=1, linestyle="--")
         axes.annotate(text, (0.005, bound), xycoords=("axes fraction", "data"), fontsize=7, va="bottom")
     if since_ms is not None:
-        axes.axvline(dt.datetime.fromtimestamp(since_ms / 1000, dt.UTC), color=RED, linewidth=1)
+        axes.axvline(_date(since_ms), color=RED, linewidth=1)
     axes.set(ylabel="population stability index", ylim=(0, None))
     axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.xaxis_date("UTC")
     figure.autofmt_xdate()
     return _png(figure)
+
+
+def _date(at_ms: int) -> float:
+    """As matplotlib counts time: days since 1970."""
+    return at_ms / 86_400_000
 
 
 def calibration_drift(found: Json) -> bytes:

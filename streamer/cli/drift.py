@@ -140,10 +140,10 @@ def _compared(bundle: Bundle, periods: Periods, since_ms: int | None) -> dict[st
     if periods.before is not None:
         before = _scored(bundle, periods.before)
         layout = ProfileLayout(bundle.taxonomy, before.deciles(), bundle.tokenizer.first_learnt)
-        reference, count, samples = before.by_visitor(layout), before.sessions, (before, after)
+        reference, count, samples = before.by_visitor(layout), before.sessions, [before, after]
     elif profile is not None:
         layout = ProfileLayout(bundle.taxonomy, profile.novelty_deciles, bundle.tokenizer.first_learnt)
-        reference, count, samples = layout.total(profile)[None, :], profile.sessions, (after,)
+        reference, count, samples = layout.total(profile)[None, :], profile.sessions, [after]
     else:
         raise NothingToCompareError(
             f"{bundle.model_version} was made without a profile: expected --since TIME or a second file to"
@@ -194,7 +194,8 @@ def _worst(found: Mapping[str, Any]) -> str:
         return str(found["verdict"])
     changes = [*measured.get("rates", ()), *measured.get("claimed_over_true", ())]
     error = [measured["ece"]] if "ece" in measured else []
-    return max((each["verdict"] for each in (found, *changes, *error)), key=VERDICTS.index)
+    verdicts: list[str] = [each["verdict"] for each in (found, *changes, *error)]
+    return max(verdicts, key=VERDICTS.index)
 
 
 def sessions_of_topic(settings: Settings) -> list[Session]:
