@@ -153,6 +153,8 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
             return {}
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        if self.consumer.membership.joining:
+            return False  # it would wait for a member that was killed
         try:
             await self._ensure_consumer().commit(
                 {TopicPartition(tp.topic, tp.partition): (offset, "") for tp, offset in offsets.items()}

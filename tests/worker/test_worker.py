@@ -351,3 +351,21 @@ def test_group_offsets_decide_nothing(fresh_settings: FreshSettings) -> None:
     asyncio.run(commit_the_ends())
     assert Worker(settings, "--drain").end() == 0
     assert published(settings) == oracle(clicks)
+
+
+def test_a_worker_ends_while_its_group_waits_for_one_that_was_killed(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings()
+    clicks = some_clicks(60, seed=12)
+    set_up(settings)
+    send(settings, as_messages(clicks))
+    leaver, stayer, killed = workers = [Worker(settings) for _ in range(3)]
+    for worker in workers:
+        worker.wait_for("shards_open")
+    killed.signal(signal.SIGKILL)
+    leaver.signal(signal.SIGTERM)
+    assert leaver.end() == 0, leaver.log
+    time.sleep(3)  # a heartbeat tells the other one to join again, and to wait for the killed one
+    stayer.signal(signal.SIGTERM)
+    begin = time.monotonic()
+    assert stayer.end() == 0, stayer.log
+    assert time.monotonic() - begin < 5

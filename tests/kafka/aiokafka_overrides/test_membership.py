@@ -34,6 +34,9 @@ class Coordinator:
     def reset_generation(self) -> None:
         self.member_id, self.generation = "", -1
 
+    async def close(self) -> None:
+        pass
+
 
 def join() -> JoinGroupRequest:
     return JoinGroupRequest("g", 1, 1, "me", "name", "consumer", [])
