@@ -21,6 +21,7 @@ Leaves = list[tuple[Any, ...]]
 Path = tuple[Step, ...]
 Place = tuple[int, int, Path]
 """Of a leaf: which object, which of its values, and what is left of a path from there."""
+_BITS = 64
 _parse_any = msgspec.json.Decoder().decode
 
 
@@ -51,6 +52,10 @@ class LeafReader:
             if head in among:
                 return number, among.index(head), path[len(head) :]
         raise KeyError(path)
+
+    def bit(self, number: int, leaf: int) -> int:
+        """That of a leaf in a number which has one for each, in their order; 0 for those that don't fit."""
+        return _bit(sum(map(len, self._paths[:number])) + leaf)
 
     def read(self, value: bytes) -> Leaves:
         """Raises Rejected (decode) for what is no record."""
@@ -90,6 +95,10 @@ class ColumnReader:
         index = self._wanted.index(head) if head in self._wanted else len(self._wanted)
         return 0, index, path[1:]
 
+    def bit(self, number: int, leaf: int) -> int:
+        """As LeafReader's."""
+        return _bit(number + leaf)
+
     def read(self, value: bytes) -> Leaves:
         """Raises Rejected (decode) for what is no record."""
         try:
@@ -99,6 +108,10 @@ class ColumnReader:
         if cells is None:
             raise Rejected("decode", "wrong_columns")
         return [cells]
+
+
+def _bit(place: int) -> int:
+    return 1 << place if place < _BITS else 0
 
 
 def _bad_json(error: Exception) -> Rejected:

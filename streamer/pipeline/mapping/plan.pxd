@@ -1,5 +1,5 @@
 cimport cython
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from cpython.datetime cimport datetime
 
@@ -13,6 +13,7 @@ cdef class _Place:
     cdef Py_ssize_t number
     cdef Py_ssize_t leaf
     cdef tuple rest
+    cdef readonly uint64_t bit
     cdef bint is_plain
     cdef FirstParameter parameter
     cdef dict texts
@@ -28,12 +29,19 @@ cdef class _Field:
     cdef list sources
     cdef bint required
 
+    cpdef _Field where(self, uint64_t shape)
     @cython.locals(source=_Place)
     cdef object first(self, list leaves)
     @cython.locals(source=_Place)
     cdef object read(self, list leaves)
     @cython.locals(source=_Place)
     cdef object trace(self, list leaves)
+
+
+cdef class _Shape:
+    cdef readonly list fields
+    cdef readonly _Field consent
+    cdef readonly _Field bot
 
 
 cdef class _Rule:
@@ -45,8 +53,11 @@ cdef class _Rule:
     cdef readonly _Field bot
     cdef readonly list fields
     cdef readonly list extras
+    cdef dict _shapes
 
     cdef bint holds(self, list leaves) except -1
+    @cython.locals(number=uint64_t, shape=_Shape)
+    cdef _Shape shape_of(self, list leaves)
 
 
 cdef class _Asked:
@@ -78,13 +89,20 @@ cdef class CompiledMapping:
     cpdef object trace(self, bytes value)
     cpdef tuple read(self, bytes value)
     cdef tuple _read_mended(self, bytes value, object rejected)
-    @cython.locals(rule=_Rule, each=_Rule, field=_Field, click=list)
+    @cython.locals(rule=_Rule)
+    cdef object _refuse_unknown(self, list leaves)
+    @cython.locals(rule=_Rule, shape=_Shape, field=_Field, click=list)
     cdef tuple _click(self, list leaves)
-    cdef bint _declines(self, _Rule rule, list leaves) except -1
+    cdef bint _declines(self, _Field consent, list leaves) except -1
     @cython.locals(asked=_Asked, key=tuple)
     cdef _Rule _rule_of(self, list leaves)
     @cython.locals(rule=_Rule)
     cdef _Rule _first_that_holds(self, list leaves)
+
+
+cdef object _NO_TEXT
+@cython.locals(number=uint64_t, bit=uint64_t, values=tuple)
+cdef uint64_t _shape_number(list leaves)
 
 
 cdef object _from_iso_format

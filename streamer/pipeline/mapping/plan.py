@@ -48,7 +48,10 @@ _OF_DWELL = {"visitor_id", "timestamp", "sent_at", "page_url", "dwell_ms"}
 """What is read of an event that tells how long a page was read."""
 _RULES_KEPT = 4096
 """Combinations of what conditions can tell apart whose rule is remembered."""
+_SHAPES_KEPT = 1024
+"""Of a rule: which leaves hold something, so that its fields need not look at the others."""
 _UNSEEN: Any = object()
+_NO_TEXT = ""
 _MAX_DIGITS = 32
 _MOST = 2**63
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -86,6 +89,8 @@ class _Place:
         self.source = source
         self.constant = source.constant
         self.number, self.leaf, self.rest = leaves.place(source.path) if source.path else (-1, -1, ())
+        self.bit = leaves.bit(self.number, self.leaf) if source.path else 0
+        """Of its leaf in a shape; 0: it is in none."""
         is_text = field in (*TEXTS, "event_type")
         self.is_plain = is_text and not source.parameters and source.values is None
         """Whether a text stays as it is."""
@@ -124,12 +129,17 @@ class _Place:
 class _Field:
     """What a field of a click is made from: the first source that has a value which can be read."""
 
-    def __init__(self, name: str, sources: Sources, leaves: LeafReader) -> None:
+    def __init__(self, name: str, sources: list[_Place]) -> None:
         self.name = name
         self.place = _PLACE.get(name, -1)
         """In click.avsc."""
-        self.sources = [_Place(source, name, leaves) for source in sources]
+        self.sources = sources
         self.required = name in REQUIRED or name == "event_type"
+
+    def where(self, shape: int) -> _Field | None:
+        """The same for records of this shape, for less; None if none of them has a value for it."""
+        sources = [source for source in self.sources if not source.bit or source.bit & shape]
+        return _Field(self.name, sources) if sources or self.required else None
 
     def first(self, leaves: Leaves) -> Any:
         """As `read`, for less, where every source can be read; else raises BadValueError."""
@@ -173,24 +183,37 @@ class _Field:
         return bad or Traced(self.name, None, None, None, "missing_field" if self.required else None)
 
 
+class _Shape:
+    """What a rule reads of records that have a value at the same leaves."""
+
+    def __init__(self, fields: list[_Field], consent: _Field | None, bot: _Field | None) -> None:
+        self.fields = fields
+        self.consent = consent
+        self.bot = bot
+
+
 class _Rule:
     """What becomes of the events that meet its conditions."""
 
     def __init__(self, rule: EventRule, leaves: LeafReader, extras: Sequence[str]) -> None:
+        def field(name: str, sources: Sources) -> _Field:
+            return _Field(name, [_Place(source, name, leaves) for source in sources])
+
         self.conditions = [(leaves.place(each.path), each.values) for each in rule.when]
-        fields = {name: _Field(name, sources, leaves) for name, sources in rule.fields.items()}
+        fields = {name: field(name, sources) for name, sources in rule.fields.items()}
         self.dropped = not rule.type
         self.tells_dwell = rule.tells_dwell
         if rule.tells_dwell:
             fields = {name: field for name, field in fields.items() if name in {*_OF_DWELL, "consent"}}
         if rule.type:
-            fields["event_type"] = _Field("event_type", rule.type, leaves)
+            fields["event_type"] = field("event_type", rule.type)
         self.visitor = fields["visitor_id"]
         self.consent = fields.pop("consent", None)
         self.bot = fields.pop("bot", None)
         self.fields = list(fields.values())
         kept = () if self.dropped else extras
-        self.extras = [_Field(name, extra_sources(rule, name), leaves) for name in kept]
+        self.extras = [field(name, extra_sources(rule, name)) for name in kept]
+        self._shapes: dict[int, _Shape] = {}
 
     def holds(self, leaves: Leaves) -> bool:
         """Whether an event meets all conditions."""
@@ -199,6 +222,19 @@ class _Rule:
             if found not in values and not (found and ANY in values):
                 return False
         return True
+
+    def shape_of(self, leaves: Leaves) -> _Shape:
+        """What there is to read in a record, remembered by the leaves that hold something."""
+        number = _shape_number(leaves)
+        shape = self._shapes.get(number)
+        if shape is None:
+            if len(self._shapes) >= _SHAPES_KEPT:
+                self._shapes.clear()
+            fields = [field.where(number) for field in self.fields]
+            consent, bot = [None if each is None else each.where(number) for each in (self.consent, self.bot)]
+            shape = _Shape([field for field in fields if field is not None], consent, bot)
+            self._shapes[number] = shape
+        return shape
 
 
 class _Asked:
@@ -279,7 +315,7 @@ class CompiledMapping:
             rule = self._rule_of(leaves)
             if rule is None:
                 return None
-            if (rule.dropped and not rule.tells_dwell) or self._declines(rule, leaves):
+            if (rule.dropped and not rule.tells_dwell) or self._declines(rule.consent, leaves):
                 return "", True
             return rule.visitor.read(leaves), False
         except (Rejected, BadValueError):
@@ -326,16 +362,17 @@ class CompiledMapping:
     def _click(self, leaves: Leaves) -> tuple[Any, ...] | None:
         rule = self._rule_of(leaves)
         if rule is None:
-            for each in self._rules:
-                if self._declines(each, leaves):
-                    return None
-            raise self._broken("unknown_event", "event_type")
-        if (rule.dropped and not rule.tells_dwell) or self._declines(rule, leaves):
+            self._refuse_unknown(leaves)
+            return None
+        if rule.dropped and not rule.tells_dwell:
+            return None
+        shape = rule.shape_of(leaves)
+        if self._declines(shape.consent, leaves):
             return None
         click: list[Any] = [None] * len(CLICK_FIELDS)
         try:
             try:
-                for field in rule.fields:
+                for field in shape.fields:
                     click[field.place] = field.first(leaves)
             except BadValueError:
                 for field in rule.fields:
@@ -344,17 +381,24 @@ class CompiledMapping:
             if rule.tells_dwell:
                 return None
             raise self._broken(str(error), field.name) from None
-        if rule.bot is not None and rule.bot.read(leaves):
+        if shape.bot is not None and shape.bot.read(leaves):
             click[_USER_AGENT] = CALLED_A_BOT
         if rule.extras:
             click[_PROPERTIES] = {own_name(field.name): field.read(leaves) for field in rule.extras}
         return tuple(click)
 
-    def _declines(self, rule: _Rule, leaves: Leaves) -> bool:
-        if rule.consent is None:
+    def _refuse_unknown(self, leaves: Leaves) -> None:
+        """No rule knows this event. Raises Rejected, unless one of them finds that consent is refused."""
+        for rule in self._rules:
+            if self._declines(rule.consent, leaves):
+                return
+        raise self._broken("unknown_event", "event_type")
+
+    def _declines(self, consent: _Field | None, leaves: Leaves) -> bool:
+        if consent is None:
             return False
         try:
-            return rule.consent.read(leaves) is False
+            return consent.read(leaves) is False
         except BadValueError as error:
             raise self._broken(str(error), "consent") from None
 
@@ -376,6 +420,17 @@ class CompiledMapping:
             if rule.holds(leaves):
                 return rule
         return None
+
+
+def _shape_number(leaves: Leaves) -> int:
+    """The bits of the leaves that hold neither None nor an empty text, as far as that is seen at once."""
+    number, bit = 0, 1
+    for values in leaves:
+        for value in values:
+            if value is not None and value is not _NO_TEXT:
+                number |= bit
+            bit <<= 1
+    return number
 
 
 def _paths_of(spec: MappingSpec, extras: Sequence[str]) -> list[Path]:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamer.pipeline.bots import CALLED_A_BOT
 from streamer.pipeline.decode import ClickDecoder, Rejected
 from streamer.pipeline.mapping.leaves import LeafReader
 from streamer.pipeline.mapping.path import walk
@@ -453,3 +454,40 @@ def test_a_parameter_is_what_a_library_finds(query: str) -> None:
     found = parse_qs(query.partition("#")[0], errors="replace").get("q")
     expected = found[0] if found else None
     assert value_of("search_query", '{ from = "x", parameter = "q" }', x=whole) == expected
+
+
+def test_what_stands_behind_the_first_64_leaves_is_found() -> None:
+    places = [f"f{place}" for place in range(80)]
+    mapping = compiled(f"element = {json.dumps(places)}")
+    for name in ("f3", "f79", "f3"):
+        found = fields_of(mapping, **{name: "menu"})
+        assert found is not None
+        assert found["element"] == "menu"
+
+
+_SEVERAL = compiled(
+    'user_id = ["a", "b.c"]\nelement = ["b.c", "a", "d"]\nevent_id = { from = "d", map = { x = "y" } }\n'
+    'price = ["d", "b.e"]\nconsent = "b.d"\nbot = ["b.e", "a"]\nsent_at = { from = ["d", "a"], unit = "s" }'
+)
+
+
+_below = st.dictionaries(st.sampled_from("cde"), values)
+
+
+@given(st.fixed_dictionaries({}, optional={"a": values, "b": _below, "d": values}))
+def test_a_click_has_what_each_field_gives_by_itself(record: dict[str, Any]) -> None:
+    """Whatever records were read before: the mapping is the same for all of them."""
+    value = json.dumps({**RECORD, **record}).encode()
+    traced = {each.field: each for each in _SEVERAL.trace(value) or []}
+    consent, bot = traced.pop("consent"), traced.pop("bot")
+    problems = [f"{each.problem}:{each.field}:mine" for each in (consent, *traced.values()) if each.problem]
+    try:
+        click = _SEVERAL.read(value)
+    except Rejected as rejected:
+        found, expected = rejected.reason, problems[0]
+    else:
+        found = None if click is None else dict(zip(CLICK_FIELDS, click, strict=True))
+        expected = dict.fromkeys(CLICK_FIELDS) | {name: each.result for name, each in traced.items()}
+        expected["user_agent"] = CALLED_A_BOT if bot.result else None
+        expected = None if consent.result is False else problems or expected
+    assert found == expected
