@@ -23,7 +23,7 @@ from streamer.models.evaluation.protocol import ORACLE, compared, measure_conver
 from streamer.models.evaluation.simulated_data import SimulatedData
 from streamer.models.evaluation.splits import Split, split_by_visitor
 from streamer.models.evaluation.steps_main import measure_tasks, resample_tasks, session_features
-from streamer.models.training.config import TrainConfig
+from streamer.models.training.config import OBJECTIVES, TrainConfig
 
 TREES = "bag_trees"
 FEW_LABELS = 2_000
@@ -38,7 +38,6 @@ VALIDATION_SHARE = 0.2
 ABLATION_EPOCHS = 2
 """For each of nineteen encoders, which are compared only with each other."""
 FULL = "full"
-OBJECTIVES = ("masked", "rest", "contrast")
 MODALITIES: Mapping[str, tuple[str, ...]] = {
     "pages": ("page_type", "path_1", "path_2", "path_3"),
     "events": ("event_type", "element"),

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from streamer.models.extra_fields import FieldSpec
 
 UNNAMED = "unnamed"
+OBJECTIVES = ("masked", "rest", "contrast")
+"""Of every recipe that doesn't give them the weight 0; it may have `causal` and `visitor` besides."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from streamer.models.training.checkpoint import (
     run_facts,
     write_checkpoint,
 )
-from streamer.models.training.config import TrainConfig
+from streamer.models.training.config import OBJECTIVES, TrainConfig
 from streamer.models.training.corpus import Bucket, Corpus, moved
 from streamer.models.training.encoder import Encoder, EncoderShape
 from streamer.models.training.objectives import Losses, Objectives, VisitorPairs
@@ -36,8 +36,6 @@ from streamer.schemas.click import Session
 
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, losses as text)."""
-LOSSES = ("masked", "rest", "contrast")
-"""Of every recipe; a recipe may have `causal` and `visitor` besides."""
 
 
 @dataclass(frozen=True)
@@ -273,7 +271,7 @@ def _total(losses: Losses, config: TrainConfig) -> torch.Tensor:
 def losses_of(config: TrainConfig) -> tuple[str, ...]:
     """Names of the losses that are recorded."""
     more = {"causal": config.weight_causal, "visitor": config.weight_visitor}
-    return (*LOSSES, *(name for name, weight in more.items() if weight))
+    return (*OBJECTIVES, *(name for name, weight in more.items() if weight))
 
 
 def warm_then_cosine(step: int, steps: int, warmup_share: float) -> float:

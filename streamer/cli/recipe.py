@@ -56,6 +56,7 @@ class Recipe:
     fields: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Tables of a recipe file's fields, by name."""
     hashed: dict[str, int] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
     """Of a recipe file."""
 
     @classmethod
@@ -89,7 +90,18 @@ class Recipe:
 
     def with_fields(self, file: Path | None) -> Self:
         """With what a recipe file has, if there is one. Raises UsageError."""
-        return self if file is None else replace(self, **read_recipe_file(file)._asdict())
+        from streamer.models.training.config import OBJECTIVES
+
+        if file is None:
+            return self
+        found = replace(self, **read_recipe_file(file)._asdict())
+        learns = (found.weights.get(name, 1.0) for name in OBJECTIVES)
+        if not (any(learns) or self.weight_causal or self.weight_visitor):
+            raise UsageError(
+                f"{file}: weights: no objective has one; expected one above 0 here, or --weight-causal or"
+                " --weight-visitor"
+            )
+        return found
 
     def check_kept(self, settings: Settings) -> None:
         """Raises UsageError if it is about clicks whose fields the settings wouldn't keep."""
@@ -162,6 +174,7 @@ def training_pipeline(recipe: Recipe, work: Path, settings: Settings, show: Show
     from streamer.models.training.pipeline import TrainingPipeline
     from streamer.models.training.work_folder import WorkFolder
 
+    weights: dict[str, Any] = {f"weight_{name}": weight for name, weight in recipe.weights.items()}
     config = TrainConfig(
         name=recipe.name or UNNAMED,
         seed=recipe.seed,
@@ -170,6 +183,7 @@ def training_pipeline(recipe: Recipe, work: Path, settings: Settings, show: Show
         readout=recipe.readout,
         fields=tuple(FieldSpec.of(name, table) for name, table in recipe.fields.items()),
         hashed=recipe.hashed,
+        **weights,
     )
     recipe.check_kept(settings)
     if recipe.epochs is not None:

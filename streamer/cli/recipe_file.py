@@ -1,9 +1,12 @@
-"""A recipe file (TOML): fields of a click to learn from besides, and widths of hashed tails."""
+"""A recipe file (TOML): fields of a click to learn from besides, widths of hashed tails, and weights of the
+objectives that every recipe begins with.
+"""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Collection, Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,20 +17,23 @@ class RecipeFields(NamedTuple):
     fields: dict[str, dict[str, Any]]
     """Their tables by name, checked."""
     hashed: dict[str, int]
+    weights: dict[str, float]
 
 
 def read_recipe_file(file: Path) -> RecipeFields:
     """Raises UsageError, which names the key, the value and what was expected."""
     from streamer.models.extra_fields import FieldError, FieldSpec, checked_tail
     from streamer.models.tokenizer import VOCABULARIES
+    from streamer.models.training.config import OBJECTIVES
 
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{file}: cannot be read as TOML ({type(error).__name__})") from None
-    _check_keys(file, "", content, ("fields", "hashed"))
-    fields, hashed = (_table(file, key, content.get(key, {})) for key in ("fields", "hashed"))
+    _check_keys(file, "", content, RecipeFields._fields)
+    fields, hashed, weights = (_table(file, key, content.get(key, {})) for key in RecipeFields._fields)
     _check_keys(file, "hashed.", hashed, VOCABULARIES)
+    _check_keys(file, "weights.", weights, OBJECTIVES)
     try:
         for name, table in fields.items():
             FieldSpec.of(name, _table(file, f"fields.{name}", table))
@@ -35,7 +41,14 @@ def read_recipe_file(file: Path) -> RecipeFields:
             checked_tail(name, size)
     except FieldError as error:
         raise UsageError(f"{file}: {error}") from None
-    return RecipeFields(fields, hashed)
+    return RecipeFields(fields, hashed, {name: _weight(file, name, value) for name, value in weights.items()})
+
+
+def _weight(file: Path, name: str, value: Any) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not isfinite(value) or value < 0:
+        raise UsageError(f"{file}: weights.{name}: is {value!r}; expected a number of at least 0")
+    return float(value)
 
 
 def _table(file: Path, key: str, value: Any) -> dict[str, Any]:

@@ -99,11 +99,18 @@ def test_too_few_sessions_for_prototypes_are_an_error(run_streamer: RunStreamer,
     ("recipe", "error"),
     [
         ("[fields.price", "recipe.toml: cannot be read as TOML (TOMLDecodeError)"),
-        ("[field.price]", "recipe.toml: field: is no key; expected one of fields, hashed"),
+        ("[field.price]", "recipe.toml: field: is no key; expected one of fields, hashed, weights"),
         ("fields = 1", "recipe.toml: fields: is 1; expected a table"),
         ("[fields.age]\nkind = 'number'", "recipe.toml: fields.age: is no field of a click"),
         ("[hashed]\nprice = 5", "recipe.toml: hashed.price: is no key; expected one of page_type"),
         ("[hashed]\ndevice = 0", "recipe.toml: hashed.device: is 0; expected a whole number from 1"),
+        (
+            "[weights]\nrests = 1",
+            "recipe.toml: weights.rests: is no key; expected one of masked, rest, contrast",
+        ),
+        ("[weights]\nrest = -1", "recipe.toml: weights.rest: is -1; expected a number of at least 0"),
+        ("[weights]\nrest = inf", "recipe.toml: weights.rest: is inf; expected a number of at least 0"),
+        ("[weights]\nmasked = 0\nrest = 0\ncontrast = 0", "recipe.toml: weights: no objective has one"),
         (
             "[fields.page_title]\nkind = 'text'",
             'fields.page_title: no session would have it; expected clicks.keep = ["page_title", "utm_term"]',
@@ -244,6 +251,18 @@ def test_a_causal_readout_needs_the_objective_that_it_reads(tmp_path: Path) -> N
     with pytest.raises(UsageError, match="--readout causal: reads what --weight-causal learns, which is 0"):
         here("fit", str(clicks), "--readout", "causal", "--work", str(tmp_path / "work"))
     assert not (tmp_path / "work").exists()
+
+
+def test_weights_of_a_recipe_file_leave_out_objectives(tmp_path: Path) -> None:
+    clicks, file, work = (tmp_path / name for name in ("clicks.jsonl", "recipe.toml", "work"))
+    write_clicks(clicks, 60)
+    file.write_text("[weights]\nmasked = 0\nrest = 0.0\ncontrast = 0\n")
+    what_follows = ("--recipe", str(file), "--weight-causal", "1", "--readout", "causal")
+    here("fit", str(clicks), "--epochs", "1", *what_follows, "--work", str(work))
+    here("pretrain", "--work", str(work))
+    (losses,) = json.loads((work / "notes.json").read_bytes())["pretraining"]["losses"]
+    assert losses.pop("causal") > 0
+    assert set(losses.values()) == {0.0}
 
 
 def test_training_at_once_and_in_steps_write_the_same_bundle(
