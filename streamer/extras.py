@@ -11,7 +11,9 @@ _EXTRA_OF_PACKAGE = {
     "nicegui": "ui",
     "platformdirs": "kafka",
     "pyarrow": "parquet",
+    "pyiceberg": "iceberg",
     "redis": "redis",
+    "sqlalchemy": "iceberg",
     "usearch": "similar",
     "uvicorn": "ui",
     **dict.fromkeys(

@@ -30,7 +30,7 @@ def output_file(path: Path, beside: Path | None = None) -> Iterator[BinaryIO]:
         raise cannot_write(path, error) from None
 
 
-def cannot_write(path: Path, error: OSError) -> OutputError:
+def cannot_write(path: str | Path, error: OSError) -> OutputError:
     reason = os.strerror(error.errno) if error.errno else type(error).__name__
     return OutputError(f"{path}: can't be written ({reason})")
 

@@ -525,6 +525,31 @@ class ParquetSinkSettings(_Section):
     """Files of a day that are smaller than half of it are joined, once there are eight."""
 
 
+class IcebergSinkSettings(_Section):
+    """The tables of Iceberg that `streamer sink iceberg` writes: in a folder, or of a catalogue."""
+
+    folder: Path | None = None
+    """Has the files and, in catalog.db, the catalogue."""
+    catalog: Annotated[str, Field(min_length=1)] | None = None
+    """In place of a folder: a catalogue by its name in pyiceberg's own configuration."""
+    namespace: Annotated[str, Field(pattern=r"^\w+$")] = "streamer"
+    """Of the tables sessions and users."""
+    commit_every_s: PositiveSeconds = 60
+    """How long records wait at most before they are written."""
+    erase_every_s: Seconds = 3600
+    """How long erasures wait at most before files are written anew without those rows."""
+    keep_snapshots_s: Seconds = 3600
+    """How long snapshots that were replaced are kept, unless they have rows of the erased."""
+    target_bytes: Annotated[int, Field(ge=1)] = 134_217_728
+    """The files of a day are joined while all of them are no larger, once there are eight small ones."""
+
+    @model_validator(mode="after")
+    def _is_at_one_place(self) -> IcebergSinkSettings:
+        if self.folder is not None and self.catalog is not None:
+            raise ValueError("folder and catalog are both set; expected one of them")
+        return self
+
+
 class SinkSettings(_Section):
     """Copies of visitors and customers elsewhere."""
 
@@ -537,6 +562,7 @@ class SinkSettings(_Section):
     which brokers keep tombstones."""
     redis: RedisSinkSettings = RedisSinkSettings()
     parquet: ParquetSinkSettings = ParquetSinkSettings()
+    iceberg: IcebergSinkSettings = IcebergSinkSettings()
 
 
 class UiSettings(_Section):

@@ -209,7 +209,8 @@ def without_settings() -> dict[str, str]:
 def as_environment(settings: Settings) -> dict[str, str]:
     """The settings that differ from the defaults, as environment variables."""
     changed = settings.model_dump(exclude_defaults=True, mode="json")
-    inner = {f"sink__{name}": changed.get("sink", {}).pop(name, {}) for name in ("parquet", "redis")}
+    sinks = ("iceberg", "parquet", "redis")
+    inner = {f"sink__{name}": changed.get("sink", {}).pop(name, {}) for name in sinks}
     return {
         f"STREAMER_{section}__{key}".upper(): value if isinstance(value, str) else json.dumps(value)
         for section, keys in (changed | inner).items()

@@ -361,7 +361,7 @@ def test_the_example_has_every_setting_with_its_default(tmp_path: Path) -> None:
     copy.write_text(example)
     assert load_settings(copy, environ={}) == Settings()
     sections = Settings().model_dump()
-    inner = {f"sink.{name}": sections["sink"].pop(name) for name in ("parquet", "redis")}
+    inner = {f"sink.{name}": sections["sink"].pop(name) for name in ("iceberg", "parquet", "redis")}
     for section, keys in (sections | inner).items():
         text = example.partition(f"[{section}]\n")[2].partition("\n[")[0]
         assert [key for key in keys if f"{key} = " not in text and f"{key}_file = " not in text] == []

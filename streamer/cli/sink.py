@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,11 +12,22 @@ from streamer.cli.lazy import new_app
 from streamer.cli.local_paths import local_path
 from streamer.cli.output import print_json, say
 
+if TYPE_CHECKING:
+    from streamer.sink.lake_verify import Found
+
 app = new_app()
 
 Drain = Annotated[
     bool, typer.Option("--drain", help="End when all is copied that is in the topics at the start.")
 ]
+
+Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify", help="Copy nothing; check that the files are whole and have nothing of the erased."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print what --verify found as one JSON object.")]
 
 
 @app.callback(no_args_is_help=True)
@@ -49,15 +60,8 @@ def parquet(
     ctx: typer.Context,
     folder: Annotated[Path | None, local_path("--folder", "DIR", "Where the files are.")] = None,
     drain: Drain = False,
-    verify: Annotated[
-        bool,
-        typer.Option(
-            "--verify", help="Copy nothing; check that the files are whole and have nothing of the erased."
-        ),
-    ] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print what --verify found as one JSON object.")
-    ] = False,
+    verify: Verify = False,
+    json: Json = False,
 ) -> None:
     """Keep every record of visitors and customers in Parquet files by day, until stopped.
 
@@ -65,7 +69,6 @@ def parquet(
     """
     from streamer.errors import UsageError
     from streamer.sink.run import run_parquet_sink, verify_lake
-    from streamer.sink.store import StoreError
 
     settings = ctx.obj.settings(sink__parquet__folder=folder)
     if settings.sink.parquet.folder is None:
@@ -73,7 +76,42 @@ def parquet(
     if not verify:
         asyncio.run(run_parquet_sink(settings, drain))
         return
-    found = asyncio.run(verify_lake(settings))
+    _tell_found(asyncio.run(verify_lake(settings)), str(settings.sink.parquet.folder), "parquet", json)
+
+
+@app.command()
+def iceberg(
+    ctx: typer.Context,
+    folder: Annotated[
+        Path | None, local_path("--folder", "DIR", "Where the files are, and their catalogue.")
+    ] = None,
+    drain: Drain = False,
+    verify: Verify = False,
+    json: Json = False,
+) -> None:
+    """Keep every record of visitors and customers in two tables of Iceberg, until stopped.
+
+    Settings are in the section [sink.iceberg].
+    """
+    from streamer.errors import UsageError
+    from streamer.sink.run import run_iceberg_sink, verify_iceberg
+
+    settings = ctx.obj.settings(sink__iceberg__folder=folder)
+    place = settings.sink.iceberg.folder or settings.sink.iceberg.catalog
+    if place is None:
+        raise UsageError(
+            "streamer sink iceberg: no folder and no catalogue; give --folder, sink.iceberg.folder or "
+            "sink.iceberg.catalog"
+        )
+    if not verify:
+        asyncio.run(run_iceberg_sink(settings, drain))
+        return
+    _tell_found(asyncio.run(verify_iceberg(settings)), str(place), "iceberg", json)
+
+
+def _tell_found(found: Found, place: str, kind: str, json: bool) -> None:
+    from streamer.sink.store import StoreError
+
     if json:
         print_json(found._asdict())
     else:
@@ -82,6 +120,6 @@ def parquet(
         )
     if found.left:
         raise StoreError(
-            f"{settings.sink.parquet.folder}: {found.left} rows of the erased are left; the sink takes them "
-            "out within sink.parquet.erase_every_s, or at once with --drain"
+            f"{place}: {found.left} rows of the erased are left; the sink takes them out within "
+            f"sink.{kind}.erase_every_s, or at once with --drain"
         )

@@ -1,158 +1,56 @@
 """The copy in Parquet files: every record that came, by table and day; the manifest has the position too.
 
-Rows wait in memory until a commit writes them, and the manifest behind them, so each counts once, whatever
-is killed. Files are never changed: erasures and the joining of small files write others in their place.
+A commit writes the rows that wait, and the manifest behind them. Files are never changed: erasures and the
+joining of small files write others in their place.
 """
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
-from streamer.output_file import OutputError, cannot_write
+from streamer.output_file import cannot_write
 from streamer.settings import ParquetSinkSettings
 from streamer.sink import lake_erasure, lake_files, lake_manifest
 from streamer.sink.lake_files import Part
-from streamer.sink.lake_manifest import Erasure, LakeFile, LakePosition, Manifest
-from streamer.sink.source import Source
-from streamer.sink.store import OUTCOMES, Batch, Change, Place, Position, StoreAwayError, StoreError
+from streamer.sink.lake_manifest import Erasure, LakeFile, Manifest
+from streamer.sink.rows import RowStore
+from streamer.sink.store import StoreError
 
-ROWS_IN_MEMORY = 20_000
-"""At most, before they are written: half a gigabyte where customers have eight sessions."""
 SMALL_FILES = 8
 """So many of a part are joined."""
-_CLOCKS_APART_MS = 60_000
-"""Between brokers' and ours, at most."""
-_LAYOUT = "parquet"
-_OF_SOURCE = {"visitors": "sessions", "users": "users"}
 
 log = structlog.get_logger(__name__)
 
 
-class Lake:
-    """One writer; any number of readers, by the manifest. Methods raise StoreAwayError where the disk takes
-    nothing, and StoreError."""
+class Lake(RowStore):
+    """Any number of readers, by the manifest."""
 
-    layout = _LAYOUT
+    layout = "parquet"
 
     def __init__(self, settings: ParquetSinkSettings, now: Callable[[], float]) -> None:
         """`now`: seconds since 1970. Raises StoreError if another sink writes here."""
         assert settings.folder is not None
         self.folder = settings.folder
-        self._settings = settings
-        self._now = now
-        self._lock = _locked(self.folder)
+        super().__init__(str(self.folder), settings.commit_every_s, settings.erase_every_s, now)
+        self._target_bytes = settings.target_bytes
+        self._lock = locked(self.folder)
         self.manifest = lake_manifest.load(self.folder)
-        self._positions = dict(_positions(self.manifest))
-        self._rows: defaultdict[Part, list[dict[str, Any]]] = defaultdict(list)
-        self._waiting = 0
-        self._erasures: list[Erasure] = []
-        self._committed_s = now()
+        self._take_positions(self.manifest.positions)
         self._fresh: list[Path] = []
         """Written by the commit that is under way."""
         self._remove_strays()
 
-    async def __aenter__(self) -> Self:
-        return self
-
     async def __aexit__(self, *_: object) -> None:
         self._lock.close()
-
-    async def position(self, source: Source, partition: int) -> Position | None:
-        return self._positions.get((source.topic, partition))
-
-    async def begin(
-        self, source: Source, partition: int, known: Position | None, first: int, until: int, now_ms: int
-    ) -> Position:
-        if known is not None and known.offset >= first:
-            raise StoreError(
-                f"{self.folder}: {source.topic}, partition {partition}: behind for longer than "
-                "sink.rebuild_after_s; start the sink again: it reads the erasures of that time first"
-            )
-        if known is not None:
-            log.error("records_lost", topic=source.topic, partition=partition, records=first - known.offset)
-            self._positions[source.topic, partition] = replace(known, offset=first, until=until)
-            return self._positions[source.topic, partition]
-        position = Position(first, now_ms, until, now_ms, self.layout, dict.fromkeys(("read", *OUTCOMES), 0))
-        self._positions[source.topic, partition] = position
-        return position
-
-    @property
-    def behind_since_ms(self) -> int | None:
-        """When the partition that is furthest behind was last in the lake to its end, ms UTC; None: there is
-        no lake yet."""
-        return min((each.at_end_ms for each in self._positions.values()), default=None)
-
-    def catch_up(self, erasures: Iterable[Erasure], now_ms: int) -> None:
-        """Take in all erasures that there ever were, in place of tombstones that may be gone."""
-        self._erasures += erasures
-        self._positions = {place: replace(each, at_end_ms=now_ms) for place, each in self._positions.items()}
-
-    async def apply(self, batches: Sequence[Batch], now_ms: int) -> Mapping[Place, Position]:  # noqa: ARG002
-        if self._is_due():
-            await self.commit()
-        for batch in batches:
-            self._positions[batch.place] = self._applied(batch)
-        return {batch.place: self._positions[batch.place] for batch in batches}
-
-    async def sweep(self, source: Source, passes: Mapping[int, int], is_whole: bool) -> int:  # noqa: ARG002
-        """Nothing: rows say what was, too."""
-        return 0
-
-    async def finish(self, source: Source, partition: int, known: Position) -> Position:
-        self._positions[source.topic, partition] = replace(known, until=None)
-        return self._positions[source.topic, partition]
-
-    async def flush(self) -> None:
-        """Commit, and erase whoever is to be erased."""
-        await self.commit(erase=True)
-
-    async def commit(self, erase: bool = False) -> None:
-        """Make durable what was applied. `erase`: also before it is time to."""
-        try:
-            await asyncio.to_thread(self._commit, erase)
-        except OutputError as error:
-            raise StoreAwayError(str(error)) from None
-        except OSError as error:
-            raise StoreAwayError(str(cannot_write(self.folder, error))) from None
-
-    def _is_due(self) -> bool:
-        is_late = self._now() - self._committed_s >= self._settings.commit_every_s
-        return self._waiting >= ROWS_IN_MEMORY or is_late
-
-    def _applied(self, batch: Batch) -> Position:
-        table = _OF_SOURCE[batch.source.name]
-        known = self._positions[batch.place]
-        written = deleted = 0
-        for change in batch.changes:
-            if change.record is None:
-                deleted += 1
-                self._erasures.append(erasure_of(batch, change))
-                continue
-            written += 1
-            part = lake_files.part_of(table, change.record)
-            self._rows[part].append(lake_files.row_of(batch.partition, change))
-        self._waiting += written
-        came = {"read": batch.read, "written": written, "deleted": deleted}
-        came |= {"bad": batch.bad, "stale": batch.stale}
-        return Position(
-            batch.next,
-            known.pass_ms,
-            known.until,
-            known.at_end_ms if batch.at_end_ms is None else batch.at_end_ms,
-            self.layout,
-            {name: known.counts[name] + number for name, number in came.items()},
-        )
 
     def _commit(self, erase: bool) -> None:
         before, now_ms = self.manifest, int(self._now() * 1000)
@@ -163,18 +61,13 @@ class Lake:
         erasures = [*before.erasures, *self._erasures]
         gone: set[str] = set()
         erased_at = before.erased_at
-        if erasures and (erase or now_ms - erased_at >= self._settings.erase_every_s * 1000):
+        if erasures and (erase or self._is_time_to_erase(erased_at)):
             files, erasures = self._erased(files, erasures, gone)
             erased_at = now_ms
         files, replaced = self._joined(files)
-        positions: defaultdict[str, dict[str, LakePosition]] = defaultdict(dict)
-        for (topic, partition), each in self._positions.items():
-            positions[topic][str(partition)] = LakePosition(
-                each.offset, each.pass_ms, each.until, each.at_end_ms, dict(each.counts)
-            )
         after = Manifest(
             files=tuple(files),
-            positions=dict(positions),
+            positions=self._positions_by_topic(),
             erasures=tuple(erasures),
             erased_at=erased_at,
             replaced=tuple(replaced - gone),
@@ -185,7 +78,6 @@ class Lake:
         self._erasures.clear()
         self._fresh.clear()
         self._waiting = 0
-        self._committed_s = self._now()
         for path in gone | {*before.replaced}:
             (self.folder / path).unlink(missing_ok=True)
 
@@ -219,14 +111,13 @@ class Lake:
                 kept.append(self._new_file(file.part, table))
         if gone:
             log.info("erased", files=len(gone))
-        behind = min((each.at_end_ms for (topic, _), each in self._positions.items()), default=0)
-        return kept, [each for each in erasures if each.recorded_at >= behind - _CLOCKS_APART_MS]
+        return kept, self._still_to_erase(erasures)
 
     def _joined(self, files: Sequence[LakeFile]) -> tuple[list[LakeFile], set[str]]:
         """Many small files of a part as one; and the paths of those that it replaces."""
         small: defaultdict[Part, list[LakeFile]] = defaultdict(list)
         for file in files:
-            if file.bytes < self._settings.target_bytes // 2:
+            if file.bytes < self._target_bytes // 2:
                 small[file.part].append(file)
         new: list[LakeFile] = []
         replaced: set[str] = set()
@@ -246,12 +137,6 @@ class Lake:
                 path.unlink()
 
 
-def erasure_of(batch: Batch, tombstone: Change) -> Erasure:
-    """What a tombstone asks for."""
-    table = _OF_SOURCE[batch.source.name]
-    return Erasure(table, tombstone.key, batch.partition, tombstone.offset, tombstone.recorded_at)
-
-
 def read_file(folder: Path, file: LakeFile, keys_only: bool = False) -> pa.Table:
     """The rows of a file that the manifest has. `keys_only`: the columns that erasures go by. Raises
     StoreError."""
@@ -265,16 +150,8 @@ def read_file(folder: Path, file: LakeFile, keys_only: bool = False) -> pa.Table
         ) from None
 
 
-def _positions(manifest: Manifest) -> Iterable[tuple[Place, Position]]:
-    for topic, partitions in manifest.positions.items():
-        for number, each in partitions.items():
-            yield (
-                (topic, int(number)),
-                Position(each.offset, each.pass_ms, each.until, each.at_end_ms, _LAYOUT, each.counts),
-            )
-
-
-def _locked(folder: Path) -> Any:
+def locked(folder: Path) -> Any:
+    """An open file, which is the lock of the folder's one writer. Raises StoreError, OutputError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / ".lock").open("w")

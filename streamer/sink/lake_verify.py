@@ -10,8 +10,9 @@ from typing import NamedTuple
 import pyarrow.compute as pc
 
 from streamer.sink import lake_erasure, lake_files, lake_manifest
-from streamer.sink.lake import erasure_of, read_file
+from streamer.sink.lake import read_file
 from streamer.sink.lake_manifest import Erasure
+from streamer.sink.rows import erasure_of
 from streamer.sink.source import Source
 from streamer.sink.store import OUTCOMES, Batch, Place, Position, StoreError
 

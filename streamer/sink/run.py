@@ -25,6 +25,7 @@ from streamer.worker.http import HealthServer
 if TYPE_CHECKING:
     from streamer.sink.lake_manifest import Erasure
     from streamer.sink.lake_verify import Found
+    from streamer.sink.rows import RowStore
 
 _NO_MORE_S = 2.0
 """Erasures are read to the end of their topic: so long without one."""
@@ -48,16 +49,29 @@ async def run_redis_sink(
 
 
 async def run_parquet_sink(settings: Settings, drain: bool, now: Callable[[], float] = time.time) -> None:
-    """The same into Parquet files."""
+    """The same into Parquet files, of every record."""
     from streamer.sink.lake import Lake
 
-    async with Lake(settings.sink.parquet, now) as lake:
-        since_ms, now_ms = lake.behind_since_ms, int(now() * 1000)
+    await _copy_rows(settings, Lake(settings.sink.parquet, now), drain, now)
+
+
+async def run_iceberg_sink(settings: Settings, drain: bool, now: Callable[[], float] = time.time) -> None:
+    """The same into tables of Iceberg."""
+    from streamer.sink.iceberg import IcebergLake
+    from streamer.sink.rows import TABLE_OF_SOURCE
+
+    topics = {TABLE_OF_SOURCE[source.name]: source.topic for source in sources_of(settings)}
+    await _copy_rows(settings, IcebergLake(settings.sink.iceberg, topics, now), drain, now)
+
+
+async def _copy_rows(settings: Settings, store: RowStore, drain: bool, now: Callable[[], float]) -> None:
+    async with store:
+        since_ms, now_ms = store.behind_since_ms, int(now() * 1000)
         if since_ms is not None and now_ms - since_ms > settings.sink.rebuild_after_s * 1000:
             log.warning("tombstones_may_be_gone", behind_s=(now_ms - since_ms) // 1000)
             await check_brokers(settings.kafka)
-            lake.catch_up(await _every_erasure(settings), now_ms)
-        await _copy(settings, lake, str(lake.folder), None, drain, now)
+            store.catch_up(await _every_erasure(settings), now_ms)
+        await _copy(settings, store, store.name, None, drain, now)
 
 
 async def _every_erasure(settings: Settings) -> list[Erasure]:
@@ -74,15 +88,27 @@ async def _every_erasure(settings: Settings) -> list[Erasure]:
 
 
 async def verify_lake(settings: Settings, now: Callable[[], float] = time.time) -> Found:
-    """Whether the lake is whole, and has nothing of whom the topics' tombstones erase. Raises
+    """Whether the Parquet files are whole, and have nothing of whom the topics' tombstones erase. Raises
     StreamerError."""
-    from streamer.sink.lake_verify import Tombstones, looked_through
+    from streamer.sink.lake_verify import looked_through
+
+    assert settings.sink.parquet.folder is not None
+    return looked_through(settings.sink.parquet.folder, await _tombstones(settings, now))
+
+
+async def verify_iceberg(settings: Settings, now: Callable[[], float] = time.time) -> Found:
+    """The same of the tables."""
+    from streamer.sink.iceberg import looked_through
+
+    return looked_through(settings.sink.iceberg, await _tombstones(settings, now))
+
+
+async def _tombstones(settings: Settings, now: Callable[[], float]) -> list[Erasure]:
+    from streamer.sink.lake_verify import Tombstones
 
     tombstones = Tombstones()
-    folder = settings.sink.parquet.folder
-    assert folder is not None
     await _copy(settings, tombstones, "", None, True, now)
-    return looked_through(folder, tombstones.erasures)
+    return tombstones.erasures
 
 
 async def _copy(

@@ -33,7 +33,7 @@ VALUES = {
 @example({"kafka.client_id": "\x7f"})
 def test_a_settings_file_loads_as_its_values_and_defaults_else(values: dict[str, Any]) -> None:
     document = tomllib.loads(settings_file(values))
-    stores = {f"sink.{name}": document["sink"].pop(name) for name in ("redis", "parquet")}
+    stores = {f"sink.{name}": document["sink"].pop(name) for name in ("redis", "parquet", "iceberg")}
     sections = (document | stores).items()
     assert {f"{section}.{key}": value for section, keys in sections for key, value in keys.items()} == values
 

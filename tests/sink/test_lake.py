@@ -9,29 +9,27 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from aiokafka.partitioner import murmur2
 
 from streamer.kafka.ports import free_ports
-from streamer.schemas import codec
 from streamer.settings import Settings
 from tests.client.records import a_message, a_record, a_user
 from tests.conftest import ROOT, RunStreamer
 from tests.sink.kills import own_settings
+from tests.sink.lake_rows import Row, expected
 from tests.sink.live import Sink, end, publish
 from tests.sink.traffic import DIMENSIONS, publish_traffic
-from tests.worker.live import committed, metric, wait_until
+from tests.worker.live import metric, wait_until
 
 NOW_MS = int(time.time() * 1000)
 DAY_MS = 86_400_000
 DOCS = (ROOT / "docs" / "lake.md").read_text()
-Row = dict[str, Any]
 
 
 @pytest.fixture
@@ -63,61 +61,6 @@ def rows_of(settings: Settings, table: str) -> list[Row]:
     """In the order of the topic."""
     rows = [row for path in files_of(settings, table) for row in pq.ParquetFile(path).read().to_pylist()]
     return sorted(rows, key=lambda row: (row["topic_partition"], row["topic_offset"]))
-
-
-def expected(settings: Settings) -> dict[str, list[Row]]:
-    """Rows that the topics come to, read one record after the other."""
-    topics, partitions = settings.topics, settings.topics.partitions
-    sessions, tombstones = _read(committed(settings, topics.visitors).records, "visitor_id", partitions)
-    gone = [row for row in sessions if _is_erased(row, "visitor_id", tombstones)]
-    erased_at = {key: max(at for _, _, at in those) for key, those in tombstones.items()}
-    users, own = _read(committed(settings, topics.users).records, "user_id", partitions)
-    lost = {row["session_id"] for row in gone}
-    last: dict[str, int] = {}
-    for row in users:
-        past = {each["session_id"] for each in row["history"]} | {row["session_id"]}
-        if past & lost or row["recorded_at"] <= erased_at.get(row["visitor_id"], -1):
-            last[row["user_id"]] = max(row["recorded_at"], last.get(row["user_id"], 0))
-    return {
-        "sessions": [row for row in sessions if row not in gone],
-        "users": [
-            row
-            for row in users
-            if not _is_erased(row, "user_id", own) and row["recorded_at"] > last.get(row["user_id"], -1)
-        ],
-    }
-
-
-def _read(
-    records: Iterable[Any], key: str, partitions: int
-) -> tuple[list[Row], dict[str, list[tuple[int, int, int]]]]:
-    rows: list[Row] = []
-    tombstones: dict[str, list[tuple[int, int, int]]] = {}
-    for record in records:
-        if record.value is None:
-            home = (murmur2(record.key) & 0x7FFFFFFF) % partitions
-            if key == "visitor_id" or record.partition == home:
-                place = record.partition, record.offset, record.timestamp
-                tombstones.setdefault(record.key.decode(), []).append(place)
-            continue
-        try:
-            decoded = codec.decode(record.value)[1]
-        except codec.CodecError:
-            continue
-        place = {
-            "recorded_at": record.timestamp,
-            "topic_partition": record.partition,
-            "topic_offset": record.offset,
-        }
-        rows.append({**place, **decoded})
-    return sorted(rows, key=lambda row: (row["topic_partition"], row["topic_offset"])), tombstones
-
-
-def _is_erased(row: Row, key: str, tombstones: Mapping[str, list[tuple[int, int, int]]]) -> bool:
-    return any(
-        partition == row["topic_partition"] and row["topic_offset"] < offset
-        for partition, offset, _ in tombstones.get(row[key], ())
-    )
 
 
 def assert_same(settings: Settings) -> None:
