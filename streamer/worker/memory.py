@@ -7,14 +7,16 @@ import gc
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h. Another C library has no `mallopt` that knows them, and no such habits."""
-_MAPPED_FROM_BYTES = 2 * 1024 * 1024
+_MAPPED_FROM_BYTES = 8 * 1024 * 1024
+"""Above a fetch of several partitions, a megabyte each: mapped, each would be touched for the first time again,
+for a fifth of what delivery takes."""
 _KEPT_AT_THE_TOP_BYTES = 64 * 1024 * 1024
 
 
 def settle_memory() -> None:
     """For a process whose memory is sessions, a worker or a replay; call it before there are any.
 
-    What fetches and commits take for a moment, megabytes, would lie between sessions in glibc's heap, which
+    What take-overs and commits take for a moment, megabytes, would lie between sessions in glibc's heap, which
     pin the holes that it leaves: such blocks are mapped one by one instead. To set that alone would also make
     glibc return the heap's end to the system again and again, for a quarter more CPU a click.
     """

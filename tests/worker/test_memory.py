@@ -16,8 +16,8 @@ from streamer.schemas.build import IS_COMPILED
 from streamer.schemas.click import Click
 from streamer.worker.changelog_groups import StateLog
 
-KEPT = 30
-LARGE = 4  # MiB
+KEPT = 12
+LARGE = 9  # MiB
 CHILD = f"""
 import sys
 from benchmarks.heartbeat import memory_mb
