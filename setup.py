@@ -4,10 +4,16 @@ import os
 import sys
 from pathlib import Path
 
+from Cython.Compiler.Options import get_directive_defaults
 from setuptools import Extension, setup
 
 ROOT = Path(__file__).parent
+PLAIN_DATA = {"streamer.schemas.click": {"no_gc": True, "freelist": 64}}
+"""Directives for the classes of a module whose values hold no cycles. Cython takes no notice of a class's own
+in its `.pxd`, but of `final`, where the class itself stands in a `.py`."""
 sys.path.insert(0, str(ROOT))
+# Cython knows them of classes only, and refuses what it knows no default of for a whole module.
+get_directive_defaults().update(no_gc=False, freelist=0)
 
 # An isolated build has no folder of ours on its path.
 from streamer.schemas.build import EXTENSIONS, PACKAGES  # noqa: E402
@@ -23,7 +29,7 @@ def extension(name: str) -> Extension:
     # symbols for a debugger: Python's own flags ask for them, which takes a quarter of the compiler's time.
     arguments = [] if sys.platform == "win32" else ["-ffp-contract=off", "-g0"]
     built = Extension(name, [source], depends=depends + others, extra_compile_args=arguments, optional=True)
-    built.cython_directives = {"language_level": 3, "annotation_typing": False}
+    built.cython_directives = {"language_level": 3, "annotation_typing": False, **PLAIN_DATA.get(name, {})}
     return built
 
 

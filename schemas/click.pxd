@@ -3,8 +3,6 @@ from libc.stdint cimport int64_t
 
 
 @cython.final
-@cython.no_gc
-@cython.freelist(64)
 cdef class Click:
     cdef readonly int64_t timestamp
     cdef readonly str event_id
@@ -23,7 +21,6 @@ cdef class Click:
 
 
 @cython.final
-@cython.no_gc
 cdef class Session:
     cdef readonly str session_id
     cdef readonly str visitor_id

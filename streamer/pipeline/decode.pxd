@@ -13,8 +13,6 @@ cdef object astuple
 
 
 @cython.final
-@cython.no_gc
-@cython.freelist(8)
 cdef class Arrived:
     cdef readonly str visitor_id
     cdef readonly str user_id
