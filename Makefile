@@ -9,6 +9,7 @@
 #   make fuzz    damaged inputs for every parser: make fuzz CASES=1000000
 #   make upstream  what the client libraries should mend, reproduced: does it still happen?
 #   make monitoring  Prometheus rules and dashboard, written anew from the catalogue of metrics
+#   make spark, make feast   the examples for Spark and Feast, with the real ones
 #   make consumers   libraries of consumers in other languages, so that the tests run those whose runtime is there
 # Another Python: make demo PYTHON=python3.12     Arguments: make demo ARGS=--headless
 
@@ -31,7 +32,7 @@ PACKAGES := pyproject.toml constraints.txt setup.py $(shell find models schemas 
 unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:  # one pip at a time in one environment
-.PHONY: chart demo docs manifests workflows test test-pure check lint chaos mutants bench fuzz upstream monitoring \
+.PHONY: chart demo docs feast spark manifests workflows test test-pure check lint chaos mutants bench fuzz upstream monitoring \
   consumers clean
 .DELETE_ON_ERROR:
 
@@ -94,6 +95,17 @@ workflows:
 manifests:
 	PATH="$(CURDIR)/.venv/bin:$$PATH" helm template streamer deploy/helm/clicks-to-intent --kube-version 1.37.0 \
 	  > deploy/kubernetes/streamer.yaml
+
+# Large, and so not in the environment of all other tests; Spark needs Java.
+spark: .venv/test.stamp .venv/kafka.aot
+	$(INSTALL) pyspark==4.3.0
+	$(PYTEST) tests/examples/test_spark.py tests/sink/test_lake.py -k 'spark'
+
+# In an environment of its own: it shares no pins with ours.
+feast: .venv/test.stamp .venv/kafka.aot
+	$(PYTHON) -m venv .venv/feast
+	.venv/feast/bin/pip install --quiet --disable-pip-version-check 'feast[redis]==0.67.0'
+	$(PYTEST) tests/examples/test_feast.py
 
 consumers: .venv/test.stamp
 	! command -v npm || npm install --prefix examples/consumers/node --no-package-lock
