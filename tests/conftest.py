@@ -107,6 +107,7 @@ IN_ONE_PROCESS = {
         "tests/models/llm/test_llm_teacher.py",
         "tests/models/test_bundle.py",
         "tests/models/test_drift.py",
+        "tests/models/test_refresh.py",
         "tests/models/test_runtime.py",
         "tests/models/test_scorer.py",
         "tests/models/training/test_edited_taxonomy.py",

@@ -36,6 +36,7 @@ from streamer.cli.local_paths import local_path
 from streamer.cli.output import print_json, say
 from streamer.cli.probe import probe
 from streamer.cli.prototypes import prototypes
+from streamer.cli.refresh import refresh
 from streamer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -356,6 +357,7 @@ app.command()(card)
 app.command()(drift)
 app.command()(probe)
 app.command()(prototypes)
+app.command()(refresh)
 
 
 def _simulate(out: Path, visitors: int, seed: int) -> dict[str, Path]:

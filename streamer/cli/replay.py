@@ -100,10 +100,10 @@ def replay(
     options = ReplayOptions(time_range, source, tuple(bundles), out, speed, processes, group, users, links)
     options = replace(options, bundles=bundles_of(bundles, settings))
     with progress() as show:
-        done = _run(settings, options, show)
+        done = run_replay(settings, options, show)
     summary = done.as_dict()
     if report is not None and done.is_to_report:
-        _write_report(report, str(out), summary, known)
+        write_backtest(report, str(out), summary, known)
     text = orjson.dumps(summary).decode() if json else _text_of(summary)
     if out == "-":
         say(text)  # standard output has the sessions
@@ -111,7 +111,7 @@ def replay(
         print(text, flush=True)
 
 
-def _run(settings: Settings, options: ReplayOptions, show: Show) -> ReplaySummary:
+def run_replay(settings: Settings, options: ReplayOptions, show: Show) -> ReplaySummary:
     from streamer.worker.memory import settle_memory
 
     settle_memory()
@@ -148,13 +148,17 @@ def _read_outcomes(path: Path) -> Outcomes:
     return read_outcomes(path)
 
 
-def _write_report(report: Path, rows: str, summary: dict[str, Any], outcomes: Outcomes | None) -> None:
+def write_backtest(
+    report: Path, rows: str, summary: dict[str, Any], outcomes: Outcomes | None
+) -> dict[str, Any]:
+    """The page, and the document beside it, which is returned."""
     from streamer.backtest.page import page
     from streamer.backtest.report import backtest, write_report
 
     document = backtest(Path(rows), summary, outcomes)
     beside = write_report(document, report, page(document))
     say(f"report written to {report} and {beside}")
+    return document
 
 
 @contextmanager
