@@ -7,7 +7,7 @@ visitors are only embedded. S sessions, D dimensions, I intents.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,15 @@ def encoder_facts(config: TrainConfig) -> dict[str, Any]:
     names = [field.name for field in fields(config)]
     of_encoder = names[: names.index(_AFTER_THE_ENCODER)]
     facts = {name: getattr(config, name) for name in of_encoder if name not in _NOT_OF_THE_ENCODER}
-    return {name: value for name, value in facts.items() if name not in _ADDED or _ADDED[name] != value}
+    kept = {name: value for name, value in facts.items() if name not in _ADDED or _ADDED[name] != value}
+    if config.fields:
+        kept["fields"] = [asdict(field) for field in config.fields]
+    return kept
+
+
+def pretraining_facts(config: TrainConfig) -> dict[str, Any]:
+    """All that its weights depend on: as `encoder_facts`, whatever the readout."""
+    return encoder_facts(replace(config, readout=MEAN))
 
 
 def embeddings(

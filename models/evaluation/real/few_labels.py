@@ -90,7 +90,7 @@ VALIDATION = (Part((TRAIN_BELOW, VALIDATION_BELOW), VALIDATION_BELOW),)
 class Recipe:
     overrides: Mapping[str, Any]
     whole: bool = True
-    """All three readouts; else the mean alone."""
+    """All that the encoder reads out; else the mean alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +189,8 @@ def _vectors(task: RealTask, part: Part, plan: Plan, store: ResultStore) -> Vect
 def _encoded(
     task: RealTask, part: Part, settings: Mapping[str, Any], seed: int, store: ResultStore
 ) -> Float64:
-    """[N, 3D], the mean first."""
-    config = TrainConfig(seed=seed, readout=MEAN_MAX_LAST, **settings)
+    """[N, 3D], the mean first. Three readouts, unless the settings name another."""
+    config = TrainConfig(**{"seed": seed, "readout": MEAN_MAX_LAST, **settings})
     encoder, _, tokenizer = stored_encoder(task.name, task.whole, part, config, store)
     return embedded(encoder, tokenizer, task.beginnings, config.threads)
 
@@ -207,7 +207,7 @@ def stored_encoder(
         weights = {name: tensor.numpy() for name, tensor in modules.state_dict().items()}
         return {_TOKENIZER: np.frombuffer(tokenizer.to_json().encode(), np.uint8), **weights}
 
-    facts = {"part": list(part), "seed": config.seed, "of": training_runs.encoder_facts(config)}
+    facts = {"part": list(part), "seed": config.seed, "of": training_runs.pretraining_facts(config)}
     arrays = store.arrays(f"real-encoder-{site}", facts, compute)
     tokenizer = Tokenizer.from_json(arrays.pop(_TOKENIZER).tobytes())
     encoder = Encoder(shape_of(tokenizer, config))

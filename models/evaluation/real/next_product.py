@@ -27,7 +27,7 @@ from streamer.models.fields import LEARNT_FIELDS
 from streamer.models.tokenizer import Tokenizer
 from streamer.models.training.config import TrainConfig
 from streamer.models.training.corpus import Corpus
-from streamer.models.training.encoder import MEAN_MAX_LAST, Encoder
+from streamer.models.training.encoder import Encoder
 from streamer.models.training.objectives import Objectives
 from streamer.models.training.pretrain import deterministic
 from streamer.schemas.click import Session
@@ -56,8 +56,8 @@ def evaluate(
     def scored(part: Part, seed: int) -> tuple[Int64, dict[float, Float64], Float64]:
         """Answers [N], logs of the table by smoothing and logs of the causal head, [N, V]."""
         tested = [visitor for visitor in rows if part.tests(visitor)]
-        config = TrainConfig(seed=seed, readout=MEAN_MAX_LAST, **settings)
-        modules = stored_encoder("eshop2008", whole, part, config, store)
+        config = TrainConfig(seed=seed, **settings)
+        modules = stored_encoder("eshop2008_fields", whole, part, config, store)
         beginnings = [session_of(visitor, rows[visitor][: cuts[visitor]]) for visitor in tested]
         last = np.array([viewed[visitor][cuts[visitor] - 1] for visitor in tested])
         answers = np.array([viewed[visitor][cuts[visitor]] for visitor in tested])

@@ -22,6 +22,7 @@ from streamer.models.evaluation.real.clickstreams import Event, click_of, read, 
 from streamer.models.evaluation.real.eshop2008 import cut_of
 from streamer.models.evaluation.real.few_labels import FIVE_FOLDS, TEST, Part, RealTask
 from streamer.models.evaluation.real.shop1999 import FIRST, MIN_COUNT, PAID
+from streamer.models.extra_fields import PRICE, FieldSpec
 from streamer.models.fused.encodings import Columns
 from streamer.schemas.click import Click, Session
 
@@ -29,6 +30,12 @@ _ACTIONS = 8
 """Of pisa_cc."""
 _SALE = "sale"
 _HOUR_MS = 3_600_000
+_SHOWN = ("colour_code", "model_photography", "site_page")
+"""What eshop2008 says of an article besides its price."""
+_FIELDS_OF_ESHOP2008 = (
+    FieldSpec.of(PRICE, {"kind": "number"}),
+    *(FieldSpec.of(f"properties.{name}", {"kind": "categorical", "hashed": 32}) for name in _SHOWN),
+)
 
 
 def shop1999_payment(folder: Path) -> RealTask:
@@ -67,7 +74,17 @@ def pisa_cc_solved(folder: Path) -> RealTask:
 
 
 def eshop2008_sale(folder: Path) -> RealTask:
-    by_visitor, context = _eshop2008(folder)
+    return _sale("eshop2008", *_eshop2008(folder, _all_fields))
+
+
+def eshop2008_sale_by_fields(folder: Path) -> RealTask:
+    """The same rows; their clicks have fields of their own for what the shop says of an article."""
+    return _sale("eshop2008_fields", *_eshop2008(folder, _own_fields))
+
+
+def _sale(
+    name: str, by_visitor: Mapping[str, Sequence[tuple[Event, Click]]], context: Mapping[str, Event]
+) -> RealTask:
     rows = []
     for visitor, clicks in by_visitor.items():
         if len(clicks) > 1:
@@ -76,7 +93,7 @@ def eshop2008_sale(folder: Path) -> RealTask:
                 rows.append((clicks, cut))
     beginnings = _sessions(clicks[:cut] for clicks, cut in rows)
     return RealTask(
-        name="eshop2008",
+        name=name,
         beginnings=beginnings,
         by_hand=[_by_product(session) for session in beginnings],
         columns=_shopping([[event for event, _ in clicks[:cut]] for clicks, cut in rows], context),
@@ -88,8 +105,8 @@ def eshop2008_sale(folder: Path) -> RealTask:
 
 
 def clicks_of_eshop2008(folder: Path) -> dict[str, list[Click]]:
-    """By visitor, with all fields."""
-    by_visitor, _ = _eshop2008(folder)
+    """By visitor, with fields of their own."""
+    by_visitor, _ = _eshop2008(folder, _own_fields)
     return {visitor: [click for _, click in clicks] for visitor, clicks in by_visitor.items()}
 
 
@@ -106,6 +123,9 @@ SITES: Mapping[str, Site] = {
     ),
     "pisa_cc": Site(pisa_cc_solved, TEST, (50, 100, 500, 2_000, None), {"epochs": 3}),
     "eshop2008": Site(eshop2008_sale, TEST, (100, 500), {"epochs": 4}),
+    "eshop2008_fields": Site(
+        eshop2008_sale_by_fields, TEST, (100, 500), {"epochs": 4, "fields": _FIELDS_OF_ESHOP2008}
+    ),
 }
 """Epochs are what the size of each allows."""
 
@@ -123,10 +143,12 @@ def _by_visitor(
     return found
 
 
-def _eshop2008(folder: Path) -> tuple[dict[str, list[tuple[Event, Click]]], dict[str, Event]]:
+def _eshop2008(
+    folder: Path, as_click: Callable[[Event, Mapping[str, Event]], Click]
+) -> tuple[dict[str, list[tuple[Event, Click]]], dict[str, Event]]:
     """Clicks with all fields by visitor, and what the shop says besides of each event."""
     context = {row["event_id"]: row for row in read(folder, "eshop2008.context")}
-    return _by_visitor(folder, "eshop2008", lambda event: _all_fields(event, context)), context
+    return _by_visitor(folder, "eshop2008", lambda event: as_click(event, context)), context
 
 
 def _sessions(some: Iterable[Sequence[tuple[Event, Click]]]) -> list[Session]:
@@ -153,10 +175,22 @@ def _all_fields(event: Event, context: Mapping[str, Event]) -> Click:
     )
 
 
+def _own_fields(event: Event, context: Mapping[str, Event]) -> Click:
+    """As `_all_fields`, but each in a field of its own, for recipes that ask for them."""
+    more = context[event["event_id"]]
+    return replace(
+        _all_fields(event, context),
+        page_type=None,
+        path=None,
+        extras={f"properties.{name}": str(more[name]) for name in _SHOWN},
+    )
+
+
 def _by_product(session: Session) -> Session:
-    """N-grams of products rather than of the paths above."""
+    """N-grams of products rather than of what they are like."""
     clicks = [
-        replace(click, path=None, page_type=click.product_id, product_id=None) for click in session.clicks
+        replace(click, path=None, page_type=click.product_id, product_id=None, extras=None)
+        for click in session.clicks
     ]
     return replace(session, clicks=clicks)
 

@@ -1,9 +1,10 @@
 """trivago: what earlier sessions of the visitor add to the order in which hotels are shown.
 
-Rows, halves of the time and trees are those of `trivago.py`. Three contenders: trees over what the session
-shows; these with what earlier sessions show of each hotel, by hand; and both with an encoder that reads the
-earlier sessions as the beginning of this one, by how near each hotel is to it. Nothing is known from the
-click-out on. N rows, K places shown at most, S seeds of pretraining.
+Rows, halves of the time and trees are those of `trivago.py`. Four contenders: trees over what the session
+shows; these with what earlier sessions show of each hotel, by hand; both with an encoder that reads the
+earlier sessions as the beginning of this one, by how near each hotel is to it; and the mean of the last two
+with a share of the encoder's that validation chooses, which may be none. Nothing is known from the click-out
+on. N rows, K places shown at most, S seeds of pretraining.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ from streamer.models.evaluation.real.trivago import (
 from streamer.models.training.config import TrainConfig
 
 BY_HAND, WITH_ENCODER = "trees, earlier sessions by hand", "trees, earlier sessions by hand and encoder"
+FUSED = "trees, earlier sessions by hand, fused with encoder"
+SHARES = (0.25, 0.5, 0.75, 1.0)
+"""That the trees with the encoder may have of `FUSED`, if any."""
 RESAMPLED = 1_000
 _DAY_MS = 86_400_000
 
@@ -56,9 +60,15 @@ def evaluate(folder: Path, settings: Mapping[str, Any], seeds: Sequence[int]) ->
         name: [chosen_trees(ranking, features, train, validation) for features in of_seeds]
         for name, of_seeds in inputs.items()
     }
+    scores = {name: [each for _, _, each in of_seeds] for name, of_seeds in chosen.items()}
+    (floor,) = scores[BY_HAND]
+    shares = [share_of(each, floor, ranking, validation) for each in scores[WITH_ENCODER]]
+    scores[FUSED] = [
+        _mixed(floor, each, share) for each, share in zip(scores[WITH_ENCODER], shares, strict=True)
+    ]
     ranks = {
-        name: np.stack([reciprocal_ranks(scores[test], ranking, test) for _, _, scores in of_seeds])
-        for name, of_seeds in chosen.items()
+        name: np.stack([reciprocal_ranks(each[test], ranking, test) for each in of_seeds])
+        for name, of_seeds in scores.items()
     }
     visitors = cluster_numbers([ranking.visitor_ids[row] for row in test.tolist()])
     has_earlier = np.array([bool(ranking.earlier[row]) for row in test.tolist()])
@@ -69,9 +79,30 @@ def evaluate(folder: Path, settings: Mapping[str, Any], seeds: Sequence[int]) ->
         "validation_mrr": {
             name: float(np.mean([mrr for mrr, _, _ in each])) for name, each in chosen.items()
         },
+        "shares": shares,
         "all": _compared(ranks, visitors, everywhere),
         "with_earlier": _compared(ranks, visitors, has_earlier),
     }
+
+
+def share_of(other: Float64, floor: Float64, ranking: Ranking, validation: Int64) -> float:
+    """The share of other scores [N, K] whose mean with those of the floor is best on validation rows; 0 if
+    that isn't better than the floor alone by a standard error.
+    """
+    alone = reciprocal_ranks(floor[validation], ranking, validation)
+    gains = {
+        share: reciprocal_ranks(_mixed(floor, other, share)[validation], ranking, validation) - alone
+        for share in SHARES
+    }
+    best = max(SHARES, key=lambda share: gains[share].mean())
+    gain = gains[best]
+    visitors = cluster_numbers([ranking.visitor_ids[row] for row in validation.tolist()])
+    off_by_visitor = np.bincount(visitors, weights=gain - gain.mean())
+    return best if gain.mean() > np.sqrt((off_by_visitor**2).sum()) / len(gain) else 0.0
+
+
+def _mixed(floor: Float64, other: Float64, share: float) -> Float64:
+    return (1.0 - share) * floor + share * other
 
 
 def _earlier_touches(ranking: Ranking) -> Float64:
@@ -104,7 +135,12 @@ def _compared(ranks: dict[str, Float64], visitors: Int64, rows: Bool) -> dict[st
             f"{name} over {floor}": interval(
                 resampled[name].value - resampled[floor].value, resampled[name].draws - resampled[floor].draws
             ).as_dict()
-            for name, floor in ((BY_HAND, TREES), (WITH_ENCODER, TREES), (WITH_ENCODER, BY_HAND))
+            for name, floor in (
+                (BY_HAND, TREES),
+                (WITH_ENCODER, TREES),
+                (WITH_ENCODER, BY_HAND),
+                (FUSED, BY_HAND),
+            )
         },
     }
 

@@ -214,10 +214,11 @@ def every_step() -> dict[str, Json]:
         "real_trivago": {
             "rows": {"test": 20, "with earlier sessions": 5},
             "seeds": 3,
+            "shares": [0.0, 0.25, 0.0],
             **{
                 part: {"mrr": {"trees": estimate(0.6)}, "gain": {"other over trees": estimate(0.01)}}
                 for part in ("all", "with_earlier")
             },
         },
-        **dict.fromkeys(("real_shop1999", "real_pisa_cc", "real_eshop2008"), few),
+        **dict.fromkeys(("real_shop1999", "real_pisa_cc", "real_eshop2008", "real_eshop2008_fields"), few),
     }

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from streamer.models.arrays import Float64
 from streamer.models.evaluation.probe.contenders import EMBEDDING, FUSED, HAND
 from streamer.models.evaluation.real import few_labels
 from streamer.models.evaluation.real.few_labels import (
@@ -23,15 +24,27 @@ from streamer.models.evaluation.real.few_labels import (
     RealTask,
     Recipe,
     measured,
+    stored_encoder,
 )
-from streamer.models.evaluation.real.tasks import eshop2008_sale, pisa_cc_solved, shop1999_payment
+from streamer.models.evaluation.real.tasks import (
+    SITES,
+    eshop2008_sale,
+    eshop2008_sale_by_fields,
+    pisa_cc_solved,
+    shop1999_payment,
+)
 from streamer.models.evaluation.result_store import ResultStore
+from streamer.models.training.config import TrainConfig
 from streamer.schemas.click import Session
 from tests.models.evaluation.test_evaluation_shop1999 import shop
 from tests.models.evaluation.test_evaluation_trivago import event, write
 
 TINY = {"dim": 8, "heads": 2, "hidden": 16, "epochs": 1, "batch": 32, "min_count": 1}
-RECIPES = {"mean": Recipe({}, whole=False), "causal": Recipe({"weight_causal": 1.0})}
+RECIPES = {
+    "mean": Recipe({}, whole=False),
+    "causal": Recipe({"weight_causal": 1.0}),
+    "causal readout": Recipe({"weight_causal": 1.0, "readout": "causal"}),
+}
 PLAN = Plan(TEST, (60, None), TINY, RECIPES, seeds=(1, 2), draws=2, resampled=50)
 
 
@@ -93,6 +106,21 @@ def test_encoders_see_no_session_of_a_visitor_who_is_tested_on(
     few_labels._encoded(payments, VALIDATION[0], TINY, 1, ResultStore(tmp_path, tmp_path))
     assert seen
     assert all(VALIDATION[0].learns(session.visitor_id) for session in seen)
+
+
+def test_readouts_of_one_encoder_are_pretrained_once_and_differ(
+    payments: RealTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ResultStore(tmp_path, tmp_path)
+
+    def encoded(name: str) -> Float64:
+        return few_labels._encoded(payments, TEST[0], {**TINY, **RECIPES[name].overrides}, 1, store)
+
+    three = encoded("causal")
+    monkeypatch.setattr(few_labels, "pretrained_on", lambda *_: pytest.fail("trained again"))
+    causal = encoded("causal readout")
+    assert three.shape == causal.shape == (len(payments.labels), 3 * TINY["dim"])
+    assert not np.allclose(three, causal, atol=1e-3)
 
 
 def test_a_second_run_computes_nothing(
@@ -160,3 +188,12 @@ def test_of_eshop2008_who_has_seen_a_sale_is_left_out_and_later_clicks_are_not_r
         assert len(session.clicks) == len(by_hand.clicks) == clicks < 4
         assert [click.path for click in session.clicks] == [f"/{at}/1/{at}" for at in range(int(clicks))]
         assert [click.page_type for click in by_hand.clicks] == [f"B{at}" for at in range(int(clicks))]
+    by_fields = eshop2008_sale_by_fields(tmp_path)
+    assert by_fields.by_hand == task.by_hand
+    assert by_fields.columns == task.columns
+    settings = {**TINY, "fields": SITES["eshop2008_fields"].training["fields"]}
+    config = TrainConfig(seed=1, **settings)  # type: ignore[arg-type]
+    *_, tokenizer = stored_encoder("e", by_fields.whole, TEST[0], config, ResultStore(tmp_path, tmp_path))
+    read = {field.name: field for field in tokenizer.extras.fields}
+    assert list(read) == ["price", *(f"properties.{name}" for name in more if name != "country_code")]
+    assert read["properties.site_page"].document()["values"] == ["0", "1", "2", "3"]

@@ -12,7 +12,14 @@ pytest.importorskip("torch")
 
 from streamer.models.evaluation.real import trivago_history
 from streamer.models.evaluation.real.trivago import TREES, load
-from streamer.models.evaluation.real.trivago_history import BY_HAND, WITH_ENCODER, _earlier_touches, evaluate
+from streamer.models.evaluation.real.trivago_history import (
+    BY_HAND,
+    FUSED,
+    WITH_ENCODER,
+    _earlier_touches,
+    evaluate,
+    share_of,
+)
 from tests.models.evaluation.test_evaluation_trivago import event, write
 
 VISITORS = 300
@@ -56,9 +63,22 @@ def test_who_comes_back_is_known_by_the_hotel_looked_at_before(tmp_path: Path) -
     found = evaluate(hotel_search(tmp_path), TINY, (1,))
     assert found["rows"] == {"test": VISITORS // 2, "with earlier sessions": VISITORS // 4}
     with_earlier = found["with_earlier"]
-    assert set(with_earlier["mrr"]) == {TREES, BY_HAND, WITH_ENCODER}
+    assert set(with_earlier["mrr"]) == {TREES, BY_HAND, WITH_ENCODER, FUSED}
     assert with_earlier["gain"][f"{BY_HAND} over {TREES}"]["low"] > 0.2
     assert with_earlier["mrr"][BY_HAND]["value"] > found["all"]["mrr"][BY_HAND]["value"]
+
+
+def test_what_does_not_help_on_validation_has_no_share(tmp_path: Path) -> None:
+    ranking = load(hotel_search(tmp_path))
+    rng = np.random.default_rng(0)
+    rows = np.arange(len(ranking.at))
+    right = (np.arange(25) == ranking.clicked[:, None]).astype(np.float64)
+    floor, noise = right + rng.normal(size=right.shape), rng.normal(size=right.shape)
+    for scores in (right, floor, noise):
+        scores[~ranking.exists] = -10.0
+    assert share_of(noise, floor, ranking, rows) == 0.0
+    assert share_of(floor, floor, ranking, rows) == 0.0
+    assert share_of(right, floor, ranking, rows) > 0.0
 
 
 def test_nothing_from_the_moment_of_the_click_out_on_is_an_earlier_click(tmp_path: Path) -> None:
