@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import Any, Literal, Self
 
 import msgspec
+from msgspec.structs import astuple
 from xxhash import xxh3_64_digest
 
 from streamer.native.click_codec import PackedClicks, entries, pack_click, pack_entry
@@ -24,23 +25,27 @@ BOT_SPAN_MS = 100_000
 COMPACT_AT = 2 * KEPT_CLICKS
 """Retained clicks at which those in the middle are let go."""
 
-_Row = tuple[
-    str,
-    int,
-    int,
-    int,
-    bytes,
-    bytes,
-    int,
-    bool,
-    str | tuple[int, str, str] | None,
-    int,
-    int,
-    tuple[str, ...],
-    bool,
-    CloseReason | Literal[""],
-    int,
-]
+
+class _Row(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """What `to_row` gives. Of a Struct msgspec keeps what it has found out about the types."""
+
+    visitor_id: str
+    started_at: int
+    ended_at: int
+    opened_at: int
+    log: bytes
+    retained: bytes
+    dropped: int
+    crawler: bool
+    user: str | tuple[int, str, str] | None
+    early_at: int
+    revision: int
+    published: tuple[str, ...]
+    beside_closed: bool
+    closed_by: CloseReason | Literal[""]
+    late_at: int
+
+
 _ADDED = (0, 0, (), False, "", 0)
 """What rows may lack at their end: all of it in state version 1, the last three in versions 2 and 3, the last
 two where no session is held."""
@@ -133,7 +138,7 @@ class OpenSession(PackedClicks):
         """Also of a row of an older state version. Raises what `Stored.from_row` does."""
         if len(row) in _SHORTER_ROWS:
             row = (*row, *_ADDED[len(row) - _SHORTER_ROWS[0] :])
-        *first, dropped, crawler, user, early_at, revision, published, beside, closed_by, late_at = (
+        *first, dropped, crawler, user, early_at, revision, published, beside, closed_by, late_at = astuple(
             msgspec.convert(row, _Row)
         )
         session = cls(*first)
