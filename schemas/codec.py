@@ -32,6 +32,7 @@ SchemaName = Literal[
     "user_intent",
     "identity_link",
     "erasure",
+    "lookup",
 ]
 SCHEMA_NAMES: tuple[SchemaName, ...] = get_args(SchemaName)
 

@@ -157,6 +157,13 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Days = Annotated[float, Field(ge=0.001, le=36_500, allow_inf_nan=False)]
 
 
+def _hash_key(value: SecretStr) -> SecretStr:
+    size = len(value.get_secret_value().encode())
+    if not 16 <= size <= 64:
+        raise ValueError(f"has {size} bytes, expected 16 to 64")
+    return value
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -243,6 +250,8 @@ class TopicSettings(_Section):
     links: TopicName = "web.identity-links.v1"
     users: TopicName = "web.user-intents.v1"
     erasures: TopicName = "web.erasures.v1"
+    lookups: TopicName = "web.lookups.v1"
+    """What the look-up service has answered, if `serve.log_lookups` is set."""
     shadow_intents: TopicName = "web.session-intents-shadow.v1"
     """Where `model.shadow_bundle` publishes, and only there."""
     shadow_embeddings: TopicName = "web.session-embeddings-shadow.v1"
@@ -466,6 +475,10 @@ class ServeSettings(_Section):
     """How long after its session closed a record is returned."""
     similar: bool = False
     """Whether callers may ask who is similar to somebody: they learn ids that they didn't know."""
+    log_lookups: bool = False
+    """Whether what was answered is written to the topic `topics.lookups`, without the id."""
+    log_key: Annotated[SecretStr, AfterValidator(_hash_key)] | None = None
+    """Key of the hash that stands for an id there: 16 to 64 bytes."""
     max_age_s: PositiveSeconds = 30
     """Not ready when brokers have answered nothing for so long."""
     drain_s: Seconds = 5
@@ -477,6 +490,12 @@ class ServeSettings(_Section):
             raise ValueError("serve.ssl_key_location needs serve.ssl_certificate_location")
         if self.ssl_ca_location and not self.ssl_certificate_location:
             raise ValueError("serve.ssl_ca_location needs serve.ssl_certificate_location")
+        return self
+
+    @model_validator(mode="after")
+    def _hashes_with_a_key(self) -> ServeSettings:
+        if self.log_lookups and self.log_key is None:
+            raise ValueError("serve.log_lookups needs serve.log_key or serve.log_key_file")
         return self
 
 
@@ -619,6 +638,11 @@ class Settings(_Section):
         """The topics that the look-up service answers from, by what their keys are."""
         users = {"users": self.topics.users} if self.identity.enabled else {}
         return {"visitors": self.topics.visitors, **users}
+
+    @property
+    def of_lookups(self) -> tuple[str, ...]:
+        """The topic that look-ups are written to; nothing where they aren't."""
+        return (self.topics.lookups,) if self.serve.log_lookups else ()
 
     @property
     def emits_at_login(self) -> bool:

@@ -46,6 +46,7 @@ def test_defaults_are_the_documented_ones() -> None:
         "links": "web.identity-links.v1",
         "users": "web.user-intents.v1",
         "erasures": "web.erasures.v1",
+        "lookups": "web.lookups.v1",
         "shadow_intents": "web.session-intents-shadow.v1",
         "shadow_embeddings": "web.session-embeddings-shadow.v1",
         "partitions": 4,

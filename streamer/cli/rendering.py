@@ -73,6 +73,8 @@ def _contents(item: Json) -> str:
     value: Json = item["value"]
     if "action" in value:
         return _link(value)
+    if "id_hash" in value:
+        return _lookup(value)
     parts = [describe(value) for field, describe in _DESCRIBE.items() if value.get(field) is not None]
     return ", ".join([*parts, f"{as_clicks(value['event_count'])}, closed by {value['close_reason']}"])
 
@@ -80,6 +82,13 @@ def _contents(item: Json) -> str:
 def _link(value: Json) -> str:
     told = f"{visible(value['action'])} {visible(value['user_id'])}"
     return told if value["source"] is None else f"{told}, by {visible(value['source'])}"
+
+
+def _lookup(value: Json) -> str:
+    told = f"{visible(value['view'])}: {visible(value['outcome'])}"
+    if value["closed_at"] is None:
+        return told
+    return f"{told}, closed at {as_time(value['closed_at'])}  [{visible(value['model_version'])}]"
 
 
 def _intent(value: Json) -> str:

@@ -27,6 +27,7 @@ class Feed(StrEnum):
     visitors = "visitors"
     users = "users"
     links = "links"
+    lookups = "lookups"
     late = "late"
     dlq = "dlq"
     shadow_intents = "shadow_intents"

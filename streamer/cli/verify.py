@@ -28,6 +28,9 @@ def verify(
         list[Path] | None,
         typer.Option("--bundle", metavar="DIR", help="A bundle that live has used; repeatable."),
     ] = None,
+    served: Annotated[
+        bool, typer.Option("--served", help="Compare what `streamer serve` has answered, too.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Replay what live has read and compare digests of all records, per partition and overall.
@@ -41,8 +44,9 @@ def verify(
     settle_memory()
     time_range = time_range_of(start, end, int(time.time() * 1000))
     settings = ctx.obj.settings()
+    bundles = bundles_of(bundle or [], settings)
     with progress() as show:
-        report = asyncio.run(run(settings, time_range, bundles_of(bundle or [], settings), show)).as_dict()
+        report = asyncio.run(run(settings, time_range, bundles, show, with_served=served)).as_dict()
     if json:
         print_json(report)
     else:
@@ -63,6 +67,8 @@ def _text_of(report: dict[str, Any]) -> str:
         lines += [f"  {text}" for text in each["because"] + each["notes"]]
     if report["users"] is not None:
         lines += _users_lines(report["users"])
+    if report["served"] is not None:
+        lines += _served_lines(report["served"])
     for kind in ("embeddings", "intents"):
         for side in ("live", "replay"):
             found = report[side][kind]
@@ -81,3 +87,11 @@ def _users_lines(users: dict[str, Any]) -> list[str]:
             for how, count in users["differences"].items()
         ),
     ]
+
+
+def _served_lines(served: dict[str, Any]) -> list[str]:
+    lines = [f"served: {served['state']}"]
+    for view, found in served["views"].items():
+        counts = ", ".join(f"{count:,} {how}" for how, count in found["look_ups"].items())
+        lines.append(f"  {view}: {counts or 'no look-ups'}")
+    return lines

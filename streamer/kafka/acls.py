@@ -76,6 +76,7 @@ def _consumer(settings: Settings) -> Iterator[Acl]:
 
 def _server(settings: Settings) -> Iterator[Acl]:
     yield from _topics("Read", *settings.looked_up.values())
+    yield from _topics("Write", *settings.of_lookups)
 
 
 def _viewer(settings: Settings) -> Iterator[Acl]:
@@ -100,7 +101,7 @@ def _replay(settings: Settings) -> Iterator[Acl]:
     topics = settings.topics
     source = settings.session_source
     yield from _topics("Read", source, topics.erasures, *settings.outputs, settings.changelog)
-    yield from _topics("Read", *settings.of_identity)
+    yield from _topics("Read", *settings.of_identity, *settings.of_lookups)
     of_groups = f"{settings.app.id}-replay-"  # topics and groups of `--group`, and producers of outputs
     for operation in ("Create", "Read", "Write", "Delete"):  # Delete: of records, that were replaced
         yield Acl("topic", of_groups, operation, "prefixed")
@@ -117,6 +118,7 @@ def _admin(settings: Settings) -> Iterator[Acl]:
         topics.erasures,
         settings.changelog,
         *settings.of_identity,
+        *settings.of_lookups,
     )
     for operation in ("Create", "Alter", "DescribeConfigs", "Read"):
         yield from _topics(operation, *everything)

@@ -28,6 +28,8 @@ from streamer.settings import KafkaSettings, Replication, Settings
 _MIB = 1024 * 1024
 _DAY_MS = 24 * 60 * 60 * 1000
 VISITOR_DAYS = 90
+_LOOKUP_DAYS = 30
+"""So long is known what was answered about whom, by those who have the key."""
 _LARGE_BYTES = 8 * _MIB
 """Room for a dead letter (a click with headers) and for the image of a session of many clicks."""
 _CHANGELOG_SEGMENT_BYTES = 64 * _MIB
@@ -124,6 +126,7 @@ def declared_topics(settings: Settings) -> list[Topic]:
             **large,
         },
         **(_of_identity(settings) if settings.identity.enabled else {}),
+        **{name: {"retention.ms": str(_LOOKUP_DAYS * _DAY_MS)} for name in settings.of_lookups},
     }
     everywhere = {"message.timestamp.type": "LogAppendTime"}
     by_others = () if settings.clicks.keyed else (names.clicks,)  # whose times are no arrival clock
@@ -140,7 +143,7 @@ def declared_topics(settings: Settings) -> list[Topic]:
             config if name in by_others else everywhere | config,
             holds.get(name, ""),
             name in (names.clicks, settings.session_source),
-            name in settings.by_user or name in by_others,
+            name in (*settings.by_user, *settings.of_lookups, *by_others),
         )
         for name, config in configs.items()
     ]

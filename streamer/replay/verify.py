@@ -47,6 +47,7 @@ from streamer.replay.digests import (
 from streamer.replay.partition_replay import PartitionReplay
 from streamer.replay.plan import PartitionPlan
 from streamer.replay.scoring import BundleOutput, BundleScorers
+from streamer.replay.served import ServedComparison, served_lookups
 from streamer.replay.sources import replayed
 from streamer.replay.time_range import TimeRange, UndeterminedSessions, UndeterminedSpans
 from streamer.replay.topic_source import (
@@ -86,6 +87,8 @@ class VerifyTask:
     portion: int
     users: ReplayedUsers | None = None
     """None: there are no records of customers."""
+    served: ServedComparison | None = None
+    """None: what was served isn't compared."""
 
 
 @dataclass
@@ -114,6 +117,8 @@ class VerifyReport:
     model_versions: list[str]
     users: UserComparison | None = None
     """None: live makes no records of customers."""
+    served: ServedComparison | None = None
+    """None: what was served isn't compared."""
 
     @property
     def result(self) -> State:
@@ -123,6 +128,8 @@ class VerifyReport:
             states.append("undetermined")
         if self.users is not None:
             states.append(self.users.state)
+        if self.served is not None:
+            states.append(self.served.state)
         return (
             "different" if "different" in states else "undetermined" if "undetermined" in states else "equal"
         )
@@ -151,6 +158,7 @@ class VerifyReport:
             "live": live.as_dict(),
             "replay": replayed.as_dict(),
             "users": None if self.users is None else self.users.as_dict(),
+            "served": None if self.served is None else self.served.as_dict(),
             "partitions": [each.as_dict() for each in self.partitions],
         }
 
@@ -161,10 +169,13 @@ async def verify(
     bundles: Iterable[Path],
     on_progress: Callable[[int, int], None] = lambda _, __: None,
     portion: int = PORTION,
+    *,
+    with_served: bool = False,
 ) -> VerifyReport:
     """Compare live with its replay in the time range. Raises StreamerError and BundleError.
 
-    Without `time_range.to_ms` everything is compared that live had committed when this began.
+    Without `time_range.to_ms` everything is compared that live had committed when this began. `with_served`:
+    what the look-up service has answered, too.
     """
     rules = session_rules(settings)
     scorers = BundleScorers.load(bundles, rules.version, memberships=settings.emit.memberships)
@@ -179,16 +190,17 @@ async def verify(
         on_progress(done, total)
 
     count(0)
+    served = await served_lookups(settings, time_range) if with_served else None
     erased = await erased_visitors(settings)
     with tempfile.TemporaryDirectory(prefix="streamer-verify-") as folder:
         users = None
         if settings.identity.enabled and await ends_of(settings, settings.topics.users):
             users = ReplayedUsers(settings, time_range, erased, Path(folder), len(plans))
             await users.begin()
-        task = VerifyTask(settings, rules, scorers, time_range, erased, count, portion, users)
+        task = VerifyTask(settings, rules, scorers, time_range, erased, count, portion, users, served)
         reports = [await _partition(task, plan, before.get(plan.number)) for plan in plans]
         compared = None if users is None else await _compare_users(task, users, reports, before)
-    return VerifyReport(reports, rules.version, scorers.model_versions, compared)
+    return VerifyReport(reports, rules.version, scorers.model_versions, compared, served)
 
 
 async def _compare_users(
@@ -204,7 +216,8 @@ async def _compare_users(
         n: each.commit_number for n, each in before.items()
     }:
         users.because = AT_WORK
-    return await users.compare([session_id for each in after.values() for session_id in each.open_ids])
+    open_ids = [session_id for each in after.values() for session_id in each.open_ids]
+    return await users.compare(open_ids, task.served)
 
 
 def _unread(plan: PartitionPlan, time_range: TimeRange) -> PartitionReport:
@@ -309,6 +322,9 @@ async def _compare(
         }
         if not outputs:
             continue
+        if task.served is not None:
+            for output in outputs.values():
+                task.served.replayed("visitors", scored.session.visitor_id, output.records.visitor)
         session, lives = scored.session, comparison.model_version(scored.session)
         comparison.add(session, {model: _hashes(output) for model, output in outputs.items()})
         if task.users is not None:

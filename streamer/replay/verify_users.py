@@ -18,6 +18,7 @@ from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
 from streamer.replay.identity_inputs import ties_of_topics
 from streamer.replay.journal import DurableOutput
 from streamer.replay.scoring import BundleOutput, ScoredSession
+from streamer.replay.served import ServedComparison
 from streamer.replay.session_spool import SpoolingSink, spooled_sessions
 from streamer.replay.sinks import NoSink
 from streamer.replay.time_range import TimeRange
@@ -80,8 +81,9 @@ class ReplayedUsers:
                 return
         await self._spool.write(number, [ScoredSession(session, (output,), ())])
 
-    async def compare(self, open_ids: Sequence[str]) -> UserComparison:
-        """With the users topic as it is now. `open_ids`: sessions that are open. Raises StreamerError."""
+    async def compare(self, open_ids: Sequence[str], served: ServedComparison | None) -> UserComparison:
+        """With the users topic as it is now. `open_ids`: sessions that are open. `served` is told of every
+        record. Raises StreamerError."""
         settings, rules = self._settings, identity_rules(self._settings)
         attribution = self._read[0]
         sides = (settings.topics.links, settings.topics.erasures)
@@ -97,6 +99,8 @@ class ReplayedUsers:
         ]
         for row in replay.rows(in_order(ties, *sessions)):
             mine[row.user_id] = row.message
+            if served is not None and row.message is not None:
+                served.replayed("users", row.user_id, row.message)
         live = await self._published()
         if self.because is None and await self._is_at_work():
             self.because = AT_WORK

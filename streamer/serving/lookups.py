@@ -24,6 +24,7 @@ from streamer.schemas import codec
 from streamer.schemas.click import MAX_ID_BYTES
 from streamer.serving import problems
 from streamer.serving.access import Access
+from streamer.serving.lookup_log import LookupLog
 from streamer.serving.metrics import ServingMetrics
 from streamer.serving.problems import Handler, Refusal
 from streamer.serving.records import RecordView, StoredRecord
@@ -61,6 +62,8 @@ class Collection:
     """Partitions that are held; None: all."""
     neighbours: FollowedNeighbours | None = None
     """None: nobody may ask who is similar."""
+    log: LookupLog | None = None
+    """None: what was served isn't written down."""
 
     def find(self, key: str) -> StoredRecord:
         """The record of this key. Raises Refusal."""
@@ -74,6 +77,23 @@ class Collection:
         if key in self.view.erased:
             raise Refusal(problems.ERASED)
         raise Refusal(problems.UNKNOWN_ID, **self._share_members)
+
+    def serve(self, key: str) -> StoredRecord:
+        """The same for a caller who gets the record: that there is none is noted."""
+        try:
+            return self.find(key)
+        except Refusal as refusal:
+            if refusal.code is not problems.MALFORMED_ID:
+                self.note(key, refusal.code.name)
+            raise
+
+    def note(
+        self, key: str, outcome: str, stored: StoredRecord | None = None, space: str | None = None
+    ) -> None:
+        """Write down what was served, if that is wanted."""
+        if self.log is not None:
+            has_vectors = stored is not None and space == stored.embedding_space
+            self.log.note(self.name, key, outcome, stored, has_vectors)
 
     def _is_elsewhere(self, key: str) -> bool:
         count = self.view.partition_count
@@ -133,7 +153,8 @@ class LookUps:
         caller = self._access.caller(request.headers)
         await self._access.admit(caller, 1)
         space = self._space_in(request)
-        stored = self._collection.find(_id_in(request))
+        key = _id_in(request)
+        stored = self._collection.serve(key)
         etag = etag_of(stored, space)
         headers = {
             "ETag": f'"{etag}"',
@@ -143,9 +164,11 @@ class LookUps:
         }
         if _has(request, etag):
             self._count("not_modified")
+            self._collection.note(key, "not_modified", stored, space)
             return web.Response(status=304, headers=headers)
         body = _json(answer(stored, space))
         self._count("found")
+        self._collection.note(key, "found", stored, space)
         return web.Response(body=body, content_type="application/json", headers=headers)
 
     async def _batch(self, request: web.Request) -> web.Response:
@@ -209,11 +232,13 @@ class LookUps:
     def _result(self, key: str, space: str | None) -> dict[str, Any]:
         """Of a batch, for one id: `status` and `code` as a look-up of its own would have them."""
         try:
-            record = answer(self._collection.find(key), space)
+            stored = self._collection.serve(key)
+            record = answer(stored, space)
         except Refusal as refusal:
             self._count(refusal.code.name)
             return {"id": key, "status": refusal.code.status, "code": refusal.code.name}
         self._count("found")
+        self._collection.note(key, "found", stored, space)
         return {"id": key, "status": 200, "record": record}
 
     def _count(self, outcome: str) -> None:

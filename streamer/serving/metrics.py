@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from streamer.serving.lookup_log import LookupLog
 from streamer.serving.records import RecordView
 from streamer.worker.metrics import NAMESPACE
 
@@ -60,6 +61,21 @@ class _Neighbours(Collector):
         )
 
 
+class _Log(Collector):
+    """Asks the log of look-ups when it is asked."""
+
+    def __init__(self, log: LookupLog) -> None:
+        self._log = log
+
+    def collect(self) -> Iterable[Metric]:
+        logged = CounterMetricFamily(
+            f"{NAMESPACE}_lookups_logged", "Look-ups for the log, by what became of them", labels=["outcome"]
+        )
+        logged.add_metric(["written"], self._log.written)
+        logged.add_metric(["dropped"], self._log.dropped)
+        return (logged,)
+
+
 def _age(view: RecordView) -> float:
     return view.age_s if view.is_ready else 0.0
 
@@ -67,10 +83,17 @@ def _age(view: RecordView) -> float:
 class ServingMetrics:
     """Prometheus metrics of the service, in a registry of its own."""
 
-    def __init__(self, views: Mapping[str, RecordView], neighbours: Mapping[str, FollowedNeighbours]) -> None:
+    def __init__(
+        self,
+        views: Mapping[str, RecordView],
+        neighbours: Mapping[str, FollowedNeighbours],
+        log: LookupLog | None,
+    ) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_Views(views))
         self.registry.register(_Neighbours(neighbours))
+        if log is not None:
+            self.registry.register(_Log(log))
         ProcessCollector(registry=self.registry)
         self._lookups = Counter(
             "lookups",

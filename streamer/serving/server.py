@@ -21,8 +21,10 @@ from streamer.kafka.acls import acls_of
 from streamer.kafka.client import server_ssl_context
 from streamer.kafka.permissions import check_permissions
 from streamer.kafka.reach import check_brokers
+from streamer.kafka.topics import find_topic
 from streamer.schemas.click import MAX_ID_BYTES
 from streamer.serving.access import Access, is_loopback, parsed_tokens
+from streamer.serving.lookup_log import LookupLog
 from streamer.serving.lookups import Collection, LookUps
 from streamer.serving.metrics import ServingMetrics
 from streamer.serving.openapi import document
@@ -61,9 +63,10 @@ class LookUpService:
             for name in settings.looked_up
         }
         self._neighbours = _neighbours_of(self._views) if settings.serve.similar else {}
+        self._log = LookupLog(settings, now) if settings.serve.log_lookups else None
         self._share = share
         self._now = now
-        self.metrics = ServingMetrics(self._views, self._neighbours)
+        self.metrics = ServingMetrics(self._views, self._neighbours, self._log)
 
     def app(self) -> web.Application:
         """The HTTP application. Raises UsageError for tokens that are none."""
@@ -75,7 +78,7 @@ class LookUpService:
         )
         app.add_routes(health_routes(self.metrics.registry, list, self.not_ready))
         for name, view in self._views.items():
-            collection = Collection(name, view, self._share, self._neighbours.get(name))
+            collection = Collection(name, view, self._share, self._neighbours.get(name), self._log)
             app.add_routes(LookUps(collection, access, self.metrics, serve.max_batch, self._now).routes())
         described = orjson.dumps(
             document(self._views, __version__, serve.max_batch, bool(tokens), serve.similar)
@@ -100,11 +103,15 @@ class LookUpService:
             view.start()
         for neighbours in self._neighbours.values():
             neighbours.start()
+        if self._log is not None:
+            self._log.start()
 
     def stop(self) -> None:
         """Returns once nothing is read any more."""
         for neighbours in self._neighbours.values():
             neighbours.stop()
+        if self._log is not None:
+            self._log.stop()
         for view in self._views.values():
             view.stop()
 
@@ -151,6 +158,8 @@ async def run_service(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await check_brokers(settings.kafka)
     await check_permissions(settings.kafka, acls_of("server", settings))
+    for topic in settings.of_lookups:
+        await find_topic(settings.kafka, topic)  # raises if there is none
     sys.setswitchinterval(_SWITCH_S)
     await runner.setup()
     service.start()

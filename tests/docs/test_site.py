@@ -22,6 +22,7 @@ SCHEMAS = (
     "user_intent",
     "identity_link",
     "erasure",
+    "lookup",
 )
 
 

@@ -19,6 +19,7 @@ IDS = {
     "user_intent": [1710138961],
     "identity_link": [1497575988],
     "erasure": [94014128, 1494769290],
+    "lookup": [1319133001],
 }
 """Ids of all landed versions, oldest first: they are in topics, so they never change. A version that changes
 nothing but words has the id of the one before."""
