@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 from pyiceberg.catalog import Catalog, load_catalog
-from pyiceberg.exceptions import CommitFailedException, RESTError
+from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, RESTError, ValidationException
 from sqlalchemy.exc import SQLAlchemyError
 
+from streamer.errors import UsageError
 from streamer.settings import IcebergSinkSettings
 from streamer.sink import lake_erasure
 from streamer.sink.iceberg_table import IcebergTable, TableState
@@ -30,6 +31,8 @@ _TABLES = ("users", "sessions")
 _SAY_AGAIN_MS = 3_600_000
 """A table that nothing came to is committed so often, for its snapshot to say that it isn't behind."""
 _CATALOG = "catalog.db"
+_NOT_IN_ADDRESSES = {*"#?%"}
+"""The catalogue and the tables have the folder in addresses, which these would end or change."""
 _NOWHERE = LakePosition(-1, 0, None, 0, {})
 _FILES = {"py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO"}
 """It lists files, too."""
@@ -49,16 +52,17 @@ class IcebergLake(RowStore):
         super().__init__(_name_of(settings), settings.commit_every_s, settings.erase_every_s, now)
         self._settings = settings
         self._topics = topics
-        self._lock = None if settings.folder is None else locked(settings.folder)
         self._erased_ms = 0
-        with _reaching(self.name):
-            self._tables = _opened(settings, create=True)
+        with _reaching(self.name), ExitStack() as opened:
+            if settings.folder is not None:
+                opened.enter_context(locked(settings.folder))
+            self._tables = opened.enter_context(_opened(settings, create=True))
+            self._open = opened.pop_all()
         for table in self._tables.values():
             self._take_positions(table.state.positions)
 
     async def __aexit__(self, *_: object) -> None:
-        if self._lock is not None:
-            self._lock.close()
+        self._open.close()
 
     def _commit(self, erase: bool) -> None:
         with _reaching(self.name):
@@ -122,17 +126,16 @@ class IcebergLake(RowStore):
 def looked_through(settings: IcebergSinkSettings, erasures: Sequence[Erasure]) -> Found:
     """What is in the tables, and in files of theirs that no snapshot needs any more. Raises StoreError for a
     file that is missing, damaged, or not the one that was written."""
-    with _reaching(_name_of(settings)):
-        opened = _opened(settings, create=False).values()
-        tables: dict[str, tuple[str, pa.Table]] = {}
-        waiting, count = [*erasures], 0
-        for table in opened:
+    tables: dict[str, tuple[str, pa.Table]] = {}
+    waiting, count = [*erasures], 0
+    with _reaching(_name_of(settings)), _opened(settings, create=False) as opened:
+        for table in opened.values():
             files = table.files()
             count += len(files)
             waiting += table.state.erasures
             tables |= {file.file_path: (table.name, table.keys(file)) for file in files}
         rows = sum(keys.num_rows for _, keys in tables.values())
-        for table in opened:
+        for table in opened.values():
             others = table.keys_of_others(table.files())
             tables |= {place: (table.name, keys) for place, keys in others}
     masks, _ = lake_erasure.erased_rows(tables, waiting)
@@ -144,15 +147,24 @@ def _name_of(settings: IcebergSinkSettings) -> str:
     return f"{settings.folder or settings.catalog}: {settings.namespace}"
 
 
-def _opened(settings: IcebergSinkSettings, create: bool) -> dict[str, IcebergTable]:
-    catalog = _catalog(settings, create)
-    return {name: IcebergTable(catalog, settings.namespace, name, create) for name in _TABLES}
+@contextmanager
+def _opened(settings: IcebergSinkSettings, create: bool) -> Iterator[dict[str, IcebergTable]]:
+    with closing(_catalog(settings, create)) as catalog:
+        yield {name: IcebergTable(catalog, settings.namespace, name, create) for name in _TABLES}
 
 
 def _catalog(settings: IcebergSinkSettings, create: bool) -> Catalog:
     if settings.folder is None:
-        return load_catalog(settings.catalog, **_FILES)
+        try:
+            return load_catalog(settings.catalog, **_FILES)
+        except ValueError:
+            raise UsageError(
+                f"sink.iceberg.catalog {settings.catalog}: not in pyiceberg's configuration; expected its "
+                f"uri in ~/.pyiceberg.yaml, or in PYICEBERG_CATALOG__{str(settings.catalog).upper()}__URI"
+            ) from None
     folder = settings.folder.resolve()
+    if not _NOT_IN_ADDRESSES.isdisjoint(str(folder)):
+        raise UsageError(f"sink.iceberg.folder {folder}: expected a path without any of # ? %")
     if not create and not (folder / _CATALOG).exists():
         raise StoreError(
             f"{folder}: no catalogue there; expected a folder that `streamer sink iceberg` has written"
@@ -182,7 +194,9 @@ def _reaching(name: str) -> Iterator[None]:
         raise StoreError(
             f"{name}: the catalogue has a file that is gone ({str(error).splitlines()[0]}); restore it"
         ) from None
-    except CommitFailedException:
+    except NoSuchTableError:
+        raise StoreError(f"{name}: a table of it is gone from the catalogue") from None
+    except (CommitFailedException, ValidationException):
         raise StoreAwayError(f"{name}: changed by another writer at the same moment") from None
     except (RESTError, SQLAlchemyError) as error:
         raise StoreAwayError(f"{name}: the catalogue doesn't answer ({type(error).__name__})") from None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import reduce
 from typing import Any
 
@@ -137,10 +138,12 @@ class IcebergTable:
         return keys
 
     def keys_of_others(self, files: Sequence[DataFile]) -> Iterator[tuple[str, pa.Table]]:
-        """The same, of what else lies at the table's location: of older snapshots, of killed commits."""
+        """The same, of what else can be read at the table's location: of older snapshots, killed commits."""
         known = {_path(file.file_path) for file in files}
         for path, location, _ in self._listed():
-            if path not in known and path.endswith(".parquet"):
+            if path in known or not path.endswith(".parquet"):
+                continue
+            with suppress(FileNotFoundError, pa.ArrowInvalid):  # it was tidied away, or never finished
                 yield location, self._keys_at(location)
 
     def _keys_at(self, location: str) -> pa.Table:

@@ -18,7 +18,7 @@ from pyiceberg.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from streamer.kafka.ports import free_ports
-from streamer.settings import Settings
+from streamer.settings import IcebergSinkSettings, Settings
 from tests.client.records import a_message, a_record, a_user
 from tests.conftest import ROOT, RunStreamer
 from tests.sink.kills import own_settings
@@ -200,7 +200,29 @@ def test_verify_tells_what_an_erasure_has_left_and_files_that_are_gone(
     assert metadata.name in lost.log
 
 
-def test_no_place_and_two_places_are_wrong_calls(run_streamer: RunStreamer, tmp_path: Path) -> None:
+def test_a_catalogue_has_its_address_from_the_librarys_own_configuration(
+    settings: Settings, run_streamer: RunStreamer, tmp_path: Path
+) -> None:
+    publish(settings, [(settings.topics.visitors, None, *a_message(v, NOW_MS)) for v in ("v1", "v2")])
+    sink = settings.sink.model_copy(update={"iceberg": IcebergSinkSettings(catalog="production")})
+    settings = settings.model_copy(update={"sink": sink})
+    done = run_streamer("sink", "iceberg", "--drain", settings=settings)
+    assert done.returncode == 2
+    assert "sink.iceberg.catalog production: not in pyiceberg's configuration" in done.stderr
+    place = {"URI": f"sqlite:///{tmp_path}/some.db", "WAREHOUSE": f"file://{tmp_path}/tables"}
+    environ = {f"PYICEBERG_CATALOG__PRODUCTION__{name}": value for name, value in place.items()}
+    done = run_streamer("sink", "iceberg", "--drain", settings=settings, environ=environ)
+    assert done.returncode == 0, done.stderr
+    done = run_streamer("sink", "iceberg", "--verify", settings=settings, environ=environ)
+    assert done.returncode == 0, done.stderr
+    assert ", 2 rows; 0 erased keys" in done.stderr
+
+
+def test_no_place_and_two_places_are_wrong_calls(run_streamer: RunStreamer) -> None:
     done = run_streamer("sink", "iceberg")
     assert (done.returncode, done.stdout) == (2, "")
     assert "give --folder, sink.iceberg.folder or sink.iceberg.catalog" in done.stderr
+    both = {"STREAMER_SINK__ICEBERG__CATALOG": "production"}
+    done = run_streamer("sink", "iceberg", "--folder", "lake", environ=both)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "folder and catalog are both set; expected one of them" in done.stderr
