@@ -10,6 +10,7 @@
 #   make upstream  what the client libraries should mend, reproduced: does it still happen?
 #   make monitoring  Prometheus rules and dashboard, written anew from the catalogue of metrics
 #   make spark, make feast   the examples for Spark and Feast, with the real ones
+#   make dist    source distribution and wheel, the same bytes from the same commit
 #   make consumers   libraries of consumers in other languages, so that the tests run those whose runtime is there
 # Another Python: make demo PYTHON=python3.12     Arguments: make demo ARGS=--headless
 
@@ -32,7 +33,7 @@ PACKAGES := pyproject.toml constraints.txt setup.py $(shell find models schemas 
 unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:  # one pip at a time in one environment
-.PHONY: chart demo docs feast spark manifests workflows test test-pure check lint chaos mutants bench fuzz upstream monitoring \
+.PHONY: chart demo dist docs feast spark manifests workflows test test-pure check lint chaos mutants bench fuzz upstream monitoring \
   consumers clean
 .DELETE_ON_ERROR:
 
@@ -113,6 +114,23 @@ consumers: .venv/test.stamp
 	! command -v mvn || mvn --quiet --file tests/registry/java/pom.xml dependency:copy-dependencies
 	! command -v go || go build -C examples/consumers/go -o build/consume .
 	! command -v go || go build -C tests/registry/go -o build/stock .
+
+# Into dist/, from what is committed; the wheel from the source distribution. Setuptools writes the time of the build
+# into that, so it is packed once more.
+dist: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
+dist: export PIP_CONSTRAINT = $(CURDIR)/constraints.txt
+dist: .venv/python.stamp
+	$(INSTALL) build
+	rm -rf dist build/dist
+	git clone --quiet . build/dist
+	cd build/dist && ../../$(BIN)/python -m build --sdist --outdir . && tar -xf clicks_to_intent-*.tar.gz && rm *.tar.gz
+	mkdir dist
+	cd build/dist && name=$$(echo clicks_to_intent-*) && tar --create --sort=name --format=posix --mtime=@$$SOURCE_DATE_EPOCH \
+	  --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime --owner=0 --group=0 --numeric-owner \
+	  --mode=u=rwX,go=rX $$name | gzip --no-name --best > ../../dist/$$name.tar.gz
+	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist dist/*.tar.gz
+	rm -rf build/dist
+	cd dist && sha256sum *
 
 # The documentation site, in build/docs.
 docs: .venv/test.stamp

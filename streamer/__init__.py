@@ -2,4 +2,4 @@
 
 import streamer.schemas  # noqa: F401, first of all: it decides which build runs
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
