@@ -7,7 +7,7 @@ import json
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -39,11 +39,16 @@ from tests.worker.live import (
 )
 
 
-def work_through(settings: Settings, clicks: list[dict[str, Any]], *arguments: str) -> None:
+def work_through(
+    settings: Settings,
+    clicks: list[dict[str, Any]],
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+) -> None:
     """A worker that takes all of these in, and is stopped with its last sessions open."""
     send(settings, as_messages(clicks))
     before = received(settings)
-    worker = Worker(settings, *arguments)
+    worker = Worker(settings, *arguments, environ=environ)
     wait_until(lambda: received(settings) == before + len(clicks))
     worker.signal(signal.SIGTERM)
     assert worker.end() == 0, worker.log

@@ -18,7 +18,7 @@ from streamer.models.bundle import default_bundle
 from streamer.rules_from_settings import session_rules
 from streamer.schemas.build import WHY_PURE
 from streamer.settings import Settings, load_settings
-from streamer.worker.changelog import Marker, SessionSnapshots, decode
+from streamer.worker.changelog import Marker, decode
 from streamer.worker.commit_loop import COMMIT_AT
 from tests.bad_clicks import BAD_CLICKS
 from tests.conftest import FreshSettings, RunStreamer
@@ -35,6 +35,7 @@ from tests.worker.live import (
     some_clicks,
     wait_until,
 )
+from tests.worker.test_ways_out import received
 
 FAST = {
     "watermark.out_of_orderness_s": 0,
@@ -79,37 +80,44 @@ def test_outputs_are_in_the_partition_of_their_source_with_the_visitor_as_key(
 TOPIC_MAX_BYTES = 1024 * 1024
 
 
-def test_sessions_that_are_open_when_other_rules_are_accepted_go_on_under_them(
+@pytest.mark.parametrize(
+    ("gap_s", "before_s", "after_s", "sessions_s"),
+    [
+        (600, [0], [500, 1200], [(0, 500, 2), (1200, 1200, 1)]),
+        (600, [0, 1000], [1500], [(0, 1500, 3)]),  # what was together stays so
+        (600, [0], [1000], [(0, 0, 1), (1000, 1000, 1)]),
+        (3600, [0], [3000, 6601], [(0, 3000, 2), (6601, 6601, 1)]),
+    ],
+)
+def test_sessions_that_are_open_when_another_gap_is_accepted_go_on_under_it(
     fresh_settings: FreshSettings,
+    gap_s: int,
+    before_s: list[int],
+    after_s: list[int],
+    sessions_s: list[tuple[int, int, int]],
 ) -> None:
-    settings, shorter = fresh_settings(), fresh_settings({"session.gap_s": 600})
-    first, second, third = (
-        {"visitor_id": "v", "timestamp": START_MS + at_s * 1000, "event_type": "click"}
-        for at_s in (0, 500, 1200)
-    )
+    settings, other = fresh_settings(), fresh_settings({"session.gap_s": gap_s})
+
+    def clicks_at(times_s: list[int]) -> list[tuple[bytes, bytes]]:
+        at = [{"timestamp": START_MS + time_s * 1000, "event_type": "click"} for time_s in times_s]
+        return as_messages([{"visitor_id": "v", **click} for click in at])
+
     set_up(settings)
-    send(settings, as_messages([first]))
+    send(settings, clicks_at(before_s))
     worker = Worker(settings)
-    wait_until(lambda: open_sessions(settings) == 1)
+    wait_until(lambda: received(settings) == len(before_s))
     worker.signal(signal.SIGTERM)
     assert worker.end() == 0, worker.log
-    send(settings, as_messages([second, third]))
-    refused = Worker(shorter, "--drain")
+    send(settings, clicks_at(after_s))
+    refused = Worker(other, "--drain")
     assert refused.end() == 1
     assert "--accept-rules" in refused.last_words
-    assert Worker(shorter, "--drain", "--accept-rules").end() == 0
+    assert Worker(other, "--drain", "--accept-rules").end() == 0
     assert published(settings) == [
-        ("v", START_MS, START_MS + 500_000, 2),
-        ("v", START_MS + 1_200_000, START_MS + 1_200_000, 1),
+        ("v", START_MS + first * 1000, START_MS + last * 1000, count) for first, last, count in sessions_s
     ]
     records = committed(settings, settings.topics.intents).decoded()
-    assert {record["rules_version"] for record in records} == {session_rules(shorter).version}
-
-
-def open_sessions(settings: Settings) -> int:
-    """In the changelog."""
-    entries = [decode(record.value) for record in committed(settings, settings.changelog).records]
-    return sum(len(entry.sessions) for entry in entries if isinstance(entry, SessionSnapshots))
+    assert {record["rules_version"] for record in records} == {session_rules(other).version}
 
 
 def test_idleness_closes_a_session_of_a_live_worker(fresh_settings: FreshSettings) -> None:
