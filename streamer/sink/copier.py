@@ -171,11 +171,15 @@ class Copier:
 
     async def _settle(self, consumer: Any, tps: Iterable[TopicPartition]) -> None:
         """Go on from where the store stands, or from the first record."""
-        tps = list(tps)
-        begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        stands: dict[TopicPartition, Position | None] = {}
         for tp in tps:
+            position = partial(self._store.position, self._partitions[tp].source, tp.partition)
+            stands[tp] = await self._taken(position)
+        # Asked after the store: another sink may go on meanwhile, and never beyond what a broker has by then.
+        asked = list(stands)
+        begins, ends = await consumer.beginning_offsets(asked), await consumer.end_offsets(asked)
+        for tp, known in stands.items():
             source, first, end = self._partitions[tp].source, begins[tp], ends[tp]
-            known = await self._taken(partial(self._store.position, source, tp.partition))
             if known is not None and known.offset > end:
                 raise _made_anew(tp, known.offset, end)
             reason = self._why_anew(known, first)

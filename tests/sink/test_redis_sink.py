@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -9,6 +10,11 @@ import pytest
 
 from streamer.kafka.ports import free_ports
 from streamer.settings import Settings
+from streamer.sink.copier import Copier
+from streamer.sink.metrics import SinkMetrics
+from streamer.sink.redis_store import RedisStore
+from streamer.sink.source import Source, sources_of
+from streamer.sink.store import Position
 from tests.client.records import a_message, a_record, a_user
 from tests.conftest import ROOT, RunStreamer
 from tests.sink.kills import kill_again_and_again, own_settings
@@ -114,6 +120,34 @@ def test_two_sinks_do_the_work_of_one(settings: Settings, store: RedisServer) ->
     wait_until(lambda: store.counts()["read"] == 4000)
     for sink in sinks:
         end(sink)
+    assert_same(store, expected(settings))
+
+
+async def copy(settings: Settings, store: RedisStore) -> bool:
+    """All that the topics have."""
+    copier = Copier(settings, sources_of(settings), store, SinkMetrics(time.time), time.time)
+    async with store:
+        return await copier.run(None, drain=True)
+
+
+def test_a_sink_that_starts_while_another_one_copies_goes_on_from_there(
+    settings: Settings, store: RedisServer
+) -> None:
+    class Overtaken(RedisStore):
+        """Another sink has copied what came, as soon as this one asks where the store stands."""
+
+        is_alone = True
+
+        async def position(self, source: Source, partition: int) -> Position | None:
+            if self.is_alone:
+                self.is_alone = False
+                await asyncio.to_thread(publish_visitors, settings, 30, 30)
+                await copy(settings, RedisStore(settings.sink.redis))
+            return await super().position(source, partition)
+
+    publish_visitors(settings, 0, 30)
+    assert asyncio.run(copy(settings, RedisStore(settings.sink.redis)))
+    assert asyncio.run(copy(settings, Overtaken(settings.sink.redis)))
     assert_same(store, expected(settings))
 
 

@@ -32,13 +32,17 @@ def run(act: Any) -> Any:
     return asyncio.run(act)
 
 
+def drawn_logs(data: st.DataObject, source: Source) -> list[list[Entry]]:
+    return [data.draw(entries(number, source)) for number in range(PARTITIONS)]
+
+
 @pytest.mark.parametrize("source", [VISITORS, USERS])
 @ON_ONE_SERVER
 @given(data=st.data())
 def test_however_logs_are_applied_the_store_has_what_they_come_to(
     redis_server: RedisServer, source: Source, data: st.DataObject
 ) -> None:
-    logs = [data.draw(entries(number, source)) for number in range(PARTITIONS)]
+    logs = drawn_logs(data, source)
     steps = data.draw(st.lists(st.tuples(st.integers(0, PARTITIONS - 1), st.integers(0, 5)), max_size=12))
     redis_server.client.flushall()
 
@@ -72,7 +76,7 @@ def test_however_logs_are_applied_the_store_has_what_they_come_to(
 def test_what_was_deleted_while_nobody_read_is_swept(
     redis_server: RedisServer, source: Source, data: st.DataObject
 ) -> None:
-    logs = [data.draw(entries(number, source)) for number in range(PARTITIONS)]
+    logs = drawn_logs(data, source)
     read_before = data.draw(st.integers(0, 12))
     redis_server.client.flushall()
 
