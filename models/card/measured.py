@@ -17,7 +17,7 @@ from streamer.models.card.claims import (
     computed,
     declared,
 )
-from streamer.models.card.document import CardTable, Claim, Plot, Section
+from streamer.models.card.document import NOT_MEASURED, CardTable, Claim, Plot, Section
 from streamer.models.evaluation import plots
 from streamer.models.evaluation.report import targets
 from streamer.models.evaluation.report_tables import slice_tables
@@ -36,7 +36,7 @@ def metrics(files: Files) -> Section:
             *claims(files, "metrics"),
             *claims(files, "bundle"),
             computed(files, same, lambda figures: _same_figures(figures, files)),
-            Claim("Real visitors of a bank", "not measured", None, None),
+            Claim("Real visitors of a bank", NOT_MEASURED, None, None),
         ),
     )
 
@@ -83,7 +83,7 @@ def calibration(files: Files) -> Section:
     if claimed and error is not None:
         rows = tuple((f"{p['claimed']:.3f}", f"{p['given']:.3f}", f"{p['sessions']:,}") for p in claimed)
         columns = ("probability claimed", "share of the teacher's answers", "sessions")
-        caption = "Claimed and true, this bundle on its test visitors"
+        caption = "Claimed and true, this bundle on its validation visitors, on whom it was calibrated"
         tables = (CardTable(caption, columns, rows, MANIFEST, "metrics/distillation/reliability"),)
         points = [{"claimed": p["claimed"], "right": p["given"], "rows": p["sessions"]} for p in claimed]
         plot = plots.reliability({"reliability": points, "ece": {"teacher": {"value": error}}})

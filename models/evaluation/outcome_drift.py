@@ -30,11 +30,9 @@ from streamer.models.evaluation.heads import fit_label_head
 from streamer.models.evaluation.metrics import Measured, calibration_error, reliability
 from streamer.models.evaluation.probe.rows import KnownSessions, Outcome
 from streamer.models.evaluation.protocol import fitting_parts
-from streamer.models.evaluation.splits import split_by_visitor
+from streamer.models.evaluation.splits import FEWEST_ROWS, split_by_visitor
 from streamer.models.evaluation.task_rows import CONVERSION_DAYS, DAY_MS
 
-FEWEST_ROWS = 50
-"""Sessions of any split; with fewer nothing could be learnt or measured."""
 MOST_OUTCOMES = 20
 """The commonest; others are left out."""
 _WITHIN_MS = CONVERSION_DAYS * DAY_MS

@@ -16,7 +16,7 @@ from streamer.models.evaluation.metrics import Measured, share_of
 from streamer.models.evaluation.protocol import FLOOR, measure_conversions, measure_tiles
 from streamer.models.evaluation.simulated_data import FADING_DAYS
 from streamer.models.evaluation.slices import Direction, SliceMetric
-from streamer.models.evaluation.splits import Split, split_by_visitor
+from streamer.models.evaluation.splits import Split, split_by_visitor, too_few_rows
 from streamer.models.evaluation.task_rows import (
     ClosedSessions,
     Decisions,
@@ -36,8 +36,6 @@ BETTER: dict[str, Direction] = {
     "tile_log_loss_gain": "higher",
     "conversion_f1_gain": "higher",
 }
-FEWEST_ROWS = 50
-"""Of outcomes in any split; with fewer nothing could be learnt or measured."""
 _EMBEDDING = "embedding"
 _AT_ONCE = 4096
 
@@ -102,7 +100,7 @@ def _tile_gain(embedding: Float64, outcomes: Outcomes, table: ClosedSessions) ->
     """In nats."""
     rows = tile_rows(outcomes, table)
     split = split_by_visitor(rows.decisions.visitor_ids)
-    if not _enough(split):
+    if too_few_rows(split):
         return None
     features = session_features(_EMBEDDING, embedding, table, rows.decisions, FADING_DAYS)
     floor = app_only(outcomes, rows.decisions)
@@ -116,7 +114,7 @@ def _tile_gain(embedding: Float64, outcomes: Outcomes, table: ClosedSessions) ->
 def _conversion_gain(embedding: Float64, outcomes: Outcomes, table: ClosedSessions) -> SliceMetric | None:
     rows = conversion_rows(outcomes, table)
     split = split_by_visitor(rows.decisions.visitor_ids)
-    if not _enough(split) or not rows.bought[split.test].any():
+    if too_few_rows(split) or not rows.bought[split.test].any():
         return None
     features = session_features(_EMBEDDING, embedding, table, rows.decisions)
     floor = app_only(outcomes, rows.decisions)
@@ -141,10 +139,6 @@ def _metric(
 def _of_decisions(name: str, measured: Measured, decisions: Decisions, split: Split) -> SliceMetric:
     visitor_ids = [decisions.visitor_ids[row] for row in split.test.tolist()]
     return SliceMetric(measured, decisions.session[split.test], visitor_ids, BETTER[name])
-
-
-def _enough(split: Split) -> bool:
-    return min(len(split.train), len(split.validation), len(split.test)) >= FEWEST_ROWS
 
 
 def _beside_ones(values: Float64) -> Float64:

@@ -14,6 +14,9 @@ import numpy as np
 from streamer.models.arrays import Int64
 from streamer.models.visitor_splits import TRAIN_BELOW, VALIDATION_BELOW, percent_of
 
+FEWEST_ROWS = 50
+"""Of any part of an operator's own data; with fewer nothing could be learnt or measured."""
+
 
 @dataclass(frozen=True, slots=True)
 class Split:
@@ -22,6 +25,15 @@ class Split:
     train: Int64
     validation: Int64
     test: Int64
+
+
+def too_few_rows(split: Split) -> str | None:
+    """Which part has too few, in words; None if none has."""
+    for name in ("train", "validation", "test"):
+        count = len(getattr(split, name))
+        if count < FEWEST_ROWS:
+            return f"{count} {name} rows, expected at least {FEWEST_ROWS}"
+    return None
 
 
 def split_by_visitor(visitor_ids: Sequence[str]) -> Split:

@@ -36,7 +36,7 @@ from streamer.models.evaluation.features import NEVER, FeatureTable, join_tables
 from streamer.models.evaluation.heads import FixedPenalty, fit_label_head, fit_tile_head
 from streamer.models.evaluation.metrics import Measured
 from streamer.models.evaluation.protocol import fitting_parts
-from streamer.models.evaluation.splits import Split, split_by_visitor
+from streamer.models.evaluation.splits import Split, split_by_visitor, too_few_rows
 from streamer.models.evaluation.task_rows import (
     ClosedSessions,
     Decisions,
@@ -54,8 +54,6 @@ FADING_DAYS = 4.0
 """Tiles are shown days after a session: a second copy of its features fades with this time."""
 HISTORY = "history"
 """The floor: only what the visitor did in the app before."""
-FEWEST_ROWS = 50
-"""Of any split; with fewer nothing could be learnt or measured."""
 
 _CUSTOMER = "\0"
 """Begins the id under which a customer stands among visitors: no visitor's does."""
@@ -163,9 +161,9 @@ def _tiles(
 ) -> dict[str, Any]:
     rows = tile_rows(outcomes, scored.sessions)
     split = split_by_visitor(rows.decisions.visitor_ids)
-    skipped = _too_few(split)
-    if skipped:
-        return skipped
+    few = too_few_rows(split)
+    if few:
+        return _skip(few)
     tiles = len(outcomes.tiles())
     floor = app_only(outcomes, rows.decisions)
     found: dict[str, ByContender] = {"log_loss": {}, "macro_recall_at_1": {}}
@@ -187,11 +185,9 @@ def _conversions(
 ) -> dict[str, Any]:
     rows = conversion_rows(outcomes, scored.sessions)
     split = split_by_visitor(rows.decisions.visitor_ids)
-    skipped = _too_few(split) or (
-        {} if rows.bought[split.test].any() else _skip("no outcome in the test rows")
-    )
-    if skipped:
-        return skipped
+    few = too_few_rows(split) or (None if rows.bought[split.test].any() else "no outcome in the test rows")
+    if few:
+        return _skip(few)
     floor = app_only(outcomes, rows.decisions)
     found: dict[str, ByContender] = {"micro_f1": {}}
     settled = FixedPenalty()
@@ -260,14 +256,6 @@ def _change(
         return {}
     change = relative_change(resampled[key], resampled[pairs[key]]).as_dict()
     return {"against_first": {**change, "p_holm": p_values[str(key)]}}
-
-
-def _too_few(split: Split) -> dict[str, Any]:
-    for name in ("train", "validation", "test"):
-        count = len(getattr(split, name))
-        if count < FEWEST_ROWS:
-            return _skip(f"{count} {name} rows, expected at least {FEWEST_ROWS}")
-    return {}
 
 
 def _skip(why: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from streamer.errors import UsageError
 
 if TYPE_CHECKING:
     from streamer.models.bundle import Bundle
+    from streamer.models.card.document import Card
     from streamer.settings import Settings
 
 REPORT = Path("docs/results/report.json")
@@ -59,12 +60,9 @@ def card(
     json: Annotated[bool, typer.Option("--json", help="Print the paths as one JSON object.")] = False,
 ) -> None:
     """Make the model and data card of a bundle: HTML, Markdown and JSON, each claim with its evidence."""
-    from streamer import models
     from streamer.models.bundle import default_bundle, load_bundle
-    from streamer.models.card import build, rendering
+    from streamer.models.card import build
     from streamer.models.card.claims import DRIFT, ERASURE, EVALUATION, SLICES, STATEMENTS
-    from streamer.models.card.evidence import EvidenceError
-    from streamer.output_file import output_file
 
     if outcomes is not None and sessions is None:
         raise UsageError("--outcomes: expected with --sessions FILE")
@@ -77,11 +75,34 @@ def card(
     optional = {EVALUATION: evaluation, DRIFT: drift, ERASURE: erasure, SLICES: measured}
     given = {STATEMENTS: about or build.statements_file()}
     given |= {name: path for name, path in optional.items() if path is not None}
+    made = _made(bundle, given)
+    written = _written(made, out)
+    if json:
+        print_json({"model_version": made.model_version, **{k: str(p) for k, p in written.items()}})
+        return
+    missing = [each.text for section in made.sections for each in section.claims if not each.measured]
+    say(f"card of {made.model_version} written to {', '.join(map(str, written.values()))}")
+    if missing:
+        say(f"not measured: {len(missing)} claims; most need an evaluation, or slices of this bundle")
+
+
+def _made(bundle: Bundle, given: dict[str, Path]) -> Card:
+    from streamer import models
+    from streamer.models.card import build
+    from streamer.models.card.evidence import EvidenceError
+
     roots = [Path(models.__file__).resolve().parents[1], Path.cwd()]
     try:
-        made = build.card(bundle, build.gathered(bundle, given, roots))
+        return build.card(bundle, build.gathered(bundle, given, roots))
     except EvidenceError as error:
         raise UsageError(str(error)) from None
+
+
+def _written(made: Card, out: Path) -> dict[str, Path]:
+    """Where each form of it is."""
+    from streamer.models.card import rendering
+    from streamer.output_file import output_file
+
     contents = {
         "html": rendering.as_html(made).encode(),
         "md": rendering.as_markdown(made).encode(),
@@ -91,13 +112,7 @@ def card(
     for kind, path in written.items():
         with output_file(path) as file:
             file.write(contents[kind])
-    if json:
-        print_json({"model_version": made.model_version, **{k: str(p) for k, p in written.items()}})
-        return
-    missing = [each.text for section in made.sections for each in section.claims if not each.measured]
-    say(f"card of {made.model_version} written to {', '.join(map(str, written.values()))}")
-    if missing:
-        say(f"not measured: {len(missing)} claims; most need an evaluation, or slices of this bundle")
+    return written
 
 
 def _measure_slices(

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamer.models.evaluation.outcome_drift import FEWEST_ROWS, outcome_drift
+from streamer.models.evaluation.outcome_drift import outcome_drift
 from streamer.models.evaluation.probe.rows import KnownSessions, Outcome
+from streamer.models.evaluation.splits import FEWEST_ROWS
 from streamer.models.evaluation.task_rows import CONVERSION_DAYS, DAY_MS, ClosedSessions
 
 VISITORS = 1600
