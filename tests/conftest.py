@@ -63,6 +63,7 @@ TRAINING = (
             "cli/test_cli_card.py",
             "cli/test_cli_evaluate.py",
             "cli/test_cli_probe.py",
+            "examples/test_notebooks.py",
             "models/test_model_commands.py",
         )
     ),
