@@ -54,7 +54,8 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.presence_slope is None or self.presence_offset is None:
             return None
         odds = self.presence_slope * log_odds(probabilities) + self.presence_offset
-        result: Float32 = (1 / (1 + np.exp(-odds))).astype(np.float32)
+        # Beyond, exp would overflow, and the chance is 0 either way.
+        result: Float32 = (1 / (1 + np.exp(np.minimum(-odds, 700)))).astype(np.float32)
         return result
 
     def reasons_to_abstain(

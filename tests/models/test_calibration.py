@@ -36,3 +36,9 @@ def test_a_rows_probabilities_do_not_depend_on_the_others() -> None:
     together = FITTED.probabilities(logits)
     for i, row in enumerate(logits):
         assert FITTED.probabilities(row[None])[0].tobytes() == together[i].tobytes()
+
+
+def test_an_intent_that_is_ruled_out_has_no_presence_however_steep_the_slope() -> None:
+    steep = Calibration(1.0, 0.5, 9.0, 2, presence_slope=100.0, presence_offset=-100.0)
+    found = steep.presence(np.array([[1e-9, 1.0]], np.float32))
+    np.testing.assert_array_equal(found, np.array([[0, 1]], np.float32))
