@@ -7,10 +7,11 @@ from urllib.parse import quote
 
 from nicegui import ui
 
-from streamer.ui.live import session_link, short, table
-from streamer.ui.state import Customer, PageState, PastSession, Session
+from streamer.client.table import PastSession
+from streamer.ui.state import NO_LABEL, Customer, PageState, Session
 from streamer.ui.why import Explainer, NotExplainedError, Why
-from streamer.ui.wording import clock, date_and_clock, duration, percent, verdict, words
+from streamer.ui.widgets import button, session_link, short, table
+from streamer.ui.wording import clock, date_and_clock, duration, name_of, percent, verdict, words
 
 _SIGNED_BAR = """
 <q-td :props="props" style="width: 30%">
@@ -59,21 +60,20 @@ def draw_session(state: PageState, explainer: Explainer, session_id: str) -> Non
         ).classes("faint")
 
         async def ask() -> None:
-            button.disable()
+            explain.disable()
             waiting.text = "Reading the session's clicks and leaving each out …"
             try:
                 why = await explainer.why(session, state.drains_ms(session.partition))
             except NotExplainedError as error:
                 waiting.text = f"This can't be explained: {error}"
-                button.enable()
+                explain.enable()
                 return
             waiting.text = ""
-            button.visible = False
+            explain.visible = False
             with panel:
                 _draw_why(why)
 
-        button = ui.button("Explain this session", on_click=ask).props("outline no-caps")
-        button.style("color: var(--link) !important")
+        explain = button("Explain this session", ask)
         waiting = ui.label().props('role="status"')
 
 
@@ -155,7 +155,7 @@ def draw_customer(state: PageState, user_id: str) -> None:
             {
                 "id": each.session_id,
                 "closed": date_and_clock(each.closed_at),
-                "intent": "no label" if each.intent is None else state.labels.get(each.intent, each.intent),
+                "intent": name_of(each.top_intent or NO_LABEL, state.labels),
                 "intent_link": session_link(each.session_id) if state.find_session(each.session_id) else None,
                 "probability": "" if each.probability is None else percent(each.probability),
                 "attribution": each.attribution,

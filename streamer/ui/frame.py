@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from nicegui import ui
 
 from streamer.ui.feed import Feed
+from streamer.ui.widgets import FAINT_COLOUR, button
 from streamer.ui.wording import news_of
 
 DARK_COOKIE = "streamer_ui_dark"
 PAGES = {"/": "Live", "/map": "Map", "/intents": "Intents"}
-NO_LABEL_COLOUR = "#8a8f98"
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#7a5195")
 """Told apart by colour-blind people too (Okabe, Ito 2008)."""
 _STYLE = """
@@ -26,12 +26,13 @@ a.link:focus-visible, button:focus-visible { outline: 2px solid var(--link); out
 .nicegui-content { padding: 0.75rem; gap: 0.75rem }
 header.q-header { background: var(--card); color: var(--text); border-bottom: 1px solid var(--line) }
 h1 { font-size: 1.25rem; line-height: 1.4; font-weight: 600; margin: 0 }
-h2 { font-size: 1rem; line-height: 1.4; font-weight: 600; margin: 0 }
+h2, h3 { font-size: 1rem; line-height: 1.4; font-weight: 600; margin: 0 }
 .panel { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 0.75rem;
   gap: 0.5rem; min-width: 0 }
 .faint { color: var(--faint); font-size: 0.85rem }
 .figure { font-size: 1.2rem; font-variant-numeric: tabular-nums }
 .notice { background: var(--warn-back); color: var(--warn-text); border-radius: 6px; padding: 0.5rem 0.75rem }
+.chosen { background: rgba(138, 143, 152, 0.25) }
 .bad { color: var(--bad) }
 .good { color: var(--good) }
 .q-table__card { background: transparent; color: inherit; box-shadow: none }
@@ -51,38 +52,51 @@ summary:focus-visible { outline: 2px solid var(--link); outline-offset: 2px }
 
 def colour_of(outcome: str, known: list[str]) -> str:
     """`known`: all outcomes that have a colour of their own, in an order that stays."""
-    return _COLOURS[known.index(outcome) % len(_COLOURS)] if outcome in known else NO_LABEL_COLOUR
+    return _COLOURS[known.index(outcome) % len(_COLOURS)] if outcome in known else FAINT_COLOUR
 
 
 @contextmanager
 def frame(title: str, feed: Feed, current: str | None = None) -> Iterator[ui.column]:
     """The page around what is drawn inside. `current`: which of PAGES it is."""
+    with bare_frame(title, lambda: news_of(feed.connection), PAGES, current) as column:
+        yield column
+
+
+@contextmanager
+def bare_frame(
+    title: str, news: Callable[[], str], pages: Mapping[str, str] | None = None, current: str | None = None
+) -> Iterator[ui.column]:
+    """The same for any page. `news` is asked every second, and shown unless it is empty; `pages`: paths and
+    names of all that the header leads to."""
     ui.page_title(f"{title} · clicks to intent")
     ui.add_css(_STYLE)
     dark = ui.dark_mode(_wanted_dark())
     with ui.header().classes("items-center gap-4 px-3 py-2"):
-        ui.label("clicks to intent").classes("font-semibold max-sm:hidden")
-        with ui.element("nav").props('aria-label="Pages"').classes("flex gap-4"):
-            for path, name in PAGES.items():
-                link = ui.link(name, path).classes("link")
-                if path == current:
-                    link.props('aria-current="page"').classes("font-semibold")
+        ui.label("clicks to intent").classes("font-semibold max-sm:hidden" if pages else "font-semibold")
+        if pages:
+            _draw_links(pages, current)
         ui.space()
         ui.label("Times in UTC").classes("faint")
-        ui.button("Dark / light", on_click=lambda: _turn(dark)).props("flat dense no-caps").style(
-            "color: var(--link) !important"
-        )
+        button("Dark / light", lambda: _turn(dark), is_flat=True)
     with ui.column().classes("w-full gap-3 p-0") as column:
-        news = ui.label().props('role="status"')
+        told = ui.label().props('role="status"')
 
         def tell() -> None:
-            text = news_of(feed.connection)
-            news.text = text
-            news.classes(replace="notice w-full" if text else "")
+            text = news()
+            told.text = text
+            told.classes(replace="notice w-full" if text else "")
 
         tell()
         ui.timer(1.0, tell)
         yield column
+
+
+def _draw_links(pages: Mapping[str, str], current: str | None) -> None:
+    with ui.element("nav").props('aria-label="Pages"').classes("flex gap-4"):
+        for path, name in pages.items():
+            link = ui.link(name, path).classes("link")
+            if path == current:
+                link.props('aria-current="page"').classes("font-semibold")
 
 
 def _wanted_dark() -> bool | None:

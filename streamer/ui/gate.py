@@ -93,8 +93,8 @@ def _is_own_origin(headers: dict[str, str]) -> bool:
 async def _refuse(send: Any, *, is_wrong: bool) -> None:
     title = "This is not the token" if is_wrong else "This page needs its token"
     text = (
-        "It is in the link that `streamer ui` prints at its start, or the setting ui.token. A token that was"
-        " not set is a new one after each start."
+        "It is in the link that was printed at the start, or the setting ui.token. A token that was not set"
+        " is a new one after each start."
     )
     body = _REFUSAL.format(title=title, text=html.escape(text)).encode()
     await _answer(send, 403, body, (b"content-type", b"text/html; charset=utf-8"))

@@ -11,8 +11,8 @@ from streamer.models.drift import verdict as drift_verdict
 from streamer.models.taxonomy import Intent
 from streamer.ui.drift import drift_of
 from streamer.ui.feed import Feed
-from streamer.ui.live import session_link, table
 from streamer.ui.state import SCALES_MS, Filter
+from streamer.ui.widgets import session_link, table
 from streamer.ui.wording import clock, duration, percent
 
 DRAWN_EVERY_S = 3.0

@@ -12,6 +12,7 @@ from nicegui import ui
 from streamer.ui.feed import Feed
 from streamer.ui.frame import colour_of
 from streamer.ui.state import NO_LABEL, SCALES_MS, Customer, Filter, Session, Shares
+from streamer.ui.widgets import FAINT_COLOUR, GRID_COLOUR, button, session_link, short, table
 from streamer.ui.wording import clock, date_and_clock, duration, name_of, pace, percent, verdict
 
 DRAWN_EVERY_S = 1.0
@@ -20,45 +21,11 @@ _ALL = "all"
 _NONE = "no label"
 _REACHES = {120_000: "2 minutes", 600_000: "10 minutes", 7_200_000: "2 hours"}
 _FIRST_REACH_MS = 600_000
-_LINK = """
-<q-td :props="props" class="{css}">
-  <a v-if="props.row.{field}_link" class="link" :href="props.row.{field}_link">{{{{ props.value }}}}</a>
-  <span v-else>{{{{ props.value }}}}</span>
-</q-td>
-"""
 _BAR = """
 <q-td :props="props" style="width: 40%">
   <div class="bar" :style="{ width: props.row.width, background: props.row.colour }"></div>
 </q-td>
 """
-
-
-def table(
-    columns: dict[str, str], key: str, *, links: tuple[str, ...] = (), wide: tuple[str, ...] = ()
-) -> ui.table:
-    """`columns`: heading by field; the fields of `links` lead to what `FIELD_link` of a row says; phones
-    leave the `wide` ones out."""
-    drawn = ui.table(
-        columns=[
-            {
-                "name": field,
-                "label": heading,
-                "field": field,
-                "align": "left",
-                "classes": "wide" if field in wide else "",
-                "headerClasses": "wide" if field in wide else "",
-            }
-            for field, heading in columns.items()
-        ],
-        rows=[],
-        row_key=key,
-        pagination=0,
-    )
-    drawn.props("flat dense hide-pagination hide-no-data").classes("w-full")
-    for field in links:
-        css = "wide" if field in wide else ""
-        drawn.add_slot(f"body-cell-{field}", _LINK.format(field=field, css=css))
-    return drawn
 
 
 class LivePage:
@@ -102,9 +69,7 @@ class LivePage:
                     ui.navigate.to(f"/find/{quote(text, safe='')}")
 
             find.on("keydown.enter", open_found)
-            ui.button("Open", on_click=open_found).props("outline no-caps").style(
-                "color: var(--link) !important"
-            )
+            button("Open", open_found)
 
     def _draw_sessions(self) -> None:
         with ui.row().classes("w-full items-baseline gap-3"):
@@ -141,7 +106,7 @@ class LivePage:
                 "faint"
             )
             columns = {"at": "At", "customer": "Customer", "intent": "Intent", "whose": "Attribution"}
-            self._hand_overs = table(columns, "id", links=("customer",), wide=())
+            self._hand_overs = table(columns, "id", links=("customer",))
             self._no_hand_over = ui.label("Nobody yet.").classes("faint")
 
     def _filtered(self) -> None:
@@ -228,15 +193,6 @@ def _session_row(session: Session) -> dict[str, Any]:
     }
 
 
-def session_link(session_id: str) -> str:
-    return f"/sessions/{quote(session_id, safe='')}"
-
-
-def short(text: str) -> str:
-    """Ids may have 256 bytes."""
-    return text if len(text) <= 20 else f"{text[:19]}…"
-
-
 def _hand_over_row(customer: Customer) -> dict[str, Any]:
     label = customer.label
     return {
@@ -250,7 +206,6 @@ def _hand_over_row(customer: Customer) -> dict[str, Any]:
 
 
 def _chart() -> dict[str, Any]:
-    faint = "#8a8f98"
     return {
         "animation": False,
         "useUTC": True,
@@ -259,17 +214,17 @@ def _chart() -> dict[str, Any]:
         "legend": {
             "bottom": 0,
             "type": "scroll",
-            "textStyle": {"color": faint},
+            "textStyle": {"color": FAINT_COLOUR},
             "itemWidth": 10,
             "itemHeight": 10,
             "itemGap": 8,
         },
-        "xAxis": {"type": "time", "axisLabel": {"color": faint, "hideOverlap": True}},
+        "xAxis": {"type": "time", "axisLabel": {"color": FAINT_COLOUR, "hideOverlap": True}},
         "yAxis": {
             "type": "value",
             "minInterval": 1,
-            "axisLabel": {"color": faint},
-            "splitLine": {"lineStyle": {"color": "rgba(138,143,152,0.25)"}},
+            "axisLabel": {"color": FAINT_COLOUR},
+            "splitLine": {"lineStyle": {"color": GRID_COLOUR}},
         },
         "series": [],
     }
@@ -283,7 +238,7 @@ def _series(shares: Shares, parents: dict[str, str | None], known: list[str]) ->
         groups.setdefault(group, Counter()).update(dict(zip(shares.starts_ms, counts, strict=True)))
     return [
         {
-            "name": "no label" if group == NO_LABEL else group,
+            "name": name_of(group, {}),
             "type": "bar",
             "stack": "all",
             "barCategoryGap": "10%",

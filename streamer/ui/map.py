@@ -8,13 +8,12 @@ from nicegui import events, ui
 
 from streamer.ui.feed import Feed
 from streamer.ui.frame import colour_of
-from streamer.ui.live import session_link
 from streamer.ui.state import NO_LABEL
-from streamer.ui.wording import percent, verdict
+from streamer.ui.widgets import FAINT_COLOUR, GRID_COLOUR, session_link
+from streamer.ui.wording import name_of, percent, verdict
 
 DRAWN_EVERY_S = 3.0
 MOST_POINTS = 1000
-_FAINT = "#8a8f98"
 
 
 class MapPage:
@@ -62,7 +61,7 @@ class MapPage:
             )
         self._chart.options["series"] = [
             {
-                "name": "no label" if group == NO_LABEL else group,
+                "name": name_of(group, {}),
                 "type": "scatter",
                 "symbolSize": 8,
                 "itemStyle": {"color": colour_of(group, known), "opacity": 0.75},
@@ -87,13 +86,13 @@ def _chart() -> dict[str, Any]:
         "axisLabel": {"show": False},
         "axisTick": {"show": False},
         "axisLine": {"show": False},
-        "splitLine": {"lineStyle": {"color": "rgba(138,143,152,0.25)"}},
+        "splitLine": {"lineStyle": {"color": GRID_COLOUR}},
     }
     return {
         "animation": False,
         "grid": {"left": 8, "right": 8, "top": 8, "bottom": 40},
         "tooltip": {"trigger": "item", "confine": True, "formatter": "{b}"},
-        "legend": {"bottom": 0, "type": "scroll", "textStyle": {"color": _FAINT}},
+        "legend": {"bottom": 0, "type": "scroll", "textStyle": {"color": FAINT_COLOUR}},
         "xAxis": axis,
         "yAxis": axis,
         "series": [],

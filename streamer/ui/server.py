@@ -62,12 +62,23 @@ async def run_page(
     check_exposure(own)
     (path,) = bundles_of([], settings)
     bundle = await asyncio.to_thread(load_bundle, path)
-    token = own.token.get_secret_value() if own.token else secrets.token_urlsafe(24)
-    listening = _listen(own)
-    port = listening.getsockname()[1]
     projection = Projection.of(bundle.prototypes) if bundle.prototypes else None
     feed = Feed(settings, PageState(), start, now, projection)
     draw_pages(feed, bundle, Explainer(settings, bundle), lambda: int(now() * 1000))
+    following = [asyncio.create_task(feed.follow()), asyncio.create_task(feed.follow_health())]
+    try:
+        await serve_pages(own, "live page", say)
+    finally:
+        for task in following:
+            task.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
+
+
+async def serve_pages(own: UiSettings, name: str, say: Callable[[str], None]) -> None:
+    """Serve what has been drawn until SIGTERM or SIGINT; `say` gets its name and link. Raises PortError."""
+    token = own.token.get_secret_value() if own.token else secrets.token_urlsafe(24)
+    listening = _listen(own)
+    port = listening.getsockname()[1]
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     ui.run_with(
         app,
@@ -89,14 +100,8 @@ async def run_page(
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, server.stop)
-    say(f"live page: http://{_host_in_link(own.host)}:{port}/?{QUERY}={quote(token, safe='')}")
-    following = [asyncio.create_task(feed.follow()), asyncio.create_task(feed.follow_health())]
-    try:
-        await server.serve(sockets=[listening])
-    finally:
-        for task in following:
-            task.cancel()
-        await asyncio.gather(*following, return_exceptions=True)
+    say(f"{name}: http://{_host_in_link(own.host)}:{port}/?{QUERY}={quote(token, safe='')}")
+    await server.serve(sockets=[listening])
 
 
 def draw_pages(feed: Feed, bundle: Bundle, explainer: Explainer, now_ms: Callable[[], int]) -> None:

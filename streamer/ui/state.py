@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
 
+from streamer.client.table import PastSession, RankedIntent
 from streamer.ui.projection import Point
 
 HELD_SESSIONS = 2000
@@ -34,15 +35,6 @@ _DRAINS = 1000
 """Of a partition that are remembered."""
 
 
-class Ranked(msgspec.Struct, frozen=True, gc=False):
-    """An intent of a session, and how likely it is."""
-
-    intent_id: str
-    label: str
-    parent: str | None
-    probability: float
-
-
 class Session(msgspec.Struct, frozen=True):
     """A closed session, as its newest record has it. Times in ms UTC."""
 
@@ -58,7 +50,7 @@ class Session(msgspec.Struct, frozen=True):
     is_bot: bool
     rules_version: str
     model_version: str
-    intents: tuple[Ranked, ...]
+    intents: tuple[RankedIntent, ...]
     top_intent: str | None
     abstain_reason: str | None
     partition: int
@@ -71,21 +63,9 @@ class Session(msgspec.Struct, frozen=True):
         return NO_LABEL if self.top_intent is None else self.top_intent
 
     @property
-    def label(self) -> Ranked | None:
+    def label(self) -> RankedIntent | None:
         """The top intent; None where the model names none."""
         return next((each for each in self.intents if each.intent_id == self.top_intent), None)
-
-
-class PastSession(NamedTuple):
-    """A session of a customer's history."""
-
-    session_id: str
-    closed_at: int
-    intent: str | None
-    """Id; None: no label."""
-    probability: float | None
-    attribution: str
-    confidence: float
 
 
 class Customer(NamedTuple):
@@ -96,13 +76,13 @@ class Customer(NamedTuple):
     session_id: str
     event_count: int
     is_final: bool
-    label: Ranked | None
+    label: RankedIntent | None
     """Of the latest session."""
     attribution: str
     confidence: float
     history: tuple[PastSession, ...]
     """Newest first."""
-    profile: tuple[Ranked, ...]
+    profile: tuple[RankedIntent, ...]
     sessions: int
     visitors: int
     published_at: int
@@ -368,7 +348,7 @@ class PageState:
                 found[kind.outcome] += count
         return found
 
-    def _forget(self, is_theirs: Any) -> None:
+    def _forget(self, is_theirs: Callable[[Session | Customer], bool]) -> None:
         for session in [each for each in self._sessions.values() if is_theirs(each)]:
             del self._sessions[session.session_id]
             self._places.pop(session.session_id, None)
@@ -380,8 +360,8 @@ def _drawn(session: Session, one_in: int) -> bool:
     return zlib.crc32(session.session_id.encode()) % one_in == 0
 
 
-def _ranked(intents: Iterable[Mapping[str, Any]]) -> tuple[Ranked, ...]:
-    return tuple(Ranked(e["intent_id"], e["label"], e["parent"], e["probability"]) for e in intents)
+def _ranked(intents: Iterable[Mapping[str, Any]]) -> tuple[RankedIntent, ...]:
+    return tuple(RankedIntent(e["intent_id"], e["label"], e["parent"], e["probability"]) for e in intents)
 
 
 _FROM_RECORD = (
@@ -405,17 +385,7 @@ def _customer(record: Mapping[str, Any], published_at: int) -> Customer:
     return Customer(
         **{name: record[name] for name in names},
         label=next((each for each in intents if each.intent_id == record["top_intent"]), None),
-        history=tuple(
-            PastSession(
-                each["session_id"],
-                each["closed_at"],
-                each["top_intent"],
-                each["probability"],
-                each["attribution"],
-                each["confidence"],
-            )
-            for each in record["history"]
-        ),
+        history=tuple(PastSession(**each) for each in record["history"]),
         profile=_ranked(record["profile"]),
         sessions=record["sessions"],
         visitors=record["visitors"],

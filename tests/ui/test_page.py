@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, expect
 from playwright.sync_api import Page as Tab
 
@@ -21,7 +20,18 @@ from streamer.models.bundle import default_bundle, load_bundle
 from streamer.settings import Settings, load_settings
 from streamer.ui.projection import Point, Projection
 from tests.conftest import names_of_its_own
-from tests.ui.live import CHROMIUM, NO_BROWSER, Page, a_browser, showing
+from tests.ui.live import (
+    CHROMIUM,
+    DESK,
+    NO_BROWSER,
+    PHONE,
+    SCROLLS_ASIDE_PX,
+    SOON_MS,
+    Page,
+    a_browser,
+    serious_violations,
+    showing,
+)
 from tests.worker.live import Worker, committed, send
 
 pytestmark = [
@@ -34,9 +44,6 @@ TYPED = "zanzibar"
 """What a customer searched for."""
 BAD_CLICK = b"{broken"
 CLICKS = 400
-PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
-SOON_MS = 20_000
-expect.set_options(timeout=SOON_MS)
 
 
 class Published(NamedTuple):
@@ -100,25 +107,30 @@ def seen(published: Published, browser: Browser) -> Iterator[Seen]:
         yield Seen(page, browser)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def context(seen: Seen) -> Iterator[BrowserContext]:
+    """For all tests: what one of them has loaded the next has."""
     with seen.browser.new_context(viewport=DESK, color_scheme="light") as context:
         context.set_default_timeout(SOON_MS)
         yield context
 
 
-def opened(context: BrowserContext, seen: Seen, path: str = "/") -> Tab:
-    tab = context.new_page()
+@pytest.fixture
+def tab(context: BrowserContext) -> Iterator[Tab]:
+    with context.new_page() as tab:
+        yield tab
+
+
+def show(tab: Tab, seen: Seen, path: str = "/") -> None:
     tab.goto(f"{seen.page.address}{path}?{seen.page.link.partition('?')[2]}")
-    return tab
 
 
-def test_the_page_shows_the_stream_and_asks_nobody_else(seen: Seen, context: BrowserContext) -> None:
+def test_the_page_shows_the_stream_and_asks_nobody_else(seen: Seen, tab: Tab) -> None:
     asked: set[str] = set()
     told: list[str] = []
-    context.on("request", lambda request: asked.add(request.url))
-    context.on("console", lambda message: told.append(message.text))
-    tab = opened(context, seen)
+    tab.on("request", lambda request: asked.add(request.url))
+    tab.on("console", lambda message: told.append(message.text))
+    show(tab, seen)
     expect(tab.locator("tbody tr").first).to_be_visible()
     health = tab.get_by_role("region", name="Health of the stream")
     expect(health).to_contain_text(f"sessions of {CLICKS} clicks")
@@ -129,8 +141,8 @@ def test_the_page_shows_the_stream_and_asks_nobody_else(seen: Seen, context: Bro
     assert told == []
 
 
-def test_a_filter_leaves_only_what_it_names(seen: Seen, context: BrowserContext) -> None:
-    tab = opened(context, seen)
+def test_a_filter_leaves_only_what_it_names(seen: Seen, tab: Tab) -> None:
+    show(tab, seen)
     labels = tab.locator("table").first.locator("tbody tr td:nth-child(2)")
     expect(labels.first).to_be_visible()
     tab.get_by_label("Intent").first.click()
@@ -140,33 +152,29 @@ def test_a_filter_leaves_only_what_it_names(seen: Seen, context: BrowserContext)
 
 
 def test_a_session_is_explained_and_what_was_typed_is_not_shown(
-    published: Published, seen: Seen, context: BrowserContext
+    published: Published, seen: Seen, tab: Tab
 ) -> None:
-    tab = opened(context, seen, f"/sessions/{published.searched}")
+    show(tab, seen, f"/sessions/{published.searched}")
     tab.get_by_role("button", name="Explain this session").click()
     expect(tab.get_by_text("to the log odds of")).to_be_visible()
     expect(tab.get_by_role("cell", name="(a search)").first).to_be_visible()
     assert TYPED not in tab.content()
 
 
-def test_a_session_that_the_page_does_not_hold_is_told(seen: Seen, context: BrowserContext) -> None:
-    tab = opened(context, seen, "/sessions/unknown")
+def test_a_session_that_the_page_does_not_hold_is_told(seen: Seen, tab: Tab) -> None:
+    show(tab, seen, "/sessions/unknown")
     expect(tab.get_by_role("heading", level=1)).to_have_text("Not here")
     expect(tab.get_by_text("holds no session unknown")).to_be_visible()
 
 
-def test_the_map_has_every_session_that_is_listed(
-    published: Published, seen: Seen, context: BrowserContext
-) -> None:
-    tab = opened(context, seen, "/map")
+def test_the_map_has_every_session_that_is_listed(published: Published, seen: Seen, tab: Tab) -> None:
+    show(tab, seen, "/map")
     expect(tab.get_by_role("img", name="Map of session embeddings")).to_be_visible()
     expect(tab.get_by_text(f"{published.people} sessions")).to_be_visible()
 
 
-def test_a_click_on_a_point_of_the_map_opens_a_session(
-    published: Published, seen: Seen, context: BrowserContext
-) -> None:
-    tab = opened(context, seen, "/map")
+def test_a_click_on_a_point_of_the_map_opens_a_session(published: Published, seen: Seen, tab: Tab) -> None:
+    show(tab, seen, "/map")
     expect(tab.get_by_text(f"{published.people} sessions")).to_be_visible()
     box = tab.get_by_role("img", name="Map of session embeddings").bounding_box()
     assert box is not None
@@ -178,8 +186,8 @@ def test_a_click_on_a_point_of_the_map_opens_a_session(
     expect(tab.get_by_role("heading", level=1)).to_have_text("A session")
 
 
-def test_the_tree_of_intents_leads_to_examples(seen: Seen, context: BrowserContext) -> None:
-    tab = opened(context, seen, "/intents")
+def test_the_tree_of_intents_leads_to_examples(seen: Seen, tab: Tab) -> None:
+    show(tab, seen, "/intents")
     expect(tab.get_by_text("too few to judge drift by")).to_be_visible()
     tab.locator("details details summary").filter(has_not_text="0% · 0").first.press("Enter")
     tab.get_by_role("link", name="sure").first.press("Enter")
@@ -187,9 +195,9 @@ def test_the_tree_of_intents_leads_to_examples(seen: Seen, context: BrowserConte
 
 
 def test_keys_suffice_to_find_a_visitor_and_their_customer(
-    published: Published, seen: Seen, context: BrowserContext
+    published: Published, seen: Seen, tab: Tab
 ) -> None:
-    tab = opened(context, seen)
+    show(tab, seen)
     tab.get_by_label("Visitor, customer or session").focus()
     tab.keyboard.type(published.visitor)
     tab.keyboard.press("Enter")
@@ -207,38 +215,34 @@ def test_keys_suffice_to_find_a_visitor_and_their_customer(
 @pytest.mark.parametrize(
     ("scheme", "path"), [("light", "/"), ("dark", "/"), ("light", "/intents"), ("light", "/sessions/{}")]
 )
-def test_axe_finds_nothing_serious(published: Published, seen: Seen, scheme: Any, path: str) -> None:
-    with seen.browser.new_context(viewport=DESK, color_scheme=scheme) as context:
+def test_axe_finds_nothing_serious(
+    published: Published, seen: Seen, tab: Tab, scheme: Any, path: str
+) -> None:
+    tab.emulate_media(color_scheme=scheme)
+    show(tab, seen, path.format(published.searched))
+    expect(tab.locator("tbody tr, summary").first).to_be_visible()
+    assert serious_violations(tab) == {}
+
+
+def test_a_phone_scrolls_downwards_only(seen: Seen, tab: Tab) -> None:
+    tab.set_viewport_size(PHONE)
+    show(tab, seen)
+    expect(tab.locator("tbody tr").first).to_be_visible()
+    assert tab.evaluate(SCROLLS_ASIDE_PX) <= 0
+
+
+def test_who_has_no_token_is_told_where_it_is(seen: Seen) -> None:
+    with seen.browser.new_context(viewport=DESK) as context:
         context.set_default_timeout(SOON_MS)
-        tab = opened(context, seen, path.format(published.searched))
-        expect(tab.locator("tbody tr, summary").first).to_be_visible()
-        found = Axe().run(tab).response["violations"]
-        serious = {
-            each["id"]: [node["html"][:200] for node in each["nodes"][:3]]
-            for each in found
-            if each["impact"] in ("serious", "critical")
-        }
-        assert serious == {}
-
-
-def test_a_phone_scrolls_downwards_only(seen: Seen) -> None:
-    with seen.browser.new_context(viewport=PHONE) as context:
-        context.set_default_timeout(SOON_MS)
-        tab = opened(context, seen)
-        expect(tab.locator("tbody tr").first).to_be_visible()
-        assert tab.evaluate("document.scrollingElement.scrollWidth - window.innerWidth") <= 0
-
-
-def test_who_has_no_token_is_told_where_it_is(seen: Seen, context: BrowserContext) -> None:
-    tab = context.new_page()
-    answer = tab.goto(f"{seen.page.address}/?token=wrong")
-    assert answer is not None
-    assert answer.status == 403
-    expect(tab.get_by_role("heading", level=1)).to_have_text("This is not the token")
-    token = seen.page.link.partition("token=")[2]
-    tab.get_by_label("Token").fill(token)
-    tab.keyboard.press("Enter")
-    expect(tab.get_by_role("heading", level=1)).to_have_text("What visitors want right now")
+        tab = context.new_page()
+        answer = tab.goto(f"{seen.page.address}/?token=wrong")
+        assert answer is not None
+        assert answer.status == 403
+        expect(tab.get_by_role("heading", level=1)).to_have_text("This is not the token")
+        token = seen.page.link.partition("token=")[2]
+        tab.get_by_label("Token").fill(token)
+        tab.keyboard.press("Enter")
+        expect(tab.get_by_role("heading", level=1)).to_have_text("What visitors want right now")
 
 
 def test_brokers_that_are_away_and_a_page_that_is_away_are_told(browser: Browser) -> None:
