@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import uvicorn
 from fastapi import FastAPI
+from nicegui import app as pages
 from nicegui import ui
 
 from streamer.errors import UsageError
@@ -79,6 +80,8 @@ async def serve_pages(own: UiSettings, name: str, say: Callable[[str], None]) ->
     token = own.token.get_secret_value() if own.token else secrets.token_urlsafe(24)
     listening = _listen(own)
     port = listening.getsockname()[1]
+    # The bar over a page that loads something is a progress bar without a name for screen readers.
+    pages.config.quasar_config["loadingBar"]["skipHijack"] = True
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     ui.run_with(
         app,
