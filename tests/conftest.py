@@ -65,6 +65,7 @@ TRAINING = (
             "cli/test_cli_probe.py",
             "examples/test_notebooks.py",
             "models/test_model_commands.py",
+            "review",
         )
     ),
 )
@@ -115,6 +116,7 @@ IN_ONE_PROCESS = {
         "tests/models/training/test_odd_training_data.py",
         "tests/models/training/test_training_run.py",
     ),
+    "labelled_work": ("tests/review/",),
 }
 """Which tests use a fixture that is worth sharing between files."""
 ANYWHERE = ("tests/chaos/", "tests/worker/")

@@ -37,6 +37,7 @@ from streamer.cli.output import print_json, say
 from streamer.cli.probe import probe
 from streamer.cli.prototypes import prototypes
 from streamer.cli.refresh import refresh
+from streamer.cli.review import review
 from streamer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -311,7 +312,13 @@ def taxonomy(
             )
             return
         _step(ctx, work, lambda pipeline: pipeline.teach(own(pipeline), carried_over))
-    say(f"read {work / 'audit.md'}, edit {work / 'taxonomy.json'}, then `streamer model distill`")
+    say(
+        f"read {work / 'audit.md'}, edit {work / 'taxonomy.json'} or `streamer model review`, then `streamer"
+        " model distill`"
+    )
+
+
+app.command()(review)
 
 
 @app.command()
