@@ -2,9 +2,9 @@
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-from Cython.Compiler.Options import get_directive_defaults
 from setuptools import Extension, setup
 
 ROOT = Path(__file__).parent
@@ -12,8 +12,12 @@ PLAIN_DATA = {"streamer.schemas.click": {"no_gc": True, "freelist": 64}}
 """Directives for the classes of a module whose values hold no cycles. Cython takes no notice of a class's own
 in its `.pxd`, but of `final`, where the class itself stands in a `.py`."""
 sys.path.insert(0, str(ROOT))
-# Cython knows them of classes only, and refuses what it knows no default of for a whole module.
-get_directive_defaults().update(no_gc=False, freelist=0)
+# Cython knows them of classes only, and refuses what it knows no default of for a whole module. The package's
+# metadata can be had without Cython.
+with suppress(ImportError):
+    from Cython.Compiler.Options import get_directive_defaults
+
+    get_directive_defaults().update(no_gc=False, freelist=0)
 
 # An isolated build has no folder of ours on its path.
 from streamer.schemas.build import EXTENSIONS, PACKAGES  # noqa: E402

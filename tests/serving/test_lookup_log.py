@@ -61,6 +61,7 @@ def test_each_id_that_is_looked_up_is_written_down_by_its_hash(bootstrap: str) -
         settings.topics.users,
         [a_user("u1", a_record("v1", CLOSED_AT)), a_user("gone", a_record("v")), (b"gone", None)],
     )
+    began_ms = int(time.time() * 1000)
     with serving(settings, environ=IN_ENVIRONMENT) as service:
         service.wait_until_ready()
         etag = service.get("visitors", "v1").headers["ETag"].strip('"')
@@ -97,7 +98,7 @@ def test_each_id_that_is_looked_up_is_written_down_by_its_hash(bootstrap: str) -
         "m@1",
         "space",
     ]
-    assert abs(of_visitor["at"] - CLOSED_AT) < 120_000
+    assert began_ms <= of_visitor["at"] <= time.time() * 1000
 
 
 def test_a_hash_is_of_the_key_the_view_and_the_id() -> None:

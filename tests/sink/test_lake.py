@@ -74,7 +74,8 @@ def test_killed_at_any_moment_the_lake_has_each_record_once(settings: Settings) 
     folder = settings.sink.parquet.folder
     assert folder is not None
     manifest, stray = folder / "manifest.json", folder / "sessions/day=2026-01-01/stray.parquet"
-    publisher = threading.Thread(target=publish_traffic, args=(settings, 12_000, 600, NOW_MS - 10_000, 3))
+    traffic = (settings, 12_000, 600, NOW_MS - 10_000, 3)
+    publisher = threading.Thread(target=publish_traffic, args=traffic, daemon=True)
     publisher.start()
     for _ in range(3):
         before = rows_in(manifest)

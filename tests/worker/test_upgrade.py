@@ -13,6 +13,7 @@ import tomllib
 
 import pytest
 
+from streamer.settings import TopicSettings
 from tests.conftest import ROOT, FreshSettings, RunStreamer
 from tests.identity.live import ON, clicks_with_logins, differing_users, say, some_links
 from tests.worker.live import Worker, as_messages, environment, oracle, published, send, set_up, some_clicks
@@ -40,7 +41,9 @@ def test_from_an_earlier_commit_to_today_and_after_a_drain_back(
     fresh_settings: FreshSettings, run_streamer: RunStreamer, earlier: dict[str, str]
 ) -> None:
     """All with the bundle of then, so that `verify` can score what it scored."""
-    settings = fresh_settings(ON | {"model.bundle": f"{earlier['PYTHONPATH']}/models/default"})
+    bundle = f"{earlier['PYTHONPATH']}/models/default"
+    unknown_then = {"topics.lookups": TopicSettings().lookups}  # a default isn't passed on
+    settings = fresh_settings(ON | {"model.bundle": bundle} | unknown_then)
     clicks = clicks_with_logins(40, seed=73)
     links = some_links(clicks, random.Random(7), at_most=20)
     program = [sys.executable, "-c", "from streamer.cli import main; main()", "topics", "create"]
