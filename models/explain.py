@@ -24,7 +24,7 @@ from streamer.models.arrays import Float32, Float64, Int64
 from streamer.models.bundle import Bundle
 from streamer.models.calibration import AbstainReason, log_odds
 from streamer.models.encoded import Encoded
-from streamer.models.fields import EVENT_FIELDS, SESSION_FIELDS
+from streamer.models.fields import DWELL, EVENT_FIELDS, GAP, SESSION_FIELDS
 from streamer.models.scorer import ScoredIntent, ScoreError, Scorer
 from streamer.schemas.click import HEAD_CLICKS, Session
 
@@ -42,7 +42,6 @@ extra fields of a bundle come besides."""
 SETS_TRIED = 64
 """Sets of clicks that are left out, at most, to find the smallest that changes the label: all sets of six
 clicks, as many as the median session has."""
-_DWELL, _GAP = EVENT_FIELDS.index("dwell"), EVENT_FIELDS.index("gap")
 
 
 class Without(NamedTuple):
@@ -251,10 +250,10 @@ def _hide_time_across_cut(
         tail = HEAD_CLICKS - sum(at < HEAD_CLICKS for at in sets[number])
         if not 0 < tail < len(clicks):
             continue
-        encoded.event_ids[row, tail, _GAP] = 0
+        encoded.event_ids[row, tail, GAP] = 0
         own = clicks[tail - 1].dwell_ms
         if own is None or own < 0:
-            encoded.event_ids[row, tail - 1, _DWELL] = 0
+            encoded.event_ids[row, tail - 1, DWELL] = 0
             encoded.dwell_z[row, tail - 1] = 0
 
 

@@ -23,6 +23,7 @@ LEARNT_FIELDS: Final = (
 )
 """Fields of a click whose vocabulary is learnt."""
 EVENT_FIELDS: Final = (*LEARNT_FIELDS, "dwell", "gap")
+DWELL, GAP = EVENT_FIELDS.index("dwell"), EVENT_FIELDS.index("gap")
 SESSION_FIELDS: Final = ("device", "referrer", "hour")
 HOUR_IDS = 25
 """0 missing, 1..24 the hour of `started_at` in UTC."""

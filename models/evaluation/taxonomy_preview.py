@@ -17,7 +17,7 @@ import torch
 
 from streamer.models.arrays import Float32, Int64
 from streamer.models.evaluation.bootstrap import Estimate, cluster_numbers, resample
-from streamer.models.evaluation.metrics import Measured
+from streamer.models.evaluation.metrics import share_of
 from streamer.models.labelling.naming import distinctive_terms, labels_from
 from streamer.models.labelling.taxonomy_edits import RefusedEditError, intent_of, split
 from streamer.models.labelling.teacher import SoftLabels
@@ -145,8 +145,7 @@ class LabelledSessions:
         said, best = tested.probabilities.argmax(1), student.calibration.probabilities(logits).argmax(1)
         visitors = cluster_numbers([self.validation.sessions[row].visitor_id for row in tested.rows])
         hits = np.stack([said == best, np.ones(len(said))], axis=1).astype(np.float64)
-        measured = Measured(hits, lambda sums: sums[..., 0] / sums[..., 1], "higher")
-        accuracy = resample({"accuracy": measured}, visitors, rng)["accuracy"].estimate()
+        accuracy = resample({"accuracy": share_of(hits)}, visitors, rng)["accuracy"].estimate()
         return Preview(accuracy, len(said), int(visitors.max()) + 1, _confusions(draft.taxonomy, said, best))
 
     def split(self, draft: Draft, whole: str) -> Draft:

@@ -15,13 +15,11 @@ import torch
 from torch import Tensor
 
 from streamer.models.arrays import Float32
-from streamer.models.fields import EVENT_FIELDS
+from streamer.models.fields import DWELL, GAP
 from streamer.models.tokenizer import Tokenizer
 from streamer.models.training.encoder import Encoder, Tokens
 from streamer.models.visitor_splits import SplitName, split_of
 from streamer.schemas.click import Session
-
-_DWELL, _GAP = EVENT_FIELDS.index("dwell"), EVENT_FIELDS.index("gap")
 
 
 def by_split(sessions: Iterable[Session]) -> dict[SplitName, list[Session]]:
@@ -127,8 +125,8 @@ def slice_clicks(tokens: Tokens, start: Tensor, lengths: Tensor) -> Tokens:
     fields = tokens.event_ids.shape[2]
     known = dwell_is_gap(tokens.event_ids).gather(1, source) & (at == lengths.unsqueeze(1) - 1)
     event_ids = tokens.event_ids.gather(1, source.unsqueeze(2).expand(-1, -1, fields)) * inside.unsqueeze(2)
-    event_ids[:, 0, _GAP] = 0
-    event_ids[:, :, _DWELL] *= ~known
+    event_ids[:, 0, GAP] = 0
+    event_ids[:, :, DWELL] *= ~known
     return Tokens(
         event_ids=event_ids,
         dwell_z=tokens.dwell_z.gather(1, source) * (inside & ~known),
@@ -144,7 +142,7 @@ def dwell_is_gap(event_ids: Tensor) -> Tensor:
 
     Where a site sends no dwell it always is; where it sends one, it sometimes is as well.
     """
-    dwell, gap = event_ids[:, :, _DWELL], event_ids[:, :, _GAP]
+    dwell, gap = event_ids[:, :, DWELL], event_ids[:, :, GAP]
     next_gap = torch.cat([gap[:, 1:], torch.zeros_like(gap[:, :1])], dim=1)
     return (dwell == next_gap) & (dwell > 0)
 

@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from streamer.models.encoded import LENGTH_BUCKETS
-from streamer.models.fields import EVENT_FIELDS
+from streamer.models.fields import DWELL
 from streamer.models.queries import QUERY_BUCKETS
 
 MAX_CLICKS = LENGTH_BUCKETS[-1]
 _INIT_STD = 0.05
 _NEVER = -1e9
-_DWELL = EVENT_FIELDS.index("dwell")
 
 MEAN: Final = "mean"
 MEAN_MAX_LAST: Final = "mean+max+last"
@@ -221,7 +220,7 @@ class Encoder(nn.Module):
         Nor does it know a dwell, which may tell when the next click came, and whether there was one.
         """
         timed = torch.ones(tokens.event_ids.shape[2], dtype=torch.int32, device=tokens.lengths.device)
-        timed[_DWELL] = 0
+        timed[DWELL] = 0
         tokens = tokens._replace(event_ids=tokens.event_ids * timed, dwell_z=torch.zeros_like(tokens.dwell_z))
         clicks = self._clicks(tokens, None)
         width = clicks.shape[1]

@@ -17,13 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from streamer.models.fields import EVENT_FIELDS, LEARNT_FIELDS
+from streamer.models.fields import DWELL, EVENT_FIELDS, GAP, LEARNT_FIELDS
 from streamer.models.training.config import TrainConfig
 from streamer.models.training.corpus import dwell_is_gap, slice_clicks
 from streamer.models.training.encoder import Encoder, Tokens
 from streamer.models.training.processes import ALONE, Processes
 
-_DWELL, _GAP = EVENT_FIELDS.index("dwell"), EVENT_FIELDS.index("gap")
 _NEVER = -1e9
 
 
@@ -154,7 +153,7 @@ class Objectives(nn.Module):
         no_query = whole & (tokens.query_slot > 0)
         seen = tokens._replace(
             event_ids=tokens.event_ids * ~hidden[:, :, self.field_of],
-            dwell_z=tokens.dwell_z * ~hidden[:, :, _DWELL],
+            dwell_z=tokens.dwell_z * ~hidden[:, :, DWELL],
             query_slot=tokens.query_slot * ~no_query,
             session_ids=tokens.session_ids * ~session,
         )
@@ -260,10 +259,10 @@ def _uniform(shape: torch.Size, generator: torch.Generator) -> Tensor:
 def _with_copies(hidden: Tensor, event_ids: Tensor) -> Tensor:
     """[B, T, F]: where a dwell is the next click's gap, both are hidden if one is: one tells the other."""
     same = dwell_is_gap(event_ids)[:, :-1]
-    either = (hidden[:, :-1, _DWELL] | hidden[:, 1:, _GAP]) & same
+    either = (hidden[:, :-1, DWELL] | hidden[:, 1:, GAP]) & same
     hidden = hidden.clone()
-    hidden[:, :-1, _DWELL] |= either
-    hidden[:, 1:, _GAP] |= either
+    hidden[:, :-1, DWELL] |= either
+    hidden[:, 1:, GAP] |= either
     return hidden
 
 

@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from streamer.models.fields import EVENT_FIELDS, SESSION_FIELDS
+from streamer.models.fields import DWELL, SESSION_FIELDS
 from streamer.models.queries import QUERY_GRAMS
 from streamer.models.training.distill import ClassifierHead
 from streamer.models.training.encoder import CAUSAL, MAX_CLICKS, MEAN, Block, Encoder, FieldTable
@@ -27,7 +27,6 @@ OPSET = 23
 """The first opset with Attention."""
 _IR_VERSION = 11
 _MOST_7_BITS = 63
-_DWELL = EVENT_FIELDS.index("dwell")
 
 
 class Graph:
@@ -200,7 +199,7 @@ def _click_embeddings(g: Graph, encoder: Encoder) -> str:
     """[B, T, D]"""
     queries = g.op("Gather", _queries(g, encoder), "query_slot")
     if encoder.shape.readout == CAUSAL:
-        return g.op("Add", _table(g, encoder.events, "event_ids", _DWELL), queries)
+        return g.op("Add", _table(g, encoder.events, "event_ids", DWELL), queries)
     fields = _table(g, encoder.events, "event_ids")
     dwell = g.op("Mul", g.op("Unsqueeze", "dwell_z", g.ints(2)), g.weight(encoder.dwell))
     return g.op("Add", g.op("Add", fields, dwell), queries)

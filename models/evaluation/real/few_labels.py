@@ -91,6 +91,13 @@ class Recipe:
     overrides: Mapping[str, Any]
     whole: bool = True
     """All that the encoder reads out; else the mean alone."""
+    times: int = 1
+    """Its epochs, to those of the site."""
+
+    def settings(self, training: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the site, with what this recipe has in their place."""
+        epochs = {"epochs": self.times * training["epochs"]} if self.times > 1 else {}
+        return {**training, **self.overrides, **epochs}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +142,7 @@ class Plan:
         """All that results depend on besides the rows."""
         recipes = {
             name: [
-                training_runs.encoder_facts(TrainConfig(**{**self.training, **each.overrides})),
+                training_runs.encoder_facts(TrainConfig(**each.settings(self.training))),
                 each.whole,
             ]
             for name, each in self.recipes.items()
@@ -179,7 +186,7 @@ def measured(task: RealTask, plan: Plan, store: ResultStore) -> dict[str, Any]:
 def _vectors(task: RealTask, part: Part, plan: Plan, store: ResultStore) -> Vectors:
     found = {}
     for name, recipe in plan.recipes.items():
-        settings = {**plan.training, **recipe.overrides}
+        settings = recipe.settings(plan.training)
         of_seeds = [_encoded(task, part, settings, seed, store) for seed in plan.seeds]
         width = of_seeds[0].shape[1] // (1 if recipe.whole else 3)
         found[name] = [values[:, :width] for values in of_seeds]
