@@ -25,7 +25,7 @@ from streamer.settings import Settings
 from streamer.worker.fencing import PRODUCER_BATCH_BYTES, fence, stop_in_time
 from streamer.worker.kill_points import pass_by
 from streamer.worker.log_reader import LogReader, group_offsets
-from streamer.worker.refused import START_OVER
+from streamer.worker.refused import MIGRATE, START_OVER
 from streamer.worker.stages.stage_marker import (
     MARKER_KEY,
     STATE_VERSION,
@@ -40,7 +40,6 @@ TRANSACTION_TIMEOUT_MS = 600_000
 """Kafka allows 15 minutes."""
 SAMPLE = 1000
 """Offsets at the end of each partition of the visitors topic that show how producers choose partitions."""
-DRAIN_FIRST = "stop all workers, then run 'streamer migrate'"
 
 
 class GrowthError(StreamerError):
@@ -135,15 +134,13 @@ async def _check_read(settings: Settings, reader: LogReader, markers: dict[int, 
         read = await group_offsets(admin, group, source)
         members = await owners(admin, group, source)
     if members:
-        raise GrowthError(
-            f"a worker of {settings.app.id} runs, {next(iter(members.values()))}: {DRAIN_FIRST}"
-        )
+        raise GrowthError(f"a worker of {settings.app.id} runs, {next(iter(members.values()))}: {MIGRATE}")
     for topic in (source, settings.topics.links, settings.topics.erasures):
         for number, (first, end) in (await reader.bounds(topic, markers)).items():
             position = read.get(number, 0) if topic == source else markers[number].positions.get(topic, first)
             if max(position, first) < end:
                 read_to = f"{topic} partition {number} up to offset {position} of {end}"
-                raise GrowthError(f"{group} has read {read_to}: {DRAIN_FIRST}")
+                raise GrowthError(f"{group} has read {read_to}: {MIGRATE}")
 
 
 async def find_placing(settings: Settings, partitions: int) -> Placing:

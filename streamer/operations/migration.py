@@ -18,7 +18,6 @@ from streamer.errors import UsageError
 from streamer.kafka.group_members import all_members
 from streamer.kafka.topics import admin_client, find_topic, too_few_partitions
 from streamer.operations.growth import (
-    DRAIN_FIRST,
     Growth,
     GrowthError,
     Step,
@@ -30,6 +29,7 @@ from streamer.operations.growth import (
 from streamer.settings import Settings
 from streamer.worker.app import SESSION_TIMEOUT_S
 from streamer.worker.options import DrainOptions, WorkerOptions
+from streamer.worker.refused import MIGRATE
 from streamer.worker.start_checks import check_start
 
 LEAVES_WITHIN_S = SESSION_TIMEOUT_S + 5
@@ -123,5 +123,5 @@ async def _wait_until_alone(settings: Settings) -> None:
     deadline = time.monotonic() + LEAVES_WITHIN_S
     while members := await _members(settings):
         if time.monotonic() > deadline:
-            raise GrowthError(f"a worker of {settings.app.id} runs, {members[0]}: {DRAIN_FIRST}")
+            raise GrowthError(f"a worker of {settings.app.id} runs, {members[0]}: {MIGRATE}")
         await asyncio.sleep(_LOOK_EVERY_S)

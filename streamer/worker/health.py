@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from streamer.worker.refused import MIGRATE
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -81,8 +83,8 @@ def not_ready(snapshot: HealthSnapshot, limits: Limits) -> list[str]:
         reasons.append("the clicks topic does not exist")
     if snapshot.unread_partitions:
         reasons.append(
-            f"{snapshot.unread_partitions} partitions were added to the clicks topic and are not read: stop "
-            "all workers, run 'streamer migrate', then start them again"
+            f"{snapshot.unread_partitions} partitions were added to the clicks topic and are not read: "
+            f"{MIGRATE}"
         )
     reasons += [
         f"partition {number} can't be read beyond offset {held.offset}: a producer of {snapshot.source} has "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from streamer.errors import StreamerError
 
 START_OVER = "start over under another app.id ('Starting over' in docs/operations.md)"
+MIGRATE = "stop all workers, then run 'streamer migrate'"
+"""The way out where partitions were added, or are to be."""
 
 
 class RefusedError(StreamerError):

@@ -16,7 +16,7 @@ from streamer.kafka.topic_metadata import MissingTopicError, TopicMetadata, ask
 from streamer.worker.changelog import StateTopics
 from streamer.worker.failure import Failure
 from streamer.worker.metrics import Metrics
-from streamer.worker.refused import RefusedError
+from streamer.worker.refused import MIGRATE, RefusedError
 from streamer.worker.shard import ShardConfig
 from streamer.worker.start_checks import check_source
 
@@ -78,7 +78,7 @@ class SourceWatch:
                 topic=topic.name,
                 partitions=topic.partitions,
                 used=used,
-                todo="stop all workers, run 'streamer migrate', then start them again",
+                todo=MIGRATE,
             )
         self._added[topic.name] = unread
         self.unread_partitions = sum(self._added.values())

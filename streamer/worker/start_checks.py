@@ -22,7 +22,7 @@ from streamer.sources import source_version
 from streamer.worker.changelog import ChangelogError, Marker, StateTopics
 from streamer.worker.log_reader import LogReader, read_group_offsets
 from streamer.worker.options import WorkerOptions
-from streamer.worker.refused import START_OVER, RefusedError
+from streamer.worker.refused import MIGRATE, START_OVER, RefusedError
 from streamer.worker.stages.stage_marker import newest_marker
 
 _READ_OTHERWISE = (
@@ -179,7 +179,7 @@ def with_ties(settings: Settings, partitions: int, of_ties: int | None, *, drain
         return of_ties
     raise RefusedError(
         f"topic {settings.session_source} has {partitions} partitions, the ties of its visitors are in "
-        f"{of_ties}: stop all workers, then run 'streamer migrate'"
+        f"{of_ties}: {MIGRATE}"
     )
 
 
