@@ -25,7 +25,7 @@ COMMANDS = (
     LazyCommand("init", "streamer.cli.init", "Write a settings file to begin with."),
     LazyCommand("kafka", "streamer.cli.kafka", "Start and stop a real Kafka on this machine."),
     LazyCommand("topics", "streamer.cli.topics", "Create the topics, or check them for drift."),
-    LazyCommand("migrate", "streamer.cli.migrate", "Give a running app more partitions."),
+    LazyCommand("migrate", "streamer.cli.migrate", "Give an app more partitions."),
     LazyCommand("worker", "streamer.cli.worker", "Turn clicks into sessions, embeddings and intents."),
     LazyCommand("produce", "streamer.cli.produce", "Send clicks from a file."),
     LazyCommand("map", "streamer.cli.map", "Check or draft a mapping for clicks of another shape."),
@@ -35,7 +35,7 @@ COMMANDS = (
     LazyCommand("serve", "streamer.cli.serve", "Look up visitors and customers over HTTP."),
     LazyCommand("similar", "streamer.cli.similar", "Say whose sessions or profiles are nearest to one."),
     LazyCommand(
-        "sink", "streamer.cli.sink", "Copy visitors and customers to Redis, Valkey or Parquet files."
+        "sink", "streamer.cli.sink", "Copy visitors and customers to Redis, Valkey, Parquet files or Iceberg."
     ),
     LazyCommand("ui", "streamer.cli.ui", "Watch sessions, intents and customers on a live page."),
     LazyCommand("doctor", "streamer.cli.doctor", "Check that all is well, and say what to do if not."),

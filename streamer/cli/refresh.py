@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 WORK = Path("runs/refresh")
 _SEED = 0
-_KEYLESS = "keyless"
-_MARGIN = 0.05
-"""`backtest.promotion.MARGIN`, which needs numpy."""
 
 
 class NotPromotedError(StreamerError):
@@ -56,8 +53,11 @@ def refresh(
         typer.Option("--outcomes", metavar="FILE", help="What visitors did, as `replay` takes it."),
     ] = None,
     margin: Annotated[
-        float, typer.Option("--margin", min=0.0, max=1.0, help="What a metric may lose at most, relative.")
-    ] = _MARGIN,
+        float | None,
+        typer.Option(
+            "--margin", min=0.0, max=1.0, help="What a metric may lose at most, relative [default: 0.05]."
+        ),
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option("--report", metavar="FILE.html", help="The backtest. Default: in the folder of --work."),
@@ -76,11 +76,12 @@ def refresh(
     """
     import numpy as np
 
-    from streamer.backtest.promotion import judge, more_unlabelled
+    from streamer.backtest.promotion import MARGIN, judge, more_unlabelled
     from streamer.backtest.tasks import read_outcomes
     from streamer.models.bundle import default_bundle, load_bundle
 
-    if (out is None) == (candidate is None):
+    new = candidate or out
+    if new is None or (candidate and out):
         raise UsageError("refresh: expected either --out DIR, to train, or --candidate DIR")
     report = report or work / "backtest.html"
     html_file(report)
@@ -91,7 +92,7 @@ def refresh(
         sessions = work / "sessions.parquet"
         _replayed(settings, file, start, (before.path,), sessions)
         _train(ctx, before, sessions, work, out, recipe_file, epochs, seed)
-    after = load_bundle(candidate or Path(str(out)))
+    after = load_bundle(new)
     if after.model_version == before.model_version:
         raise UsageError(
             f"{after.path}: is {before.model_version} itself, expected another than the live one"
@@ -100,7 +101,7 @@ def refresh(
     summary = _replayed(settings, file, start, (before.path, after.path), rows)
     document = write_backtest(report, str(rows), summary.as_dict(), known)
     more = more_unlabelled(rows, document["bundles"], np.random.default_rng(_SEED))
-    found = judge(document, after.manifest, more, margin)
+    found = judge(document, after.manifest, more, MARGIN if margin is None else margin)
     if json:
         versions = {"live": before.model_version, "candidate": after.model_version}
         print_json({**versions, **found.as_dict(), "report": str(report)})
@@ -120,7 +121,7 @@ def _train(
     seed: int,
 ) -> None:
     """By the live bundle's settings, with the ids of its taxonomy where intents are the same."""
-    from streamer.cli.model import Readout, train
+    from streamer.cli.model import Readout, TeacherName, train
 
     config = live.manifest.config
     if config.get("fields") and recipe_file is None:
@@ -128,7 +129,7 @@ def _train(
         raise UsageError(
             f"{live.model_version} learnt from {names}, too: expected --recipe FILE that has them"
         )
-    if live.manifest.teacher != _KEYLESS:
+    if live.manifest.teacher != TeacherName.KEYLESS:
         say(
             f"{live.model_version} was labelled by {live.manifest.teacher}, this one is by clusters; train it"
             " yourself and give it as --candidate for another teacher"

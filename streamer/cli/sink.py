@@ -76,7 +76,7 @@ def parquet(
     if not verify:
         asyncio.run(run_parquet_sink(settings, drain))
         return
-    _tell_found(asyncio.run(verify_lake(settings)), str(settings.sink.parquet.folder), "parquet", json)
+    _report_found(asyncio.run(verify_lake(settings)), str(settings.sink.parquet.folder), "parquet", json)
 
 
 @app.command()
@@ -106,10 +106,10 @@ def iceberg(
     if not verify:
         asyncio.run(run_iceberg_sink(settings, drain))
         return
-    _tell_found(asyncio.run(verify_iceberg(settings)), str(place), "iceberg", json)
+    _report_found(asyncio.run(verify_iceberg(settings)), str(place), "iceberg", json)
 
 
-def _tell_found(found: Found, place: str, kind: str, json: bool) -> None:
+def _report_found(found: Found, place: str, kind: str, json: bool) -> None:
     from streamer.sink.store import StoreError
 
     if json:

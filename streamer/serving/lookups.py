@@ -17,11 +17,11 @@ import msgspec
 import numpy as np
 import orjson
 from aiohttp import web
-from xxhash import xxh3_64_hexdigest
 
 from streamer.kafka.partitions import by_murmur2
 from streamer.schemas import codec
 from streamer.schemas.click import MAX_ID_BYTES
+from streamer.schemas.lookup import digest_of
 from streamer.serving import problems
 from streamer.serving.access import Access
 from streamer.serving.lookup_log import LookupLog
@@ -271,7 +271,7 @@ def answer(stored: StoredRecord, space: str | None) -> codec.Record:
 
 def etag_of(stored: StoredRecord, space: str | None) -> str:
     """Changes with the record's bytes, and with the vectors that an answer has."""
-    return xxh3_64_hexdigest(stored.message + (space or "").encode())
+    return digest_of(stored.message + (space or "").encode())
 
 
 def _warming_up() -> Refusal:

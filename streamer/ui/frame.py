@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from nicegui import ui
 
 from streamer.ui.feed import Feed
-from streamer.ui.widgets import FAINT_COLOUR, button
+from streamer.ui.widgets import FAINT_COLOUR, GRID_COLOUR, button
 from streamer.ui.wording import news_of
 
 DARK_COOKIE = "streamer_ui_dark"
@@ -32,7 +32,6 @@ h2, h3 { font-size: 1rem; line-height: 1.4; font-weight: 600; margin: 0 }
 .faint { color: var(--faint); font-size: 0.85rem }
 .figure { font-size: 1.2rem; font-variant-numeric: tabular-nums }
 .notice { background: var(--warn-back); color: var(--warn-text); border-radius: 6px; padding: 0.5rem 0.75rem }
-.chosen { background: rgba(138, 143, 152, 0.25) }
 .bad { color: var(--bad) }
 .good { color: var(--good) }
 .q-table__card { background: transparent; color: inherit; box-shadow: none }
@@ -69,7 +68,7 @@ def bare_frame(
     """The same for any page. `news` is asked every second, and shown unless it is empty; `pages`: paths and
     names of all that the header leads to."""
     ui.page_title(f"{title} · clicks to intent")
-    ui.add_css(_STYLE)
+    ui.add_css(f"{_STYLE}.chosen {{ background: {GRID_COLOUR} }}")
     dark = ui.dark_mode(_wanted_dark())
     with ui.header().classes("items-center gap-4 px-3 py-2"):
         ui.label("clicks to intent").classes("font-semibold max-sm:hidden" if pages else "font-semibold")
