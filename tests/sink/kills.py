@@ -11,6 +11,7 @@ import random
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from streamer.kafka.embedded import EmbeddedKafka
@@ -19,12 +20,13 @@ from streamer.settings import Settings, load_settings
 from tests.conftest import names_of_its_own
 from tests.sink.live import RedisServer, Sink, assert_same, drain, expected
 from tests.sink.traffic import publish_traffic
-from tests.worker.live import committed
+from tests.worker.live import committed, wait_until
 
 RECORDS_A_KILL = 1200
 KEYS = 400
 SHORTEST_S, LONGEST_S = 0.05, 1.0
 """From when a sink reads until it is killed."""
+LONGEST_AFTER_ROWS_S = 0.5
 
 
 def own_settings(bootstrap: str, **sink: object) -> Settings:
@@ -40,6 +42,28 @@ def own_settings(bootstrap: str, **sink: object) -> Settings:
     )
     asyncio.run(create_topics(settings.kafka, declared_topics(settings)))
     return settings
+
+
+def kill_while_rows_come(
+    traffic: tuple[Settings, int, int, int, int],
+    kills: int,
+    start: Callable[[], Sink],
+    rows: Callable[[], int],
+) -> None:
+    """Publish `traffic`, as `publish_traffic` takes it, and meanwhile start and kill a sink, shortly after
+    there are more rows each time."""
+    chance = random.Random(traffic[-1])
+    publisher = threading.Thread(target=publish_traffic, args=traffic, daemon=True)
+    publisher.start()
+    for _ in range(kills):
+        before = rows()
+        sink = start()
+        # Once all is published, a sink that was quick may have nothing left to add.
+        wait_until(lambda before=before: rows() > before or not publisher.is_alive())  # type: ignore[misc]
+        time.sleep(chance.uniform(0, LONGEST_AFTER_ROWS_S))
+        sink.process.kill()
+        sink.end()
+    publisher.join()
 
 
 def kill_again_and_again(settings: Settings, server: RedisServer, kills: int, seed: int) -> dict[str, int]:

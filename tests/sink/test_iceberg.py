@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -21,10 +19,9 @@ from streamer.kafka.ports import free_ports
 from streamer.settings import IcebergSinkSettings, Settings
 from tests.client.records import a_message, a_record, a_user
 from tests.conftest import ROOT, RunStreamer
-from tests.sink.kills import own_settings
+from tests.sink.kills import kill_while_rows_come, own_settings
 from tests.sink.lake_rows import Row, expected
 from tests.sink.live import Sink, end, publish
-from tests.sink.traffic import publish_traffic
 from tests.worker.live import metric, wait_until
 
 NOW_MS = int(time.time() * 1000)
@@ -95,19 +92,8 @@ def data_files(settings: Settings) -> list[Path]:
 
 
 def test_killed_at_any_moment_the_tables_have_each_record_once(settings: Settings) -> None:
-    chance = random.Random(5)
     traffic = (settings, 5_000, 300, NOW_MS - 10_000, 5)
-    publisher = threading.Thread(target=publish_traffic, args=traffic, daemon=True)
-    publisher.start()
-    for _ in range(2):
-        before = count_of(settings)
-        sink = IcebergSink(settings)
-        # Once all is published, a sink that was quick may have nothing left to add.
-        wait_until(lambda before=before: count_of(settings) > before or not publisher.is_alive())  # type: ignore[misc]
-        time.sleep(chance.uniform(0, 0.6))
-        sink.process.kill()
-        sink.end()
-    publisher.join()
+    kill_while_rows_come(traffic, 2, lambda: IcebergSink(settings), lambda: count_of(settings))
     drain(settings)
     assert_same(settings)
     for name in ("sessions", "users"):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +19,10 @@ from streamer.kafka.ports import free_ports
 from streamer.settings import Settings
 from tests.client.records import a_message, a_record, a_user
 from tests.conftest import ROOT, RunStreamer
-from tests.sink.kills import own_settings
+from tests.sink.kills import kill_while_rows_come, own_settings
 from tests.sink.lake_rows import Row, expected
 from tests.sink.live import Sink, end, publish
-from tests.sink.traffic import DIMENSIONS, publish_traffic
+from tests.sink.traffic import DIMENSIONS
 from tests.worker.live import metric, wait_until
 
 NOW_MS = int(time.time() * 1000)
@@ -70,22 +68,11 @@ def assert_same(settings: Settings) -> None:
 
 
 def test_killed_at_any_moment_the_lake_has_each_record_once(settings: Settings) -> None:
-    chance = random.Random(3)
     folder = settings.sink.parquet.folder
     assert folder is not None
     manifest, stray = folder / "manifest.json", folder / "sessions/day=2026-01-01/stray.parquet"
     traffic = (settings, 12_000, 600, NOW_MS - 10_000, 3)
-    publisher = threading.Thread(target=publish_traffic, args=traffic, daemon=True)
-    publisher.start()
-    for _ in range(3):
-        before = rows_in(manifest)
-        sink = LakeSink(settings)
-        # Once all is published, a sink that was quick may have nothing left to add.
-        wait_until(lambda before=before: rows_in(manifest) > before or not publisher.is_alive())  # type: ignore[misc]
-        time.sleep(chance.uniform(0, 0.4))
-        sink.process.kill()
-        sink.end()
-    publisher.join()
+    kill_while_rows_come(traffic, 3, lambda: LakeSink(settings), lambda: rows_in(manifest))
     stray.parent.mkdir(parents=True, exist_ok=True)
     stray.write_bytes(b"of a commit that was killed")
     drain(settings)
