@@ -73,7 +73,8 @@ def test_a_revision_takes_the_place_of_the_record_before(
             again["user_id"] = each["user_id"] or chance.choice((None, "u1"))
             again["is_bot"] = each["is_bot"] or chance.random() < 0.1
             if chance.random() < 0.5:
-                again |= {"session_id": f"{each['session_id']}-", "supersedes": each["session_id"]}
+                other = f"r{each['session_id'][1:]}"  # all ids are equally long
+                again |= {"session_id": other, "supersedes": each["session_id"]}
             revised.append(current.pop(each["session_id"]))
             current[again["session_id"]] = again
     stages = Stages(RULES)
