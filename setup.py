@@ -31,7 +31,9 @@ def extension(name: str) -> Extension:
     depends = [str(file.relative_to(ROOT)) for each in PACKAGES for file in (ROOT / each).rglob("*.pxd")]
     # One rounding for each operation, as Python has it: records are the same bytes on every machine. And no
     # symbols for a debugger: Python's own flags ask for them, which takes a quarter of the compiler's time.
-    arguments = [] if sys.platform == "win32" else ["-ffp-contract=off", "-g0"]
+    # What GCC refuses from 14 on, all refuse, so that it is seen.
+    flags = ["-ffp-contract=off", "-g0", "-Werror=incompatible-pointer-types"]
+    arguments = [] if sys.platform == "win32" else flags
     built = Extension(name, [source], depends=depends + others, extra_compile_args=arguments, optional=True)
     built.cython_directives = {"language_level": 3, "annotation_typing": False, **PLAIN_DATA.get(name, {})}
     return built

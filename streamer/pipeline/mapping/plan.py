@@ -448,7 +448,7 @@ def _conversion(field: str, source: Source) -> Convert:
     last = _scalar if is_extra else _FINAL.get(field) or _duration_in(source.unit or "ms", field)
     steps: list[Convert] = []
     if source.parameters:
-        steps.append(FirstParameter(source.parameters).of)
+        steps.append(_first_parameter(source.parameters))
     if source.values is not None:
         steps.append(_mapped(source.values, source.otherwise))
     if not steps:
@@ -473,6 +473,12 @@ def _texts(field: str, source: Source) -> dict[str, Any] | None:
         return {text: convert(text) for text in source.values}
     except BadValueError:
         return None
+
+
+def _first_parameter(names: Sequence[str]) -> Convert:
+    first = FirstParameter(names)
+    # Not its method: Cython makes a call with too few arguments of that, which GCC refuses from 14 on.
+    return lambda url: first.of(url)
 
 
 def _mapped(values: Mapping[str, Any], otherwise: Any) -> Convert:
