@@ -13,13 +13,16 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from streamer.kafka.broker_properties import ClusterNode
 from streamer.kafka.embedded import EmbeddedKafka, EmbeddedKafkaError, random_cluster_id
 from streamer.kafka.locks import exclusive
 from streamer.kafka.ports import LOOPBACK, Ports, free_ports, is_free
 from streamer.models.whole_file import write_whole
+
+if TYPE_CHECKING:
+    from streamer.kafka.jars import Jar
 
 _HEAP_MB = 256
 """Of each of several brokers, which then takes about 320 MB of memory."""
@@ -30,7 +33,7 @@ class EmbeddedCluster:
 
     `brokers` None: as many as were started there before, one if none were. `port`: the first broker's,
     the next ones follow it; 0 takes free ones. In a `with` statement the brokers stop at its end, and also
-    when this process is killed.
+    when this process is killed. `jars` as `EmbeddedKafka` has them.
     """
 
     def __init__(
@@ -40,12 +43,14 @@ class EmbeddedCluster:
         port: int = 0,
         *,
         properties: Mapping[str, str] | None = None,
+        jars: list[Jar] | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.data_dir = data_dir.absolute()
         self._wanted = brokers
         self._port = port
         self._properties = dict(properties or {})
+        self._jars = jars
         self._say = say
         self._brokers: list[EmbeddedKafka] = []
 
@@ -110,7 +115,9 @@ class EmbeddedCluster:
         return self.data_dir / "cluster.json"
 
     def _single(self) -> EmbeddedKafka:
-        return EmbeddedKafka(self.data_dir, self._port, properties=self._properties, say=self._say)
+        return EmbeddedKafka(
+            self.data_dir, self._port, properties=self._properties, jars=self._jars, say=self._say
+        )
 
     def _members(self) -> list[EmbeddedKafka]:
         cluster_id, ports = self._read()
@@ -121,6 +128,7 @@ class EmbeddedCluster:
             self.data_dir / f"broker-{node.number}",
             node=node,
             properties=self._properties,
+            jars=self._jars,
             heap_mb=_HEAP_MB,
             say=self._say,
             **options,

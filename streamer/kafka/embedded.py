@@ -19,7 +19,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, TYPE_CHECKING, Self
 
 from streamer.errors import StreamerError
 from streamer.extras import missing_package
@@ -28,6 +28,9 @@ from streamer.kafka.locks import exclusive, is_held
 from streamer.kafka.ports import LOOPBACK, Ports, free_ports, is_free
 from streamer.kafka.reach import answers
 from streamer.models.whole_file import write_whole
+
+if TYPE_CHECKING:
+    from streamer.kafka.jars import Jar
 
 _JVM_FLAGS = (
     "-XX:TieredStopAtLevel=1",
@@ -57,8 +60,8 @@ class EmbeddedKafka:
     `properties` (they win over the defaults) and `format_options` (arguments of Kafka's storage tool,
     such as `--add-scram`) serve brokers that ask for credentials; `internal` is the address that never
     does. `node` makes it one of several brokers, with the ports that stand there; `launcher` is a command
-    that runs Kafka's. In a `with` statement the broker stops at its end, and also when this process is
-    killed.
+    that runs Kafka's, and `jars` are those of another version than the pinned one. In a `with` statement
+    the broker stops at its end, and also when this process is killed.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class EmbeddedKafka:
         format_options: Sequence[str] = (),
         node: ClusterNode | None = None,
         launcher: Sequence[str] = (),
+        jars: list[Jar] | None = None,
         heap_mb: int = 512,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -87,6 +91,8 @@ class EmbeddedKafka:
         self._format_options = tuple(format_options)
         self._node = node
         self._launcher = tuple(launcher)
+        self.jars = jars
+        """What the next start runs."""
         self._heap_mb = heap_mb
         self._say = say
         self._process: subprocess.Popen[bytes] | None = None
@@ -193,7 +199,7 @@ class EmbeddedKafka:
             from streamer.kafka.places import jar_cache
         except ModuleNotFoundError as error:
             raise EmbeddedKafkaError(f"the local Kafka: {missing_package(error.name or '')}") from None
-        return JAVA, class_path(jar_cache(), say=self._say)
+        return JAVA, class_path(jar_cache(), self.jars, say=self._say)
 
     def _spawn(self, java: Path, jars: str, ports: Ports) -> None:
         self._reap()  # the broker we started before may have been ended by somebody else

@@ -52,7 +52,10 @@ class Jar:
 
 
 def locked_jars() -> list[Jar]:
-    text = resources.files("streamer.kafka").joinpath("jars.lock").read_text(encoding="ascii")
+    return parse_lock(resources.files("streamer.kafka").joinpath("jars.lock").read_text(encoding="ascii"))
+
+
+def parse_lock(text: str) -> list[Jar]:
     return [Jar(*line.split()) for line in text.splitlines()]
 
 

@@ -15,9 +15,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from streamer.kafka.jars import JarError
 from tests.chaos.faults import FAULTS, Environment
 from tests.chaos.namespaces import NoNamespacesError
 from tests.chaos.scenario import Outcome
+from tests.chaos.versions import PINNED, VERSIONS
 
 
 def main() -> int:
@@ -26,13 +28,19 @@ def main() -> int:
     console = Console(width=150)
     console.print(f"seed {options.seed}")
     outcomes: dict[str, Outcome] = {}
-    with tempfile.TemporaryDirectory() as folder, Environment(Path(folder)) as environment:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Environment(Path(folder), kafka=options.kafka) as environment,
+    ):
         for name in options.faults or [name for name in FAULTS if not FAULTS[name].only_by_name]:
             begin = time.monotonic()
             try:
                 outcomes[name] = FAULTS[name].play(environment, options.seed, options.dose)
             except NoNamespacesError as error:
                 console.print(f"{name}: skipped, for this machine allows no network namespaces: {error}")
+                continue
+            except JarError as error:
+                console.print(f"{name}: skipped, for another version of Kafka can't be had: {error}")
                 continue
             except (AssertionError, subprocess.TimeoutExpired) as error:
                 outcomes[name] = Outcome(broken=[f"could not be played: {error}"])
@@ -52,6 +60,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("faults", nargs="*", metavar="FAULT", help=f"some of: {', '.join(FAULTS)}; none: all")
     parser.add_argument("--seed", type=int, default=random.randrange(2**31))
     parser.add_argument("--dose", choices=("full", "short"), default="full")
+    parser.add_argument("--kafka", choices=VERSIONS, default=PINNED, help="version of the brokers")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the outcomes there")
     parser.add_argument("--logs", type=Path, metavar="DIR", help="write the workers' logs there")
     options = parser.parse_args()

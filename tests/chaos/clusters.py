@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from streamer.kafka.topics import declared_topics, find_drift
 from streamer.worker.log_reader import LogReader
 from tests.chaos.namespaces import NamespacedCluster
 from tests.chaos.scenario import Outcome, Scenario, arguments, end_all
+from tests.chaos.versions import finalize, jars_of
 from tests.worker.live import wait_until
 
 GAP_S = 20
@@ -140,6 +142,22 @@ def rolled(scenario: Scenario, cluster: EmbeddedCluster, rounds: int, per_s: flo
         for broker in load.draw(len(cluster.brokers)):
             with load.fault("rolling restart of a broker"):
                 broker.stop()
+    return load.end()
+
+
+def upgraded(scenario: Scenario, cluster: EmbeddedCluster, to: Sequence[str], per_s: float) -> Outcome:
+    """The cluster goes from version to version: one broker after the other, then the features."""
+    load = UnderLoad(scenario, cluster, per_s)
+    for version in to:
+        for broker in load.draw(len(cluster.brokers)):
+            with load.fault(f"broker upgraded to {version}"):
+                broker.stop()
+                broker.jars = jars_of(version)
+        with load.fault(f"features raised to {version}"):
+            said = finalize(cluster.bootstrap, version)
+        [scenario.outcome.notes["metadata.version"]] = re.findall(
+            r"metadata\.version was upgraded to (\d+)", said
+        )
     return load.end()
 
 

@@ -11,23 +11,33 @@ from typing import Any, Self
 
 from streamer.kafka.cluster import EmbeddedCluster
 from streamer.kafka.embedded import EmbeddedKafka
+from streamer.kafka.jars import class_path
+from streamer.kafka.places import jar_cache
 from streamer.kafka.ports import free_ports
 from streamer.settings import Settings, load_settings
 from tests.chaos import brokers, clusters, idleness, loads, logs, processes, random_kills
 from tests.chaos.namespaces import NamespacedCluster
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.scenario import Outcome, Scenario
+from tests.chaos.versions import NEWER, OLDER, PINNED, jars_of
 from tests.conftest import dotted, names_of_its_own
 from tests.worker.live import STARTED, UNKEYED
 
 
 class Environment:
-    """Brokers and folders to play on; use it as a context manager. Brokers that run may be given."""
+    """Brokers and folders to play on; use it as a context manager. Brokers that run may be given; others
+    are of this version of Kafka."""
 
     def __init__(
-        self, folder: Path, shared: EmbeddedKafka | None = None, cluster: EmbeddedCluster | None = None
+        self,
+        folder: Path,
+        shared: EmbeddedKafka | None = None,
+        cluster: EmbeddedCluster | None = None,
+        *,
+        kafka: str = PINNED,
     ) -> None:
         self._folder = folder
+        self._jars = jars_of(kafka)
         self._shared = shared
         self._cluster = cluster
         self._open = ExitStack()
@@ -43,20 +53,21 @@ class Environment:
     def shared(self) -> EmbeddedKafka:
         """The broker that no fault touches."""
         if self._shared is None:
-            self._shared = self._open.enter_context(EmbeddedKafka(self._folder / "shared"))
+            self._shared = self._open.enter_context(EmbeddedKafka(self._folder / "shared", jars=self._jars))
         return self._shared
 
     @property
     def cluster(self) -> EmbeddedCluster:
         """Three brokers; each fault leaves them running."""
         if self._cluster is None:
-            self._cluster = self._open.enter_context(EmbeddedCluster(self._folder / "cluster", brokers=3))
+            cluster = EmbeddedCluster(self._folder / "cluster", brokers=3, jars=self._jars)
+            self._cluster = self._open.enter_context(cluster)
         return self._cluster
 
     @contextmanager
     def own_broker(self, **options: Any) -> Iterator[EmbeddedKafka]:
         """A broker that may be mistreated."""
-        with EmbeddedKafka(self.new_folder(), **options) as broker:
+        with EmbeddedKafka(self.new_folder(), jars=self._jars, **options) as broker:
             yield broker
 
     def new_folder(self) -> Path:
@@ -131,6 +142,16 @@ def _with_cluster(play: Callable[..., Outcome]) -> Play:
     def on(environment: Environment, seed: int, dose: dict[str, Any]) -> Outcome:
         scenario = Scenario(environment.settings(environment.cluster.bootstrap), seed)
         return play(scenario, environment.cluster, **dose)
+
+    return on
+
+
+def _with_older_cluster(play: Callable[..., Outcome]) -> Play:
+    def on(environment: Environment, seed: int, dose: dict[str, Any]) -> Outcome:
+        for version in (OLDER, NEWER):
+            class_path(jar_cache(), jars_of(version))
+        with EmbeddedCluster(environment.new_folder(), brokers=3, jars=jars_of(OLDER)) as cluster:
+            return play(Scenario(environment.settings(cluster.bootstrap), seed), cluster, **dose)
 
     return on
 
@@ -257,6 +278,12 @@ FAULTS: dict[str, Fault] = {
         short={"rounds": 1, "per_s": 200},
         in_suite=False,
         on_cluster=True,
+    ),
+    "brokers-upgraded": Fault(
+        _with_older_cluster(clusters.upgraded),
+        full={"to": (PINNED, NEWER), "per_s": 200},
+        short={"to": (PINNED,), "per_s": 200},
+        in_suite=False,
     ),
     "leaders-moved": Fault(
         _with_cluster(clusters.moved),

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from streamer.kafka.jars import Download, Jar, JarError, class_path, locked_jars
+from streamer.kafka.jars import Download, Jar, JarError, class_path
+from tests.chaos.versions import VERSIONS, jars_of
 
 CONTENT = b"a jar"
 JAR = Jar("org.example:thing_2.13:1.0", hashlib.sha256(CONTENT).hexdigest())
@@ -90,8 +91,9 @@ def test_two_who_ask_at_once_download_once(tmp_path: Path) -> None:
     assert server.asked == [JAR.coordinate]
 
 
-def test_locked_jars_are_pinned_by_sha256() -> None:
-    jars = locked_jars()
-    assert any(jar.coordinate.startswith("org.apache.kafka:kafka_2.13:") for jar in jars)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_locked_jars_are_pinned_by_sha256(version: str) -> None:
+    jars = jars_of(version)
+    assert f"org.apache.kafka:kafka_2.13:{version}" in {jar.coordinate for jar in jars}
     assert len({jar.coordinate for jar in jars}) == len(jars)
     assert all(len(jar.sha256) == 64 and jar.coordinate.count(":") == 2 for jar in jars)
