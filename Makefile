@@ -140,8 +140,8 @@ clean:
 	rm -rf .venv build dist *.egg-info
 
 .venv/python.stamp:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
-	  echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), expected Python 3.11 to 3.13: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || { \
+	  echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), expected Python 3.11 to 3.14: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
 	  exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	$(INSTALL) --upgrade pip  # the one that comes with Python takes twice as long for the rest
