@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ from streamer.kafka.cluster import EmbeddedCluster
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.schemas import build
 from streamer.settings import Settings, TopicSettings, load_settings
-from tests import aot_cache
+from tests import aot_cache, forks
 from tests.schema_registry import NoRegistryError, SchemaRegistry
 
 ROOT = Path(__file__).parents[1]
@@ -143,6 +142,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     return ByPlace(config, log)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _fork_server() -> Iterator[None]:
+    with forks.fork_server():
+        yield
+
+
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
     """A real broker for the whole run, on a free port, its data in a temporary directory."""
@@ -234,15 +239,8 @@ def run_streamer(tmp_path: Path) -> RunStreamer:
         timeout_s: float = 60,
     ) -> subprocess.CompletedProcess[str]:
         given = (as_environment(settings) if settings else {}) | dict(environ or {})
-        return subprocess.run(
-            [sys.executable, "-c", "from streamer.cli import main; main()", *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            cwd=tmp_path,
-            env=without_settings() | given,
-            check=False,
+        return forks.run(
+            ["-c", forks.MAIN, *arguments], without_settings() | given, tmp_path, stdin, timeout_s
         )
 
     return run

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -21,6 +19,7 @@ from confluent_kafka import Producer
 from streamer.settings import Settings
 from streamer.worker.log_reader import LogReader
 from streamer.worker.recovery import Recovery
+from tests import forks
 from tests.identity.live import clicks_with_logins, differing_users, say, some_links
 from tests.worker.live import (
     START_MS,
@@ -295,14 +294,8 @@ class Scenario:
     def verify(self) -> None:
         """`streamer verify`: a replay of what was read has to give the very records that were published."""
         bundles = [argument for bundle in self.bundles for argument in ("--bundle", str(bundle))]
-        done = subprocess.run(
-            [sys.executable, "-c", "from streamer.cli import main; main()", "verify", *bundles],
-            env=environment(self.direct),
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        program = ["-c", forks.MAIN, "verify", *bundles]
+        done = forks.run(program, environment(self.direct), None, timeout_s=300)
         said = done.stdout[-600:] + done.stderr[-300:]
         self.outcome.check(done.returncode == 0, f"live is not replay: {said}")
 

@@ -6,8 +6,6 @@ import asyncio
 import json
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from aiokafka.admin import NewPartitions
 from streamer.operations import migration
 from streamer.operations.growth import GrowthError, Step
 from streamer.settings import Settings
+from tests import forks
 from tests.conftest import FreshSettings, RunStreamer
 from tests.identity.live import ON, clicks_with_logins, differing_users, say, some_links
 from tests.worker.live import (
@@ -49,8 +48,8 @@ def sized(fresh_settings: FreshSettings) -> Callable[..., Settings]:
 
 
 def killed_behind(step: Step, settings: Settings) -> None:
-    program = [sys.executable, str(Path(__file__).with_name("armed_migration.py")), step.name]
-    done = subprocess.run(program, env=environment(settings), capture_output=True, text=True, check=False)
+    program = [str(Path(__file__).with_name("armed_migration.py")), step.name]
+    done = forks.run(program, environment(settings), None, timeout_s=300)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 

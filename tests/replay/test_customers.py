@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from streamer.identity.rules import IdentityRules
 from streamer.replay.identity_inputs import ties_of_file
 from streamer.replay.options import ReplayOptions
 from streamer.replay.time_range import TimeRange
+from tests import forks
 from tests.conftest import without_settings
 
 START = 1_795_000_000_000
@@ -48,19 +48,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def replayed(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        "-c",
-        "from streamer.cli import main; main()",
-        "replay",
-        "--source",
-        "clicks.jsonl",
-        *more,
-    ]
     environment = without_settings() | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
-    )
+    program = ["-c", forks.MAIN, "replay", "--source", "clicks.jsonl", *more]
+    return forks.run(program, environment, folder, timeout_s=300)
 
 
 def test_records_over_time_stand_beside_the_sessions(folder: Path) -> None:

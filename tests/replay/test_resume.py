@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from streamer.replay.run import replay
 from streamer.replay.time_range import TimeRange
 from streamer.schemas import codec
 from streamer.settings import Settings, load_settings
+from tests import forks
 from tests.conftest import FreshSettings, as_environment, without_settings
 from tests.worker.live import as_messages, committed, make_anew, send, set_up, some_clicks
 
@@ -36,9 +35,9 @@ def clicks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(moment: str, source: str, out: str, cwd: Path, settings: Settings = SETTINGS) -> int:
     """The exit code of an armed replay that saves its state every 200 clicks."""
-    command = [sys.executable, str(ROOT / "tests/replay/armed_replay.py"), moment, "200", source, out]
+    program = [str(ROOT / "tests/replay/armed_replay.py"), moment, "200", source, out]
     environment = without_settings() | as_environment(settings) | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, env=environment, cwd=cwd, check=False, timeout=120).returncode
+    return forks.run(program, environment, cwd, timeout_s=120).returncode
 
 
 def test_a_file_is_the_same_to_the_byte_however_often_it_was_killed(clicks: Path, tmp_path: Path) -> None:

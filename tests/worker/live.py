@@ -6,8 +6,6 @@ import asyncio
 import http.client
 import random
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -25,6 +23,7 @@ from streamer.kafka.topic_metadata import MissingTopicError, topic_metadata
 from streamer.kafka.topics import Drift, create_topics, declared_topics, find_drift
 from streamer.schemas import codec
 from streamer.settings import Settings
+from tests import forks
 from tests.conftest import as_environment, without_settings
 from tests.oracle import Expected, expected_sessions
 
@@ -228,19 +227,13 @@ class Worker:
         armed: str | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        program = [sys.executable, "-c", "from streamer.cli import main; main()", self.command]
+        program = ["-c", forks.MAIN, self.command]
         if armed is not None:
-            program = [sys.executable, str(Path(__file__).with_name("armed_worker.py")), armed]
+            program = [str(Path(__file__).with_name("armed_worker.py")), armed]
         self.log = ""
         self.started_at = time.monotonic()
         self._first_seen: dict[str, float] = {}
-        self.process = subprocess.Popen(
-            [*program, *arguments],
-            env=environment(settings) | dict(environ or {}),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self.process = forks.started([*program, *arguments], environment(settings) | dict(environ or {}))
         STARTED.append(self)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
