@@ -12,12 +12,18 @@ cdef bytes _NULL, _PRESENT, _END
 cdef class FlatReader:
     cdef readonly list names
     cdef bytes _kinds
+    cdef list _items
 
-    @cython.locals(
-        found=list, end=Py_ssize_t, kind=int, branch=int, size=int, more=int, start=Py_ssize_t,
-        number=int64_t, true=bint, entries=dict,
-    )
+    @cython.locals(found=list)
     cpdef list values(self, bytes data, Py_ssize_t at)
+    @cython.locals(
+        end=Py_ssize_t, kind=int, branch=int, size=int, more=int, start=Py_ssize_t, number=int64_t, true=bint,
+        entries=dict, count=int64_t, field=Py_ssize_t, records=list, items=FlatReader,
+        record=dict,
+    )
+    cdef Py_ssize_t _append(self, list found, bytes data, Py_ssize_t at) except -1
+    @cython.locals(found=list, field=Py_ssize_t)
+    cdef Py_ssize_t _fill(self, dict record, bytes data, Py_ssize_t at) except -1
 
 
 @cython.final

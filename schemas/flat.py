@@ -1,7 +1,7 @@
 """Avro records by a plan made of their schema, where a generic codec costs too much.
 
-- The reader takes flat records of usual sizes. Anything else, be it valid or not, it declines, so that one
-  codec alone decides what is refused and why.
+- The reader takes records of usual sizes. Anything else, be it valid or not, it declines, so that one codec
+  alone decides what is refused and why.
 - The writer takes values in whatever order the caller has them; the schema alone gives the order of fields.
 """
 
@@ -28,12 +28,12 @@ _KINDS: Final = {
     "double": _DOUBLE,
     "float": _FLOAT,
 }
-_READ: Final = (_STRING, _LONG, _BOOLEAN, _DOUBLE, _MAP)
 _WRITTEN: Final = (_STRING, _LONG, _BOOLEAN, _FLOAT, _FLOATS, _RECORDS)
 
 _LONGEST_SHIFT = 56
 """Larger numbers, of ten bytes, could leave 64 bits."""
 _DOUBLE_AT = struct.Struct("<d").unpack_from
+_FLOAT_AT = struct.Struct("<f").unpack_from
 _FLOAT_BYTES = 4
 _NULL, _PRESENT = b"\0", b"\2"
 """The first and the second branch of a field that may be null."""
@@ -48,71 +48,115 @@ class Declined(Exception):  # noqa: N818, an outcome rather than a mistake
 
 
 class FlatReader:
-    """Reads records of one schema whose fields hold no records, arrays or enums."""
+    """Reads records of one schema that holds no enums, and arrays only of floats or of such records."""
 
-    def __init__(self, names: list[str], kinds: bytes) -> None:
-        self.names, self._kinds = names, kinds
+    def __init__(self, names: list[str], kinds: bytes, items: list[FlatReader | None]) -> None:
+        """`items`: of each field what reads the records of its array; None: it has none."""
+        self.names, self._kinds, self._items = names, kinds, items
 
     @classmethod
     def of(cls, schema: Mapping[str, Any]) -> Self | None:
         """None if the schema has a field of another kind."""
-        kinds = [_kind(field["type"]) for field in schema["fields"]]
-        known = [kind for kind in kinds if kind is not None and kind % _OPTIONAL in _READ]
-        if len(known) < len(kinds):
-            return None
-        return cls([field["name"] for field in schema["fields"]], bytes(known))
+        fields = schema["fields"]
+        kinds, items = bytearray(), list[FlatReader | None]()
+        for field in fields:
+            kind, records = _kind(field["type"]), _items_of(field["type"])
+            reader = None if records is None else cls.of(records)
+            # Of items without a byte there could be any number.
+            if kind is None or (records is not None and (reader is None or not reader.names)):
+                return None
+            kinds.append(kind)
+            items.append(reader)
+        return cls([field["name"] for field in fields], bytes(kinds), items)
 
-    # Nulls and short strings are looked at before any call: there are twenty fields, and calls add up.
-    def values(self, data: bytes, at: int) -> list[Any]:  # noqa: C901, PLR0912, PLR0915, see above
+    def values(self, data: bytes, at: int) -> list[Any]:
         """The fields from `at` to the end of the data, in the schema's order; raises Declined."""
         found: list[Any] = []
-        end = len(data)
         try:
-            for kind in self._kinds:
-                if kind >= _OPTIONAL:
-                    branch = data[at]
-                    at += 1
-                    if branch == 0:
-                        found.append(None)
-                        continue
-                    if branch != 2:
-                        raise Declined
-                    kind -= _OPTIONAL
-                if kind == _STRING:
-                    size = data[at]
-                    at += 1
-                    if size >= 0x80:
-                        more = data[at]
-                        at += 1
-                        if more >= 0x80:
-                            raise Declined
-                        size = size & 0x7F | more << 7
-                    start = at
-                    at += size >> 1
-                    if size & 1 or at > end:
-                        raise Declined
-                    found.append(data[start:at].decode("utf-8"))
-                elif kind == _LONG:
-                    number, at = _long_at(data, at)
-                    found.append(number)
-                elif kind == _BOOLEAN:
-                    true, at = _boolean_at(data, at)
-                    found.append(true)
-                elif kind == _DOUBLE:
-                    found.append(_DOUBLE_AT(data, at)[0])
-                    at += 8
-                else:
-                    entries, at = _map_at(data, at)
-                    found.append(entries)
+            at = self._append(found, data, at)
         except (IndexError, UnicodeDecodeError, struct.error):
             raise Declined from None
-        if at != end:
+        if at != len(data):
             raise Declined
         return found
 
     def read(self, data: bytes, at: int) -> dict[str, Any]:
         """The same by the names of the fields."""
         return dict(zip(self.names, self.values(data, at), strict=True))
+
+    # Nulls and short strings are looked at before any call: there are twenty fields, and calls add up.
+    def _append(self, found: list[Any], data: bytes, at: int) -> int:  # noqa: C901, PLR0912, PLR0915, see above
+        """The fields from `at`; returns where they end."""
+        end = len(data)
+        for field in range(len(self._kinds)):
+            kind = self._kinds[field]
+            if kind >= _OPTIONAL:
+                branch = data[at]
+                at += 1
+                if branch == 0:
+                    found.append(None)
+                    continue
+                if branch != 2:
+                    raise Declined
+                kind -= _OPTIONAL
+            if kind == _STRING:
+                size = data[at]
+                at += 1
+                if size >= 0x80:
+                    more = data[at]
+                    at += 1
+                    if more >= 0x80:
+                        raise Declined
+                    size = size & 0x7F | more << 7
+                start = at
+                at += size >> 1
+                if size & 1 or at > end:
+                    raise Declined
+                found.append(data[start:at].decode("utf-8"))
+            elif kind == _LONG:
+                number, at = _long_at(data, at)
+                found.append(number)
+            elif kind == _BOOLEAN:
+                true, at = _boolean_at(data, at)
+                found.append(true)
+            elif kind == _DOUBLE:
+                found.append(_DOUBLE_AT(data, at)[0])
+                at += 8
+            elif kind == _MAP:
+                entries, at = _map_at(data, at)
+                found.append(entries)
+            elif kind == _FLOAT:
+                found.append(_FLOAT_AT(data, at)[0])
+                at += _FLOAT_BYTES
+            else:
+                count, at = _long_at(data, at)
+                if count < 0:  # a block with its size
+                    raise Declined
+                if kind == _FLOATS:
+                    found.append(list(struct.unpack_from(f"<{count}f", data, at)))
+                    at += _FLOAT_BYTES * count
+                else:
+                    records: list[Any] = []
+                    items = self._items[field]
+                    assert items is not None
+                    for _ in range(count):
+                        record: dict[str, Any] = {}
+                        at = items._fill(record, data, at)
+                        records.append(record)
+                    found.append(records)
+                if count > 0:
+                    if data[at] != 0:  # another block
+                        raise Declined
+                    at += 1
+        return at
+
+    def _fill(self, record: dict[str, Any], data: bytes, at: int) -> int:
+        """The fields from `at` by their names; returns where they end."""
+        found: list[Any] = []
+        at = self._append(found, data, at)
+        for field in range(len(self.names)):
+            record[self.names[field]] = found[field]
+        return at
 
 
 class FieldEnds:
@@ -130,8 +174,8 @@ class FieldEnds:
             if kind is None or kind % _OPTIONAL == _MAP:
                 raise ValueError(f"field {field['name']} of type {field['type']} can't be skipped")
             kinds.append(kind)
-            if kind % _OPTIONAL == _RECORDS:
-                items = cls.of(field["type"]["items"]["fields"])
+            if (item := _items_of(field["type"])) is not None:
+                items = cls.of(item["fields"])
         return cls(bytes(kinds), items)
 
     def end(self, data: bytes, at: int, first: int, stop: int) -> int:
@@ -292,9 +336,18 @@ def _kind(of_type: Any) -> int | None:
     if of_type["type"] == "map":
         return _MAP if of_type["values"] == "string" else None
     if of_type["type"] == "array":
-        items = of_type["items"]
-        return _FLOATS if items == "float" else _RECORDS if isinstance(items, dict) else None
+        if _items_of(of_type) is not None:
+            return _RECORDS
+        return _FLOATS if of_type["items"] == "float" else None
     return None
+
+
+def _items_of(of_type: Any) -> Mapping[str, Any] | None:
+    """Of an array of records, which may be null, the record's schema."""
+    if isinstance(of_type, list):
+        return _items_of(of_type[-1])
+    items = of_type.get("items") if isinstance(of_type, dict) else None
+    return items if isinstance(items, dict) and items["type"] == "record" else None
 
 
 def _long_at(data: bytes, at: int) -> tuple[int, int]:

@@ -330,7 +330,14 @@ MUTANTS = (
     Mutant(
         "any branch of a union taken for the second",
         "schemas/flat.py",
-        "                    if branch != 2:\n                        raise Declined\n",
+        "                if branch != 2:\n                    raise Declined\n",
+        "",
+        "tests/schemas/test_flat.py",
+    ),
+    Mutant(
+        "an array of less than no records taken for an empty one",
+        "schemas/flat.py",
+        "                if count < 0:  # a block with its size\n                    raise Declined\n",
         "",
         "tests/schemas/test_flat.py",
     ),
@@ -344,7 +351,7 @@ MUTANTS = (
     Mutant(
         "bytes after a record ignored",
         "schemas/flat.py",
-        "        if at != end:\n            raise Declined\n",
+        "        if at != len(data):\n            raise Declined\n",
         "",
         "tests/schemas/test_flat.py",
     ),

@@ -135,11 +135,32 @@ def test_any_bytes_are_read_as_the_generic_reader_reads_them_or_declined(body: b
         assert repr(generic_read(body)) == repr(found)
 
 
-def test_a_schema_with_other_kinds_of_fields_has_no_reader() -> None:
-    assert flat.FlatReader.of(codec.schema("session_embedding")) is None
-    assert flat.FlatReader.of({"fields": [{"name": "a", "type": ["string", "null"]}]}) is None
-    assert flat.FlatReader.of({"fields": [{"name": "a", "type": ["null", "string", "long"]}]}) is None
-    assert flat.FlatReader.of({"fields": [{"name": "a", "type": {"type": "map", "values": "long"}}]}) is None
+def array_of(items: Any) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+def record_of(*types: Any) -> dict[str, Any]:
+    fields = [{"name": f"f{n}", "type": each} for n, each in enumerate(types)]
+    return {"type": "record", "name": "Inner", "fields": fields}
+
+
+@pytest.mark.parametrize(
+    "of_type",
+    [
+        ["string", "null"],
+        ["null", "string", "long"],
+        {"type": "map", "values": "long"},
+        array_of("string"),
+        array_of({"type": "enum", "name": "E", "symbols": ["A"]}),
+        array_of(record_of(array_of("string"))),
+        array_of(record_of(array_of("Inner"))),
+        array_of(record_of()),
+        ["null", array_of(record_of())],
+    ],
+    ids=str,
+)
+def test_a_schema_with_a_field_of_another_kind_has_no_reader(of_type: Any) -> None:
+    assert flat.FlatReader.of({"fields": [{"name": "a", "type": of_type}]}) is None
 
 
 class Item(msgspec.Struct):
@@ -188,6 +209,78 @@ def written(values: dict[str, Any]) -> bytes:
     encoder = BinaryEncoder()
     WRITER.write(encoder, tuple(given_now[name] for name in GIVEN))
     return encoder.to_bytes()
+
+
+OTHER = ITEM | {"name": "Other"}
+INNERS = record_of("long", ["null", array_of(OTHER)], array_of("float"))
+NESTED: list[dict[str, Any]] = [
+    *FIELDS,
+    {"name": "share", "type": ["null", "float"]},
+    {"name": "more", "type": ["null", array_of(INNERS)]},
+    {"name": "last", "type": ["null", array_of("float")]},
+]
+ITEMS = st.lists(st.fixed_dictionaries({"name": SHORT, "share": st.none() | FLOATS}), max_size=5)
+NUMBERS = st.lists(FLOATS, max_size=9)
+INNER = st.fixed_dictionaries({"f0": st.integers(-9, 9), "f1": st.none() | ITEMS, "f2": NUMBERS})
+NESTED_VALUES = st.fixed_dictionaries(
+    {
+        "made_by": SHORT,
+        "count": st.integers(-9, 9),
+        "at": st.integers(-(2**62), 2**62 - 1),
+        "is_new": st.booleans(),
+        "who": st.none() | SHORT,
+        "vector": st.lists(FLOATS, max_size=200),
+        "items": ITEMS,
+        "weight": FLOATS,
+        "share": st.none() | FLOATS,
+        "more": st.none() | st.lists(INNER, max_size=3),
+        "last": st.none() | NUMBERS,
+    }
+)
+
+
+@settings(max_examples=200)
+@given(NESTED_VALUES, st.data())
+def test_arrays_of_floats_and_of_records_are_read_as_the_generic_reader_reads_them(
+    record: dict[str, Any], data: st.DataObject
+) -> None:
+    schema = {"type": "record", "name": "Whole", "fields": NESTED}
+    reader = flat.FlatReader.of(schema)
+    assert reader is not None
+    body = generic(schema, record)
+    assert repr(reader.read(body, 0)) == repr(codec.read_with(parse_schema(schema), body))
+    damaged = bytearray(body)
+    damaged[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        found = reader.read(bytes(damaged), 0)
+    except flat.Declined:
+        return
+    assert repr(found) == repr(codec.read_with(parse_schema(schema), bytes(damaged)))
+
+
+ONE, ZERO = b"\2", b"\0\0\0\0"
+"""A count, and a number as four bytes."""
+
+
+@pytest.mark.parametrize("items", ["float", record_of("float")], ids=["floats", "records"])
+@pytest.mark.parametrize(
+    "array",
+    [ONE + ZERO + ONE + ZERO, b"\1", b"\1\x08" + ZERO, b"\xfe\xff\x01" + ZERO, ONE + ZERO[1:]],
+    ids=["two blocks", "less than none", "a block with its size", "more than there is", "cut off"],
+)
+def test_an_array_that_is_not_one_block_is_declined(items: Any, array: bytes) -> None:
+    reader = flat.FlatReader.of(record_of(array_of(items), "float"))
+    assert reader is not None
+    end = b"\0" + ZERO
+    assert reader.values(ONE + ZERO + end, 0) == [[0.0 if items == "float" else {"f0": 0.0}], 0.0]
+    for after in (b"", ZERO, end):
+        with pytest.raises(flat.Declined):
+            reader.values(array + after, 0)
+
+
+@pytest.mark.parametrize("name", ["session_intent", "session_embedding", "visitor_intent", "user_intent"])
+def test_what_the_worker_publishes_is_read_by_plan(name: codec.SchemaName) -> None:
+    assert flat.FlatReader.of(codec.schema(name)) is not None
 
 
 @given(VALUES)
