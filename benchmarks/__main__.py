@@ -66,7 +66,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "identity_cost": lambda given: identity_cost.measure(given.clicks or 300_000, given.rounds),
     "repartition": lambda given: repartition_cost.measure(given.clicks or 300_000, given.rounds),
     "hand_over": lambda given: hand_over.measure(10, fewer(given)),
-    "serving": lambda given: serving.measure(given.sessions, 15),
+    "serving": lambda given: serving.measure(given.sessions, 30),
     "live_state": lambda given: live_state.measure(given.sessions, 10),
 }
 

@@ -31,5 +31,10 @@ def installed(
 
 def broker_cpu_s(kafka: EmbeddedKafka) -> float:
     """CPU seconds that the broker has spent so far."""
-    fields = Path(f"/proc/{kafka.pid}/stat").read_text().rpartition(")")[2].split()
+    return cpu_s(kafka.pid)
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds that a process has spent so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS

@@ -22,6 +22,7 @@ from typing import Any
 from confluent_kafka import Producer
 from playwright.sync_api import sync_playwright
 
+from benchmarks.installation import cpu_s
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.models.bundle import Bundle, default_bundle, load_bundle
 from streamer.schemas import codec
@@ -73,10 +74,10 @@ def _measure(pid: int, link: str, seconds: int) -> None:
         for path in ("/", "/map", "/intents"):
             tab.goto(address + path)
             tab.wait_for_timeout(_WARM_UP_S * 1000)
-            before, begun = (_cpu_s(pid), _cpu_of_browser_s()), time.monotonic()
+            before, begun = (cpu_s(pid), _cpu_of_browser_s()), time.monotonic()
             tab.wait_for_timeout(seconds * 1000)
             passed = time.monotonic() - begun
-            own, browsers = _cpu_s(pid) - before[0], _cpu_of_browser_s() - before[1]
+            own, browsers = cpu_s(pid) - before[0], _cpu_of_browser_s() - before[1]
             # How long a frame takes, next to what a reader would notice.
             frame_ms = tab.evaluate(
                 "new Promise(done => { const begun = performance.now(); requestAnimationFrame("
@@ -137,18 +138,12 @@ def _a_session(bundle: Bundle, chance: random.Random) -> dict[str, Any]:
     }
 
 
-def _cpu_s(pid: int) -> float:
-    """Of a process that is there."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def _cpu_of_browser_s() -> float:
     total = 0.0
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if b"chromium" in (folder / "cmdline").read_bytes() and _is_ours(folder):
-                total += _cpu_s(int(folder.name))
+                total += cpu_s(int(folder.name))
         except OSError:
             continue
     return total

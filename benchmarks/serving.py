@@ -1,8 +1,10 @@
 """The look-up service with a million customers: how long it reads them, what it takes, how long answers take.
 
 The load is vegeta's, which sends at a steady rate whatever comes back: an answer that is late delays no
-other request. Where there are two cores or more the service has one to itself, and the load the others. A
-record is as large as that of a customer with eight sessions and a vector of 64 numbers.
+other request. Where there are two cores or more the service has one to itself, and load and broker have the
+others. A record is as large as that of a customer with eight sessions and a vector of 64 numbers. The
+yardstick is a server that does nothing, on the same core under the same load: what it takes is the load's,
+the machine's and asyncio's.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,15 +27,21 @@ import orjson
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.installation import installed
+from benchmarks.installation import cpu_s, installed
 from streamer.kafka.embedded import EmbeddedKafka
-from streamer.kafka.ports import free_ports
+from streamer.kafka.ports import LOOPBACK, free_ports, is_free
 from streamer.schemas import codec
 from streamer.schemas.binary import BinaryEncoder
 
 PER_S = 2000
 UPDATES_PER_S = 500
+RUNS = 3
+"""Of the look-ups alone."""
 READY_S = 300
+WARM_UP_S = 3
+"""Until code and connections are warm."""
+TARGETS = 200_000
+"""Requests, which begin anew when they end."""
 UNKNOWN = 0.02
 """Share of the look-ups that ask for somebody who isn't there."""
 LOAD = "vegeta"
@@ -65,6 +73,7 @@ class Figures:
     ready_s: float
     """From the start of the process until it has read them all."""
     memory_mb: float
+    yardstick: Load
     loads: Mapping[str, Load]
 
 
@@ -77,23 +86,40 @@ def measure(users: int, seconds: int) -> Figures:
     """`seconds` of each load."""
     if not is_there():
         raise ServingError(f"{LOAD} is needed, which makes the load: {HOW_TO_GET_IT}")
-    with tempfile.TemporaryDirectory() as folder, EmbeddedKafka(Path(folder) / "kafka") as kafka:
+    with (
+        a_core_kept_free() as core,
+        tempfile.TemporaryDirectory() as folder,
+        EmbeddedKafka(Path(folder) / "kafka") as kafka,
+    ):
         overrides = installed(kafka.bootstrap, "serving", "serving.clicks", identity__enabled=True)
         customers = Customers(kafka.bootstrap, str(overrides["topics.users"]), int(time.time() * 1000))
         for number in range(users):
             customers.publish(number)
         customers.flush()
-        targets = Path(folder) / "targets"
-        with running(overrides) as (port, ready_s):
-            targets.write_text("\n".join(requests(port, users, 200_000)))
+        warm_up, load = (Attacks(Path(folder), users, each) for each in (WARM_UP_S, seconds))
+        with running(overrides, core) as (process, port, ready_s):
             memory_mb = figure(port, "process_resident_memory_bytes") / 1e6
-            attack(targets, port, 3, PER_S)  # until code and connections are warm
-            loads = {
-                "look-ups": attack(targets, port, seconds, PER_S),
-                "with updates": updated(customers, users, targets, port, seconds),
-                "twice the rate": attack(targets, port, seconds, 2 * PER_S),
-            }
-    return Figures(users, customers.record_bytes, round(ready_s, 1), round(memory_mb), loads)
+            warm_up.run(port, process.pid, PER_S)
+            loads = {f"look-ups, run {run}": load.run(port, process.pid, PER_S) for run in range(1, RUNS + 1)}
+            with updates(customers, users):
+                loads["with updates"] = load.run(port, process.pid, PER_S)
+            loads["twice the rate"] = load.run(port, process.pid, 2 * PER_S)
+            size = answer_bytes(port)
+        with answering(size, core) as (process, port):
+            warm_up.run(port, process.pid, PER_S)
+            yardstick = load.run(port, process.pid, PER_S)
+    return Figures(users, customers.record_bytes, round(ready_s, 1), round(memory_mb), yardstick, loads)
+
+
+@contextmanager
+def a_core_kept_free() -> Iterator[int]:
+    """A core that nothing runs on which this process starts meanwhile, if there are two or more."""
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cores[1:] or cores)
+    try:
+        yield cores[0]
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 class Customers:
@@ -175,25 +201,44 @@ def _record(now_ms: int) -> codec.Record:
 
 
 @contextmanager
-def running(overrides: Mapping[str, object]) -> Iterator[tuple[int, float]]:
-    """A service on a core of its own: its port, and how many seconds it took to get ready."""
+def running(
+    overrides: Mapping[str, object], core: int
+) -> Iterator[tuple[subprocess.Popen[bytes], int, float]]:
+    """A service on this core: its process and port, and how many seconds it took to get ready."""
     (port,) = free_ports(1)
     options = [
         f"--set={key}={orjson.dumps(value).decode().strip(chr(34))}" for key, value in overrides.items()
     ]
-    program = [sys.executable, "-c", "from streamer.cli import main; main()", *options, "serve"]
-    cores = sorted(os.sched_getaffinity(0))
+    program = ["-c", "from streamer.cli import main; main()", *options, "serve", f"--port={port}"]
+    with _process(program, core, lambda: _answers(port)) as (process, ready_s):
+        yield process, port, ready_s
+
+
+@contextmanager
+def answering(size: int, core: int) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The yardstick on this core, whose answers have so many bytes."""
+    (port,) = free_ports(1)
+    program = ["-m", "benchmarks.constant_answers", str(port), str(size)]
+    with _process(program, core, lambda: not is_free(LOOPBACK, port)) as (process, _):
+        yield process, port
+
+
+@contextmanager
+def _process(
+    arguments: list[str], core: int, is_ready: Callable[[], bool]
+) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
     began = time.monotonic()
-    process = subprocess.Popen([*program, f"--port={port}"])
-    os.sched_setaffinity(process.pid, cores[:1])
+    process = subprocess.Popen(
+        [sys.executable, *arguments], preexec_fn=lambda: os.sched_setaffinity(0, [core])
+    )
     try:
-        while not _answers(port):
+        while not is_ready():
             if process.poll() is not None:
-                raise ServingError(f"the service ended with {process.returncode}; its log says why")
+                raise ServingError(f"the server ended with {process.returncode}; its log says why")
             if time.monotonic() - began > READY_S:
-                raise ServingError(f"the service was not ready on port {port} within {READY_S} s")
+                raise ServingError(f"the server was not ready within {READY_S} s")
             time.sleep(0.05)
-        yield port, time.monotonic() - began
+        yield process, time.monotonic() - began
     finally:
         process.terminate()
         process.wait(60)
@@ -222,33 +267,47 @@ def requests(port: int, users: int, count: int) -> Iterator[str]:
         yield f"GET http://127.0.0.1:{port}/v1/users/user-{number}"
 
 
-def attack(targets: Path, port: int, seconds: int, per_s: int) -> Load:
-    """Raises ServingError where an answer is none of those that are due."""
-    cores = sorted(os.sched_getaffinity(0))
-    before, began = figure(port, "process_cpu_seconds_total"), time.monotonic()
-    results = targets.with_suffix(".results")
-    subprocess.run(
-        [
-            *(LOAD, "attack", f"-targets={targets}", f"-output={results}"),
-            *(f"-rate={per_s}", f"-duration={seconds}s"),
-            *("-workers=16", "-max-workers=256", "-connections=64"),
-        ],
-        check=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores[1:] or cores),
-    )
-    spent, took = figure(port, "process_cpu_seconds_total") - before, time.monotonic() - began
-    report = subprocess.run([LOAD, "report", "-type=json", str(results)], capture_output=True, check=True)
-    found = orjson.loads(report.stdout)
-    if set(found["status_codes"]) != {"200", "404"}:
-        raise ServingError(f"answers: {found['status_codes']}, errors: {found['errors'][:3]}")
-    encoded = subprocess.run([LOAD, "encode", "-to=json", str(results)], capture_output=True, check=True)
-    latencies = sorted(orjson.loads(line)["latency"] / 1e6 for line in encoded.stdout.splitlines())
-    p50, p99, p999 = (latencies[int(len(latencies) * share)] for share in (0.5, 0.99, 0.999))
-    return Load(found["rate"], p50, p99, p999, latencies[-1], spent / took)
+def answer_bytes(port: int) -> int:
+    """Of the body of an answer."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/users/user-0", timeout=20) as answer:
+        return len(answer.read())
 
 
-def updated(customers: Customers, users: int, targets: Path, port: int, seconds: int) -> Load:
-    """The same while records change."""
+class Attacks:
+    """Look-ups of customers who are chosen by chance."""
+
+    def __init__(self, folder: Path, users: int, seconds: int) -> None:
+        """`seconds`: how long each takes."""
+        self._folder, self._users, self._seconds = folder, users, seconds
+
+    def run(self, port: int, pid: int, per_s: int) -> Load:
+        """Raises ServingError where an answer is none of those that are due."""
+        targets, results = self._folder / "targets", self._folder / "results"
+        targets.write_text("\n".join(requests(port, self._users, TARGETS)))
+        before, began = cpu_s(pid), time.monotonic()
+        subprocess.run(
+            [
+                *(LOAD, "attack", f"-targets={targets}", f"-output={results}"),
+                *(f"-rate={per_s}", f"-duration={self._seconds}s", "-max-body=0"),
+                *("-workers=16", "-max-workers=256", "-connections=64"),
+            ],
+            check=True,
+            env=os.environ | {"GOGC": "off"},  # a pause of the load's own would count as the service's
+        )
+        spent, took = cpu_s(pid) - before, time.monotonic() - began
+        report = subprocess.run([LOAD, "report", "-type=json", str(results)], capture_output=True, check=True)
+        found = orjson.loads(report.stdout)
+        if not {"200"} <= set(found["status_codes"]) <= {"200", "404"}:
+            raise ServingError(f"answers: {found['status_codes']}, errors: {found['errors'][:3]}")
+        encoded = subprocess.run([LOAD, "encode", "-to=json", str(results)], capture_output=True, check=True)
+        latencies = sorted(orjson.loads(line)["latency"] / 1e6 for line in encoded.stdout.splitlines())
+        p50, p99, p999 = (round(latencies[int(len(latencies) * share)], 3) for share in (0.5, 0.99, 0.999))
+        return Load(round(found["rate"], 1), p50, p99, p999, round(latencies[-1], 3), round(spent / took, 3))
+
+
+@contextmanager
+def updates(customers: Customers, users: int) -> Iterator[None]:
+    """Records change meanwhile."""
     done = threading.Event()
 
     def update() -> None:
@@ -262,7 +321,7 @@ def updated(customers: Customers, users: int, targets: Path, port: int, seconds:
     updating = threading.Thread(target=update)
     updating.start()
     try:
-        return attack(targets, port, seconds, PER_S)
+        yield
     finally:
         done.set()
         updating.join()

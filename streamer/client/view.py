@@ -5,6 +5,7 @@ A view reads the compacted topic from its beginning, committed records only, wit
 group: each process has all of them, or those of the partitions that it is given. While brokers can't be
 reached it serves what it has, and says how old that is. If it has to begin again, it reads into a new table
 that takes the old one's place at the end of the topic: who was erased meanwhile may have left no trace there.
+It begins again, too, where partitions were added.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class View(Generic[S]):
 
     is_by_murmur2: ClassVar[bool] = False
     """Whether a key's partition follows from it, as Kafka's own partitioner has it."""
+    asks_every_s: ClassVar[float] = 30.0
+    """How often brokers are asked how many partitions there are."""
 
     def __init__(
         self,
@@ -156,15 +159,14 @@ class View(Generic[S]):
         from streamer.kafka.topics import find_topic
 
         count = (await find_topic(self._settings.kafka, self._topic)).partitions
-        share = range(count) if self._share is None else sorted(self._share)
-        if missing := [number for number in share if number not in range(count)]:
+        if missing := [number for number in sorted(self._share or ()) if number not in range(count)]:
             raise UsageError(
                 f"partitions {missing} of topic {self._topic}: it has those from 0 to {count - 1}"
             )
         self._partition_count = count
         while not self._stop.is_set():
             try:
-                await self._read(share)
+                await self._read(range(self._partition_count) if self._share is None else sorted(self._share))
             except KafkaError as error:
                 log.warning("view_interrupted", topic=self._topic, error=type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
@@ -175,7 +177,9 @@ class View(Generic[S]):
         from streamer.kafka.client import client_arguments, committed_reader
 
         consumer = committed_reader(
-            client_arguments(self._settings.kafka), max_partition_fetch_bytes=4 * 1024 * 1024
+            client_arguments(self._settings.kafka),
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+            metadata_max_age_ms=round(self.asks_every_s * 1000),
         )
         try:
             await consumer.start()
@@ -190,6 +194,7 @@ class View(Generic[S]):
             await consumer.stop()
 
     async def _poll(self, consumer: Any, ends: dict[Any, int], answers: Answers) -> None:
+        """Returns where partitions were added: all is to be read again, for keys may have moved."""
         from streamer.registry.lookup import SchemaLookup
 
         count = self._partition_count
@@ -214,6 +219,10 @@ class View(Generic[S]):
             if clock() >= expire_at:
                 expire_at = clock() + _EXPIRE_EVERY_S
                 table.expire(int(now_s * 1000))
+                if (found := len(consumer.partitions_for_topic(self._topic) or ())) > count:
+                    log.warning("partitions_added", topic=self._topic, before=count, now=found)
+                    self._partition_count = found
+                    return
 
     @classmethod
     def may_erase(cls, key: bytes | None, number: int, partitions: int) -> bool:

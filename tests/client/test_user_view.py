@@ -7,10 +7,11 @@ import time
 
 import numpy as np
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import NewPartitions
 
 from streamer.client import UserTable, UserView, VisitorView
 from streamer.kafka.partitions import hash_of
-from streamer.kafka.topics import create_topics, declared_topics
+from streamer.kafka.topics import admin_client, create_topics, declared_topics
 from streamer.settings import Settings
 from tests.client.records import NOW_MS, a_message, a_record, a_user
 from tests.client.test_visitor_view import wait_for
@@ -71,6 +72,36 @@ def test_a_view_has_what_was_there_and_follows_withdrawals(fresh_settings: Fresh
         publish(settings, a_user("u", a_record("w", now - 5)), (b"x", None))
         wait_for(lambda: view.get("x") is None)
         wait_for(lambda: (state := view.get("u")) and state.latest.visitor_id == "w")
+
+
+class Inquisitive(UserView):
+    asks_every_s = 0.2
+
+
+def test_partitions_that_are_added_are_followed(fresh_settings: FreshSettings) -> None:
+    settings = fresh_settings({"topics.partitions": 1, "identity.enabled": True})
+    asyncio.run(create_topics(settings.kafka, declared_topics(settings)))
+    now = int(time.time() * 1000)
+    users = [f"u{n}" for n in range(8)]
+    publish(settings, *(a_user(u, a_record("v", now)) for u in users))
+    with Inquisitive(settings) as view, Inquisitive(settings, partitions=[0]) as share:
+        asyncio.run(add_partitions(settings, 2))
+        wait_for(lambda: view.partition_count == share.partition_count == 2)
+        publish(settings, *(a_user(u, a_record("w", now)) for u in users))
+        wait_for(lambda: {seen_in(view, u) for u in users} == {"w"})
+        moved = {u for u in users if hash_of(u.encode()) % 2}
+        assert 0 < len(moved) < len(users)
+        wait_for(lambda: {u for u in users if seen_in(share, u) == "w"} == set(users) - moved)
+
+
+def seen_in(view: UserView, user: str) -> str | None:
+    state = view.get(user)
+    return None if state is None else state.latest.visitor_id
+
+
+async def add_partitions(settings: Settings, partitions: int) -> None:
+    async with admin_client(settings.kafka) as admin:
+        await admin.create_partitions({settings.topics.users: NewPartitions(partitions)})
 
 
 def publish(settings: Settings, *messages: tuple[bytes, bytes | None]) -> None:
