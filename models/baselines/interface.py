@@ -17,8 +17,8 @@ from streamer.models.arrays import Bool, Float64, Int64
 from streamer.models.tokenizer import Tokenizer
 from streamer.models.training.config import TrainConfig
 from streamer.models.training.corpus import Corpus
-from streamer.models.training.encoder import Tokens
-from streamer.models.training.pretrain import new_tokenizer, warm_then_cosine
+from streamer.models.training.encoder import Encoder, Tokens
+from streamer.models.training.pretrain import deterministic, new_tokenizer, shape_of, warm_then_cosine
 from streamer.schemas.click import Session
 
 Loss = Callable[[Tokens, torch.Generator], Tensor]
@@ -72,7 +72,12 @@ def embed_all(embed: Callable[..., torch.Tensor], corpus: Corpus, width: int) ->
 
 
 def fit(
-    module: nn.Module, loss: Loss, corpus: Corpus, config: TrainConfig, generator: torch.Generator
+    module: nn.Module,
+    loss: Loss,
+    corpus: Corpus,
+    config: TrainConfig,
+    generator: torch.Generator,
+    before_epoch: Callable[[], None] = lambda: None,
 ) -> None:
     """`config.epochs` passes over the corpus; the module is in evaluation mode afterwards."""
     optimizer = torch.optim.AdamW(
@@ -82,6 +87,7 @@ def fit(
     module.train()
     step = 0
     for _ in range(config.epochs):
+        before_epoch()
         for bucket, rows in corpus.batches(config.batch, generator):
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * warm_then_cosine(step, steps, config.warmup_share)
@@ -91,6 +97,38 @@ def fit(
             optimizer.step()
             step += 1
     module.eval()
+
+
+class SelfSupervised(nn.Module):
+    """A baseline with an encoder's tables and layers of its own, which sees no outcome."""
+
+    encoder: Encoder
+
+    def loss(self, tokens: Tokens, generator: torch.Generator, /) -> Tensor:
+        raise NotImplementedError
+
+    def embed(self, tokens: Tokens) -> Tensor:
+        """[B, 2D]"""
+        raise NotImplementedError
+
+    def initialize(self, generator: torch.Generator) -> None:
+        """Draws what isn't the encoder's nor of a linear or recurrent layer; here nothing."""
+
+    def begin_epoch(self, corpus: Corpus, generator: torch.Generator) -> None:
+        """Before each pass over the corpus; here nothing."""
+
+
+def fitted(given: BaselineInput, build: Callable[[Encoder], SelfSupervised]) -> Float64:
+    """[S, 2D]"""
+    config, generator, tokenizer = given.config, given.generator(), given.tokenizer()
+    with deterministic(config.threads):
+        model = build(Encoder(shape_of(tokenizer, config)))
+        draw_linear(model, generator)
+        model.encoder.initialize(generator)
+        model.initialize(generator)
+        corpus = Corpus.of(given.learnable(), tokenizer)
+        fit(model, model.loss, corpus, config, generator, lambda: model.begin_epoch(corpus, generator))
+        return embed_all(model.embed, Corpus.of(given.sessions, tokenizer), 2 * config.dim)
 
 
 def draw_linear(module: nn.Module, generator: torch.Generator) -> None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from streamer.models.baselines import self_supervised, supervised
+from streamer.models.baselines import (
+    flattened,
+    latent_intents,
+    next_click,
+    self_supervised,
+    supervised,
+    time_synchronized,
+)
 from streamer.models.baselines.interface import Baseline
 
 OURS = "ours"
@@ -22,10 +29,15 @@ class Contender:
 
 CONTENDERS = {
     OURS: Contender(self_supervised.ours, tuned=False),
-    "gru4rec": Contender(self_supervised.gru4rec, passes=3.0),
-    "sasrec": Contender(self_supervised.sasrec, passes=2.0),
+    "gru4rec": Contender(next_click.gru4rec, passes=3.0),
+    "sasrec": Contender(next_click.sasrec, passes=2.0),
     "bert4rec": Contender(self_supervised.bert4rec, passes=2.0),
     "coles": Contender(self_supervised.coles, passes=2.0),
+    "coles_visitor": Contender(self_supervised.coles_visitor),
+    "icl": Contender(latent_intents.icl, passes=0.75),
+    "mind": Contender(latent_intents.mind, passes=4.0),
+    "step": Contender(flattened.step, passes=0.75),
+    "timesync": Contender(time_synchronized.timesync, passes=1.5),
     "trace": Contender(supervised.trace, passes=2.5),
     "bst": Contender(supervised.bst, supervised=True),
     "untrained": Contender(self_supervised.untrained, tuned=False),
