@@ -224,7 +224,7 @@ def _as_it_came(letter: DeadLetter) -> dict[str, Any]:
 
 
 def _line(letter: DeadLetter) -> str:
-    from streamer.cli.rendering import as_time
+    from streamer.kafka.start import as_time
 
     size = "null" if letter.value is None else f"{len(letter.value):,} bytes"
     summary = (
@@ -234,6 +234,6 @@ def _line(letter: DeadLetter) -> str:
 
 
 def _span(count: dict[str, int]) -> str:
-    from streamer.cli.rendering import as_time
+    from streamer.kafka.start import as_time
 
     return f"{as_time(count['first'])} to {as_time(count['last'])}"

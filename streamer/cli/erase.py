@@ -133,7 +133,7 @@ def _report(
             }
         print_json(item)
         return
-    from streamer.cli.rendering import as_time
+    from streamer.kafka.start import as_time
 
     if moment is not None:
         whom = " and ".join(

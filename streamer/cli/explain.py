@@ -15,8 +15,9 @@ import typer
 from streamer.cli.click_source import ClickShape
 from streamer.cli.lazy import new_app
 from streamer.cli.output import print_json, say, visible
-from streamer.cli.rendering import as_clicks, as_time
+from streamer.cli.rendering import as_clicks
 from streamer.errors import StreamerError, UsageError
+from streamer.kafka.start import as_time
 from streamer.line_file import at_rest
 
 if TYPE_CHECKING:

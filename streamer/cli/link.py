@@ -114,8 +114,8 @@ def _write(
     source: str | None,
     json: bool,
 ) -> None:
-    from streamer.cli.rendering import as_time
     from streamer.kafka.links_topic import write_links
+    from streamer.kafka.start import as_time
 
     defaults: LinkRecord = {"action": action, "confidence": confidence, "source": source}
     links = _given(settings, defaults, visitor, user, file)
@@ -147,7 +147,7 @@ def _given(
 
 
 def _line(link: WrittenLink, partitions: int) -> str:
-    from streamer.cli.rendering import as_time
+    from streamer.kafka.start import as_time
 
     parts = [as_time(link.at), visible(link.visitor_id), visible(link.user_id), link.action]
     if link.action == "link":

@@ -7,11 +7,11 @@ may hold what a customer typed. Text from a topic never reaches a terminal with 
 from __future__ import annotations
 
 import base64
-import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
 from streamer.cli.output import visible
+from streamer.kafka.start import as_time
 from streamer.schemas.codec import CodecError, decode
 
 Json = dict[str, Any]
@@ -114,8 +114,3 @@ def _headers_line(item: Json) -> str:
 
 def as_clicks(count: int) -> str:
     return f"{count} {'click' if count == 1 else 'clicks'}"
-
-
-def as_time(timestamp_ms: int) -> str:
-    """2026-11-19T00:00:00.000Z"""
-    return dt.datetime.fromtimestamp(timestamp_ms / 1000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

@@ -40,6 +40,12 @@ def parse_time(text: str, name: str) -> int:
     return at_ms
 
 
+def as_time(at_ms: int) -> str:
+    """As `parse_time` reads it: 2026-11-19T00:00:00.000Z."""
+    at = dt.datetime(1970, 1, 1) + dt.timedelta(milliseconds=at_ms)
+    return f"{at.isoformat(timespec='milliseconds')}Z"
+
+
 def _milliseconds(digits: str) -> int | None:
     at_ms = int(digits[:16])
     return at_ms if _FIRST_MS <= at_ms <= _LAST_MS else None

@@ -21,7 +21,7 @@ from aiokafka import TopicPartition
 from streamer.core.rules import SessionRules
 from streamer.errors import StreamerError
 from streamer.kafka.client import client_arguments
-from streamer.kafka.start import Start, offsets_at
+from streamer.kafka.start import Start, as_time, offsets_at
 from streamer.kafka.topic_metadata import topic_metadata
 from streamer.models.processor import processor_kind
 from streamer.pipeline.counters import ClickCounters
@@ -268,9 +268,11 @@ def _before_time_range(plan: PartitionPlan, asked: TimeRange, state: LivePositio
     """Live's clock stands before the time range: fine if nothing has arrived since and nothing is open."""
     report = PartitionReport(plan.number, plan, asked, ComparisonResult())
     if plan.end > state.position or state.open_ids:
-        report.compared.blockers.append(f"live has read only up to {state.clock_ms}, before the time range")
+        report.compared.blockers.append(
+            f"live has read only up to {as_time(state.clock_ms)}, before the time range"
+        )
     else:
-        report.notes.append(f"nothing has arrived since {state.clock_ms}, and nothing was open then")
+        report.notes.append(f"nothing has arrived since {as_time(state.clock_ms)}, and nothing was open then")
     return report
 
 
@@ -364,16 +366,16 @@ def explain(report: PartitionReport, task: VerifyTask, state: LivePosition, repl
     if counters.clock_behind and counters.behind_at >= (asked.from_ms or 0):
         compared.blockers.append(
             f"{counters.clock_behind} records arrived behind a moment that live had taken for idle, the"
-            f" last at {counters.behind_at}: what it closed then isn't in the log"
+            f" last at {as_time(counters.behind_at)}: what it closed then isn't in the log"
         )
 
 
 def _notes(plan: PartitionPlan, asked: TimeRange, state: LivePosition, received: int) -> list[str]:
     notes = []
     if asked.to_ms is not None and asked.to_ms > state.clock_ms:
-        notes.append(f"live has read only up to {state.clock_ms}: compared up to there")
+        notes.append(f"live has read only up to {as_time(state.clock_ms)}: compared up to there")
     if plan.drains_ms:
-        moments = ", ".join(map(str, plan.drains_ms[:5]))
+        moments = ", ".join(map(as_time, plan.drains_ms[:5]))
         notes.append(f"live was drained at {moments}: replayed alike, for the log doesn't say so")
     if state.counters.lost:
         notes.append(f"{state.counters.lost} clicks were deleted from the topic before live read them")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streamer.errors import UsageError
-from streamer.kafka.start import Start, parse_start, parse_time
+from streamer.kafka.start import Start, as_time, parse_start, parse_time
 
 NEW_YEAR_2001_MS = 978_307_200_000
 NOW_MS = NEW_YEAR_2001_MS + 1000
@@ -48,3 +50,8 @@ def test_reading_begins_at_no_time_that_is_still_to_come() -> None:
     with pytest.raises(UsageError, match="--from 2001-01-02: lies in the future"):
         parse_start("2001-01-02", NOW_MS)
     assert parse_time("2001-01-02", "--to") == NEW_YEAR_2001_MS + 86_400_000
+
+
+@given(st.integers(0, 253_402_300_799_999))
+def test_a_time_that_is_shown_can_be_asked_for(at_ms: int) -> None:
+    assert parse_time(as_time(at_ms), "--from") == at_ms

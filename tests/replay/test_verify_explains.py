@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from streamer.core.rules import SessionRules
+from streamer.kafka.start import as_time
 from streamer.models.bundle import default_bundle
 from streamer.models.processor import processor_kind
 from streamer.pipeline.counters import ClickCounters
@@ -92,7 +93,7 @@ def test_a_stretch_that_live_has_not_reached_is_reported(job: VerifyTask) -> Non
     report = explained(
         job, ClickCounters(received=len(LOG)), differs=False, asked=TimeRange(None, ARRIVED + 10)
     )
-    assert report.notes == [f"live has read only up to {ARRIVED}: compared up to there"]
+    assert report.notes == [f"live has read only up to {as_time(ARRIVED)}: compared up to there"]
 
 
 def test_where_nothing_could_be_compared_nothing_is_called_equal() -> None:
