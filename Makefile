@@ -155,7 +155,7 @@ clean:
 # All that the demo needs is in it; so nothing is compiled twice where the tests come first.
 .venv/test.stamp: .venv/python.stamp $(PACKAGES)
 	@echo "Installing what training and the tests need into .venv (torch is large)"
-	$(INSTALL) --editable '.[docs,iceberg,kafka,redis,similar,train,ui,test]'
+	$(INSTALL) --editable '.[docs,iceberg,kafka,otel,redis,similar,train,ui,test]'
 	@touch .venv/demo.stamp $@
 
 # Brokers of the tests start from it in half the time.

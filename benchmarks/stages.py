@@ -37,7 +37,7 @@ from streamer.worker.shard import Shard
 class UnscoredShard(Shard):
     """Publishes one summary a session, as JSON, in the same transaction."""
 
-    async def _send_outputs(self, taken: PendingOutputs, scored: list[Any]) -> list[Any]:  # noqa: ARG002
+    async def _send_outputs(self, taken: PendingOutputs, *_: Any) -> list[Any]:
         topics = self._config.settings.topics
         summaries = ((session.visitor_id.encode(), _summary(session), []) for session in taken.sessions)
         return [

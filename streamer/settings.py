@@ -29,6 +29,7 @@ from pydantic import (
 )
 
 from streamer.pipeline.mapping.path import BadPathError, parse_path
+from streamer.schemas.click import KEPT_CLICKS
 from streamer.schemas.extras import CAMPAIGN, MOST_EXTRAS, PAGE_TITLE, is_extra
 from streamer.settings_layers import Layered, SettingsError, read_layers
 
@@ -596,6 +597,18 @@ class UiSettings(_Section):
     """Whether explanations show what customers searched for; scrubbed, as it is kept."""
 
 
+class TracingSettings(_Section):
+    """OpenTelemetry spans of a worker. What isn't here, the standard variables OTEL_* say."""
+
+    enabled: bool = False
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+[^\s@]*$")] | None = None
+    """Where spans are sent, as OTLP over HTTP; none: OTEL_EXPORTER_OTLP_ENDPOINT, or this machine."""
+    sample_ratio: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.01
+    """Share of the sessions that are traced. Those with a click whose own trace is recorded always are."""
+    max_links: Annotated[int, Field(ge=1, le=KEPT_CLICKS)] = 32
+    """Of a session's span to spans of its clicks."""
+
+
 class LogSettings(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
@@ -623,6 +636,7 @@ class Settings(_Section):
     serve: ServeSettings = ServeSettings()
     sink: SinkSettings = SinkSettings()
     ui: UiSettings = UiSettings()
+    tracing: TracingSettings = TracingSettings()
     log: LogSettings = LogSettings()
 
     @property

@@ -18,7 +18,7 @@ def test_imports_point_the_ways_that_are_stated() -> None:
     assert result.returncode == 0, result.stdout
 
 
-def test_a_worker_imports_no_torch() -> None:
+def test_a_worker_imports_neither_torch_nor_what_makes_traces() -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", "import streamer.worker.run, sys; print(*sys.modules)"],
         cwd=ROOT,
@@ -27,7 +27,7 @@ def test_a_worker_imports_no_torch() -> None:
         check=True,
     ).stdout.split()
     assert "onnxruntime" in loaded
-    assert not {"torch", "sklearn", "scipy", "pandas", "matplotlib"} & set(loaded)
+    assert not {"torch", "sklearn", "scipy", "pandas", "matplotlib", "opentelemetry"} & set(loaded)
 
 
 def test_an_installation_takes_one_name() -> None:

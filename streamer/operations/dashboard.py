@@ -68,6 +68,10 @@ ROWS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "streamer_registry_waiting_seconds": "instance",
             "streamer_registry_requests": "outcome",
         },
+        "Traces": {
+            "streamer_trace_spans": "outcome",
+            "streamer_trace_contexts_malformed": "instance",
+        },
         "Process": {
             "process_cpu_seconds": "instance",
             "process_resident_memory_bytes": "instance",

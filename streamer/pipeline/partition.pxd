@@ -26,6 +26,7 @@ cdef class Partition:
     cdef object _decode
     cdef bint _needs_arrival
     cdef object _whole
+    cdef object _trace_context
     cdef readonly bint has_login
     cdef str _id_prefix
     cdef list _sessions
@@ -38,6 +39,8 @@ cdef class Partition:
     cpdef Py_ssize_t process(self, object records, Py_ssize_t start=*) except -1
     @cython.locals(sessionizer=Sessionizer, now=int64_t, arrived=Arrived, click=Click)
     cdef bint _take_in(self, object record, int64_t offset) except -1
+    @cython.locals(arrived=Arrived)
+    cdef Arrived _with_headers(self, object record, object headers, int64_t now)
     @cython.locals(sessionizer=Sessionizer)
     cdef bint _arrive(self, int64_t timestamp) except -1
     cdef bint _move_clock(self, int64_t timestamp) except -1

@@ -26,6 +26,7 @@ from streamer.pipeline.dead_letters import (
 from streamer.pipeline.decode import Arrived, Rejected, with_event_id
 from streamer.pipeline.erasures import Erasures
 from streamer.pipeline.registered import UnknownSchema
+from streamer.pipeline.trace_context import with_context
 from streamer.schemas.click import Session
 
 MAX_TAKE = 2000
@@ -113,6 +114,8 @@ class PartitionPolicy:
     """A record whose timestamp isn't the broker's is a dead letter."""
     whole: Whole | None = None
     """Puts together a value of which headers have a part; None: they have none."""
+    trace_context: Callable[[Sequence[Header]], str | None] | None = None
+    """Reads from headers the context that is kept with a click; None: none is kept."""
 
 
 _DEFAULT_POLICY = PartitionPolicy()
@@ -148,6 +151,7 @@ class Partition:
         self._max_forwarded_bytes = policy.max_forwarded_bytes
         self._needs_arrival = policy.needs_arrival
         self._whole = policy.whole
+        self._trace_context = policy.trace_context
         self._refused: TooManyDeadLetters | None = None
         self._decode = decode
         self._id_prefix = f"{topic}-{number}-"
@@ -233,7 +237,7 @@ class Partition:
         headers = headers_of(record)
         try:
             if headers:
-                arrived = self._decode(self._value(record), first_arrival(headers, now), "")
+                arrived = self._with_headers(record, headers, now)
             else:
                 arrived = self._decode(value_of(record), now, "")
         except Rejected as rejected:
@@ -266,6 +270,15 @@ class Partition:
             return False
         self._settle(record, outcome)
         return True
+
+    def _with_headers(self, record: Record, headers: Sequence[Header], now: int) -> Arrived | None:
+        """What the record holds, by its headers too. Raises what decoding does."""
+        arrived = self._decode(self._value(record), first_arrival(headers, now), "")
+        if self._trace_context is not None and arrived is not None:
+            context = self._trace_context(headers)
+            if context is not None:
+                arrived.click.extras = with_context(arrived.click.extras, context)
+        return arrived
 
     def erase(self, visitor_id: str, until_ms: int, offset: int) -> None:
         """Take in the erasure at `offset` of its topic: what arrived of the visitor up to `until_ms` goes.

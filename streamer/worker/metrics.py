@@ -177,6 +177,12 @@ class Metrics:
             "end",
         )
         self.identity_events = self._counter("identity_events", "What the identity stages did", "event")
+        self.spans = self._counter(
+            "trace_spans", "Spans that have ended, and those that a collector got or did not", "outcome"
+        )
+        self.malformed_contexts = self._counter(
+            "trace_contexts_malformed", "Clicks whose traceparent header is none"
+        )
         self.registry_requests = self._counter("registry_requests", "Schemas asked for", "outcome")
         self.registry_waiting = Gauge(
             "registry_waiting_seconds",

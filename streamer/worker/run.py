@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import structlog
 from aiokafka.errors import KafkaError
 
 from streamer.bundle_extras import warn_of_missing
 from streamer.errors import StreamerError
+from streamer.extras import missing_package
 from streamer.kafka.acls import acls_of
 from streamer.kafka.client import client_arguments
 from streamer.kafka.permissions import check_permissions, refusal
@@ -60,6 +62,9 @@ from streamer.worker.start_checks import StartedOn, check_start
 from streamer.worker.table import SessionTable
 from streamer.worker.watch import Watch
 
+if TYPE_CHECKING:
+    from streamer.worker.tracing import Tracing
+
 DEFAULTS = WorkerOptions()
 END_WITHIN_S = 9.5
 """From the last commit to the process's end."""
@@ -70,6 +75,10 @@ CHECKED_WITHIN_S = 60
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
+
+
+class TracingError(StreamerError):
+    """Spans are asked for that this installation can't make."""
 
 
 class StartError(StreamerError):
@@ -113,6 +122,8 @@ async def run_worker(
     finally:
         on_stopping()
         await _shut_down(worker)
+        if worker.tracing is not None:
+            await worker.tracing.stop()
         await worker.health.stop()
         log.info("worker_stopped", records=worker.records())
 
@@ -128,6 +139,7 @@ class _Worker(NamedTuple):
     health: HealthServer
     notes: dict[str, str]
     """For the log."""
+    tracing: Tracing | None = None
 
 
 async def _prepared(
@@ -165,7 +177,9 @@ async def _prepared(
         turns = DrainTurns(options.drain.timeout_s) if options.drain is not None else None
         drained = partial(_drained, turns, None, stages)
         return _Worker(apps, failure, watch_of_stages, drained, lambda: 0, health, {"stages": "identity"})
-    config = _config(settings, scorer, _shadow(settings, metrics), options, source, reach, registry)
+    tracing = _tracing(settings, scorer, metrics)
+    shadow = _shadow(settings, metrics)
+    config = replace(_config(settings, scorer, shadow, options, source, reach, registry), tracing=tracing)
     drain, drained = None, partial(_drained, None, None, stages)
     if options.drain is not None:
         drain = Drain(options.drain, config, await _bounds(config, repartition))
@@ -186,6 +200,7 @@ async def _prepared(
         lambda: table.processing.records,
         health,
         notes,
+        tracing,
     )
 
 
@@ -343,6 +358,18 @@ def _shadow(settings: Settings, metrics: Metrics) -> Shadow | None:
     scorer = Scorer(bundle, memberships=settings.emit.memberships)
     version = session_rules(settings).version
     return Shadow(scorer, version, settings.topics, metrics.shadow_failed.inc)
+
+
+def _tracing(settings: Settings, scorer: Scorer, metrics: Metrics) -> Tracing | None:
+    """Raises TracingError where spans are asked for and their packages are missing."""
+    if not settings.tracing.enabled:
+        return None
+    try:
+        from streamer.worker.tracing import Tracing
+    except ModuleNotFoundError as error:
+        raise TracingError(f"tracing.enabled: {missing_package(error.name or '')}") from None
+    chance = random.Random()  # noqa: S311, span ids needn't be secret
+    return Tracing(settings, scorer.bundle.model_version, metrics, time.time_ns, chance)
 
 
 def _config(

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import IllegalOperation, ProducerFenced
@@ -24,6 +25,7 @@ from streamer.kafka.aiokafka_overrides.transactions import add_to_transaction
 from streamer.kafka.client import ClientArguments
 from streamer.models.processor import processor_kind
 from streamer.models.scorer import Scored, ScoreError
+from streamer.pipeline.dead_letters import Header
 from streamer.pipeline.partition import LOG_APPEND_TIME, Decode, Partition, PendingOutputs
 from streamer.pipeline.records import RecordWriter, unscored
 from streamer.registry.outputs import RegistryIds, prefixed
@@ -38,7 +40,13 @@ from streamer.worker.scoring import beside
 from streamer.worker.shadow import Shadow
 from streamer.worker.start_checks import StartedOn
 
+if TYPE_CHECKING:
+    from streamer.worker.tracing import CommitTrace, Tracing
+
 Score = Callable[[Sequence[Session]], Awaitable[list[Scored | ScoreError]]]
+
+
+_NO_HEADERS: list[Header] = []
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,8 @@ class ShardConfig:
     source: StartedOn
     """The topics of the state, and how many partitions of the clicks are used."""
     reach: Reach
+    tracing: Tracing | None = None
+    """None: nothing is traced, and records have no headers."""
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Whose turn it is to make snapshots: what each shard does at a stretch shall not add up."""
 
@@ -117,7 +127,8 @@ class Shard:
             self._claims -= set(config.settings.by_user)
         self._config = config
         self._state_version = written_version(
-            keeps_extras=bool(config.settings.clicks.keep), holds_closed=config.rules.revise_within_ms > 0
+            keeps_extras=bool(config.settings.clicks.keep) or config.tracing is not None,
+            holds_closed=config.rules.revise_within_ms > 0,
         )
         self._busy = asyncio.Lock()
         self._failed = False
@@ -183,16 +194,24 @@ class Shard:
     async def _commit(self) -> Committed:
         self._commit_number += 1
         snapshot = await self._snapshot()
+        tracing, sessions = self._config.tracing, snapshot.outputs.sessions
+        async with nullcontext() if tracing is None else tracing.commit(self.number, sessions) as trace:
+            return await self._publish(snapshot, trace)
+
+    async def _publish(self, snapshot: _Snapshot, trace: CommitTrace | None) -> Committed:
         outputs = snapshot.outputs
         started = time.monotonic()
         scored, shadow = await self._scored(outputs.sessions) if outputs.sessions else ([], {})
         scored_at = time.monotonic()
+        if trace is not None:
+            trace.scored(scored)
         dead = outputs.dead + [
             unscored(session, result.reason)
             for session, result in zip(outputs.sessions, scored, strict=True)
             if isinstance(result, ScoreError) and session.is_final
         ]
-        first, last = await self._transact(outputs._replace(dead=dead), scored, shadow, snapshot.records)
+        outputs = outputs._replace(dead=dead)
+        first, last = await self._transact(outputs, scored, shadow, snapshot.records, trace)
         self.state_log.committed(self._commit_number, first.offset, snapshot.changed, snapshot.gone)
         self.committed_position = snapshot.position
         if last.timestamp_type == LOG_APPEND_TIME:
@@ -215,13 +234,14 @@ class Shard:
         scored: list[Scored | ScoreError],
         shadow: Mapping[str, list[Message]],
         state: list[bytes],
+        trace: CommitTrace | None,
     ) -> tuple[RecordMetadata, RecordMetadata]:
         """Outputs and state in one transaction; returns where the state's first and last record went."""
         await self.producer.begin_transaction()
         for topic in self._claims:
             add_to_transaction(self.producer, topic, self.number)
         self._config.reach(KillPoint.BEFORE_OUTPUTS)
-        sent = await self._send_outputs(outputs, scored)
+        sent = await self._send_outputs(outputs, scored, trace)
         for topic, messages in shadow.items():
             sent += await self._send(topic, messages)
         self._config.reach(KillPoint.BETWEEN_OUTPUTS_AND_MARKER)
@@ -274,15 +294,21 @@ class Shard:
         )
 
     async def _send_outputs(
-        self, outputs: PendingOutputs, scored: list[Scored | ScoreError]
+        self, outputs: PendingOutputs, scored: list[Scored | ScoreError], trace: CommitTrace | None
     ) -> list[asyncio.Future[RecordMetadata]]:
         write, topics = self._config.writer.write_all, self._config.settings.topics
         records = await beside(write, outputs.sessions, scored)
+        published = topics.embeddings, topics.intents, topics.visitors
+        if trace is None:
+            headers = [[_NO_HEADERS] * len(records)] * len(published)
+        else:
+            headers = [await trace.headers(topic) for topic in published]
+        embeddings, intents, visitors = (zip(records, each, strict=True) for each in headers)
         return [
-            *await self._send(topics.embeddings, ((r.key, r.embedding, []) for r in records)),
-            *await self._send(topics.intents, ((r.key, r.intent, []) for r in records)),
+            *await self._send(topics.embeddings, ((r.key, r.embedding, own) for r, own in embeddings)),
+            *await self._send(topics.intents, ((r.key, r.intent, own) for r, own in intents)),
             *await self._send(topics.visitors, ((v.encode(), None, []) for v in outputs.erased)),
-            *await self._send(topics.visitors, ((r.key, r.visitor, []) for r in records)),
+            *await self._send(topics.visitors, ((r.key, r.visitor, own) for r, own in visitors)),
             *await self._send(topics.late, outputs.late),
             *await self._send(topics.dlq, outputs.dead),
         ]

@@ -147,6 +147,7 @@ def _shard(
             max_forwarded_bytes=max(MAX_FORWARDED_BYTES, 2 * settings.clicks.max_bytes),
             needs_arrival=settings.clicks.arrival == "log_append_time",
             whole=whole_value(settings.clicks, config.registry.lookup.registered),
+            trace_context=config.tracing.contexts.of if config.tracing is not None else None,
         ),
     )
     if marker is not None:
