@@ -7,6 +7,7 @@ test, on visitors who had no part in it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,11 @@ def choice(experiment: Experiment, folder: Path) -> Json:
     return found
 
 
-def _tested(name: str, recipes: Sequence[str]) -> Step:
+def _tested(name: str, recipes: Sequence[str], ensembles: bool = False) -> Step:
     def step(experiment: Experiment, folder: Path) -> Json:
         site, scale = SITES[name], experiment.scale
         plan = _plan(experiment, site, recipes, scale.seeds, scale.label_draws)
-        return _result(experiment, f"real-{name}", site, plan, folder)
+        return _result(experiment, f"real-{name}", site, replace(plan, ensembles=ensembles), folder)
 
     return step
 
@@ -79,7 +80,8 @@ def next_viewed(experiment: Experiment, folder: Path) -> Json:
     def compute() -> Json:
         return next_product.evaluate(folder, settings, seeds, store)
 
-    return store.result("real-next-product", {"encoder": _facts(settings), "seeds": list(seeds)}, compute)
+    config = {"encoder": _facts(settings), "seeds": list(seeds), "backoffs": list(next_product.BACKOFFS)}
+    return store.result("real-next-product", config, compute)
 
 
 def same_visitor(experiment: Experiment, folder: Path) -> Json:
@@ -110,10 +112,10 @@ def earlier_sessions(experiment: Experiment, folder: Path) -> Json:
 
 STEPS: Mapping[str, Step] = {
     "real_choice": choice,
-    "real_shop1999": _tested("shop1999", (SHIPPED, THREE)),
+    "real_shop1999": _tested("shop1999", (SHIPPED, THREE), ensembles=True),
     "real_pisa_cc": _tested("pisa_cc", _FIRST),
     "real_eshop2008": _tested("eshop2008", _FIRST),
-    "real_eshop2008_fields": _tested("eshop2008_fields", (FOLLOWS,)),
+    "real_eshop2008_fields": _tested("eshop2008_fields", (FOLLOWS,), ensembles=True),
     "real_next_product": next_viewed,
     "real_same_person": same_visitor,
     "real_trivago": earlier_sessions,

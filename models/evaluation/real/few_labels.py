@@ -4,13 +4,15 @@ Contenders, heads and their tuning are the probe's: trees and logistic regressio
 on n-grams, the mean of the four (`hand`), the embedding alone, and both fused by averaged logits. Visitors
 that are tested on have no part in anything else: encoders are pretrained on the others' sessions, without
 labels, and labels are drawn among the others. Intervals are over visitors, draws of labels and seeds of
-pretraining at once. N rows, one a visitor; B of them tested on; S seeds, D draws, R resamplings.
+pretraining at once. An ensemble is the mean log odds of what the seeds give. N rows, one a visitor; B of them
+tested on; S seeds, D draws, R resamplings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -137,9 +139,15 @@ class Plan:
     seeds: tuple[int, ...] = (1, 2, 3)
     draws: int = 8
     resampled: int = RESAMPLED
+    ensembles: bool = False
+    """Also of each recipe the ensemble of its seeds, alone and averaged with `hand`."""
 
     def as_config(self) -> dict[str, Any]:
         """All that results depend on besides the rows."""
+        return {**self.of_odds(), "ensembles": True} if self.ensembles else self.of_odds()
+
+    def of_odds(self) -> dict[str, Any]:
+        """All that log odds depend on besides the rows."""
         recipes = {
             name: [
                 training_runs.encoder_facts(TrainConfig(**each.settings(self.training))),
@@ -227,7 +235,7 @@ def stored_encoder(
 def _stored_odds(
     task: RealTask, part: Part, vectors: Vectors, count: int | None, plan: Plan, store: ResultStore
 ) -> Odds:
-    config = {**plan.as_config(), "parts": [list(part)], "counts": [count]}
+    config = {**plan.of_odds(), "parts": [list(part)], "counts": [count]}
     facts = {"task": task.name, **config}
     return store.arrays("real-odds", facts, lambda: _odds(task, part, vectors, count, plan))
 
@@ -293,6 +301,10 @@ def _compared(odds: Odds, labels: Int64, plan: Plan) -> dict[str, Any]:
     seeds = rng.integers(len(plan.seeds), size=(plan.resampled, len(plan.seeds)))
     draws = rng.integers(plan.draws, size=(plan.resampled, plan.draws))
     resampled = {name: _resampled(each, labels, seeds, draws) for name, each in odds.items()}
+    if plan.ensembles:
+        for name in (f"{each}: {recipe}" for each in (EMBEDDING, AVERAGED) for recipe in plan.recipes):
+            ensemble = _ensemble(odds[name], labels, seeds, draws)
+            resampled[f"{name}, ensemble of {len(plan.seeds)} seeds"] = ensemble
     hand = resampled[HAND]
     return {
         "auc": {name: each.estimate().as_dict() for name, each in resampled.items()},
@@ -313,3 +325,18 @@ def _resampled(odds: Float64, labels: Int64, seeds: Int64, draws: Int64) -> Resa
     ]
     chosen = (seeds % of_seeds)[:, :, None] * of_draws + (draws % of_draws)[:, None, :]
     return Resampling(rows, chosen.reshape(len(seeds), -1), 0).apply(tested, auc)
+
+
+def _ensemble(odds: Float64, labels: Int64, seeds: Int64, draws: Int64) -> Resampled:
+    """As `_resampled`, of the mean log odds of the seeds.
+
+    Of a resampling's members some are the same, so that its intervals lie lower than those of other ensembles
+    of as many would.
+    """
+    count = len(odds)
+    choices = list(combinations_with_replacement(range(count), seeds.shape[1]))
+    place = {choice: at for at, choice in enumerate(choices)}
+    chosen = np.array([[place[tuple(sorted(members))]] for members in seeds.tolist()])
+    means = np.stack([odds[list(choice)].mean(axis=0) for choice in choices])
+    whole = _resampled(odds.mean(axis=0, keepdims=True), labels, np.zeros_like(chosen[:1]), draws[:1])
+    return Resampled(whole.value, _resampled(means, labels, chosen, draws).draws)

@@ -1,17 +1,18 @@
 """eshop2008: which product is looked at next in a session cut at a fixed random place, by mean reciprocal
 rank.
 
-The floor is a table of transitions from the last product, smoothed by how popular products are. Against it:
-what a causal encoder expects, and both by averaged logs. Smoothing and share are chosen on validation
-visitors, of whom neither the table nor that encoder has seen anything; test visitors are scored once. N rows,
-V products, S seeds.
+The floor is a table of transitions from the last product, smoothed by how popular products are, or from the
+last two, smoothed by the first: the better of them. Against it: what a causal encoder expects, and both by
+averaged logs. Tables and share are chosen on validation visitors, of whom neither the tables nor that encoder
+has seen anything; test visitors are scored once. N rows, V products, S seeds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,8 +38,18 @@ SHARES = (0.0, 0.25, 0.5, 0.75)
 """That the causal head may have of the logs."""
 SMOOTHING = (3.0, 10.0, 30.0)
 """Transitions that popularity counts for."""
+BACKOFFS = (10.0, 30.0, 100.0)
+"""Transitions from the last two products that those from the last one count for."""
 _PRODUCT = LEARNT_FIELDS.index("product_id")
 _RARE = 1e-6
+
+
+class Order(NamedTuple):
+    """Of a table of transitions."""
+
+    smoothing: float
+    backoff: float | None
+    """None: from the last product alone."""
 
 
 def evaluate(
@@ -51,39 +62,42 @@ def evaluate(
     names = sorted({str(click.product_id) for clicks in by_visitor.values() for click in clicks})
     number = {name: place for place, name in enumerate(names)}
     viewed = {v: np.array([number[str(c.product_id)] for c in clicks]) for v, clicks in by_visitor.items()}
+    begun = {visitor: viewed[visitor][:cut] for visitor, cut in cuts.items()}
     whole = [session_of(visitor, clicks) for visitor, clicks in by_visitor.items()]
 
-    def scored(part: Part, seed: int) -> tuple[Int64, dict[float, Float64], Float64]:
-        """Answers [N], logs of the table by smoothing and logs of the causal head, [N, V]."""
+    def scored(part: Part, seed: int) -> tuple[Int64, dict[Order, Float64], Float64]:
+        """Answers [N], logs of the tables and logs of the causal head, [N, V]."""
         tested = [visitor for visitor in rows if part.tests(visitor)]
         config = TrainConfig(seed=seed, **settings)
         modules = stored_encoder("eshop2008_fields", whole, part, config, store)
         beginnings = [session_of(visitor, rows[visitor][: cuts[visitor]]) for visitor in tested]
-        last = np.array([viewed[visitor][cuts[visitor] - 1] for visitor in tested])
         answers = np.array([viewed[visitor][cuts[visitor]] for visitor in tested])
         learnt = [ids for visitor, ids in viewed.items() if part.learns(visitor)]
-        tables = {each: np.log(_transitions(learnt, len(names), each))[last] for each in SMOOTHING}
+        tables = _tables(learnt, [begun[visitor] for visitor in tested], len(names))
         return answers, tables, _expected(*modules, beginnings, names)
 
     answers, tables, expected = scored(VALIDATION[0], seeds[0])
 
-    def tried(smoothing: float, share: float) -> float:
-        return float(_reciprocal_ranks(_mixed(tables[smoothing], expected, share), answers).mean())
+    def tried(order: Order, share: float) -> float:
+        return float(_reciprocal_ranks(_mixed(tables[order], expected, share), answers).mean())
 
-    smoothing = max(SMOOTHING, key=lambda each: tried(each, 0.0))
-    share = max(SHARES, key=lambda each: tried(smoothing, each))
+    alone = max(tables, key=lambda each: tried(each, 0.0))
+    fused, share = max(product(tables, SHARES), key=lambda each: tried(*each))
     ranks: dict[str, list[Float64]] = {TABLE: [], CAUSAL: [], BOTH: []}
     for seed in seeds:
         answers, tables, expected = scored(TEST[0], seed)
-        ranks[TABLE].append(_reciprocal_ranks(tables[smoothing], answers))
+        ranks[TABLE].append(_reciprocal_ranks(tables[alone], answers))
         ranks[CAUSAL].append(_reciprocal_ranks(expected, answers))
-        ranks[BOTH].append(_reciprocal_ranks(_mixed(tables[smoothing], expected, share), answers))
+        ranks[BOTH].append(_reciprocal_ranks(_mixed(tables[fused], expected, share), answers))
     resampled = {name: _resampled(np.stack(each)) for name, each in ranks.items()}
     floor = resampled[TABLE]
     return {
         "rows": {"test": len(answers)},
         "seeds": len(seeds),
-        "chosen_on_validation": {"smoothing": smoothing, "share": share},
+        "chosen_on_validation": {
+            TABLE: alone._asdict(),
+            BOTH: {**fused._asdict(), "share": share},
+        },
         "mrr": {name: each.estimate().as_dict() for name, each in resampled.items()},
         "gain_over_table": {
             name: interval(each.value - floor.value, each.draws - floor.draws).as_dict()
@@ -91,6 +105,29 @@ def evaluate(
             if name != TABLE
         },
     }
+
+
+def _tables(learnt: Sequence[Int64], begun: Sequence[Int64], products: int) -> dict[Order, Float64]:
+    """Of each table the logs [N, V] of what follows the beginnings."""
+    found = {}
+    last = np.array([ids[-1] for ids in begun])
+    seen = _after_two(learnt, begun, products)
+    for smoothing in SMOOTHING:
+        after_last = _transitions(learnt, products, smoothing)[last]
+        found[Order(smoothing, None)] = np.log(after_last)
+        for backoff in BACKOFFS:
+            of_both = seen + backoff * after_last
+            found[Order(smoothing, backoff)] = np.log(of_both / of_both.sum(axis=1, keepdims=True))
+    return found
+
+
+def _after_two(learnt: Sequence[Int64], begun: Sequence[Int64], products: int) -> Float64:
+    """[N, V]: how often each product followed the last two of a beginning; never, if that has but one."""
+    counts = np.zeros((products, products, products))
+    for ids in learnt:
+        np.add.at(counts, (ids[:-2], ids[1:-1], ids[2:]), 1.0)
+    none = np.zeros(products)
+    return np.stack([counts[ids[-2], ids[-1]] if len(ids) > 1 else none for ids in begun])
 
 
 def _transitions(learnt: Sequence[Int64], products: int, smoothing: float) -> Float64:

@@ -45,7 +45,7 @@ RECIPES = {
     "causal": Recipe({"weight_causal": 1.0}),
     "causal readout": Recipe({"weight_causal": 1.0, "readout": "causal"}),
 }
-PLAN = Plan(TEST, (60, None), TINY, RECIPES, seeds=(1, 2), draws=2, resampled=50)
+PLAN = Plan(TEST, (60, None), TINY, RECIPES, seeds=(1, 2), draws=2, resampled=50, ensembles=True)
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +82,12 @@ def test_every_contender_has_an_auc_at_every_number_of_labels(found: Mapping[str
     few, every = found["levels"]  # type: ignore[misc]
     assert (few["labels"], few["all"], every["all"]) == (60, False, True)
     fused = {f"{name}: {recipe}" for name in (EMBEDDING, AVERAGED, FUSED) for recipe in RECIPES}
+    ensembles = {
+        f"{name}: {recipe}, ensemble of 2 seeds" for name in (EMBEDDING, AVERAGED) for recipe in RECIPES
+    }
     for level in (few, every):
-        assert set(level["auc"]) == {*BY_HAND, *fused}
-        assert set(level["gain_over_hand"]) == fused
+        assert set(level["auc"]) == {*BY_HAND, *fused, *ensembles}
+        assert set(level["gain_over_hand"]) == fused | ensembles
         for name, gain in level["gain_over_hand"].items():
             apart = level["auc"][name]["value"] - level["auc"][HAND]["value"]
             assert gain["value"] == pytest.approx(apart)
@@ -140,6 +143,29 @@ def test_intervals_have_the_variance_of_seeds_and_of_draws() -> None:
     assert few_labels._resampled(odds, labels, seeds, draws).draws.tolist() == [1.0, 0.0, 0.5]
     by_draw = few_labels._resampled(odds.swapaxes(0, 1), labels, draws, seeds).draws
     assert by_draw.tolist() == [1.0, 0.0, 0.5]
+
+
+def test_an_ensemble_is_the_mean_of_its_seeds_and_is_drawn_from_them() -> None:
+    """Each seed has other positive rows below the negative ones: together they are right."""
+    labels = np.tile([0, 1, 1], 20)
+    odds = np.tile([[[0.0, -1.0, 4.0]], [[0.0, 4.0, -1.0]]], 20)
+    seeds, draws = np.array([[0, 0], [1, 0], [1, 1]]), np.zeros((3, 1), np.int64)
+    alone = few_labels._resampled(odds, labels, seeds, draws)
+    ensemble = few_labels._ensemble(odds, labels, seeds, draws)
+    assert (alone.value, ensemble.value) == (0.5, 1.0)
+    whole = few_labels._resampled(odds.mean(axis=0, keepdims=True), labels, draws, draws)
+    expected = [alone.draws[0], whole.draws[1], alone.draws[2]]
+    np.testing.assert_array_equal(ensemble.draws, expected)
+
+
+def test_ensembles_fit_no_head_that_was_not_fitted(
+    payments: RealTask, found: object, store: ResultStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(few_labels, "fitted_heads", lambda *_: pytest.fail("fitted again"))
+    assert found
+    without = replace(PLAN, ensembles=False)
+    assert without.as_config() != PLAN.as_config()
+    assert not any("ensemble" in name for name in measured(payments, without, store)["levels"][0]["auc"])
 
 
 def test_with_permuted_labels_nothing_is_found(payments: RealTask, tmp_path: Path) -> None:

@@ -9,7 +9,15 @@ import pytest
 
 pytest.importorskip("torch")
 
-from streamer.models.evaluation.real.next_product import BOTH, CAUSAL, TABLE, _reciprocal_ranks, evaluate
+from streamer.models.evaluation.real.next_product import (
+    BOTH,
+    CAUSAL,
+    TABLE,
+    Order,
+    _reciprocal_ranks,
+    _tables,
+    evaluate,
+)
 from streamer.models.evaluation.result_store import ResultStore
 from tests.models.evaluation.test_evaluation_trivago import event, write
 
@@ -42,6 +50,21 @@ def test_what_follows_a_product_is_found_by_the_table_and_by_the_causal_head(tmp
     assert found["mrr"][TABLE]["value"] > 0.8
     assert found["mrr"][CAUSAL]["value"] > chance + 0.15
     assert found["gain_over_table"][BOTH]["value"] > -0.05
+
+
+def test_a_table_of_two_products_backs_off_to_the_last_one() -> None:
+    """After 1 comes 2, but after 0 and 1 comes 0."""
+    learnt = [np.array([0, 1, 0]), np.array([2, 1, 2]), np.array([2, 1, 2])]
+    begun = [np.array([0, 1]), np.array([1]), np.array([1, 1])]
+    tables = {order: np.exp(logs) for order, logs in _tables(learnt, begun, 3).items()}
+    last, two, nearly_last = (tables[Order(3.0, backoff)] for backoff in (None, 10.0, 100.0))
+    assert last.argmax(axis=1).tolist() == [2, 2, 2]
+    for table in tables.values():
+        np.testing.assert_allclose(table.sum(axis=1), 1.0)
+    np.testing.assert_allclose(two[1:], last[1:])
+    # One transition from both, and ten that the last one alone stands for.
+    np.testing.assert_allclose(two[0], (np.array([1.0, 0.0, 0.0]) + 10.0 * last[0]) / 11.0)
+    assert two[0, 0] > nearly_last[0, 0] > last[0, 0]
 
 
 def test_the_reciprocal_rank_of_a_tie_is_that_of_its_middle() -> None:
