@@ -418,6 +418,8 @@ class LlmSettings(_Section):
     budget_requests: Annotated[int, Field(ge=1)] = 5000
     """Of one job, over all its runs; when it is spent the job stops, and goes on with a higher one."""
     budget_tokens: Annotated[int, Field(ge=1)] = 5_000_000
+    batch_requests: Annotated[int, Field(ge=10, le=50_000)] = 5000
+    """At most, of one batch (`--llm-batch`): what an endpoint takes at once is limited, often in tokens."""
     sessions_summarized: Annotated[int, Field(ge=1)] = 400
     sessions_piloted: Annotated[int, Field(ge=1)] = 200
     """Labelled once with the draft, to drop intents that hardly occur."""

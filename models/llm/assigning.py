@@ -8,7 +8,7 @@ line that a session hasn't and no intent that doesn't exist; both are checked he
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -16,7 +16,9 @@ import numpy as np
 from streamer.models.arrays import Float32
 from streamer.models.labelling.rendering import quotes
 from streamer.models.labelling.teacher import OTHER, Vote
-from streamer.models.llm.asking import Asker, Question, answered
+from streamer.models.llm.asking import Asker, answered
+from streamer.models.llm.config import LlmConfig
+from streamer.models.llm.dialogue import Question
 from streamer.models.llm.drafting import DATA_RULE, exactly, marked
 from streamer.models.llm.structured_output import AnswerSchema
 
@@ -82,6 +84,9 @@ def votes(
     size = asker.config.sessions_per_label
     counted = evidence or Evidence()
     jobs = [(at, number) for at in range(0, len(renderings), size) for number in range(count)]
+    asker.prefetch(
+        _question(asker.config, choices, renderings[at : at + size], number) for at, number in jobs
+    )
     found = asker.map(
         lambda job: _vote(asker, choices, renderings[job[0] : job[0] + size], job[1], counted), jobs
     )
@@ -97,37 +102,48 @@ def _vote(
     asker: Asker, choices: IntentChoices, renderings: Sequence[str], number: int, evidence: Evidence
 ) -> list[Vote | None]:
     """One vote on a few sessions; those that stay unusable together are asked one by one."""
-    ids = [f"s{i + 1}" for i in range(len(renderings))]
-    rendered = dict(zip(ids, renderings, strict=True))
-    order = np.random.default_rng(number).permutation(len(choices.described)).tolist()
+    question, schema = _question(asker.config, choices, renderings, number)
+    rendered = _by_id(renderings)
 
     def check(found: Assignment) -> str | None:
         _count_evidence(found, rendered, evidence)
-        return problem(found, choices, rendered)
+        return schema.check(found)
 
+    found = answered(lambda: asker.ask(question, replace(schema, check=check)))
+    if found is not None:
+        by_id = {each.id: _vote_of(each) for each in found.sessions}
+        return [by_id[i] for i in rendered]
+    if len(renderings) == 1:
+        return [None]
+    return [vote for each in renderings for vote in _vote(asker, choices, [each], number, evidence)]
+
+
+def _question(
+    config: LlmConfig, choices: IntentChoices, renderings: Sequence[str], number: int
+) -> tuple[Question, AnswerSchema[Assignment]]:
+    rendered = _by_id(renderings)
+    order = np.random.default_rng(number).permutation(len(choices.described)).tolist()
     schema = AnswerSchema(
         "labels",
         Assignment,
-        check,
+        lambda found: problem(found, choices, rendered),
         {
-            (Assigned, "id"): ids,
+            (Assigned, "id"): list(rendered),
             (Chosen, "evidence"): _clicks_of(renderings),
             (Chosen, "intent"): [*choices.described, OTHER],
         },
     )
     question = Question(
         _SYSTEM,
-        choices.listed(order) + marked(renderings, ids),
-        asker.config.temperature if number else 0.0,
+        choices.listed(order) + marked(renderings, list(rendered)),
+        config.temperature if number else 0.0,
         number,
     )
-    found = answered(lambda: asker.ask(question, schema))
-    if found is not None:
-        by_id = {each.id: _vote_of(each) for each in found.sessions}
-        return [by_id[i] for i in ids]
-    if len(renderings) == 1:
-        return [None]
-    return [vote for each in renderings for vote in _vote(asker, choices, [each], number, evidence)]
+    return question, schema
+
+
+def _by_id(renderings: Sequence[str]) -> dict[str, str]:
+    return {f"s{i + 1}": text for i, text in enumerate(renderings)}
 
 
 def _clicks_of(renderings: Sequence[str]) -> list[str]:

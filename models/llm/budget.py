@@ -38,15 +38,23 @@ class Budget:
 
         Raises BudgetSpentError if there is no room.
         """
+        self.reserve(tokens)
+        yield lambda really: self.settle(tokens, really)
+
+    def reserve(self, tokens: int) -> None:
+        """One request. Raises BudgetSpentError if there is no room."""
         with self._locked() as ((requests, spent), write):
             self._check(requests, spent, tokens)
             write(requests + 1, spent + tokens)
 
-        def took(really: int) -> None:
-            with self._locked() as ((requests, spent), write):
-                write(requests, spent + really - tokens)
+    def settle(self, reserved: int, really: int) -> None:
+        with self._locked() as ((requests, spent), write):
+            write(requests, spent + really - reserved)
 
-        yield took
+    def release(self, reserved: int) -> None:
+        """Of a request that was not run."""
+        with self._locked() as ((requests, spent), write):
+            write(requests - 1, spent - reserved)
 
     @contextmanager
     def _locked(self) -> Iterator[tuple[tuple[int, int], Callable[[int, int], None]]]:

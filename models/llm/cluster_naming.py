@@ -31,8 +31,9 @@ from streamer.models.labelling.clusters import (
 from streamer.models.labelling.gate import DEFAULT_BOUNDS, Bounds, failures, labels_with_ids
 from streamer.models.labelling.rendering import Scrub
 from streamer.models.labelling.teacher import Estimate
-from streamer.models.llm.asking import Asker, Question, answered
+from streamer.models.llm.asking import Asker, answered
 from streamer.models.llm.causes import most_often
+from streamer.models.llm.dialogue import Question
 from streamer.models.llm.drafting import DATA_RULE, NEAR_DUPLICATE, alike, label_problem
 from streamer.models.llm.errors import LlmError
 from streamer.models.llm.structured_output import AnswerSchema

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from streamer.models.labelling.rendering import Scrub
-from streamer.models.llm.asking import Asker, Question, answered
+from streamer.models.llm.asking import Asker, answered
+from streamer.models.llm.dialogue import Question
 from streamer.models.llm.structured_output import AnswerSchema
 from streamer.models.queries import words_of
 
@@ -71,8 +72,8 @@ def exactly(ids: Sequence[str], found: Iterable[str]) -> str | None:
     return f"expected each of the ids {', '.join(ids)} exactly once; missing: {', '.join(missing) or 'none'}"
 
 
-def summarized(asker: Asker, renderings: Sequence[str], ids: Sequence[str]) -> list[str]:
-    """One sentence a session, in order."""
+def summary_question(renderings: Sequence[str]) -> tuple[Question, AnswerSchema[Summaries]]:
+    ids = [f"s{i + 1}" for i in range(len(renderings))]
     schema = AnswerSchema(
         "summaries",
         Summaries,
@@ -83,9 +84,13 @@ def summarized(asker: Asker, renderings: Sequence[str], ids: Sequence[str]) -> l
         f"{_ROLE} {DATA_RULE} Summarize each session in one sentence of at most 20 words: what did the"
         " visitor want?"
     )
-    found = asker.ask(Question(system, marked(renderings, ids)), schema)
+    return Question(system, marked(renderings, ids)), schema
+
+
+def summarized(found: Summaries) -> list[str]:
+    """One sentence a session, in the order that they were asked in."""
     said = {summary.id: " ".join(summary.wanted.split())[:_MOST_DESCRIPTION] for summary in found.sessions}
-    return [said[i] for i in ids]
+    return [said[f"s{i + 1}"] for i in range(len(said))]
 
 
 def drafted(asker: Asker, summaries: Sequence[str], start: Draft) -> Draft:

@@ -1,4 +1,4 @@
-"""The endpoint over HTTP: one question, one answer. The only file that knows the client library.
+"""The endpoint over HTTP: one question, one answer. Only here and in batch_endpoint.py is the client library.
 
 The client retries what is worth retrying and obeys `Retry-After`. Messages of a server are never
 repeated, for they can quote the question, and the question is made of what visitors did.
@@ -21,6 +21,8 @@ Messages = Sequence[dict[str, str]]
 _CHARACTERS_PER_TOKEN = 3
 """On the safe side for English."""
 _CONNECT_S = 10.0
+_OF_A_FORMAT = frozenset({404, 500, 501})
+"""What some servers say of a format that they don't know; 503 comes from one that is starting."""
 _EVENT = b"data:"
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -101,6 +103,13 @@ class Endpoint:
     def close(self) -> None:
         self._client.close()
 
+    def body(
+        self, model: str, messages: Messages, extra: dict[str, Any], temperature: float, max_tokens: int
+    ) -> dict[str, Any]:
+        """What `complete` would send, as far as is known by now what the endpoint accepts."""
+        parameters = self._parameters(temperature, max_tokens)
+        return {"model": model, "messages": list(messages), **parameters, **extra, **self._extra_body}
+
     def complete(
         self, model: str, messages: Messages, extra: dict[str, Any], temperature: float, max_tokens: int
     ) -> Answer:
@@ -119,15 +128,16 @@ class Endpoint:
                 body = self._body(raw.http_response)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 if not self._adapted(error, parameters):
-                    raise RequestRefusedError(_described(error), _too_long(error)) from None
+                    raise RequestRefusedError(described(error), _too_long(error)) from None
             except (openai.NotFoundError, openai.InternalServerError) as error:
-                # Some servers say so of a format that they don't know.
                 ending = EndpointError(self._explained(error))
-                raise RequestRefusedError(_described(error), ending=ending) from None
+                if error.status_code not in _OF_A_FORMAT:
+                    raise ending from None
+                raise RequestRefusedError(described(error), ending=ending) from None
             except openai.OpenAIError as error:
                 raise EndpointError(self._explained(error)) from None
             else:
-                return _read(_assembled(body), tokens_in(messages))
+                return read_completion(_assembled(body), tokens_in(messages))
 
     def _adapted(self, error: openai.APIStatusError, parameters: dict[str, Any]) -> bool:
         """Whether the request can be sent in another way after this error."""
@@ -156,15 +166,15 @@ class Endpoint:
         at = f"the endpoint {self.base_url}"
         kept = "answers so far are kept: run the same command again later"
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-            return f"{at} refuses the key ({_described(error)}); expected one in llm.api_key or llm.headers"
+            return f"{at} refuses the key ({described(error)}); expected one in llm.api_key or llm.headers"
         if isinstance(error, openai.NotFoundError):
-            return f"{at} has no such path or model ({_described(error)}); see llm.base_url and llm.model"
+            return f"{at} has no such path or model ({described(error)}); see llm.base_url and llm.model"
         if isinstance(error, openai.RateLimitError):
-            return f"{at} still limits the rate after all retries ({_described(error)}); {kept}"
+            return f"{at} still limits the rate after all retries ({described(error)}); {kept}"
         if isinstance(error, openai.APITimeoutError):
             return f"{at} didn't answer within llm.timeout_s, after all retries; {kept}"
         if isinstance(error, openai.APIStatusError):
-            return f"{at} fails after all retries ({_described(error)}); {kept}"
+            return f"{at} fails after all retries ({described(error)}); {kept}"
         return f"{at} can't be reached ({type(error).__name__}); see llm.base_url; {kept}"
 
 
@@ -181,7 +191,7 @@ def _too_long(error: openai.APIStatusError) -> bool:
     return re.search(r"context.?(length|size|window)|too (long|large|many tokens)", said, re.I) is not None
 
 
-def _described(error: Exception) -> str:
+def described(error: Exception) -> str:
     """Status and error code: never the message."""
     status = getattr(error, "status_code", None)
     code = getattr(error, "code", None)
@@ -207,7 +217,7 @@ def _assembled(body: bytes) -> bytes:
     return msgspec.json.encode(_Completion([_Choice(_Message(text), finish)], usage))
 
 
-def _read(body: bytes, asked_tokens: int) -> Answer:
+def read_completion(body: bytes, asked_tokens: int) -> Answer:
     """Reads leniently: a body that is no completion is an answer without text."""
     try:
         completion = msgspec.json.decode(body, type=_Completion, strict=False)

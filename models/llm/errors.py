@@ -11,6 +11,10 @@ class EndpointError(LlmError):
     """The endpoint can't be used, or not now."""
 
 
+class BatchError(LlmError):
+    """A batch ended without most of its answers, or can't go on."""
+
+
 class BudgetSpentError(LlmError):
     """The next request could exceed the budget."""
 

@@ -141,6 +141,10 @@ class FormatFallback:
         """The next format to try; after the last, the last."""
         return FORMATS[min(FORMATS.index(answer_format) + 1, len(FORMATS) - 1)]
 
+    def has_worked(self, answer_format: str) -> bool:
+        """Whether an answer in it could be read in this run."""
+        return self._readable[answer_format] > 0
+
     def refused(self, answer_format: str) -> None:
         """The endpoint doesn't accept this format."""
         with self._lock:

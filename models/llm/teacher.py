@@ -29,7 +29,15 @@ from streamer.models.llm.asking import Asker, answered
 from streamer.models.llm.assigning import Evidence, IntentChoices, soft_label, votes
 from streamer.models.llm.causes import most_often
 from streamer.models.llm.config import LlmConfig
-from streamer.models.llm.drafting import Draft, DraftIntent, drafted, grouped, scrubbed, summarized
+from streamer.models.llm.drafting import (
+    Draft,
+    DraftIntent,
+    drafted,
+    grouped,
+    scrubbed,
+    summarized,
+    summary_question,
+)
 from streamer.models.llm.errors import LlmError, UnansweredError
 from streamer.models.llm.estimate import estimated
 from streamer.models.taxonomy import FORMAT, Intent, Parent, Taxonomy, carried_over, entries, successors
@@ -156,13 +164,10 @@ class LlmTeacher:
     def _summaries(self, train: TeacherInput, rows: Int64) -> list[str]:
         size = self.config.sessions_per_summary
         renderings = self._rendered([train.sessions[row] for row in rows])
-        batches = [renderings[at : at + size] for at in range(0, len(renderings), size)]
-
-        def summaries_of(batch: Sequence[str]) -> list[str]:
-            ids = [f"s{i + 1}" for i in range(len(batch))]
-            return answered(lambda: summarized(self.asker, batch, ids)) or []
-
-        found = [each for batch in self.asker.map(summaries_of, batches) for each in batch]
+        asked = [summary_question(renderings[at : at + size]) for at in range(0, len(renderings), size)]
+        self.asker.prefetch(asked)
+        answers = self.asker.map(lambda each: answered(lambda: self.asker.ask(*each)), asked)
+        found = [each for answer in answers if answer for each in summarized(answer)]
         if not found:
             raise LlmError(
                 f"{self.name} summarized none of {len(rows)} sessions in a usable form{self._why()}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def llm_teacher(settings: LlmSettings, work: Path, seed: int, fixed: Taxonomy | None) -> Iterator[LlmTeacher]:
+def llm_teacher(
+    settings: LlmSettings, work: Path, seed: int, fixed: Taxonomy | None, batch: bool
+) -> Iterator[LlmTeacher]:
     """Answers are stored in `work/llm`, the audit report in `work`. Raises UsageError."""
     from streamer.models.llm.teacher import LlmTeacher
 
-    with _askers(settings, work) as askers:
+    with _askers(settings, work, batch) as askers:
         second = (*askers, None)[1]
         yield LlmTeacher(
             askers[0].config,
@@ -53,23 +56,31 @@ def llm_namer(settings: LlmSettings, work: Path, seed: int) -> Iterator[LlmNamer
 
 
 @contextmanager
-def _askers(settings: LlmSettings, work: Path) -> Iterator[list[Asker]]:
-    """One for each model of the settings, on one budget."""
+def _askers(settings: LlmSettings, work: Path, batch: bool = False) -> Iterator[list[Asker]]:
+    """One for each model of the settings, on one budget; `batch`: with the endpoint's batch API."""
     config = _config(settings)
-    from streamer.models.llm.asking import AnswerStore, Asker
+    from streamer.models.llm.answer_store import AnswerStore
+    from streamer.models.llm.asking import Asker
+    from streamer.models.llm.batch_endpoint import BatchEndpoint
+    from streamer.models.llm.batches import PENDING, Batches
     from streamer.models.llm.budget import Budget
-    from streamer.models.llm.endpoint import Endpoint
 
     folder = work / "llm"
+    if not batch and (pending := folder / PENDING).exists():
+        raise UsageError(
+            f"{pending}: a batch is under way; expected --llm-batch, to go on with it. To ask anew, cancel it"
+            " at the endpoint and delete the file"
+        )
     store = AnswerStore(folder / "answers.jsonl")
     budget = Budget(config.budget_requests, config.budget_tokens, folder / "spent.json")
-    endpoint = Endpoint(config)
+    endpoint = BatchEndpoint(config)
+    batches = Batches(endpoint, store, budget, settings.batch_requests, time.sleep) if batch else None
     # The client library would log every request, and there are thousands.
     for library in ("httpx", "httpx2", "openai"):
         logging.getLogger(library).setLevel(logging.WARNING)
     models = [model for model in (config.model, config.second_model) if model]
     try:
-        yield [Asker(replace(config, model=model), endpoint, store, budget) for model in models]
+        yield [Asker(replace(config, model=model), endpoint, store, budget, batches) for model in models]
     finally:
         endpoint.close()
 

@@ -139,6 +139,14 @@ TeacherOption = Annotated[
         " settings; llm: the model makes the taxonomy and labels sessions.",
     ),
 ]
+LlmBatch = Annotated[
+    bool,
+    typer.Option(
+        "--llm-batch",
+        help="Ask by the endpoint's batch API: half the price at many vendors, and each of some four batches"
+        " takes up to a day (--teacher llm).",
+    ),
+]
 
 WORK = Path("runs/model")
 CPU = "cpu"
@@ -182,6 +190,7 @@ def train(
     truth: Truth = None,
     previous: Previous = None,
     teacher: TeacherOption = TeacherName.KEYLESS,
+    llm_batch: LlmBatch = False,
     most: MostSessions = None,
     source: ClickSource = None,
     batch: Batch = None,
@@ -200,6 +209,7 @@ def train(
 
     if simulated == (file is not None):
         raise UsageError("train: expected either a FILE of clicks or --simulated")
+    _require_llm_for_batches(llm_batch, teacher)
     name = bundle_name(name, out)
     carried_over = _taxonomy(previous)
     simulator: dict[str, Any] | None = None
@@ -216,7 +226,7 @@ def train(
     with (
         execution(device, precision, 1, CHECKPOINT_EVERY, resume=False) as how,
         explained(),
-        _teacher(teacher, settings, work, seed) as own,
+        _teacher(teacher, settings, work, seed, batch=llm_batch) as own,
         _bars() as show,
     ):
         pipeline = training_pipeline(recipe, work, settings, show)
@@ -281,6 +291,7 @@ def taxonomy(
     work: Work = WORK,
     previous: Previous = None,
     teacher: TeacherOption = TeacherName.KEYLESS,
+    llm_batch: LlmBatch = False,
     use: Annotated[
         Path | None,
         typer.Option("--use", metavar="FILE", help="Label with this taxonomy as it is (--teacher llm)."),
@@ -301,9 +312,10 @@ def taxonomy(
         raise UsageError("--use labels with a given taxonomy: it needs --teacher llm and no --previous")
     if preview and teacher is TeacherName.KEYLESS:
         raise UsageError("--preview is about a language model: it needs --teacher llm or clusters+llm")
+    _require_llm_for_batches(llm_batch, teacher)
     carried_over, fixed = _taxonomy(previous), _taxonomy(use)
     seed, settings = Recipe.load(work).seed, ctx.obj.settings()
-    with _teacher(teacher, settings, work, seed, fixed) as own:
+    with _teacher(teacher, settings, work, seed, fixed, llm_batch) as own:
         if preview:
             from streamer.cli.llm import say_preview
 
@@ -397,9 +409,21 @@ def _taxonomy(path: Path | None) -> Any:
         raise UsageError(f"{path}: no taxonomy to carry over or use: {error}") from None
 
 
+def _require_llm_for_batches(llm_batch: bool, teacher: TeacherName) -> None:
+    if llm_batch and teacher is not TeacherName.LLM:
+        raise UsageError(
+            "--llm-batch needs --teacher llm: the other teachers ask too little to wait hours for it"
+        )
+
+
 @contextmanager
 def _teacher(
-    name: TeacherName, settings: Any, work: Path, seed: int, fixed: Taxonomy | None = None
+    name: TeacherName,
+    settings: Any,
+    work: Path,
+    seed: int,
+    fixed: Taxonomy | None = None,
+    batch: bool = False,
 ) -> Iterator[Callable[[TrainingPipeline], Teacher]]:
     if name is TeacherName.KEYLESS:
         yield lambda pipeline: pipeline.cluster_teacher()
@@ -407,7 +431,7 @@ def _teacher(
     from streamer.cli.llm import llm_namer, llm_teacher
 
     if name is TeacherName.LLM:
-        with llm_teacher(settings.llm, work, seed, fixed) as teacher:
+        with llm_teacher(settings.llm, work, seed, fixed, batch) as teacher:
             yield lambda pipeline: _followed(pipeline, teacher.asker, teacher)
         return
     with llm_namer(settings.llm, work, seed) as namer:
@@ -416,9 +440,15 @@ def _teacher(
 
 def _followed(pipeline: TrainingPipeline, asker: Asker, teacher: Teacher) -> Teacher:
     """The teacher, whose answers the pipeline's progress follows."""
-    asker.on_answer = lambda asker: pipeline.progress(
-        "taxonomy", asker.answers, max(asker.expected, asker.answers + 1), f"{asker.tokens:,} tokens"
-    )
+
+    def show(note: str) -> None:
+        pipeline.progress("taxonomy", asker.answers, max(asker.expected, asker.answers + 1), note)
+
+    asker.on_answer = lambda asker: show(f"{asker.tokens:,} tokens")
+    if asker.batches is not None:
+        asker.batches.on_wait = lambda state, requests: show(
+            f"batch {state.id} {state.status}, {state.completed:,} of {requests:,}"
+        )
     return teacher
 
 

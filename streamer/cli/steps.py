@@ -64,8 +64,8 @@ class Lines:
         started = self._started.setdefault(step, now)
         if done == total:
             say(f"{step}: done ({note})")
-        elif done and now - self._said >= _SAID_EVERY_S:
-            left = timedelta(seconds=round((now - started) / done * (total - done)))
+        elif now - self._said >= _SAID_EVERY_S:
+            left = timedelta(seconds=round((now - started) / done * (total - done))) if done else "?"
             say(f"{step}: {done:,} of {total:,}, about {left} left ({note})")
         else:
             return

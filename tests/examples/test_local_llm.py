@@ -67,9 +67,11 @@ def test_it_answers_by_the_schema(model_url: str, tmp_path: Path) -> None:
     pytest.importorskip("openai")
     import msgspec
 
-    from streamer.models.llm.asking import AnswerStore, Asker, Question
+    from streamer.models.llm.answer_store import AnswerStore
+    from streamer.models.llm.asking import Asker
     from streamer.models.llm.budget import Budget
     from streamer.models.llm.config import LlmConfig
+    from streamer.models.llm.dialogue import Question
     from streamer.models.llm.endpoint import Endpoint
     from streamer.models.llm.structured_output import AnswerSchema
 

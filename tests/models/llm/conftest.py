@@ -11,7 +11,8 @@ collect_ignore_glob = [] if find_spec("openai") and find_spec("sklearn") else ["
 """The language model needs the extra [train]; where it isn't installed, its tests aren't there either."""
 
 if not collect_ignore_glob:
-    from streamer.models.llm.asking import AnswerStore, Asker
+    from streamer.models.llm.answer_store import AnswerStore
+    from streamer.models.llm.asking import Asker
     from streamer.models.llm.budget import Budget
     from streamer.models.llm.config import LlmConfig
     from streamer.models.llm.endpoint import Endpoint

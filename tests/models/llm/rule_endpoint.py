@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
-from typing import Any
+from typing import Any, TypeVar
 
 _SESSION = re.compile(r'<session id="(\w+)">\n(.*?)\n</session>', re.DOTALL)
 _INTENT = re.compile(r"^- ([^:\n]+): (.*)$", re.MULTILINE)
@@ -33,6 +33,7 @@ Body = dict[str, Any]
 Reply = tuple[int, dict[str, str], bytes]
 HANG_UP: Reply = (0, {}, b"")
 """The connection ends without an answer."""
+Server = TypeVar("Server", bound=ThreadingHTTPServer)
 Misbehaviour = Callable[[int, Body], Reply | None]
 """(number of the request from 0 on, its body) to what is sent instead of a good answer; None: a good one."""
 
@@ -136,9 +137,10 @@ class RuleEndpoint(ThreadingHTTPServer):
     """Listens on a port of its own; keeps what it was sent."""
 
     daemon_threads = True
+    handler: type[BaseHTTPRequestHandler]
 
     def __init__(self, port: int = 0, misbehave: Misbehaviour | None = None) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__(("127.0.0.1", port), self.handler)
         self.misbehave = misbehave or (lambda _number, _body: None)
         self.bodies: list[Body] = []
         self.headers: list[dict[str, str]] = []
@@ -153,6 +155,9 @@ class RuleEndpoint(ThreadingHTTPServer):
             number = len(self.bodies)
             self.bodies.append(body)
             self.headers.append(headers)
+        return self.answer(number, body)
+
+    def answer(self, number: int, body: Body) -> Reply:
         wrong = self.misbehave(number, body)
         if wrong is not None:
             return wrong
@@ -160,15 +165,16 @@ class RuleEndpoint(ThreadingHTTPServer):
         return completion(json.dumps(answer(said["system"], said["user"])), tool="tools" in body)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: RuleEndpoint
+class ChatHandler(BaseHTTPRequestHandler):
+    server: Any
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        status, headers, content = self.server.reply(
-            body, {name.lower(): value for name, value in self.headers.items()}
-        )
+        self.send(self.server.reply(body, {name.lower(): value for name, value in self.headers.items()}))
+
+    def send(self, reply: Reply) -> None:
+        status, headers, content = reply
         if status == HANG_UP[0]:
             self.close_connection = True
             return
@@ -182,9 +188,17 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
+RuleEndpoint.handler = ChatHandler
+
+
 @contextmanager
 def serving(misbehave: Misbehaviour | None = None) -> Iterator[RuleEndpoint]:
-    server = RuleEndpoint(misbehave=misbehave)
+    with running(RuleEndpoint(misbehave=misbehave)) as server:
+        yield server
+
+
+@contextmanager
+def running(server: Server) -> Iterator[Server]:
     thread = Thread(target=lambda: server.serve_forever(poll_interval=0.05), daemon=True)
     thread.start()
     try:

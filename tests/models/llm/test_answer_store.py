@@ -7,7 +7,7 @@ from threading import Thread
 
 import pytest
 
-from streamer.models.llm.asking import AnswerStore
+from streamer.models.llm.answer_store import AnswerStore
 from streamer.models.llm.budget import Budget
 from streamer.models.llm.endpoint import Answer
 from streamer.models.llm.errors import BudgetSpentError

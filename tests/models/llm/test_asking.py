@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamer.models.llm.asking import Asker, Question
+from streamer.models.llm.asking import Asker
 from streamer.models.llm.causes import Cause, most_often
+from streamer.models.llm.dialogue import Question
 from streamer.models.llm.errors import BudgetSpentError, EndpointError, UnansweredError
 from streamer.models.llm.structured_output import AnswerSchema
 from tests.models.llm.rule_endpoint import HANG_UP, Body, Misbehaviour, Reply, as_json, completion, serving
@@ -201,6 +202,24 @@ def test_a_format_may_be_refused_as_not_found_or_by_failing(asker_of: AskerOf, s
         asker = asker_of(server.base_url, retries=0)
         assert asker.ask(QUESTION, SCHEMA) == Colour("red")
         assert asker.answer_format == "json_object"
+
+
+def test_an_endpoint_that_is_starting_is_no_reason_for_another_format(asker_of: AskerOf) -> None:
+    starts = as_json(503, {}, retry_after_ms="1")
+    with serving(lambda _number, body: starts if format_of(body) == "json_schema" else good(body)) as server:
+        asker = asker_of(server.base_url)
+        with pytest.raises(EndpointError, match=r"fails after all retries \(503\)"):
+            asker.ask(QUESTION, SCHEMA)
+        assert asker.answer_format == "json_schema"
+
+
+def test_a_format_that_has_worked_is_not_given_up_for_a_failure(asker_of: AskerOf) -> None:
+    with serving(lambda n, body: good(body) if n == 0 else as_json(500, {}, retry_after_ms="1")) as server:
+        asker = asker_of(server.base_url, retries=0)
+        asker.ask(QUESTION, SCHEMA)
+        with pytest.raises(EndpointError, match=r"fails after all retries \(500\)"):
+            asker.ask(Question("Another?", ""), SCHEMA)
+        assert (asker.answer_format, len(server.bodies)) == ("json_schema", 2)
 
 
 def test_an_endpoint_that_only_streams_is_read_in_pieces(asker_of: AskerOf) -> None:

@@ -26,6 +26,8 @@ from tests.models.test_model_commands import write_clicks
         ),
         (["taxonomy", "--preview"], {}, "--preview is about a language model"),
         (["taxonomy", "--teacher", "clusters+llm"], {}, "needs the setting llm.base_url"),
+        (["taxonomy", "--teacher", "clusters+llm", "--llm-batch"], {}, "--llm-batch needs --teacher llm"),
+        (["train", "c.jsonl", "--out", "b", "--llm-batch"], {}, "--llm-batch needs --teacher llm"),
         (["taxonomy", "--use", "t.json"], {}, "--use labels with a given taxonomy: it needs --teacher llm"),
         (["taxonomy", "--teacher", "llm"], {"STREAMER_LLM__BASE_URL": "models.example"}, "llm.base_url"),
     ],
@@ -41,6 +43,17 @@ def test_a_wrong_call_is_exit_2_before_any_training(
     )
     result = run_streamer("model", *arguments, environ=environ)
     assert (result.returncode, said in result.stderr) == (2, True), result.stderr
+
+
+def test_a_batch_under_way_is_not_asked_once_more(run_streamer: RunStreamer, tmp_path: Path) -> None:
+    pending = tmp_path / "runs" / "model" / "llm" / "batch.json"
+    pending.parent.mkdir(parents=True)
+    pending.touch()
+    recipe = {"file": str(tmp_path), "source": {}, "seed": 1, "epochs": 1, "name": "x"}
+    (pending.parents[1] / "recipe.json").write_text(json.dumps(recipe))
+    environ = {"STREAMER_LLM__BASE_URL": "http://127.0.0.1:9/v1", "STREAMER_LLM__MODEL": "m"}
+    result = run_streamer("model", "taxonomy", "--teacher", "llm", environ=environ)
+    assert (result.returncode, "a batch is under way; expected --llm-batch" in result.stderr) == (2, True)
 
 
 def test_training_with_a_language_model_says_so_in_the_manifest(

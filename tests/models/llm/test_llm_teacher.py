@@ -207,7 +207,8 @@ def _paid_twice(bodies: list[Body]) -> list[str]:
 _JOB = """
 import sys
 from pathlib import Path
-from streamer.models.llm.asking import AnswerStore, Asker
+from streamer.models.llm.answer_store import AnswerStore
+from streamer.models.llm.asking import Asker
 from streamer.models.llm.budget import Budget
 from streamer.models.llm.config import LlmConfig
 from streamer.models.llm.endpoint import Endpoint
