@@ -1,8 +1,8 @@
-"""The small models on top of features, the same for every contender: linear with a tuned penalty, or trees.
+"""The small models on top of features, the same for every contender: linear, with a tuned penalty.
 
-Heads are fitted on training rows; the penalty, the number of leaves, and the threshold for labels are chosen
-on validation rows. Features that all contenders share keep the penalty chosen for them alone, so that the
-added ones are judged. B rows, F features, T tiles, K slots, P labels.
+Heads are fitted on training rows; the penalty and the threshold for labels are chosen on validation rows.
+Features that all contenders share keep the penalty chosen for them alone, so that the added ones are judged.
+B rows, F features, T tiles, K slots, P labels.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax
-from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
 from streamer.models.arrays import Float64, Int64
@@ -25,12 +24,6 @@ MAX_STEPS = 400
 TOLERANCE = 1e-5
 
 Loss = Callable[[Float64], tuple[float, Float64]]
-LEAVES = (4, 15)
-STEPS = 150
-LEARNING_RATE = 0.08
-MIN_LEAF = 40
-MIN_OF_EACH = 5
-"""A label with fewer rows of either value gets its frequency as a constant probability."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +39,45 @@ class TileHead:
     """[K]"""
     penalty: float
 
+    def scores(self, features: Float64, shown: Int64) -> Float64:
+        """[B, T]: of the tiles shown with their slot's."""
+        scores = self.scaling.apply(features) @ self.weights + self.bias
+        of_slots = np.zeros_like(scores)
+        np.put_along_axis(of_slots, shown, np.broadcast_to(self.slots, shown.shape), axis=1)
+        found: Float64 = scores + of_slots
+        return found
+
     def log_probabilities(self, features: Float64, shown: Int64) -> Float64:
         """[B, K]"""
-        scores = self.scaling.apply(features) @ self.weights + self.bias
-        logs: Float64 = log_softmax(np.take_along_axis(scores, shown, axis=1) + self.slots, axis=1)
-        return logs
+        return of_shown(self.scores(features, shown), shown)
 
 
 @dataclass(frozen=True, slots=True)
 class LabelHead:
-    """One logistic regression a label; labels are given from `threshold` on."""
+    """One logistic regression a label."""
 
     scaling: Scaling
     weights: Float64
     """[F, P]"""
     bias: Float64
     """[P]"""
-    threshold: float
     penalty: float
+
+    def scores(self, features: Float64) -> Float64:
+        """[B, P]"""
+        logits: Float64 = self.scaling.apply(features) @ self.weights + self.bias
+        return logits
 
     def probabilities(self, features: Float64) -> Float64:
         """[B, P]"""
-        chances: Float64 = expit(self.scaling.apply(features) @ self.weights + self.bias)
+        chances: Float64 = expit(self.scores(features))
         return chances
+
+
+def of_shown(scores: Float64, shown: Int64) -> Float64:
+    """[B, K]: log probabilities of the tiles shown, by the scores [B, T] of all."""
+    logs: Float64 = log_softmax(np.take_along_axis(scores, shown, axis=1), axis=1)
+    return logs
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +146,7 @@ def fit_label_head(
 
     flat, penalty = _best_penalty(loss_at, cost, size)
     weights, bias = flat[: width * count].reshape(width, count), flat[width * count :]
-    threshold = best_threshold(expit(x_validation @ weights + bias), validation[1])
-    return LabelHead(scaling, weights, bias, threshold, penalty)
+    return LabelHead(scaling, weights, bias, penalty)
 
 
 def best_threshold(chances: Float64, labels: Float64) -> float:
@@ -219,63 +227,3 @@ def _label_loss(x: Float64, labels: Float64, penalty: Float64) -> Loss:
         return float(value), np.concatenate([part.ravel() for part in slope])
 
     return loss
-
-
-@dataclass(frozen=True, slots=True)
-class BoostedHead:
-    """One ensemble per label, or a constant for a label that is too rare. Threshold as in LabelHead."""
-
-    labels: tuple[HistGradientBoostingClassifier | float, ...]
-    threshold: float
-
-    def probabilities(self, features: Float64) -> Float64:
-        """[B, P]"""
-        return np.stack([_chances(label, features) for label in self.labels], axis=1)
-
-
-def fit_boosted_head(
-    train: tuple[Float64, Float64], validation: tuple[Float64, Float64], seed: int
-) -> BoostedHead:
-    """`train` and `validation` are (features [B, F], labels [B, P]); leaves are chosen on validation."""
-    heads = [_head(train, leaves, seed) for leaves in LEAVES]
-    best = min(heads, key=lambda head: _cost(head.probabilities(validation[0]), validation[1]))
-    return BoostedHead(best.labels, best_threshold(best.probabilities(validation[0]), validation[1]))
-
-
-def _head(train: tuple[Float64, Float64], leaves: int, seed: int) -> BoostedHead:
-    features, labels = train
-    return BoostedHead(
-        tuple(_label(features, labels[:, p], leaves, seed) for p in range(labels.shape[1])), 0.5
-    )
-
-
-def _label(
-    features: Float64, label: Float64, leaves: int, seed: int
-) -> HistGradientBoostingClassifier | float:
-    if min(label.sum(), len(label) - label.sum()) < MIN_OF_EACH:
-        return float(label.mean())
-    trees = HistGradientBoostingClassifier(
-        learning_rate=LEARNING_RATE,
-        max_iter=STEPS,
-        max_leaf_nodes=leaves,
-        min_samples_leaf=MIN_LEAF,
-        early_stopping=True,
-        n_iter_no_change=8,
-        random_state=seed,
-    )
-    # One thread: the same trees everywhere, and no waiting for each other on rows this few.
-    with threadpool_limits(1):
-        return trees.fit(features, label)
-
-
-def _chances(label: HistGradientBoostingClassifier | float, features: Float64) -> Float64:
-    if isinstance(label, float):
-        return np.full(len(features), label)
-    with threadpool_limits(1):
-        chances: Float64 = label.predict_proba(features)[:, 1]
-    return chances
-
-
-def _cost(chances: Float64, labels: Float64) -> float:
-    inside = np.clip(chances, 1e-6, 1.0 - 1e-6)
-    return -float((labels * np.log(inside) + (1.0 - labels) * np.log1p(-inside)).mean())

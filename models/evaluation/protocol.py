@@ -7,13 +7,16 @@ anything is fitted. `app_only` is the floor; `oracle`, if given, knows the sessi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy.special import expit, log_softmax
 
-from streamer.models.arrays import Int64
+from streamer.models.arrays import Float64, Int64
 from streamer.models.evaluation import metrics
+from streamer.models.evaluation.boosted import Bought, Clicked, boosted_scores
 from streamer.models.evaluation.bootstrap import (
     DRAWS,
     Resampled,
@@ -27,12 +30,11 @@ from streamer.models.evaluation.bootstrap import (
 from streamer.models.evaluation.features import FeatureTable, join_tables
 from streamer.models.evaluation.heads import (
     NONE_FIXED,
-    BoostedHead,
     FixedPenalty,
-    LabelHead,
-    fit_boosted_head,
+    best_threshold,
     fit_label_head,
     fit_tile_head,
+    of_shown,
 )
 from streamer.models.evaluation.metrics import Measured
 from streamer.models.evaluation.splits import Split
@@ -50,24 +52,61 @@ class SplitError(ValueError):
     """A split with no rows to learn from or to test on."""
 
 
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""That one of two averaged contenders may have of the logits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """Which contenders have no linear head of their own."""
+
+    boosted: Collection[str] = ()
+    """These have trees, which begin at the floor's scores and see all features unscaled."""
+    averaged: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Means of the logits of two others, in the shares that are best on validation rows."""
+
+
+ALL_LINEAR = Kinds()
+
+
 def measure_tiles(
-    rows: TileRows, tiles: int, floor: FeatureTable, contenders: Contenders, split: Split
+    rows: TileRows,
+    tiles: int,
+    floor: FeatureTable,
+    contenders: Contenders,
+    split: Split,
+    kinds: Kinds = ALL_LINEAR,
 ) -> ByMetric:
     """Log loss and macro Recall@1 of the floor and of every contender on the test rows."""
     _check(split)
-    found: ByMetric = {"log_loss": {}, "macro_recall_at_1": {}}
-    shown, clicked = rows.shown[split.test], rows.clicked[split.test]
-    fixed = NONE_FIXED
+    outcome = Clicked(rows.shown, rows.clicked)
+    logs: dict[str, Float64] = {}
+    fixed, start = NONE_FIXED, np.zeros(0)
     for name, tables in _with_floor(contenders).items():
         features = join_tables([floor, *tables], rows.decisions.at)
+        if name in kinds.boosted:
+            logs[name] = of_shown(boosted_scores(features, start, outcome, split), rows.shown)
+            continue
         train, validation = fitting_parts(split, features, rows.shown, rows.clicked)
         head = fit_tile_head(train, validation, tiles, fixed)
         if name == FLOOR:
             fixed = FixedPenalty(features.shape[1], head.penalty)
-        logs = head.log_probabilities(features[split.test], shown)
-        found["log_loss"][name] = metrics.log_loss(logs, clicked)
-        found["macro_recall_at_1"][name] = metrics.macro_recall_at_1(logs, shown, clicked, tiles)
-    return found
+            start = head.scores(features, rows.shown)
+        logs[name] = head.log_probabilities(features, rows.shown)
+
+    def loss(found: Float64) -> float:
+        return metrics.log_loss(found[split.validation], rows.clicked[split.validation]).value()
+
+    for name, pair in kinds.averaged.items():
+        logs[name] = _averaged(logs, pair, lambda mean: log_softmax(mean, axis=1), loss)
+    shown, clicked = rows.shown[split.test], rows.clicked[split.test]
+    tested = {name: each[split.test] for name, each in logs.items()}
+    return {
+        "log_loss": {name: metrics.log_loss(each, clicked) for name, each in tested.items()},
+        "macro_recall_at_1": {
+            name: metrics.macro_recall_at_1(each, shown, clicked, tiles) for name, each in tested.items()
+        },
+    }
 
 
 def measure_conversions(
@@ -75,29 +114,47 @@ def measure_conversions(
     floor: FeatureTable,
     contenders: Contenders,
     split: Split,
-    boosted: Collection[str] = (),
-    seed: int = 0,
+    kinds: Kinds = ALL_LINEAR,
 ) -> ByMetric:
-    """Micro F1 over all products of the floor and of every contender on the test rows.
-
-    The contenders named in `boosted` have trees for a head, which see all features unscaled.
-    """
+    """Micro F1 over all products of the floor and of every contender on the test rows."""
     _check(split)
-    found: ByMetric = {"micro_f1": {}}
+    outcome = Bought(rows.bought)
+    logits: dict[str, Float64] = {}
     fixed = NONE_FIXED
     for name, tables in _with_floor(contenders).items():
         features = join_tables([floor, *tables], rows.decisions.at)
+        if name in kinds.boosted:
+            logits[name] = boosted_scores(features, logits[FLOOR], outcome, split)
+            continue
         train, validation = fitting_parts(split, features, rows.bought)
-        head: LabelHead | BoostedHead
-        if name in boosted:
-            head = fit_boosted_head(train, validation, seed)
-        else:
-            head = fit_label_head(train, validation, fixed)
-        if name == FLOOR and isinstance(head, LabelHead):
+        head = fit_label_head(train, validation, fixed)
+        if name == FLOOR:
             fixed = FixedPenalty(features.shape[1], head.penalty)
-        given = (head.probabilities(features[split.test]) >= head.threshold).astype(np.float64)
-        found["micro_f1"][name] = metrics.micro_f1(given, rows.bought[split.test])
-    return found
+        logits[name] = head.scores(features)
+    known = outcome.of(split.validation)
+    for name, pair in kinds.averaged.items():
+        logits[name] = _averaged(
+            logits, pair, lambda mean: mean, lambda found: known.loss(found[split.validation])
+        )
+    found = {}
+    for name, each in logits.items():
+        chances = expit(each)
+        threshold = best_threshold(chances[split.validation], known.labels)
+        given = (chances[split.test] >= threshold).astype(np.float64)
+        found[name] = metrics.micro_f1(given, rows.bought[split.test])
+    return {"micro_f1": found}
+
+
+def _averaged(
+    logits: Mapping[str, Float64],
+    pair: tuple[str, str],
+    normalized: Callable[[Float64], Float64],
+    loss: Callable[[Float64], float],
+) -> Float64:
+    """The mean of two contenders' logits, weighted as `loss` on validation rows says."""
+    one, other = (logits[name] for name in pair)
+    means = [normalized((1.0 - share) * one + share * other) for share in SHARES]
+    return min(means, key=loss)
 
 
 def fitting_parts(split: Split, *arrays: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

@@ -134,6 +134,24 @@ def _memberships(result: Json) -> list[Table]:
     ]
 
 
+def _production(result: Json) -> list[Table]:
+    rows = [
+        (metric, *(_with_p(change) for change in by_name.values()))
+        for metric, by_name in result["above_trees"].items()
+    ]
+    names = next(iter(result["above_trees"].values()))
+    return [
+        _contenders("Beside a production model: tile log loss", result["tiles"]["log_loss"]),
+        _contenders("Beside a production model: tile macro Recall@1", result["tiles"]["macro_recall_at_1"]),
+        _contenders("Beside a production model: conversion micro F1", result["conversions"]["micro_f1"]),
+        Table(
+            "Against boosted trees over the app's features and counts of pages (relative)",
+            ("metric", *names),
+            tuple(rows),
+        ),
+    ]
+
+
 SLICE_METRICS = {
     "label_right": ("label right", ".1%"),
     "overconfidence": ("claimed - right", "+.3f"),
@@ -335,6 +353,10 @@ def _baselines(result: Json) -> list[Table]:
     return [Table("Baselines with 2,000 conversion labels", columns, tuple(rows), _OPTIMISTIC)]
 
 
+def _with_p(change: Json) -> str:
+    return f"{number(change, '+.1%')}, p {change['p_holm']:.3f}"
+
+
 def _ablations(result: Json) -> list[Table]:
     rows = [
         (
@@ -469,6 +491,7 @@ def _change(against: Json) -> str:
 TABLES: dict[str, Callable[[Json], list[Table]]] = {
     "main": _main,
     "memberships": _memberships,
+    "production": _production,
     "costs": _costs,
     "slices": _slices,
     "time": _time,

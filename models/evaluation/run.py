@@ -99,6 +99,7 @@ STEPS: dict[str, Step] = {
     "transfer": _of_experiment(steps_sensitivity.transfer),
     "learning": _of_experiment(steps_baselines.learning_curve),
     "memberships": lambda context: steps_memberships.memberships(context.experiment, context.bundle),
+    "production": lambda context: steps_memberships.production(context.experiment, context.bundle),
     "slices": lambda context: steps_slices.slices(context.experiment, context.bundle),
     "map": _of_experiment(steps_main.embedding_map),
     "costs": lambda context: steps_cost.costs(context.experiment, context.bundle),

@@ -19,15 +19,13 @@ from streamer.models.evaluation import training_runs
 from streamer.models.evaluation.bootstrap import Resampled, versus
 from streamer.models.evaluation.experiment import Experiment, Json
 from streamer.models.evaluation.features import Bag
-from streamer.models.evaluation.protocol import ORACLE, compared, measure_conversions, resample_rows
+from streamer.models.evaluation.protocol import ORACLE, Kinds, compared, measure_conversions, resample_rows
 from streamer.models.evaluation.simulated_data import SimulatedData
 from streamer.models.evaluation.splits import Split, split_by_visitor
-from streamer.models.evaluation.steps_main import measure_tasks, resample_tasks, session_features
+from streamer.models.evaluation.steps_main import TREES, measure_tasks, resample_tasks, session_features
 from streamer.models.training.config import OBJECTIVES, TrainConfig
 
-TREES = "bag_trees"
 FEW_LABELS = 2_000
-"""Trees are fitted on up to this many labels; with more they take minutes and hardly differ."""
 LABEL_COUNTS = (250, 500, 1_000, 2_000, 5_000, 10_000)
 LABEL_DRAWS = 2
 """Draws of labelled visitors; figures are means over them."""
@@ -189,12 +187,11 @@ def _config(experiment: Experiment) -> Json:
 def _conversions(
     experiment: Experiment, data: SimulatedData, features: Mapping[str, Float64], split: Split
 ) -> dict[str, Resampled]:
-    """The floor, the oracle and with few labels the bag with trees; always on the same draws of visitors."""
+    """The floor, the oracle and the bag with trees besides; always on the same draws of visitors."""
     tables = {name: [data.conversion_features(name, values)] for name, values in features.items()}
-    if len(split.train) <= FEW_LABELS:
-        tables[TREES] = [data.conversion_features(TREES, features["bag"])]
+    tables[TREES] = [data.conversion_features(TREES, features["bag"])]
     tables[ORACLE] = [data.conversion_features(ORACLE, data.oracle)]
-    found = measure_conversions(data.conversions, data.conversion_floor, tables, split, (TREES,))
+    found = measure_conversions(data.conversions, data.conversion_floor, tables, split, Kinds((TREES,)))
     rng = np.random.default_rng(0)
     return resample_rows(found, data.conversions.decisions, split, rng, experiment.scale.draws)
 

@@ -29,8 +29,10 @@ from streamer.models.evaluation.experiment import Experiment, Json
 from streamer.models.evaluation.features import Bag
 from streamer.models.evaluation.metrics import Measured, abstention_curve, calibration_error, reliability
 from streamer.models.evaluation.protocol import (
+    ALL_LINEAR,
     ORACLE,
     ByMetric,
+    Kinds,
     compared,
     measure_conversions,
     measure_tiles,
@@ -56,6 +58,7 @@ BOTH_TASKS = (
     "bag",
 )
 
+TREES = "bag_trees"
 POINTS = 1_500
 
 
@@ -155,7 +158,10 @@ def _label_features(experiment: Experiment, seed: int) -> dict[str, Any]:
 
 
 def measure_tasks(
-    data: SimulatedData, tiles: Mapping[str, Float64], conversions: Mapping[str, Float64]
+    data: SimulatedData,
+    tiles: Mapping[str, Float64],
+    conversions: Mapping[str, Float64],
+    kinds: Kinds = ALL_LINEAR,
 ) -> tuple[ByMetric, ByMetric]:
     """Both tasks by visitors; the oracle is added to the contenders of each."""
     of_tiles = {name: [data.tile_features(name, values)] for name, values in tiles.items()}
@@ -165,8 +171,8 @@ def measure_tasks(
     tile_split = split_by_visitor(data.tiles.decisions.visitor_ids)
     conversion_split = split_by_visitor(data.conversions.decisions.visitor_ids)
     return (
-        measure_tiles(data.tiles, len(data.outcomes.tiles()), data.tile_floor, of_tiles, tile_split),
-        measure_conversions(data.conversions, data.conversion_floor, of_conversions, conversion_split),
+        measure_tiles(data.tiles, len(data.outcomes.tiles()), data.tile_floor, of_tiles, tile_split, kinds),
+        measure_conversions(data.conversions, data.conversion_floor, of_conversions, conversion_split, kinds),
     )
 
 

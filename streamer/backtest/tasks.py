@@ -33,7 +33,7 @@ from streamer.models.arrays import Float64
 from streamer.models.evaluation import metrics
 from streamer.models.evaluation.bootstrap import cluster_numbers, holm, p_value, relative_change, resample
 from streamer.models.evaluation.features import NEVER, FeatureTable, join_tables
-from streamer.models.evaluation.heads import FixedPenalty, fit_label_head, fit_tile_head
+from streamer.models.evaluation.heads import FixedPenalty, best_threshold, fit_label_head, fit_tile_head
 from streamer.models.evaluation.metrics import Measured
 from streamer.models.evaluation.protocol import fitting_parts
 from streamer.models.evaluation.splits import Split, split_by_visitor, too_few_rows
@@ -196,7 +196,8 @@ def _conversions(
         head = fit_label_head(train, validation, settled)
         if name == HISTORY:
             settled = FixedPenalty(features.shape[1], head.penalty)
-        given = (head.probabilities(features[split.test]) >= head.threshold).astype(np.float64)
+        threshold = best_threshold(head.probabilities(validation[0]), validation[1])
+        given = (head.probabilities(features[split.test]) >= threshold).astype(np.float64)
         found["micro_f1"][name] = metrics.micro_f1(given, rows.bought[split.test])
     return _judged(found, rows.decisions, split, models, rng)
 

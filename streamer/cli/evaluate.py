@@ -93,7 +93,7 @@ def evaluate(
     if (steps is not None or real) and (missing := [step for step in chosen if step not in results]):
         expected = dict.fromkeys(
             "a --bundle with prototypes"
-            if step == "memberships"
+            if step in ("memberships", "production")
             else f"--data or {CLICKS_DATA}, a folder of clickstreams"
             for step in missing
         )

@@ -159,6 +159,13 @@ def simulated_steps() -> dict[str, Json]:
                 for metric in ("log_loss", "macro_recall_at_1", "micro_f1")
             },
         },
+        "production": {
+            **tasks("embedding_and_memberships", "bag_trees"),
+            "above_trees": {
+                metric: {"embedding_and_memberships": estimate(0.1, p_holm=0.01)}
+                for metric in ("log_loss", "macro_recall_at_1", "micro_f1")
+            },
+        },
         "slices": slices(),
         "learning": {"points": [{"labels": n, "micro_f1": contenders("embedding")} for n in (250, 500)]},
         "map": {"names": ["a", "b"], "points": [[0.0, 1.0, 0], [2.0, 3.0, 1]]},

@@ -9,6 +9,7 @@ import pytest
 
 from streamer.models.evaluation.features import FeatureTable, LeakError
 from streamer.models.evaluation.protocol import (
+    Kinds,
     SplitError,
     fitting_parts,
     measure_conversions,
@@ -93,6 +94,31 @@ def test_conversions_are_told_by_their_intent(
     assert 0.2 < f1["half"]["gap_closed"]["value"] < 0.8
 
 
+def test_an_average_gives_no_share_to_what_knows_nothing(
+    data: tuple[np.random.Generator, Decisions, np.ndarray],
+) -> None:
+    _, decisions, intent = data
+    rng = np.random.default_rng(2)
+    bought = (rng.random((ROWS, 4)) < np.where(np.arange(4) == intent[:, None], 0.7, 0.03)).astype(np.float64)
+    shown = np.array([rng.permutation(6)[:3] for _ in range(ROWS)])
+    utility = 3.0 * (shown == intent[:, None]) + rng.gumbel(size=shown.shape)
+    contenders = {
+        "one": [table("one", blurred(rng, intent, 0.7))],
+        "other": [table("other", blurred(rng, intent, 0.7))],
+        "noise": [table("noise", rng.normal(size=(ROWS, 4)))],
+    }
+    averaged = {"both": ("one", "other"), "with noise": ("noise", "one")}
+    kinds = Kinds(boosted=("other",), averaged=averaged)
+    floor, split = table("app", rng.normal(size=(ROWS, 2))), split_by_visitor(decisions.visitor_ids)
+    f1 = measure_conversions(ConversionRows(decisions, bought), floor, contenders, split, kinds)["micro_f1"]
+    clicked = TileRows(decisions, shown, utility.argmax(axis=1))
+    loss = measure_tiles(clicked, 6, floor, contenders, split, kinds)["log_loss"]
+    assert f1["both"].value() > max(f1["one"].value(), f1["other"].value())
+    assert loss["both"].value() < min(loss["one"].value(), loss["other"].value())
+    assert f1["with noise"].value() == pytest.approx(f1["one"].value(), abs=0.01)
+    assert loss["with noise"].value() == pytest.approx(loss["one"].value(), abs=0.01)
+
+
 def test_a_head_sees_the_training_and_the_validation_rows_and_no_other() -> None:
     split = Split(np.array([0, 3]), np.array([1]), np.array([2, 4]))
     train, validation = fitting_parts(split, np.arange(5), np.arange(5) * 10)
@@ -120,7 +146,7 @@ def test_nothing_that_is_fitted_depends_on_the_test_rows(
             table("app", own[order]),
             {"x": [table("x", added[order])]},
             Split(split.train, split.validation, split.test[:100]),
-            boosted,
+            Kinds(boosted=boosted),
         )
         return measured["micro_f1"]["x"].value()
 

@@ -196,6 +196,22 @@ def test_memberships_are_compared_with_the_vector_of_the_same_bundle(
         steps_memberships.memberships(experiment, replace(bundle, prototypes=None))
 
 
+def test_trees_over_pages_are_measured_on_the_rows_of_the_bundle(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = load_bundle(default_bundle())
+    monkeypatch.setattr(steps_memberships, "SEEDS", (61,))
+    monkeypatch.setattr(steps_memberships, "PRODUCTION_SEEDS", (61,))
+    found = steps_memberships.production(experiment, bundle)
+    names = {"app_only", "embedding_and_memberships", "bag_trees", "oracle", "bag_trees_averaged_with_both"}
+    assert set(found["tiles"]["log_loss"]) == set(found["conversions"]["micro_f1"]) == names
+    without = steps_memberships.memberships(experiment, bundle)["tiles"]["log_loss"]
+    for name in ("app_only", "embedding_and_memberships", "oracle"):
+        assert found["tiles"]["log_loss"][name]["value"] == without[name]["value"]
+    with pytest.raises(MissingResultError):
+        steps_memberships.production(experiment, replace(bundle, prototypes=None))
+
+
 def test_slices_are_of_test_visitors_and_say_which_files_scored_them(experiment: Experiment) -> None:
     bundle = load_bundle(default_bundle())
     found = steps_slices.slices(experiment, bundle)
