@@ -168,7 +168,7 @@ def test_no_target_reads_padding_or_another_target() -> None:
     assert torch.allclose(vectors, again, atol=1e-5)
     assert torch.allclose(logits, padded, atol=1e-5)
     with torch.no_grad():
-        model.targets[0] += 1.0
+        model.targets[0, 0] += 1.0
     other = model(tokens)[1]
     assert torch.allclose(logits[:, 1:], other[:, 1:], atol=1e-5)
     assert not torch.allclose(logits[:, 0], other[:, 0])
