@@ -120,11 +120,11 @@ def measure(log: Sequence[Arrival], every_s: Sequence[int], rounds: int) -> list
 class Pipeline:
     """Clicks in, records of the output topics out."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, reasons: bool = False) -> None:
         settings = Settings()
         self._rules = session_rules(settings)
         bundle = load_bundle(default_bundle())
-        self._scorer = Scorer(bundle)
+        self._scorer = Scorer(bundle, reasons=reasons)
         self._writer = RecordWriter(bundle, self._rules.version)
 
     def cpu_s(self, log: Sequence[Arrival], early_every_s: int) -> float:

@@ -31,7 +31,8 @@ from streamer.core.rules import SessionRules
 from streamer.models.arrays import Float64
 from streamer.models.bundle import Bundle, default_bundle, load_bundle
 from streamer.models.evaluation.bootstrap import cluster_numbers
-from streamer.models.explain import Explanation, explain, without
+from streamer.models.explain import Explanation, explain
+from streamer.models.leave_out import without
 from streamer.models.runtime import feed_of
 from streamer.models.scorer import Scored, Scorer
 from streamer.models.simulator import SimulatorConfig, simulate

@@ -1,18 +1,13 @@
 """Why a session got its label: what each click and each field adds to the label's calibrated log odds.
 
-Exact by leaving out: a contribution is the log odds of the whole session minus those of the session without
-the click, scored as any other session is. What is left counts as one session: its next click has the gap to
-the click that is now before it, however long, a dwell that was taken from a gap follows, and hour, device and
-referrer are those of the clicks that are left. Clicks that the session didn't keep stay unknown. A field is
-left out by making it missing in all clicks; the clicks stay.
-
-Contributions don't add up to the log odds: two clicks that say the same have little each, for either will do.
+Exact by leaving out, as `leave_out` says. A field is left out by making it missing in all clicks; the clicks
+stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import combinations
 from math import comb
 from types import MappingProxyType
@@ -24,9 +19,11 @@ from streamer.models.arrays import Float32, Float64, Int64
 from streamer.models.bundle import Bundle
 from streamer.models.calibration import AbstainReason, log_odds
 from streamer.models.encoded import Encoded
-from streamer.models.fields import DWELL, EVENT_FIELDS, GAP, SESSION_FIELDS
+from streamer.models.fields import EVENT_FIELDS, SESSION_FIELDS
+from streamer.models.leave_out import contributions, outputs_without, strongest
+from streamer.models.runtime import Outputs
 from streamer.models.scorer import ScoredIntent, ScoreError, Scorer
-from streamer.schemas.click import HEAD_CLICKS, Session
+from streamer.schemas.click import Session
 
 QUERY: Final = "search_query"
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -103,8 +100,7 @@ class Explanation:
     @property
     def strongest(self) -> list[int]:
         """Places of the clicks that speak for the intent, the strongest first."""
-        found = [(-each.contribution, at) for at, each in enumerate(self.clicks) if each is not None]
-        return [at for contribution, at in sorted(found) if contribution < 0]
+        return strongest([None if each is None else each.contribution for each in self.clicks])
 
 
 def explain(scorer: Scorer, session: Session) -> Explanation | ScoreError:
@@ -117,7 +113,7 @@ def explain(scorer: Scorer, session: Session) -> Explanation | ScoreError:
     alone = len(session.clicks) == 1
     by_click = [] if alone else variants.without([(at,) for at in range(len(session.clicks))])
     names, encoded = _without_fields(bundle.tokenizer.encode([session])[0], _columns(bundle))
-    probabilities, novelty = _outputs(bundle, [encoded])
+    probabilities, novelty = _numbers(bundle, bundle.runtime.run_all([encoded]))
     label = Label(scored.top_intent, scored.abstain_reason)
     calibration = bundle.calibration
     return Explanation(
@@ -136,18 +132,6 @@ def explain(scorer: Scorer, session: Session) -> Explanation | ScoreError:
         clicks=[None] if alone else [each.effect for each in by_click],
         fields=dict(zip(names, variants.effects(probabilities[1:]), strict=True)),
         change=_smallest_change(variants, by_click, label),
-    )
-
-
-def without(session: Session, left_out: Collection[int]) -> Session:
-    """The session as if the clicks at these places of its kept ones had not been; one has to stay."""
-    clicks = [click for at, click in enumerate(session.clicks) if at not in left_out]
-    return replace(
-        session,
-        clicks=clicks,
-        event_count=session.event_count - len(left_out),
-        started_at=clicks[0].timestamp,
-        ended_at=clicks[-1].timestamp,
     )
 
 
@@ -175,16 +159,13 @@ class _Variants:
         self._session = session
         ids = [intent.id for intent in bundle.taxonomy.intents]
         self._ids, self._explained = ids, ids.index(explained.intent_id)
+        self._probability = explained.probability
         self.log_odds = float(log_odds(np.array(explained.probability, np.float32)))
 
     def without(self, sets: Sequence[Sequence[int]]) -> list[_Left]:
         """By set of clicks that is left out."""
-        sessions = [without(self._session, left_out) for left_out in sets]
-        encoded = self._bundle.tokenizer.encode(sessions)
-        if self._session.event_count > len(self._session.clicks):
-            for each in encoded:
-                _hide_time_across_cut(each, sessions, sets)
-        probabilities, novelty = _outputs(self._bundle, encoded)
+        sessions, outputs = outputs_without(self._bundle, [self._session] * len(sets), sets)
+        probabilities, novelty = _numbers(self._bundle, outputs)
         best = probabilities.argmax(1)
         chances = probabilities[np.arange(len(sets)), best]
         reasons = self._bundle.calibration.reasons_to_abstain(sessions, novelty, chances)
@@ -197,13 +178,12 @@ class _Variants:
     def effects(self, probabilities: Float32) -> list[Without]:
         """Of probabilities [N, K] without something."""
         chances = probabilities[:, self._explained]
-        contributions = self.log_odds - log_odds(chances)
-        return list(map(Without, contributions.tolist(), chances.tolist()))
+        found = contributions(self._probability, chances)
+        return list(map(Without, found.tolist(), chances.tolist()))
 
 
-def _outputs(bundle: Bundle, encoded: Sequence[Encoded]) -> tuple[Float32, Float32]:
-    """[N, K] probabilities and [N] novelty, in the order of the sessions that were encoded."""
-    outputs = bundle.runtime.run_all(encoded)
+def _numbers(bundle: Bundle, outputs: Outputs) -> tuple[Float32, Float32]:
+    """[N, K] probabilities and [N] novelty."""
     return bundle.calibration.probabilities(outputs.logits), outputs.novelty
 
 
@@ -240,23 +220,6 @@ def _without_fields(encoded: Encoded, columns_of: Mapping[str, list[int]]) -> tu
     return names, found
 
 
-def _hide_time_across_cut(
-    encoded: Encoded, sessions: Sequence[Session], sets: Sequence[Collection[int]]
-) -> None:
-    """Between head and tail the time is unknown with a click less, too: only of KEPT_CLICKS clicks does the
-    tokenizer know that others lie between them."""
-    for row, number in enumerate(encoded.rows.tolist()):
-        clicks = sessions[number].clicks
-        tail = HEAD_CLICKS - sum(at < HEAD_CLICKS for at in sets[number])
-        if not 0 < tail < len(clicks):
-            continue
-        encoded.event_ids[row, tail, GAP] = 0
-        own = clicks[tail - 1].dwell_ms
-        if own is None or own < 0:
-            encoded.event_ids[row, tail - 1, DWELL] = 0
-            encoded.dwell_z[row, tail - 1] = 0
-
-
 def _smallest_change(variants: _Variants, by_click: Sequence[_Left], label: Label) -> Change | None:
     """All sets of a size are tried, the smallest size first, while they are few. Beyond, the clicks that
     speak most for the intent are left out one after the other."""
@@ -291,8 +254,8 @@ def _change_by_strongest(
     variants: _Variants, by_click: Sequence[_Left], label: Label, least: int
 ) -> Change | None:
     """The change by the fewest of the strongest clicks, `least` of them or more; one click has to stay."""
-    strongest = sorted(range(len(by_click)), key=lambda at: -by_click[at].effect.contribution)
-    sets = [tuple(sorted(strongest[:size])) for size in range(least, len(strongest))]
+    by_contribution = sorted(range(len(by_click)), key=lambda at: -by_click[at].effect.contribution)
+    sets = [tuple(sorted(by_contribution[:size])) for size in range(least, len(by_contribution))]
     for chosen, left in zip(sets, variants.without(sets), strict=True):
         if left.label.top_intent != label.top_intent:
             return Change(chosen, left.label, is_smallest=False)

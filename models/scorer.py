@@ -19,6 +19,7 @@ from streamer.models.arrays import Float32, Int64
 from streamer.models.bundle import Bundle
 from streamer.models.calibration import AbstainReason
 from streamer.models.encoded import Encoded
+from streamer.models.leave_out import Labelled, Reason, reasons
 from streamer.models.runtime import Outputs
 from streamer.schemas.click import Session
 
@@ -47,6 +48,9 @@ class Scored(msgspec.Struct, frozen=True):
     abstain_reason: AbstainReason | None
     memberships: Float32 | None = None
     """[K], in the bundle's prototypes; None: not asked for, or the bundle has none."""
+    reasons: list[Reason] | None = None
+    """The clicks that speak most for the top intent, the strongest first; none if abstained. None: not asked
+    for, or the model fails on what is left without one of them."""
 
 
 class ScoreError(msgspec.Struct, frozen=True):
@@ -82,12 +86,22 @@ Seen = Callable[[Encoded, Int64, Float32, "Sequence[AbstainReason | None]"], Non
 
 
 class Scorer:
-    def __init__(self, bundle: Bundle, seen: Seen | None = None, *, memberships: bool = False) -> None:
-        """`memberships`: whether results have them, if the bundle has prototypes."""
+    def __init__(
+        self,
+        bundle: Bundle,
+        seen: Seen | None = None,
+        *,
+        memberships: bool = False,
+        reasons: bool = False,
+    ) -> None:
+        """`memberships`: whether results have them, if the bundle has prototypes. `reasons`: whether results
+        have them; each session is then scored once more for each of its clicks."""
         self.bundle = bundle
         self._prototypes = bundle.prototypes if memberships else None
+        self._tells_reasons = reasons
         self._seen = seen
         self._intents = [(i.id, i.label, i.parent) for i in bundle.taxonomy.intents]
+        self._places = {i.id: place for place, i in enumerate(bundle.taxonomy.intents)}
         parents, self._parent_of = np.unique([i.parent for i in bundle.taxonomy.intents], return_inverse=True)
         self._by_parent = self._parent_of.argsort(kind="stable")
         """Intents, those of one parent side by side."""
@@ -105,6 +119,8 @@ class Scorer:
                     ran.append((encoded, outputs))
             if ran:
                 self._read(ran, sessions, results)
+            if self._tells_reasons:
+                self._add_reasons(sessions, results)
         return [
             _failed(session, "no result") if result is None else result
             for session, result in zip(sessions, results, strict=True)
@@ -158,6 +174,27 @@ class Scorer:
                 end = start + len(encoded.rows)
                 self._seen(encoded, numbers.best[start:end, 0], outputs.novelty, reasons[start:end])
                 start = end
+
+    def _add_reasons(self, sessions: Sequence[Session], results: list[Scored | ScoreError | None]) -> None:
+        labelled = [
+            (i, Labelled(sessions[i], self._places[result.top_intent], result.intents[0].probability))
+            for i, result in enumerate(results)
+            if isinstance(result, Scored) and result.top_intent is not None
+        ]
+        found = self._reasons([each for _, each in labelled])
+        told = {i: each for (i, _), each in zip(labelled, found, strict=True)}
+        for i, result in enumerate(results):
+            if isinstance(result, Scored):
+                results[i] = msgspec.structs.replace(result, reasons=told.get(i, []))
+
+    def _reasons(self, labelled: Sequence[Labelled]) -> Sequence[list[Reason] | None]:
+        """Of all sessions; of each by itself if the model fails on what is left of one, which has none."""
+        try:
+            return reasons(self.bundle, labelled)
+        except Exception:  # as in `_run`
+            if len(labelled) == 1:
+                return [None]
+            return [found for each in labelled for found in self._reasons([each])]
 
     def _numbers(self, embeddings: Float32, logits: Float32, novelty: Float32) -> Numbers:
         calibration = self.bundle.calibration

@@ -29,13 +29,14 @@ cdef class FlatReader:
 @cython.final
 cdef class FieldEnds:
     cdef bytes _kinds
-    cdef FieldEnds _items
+    cdef list _items
 
     @cython.locals(field=Py_ssize_t)
     cpdef Py_ssize_t end(self, bytes data, Py_ssize_t at, Py_ssize_t first, Py_ssize_t stop) except -1
-    cdef Py_ssize_t _end(self, int kind, bytes data, Py_ssize_t at) except -1
-    @cython.locals(count=int64_t)
-    cdef Py_ssize_t _records_end(self, bytes data, Py_ssize_t at) except -1
+    @cython.locals(kind=int)
+    cdef Py_ssize_t _end(self, Py_ssize_t field, bytes data, Py_ssize_t at) except -1
+    @cython.locals(count=int64_t, items=FieldEnds)
+    cdef Py_ssize_t _records_end(self, Py_ssize_t field, bytes data, Py_ssize_t at) except -1
 
 
 @cython.final

@@ -162,20 +162,22 @@ class FlatReader:
 class FieldEnds:
     """Finds where the fields of a record end, without reading them; arrays of floats and records included."""
 
-    def __init__(self, kinds: bytes, items: FieldEnds | None) -> None:
+    def __init__(self, kinds: bytes, items: list[FieldEnds | None]) -> None:
+        """`items`: of each field those of the records in it, if it has any."""
         self._kinds, self._items = kinds, items
 
     @classmethod
     def of(cls, fields: Fields) -> Self:
         """Raises ValueError for a field of another kind."""
-        kinds, items = bytearray(), None
+        kinds = bytearray()
+        items: list[FieldEnds | None] = []
         for field in fields:
             kind = _kind(field["type"])
             if kind is None or kind % _OPTIONAL == _MAP:
                 raise ValueError(f"field {field['name']} of type {field['type']} can't be skipped")
             kinds.append(kind)
-            if (item := _items_of(field["type"])) is not None:
-                items = cls.of(item["fields"])
+            item = _items_of(field["type"])
+            items.append(None if item is None else cls.of(item["fields"]))
         return cls(bytes(kinds), items)
 
     def end(self, data: bytes, at: int, first: int, stop: int) -> int:
@@ -183,12 +185,13 @@ class FieldEnds:
         Raises Declined."""
         try:
             for field in range(first, stop):
-                at = self._end(self._kinds[field], data, at)
+                at = self._end(field, data, at)
         except IndexError:
             raise Declined from None
         return at
 
-    def _end(self, kind: int, data: bytes, at: int) -> int:
+    def _end(self, field: int, data: bytes, at: int) -> int:
+        kind = self._kinds[field]
         if kind >= _OPTIONAL:
             if data[at] == 0:
                 return at + 1
@@ -201,7 +204,7 @@ class FieldEnds:
         if kind == _BOOLEAN:
             return _boolean_at(data, at)[1]
         if kind == _RECORDS:
-            return self._records_end(data, at)
+            return self._records_end(field, data, at)
         if kind in (_FLOAT, _DOUBLE):
             at += _FLOAT_BYTES if kind == _FLOAT else 2 * _FLOAT_BYTES
         else:
@@ -210,16 +213,17 @@ class FieldEnds:
             raise Declined
         return at
 
-    def _records_end(self, data: bytes, at: int) -> int:
+    def _records_end(self, field: int, data: bytes, at: int) -> int:
         """One block of them, or none."""
         count, at = _long_at(data, at)
         if not 0 <= count <= len(data):
             raise Declined
         if count == 0:
             return at
-        assert self._items is not None
+        items = self._items[field]
+        assert items is not None
         for _ in range(count):
-            at = self._items.end(data, at, 0, len(self._items._kinds))
+            at = items.end(data, at, 0, len(items._kinds))
         if data[at] != 0:
             raise Declined
         return at + 1
@@ -266,8 +270,8 @@ class FlatWriter:
                 )
             kinds.append(kind)
             places.append(list(given).index(name))
-            if kind == _RECORDS:
-                items = cls.of(field["type"]["items"]["fields"], item)
+            if (records := _items_of(field["type"])) is not None:
+                items = cls.of(records["fields"], item)
         return cls(bytes(kinds), bytes(places), encoded, items)
 
     def write(self, encoder: BinaryEncoder, values: tuple[Any, ...]) -> None:

@@ -372,6 +372,9 @@ class EmitSettings(_Section):
     memberships: bool = False
     """Whether embeddings and visitors have how much a session belongs to each of the bundle's prototypes: 4
     bytes for each of them."""
+    reasons: bool = False
+    """Whether intents have the three clicks that speak most for the label. A session is then scored once more
+    for each of its clicks."""
 
     @cached_property
     def early_every_ms(self) -> int:

@@ -79,6 +79,7 @@ def test_defaults_are_the_documented_ones() -> None:
         "early_every_s": 0,
         "on_login": True,
         "memberships": False,
+        "reasons": False,
     }
     assert settings.identity.model_dump() == {
         "enabled": True,

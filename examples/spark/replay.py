@@ -80,8 +80,8 @@ def _scorers(settings: Settings, bundle: dict[str, bytes]) -> BundleScorers:
     with tempfile.TemporaryDirectory() as folder:
         for name, content in bundle.items():
             (Path(folder) / name).write_bytes(content)
-        version = session_rules(settings).version
-        return BundleScorers.load([Path(folder)], version, memberships=settings.emit.memberships)
+        version, emit = session_rules(settings).version, settings.emit
+        return BundleScorers.load([Path(folder)], version, memberships=emit.memberships, reasons=emit.reasons)
 
 
 def _replay_of(settings: Settings, lookup: SchemaLookup, number: int, first: LogRecord) -> PartitionReplay:

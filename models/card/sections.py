@@ -59,7 +59,18 @@ def training(files: Files) -> Section:
             computed(files, guarded, lambda passed: "yes" if passed else "no"),
             *claims(files, "checks"),
         ),
+        _edits(files),
     )
+
+
+def _edits(files: Files) -> tuple[CardTable, ...]:
+    """What people changed in the taxonomy after the teacher had made it; none: they didn't."""
+    at = "metrics/taxonomy/edits"
+    rows = tuple((each["at"], each["by"], "; ".join(each["what"])) for each in files[MANIFEST].at(at) or ())
+    if not rows:
+        return ()
+    caption = "Changes of the taxonomy by people, before it was distilled"
+    return (CardTable(caption, ("when", "who", "what"), rows, MANIFEST, at),)
 
 
 def versions(files: Files, bundle: Bundle) -> Section:

@@ -148,6 +148,7 @@ async def _of_topics(session_id: str, published: TimeRange, settings: Settings, 
 
 def _document(bundle: Bundle, session: Session, found: Explanation, show_queries: bool) -> dict[str, Any]:
     """Everything, ready for JSON."""
+    from streamer.models.leave_out import MOST_REASONS
     from streamer.replay.shown_click import shown_click
 
     labels = {intent.id: intent.label for intent in bundle.taxonomy.intents}
@@ -178,7 +179,7 @@ def _document(bundle: Bundle, session: Session, found: Explanation, show_queries
             }
             for click, each in zip(session.clicks, found.clicks, strict=True)
         ],
-        "strongest": found.strongest[:3],
+        "strongest": found.strongest[:MOST_REASONS],
         "fields": {
             name: {"contribution": each.contribution, "probability_without": each.probability}
             for name, each in found.fields.items()

@@ -95,7 +95,19 @@ def _intent(value: Json) -> str:
     if value["abstained"]:
         return f"no intent ({value['abstain_reason']})"
     best = value["intents"][0]
-    return f"{visible(best['label'])} {best['probability']:.2f}"
+    return f"{visible(best['label'])} {best['probability']:.2f}{_reasons(value.get('reasons'))}"
+
+
+def _reasons(reasons: list[Json] | None) -> str:
+    told = [
+        "  ".join([f"{each['contribution']:+.2f}", f"click {each['click']}", *_kinds(each)])
+        for each in reasons or ()
+    ]
+    return f" ({'; '.join(told)})" if told else ""
+
+
+def _kinds(reason: Json) -> list[str]:
+    return [visible(each) for each in (reason["event_type"], reason["page_type"]) if each]
 
 
 def _embedding(value: Json) -> str:

@@ -32,6 +32,16 @@ class RankedIntent(NamedTuple):
     probability: float
 
 
+class Reason(NamedTuple):
+    """A click that speaks for the top intent; docs/consumers.md says what its fields are."""
+
+    click: int
+    event_id: str
+    event_type: str
+    page_type: str | None
+    contribution: float
+
+
 class VisitorState(NamedTuple):
     """A visitor's latest session. Times in ms UTC; `closed_at` is when it was known to be over."""
 
@@ -58,6 +68,9 @@ class VisitorState(NamedTuple):
     """None without memberships: the worker doesn't publish them, or this is a customer's record."""
     memberships: Float32 | None = None
     """[K], in the model's prototypes; `memberships_for` is the safe way to them."""
+    reasons: tuple[Reason, ...] | None = None
+    """The clicks that speak most for the top intent, the strongest first; none if the model abstained. None:
+    the worker doesn't publish them, or this is a customer's record."""
 
     def embedding_for(self, space: str) -> Float32 | None:
         """[D] if it is of this space; None if not: whoever reads it needs another model for it, or none."""
@@ -276,7 +289,7 @@ def age_order(session: Session) -> tuple[int, int, int]:
 
 def _state_of(record: codec.Record) -> VisitorState:
     # Names of intents are few and of visitors many: one string each for the former.
-    intern, shares = sys.intern, record.get("memberships")
+    intern, shares, reasons = sys.intern, record.get("memberships"), record.get("reasons")
     return VisitorState(
         visitor_id=record["visitor_id"],
         session_id=record["session_id"],
@@ -304,6 +317,7 @@ def _state_of(record: codec.Record) -> VisitorState:
         vector=np.array(record["embedding"], dtype=np.float32),
         prototypes_version=intern(version) if (version := record.get("prototypes_version")) else None,
         memberships=None if shares is None else np.array(shares, dtype=np.float32),
+        reasons=None if reasons is None else tuple(Reason(**each) for each in reasons),
     )
 
 

@@ -6,7 +6,7 @@ from streamer.schemas.flat cimport FieldEnds, FlatReader
 
 cdef Py_ssize_t NUMBER_BYTES, _NUMBERS_BYTES, _PREFIX_BYTES
 cdef Py_ssize_t _STARTED_AT, _CLOSED_AT, _IS_FINAL, _SUPERSEDES, _IS_BOT
-cdef Py_ssize_t _FIELD_COUNT, _VERSIONS, _EMBEDDING, _SPACE, _MEMBERSHIPS, _TAXONOMY, _INTENTS, _TOP, _REST
+cdef Py_ssize_t _FIELD_COUNT, _VERSIONS, _EMBEDDING, _SPACE, _MEMBERSHIPS, _TAXONOMY, _INTENTS, _TOP, _REST, _REASONS
 cdef Py_ssize_t _INTENT_SIZE
 cdef Py_ssize_t _SIZE_BYTES
 cdef bytes _PREFIX, _END, _NULL, _PRESENT, _NO_MEMBERSHIPS
@@ -36,7 +36,7 @@ cdef class SessionMessage:
     cdef readonly bint is_bot
     cdef bytes _message
     cdef Py_ssize_t _session_end, _visitor_end, _user_end, _head_end, _versions_end, _embedding_end
-    cdef Py_ssize_t _space_end, _memberships_end, _taxonomy_end, _intents_end, _top_end
+    cdef Py_ssize_t _space_end, _memberships_end, _taxonomy_end, _intents_end, _top_end, _rest_end
 
     @cython.locals(head=list)
     cdef int _read(self, bytes message) except -1

@@ -11,7 +11,7 @@ else is as in the message, in this order:
                             then what else the message says of each
     embedding               its floats
 
-Memberships aren't kept: no customer's record has them, and they follow from the embedding.
+Memberships aren't kept: no customer's record has them, and they follow from the embedding. Nor are reasons.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ _OF_MODEL = [
     "top_intent",
     "abstained",
     "abstain_reason",
+    "reasons",
 ]
 if _NAMES[:3] != _IDS or _NAMES[-len(_OF_MODEL) :] != _OF_MODEL:
     raise ValueError(f"visitor_intent must begin with {', '.join(_IDS)} and end with {', '.join(_OF_MODEL)}")
@@ -66,7 +67,7 @@ _STARTED_AT, _CLOSED_AT, _IS_FINAL, _SUPERSEDES, _IS_BOT = (
     _NAMES.index(name) for name in ("started_at", "closed_at", "is_final", "supersedes", "is_bot")
 )
 _FIELD_COUNT = len(_NAMES)
-_VERSIONS, _EMBEDDING, _SPACE, _MEMBERSHIPS, _TAXONOMY, _INTENTS, _TOP, _REST = (
+_VERSIONS, _EMBEDDING, _SPACE, _MEMBERSHIPS, _TAXONOMY, _INTENTS, _TOP, _REST, _REASONS = (
     _NAMES.index(name)
     for name in (
         "rules_version",
@@ -77,6 +78,7 @@ _VERSIONS, _EMBEDDING, _SPACE, _MEMBERSHIPS, _TAXONOMY, _INTENTS, _TOP, _REST = 
         "intents",
         "top_intent",
         "abstained",
+        "reasons",
     )
 )
 """The fields before these differ from session to session."""
@@ -131,7 +133,8 @@ class SessionMessage:
         self._taxonomy_end = _ENDS.end(message, self._memberships_end, _TAXONOMY, _INTENTS)
         self._intents_end = _ENDS.end(message, self._taxonomy_end, _INTENTS, _TOP)
         self._top_end = _ENDS.end(message, self._intents_end, _TOP, _REST)
-        if _ENDS.end(message, self._top_end, _REST, _FIELD_COUNT) != len(message):
+        self._rest_end = _ENDS.end(message, self._top_end, _REST, _REASONS)
+        if _ENDS.end(message, self._rest_end, _REASONS, _FIELD_COUNT) != len(message):
             raise Declined
         assert _HEAD_READER is not None
         head: list[Any] = _HEAD_READER.values(part(message, 0, self._head_end), _PREFIX_BYTES)
@@ -177,7 +180,7 @@ class SessionMessage:
         self._write_text(encoder, texts, self._embedding_end, self._space_end)
         self._write_text(encoder, texts, self._memberships_end, self._taxonomy_end)
         self._write_text(encoder, texts, self._intents_end, self._top_end)
-        self._write_text(encoder, texts, self._top_end, len(message))
+        self._write_text(encoder, texts, self._top_end, self._rest_end)
         if len(texts.known) > known:
             try:
                 _written_anew(message)
@@ -273,16 +276,17 @@ class PackedSession:
         return part(self.data, self._floats_at, self.end)
 
     def message(self, texts: Texts) -> bytes:
-        """The VisitorIntent message, without memberships."""
+        """The VisitorIntent message, without memberships and reasons."""
         encoder = BinaryEncoder()
         encoder.write_encoded(_PREFIX)
         self.write_session_id(encoder)
         encoder.write_part(self.data, self._ids_at, self._head_at)
         self._write_after_ids(encoder, texts, _NO_MEMBERSHIPS)
+        encoder.write_encoded(_NULL)
         return encoder.to_bytes()
 
     def write(self, encoder: BinaryEncoder, texts: Texts) -> None:
-        """All fields of the message but user_id, memberships and their version."""
+        """All fields of the message but user_id, memberships, their version and reasons."""
         self.write_session_id(encoder)
         encoder.write_part(self.data, self._ids_at, self._user_at)
         self._write_after_ids(encoder, texts, b"")

@@ -6,7 +6,7 @@ from streamer.schemas.flat cimport FlatWriter
 
 
 cdef class RecordWriter:
-    cdef FlatWriter _shared, _vector, _labels
+    cdef FlatWriter _shared, _vector, _labels, _reasons
     cdef str _prototypes_version
     cdef bytes _of_embedding, _of_intent, _of_visitor
 

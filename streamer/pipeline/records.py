@@ -11,6 +11,7 @@ from msgspec.structs import astuple
 
 from streamer.models.arrays import Float32
 from streamer.models.bundle import Bundle
+from streamer.models.leave_out import Reason
 from streamer.models.scorer import Scored, ScoredIntent, ScoreError
 from streamer.pipeline.dead_letters import REASON_HEADER, STAGE_HEADER, Header
 from streamer.pipeline.partition import SideOutputRecord
@@ -42,8 +43,8 @@ def unscored(session: Session, reason: str) -> SideOutputRecord:
 class RecordWriter:
     """Writes the messages of scored sessions, each naming the rules and the one model that made it.
 
-    The fields, and their order, are those of the three schemas: what they share, the vector, the labels. Each
-    of these parts is encoded once and copied into its messages.
+    The fields, and their order, are those of the three schemas: what they share, the vector, the labels with
+    their reasons. Each of these parts is encoded once and copied into its messages.
     """
 
     def __init__(self, bundle: Bundle, rules_version: str) -> None:
@@ -53,12 +54,13 @@ class RecordWriter:
             "embedding_space": bundle.embedding_space,
             "taxonomy_version": bundle.taxonomy.version,
         }
-        shared, vector, labels = _parts()
+        shared, vector, labels, reasons = _parts()
         self._shared = FlatWriter.of(shared, ROW_FIELDS, constants)
         self._vector = FlatWriter.of(vector, ["embedding", "memberships", "prototypes_version"], constants)
         self._labels = FlatWriter.of(
             labels, Scored.__struct_fields__, constants, item=ScoredIntent.__struct_fields__
         )
+        self._reasons = FlatWriter.of(reasons, ["reasons"], item=Reason.__struct_fields__)
         self._prototypes_version = bundle.prototypes.version if bundle.prototypes else None
         self._of_embedding = codec.prefix("session_embedding")
         self._of_intent = codec.prefix("session_intent")
@@ -87,6 +89,7 @@ class RecordWriter:
         vector = encoder.size()
         embedding = encoder.excerpt(self._of_embedding, vector, vector)
         self._labels.write(encoder, astuple(scored))
+        self._reasons.write(encoder, (scored.reasons,))
         intent = encoder.excerpt(self._of_intent, shared, vector)
         visitor = encoder.excerpt(self._of_visitor, vector, vector)
         return _new_tuple(SessionRecords, (session.visitor_id.encode(), embedding, intent, visitor))
@@ -99,8 +102,8 @@ def _packed(vector: Float32) -> bytes:
     return vector.tobytes()
 
 
-def _parts() -> tuple[Fields, Fields, Fields]:
-    """Fields that all three messages begin with; those of the vector; those of the labels.
+def _parts() -> tuple[Fields, Fields, Fields, Fields]:
+    """Fields that all three messages begin with; those of the vector; those of the labels; their reasons.
 
     Raises ValueError if the schemas don't have them in this order.
     """
@@ -110,14 +113,14 @@ def _parts() -> tuple[Fields, Fields, Fields]:
     of_both = {field["name"] for field in embedding} & {field["name"] for field in intent}
     shared = [field for field in embedding if field["name"] in of_both]
     vector = [field for field in embedding if field["name"] not in of_both]
-    labels = [field for field in intent if field["name"] not in of_both]
+    *labels, reasons = (field for field in intent if field["name"] not in of_both)
     for fields, parts in (
         (embedding, shared + vector),
-        (intent, shared + labels),
-        (visitor, shared + vector + labels),
+        (intent, [*shared, *labels, reasons]),
+        (visitor, [*shared, *vector, *labels, reasons]),
     ):
         if [field["name"] for field in fields] != [part["name"] for part in parts]:
             raise ValueError(
                 "output schemas must have the fields they share first, then the vector's, then the labels'"
             )
-    return shared, vector, labels
+    return shared, vector, labels, [reasons]

@@ -8,9 +8,14 @@ depends on the order of records.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import tanh
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from streamer.core.digest import MultisetDigest, record_hash
+from streamer.models.calibration import log_odds
+from streamer.models.leave_out import MOST_REASONS
 from streamer.pipeline.records import SessionRecords
 from streamer.schemas import codec
 from streamer.schemas.spans import span, without
@@ -61,8 +66,19 @@ def _apart(kind: Kind, body: bytes) -> tuple[list[Any], list[float]]:
     record = codec.decode(codec.prefix(SCHEMA_OF[kind]) + body)[1]
     intents = record.pop("intents", [])
     numbers: list[float] = [*record.pop("embedding", []), *(record.pop("memberships", None) or [])]
+    if record.get("reasons") is not None:
+        numbers += _without_each(record["reasons"], intents[0]["probability"])
+        record["reasons"] = []
     numbers += [each.pop(name) or 0.0 for each in intents for name in _NUMBERS_OF_INTENT]
     return [record, intents], numbers
+
+
+def _without_each(reasons: list[dict[str, Any]], probability: float) -> list[float]:
+    """The label's probability without each of the clicks: log odds make much of rounding. Which clicks they
+    are isn't looked at, for two that say the same may change places, and the last may drop out."""
+    added = [each["contribution"] for each in reasons] + [0.0] * (MOST_REASONS - len(reasons))
+    whole = float(log_odds(np.array(probability, np.float32)))
+    return [0.5 + 0.5 * tanh((whole - each) / 2) for each in added]
 
 
 class OutputDigests:

@@ -105,7 +105,10 @@ async def _replay(
     started = time.monotonic()
     assert options.group is not None
     scorers = BundleScorers.load(
-        options.bundles, session_rules(settings).version, memberships=settings.emit.memberships
+        options.bundles,
+        session_rules(settings).version,
+        memberships=settings.emit.memberships,
+        reasons=settings.emit.reasons,
     )
     warn_of_missing(scorers.bundles, settings.clicks)
     topic = await GroupTopic.made(settings, options.group)

@@ -81,6 +81,8 @@ class ReplayPlan(msgspec.Struct, frozen=True):
     """`topic:NAME` or `file:SHA256` of its bytes; empty: there are none."""
     memberships: bool = False
     """Whether records have them."""
+    reasons: bool = False
+    """Whether records have them."""
     clicks: str = ""
     """What clicks looked like: the mapping's name and the beginning of its file's SHA256; empty: ours."""
     side_ends: dict[str, dict[int, int]] = {}

@@ -13,6 +13,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 from streamer.errors import UsageError
 from streamer.models.arrays import Float32
 from streamer.models.bundle import Bundle
+from streamer.models.leave_out import Reason
 from streamer.models.scorer import ScoredIntent
 from streamer.output_file import output_file
 from streamer.parquet_rows import opened
@@ -37,6 +39,13 @@ _INTENT_TEXTS = ("intent_id", "label", "parent")
 _INTENT_FIELDS = [
     pa.field(name, _TEXT if name in _INTENT_TEXTS else pa.float32())
     for name in ScoredIntent.__struct_fields__
+]
+_REASON_FIELDS = [
+    pa.field("click", pa.int32()),
+    pa.field("event_id", _TEXT),
+    pa.field("event_type", _TEXT),
+    pa.field("page_type", _TEXT),
+    pa.field("contribution", pa.float32()),
 ]
 _SESSION_TYPES = {
     "started_at": _MS,
@@ -61,6 +70,7 @@ SCHEMA = pa.schema(
         pa.field("top_intent", _TEXT),
         pa.field("abstained", pa.bool_()),
         pa.field("abstain_reason", _TEXT),
+        pa.field("reasons", pa.list_(pa.struct(_REASON_FIELDS))),
         pa.field("clicks", pa.list_(pa.struct(_CLICK_FIELDS))),
     ]
 )
@@ -92,6 +102,7 @@ def table_of(scored: Iterable[ScoredSession], bundles: Sequence[Bundle], rules_v
     columns["intents"] = _structs([row[2].scored.intents for row in rows], _INTENT_FIELDS)
     for name in ("top_intent", "abstained", "abstain_reason"):
         columns[name] = [getattr(row[2].scored, name) for row in rows]
+    columns["reasons"] = [_reasons(row[2].scored.reasons) for row in rows]
     columns["clicks"] = _structs([row[0].clicks for row in rows], _CLICK_FIELDS)
     return pa.table([_array(columns[field.name], field.type) for field in SCHEMA], schema=SCHEMA)
 
@@ -246,6 +257,10 @@ def _embeddings(rows: Sequence[_Row]) -> pa.Array:
     vectors = [row[2].scored.embedding for row in rows]
     flat = np.concatenate(vectors) if vectors else np.zeros(0)
     return pa.ListArray.from_arrays(_offsets(vectors), pa.array(flat.astype(np.float32)))
+
+
+def _reasons(told: Sequence[Reason] | None) -> list[dict[str, Any]] | None:
+    return None if told is None else [msgspec.structs.asdict(each) for each in told]
 
 
 def _structs(lists: Sequence[Sequence[Any]], kept: list[pa.Field]) -> pa.Array:

@@ -151,7 +151,10 @@ def replay(
     started = time.monotonic()
     require_writable(options)
     scorers = BundleScorers.load(
-        options.bundles, session_rules(settings).version, memberships=settings.emit.memberships
+        options.bundles,
+        session_rules(settings).version,
+        memberships=settings.emit.memberships,
+        reasons=settings.emit.reasons,
     )
     warn_of_missing(scorers.bundles, settings.clicks)
     with ExitStack() as stack:
@@ -207,6 +210,7 @@ async def drafted(settings: Settings, options: ReplayOptions, scorers: BundleSco
         identity=_identity_of(settings, options),
         links="" if options.links is None else _digest_of(options.links),
         memberships=settings.emit.memberships,
+        reasons=settings.emit.reasons,
         clicks=source_version(settings.clicks),
     )
 
@@ -380,7 +384,9 @@ def _work(
     plan = journal.begun()
     assert plan is not None
     try:
-        scorers = BundleScorers.load(options.bundles, plan.rules_version, memberships=plan.memberships)
+        scorers = BundleScorers.load(
+            options.bundles, plan.rules_version, memberships=plan.memberships, reasons=plan.reasons
+        )
         _run_here(ReplayTask(settings, options, plan, scorers, save_every), journal, numbers, count)
     except StreamerError as error:
         print(f"Error: {error}", file=sys.stderr)

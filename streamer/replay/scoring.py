@@ -31,22 +31,36 @@ class ScoredSession(NamedTuple):
 class BundleScorers:
     """The bundles of a replay."""
 
-    def __init__(self, bundles: Iterable[Bundle], rules_version: str, *, memberships: bool = False) -> None:
-        """`memberships`: as of `Scorer`."""
+    def __init__(
+        self,
+        bundles: Iterable[Bundle],
+        rules_version: str,
+        *,
+        memberships: bool = False,
+        reasons: bool = False,
+    ) -> None:
+        """`memberships`, `reasons`: as of `Scorer`."""
         self.bundles = list(bundles)
         self.rules_version = rules_version
-        self._scorers = [Scorer(bundle, memberships=memberships) for bundle in self.bundles]
+        self._scorers = [Scorer(bundle, memberships=memberships, reasons=reasons) for bundle in self.bundles]
         self._writers = [RecordWriter(bundle, rules_version) for bundle in self.bundles]
 
     @classmethod
-    def load(cls, paths: Iterable[Path], rules_version: str, *, memberships: bool = False) -> BundleScorers:
+    def load(
+        cls,
+        paths: Iterable[Path],
+        rules_version: str,
+        *,
+        memberships: bool = False,
+        reasons: bool = False,
+    ) -> BundleScorers:
         """Raises BundleError, and UsageError for a bundle that is named twice."""
         bundles = [load_bundle(path) for path in paths]
         versions = [bundle.model_version for bundle in bundles]
         for version in versions:
             if versions.count(version) > 1:
                 raise UsageError(f"--bundle: {version} is named twice; expected different bundles")
-        return cls(bundles, rules_version, memberships=memberships)
+        return cls(bundles, rules_version, memberships=memberships, reasons=reasons)
 
     @property
     def model_versions(self) -> list[str]:

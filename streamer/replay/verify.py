@@ -178,7 +178,9 @@ async def verify(
     what the look-up service has answered, too.
     """
     rules = session_rules(settings)
-    scorers = BundleScorers.load(bundles, rules.version, memberships=settings.emit.memberships)
+    scorers = BundleScorers.load(
+        bundles, rules.version, memberships=settings.emit.memberships, reasons=settings.emit.reasons
+    )
     plans = await topic_partitions(settings, time_range, rules)
     before = await live_states(settings, rules.version, [plan.number for plan in plans])
     total = sum(min(plan.end, s.position) - plan.start for plan in plans if (s := before.get(plan.number)))

@@ -11,7 +11,7 @@ from streamer.client.table import PastSession
 from streamer.ui.state import NO_LABEL, Customer, PageState, Session
 from streamer.ui.why import Explainer, NotExplainedError, Why
 from streamer.ui.widgets import button, session_link, short, table
-from streamer.ui.wording import clock, date_and_clock, duration, name_of, percent, verdict, words
+from streamer.ui.wording import clock, date_and_clock, duration, name_of, percent, reasons_of, verdict, words
 
 _SIGNED_BAR = """
 <q-td :props="props" style="width: 30%">
@@ -58,6 +58,8 @@ def draw_session(state: PageState, explainer: Explainer, session_id: str) -> Non
         ui.label(
             "Each click is left out in turn: what the label's log odds lose without it is its weight."
         ).classes("faint")
+        if session.reasons:
+            ui.label(f"Its record names the strongest: {reasons_of(session)}")
 
         async def ask() -> None:
             explain.disable()

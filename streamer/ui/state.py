@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from streamer.client.table import PastSession, RankedIntent
+from streamer.client.table import PastSession, RankedIntent, Reason
 from streamer.ui.projection import Point
 
 HELD_SESSIONS = 2000
@@ -53,6 +53,8 @@ class Session(msgspec.Struct, frozen=True):
     intents: tuple[RankedIntent, ...]
     top_intent: str | None
     abstain_reason: str | None
+    reasons: tuple[Reason, ...]
+    """Empty where the worker doesn't publish them, too."""
     partition: int
     published_at: int
     """When the broker wrote the record."""
@@ -374,6 +376,7 @@ def _session(record: Mapping[str, Any], partition: int, published_at: int) -> Se
     return Session(
         **{name: record[name] for name in _FROM_RECORD},
         intents=_ranked(record["intents"]),
+        reasons=tuple(Reason(**each) for each in record.get("reasons") or ()),
         partition=partition,
         published_at=published_at,
     )

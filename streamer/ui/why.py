@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from streamer.errors import StreamerError
 from streamer.models.bundle import Bundle
 from streamer.models.explain import Explanation, explain
+from streamer.models.leave_out import MOST_REASONS
 from streamer.models.scorer import ScoreError, Scorer
 from streamer.replay.published_session import PublishedRecord, replayed_session
 from streamer.replay.shown_click import shown_click, words_of
@@ -86,7 +87,7 @@ class Explainer:
 
 
 def _why_of(found: Explanation, clicks: Sequence[Click], scorer: Scorer, show_queries: bool) -> Why:
-    best, strong = found.intents[0], found.strongest[:3]
+    best, strong = found.intents[0], found.strongest[:MOST_REASONS]
     return Why(
         intent=best.label,
         probability=best.probability,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+from streamer.client.table import Reason
 from streamer.ui.feed import Connection
 from streamer.ui.state import NO_LABEL, Recent, Session
 
@@ -37,6 +38,18 @@ def verdict(session: Session) -> str:
     """The label, or why there is none."""
     label = session.label
     return f"no label ({words(session.abstain_reason)})" if label is None else label.label
+
+
+def reasons_of(session: Session) -> str:
+    """The clicks that the record names, the strongest first; empty: none."""
+    return "; ".join(
+        ", ".join([f"{each.contribution:+.2f} click {each.click}", *map(words, _kinds(each))])
+        for each in session.reasons
+    )
+
+
+def _kinds(reason: Reason) -> list[str]:
+    return [each for each in (reason.event_type, reason.page_type) if each]
 
 
 def words(name: str | None) -> str:

@@ -238,7 +238,12 @@ def _scorer(settings: Settings, metrics: Metrics) -> Scorer:
         log.info("no_drift_metrics", reason="the bundle was made without a profile to compare with")
     if settings.emit.memberships and bundle.prototypes is None:
         log.warning("no_memberships", reason="emit.memberships is on, but the bundle has no prototypes")
-    return Scorer(bundle, drift.see if drift else None, memberships=settings.emit.memberships)
+    return Scorer(
+        bundle,
+        drift.see if drift else None,
+        memberships=settings.emit.memberships,
+        reasons=settings.emit.reasons,
+    )
 
 
 async def _health(
@@ -355,7 +360,7 @@ def _shadow(settings: Settings, metrics: Metrics) -> Shadow | None:
         return None
     bundle = load_bundle(settings.model.shadow_bundle)
     warn_of_missing([bundle], settings.clicks)
-    scorer = Scorer(bundle, memberships=settings.emit.memberships)
+    scorer = Scorer(bundle, memberships=settings.emit.memberships, reasons=settings.emit.reasons)
     version = session_rules(settings).version
     return Shadow(scorer, version, settings.topics, metrics.shadow_failed.inc)
 

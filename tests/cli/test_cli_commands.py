@@ -57,6 +57,16 @@ def intent() -> bytes:
         "intents": [{"intent_id": "i1", "label": "mortgage \x1b[31m", "parent": "p", "probability": 0.75}],
         "top_intent": "i1",
         "abstained": False,
+        "reasons": [
+            {
+                "click": 7,
+                "event_id": "e",
+                "event_type": "view \x1b[1m",
+                "page_type": "faq",
+                "contribution": 3.5,
+            },
+            {"click": 2, "event_id": "e", "event_type": "view", "page_type": None, "contribution": 0.25},
+        ],
     }
     defaults = {"user_id": None, "is_final": True, "revision": 0, "supersedes": None, "abstain_reason": None}
     return encode("session_intent", defaults | session)
@@ -138,7 +148,8 @@ def test_subscribe_prints_a_line_for_people_without_control_characters(
     write(topics, topics.topics.intents, intent(), key=b"v\x1b[2J")
     done = run_streamer("subscribe", "intents", "--timeout", "1", settings=topics)
     assert done.returncode == 0
-    assert r"v\x1b[2J  mortgage \x1b[31m 0.75, 5 clicks, closed by gap" in done.stdout
+    why = r"+3.50  click 7  view \x1b[1m  faq; +0.25  click 2  view"
+    assert rf"v\x1b[2J  mortgage \x1b[31m 0.75 ({why}), 5 clicks, closed by gap" in done.stdout
     assert "\x1b" not in done.stdout
 
 

@@ -24,6 +24,7 @@ VALUES = {
     "session.gap_s": st.floats(0.001, 1e6),
     "session.end_events": st.lists(st.text()),
     "emit.memberships": st.booleans(),
+    "emit.reasons": st.booleans(),
     "clicks.visitor_from": st.just("user_id"),
     "sink.redis.prefix": st.just("other:"),
 }

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from streamer.client import VisitorTable
+from streamer.client.table import Reason
 from tests.client.records import NOW_MS, a_message, a_record
 
 TTL_MS = 1000
@@ -43,6 +44,14 @@ def test_memberships_are_for_callers_that_name_their_prototypes() -> None:
     without = table(a_message("v")).get("v", NOW_MS)
     assert without is not None
     assert without.memberships_for("0a1b2c3d4e5f") is None
+
+
+def test_reasons_are_told_where_they_are_published() -> None:
+    reason = {"click": 2, "event_id": "e", "event_type": "view", "page_type": None, "contribution": 0.5}
+    for told, expected in ((None, None), ([], ()), ([reason], (Reason(2, "e", "view", None, 0.5),))):
+        state = table(a_message("v", reasons=told)).get("v", NOW_MS)
+        assert state is not None
+        assert state.reasons == expected
 
 
 def test_unknown_visitors_are_none() -> None:

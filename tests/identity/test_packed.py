@@ -63,7 +63,7 @@ def test_a_users_record_has_all_of_the_latest_session(shown: dict[str, Any]) -> 
     record = codec.decode(record_of("somebody", [shown], IdentityRules(), "link", 0.5))[1]
     message = codec.encode("visitor_intent", {**shown, "user_id": "somebody"})
     expected = codec.decode(message)[1]
-    for name in ("memberships", "prototypes_version"):
+    for name in ("memberships", "prototypes_version", "reasons"):
         del expected[name]
     assert {name: record[name] for name in expected} == expected
     assert (record["attribution"], record["confidence"]) == ("link", 0.5)
@@ -80,6 +80,17 @@ def test_memberships_are_not_kept() -> None:
         assert PackedSession(packed).message(texts) == MESSAGE
     record = codec.decode(record_of("u", [plain | fields], IdentityRules(), "login", 1.0))[1]
     assert record == codec.decode(record_of("u", [plain], IdentityRules(), "login", 1.0))[1]
+
+
+REASON = {"click": 2, "event_id": "e", "event_type": "view", "page_type": None, "contribution": 0.5}
+
+
+@pytest.mark.parametrize("reasons", [[], [REASON], [REASON, REASON | {"page_type": "rates"}]])
+def test_reasons_are_not_kept(reasons: list[dict[str, Any]]) -> None:
+    plain, texts = session(1, "v", START, "u"), Texts([])
+    packed = SessionMessage(codec.encode("visitor_intent", plain | {"reasons": reasons})).packed(texts)
+    assert packed == SessionMessage(MESSAGE).packed(texts)
+    assert PackedSession(packed).message(texts) == MESSAGE
 
 
 def test_of_two_packed_sessions_the_newer_is_the_greater() -> None:

@@ -12,7 +12,8 @@ from streamer import sample
 from streamer.core.rules import SessionRules
 from streamer.models.bundle import default_bundle, load_bundle
 from streamer.models.calibration import log_odds
-from streamer.models.explain import Explanation, explain, nearest, without
+from streamer.models.explain import Explanation, explain, nearest
+from streamer.models.leave_out import without
 from streamer.models.scorer import Scored, ScoreError, Scorer
 from streamer.replay.file_source import sessions_of_file
 from streamer.schemas.click import HEAD_CLICKS, KEPT_CLICKS, Session

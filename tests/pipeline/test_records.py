@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-from fastavro import parse_schema
+from fastavro import parse_schema, schemaless_writer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamer.models.leave_out import Reason
 from streamer.models.scorer import Scored, ScoredIntent
 from streamer.pipeline.records import RecordWriter, SessionRecords, unscored
 from streamer.schemas import codec
@@ -74,6 +76,7 @@ INTENTS = st.builds(
     parent_probability=st.none() | FLOATS,
     presence=st.none() | FLOATS,
 )
+REASONS = st.builds(Reason, INTS, TEXTS, TEXTS, st.none() | TEXTS, FLOATS)
 VECTORS = st.lists(FLOATS, max_size=70).map(lambda numbers: np.array(numbers, np.float32))
 SCORES = st.builds(
     Scored,
@@ -83,6 +86,7 @@ SCORES = st.builds(
     top_intent=st.none() | TEXTS,
     abstained=st.booleans(),
     abstain_reason=st.none() | st.sampled_from(["ambiguous", "novel"]),
+    reasons=st.none() | st.lists(REASONS, max_size=4),
 )
 
 
@@ -99,6 +103,9 @@ def test_each_message_is_that_of_the_codec_of_whole_records(session: Session, sc
         "prototypes_version": None if scored.memberships is None else "0a1b2c3d4e5f",
         "taxonomy_version": "7",
         "intents": [msgspec.structs.asdict(intent) for intent in scored.intents],
+        "reasons": None
+        if scored.reasons is None
+        else [msgspec.structs.asdict(reason) for reason in scored.reasons],
     }
     expected = SessionRecords(
         session.visitor_id.encode(),
@@ -157,6 +164,7 @@ def test_each_message_decodes_to_what_the_session_and_the_model_said() -> None:
         "top_intent": "a",
         "abstained": False,
         "abstain_reason": None,
+        "reasons": None,
     }
     assert codec.decode(records.embedding) == ("session_embedding", shared | vector)
     assert codec.decode(records.intent) == ("session_intent", shared | labels)
@@ -175,15 +183,53 @@ def test_forty_memberships_take_175_bytes_more_than_none() -> None:
     assert told.intent == silent.intent
 
 
+def schema_before(field: str, name: codec.SchemaName) -> Any:
+    """The last one that had no such field."""
+    without = [s for s in codec.landed(name) if field not in {each["name"] for each in s["fields"]}]
+    return parse_schema(without[-1], named_schemas={})
+
+
+def read_before(field: str, name: codec.SchemaName, message: bytes) -> codec.Record:
+    """As who knows no newer schema reads it."""
+    writer = parse_schema(codec.schema(name), named_schemas={})
+    return codec.read_with(writer, message, codec.PREFIX_BYTES, schema_before(field, name), name)
+
+
+def with_labels(records: SessionRecords) -> list[tuple[codec.SchemaName, bytes]]:
+    return [("session_intent", records.intent), ("visitor_intent", records.visitor)]
+
+
 def test_readers_of_the_schemas_before_memberships_go_on_reading() -> None:
     shares = np.array([0.25, 0.75], np.float32)
     records = RecordWriter(BUNDLE, "rules").write(SESSION, scored_with(memberships=shares))
-    for name, message in (("session_embedding", records.embedding), ("visitor_intent", records.visitor)):
-        *_, before, _ = codec.landed(name)  # type: ignore[arg-type]
-        old, new = (parse_schema(each, named_schemas={}) for each in (before, codec.schema(name)))  # type: ignore[arg-type]
-        record = codec.read_with(new, message, codec.PREFIX_BYTES, old, name)
+    messages: list[tuple[codec.SchemaName, bytes]] = [
+        ("session_embedding", records.embedding),
+        ("visitor_intent", records.visitor),
+    ]
+    for name, message in messages:
+        record = read_before("memberships", name, message)
         assert "memberships" not in record
         assert record["embedding"] == SCORED.embedding.tolist()
+
+
+REASON = Reason(7, "e", "form_start", None, 3.5)
+
+
+@pytest.mark.parametrize("reasons", [None, [], [REASON]])
+def test_readers_of_the_schemas_before_reasons_go_on_reading(reasons: list[Reason] | None) -> None:
+    records = RecordWriter(BUNDLE, "rules").write(SESSION, scored_with(reasons=reasons))
+    for name, message in with_labels(records):
+        record = read_before("reasons", name, message)
+        assert "reasons" not in record
+        assert record["top_intent"] == "a"
+
+
+def test_without_reasons_a_record_is_what_it_was_and_a_null() -> None:
+    records = RecordWriter(BUNDLE, "rules").write(SESSION, SCORED)
+    for name, message in with_labels(records):
+        stream = BytesIO()
+        schemaless_writer(stream, schema_before("reasons", name), codec.decode(message)[1])
+        assert codec.body(message) == stream.getvalue() + b"\0"
 
 
 def test_a_session_that_could_not_be_scored_is_kept_whole() -> None:

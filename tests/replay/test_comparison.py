@@ -6,9 +6,11 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from streamer.core.rules import SessionRules
 from streamer.models.bundle import default_bundle, load_bundle
+from streamer.models.leave_out import Reason
 from streamer.models.scorer import Scored, Scorer
 from streamer.pipeline.records import RecordWriter
 from streamer.replay.comparison import (
@@ -18,7 +20,14 @@ from streamer.replay.comparison import (
     SessionKey,
     Versions,
 )
-from streamer.replay.digests import SCHEMA_OF, Kind, OutputDigests, RecordHashes, hashes_of
+from streamer.replay.digests import (
+    SCHEMA_OF,
+    Kind,
+    OutputDigests,
+    RecordHashes,
+    differ_by_rounding,
+    hashes_of,
+)
 from streamer.replay.time_range import TimeRange, UndeterminedSessions, UndeterminedSpans
 from streamer.schemas import codec
 from streamer.schemas.click import Click, Session
@@ -157,6 +166,44 @@ def changed(kind: Kind, body: bytes, change: dict[str, float]) -> bytes:
     else:
         record["intents"][0]["probability"] += change.get("probability", 0)
     return codec.encode_body(name, record)
+
+
+@pytest.mark.parametrize(
+    ("other", "is_rounding"),
+    [
+        ([Reason(1, "a", "view", None, 0.5000001), Reason(2, "b", "view", None, 0.25)], True),
+        ([Reason(2, "b", "view", None, 0.5), Reason(1, "a", "view", None, 0.25)], True),
+        (
+            [
+                Reason(1, "a", "view", None, 0.5),
+                Reason(2, "b", "view", None, 0.25),
+                Reason(3, "c", "view", None, 1e-7),
+            ],
+            True,
+        ),
+        ([Reason(1, "a", "view", None, 0.5)], False),
+        ([Reason(1, "a", "view", None, 0.6), Reason(2, "b", "view", None, 0.25)], False),
+        ([], False),
+        (None, False),
+    ],
+)
+def test_reasons_may_differ_by_rounding_and_by_which_of_two_alike_they_name(
+    other: list[Reason] | None, is_rounding: bool
+) -> None:
+    clicked = replace(ONE, clicks=[Click(START, "e", "view")])
+    (scored,) = Scorer(bundle := load_bundle(default_bundle())).score([clicked])
+    assert isinstance(scored, Scored)
+    told = [Reason(1, "a", "view", None, 0.5), Reason(2, "b", "view", None, 0.25)]
+    one, another = (
+        hashes_of(
+            "intents",
+            codec.body(
+                RecordWriter(bundle, "r").write(clicked, structs.replace(scored, reasons=each)).intent
+            ),
+        )
+        for each in (told, other)
+    )
+    assert differ_by_rounding("intents", one, another) == is_rounding
 
 
 def test_a_session_that_closed_at_another_time_is_different() -> None:

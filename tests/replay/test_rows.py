@@ -14,6 +14,7 @@ from streamer.replay import rows as rows_module
 from streamer.replay.file_source import sessions_of_file
 from streamer.replay.rows import join_rows, labelled_rows, sessions_of_rows, table_of, write_rows
 from streamer.replay.scoring import BundleScorers, ScoredSession
+from streamer.schemas import codec
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,19 @@ def test_memberships_are_told_with_their_version_where_asked_for(scored: list[Sc
     assert set(told["prototypes_version"]) == {prototypes.version}
     silent = table_of(scored, asked.bundles, "r").to_pydict()
     assert set(silent["memberships"]) == set(silent["prototypes_version"]) == {None}
+
+
+def test_reasons_are_told_where_asked_for(scored: list[ScoredSession]) -> None:
+    asked = BundleScorers.load([default_bundle()], "r", reasons=True)
+    rescored = asked.score([each.session for each in scored])
+    told = table_of(rescored, asked.bundles, "r").to_pydict()["reasons"]
+    for each, row in zip(rescored, told, strict=True):
+        (output,) = each.outputs
+        assert output is not None
+        record = codec.decode(output.records.intent)[1]
+        assert row == record["reasons"] == codec.decode(output.records.visitor)[1]["reasons"]
+    assert any(told)
+    assert set(table_of(scored, asked.bundles, "r").to_pydict()["reasons"]) == {None}
 
 
 def test_sessions_come_back_to_the_last_field(

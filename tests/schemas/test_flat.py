@@ -289,6 +289,28 @@ def test_a_record_is_written_as_the_generic_writer_writes_it(values: dict[str, A
     assert written(values) == generic(RECORD, values | {"made_by": "us", "items": items})
 
 
+MAY_BE_NULL = {"name": "more", "type": ["null", {"type": "array", "items": ITEM}]}
+
+
+@given(st.none() | st.lists(st.builds(Item, st.just(1), SHORT, st.none() | FLOATS), max_size=70))
+def test_records_may_be_null(items: list[Item] | None) -> None:
+    encoder = BinaryEncoder()
+    flat.FlatWriter.of([MAY_BE_NULL], ["more"], item=Item.__struct_fields__).write(encoder, (items,))
+    whole = None if items is None else [{"name": each.name, "share": each.share} for each in items]
+    expected = generic({**RECORD, "fields": [MAY_BE_NULL]}, {"more": whole})
+    assert encoder.to_bytes() == expected
+    assert flat.FieldEnds.of([MAY_BE_NULL]).end(expected, 0, 0, 1) == len(expected)
+
+
+def test_each_field_with_records_is_skipped_by_records_of_its_own() -> None:
+    other = {"type": "record", "name": "Other", "fields": [{"name": "n", "type": "long"}]}
+    fields = [MAY_BE_NULL, {"name": "others", "type": {"type": "array", "items": other}}]
+    values = {"more": [{"name": "a", "share": 0.5}], "others": [{"n": 300}, {"n": 1}]}
+    body = generic({**RECORD, "fields": fields}, values)
+    ends = flat.FieldEnds.of(fields)
+    assert ends.end(body, ends.end(body, 0, 0, 1), 1, 2) == ends.end(body, 0, 0, 2) == len(body)
+
+
 @pytest.mark.parametrize(
     ("changed", "error"),
     [

@@ -16,6 +16,7 @@ from openapi_spec_validator import validate
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamer.client import UserState, UserView, VisitorState, VisitorView
+from streamer.client.table import Reason
 from streamer.kafka.partitions import hash_of
 from streamer.serving.problems import CODES
 from streamer.settings import Settings
@@ -76,11 +77,13 @@ def test_answers_are_what_the_views_have(open_service: Open) -> None:
 
 
 def assert_session(record: dict[str, Any], state: VisitorState, vector: Any) -> None:
-    apart = {"intents", "vector", "memberships", "prototypes_version"}
+    apart = {"intents", "vector", "memberships", "prototypes_version", "reasons"}
     for name in set(VisitorState._fields) - apart:
         assert record[name] == getattr(state, name), name
     assert [each["intent_id"] for each in record["intents"]] == [each.intent_id for each in state.intents]
     assert [each["probability"] for each in record["intents"]] == [each.probability for each in state.intents]
+    told = record.get("reasons")
+    assert state.reasons == (None if told is None else tuple(Reason(**each) for each in told))
     assert_vector(record["embedding"], vector)
     assert_vector(record.get("memberships"), state.memberships)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from streamer.ui import state
 from streamer.ui.state import NO_LABEL, OTHERS, READABLE_A_MINUTE, SCALES_MS, Filter, PageState
-from streamer.ui.wording import duration, pace, percent
+from streamer.ui.wording import duration, pace, percent, reasons_of
 from tests.client.records import NOW_MS, a_record
 
 REACH_MS = min(SCALES_MS)
@@ -38,6 +38,24 @@ def test_a_session_is_listed_and_counted_under_its_label() -> None:
     (row,) = page.recent(Filter(), 10, NOW_MS).rows
     assert (row.session_id, row.label and row.label.label, row.partition) == ("one", "credit / cards", 3)
     assert page.shares(Filter(), REACH_MS, NOW_MS).totals == {"cards": 1}
+
+
+def test_the_clicks_that_a_record_names_are_told() -> None:
+    page = PageState()
+    reason = {
+        "click": 7,
+        "event_id": "e",
+        "event_type": "form_start",
+        "page_type": "faq",
+        "contribution": 3.5,
+    }
+    page.session(an_intent("one", reasons=[reason, reason | {"click": 2, "page_type": None}]), 0, NOW_MS)
+    page.session(an_intent("other", reasons=None), 0, NOW_MS)
+    named, silent = page.find_session("one"), page.find_session("other")
+    assert named is not None
+    assert silent is not None
+    assert reasons_of(named) == "+3.50 click 7, form start, faq; +3.50 click 2, form start"
+    assert reasons_of(silent) == ""
 
 
 def test_a_session_without_a_label_is_counted_as_one() -> None:

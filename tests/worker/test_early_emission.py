@@ -13,6 +13,7 @@ from tests.worker.live import as_messages, committed, send, wait_until
 QUICK = {
     "emit.early_every_s": 1,
     "emit.memberships": True,
+    "emit.reasons": True,
     "session.gap_s": 4,
     "watermark.out_of_orderness_s": 0,
     "watermark.idle_after_s": 1,
@@ -50,6 +51,8 @@ def test_intents_come_while_the_visitor_browses_and_a_replay_agrees(fresh_settin
     assert prototypes is not None
     assert {r["prototypes_version"] for r in visitors} == {prototypes.version}
     assert {len(r["memberships"]) for r in visitors} == {len(prototypes)}
+    assert all(1 <= reason["click"] <= r["event_count"] for r in visitors for reason in r["reasons"])
+    assert [r["reasons"] for r in visitors] == [r["reasons"] for r in records]
     scenario.verify()
     assert scenario.outcome.kept, scenario.outcome
     assert final["event_count"] == 7

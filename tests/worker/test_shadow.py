@@ -31,7 +31,7 @@ def candidate(tmp_path: Path) -> Path:
 def test_each_session_is_scored_by_both_and_each_bundle_has_its_topics(
     fresh_settings: FreshSettings, candidate: Path
 ) -> None:
-    settings = fresh_settings({"model.shadow_bundle": str(candidate)})
+    settings = fresh_settings({"model.shadow_bundle": str(candidate), "emit.reasons": True})
     clicks = some_clicks(60, seed=31)
     set_up(settings)
     send(settings, as_messages(clicks))
@@ -43,6 +43,12 @@ def test_each_session_is_scored_by_both_and_each_bundle_has_its_topics(
         assert {r["session_id"] for r in lives} == {r["session_id"] for r in shadows}
         assert {r["model_version"].partition("@")[0] for r in lives} == {"default"}
         assert {r["model_version"].partition("@")[0] for r in shadows} == {"candidate"}
+    lives, shadows = (
+        {r["session_id"]: r["reasons"] for r in _records(settings, feed)}
+        for feed in ("intents", "shadow_intents")
+    )
+    assert lives == shadows
+    assert None not in lives.values()
     assert {r["model_version"].partition("@")[0] for r in _records(settings, "visitors")} == {"default"}
 
 

@@ -6,6 +6,7 @@ import copy
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -96,6 +97,20 @@ def test_nothing_is_claimed_without_evidence(made: Made, given: dict[str, Path])
     assert not {EVALUATION, SLICES, DRIFT, ERASURE} & {each.evidence for each in claims_of(card)}
     assert "Not measured" in answer(card, "worse")
     assert f"Sessions that get no label: {NOT_MEASURED}" in answer(card, "How good")
+
+
+def test_who_changed_what_in_the_taxonomy_is_told(bundle: Bundle, given: dict[str, Path]) -> None:
+    files = build.gathered(bundle, given)
+    assert "Changes of the taxonomy" not in as_markdown(build.card(bundle, files))
+    document: Any = copy.deepcopy(files[MANIFEST].document)
+    what = ["loans / car renamed: loans / <cars>", "cards / gold retired"]
+    document["metrics"]["taxonomy"]["edits"] = [{"at": "2026-11-30T09:30:00Z", "by": "jo", "what": what}]
+    card = build.card(bundle, files | {MANIFEST: replace(files[MANIFEST], document=document)})
+    (table,) = (t for each in card.sections for t in each.tables if t.columns == ("when", "who", "what"))
+    assert table.rows == (("2026-11-30T09:30:00Z", "jo", "; ".join(what)),)
+    assert files[MANIFEST].at(table.at) is None
+    assert "jo</td><td>loans / car renamed: loans / &lt;cars&gt;; cards / gold retired" in as_html(card)
+    assert "2026-11-30T09:30:00Z | jo | loans / car renamed" in as_markdown(card)
 
 
 def changed(found: Any) -> Any:
