@@ -71,7 +71,7 @@ class _Ids(IdGenerator):
         return self.trace_id
 
     def generate_span_id(self) -> int:
-        return self._chance.randrange(1, 1 << 64)
+        return self._chance.getrandbits(64) or 1  # 0 is none
 
     def new_trace_id(self) -> int:
         return self._chance.randrange(1, 1 << 128)
@@ -161,21 +161,21 @@ class CommitTrace:
         self._tracing = tracing
         self._partition = str(partition)
         self._sessions = sessions
-        self._traced: list[Span | None] = []
-        """By session; None: it isn't recorded."""
+        self._traced: list[Span | list[Header]] = []
+        """By session; or, where it isn't recorded, the headers of its records."""
         self._of_records: list[Span] = []
         self._scored: Sequence[Scored | ScoreError] = ()
         self._began_ns = self._scored_ns = tracing.now_ns()
 
     async def __aenter__(self) -> Self:
         async for session in _in_turns(self._sessions):
-            self._traced.append(self._of_session(session))
+            self._traced.append(self._of_session(session) or self._not_recorded(session))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        spans = [span for span in self._traced if span is not None]
+        spans = [span for span in self._traced if isinstance(span, Span)]
         if not spans:
             return
         spans = [*spans, *self._of_records, *self._of_commit(spans)]
@@ -189,7 +189,7 @@ class CommitTrace:
         """Note that the sessions have been scored, and how."""
         self._scored, self._scored_ns = results, self._tracing.now_ns()
         for span, result in zip(self._traced, results, strict=True):
-            if span is not None and isinstance(result, ScoreError):
+            if isinstance(span, Span) and isinstance(result, ScoreError):
                 _note_failure(span, result.reason)
 
     async def headers(self, topic: str) -> list[list[Header]]:
@@ -197,21 +197,17 @@ class CommitTrace:
         found: list[list[Header]] = []
         now_ns = self._tracing.now_ns()
         attributes = self._attributes("send", "send", topic)
-        async for number in _in_turns(range(len(self._sessions))):
-            if isinstance(self._scored[number], ScoreError):
+        async for traced, result in _in_turns(zip(self._traced, self._scored, strict=True)):
+            if isinstance(result, ScoreError):
                 continue
-            span = self._traced[number]
-            if span is None:
-                trace_id = int(self._sessions[number].session_id, 16)
-                context = SpanContext(trace_id, self._tracing.ids.generate_span_id(), is_remote=False)
-            else:
-                kind, parent = SpanKind.PRODUCER, set_span_in_context(span, _NOTHING)
+            if isinstance(traced, Span):
+                kind, parent = SpanKind.PRODUCER, set_span_in_context(traced, _NOTHING)
                 child = self._tracing.tracer.start_span(
                     f"send {topic}", parent, kind, attributes, start_time=now_ns
                 )
                 self._of_records.append(child)
-                context = child.get_span_context()
-            found.append([(TRACEPARENT, _traceparent(context))])
+                traced = [(TRACEPARENT, _traceparent(child.get_span_context()))]
+            found.append(traced)
         return found
 
     def _of_session(self, session: Session) -> Span | None:
@@ -233,6 +229,10 @@ class CommitTrace:
         }
         links = [Link(_span_context(context)) for context in contexts]
         return self._root("process", trace_id, SpanKind.CONSUMER, attributes, links)
+
+    def _not_recorded(self, session: Session) -> list[Header]:
+        span_id = self._tracing.ids.generate_span_id()
+        return [(TRACEPARENT, f"00-{session.session_id}-{span_id:016x}-00".encode())]
 
     def _of_commit(self, sessions: Sequence[Span]) -> list[Span]:
         """Of the transaction, and of the scoring before it, which is over."""
