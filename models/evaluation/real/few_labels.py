@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from streamer.models.arrays import Float64, Int64
+from streamer.models.arrays import Bool, Float64, Int64
 from streamer.models.evaluation import training_runs
 from streamer.models.evaluation.bootstrap import Resampled, interval
+from streamer.models.evaluation.metrics import auroc
 from streamer.models.evaluation.probe.contenders import CONTENDERS as OF_PROBE
 from streamer.models.evaluation.probe.contenders import (
     EMBEDDING,
@@ -52,6 +53,11 @@ from streamer.schemas.click import Session
 RESAMPLED = 1_000
 AVERAGED: Final = "hand averaged with embedding"
 """In equal shares; the share of `FUSED` is chosen on the labelled rows."""
+NESTED: Final = "hand and embedding, nested share"
+"""The share of each part is the one that is best for the ensemble on the rows tested in the other parts.
+Their models had learnt from this part's rows; and the share has seen all labels, however few the heads have."""
+OF_ENSEMBLES = (EMBEDDING, AVERAGED, NESTED)
+NESTED_SHARES = tuple(np.linspace(0.0, 0.75, 7).tolist())
 EMBEDDING_HEAD = heads_of([OF_PROBE[EMBEDDING]])[0]
 BY_HAND: Mapping[str, Choice] = {name: OF_PROBE[name] for name in (*PARTS_OF_HAND, HAND)}
 WITH_EMBEDDING: Mapping[str, Choice] = {
@@ -140,7 +146,7 @@ class Plan:
     draws: int = 8
     resampled: int = RESAMPLED
     ensembles: bool = False
-    """Also of each recipe the ensemble of its seeds, alone and averaged with `hand`."""
+    """Also of each recipe the ensemble of its seeds, alone and averaged with `hand`; of several parts `NESTED`."""
 
     def as_config(self) -> dict[str, Any]:
         """All that results depend on besides the rows."""
@@ -170,6 +176,7 @@ def measured(task: RealTask, plan: Plan, store: ResultStore) -> dict[str, Any]:
     parts = plan.parts
     rows = [task.rows(part) for part in parts]
     labels = np.concatenate([task.labels[tested] for _, tested in rows])
+    part_of = np.repeat(np.arange(len(parts)), [len(tested) for _, tested in rows])
     every = round(np.mean([len(learnt) for learnt, _ in rows]))
     vectors = [_vectors(task, part, plan, store) for part in parts]
     levels = []
@@ -179,6 +186,10 @@ def measured(task: RealTask, plan: Plan, store: ResultStore) -> dict[str, Any]:
             for part, of_part in zip(parts, vectors, strict=True)
         ]
         pooled = {name: np.concatenate([each[name] for each in odds], axis=2) for name in odds[0]}
+        if plan.ensembles and len(parts) > 1:
+            for recipe in plan.recipes:
+                embedding = pooled[f"{EMBEDDING}: {recipe}"]
+                pooled[f"{NESTED}: {recipe}"] = _nested(pooled[HAND], embedding, labels, part_of)
         levels.append({"labels": count or every, "all": count is None, **_compared(pooled, labels, plan)})
     return {
         "rows": len(task.labels),
@@ -302,9 +313,10 @@ def _compared(odds: Odds, labels: Int64, plan: Plan) -> dict[str, Any]:
     draws = rng.integers(plan.draws, size=(plan.resampled, plan.draws))
     resampled = {name: _resampled(each, labels, seeds, draws) for name, each in odds.items()}
     if plan.ensembles:
-        for name in (f"{each}: {recipe}" for each in (EMBEDDING, AVERAGED) for recipe in plan.recipes):
-            ensemble = _ensemble(odds[name], labels, seeds, draws)
-            resampled[f"{name}, ensemble of {len(plan.seeds)} seeds"] = ensemble
+        for name in (f"{each}: {recipe}" for each in OF_ENSEMBLES for recipe in plan.recipes):
+            if name in odds:
+                ensemble = _ensemble(odds[name], labels, seeds, draws)
+                resampled[f"{name}, ensemble of {len(plan.seeds)} seeds"] = ensemble
     hand = resampled[HAND]
     return {
         "auc": {name: each.estimate().as_dict() for name, each in resampled.items()},
@@ -325,6 +337,22 @@ def _resampled(odds: Float64, labels: Int64, seeds: Int64, draws: Int64) -> Resa
     ]
     chosen = (seeds % of_seeds)[:, :, None] * of_draws + (draws % of_draws)[:, None, :]
     return Resampling(rows, chosen.reshape(len(seeds), -1), 0).apply(tested, auc)
+
+
+def _nested(hand: Float64, embedding: Float64, labels: Int64, part_of: Int64) -> Float64:
+    """[S, D, B] of log odds [1, D, B] and [S, D, B]; `part_of` [B] says in which part a row is tested."""
+    ensemble = embedding.mean(axis=0)
+    found = np.empty_like(embedding)
+    for part in np.unique(part_of):
+        others = part_of != part
+
+        def tried(share: float, others: Bool = others) -> float:
+            odds = (1.0 - share) * hand[0] + share * ensemble
+            return float(np.mean([auroc(each[others], labels[others] == 1) for each in odds]))
+
+        share = max(NESTED_SHARES, key=tried)
+        found[..., ~others] = ((1.0 - share) * hand + share * embedding)[..., ~others]
+    return found
 
 
 def _ensemble(odds: Float64, labels: Int64, seeds: Int64, draws: Int64) -> Resampled:

@@ -18,6 +18,7 @@ from streamer.models.evaluation.real.few_labels import (
     AVERAGED,
     BY_HAND,
     FIVE_FOLDS,
+    NESTED,
     TEST,
     VALIDATION,
     Plan,
@@ -156,6 +157,26 @@ def test_an_ensemble_is_the_mean_of_its_seeds_and_is_drawn_from_them() -> None:
     whole = few_labels._resampled(odds.mean(axis=0, keepdims=True), labels, draws, draws)
     expected = [alone.draws[0], whole.draws[1], alone.draws[2]]
     np.testing.assert_array_equal(ensemble.draws, expected)
+
+
+def test_the_share_of_a_part_is_chosen_without_its_labels() -> None:
+    rng = np.random.default_rng(0)
+    labels, part_of = rng.integers(2, size=200), np.repeat([0, 1], 100)
+    hand = rng.normal(size=(1, 2, 200))
+    embedding = rng.normal(size=(3, 2, 200)) + labels
+    found = few_labels._nested(hand, embedding, labels, part_of)
+    # By hand nothing is known, so that the embedding has the largest share that there is.
+    np.testing.assert_allclose(found, 0.25 * hand + 0.75 * embedding)
+    wrong = np.where(part_of == 0, 1 - labels, labels)
+    other = few_labels._nested(hand, embedding, wrong, part_of)
+    np.testing.assert_array_equal(other[..., :100], found[..., :100])
+    np.testing.assert_array_equal(other[..., 100:], np.broadcast_to(hand, (3, 2, 200))[..., 100:])
+
+
+def test_a_share_is_nested_where_there_are_several_parts(payments: RealTask, tmp_path: Path) -> None:
+    plan = replace(PLAN, parts=FIVE_FOLDS[:2], counts=(60,), recipes={"mean": RECIPES["mean"]})
+    (level,) = measured(payments, plan, ResultStore(tmp_path, tmp_path))["levels"]
+    assert {f"{NESTED}: mean", f"{NESTED}: mean, ensemble of 2 seeds"} < set(level["gain_over_hand"])
 
 
 def test_ensembles_fit_no_head_that_was_not_fitted(
