@@ -55,7 +55,7 @@ AVERAGED: Final = "hand averaged with embedding"
 """In equal shares; the share of `FUSED` is chosen on the labelled rows."""
 NESTED: Final = "hand and embedding, nested share"
 """The share of each part is the one that is best for the ensemble on the rows tested in the other parts.
-Their models had learnt from this part's rows; and the share has seen all labels, however few the heads have."""
+Their models learnt from this part's rows, and it has seen all labels, however few the heads have."""
 OF_ENSEMBLES = (EMBEDDING, AVERAGED, NESTED)
 NESTED_SHARES = tuple(np.linspace(0.0, 0.75, 7).tolist())
 EMBEDDING_HEAD = heads_of([OF_PROBE[EMBEDDING]])[0]
@@ -146,7 +146,7 @@ class Plan:
     draws: int = 8
     resampled: int = RESAMPLED
     ensembles: bool = False
-    """Also of each recipe the ensemble of its seeds, alone and averaged with `hand`; of several parts `NESTED`."""
+    """Also of each recipe the ensemble of its seeds: alone, `AVERAGED`, and of several parts `NESTED`."""
 
     def as_config(self) -> dict[str, Any]:
         """All that results depend on besides the rows."""
