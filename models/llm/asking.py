@@ -22,7 +22,6 @@ T = TypeVar("T")
 S = TypeVar("S")
 LEAST_BATCHED = 10
 """Fewer requests are sent one by one: nobody waits hours for them."""
-_TRIES_IN_BATCHES = 2
 
 
 class Asker:
@@ -82,7 +81,7 @@ class Asker:
         if self.batches is None:
             return
         self.batches.resume()
-        questions, tried = list(asked), Counter[str]()
+        questions, tried = list(asked), set[str]()
         while len(waiting := list(self._unanswered(questions, tried))) >= LEAST_BATCHED:
             if not self._is_tried_out:
                 self._is_tried_out = True
@@ -91,7 +90,7 @@ class Asker:
             tried.update(self.batches.answer([self._batched(each) for each in waiting]))
 
     def _unanswered(
-        self, asked: Sequence[tuple[Question, AnswerSchema[Any]]], tried: Counter[str]
+        self, asked: Sequence[tuple[Question, AnswerSchema[Any]]], tried: set[str]
     ) -> Iterator[Dialogue[Any]]:
         """Each at its first request that has no stored answer."""
         for question, schema in asked:
@@ -100,7 +99,7 @@ class Asker:
                 key = self._key(dialogue)
                 answer = self._store.get(key)
                 if answer is None:
-                    if tried[key] < _TRIES_IN_BATCHES:
+                    if key not in tried:
                         yield dialogue
                     break
                 try:
