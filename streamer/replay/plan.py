@@ -85,6 +85,9 @@ class ReplayPlan(msgspec.Struct, frozen=True):
     """Whether records have them."""
     clicks: str = ""
     """What clicks looked like: the mapping's name and the beginning of its file's SHA256; empty: ours."""
+    record_schemas: tuple[int, ...] = ()
+    """Ids of the schemas that the digests, the records and the columns of files follow; empty in older
+    plans."""
     side_ends: dict[str, dict[int, int]] = {}
     """By topic beside the clicks: where each partition ends, exclusive."""
 
@@ -123,4 +126,4 @@ class ReplayPlan(msgspec.Struct, frozen=True):
 
 
 def _in_words(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)

@@ -24,7 +24,7 @@ from streamer.kafka.topic_metadata import topic_metadata
 from streamer.models.processor import processor_kind
 from streamer.pipeline.counters import ClickCounters, total_of
 from streamer.replay.customers import UserTotals, write_users
-from streamer.replay.digests import OutputDigests
+from streamer.replay.digests import SCHEMA_OF, OutputDigests
 from streamer.replay.engine import (
     SAVE_EVERY,
     OnDone,
@@ -44,6 +44,7 @@ from streamer.replay.sinks import prepare_topic
 from streamer.replay.topic_source import ends_of, erased_visitors, topic_partitions
 from streamer.replay.users import IdentityEvent
 from streamer.rules_from_settings import session_rules
+from streamer.schemas import codec
 from streamer.settings import Settings
 from streamer.sources import source_version
 from streamer.worker.memory import settle_memory
@@ -212,6 +213,9 @@ async def drafted(settings: Settings, options: ReplayOptions, scorers: BundleSco
         memberships=settings.emit.memberships,
         reasons=settings.emit.reasons,
         clicks=source_version(settings.clicks),
+        record_schemas=tuple(
+            codec.schema_id(codec.schema(name)) for name in (*SCHEMA_OF.values(), "user_intent")
+        ),
     )
 
 

@@ -92,5 +92,5 @@ def joined(part: Part, paths: Iterable[Path]) -> pa.Table:
     """The rows of several files of the same part, in the schema of today: of a column that an earlier file
     doesn't have, they are null."""
     schema = schema_of(part.table, part.dimensions)
-    tables = [read(path) for path in paths]
+    tables = [schema.empty_table(), *map(read, paths)]
     return pa.concat_tables(tables, promote_options="permissive").select(schema.names).cast(schema)

@@ -56,7 +56,7 @@ def _in_version_1(name: codec.SchemaName, record: dict[str, Any]) -> bytes:
 def intent(visitor: str, session_id: str, revision: int, *, old: bool = False, **fields: Any) -> Message:
     names = [field["name"] for field in codec.schema("session_intent")["fields"]]
     whole = a_record(visitor, session_id=session_id, revision=revision, **fields)
-    record = {name: whole[name] for name in names}
+    record = {name: whole.get(name) for name in names}
     value = _in_version_1("session_intent", record) if old else codec.encode("session_intent", record)
     return visitor.encode(), value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import signal
 from pathlib import Path
 
@@ -88,6 +89,20 @@ def test_a_folder_of_another_replay_is_refused_by_name(clicks: Path, tmp_path: P
     (tmp_path / "s.parquet.part" / "partition-0.state").write_bytes(b"?")
     with pytest.raises(JournalError, match="state of a replay"):
         replay(SETTINGS, _options(str(clicks), str(out)), lambda _, __: None)
+
+
+def test_a_replay_whose_records_were_of_other_schemas_does_not_go_on(clicks: Path, tmp_path: Path) -> None:
+    out = tmp_path / "s.parquet"
+    assert run("saved:1", str(clicks), str(out), tmp_path) == -signal.SIGKILL
+    path = tmp_path / "s.parquet.part" / "plan.json"
+    plan = json.loads(path.read_bytes())
+    for older in (
+        {**plan, "record_schemas": [1, 2]},
+        {k: v for k, v in plan.items() if k != "record_schemas"},
+    ):
+        path.write_text(json.dumps(older))
+        with pytest.raises(UsageError, match=r"begun with another record_schemas: (1, 2|none), now "):
+            replay(SETTINGS, _options(str(clicks), str(out)), lambda _, __: None)
 
 
 def test_a_replay_does_not_go_on_in_a_topic_that_was_created_again(
