@@ -7,11 +7,19 @@ published yet. A session that live published under other rules makes its whole p
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from streamer.replay.digests import SCHEMA_OF, Kind, OutputDigests, RecordHashes, differ_by_rounding
+from streamer.replay.digests import (
+    SCHEMA_OF,
+    Kind,
+    OutputDigests,
+    RecordHashes,
+    differ_by_rounding,
+    setting_between,
+)
 from streamer.replay.time_range import TimeRange, UndeterminedSessions, UndeterminedSpans
 from streamer.schemas.click import Session
 
@@ -55,6 +63,8 @@ class ComparisonResult:
     """Of the replay that were held against live."""
     rounded: set[str] = field(default_factory=set)
     """Ids of those that are equal but for the last bits of what the model computed."""
+    by_setting: Counter[str] = field(default_factory=Counter)
+    """Setting -> records that would be equal if both sides had it alike."""
     counts: dict[Difference, int] = field(default_factory=dict)
     named: dict[Difference, list[str]] = field(default_factory=dict)
     undetermined: dict[str, int] = field(default_factory=dict)
@@ -178,6 +188,7 @@ class SessionComparison:
             same = self._same(kind, mine.get(kind), of_live)
             if same is None:
                 self._different.add(session.session_id)
+                compared.by_setting.update(self._settings_between(kind, mine.get(kind), of_live))
                 continue
             if same != mine[kind]:
                 compared.rounded.add(session.session_id)
@@ -190,6 +201,11 @@ class SessionComparison:
         if found is None or found in of_live:
             return found
         return next((each for each in of_live if differ_by_rounding(kind, each, found)), None)
+
+    @staticmethod
+    def _settings_between(kind: Kind, found: RecordHashes | None, of_live: list[RecordHashes]) -> list[str]:
+        between = [setting_between(kind, each, found) for each in of_live] if found else []
+        return [setting for setting in between if setting][:1]
 
     def finish(self) -> ComparisonResult:
         """What is left of live has no session in the replay, or not so often."""

@@ -24,6 +24,11 @@ Kind = Literal["embeddings", "intents"]
 SCHEMA_OF: dict[Kind, codec.SchemaName] = {"embeddings": "session_embedding", "intents": "session_intent"}
 
 TOLERANCE = 1e-5
+_ASKED_FOR: dict[Kind, tuple[str, Sequence[str]]] = {
+    "embeddings": ("emit.memberships", ["memberships", "prototypes_version"]),
+    "intents": ("emit.reasons", ["reasons"]),
+}
+"""Fields that are null unless a setting asks for them."""
 _NUMBERS_OF_INTENT = ("probability", "parent_probability", "presence")
 
 
@@ -59,6 +64,18 @@ def differ_by_rounding(kind: Kind, one: RecordHashes, other: RecordHashes) -> bo
         and len(numbers) == len(others_numbers)
         and all(abs(a - b) <= TOLERANCE for a, b in zip(numbers, others_numbers, strict=True))
     )
+
+
+def setting_between(kind: Kind, one: RecordHashes, other: RecordHashes) -> str | None:
+    """The setting that one record was written with and the other without, if nothing else differs."""
+    if not (one.body and other.body):
+        return None
+    setting, names = _ASKED_FOR[kind]
+    records = [codec.decode(codec.prefix(SCHEMA_OF[kind]) + each.body)[1] for each in (one, other)]
+    if len({record[names[0]] is None for record in records}) == 1:
+        return None
+    plain = [codec.encode_body(SCHEMA_OF[kind], record | dict.fromkeys(names)) for record in records]
+    return setting if differ_by_rounding(kind, *(hashes_of(kind, body) for body in plain)) else None
 
 
 def _apart(kind: Kind, body: bytes) -> tuple[list[Any], list[float]]:

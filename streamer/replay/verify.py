@@ -358,6 +358,10 @@ def explain(report: PartitionReport, task: VerifyTask, state: LivePosition, repl
             f"{len(compared.rounded)} sessions are equal but for the model's numbers, which differ by at most"
             f" {TOLERANCE}, as on another kind of processor"
         )
+    report.notes += [
+        f"{count} records differ in nothing but what {setting} adds: live published them with another setting"
+        for setting, count in compared.by_setting.items()
+    ]
     if not compared.counts:
         return
     if state.rules_version != task.rules.version:

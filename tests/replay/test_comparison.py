@@ -27,6 +27,7 @@ from streamer.replay.digests import (
     RecordHashes,
     differ_by_rounding,
     hashes_of,
+    setting_between,
 )
 from streamer.replay.time_range import TimeRange, UndeterminedSessions, UndeterminedSpans
 from streamer.schemas import codec
@@ -204,6 +205,44 @@ def test_reasons_may_differ_by_rounding_and_by_which_of_two_alike_they_name(
         for each in (told, other)
     )
     assert differ_by_rounding("intents", one, another) == is_rounding
+
+
+def test_what_only_a_setting_adds_is_a_difference_that_names_it() -> None:
+    clicked = replace(ONE, clicks=[Click(START, f"e{at}", "view", "saver", "/saver") for at in range(2)])
+    bundle = load_bundle(default_bundle())
+
+    def hashes(**asked: bool) -> dict[Kind, RecordHashes]:
+        (scored,) = Scorer(bundle, **asked).score([clicked])
+        assert isinstance(scored, Scored)
+        records = RecordWriter(bundle, RULES.version).write(clicked, scored)
+        bodies: dict[Kind, bytes] = {
+            "embeddings": codec.body(records.embedding),
+            "intents": codec.body(records.intent),
+        }
+        return {kind: hashes_of(kind, body) for kind, body in bodies.items()}
+
+    silent, told = hashes(), hashes(memberships=True, reasons=True)
+    for of_live, of_replay in ((silent, told), (told, silent), (told, told)):
+        published = live(ONE)
+        published[ONE.session_id, ONE.closed_at].hashes = {kind: [of_live[kind]] for kind in of_live}
+        comparison = SessionComparison(
+            published,
+            TimeRange(),
+            UndeterminedSessions(None, RULES),
+            UndeterminedSpans(GAP),
+            Versions("r", ["m"]),
+        )
+        comparison.add(ONE, {"m": of_replay})
+        found = comparison.finish()
+        if of_live is of_replay:
+            assert (found.state, found.by_setting) == ("equal", {})
+        else:
+            assert found.state == "different"
+            assert found.by_setting == {"emit.memberships": 1, "emit.reasons": 1}
+    another = codec.decode(codec.prefix("session_intent") + told["intents"].body)[1] | {"event_count": 9}
+    assert setting_between("intents", silent["intents"], told["intents"]) == "emit.reasons"
+    body = codec.encode_body("session_intent", another)
+    assert setting_between("intents", silent["intents"], hashes_of("intents", body)) is None
 
 
 def test_a_session_that_closed_at_another_time_is_different() -> None:

@@ -10,6 +10,13 @@ from tests.chaos.scenario import Scenario
 from tests.conftest import FreshSettings
 from tests.worker.live import as_messages, committed, send, wait_until
 
+PAGES = [
+    ("home", "/"),
+    ("product", "/save-invest/saver"),
+    ("rates", "/save-invest/saver"),
+    *[("faq", "/save-invest/saver/faq"), ("product", "/save-invest/saver")] * 2,
+]
+"""That the shipped bundle labels, from the second on."""
 QUICK = {
     "emit.early_every_s": 1,
     "emit.memberships": True,
@@ -27,9 +34,15 @@ def test_intents_come_while_the_visitor_browses_and_a_replay_agrees(fresh_settin
     settings, topics = scenario.settings, scenario.settings.topics
     worker = scenario.worker()
     worker.wait_for("shards_open")
-    for number in range(7):
-        now_ms = int(time.time() * 1000)
-        fields = {"visitor_id": "v", "timestamp": now_ms, "event_id": f"e{number}", "event_type": "page_view"}
+    for number, (page_type, path) in enumerate(PAGES):
+        fields = {
+            "visitor_id": "v",
+            "timestamp": int(time.time() * 1000),
+            "event_id": f"e{number}",
+            "event_type": "page_view",
+            "page_type": page_type,
+            "page_url": f"https://bank.example{path}",
+        }
         send(settings, as_messages([fields]))
         time.sleep(0.5)
     wait_until(lambda: any(r["is_final"] for r in committed(settings, topics.intents).decoded()))
@@ -51,7 +64,12 @@ def test_intents_come_while_the_visitor_browses_and_a_replay_agrees(fresh_settin
     assert prototypes is not None
     assert {r["prototypes_version"] for r in visitors} == {prototypes.version}
     assert {len(r["memberships"]) for r in visitors} == {len(prototypes)}
-    assert all(1 <= reason["click"] <= r["event_count"] for r in visitors for reason in r["reasons"])
+    named = [(r["event_count"], reason) for r in visitors for reason in r["reasons"]]
+    assert len(named) >= 3
+    for clicks, reason in named:
+        assert 1 <= reason["click"] <= clicks
+        assert reason["event_id"] == f"e{reason['click'] - 1}"
+        assert reason["page_type"] == PAGES[reason["click"] - 1][0]
     assert [r["reasons"] for r in visitors] == [r["reasons"] for r in records]
     scenario.verify()
     assert scenario.outcome.kept, scenario.outcome
