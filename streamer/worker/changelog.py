@@ -83,7 +83,7 @@ _peek = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
 def written_version(*, keeps_extras: bool, holds_closed: bool) -> int:
-    """Of the state that a worker writes, so that an older one can go on from whatever it can read."""
+    """For what settings put into the state, so that an older worker can go on from whatever it can read."""
     return STATE_VERSION if holds_closed else _WITH_EXTRAS if keeps_extras else _PLAIN
 
 

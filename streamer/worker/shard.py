@@ -126,10 +126,12 @@ class Shard:
         if self.number >= config.source.user_partitions:
             self._claims -= set(config.settings.by_user)
         self._config = config
-        self._state_version = written_version(
+        self._own_version = written_version(
             keeps_extras=bool(config.settings.clicks.keep) or config.tracing is not None,
             holds_closed=config.rules.revise_within_ms > 0,
         )
+        # What earlier settings put into sessions stays in them until they close.
+        self._state_version = max(self._own_version, last.state_version if last else 0)
         self._busy = asyncio.Lock()
         self._failed = False
 
@@ -262,6 +264,8 @@ class Shard:
             # This is the moment.
             outputs, position = partition.take(), partition.position
             visitors, gone = self.state_log.next_group(stale, *sessionizer.take_changed())
+            if not sessionizer.open_count and not sessionizer.held_count:
+                self._state_version = self._own_version
             chunks: list[list[Any]] = [*in_chunks(sessionizer.sessions_of(visitors))]
             # The first is encoded at once: usually there is no other, and nothing is copied.
             chunks[1:] = map(rows_of, chunks[1:])

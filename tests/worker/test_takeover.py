@@ -62,12 +62,15 @@ def config(settings: Settings, reach: Reach, options: WorkerOptions = NO_OPTIONS
 
 
 async def a_shard(settings: Settings, options: WorkerOptions = NO_OPTIONS) -> Shard:
-    """Partition 0, taken over; a broker that has just started has no coordinator at first."""
+    """Partition 0, taken over."""
+    return await taken_over(config(settings, pass_by, options))
+
+
+async def taken_over(config: ShardConfig) -> Shard:
+    """Partition 0; a broker that has just started has no coordinator at first."""
     while True:
         try:
-            shards, failed = await take_over(
-                config(settings, pass_by, options), [0], lambda _: True, lambda: None
-            )
+            shards, failed = await take_over(config, [0], lambda _: True, lambda: None)
             if shards:
                 return shards[0]
             print("not yet:", failed)
