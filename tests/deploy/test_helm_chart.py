@@ -25,6 +25,13 @@ CREDENTIALS = {
     "serve.tokens": {"name": "tokens", "key": "tokens"},
     "ui.token": {"name": "tokens", "key": "ui"},
 }
+VARIABLES = [
+    {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"},
+    {
+        "name": "OTEL_EXPORTER_OTLP_HEADERS",
+        "valueFrom": {"secretKeyRef": {"name": "collector", "key": "headers"}},
+    },
+]
 EVERYTHING: dict[str, Any] = {
     "settings": {
         "kafka": {
@@ -36,6 +43,7 @@ EVERYTHING: dict[str, Any] = {
         "sink": {"redis": {"url": "redis://redis:6379/0"}, "max_age_s": 60},
     },
     "secrets": CREDENTIALS,
+    "extraEnv": VARIABLES,
     "imagePullSecrets": [{"name": "registry"}],
     "worker": {"stages": "clicks", "args": ["--accept-rules"], "nodeSelector": {"pool": "streams"}},
     "networkPolicy": {
@@ -110,7 +118,7 @@ def test_variables_name_settings_that_are_there() -> None:
         variable["name"]
         for _, container in containers(rendered(EVERYTHING))
         for variable in container["env"]
-        if not variable["name"].endswith("_FILE")
+        if not variable["name"].endswith("_FILE") and variable not in VARIABLES
     }
     values = {name: "1" for name in names if name.endswith("PORT")}
     values |= dict.fromkeys(names - set(values), "x")
@@ -132,6 +140,13 @@ def test_every_pod_runs_without_rights_and_reads_its_secrets_from_files() -> Non
         files = {each["value"] for each in container["env"] if each["name"].endswith("_FILE")}
         assert files == {f"/run/secrets/streamer/{path}" for path in paths}
         assert paths == set(CREDENTIALS)
+
+
+def test_every_container_has_the_variables_that_are_added() -> None:
+    for values in (EVERYTHING, {"extraEnv": VARIABLES}):
+        found = containers(rendered(values))
+        assert found
+        assert all(container["env"][-len(VARIABLES) :] == VARIABLES for _, container in found)
 
 
 def test_a_worker_keeps_its_place_in_the_group() -> None:

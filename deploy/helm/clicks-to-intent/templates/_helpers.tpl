@@ -58,6 +58,9 @@ capabilities: {drop: [ALL]}
 - name: STREAMER_{{ $setting | replace "." "__" | upper }}_FILE
   value: /run/secrets/streamer/{{ $setting }}
 {{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- define "streamer.mounts" -}}
