@@ -17,6 +17,9 @@ from streamer.settings import LogSettings
 
 _CHATTY = ("aiokafka", "faust", "mode", "asyncio", "opentelemetry", "pyiceberg")
 """Libraries that are heard one level later than our own code."""
+FAUST_SERVICES = logging.getLogger("faust.streamer")
+"""For classes of ours that are services of Faust: by themselves these log every start and stop in the name of
+the module that the class is in."""
 
 
 def configure_logging(settings: LogSettings, stream: TextIO | None = None) -> None:

@@ -6,7 +6,10 @@ out then. Nothing is changed and nothing that a customer typed is shown.
 
 from __future__ import annotations
 
+import os
 import platform
+import shutil
+import sysconfig
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -104,8 +107,16 @@ def _build() -> Finding:
         return Finding("extensions", "ok", f"all {len(EXTENSIONS)} compiled")
     todo = f"unset {NO_EXTENSIONS}"
     if not_built():
-        todo = "install a C compiler and Python's headers, then clicks-to-intent anew"
+        todo = "install clicks-to-intent anew with 'pip install -v', which shows what fails to compile"
+        if not _has_compiler():
+            todo = "install a C compiler and Python's headers, then clicks-to-intent anew"
     return Finding("extensions", "warn", f"pure Python ({WHY_PURE})", f"{todo}; results are the same, slower")
+
+
+def _has_compiler() -> bool:
+    """Whether there is the one that an installation would call."""
+    command = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+    return shutil.which(command.split()[0]) is not None
 
 
 def _configuration(settings: Settings) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from faust.tables import TableManager
 from faust.transport.drivers import TRANSPORTS
 
 from streamer.kafka.client import ClientArguments
+from streamer.logs import FAUST_SERVICES
 from streamer.settings import Settings
 from streamer.worker.failure import Failure
 from streamer.worker.rebalance import Rebalance
@@ -34,6 +35,8 @@ class _Boot(BootStrategy):
 class _NoTables(TableManager):
     """Without the second that Faust waits at its start for tables which are still to be declared."""
 
+    logger = FAUST_SERVICES
+
     async def on_start(self) -> None:
         await self._update_channels()
         await self.recovery.start()
@@ -53,6 +56,7 @@ class WorkerApp(faust.App):
     """A Faust app that knows how to reach the brokers and which table its records go to."""
 
     BootStrategy = _Boot
+    logger = FAUST_SERVICES
 
     client_arguments: ClientArguments
     table: AppTable

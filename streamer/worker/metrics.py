@@ -250,6 +250,11 @@ class Metrics:
             self.score.observe(committed.score_s)
         self.commit.observe(committed.commit_s)
 
+    def published(self) -> int:
+        """Closed sessions that this process has published."""
+        samples = (sample for metric in self.sessions.collect() for sample in metric.samples)
+        return int(sum(sample.value for sample in samples if sample.name.endswith("_total")))
+
     def _count_dead(self, reasons: Iterable[str]) -> None:
         for reason, count in Counted(reasons).items():
             self.dead.labels(reason).inc(count)

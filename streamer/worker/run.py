@@ -99,6 +99,7 @@ async def run_worker(
     Raises StreamerError for what the user can mend, which a drain that was stopped half-way is too, anything
     else for what nobody foresaw.
     """
+    began = time.monotonic()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -126,6 +127,13 @@ async def run_worker(
             await worker.tracing.stop()
         await worker.health.stop()
         log.info("worker_stopped", records=worker.records())
+    if options.drain is not None:
+        log.info(
+            "drained",
+            clicks=worker.records(),
+            sessions=worker.metrics.published(),
+            seconds=round(time.monotonic() - began, 1),
+        )
 
 
 class _Worker(NamedTuple):
@@ -136,6 +144,7 @@ class _Worker(NamedTuple):
     """Returns once everything is drained, which without a drain is never."""
     records: Callable[[], int]
     """How many clicks were processed."""
+    metrics: Metrics
     health: HealthServer
     notes: dict[str, str]
     """For the log."""
@@ -149,6 +158,7 @@ async def _prepared(
     settle_memory()
     metrics, failure = Metrics(), Failure(settings.app.id)
     scorer = None if options.stages == "identity" else _scorer(settings, metrics)
+    tracing = None if scorer is None else _tracing(settings, scorer, metrics)
     await check_brokers(settings.kafka)
     await check_permissions(settings.kafka, acls_of("worker", settings))
     source = await answered(settings, lambda: check_start(settings, options))
@@ -176,8 +186,8 @@ async def _prepared(
         log.info("worker_starts", app_id=settings.app.id)
         turns = DrainTurns(options.drain.timeout_s) if options.drain is not None else None
         drained = partial(_drained, turns, None, stages)
-        return _Worker(apps, failure, watch_of_stages, drained, lambda: 0, health, {"stages": "identity"})
-    tracing = _tracing(settings, scorer, metrics)
+        notes = {"stages": "identity"}
+        return _Worker(apps, failure, watch_of_stages, drained, lambda: 0, metrics, health, notes)
     shadow = _shadow(settings, metrics)
     config = replace(_config(settings, scorer, shadow, options, source, reach, registry), tracing=tracing)
     drain, drained = None, partial(_drained, None, None, stages)
@@ -198,6 +208,7 @@ async def _prepared(
         watch,
         drained,
         lambda: table.processing.records,
+        metrics,
         health,
         notes,
         tracing,

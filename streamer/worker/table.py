@@ -14,6 +14,7 @@ from typing import Any
 from faust.types import TP
 from mode import Service
 
+from streamer.logs import FAUST_SERVICES
 from streamer.worker.changelog_trim import trim_regularly
 from streamer.worker.commit_loop import CommitLoop
 from streamer.worker.draining import Drain
@@ -34,6 +35,7 @@ class SessionTable(Service):
     """Faust's rebalances go to `rebalance`, the agent's batches to `processing`."""
 
     abstract = False
+    logger = FAUST_SERVICES
 
     def __init__(
         self,

@@ -32,6 +32,7 @@ from streamer.kafka.aiokafka_overrides.assignor import assignor_of_first
 from streamer.kafka.aiokafka_overrides.fetch_answers import FetchAnswer, observe_answers
 from streamer.kafka.aiokafka_overrides.fetched import leave_records_as_they_are
 from streamer.kafka.aiokafka_overrides.membership import Membership
+from streamer.logs import FAUST_SERVICES
 from streamer.pipeline.partition import Record
 
 BATCH_RECORDS = 2000
@@ -112,6 +113,8 @@ class BatchSchema(Schema):
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
+    logger = FAUST_SERVICES
+
     def _create_worker_consumer(self, _transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf = self.app.conf
         self._assignor = assignor_of_first(self.app.table.partitions)
@@ -167,6 +170,8 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 
 class BatchConsumer(driver.Consumer):
     """Delivers RecordBatches; see the module's docstring."""
+
+    logger = FAUST_SERVICES
 
     positions: Table | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from typing import Any
 
@@ -73,11 +74,20 @@ def test_an_odd_configuration_is_a_warning_also_without_a_broker(
 def test_pure_python_is_a_hint(
     monkeypatch: pytest.MonkeyPatch, why: str, missing: list[str], state: str, found: str, todo: str
 ) -> None:
+    monkeypatch.setenv("CC", "/nowhere/cc -pthread")
     monkeypatch.setattr(doctor, "WHY_PURE", why)
     monkeypatch.setattr(doctor, "not_built", lambda: missing)
     (finding,) = (each for each in asyncio.run(examine(NOWHERE, lambda: 0)) if each.check == "extensions")
     assert (finding.state, finding.found) == (state, found)
     assert finding.todo.startswith(todo)
+
+
+def test_who_has_a_compiler_is_told_how_to_see_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", f"{sys.executable} -pthread")
+    monkeypatch.setattr(doctor, "WHY_PURE", "not compiled: a.b")
+    monkeypatch.setattr(doctor, "not_built", lambda: ["a.b"])
+    (finding,) = (each for each in asyncio.run(examine(NOWHERE, lambda: 0)) if each.check == "extensions")
+    assert finding.todo.startswith("install clicks-to-intent anew with 'pip install -v'")
 
 
 def test_a_bundle_that_is_none_fails(tmp_path: Any) -> None:

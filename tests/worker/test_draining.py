@@ -7,6 +7,7 @@ import re
 import signal
 from pathlib import Path
 
+import orjson
 import pytest
 from confluent_kafka import Producer
 
@@ -165,3 +166,18 @@ def test_a_partition_that_the_topic_lacks_is_refused(fresh_settings: FreshSettin
 def test_options_of_a_drain_without_one_are_refused(run_streamer: RunStreamer) -> None:
     done = run_streamer("worker", "--timeout", "5")
     assert (done.returncode, "need --drain" in done.stderr) == (2, True)
+
+
+def test_the_last_line_of_a_drain_says_what_was_drained(fresh_settings: FreshSettings) -> None:
+    """And nothing is said of what Faust starts and stops."""
+    settings = fresh_settings()
+    clicks = some_clicks(10, seed=21)
+    set_up(settings)
+    send(settings, as_messages(clicks))
+    drain = Worker(settings, "--drain")
+    assert drain.end() == 0, drain.log
+    lines = [orjson.loads(line) for line in drain.log.splitlines()]
+    assert lines[-1]["event"] == "drained"
+    assert (lines[-1]["clicks"], lines[-1]["sessions"]) == (len(clicks), len(published(settings)))
+    assert 0 < lines[-1]["seconds"] < 90
+    assert not [line for line in lines if line["event"].startswith("[^")]

@@ -15,7 +15,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from streamer.kafka.ports import free_ports
-from streamer.settings import Settings
+from streamer.settings import Settings, load_settings
 from tests.conftest import FreshSettings, RunStreamer
 from tests.worker.live import (
     Worker,
@@ -199,9 +199,10 @@ def test_without_tracing_records_have_no_headers_whatever_their_clicks_have(
         assert {tuple(record.headers) for record in committed(settings, topic).records} == {()}
 
 
-def test_a_worker_that_lacks_the_extra_says_how_to_get_it(fresh_settings: FreshSettings) -> None:
-    settings = fresh_settings({"tracing.enabled": True})
-    set_up(settings)
+def test_a_worker_that_lacks_the_extra_says_how_to_get_it_before_it_asks_any_broker() -> None:
+    broker = f"127.0.0.1:{free_ports(1)[0]}"
+    overrides = {"tracing.enabled": True, "kafka.bootstrap_servers": broker}
+    settings = load_settings(overrides=overrides, environ={})
     program = "import sys; sys.modules['opentelemetry.sdk'] = None; from streamer.cli import main; main()"
     run = subprocess.run(
         [sys.executable, "-c", program, "worker", "--drain"],

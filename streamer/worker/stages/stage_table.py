@@ -10,6 +10,7 @@ from typing import Any
 from faust.types import TP
 from mode import Service
 
+from streamer.logs import FAUST_SERVICES
 from streamer.pipeline.dead_letter_limit import TooManyDeadLetters
 from streamer.pipeline.registered import UnknownSchema
 from streamer.worker.commits import Commits
@@ -30,6 +31,7 @@ class StageTable(Service):
     """Faust's rebalances go to `rebalance`, the agent's batches to `process`."""
 
     abstract = False
+    logger = FAUST_SERVICES
 
     def __init__(self, config: StageConfig, metrics: Metrics, failure: Failure) -> None:
         super().__init__()
