@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -39,8 +41,9 @@ def explained(
     asked: TimeRange = WHOLE,
     rules: str = RULES.version,
     processor: str = "",
+    by_setting: Mapping[str, int] | None = None,
 ) -> PartitionReport:
-    compared = ComparisonResult()
+    compared = ComparisonResult(by_setting=Counter(by_setting))
     if differs:
         compared.differ("missing", ["one"])
     report = PartitionReport(0, PartitionPlan(0, 0, len(LOG)), asked, compared)
@@ -114,3 +117,9 @@ def test_one_partition_that_differs_is_enough() -> None:
     ]
     assert VerifyReport(parts, "r", ["m"]).result == "different"
     assert VerifyReport(parts[:1], "r", ["m"]).result == "equal"
+
+
+def test_a_setting_that_has_changed_since_is_named_and_excuses_nothing(job: VerifyTask) -> None:
+    report = explained(job, ClickCounters(received=len(LOG)), differs=True, by_setting={"emit.reasons": 12})
+    assert report.compared.state == "different"
+    assert "12 records differ in nothing but what emit.reasons adds" in report.notes[0]
