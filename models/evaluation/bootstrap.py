@@ -1,8 +1,9 @@
 """Confidence intervals and tests by a paired bootstrap over visitors, and the mean over several seeds.
 
 Whole visitors are drawn with replacement, for the rows of one visitor are not independent. All contenders
-see the same draws, so that differences between them are compared on the same visitors. Over several seeds of
-simulator and training, seeds are drawn with replacement first, then visitors within each seed.
+see the same draws, so that differences between them are compared on the same visitors. Over several draws of
+labels, these are drawn with replacement too; over several seeds of simulator and training, seeds are first,
+then visitors and labels within each seed.
 """
 
 from __future__ import annotations
@@ -113,6 +114,21 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[name]))
         adjusted[name] = highest
     return {name: adjusted[name] for name in p_values}
+
+
+def over_draws(draws: Sequence[Mapping[str, Resampled]], rng: np.random.Generator) -> dict[str, Resampled]:
+    """The mean over draws of labels, which are drawn with replacement each time that visitors are.
+
+    All have the same metrics on the same draws of visitors.
+    """
+    times = len(next(iter(draws[0].values())).draws)
+    picked = rng.integers(len(draws), size=(times, len(draws)))
+    found = {}
+    for name in draws[0]:
+        every = np.stack([draw[name].draws for draw in draws])
+        value = float(np.mean([draw[name].value for draw in draws]))
+        found[name] = Resampled(value, every[picked, np.arange(times)[:, None]].mean(axis=1))
+    return found
 
 
 def pooled(by_seed: Sequence[Mapping[str, Resampled]], rng: np.random.Generator) -> dict[str, Resampled]:

@@ -1,13 +1,15 @@
 """Other representations with few labels, the learning curve over label count, and what each part contributes.
 
-One seed. Encoders of the baselines and ablations learn from the training part of `small_sessions` sessions;
-so does the encoder they are compared with. Few labels are those of whole visitors, a fifth for validation.
+Baselines have seeds that chose nothing, at a scale of their own; the curve and the ablations have one seed.
+Encoders of the ablations learn from the training part of `small_sessions` sessions; so does the encoder they
+are compared with. Few labels are those of whole visitors, a fifth for validation.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +18,18 @@ from streamer.models.arrays import Float64, Int64
 from streamer.models.baselines.interface import BaselineInput, Labelled
 from streamer.models.baselines.registry import CONTENDERS, OURS, Contender
 from streamer.models.evaluation import training_runs
-from streamer.models.evaluation.bootstrap import Resampled, versus
+from streamer.models.evaluation.bootstrap import (
+    Resampled,
+    as_arrays,
+    from_arrays,
+    over_draws,
+    pooled,
+    versus,
+)
 from streamer.models.evaluation.experiment import Experiment, Json
 from streamer.models.evaluation.features import Bag
 from streamer.models.evaluation.protocol import ORACLE, Kinds, compared, measure_conversions, resample_rows
+from streamer.models.evaluation.result_store import Arrays
 from streamer.models.evaluation.simulated_data import SimulatedData
 from streamer.models.evaluation.splits import Split, split_by_visitor
 from streamer.models.evaluation.steps_main import TREES, measure_tasks, resample_tasks, session_features
@@ -28,9 +38,14 @@ from streamer.models.training.config import OBJECTIVES, TrainConfig
 FEW_LABELS = 2_000
 LABEL_COUNTS = (250, 500, 1_000, 2_000, 5_000, 10_000)
 LABEL_DRAWS = 2
-"""Draws of labelled visitors; figures are means over them."""
+"""Of the learning curve: draws of labelled visitors; figures are means over them."""
+BASELINE_SEEDS = (71, 72, 73)
+BASELINE_DRAWS = 4
+BASELINE_VISITORS = 3_500
+BASELINE_SESSIONS = 6_000
+"""Encoders of the baselines learn from the training part of these."""
 RATES = (4e-3,)
-"""Learning rates tried besides the encoder's own; the best on validation visitors is taken."""
+"""Learning rates tried besides the encoder's own; the first seed's validation visitors choose."""
 VALIDATION_SHARE = 0.2
 
 ABLATION_EPOCHS = 2
@@ -47,27 +62,53 @@ MODALITIES: Mapping[str, tuple[str, ...]] = {
 
 
 def baselines(experiment: Experiment) -> Json:
-    """Micro F1 of conversions with few labels, for every baseline, and how far the encoder is above each."""
-    seed = experiment.scale.seeds[0]
-    config = {**_config(experiment), "labels": FEW_LABELS, "label_draws": LABEL_DRAWS, "rates": list(RATES)}
+    """Micro F1 of conversions with few labels, for every baseline, and how far the encoder is above each.
+
+    Intervals are over seeds, draws of labels and visitors.
+    """
+    by_seed = [_of_baselines(experiment, seed) for seed in BASELINE_SEEDS]
 
     def compute() -> Json:
-        data = experiment.data(seed)
-        fixed, costs = _representations(experiment, data)
-        draws = []
-        for number in range(LABEL_DRAWS):
-            split = few_labels(data, FEW_LABELS, number)
-            contenders = {**fixed, "bst": _supervised(experiment, data, split, costs)}
-            draws.append(_conversions(experiment, data, contenders, split))
-        resampled = mean_of(draws)
+        first = by_seed[0]
+        rates = {name: _rate(first, name, contender) for name, contender in CONTENDERS.items()}
+        resampled = pooled([_draws(each, rates) for each in by_seed], np.random.default_rng(0))
         others = [name for name in (*CONTENDERS, "bag", TREES) if name != OURS]
         return {
             "micro_f1": compared(resampled)["micro_f1"],
             "ours_versus": versus(resampled, "micro_f1", OURS, others),
-            "costs": costs,
+            "costs": {name: _cost(by_seed, name, rate) for name, rate in rates.items()},
+            "seeds": len(by_seed),
+            "visitors": first.scale.visitors,
+            "sessions": first.scale.small_sessions,
+            "label_draws": BASELINE_DRAWS,
         }
 
-    return experiment.store.result("baselines", config, compute)
+    return experiment.store.result("baselines", {"by_seed": [_key(each) for each in by_seed]}, compute)
+
+
+def _of_baselines(experiment: Experiment, seed: int) -> Experiment:
+    """With one seed, and no more visitors and sessions than the baselines have."""
+    scale = experiment.scale
+    smaller = replace(
+        scale,
+        seeds=(seed,),
+        visitors=min(BASELINE_VISITORS, scale.visitors),
+        small_sessions=min(BASELINE_SESSIONS, scale.small_sessions),
+    )
+    return replace(experiment, scale=smaller)
+
+
+def _key(experiment: Experiment) -> Json:
+    """All that the figures of one seed depend on; the rates are chosen on the first."""
+    return {
+        **_of_encoders(experiment),
+        "draws": experiment.scale.draws,
+        "contenders": {name: each.passes for name, each in CONTENDERS.items()},
+        "labels": FEW_LABELS,
+        "label_draws": BASELINE_DRAWS,
+        "rates": list(RATES),
+        "rates_of_seed": BASELINE_SEEDS[0],
+    }
 
 
 def learning_curve(experiment: Experiment) -> Json:
@@ -196,70 +237,75 @@ def _conversions(
     return resample_rows(found, data.conversions.decisions, split, rng, experiment.scale.draws)
 
 
-def _representations(experiment: Experiment, data: SimulatedData) -> tuple[dict[str, Float64], Json]:
-    """Of all baselines but the supervised one, whose vectors depend on the labels; and what each cost."""
-    found: dict[str, Float64] = {}
-    costs: Json = {}
-    for name, contender in CONTENDERS.items():
-        if not contender.supervised:
-            found[name], costs[name] = _tuned(experiment, data, name, contender, None)
-    learnt = experiment.small(experiment.scale.seeds[0])
-    found["bag"] = Bag.fit([s for s, chosen in zip(data.sessions, learnt, strict=True) if chosen]).encode(
-        data.sessions
-    )
-    return found, costs
-
-
-def _supervised(experiment: Experiment, data: SimulatedData, split: Split, costs: Json) -> Float64:
-    decisions = data.conversions.decisions
-    rows = np.concatenate([split.train, split.validation])
-    labelled = Labelled(
-        decisions.session[rows],
-        data.conversions.bought[rows],
-        np.arange(len(rows)) >= len(split.train),
-    )
-    values, costs["bst"] = _tuned(experiment, data, "bst", CONTENDERS["bst"], labelled)
-    return values
-
-
-def _tuned(
-    experiment: Experiment, data: SimulatedData, name: str, contender: Contender, labelled: Labelled | None
-) -> tuple[Float64, Json]:
-    """Vectors with the learning rate that is best on validation visitors, and the CPU time."""
+def _draws(experiment: Experiment, rates: Mapping[str, float]) -> dict[str, Resampled]:
+    """Of one seed, over draws of labels and visitors."""
     seed = experiment.scale.seeds[0]
-    own = TrainConfig(seed=seed).learning_rate
+
+    def compute() -> Arrays:
+        data, learnt = experiment.data(seed), experiment.small(seed)
+        pages = Bag.fit([s for s, chosen in zip(data.sessions, learnt, strict=True) if chosen])
+        draws = []
+        for number in range(BASELINE_DRAWS):
+            features = {name: _embedded(experiment, name, rate, number)[0] for name, rate in rates.items()}
+            features["bag"] = pages.encode(data.sessions)
+            draws.append(_conversions(experiment, data, features, few_labels(data, FEW_LABELS, number)))
+        return as_arrays(over_draws(draws, np.random.default_rng(seed)))
+
+    return from_arrays(experiment.store.arrays("baseline-draws", _key(experiment), compute))
+
+
+def _rate(experiment: Experiment, name: str, contender: Contender) -> float:
+    """The learning rate that is best on validation visitors, if any are left; else the encoder's own."""
+    own = TrainConfig().learning_rate
+    data = experiment.data(experiment.scale.seeds[0])
     tuning = _tuning_split(data)
-    rates = (own, *RATES) if contender.tuned and len(tuning.test) else (own,)
-    tried = []
-    for rate in rates:
-        epochs = round(experiment.scale.short_epochs * contender.passes)
-        chosen = TrainConfig(seed=seed, epochs=epochs, learning_rate=rate)
+    if not contender.tuned or not len(tuning.test):
+        return own
+    return max((own, *RATES), key=lambda rate: _f1(data, _embedded(experiment, name, rate, 0)[0], tuning))
+
+
+def _cost(by_seed: Sequence[Experiment], name: str, rate: float) -> Json:
+    """CPU time of training and embedding, the mean over seeds."""
+    seconds = [_embedded(each, name, rate, 0)[1] for each in by_seed]
+    return {"cpu_seconds": float(np.mean(seconds)), "learning_rate": rate}
+
+
+def _embedded(experiment: Experiment, name: str, rate: float, number: int) -> tuple[Float64, float]:
+    """[S, F], and the CPU time in seconds; a supervised baseline learns from the labels of draw `number`."""
+    seed, contender = experiment.scale.seeds[0], CONTENDERS[name]
+    chosen = _of_contender(experiment, contender, rate)
+    config = {**_of_encoders(experiment), "baseline": name, "encoder": training_runs.encoder_facts(chosen)}
+    if contender.supervised:
+        config |= {"labels": FEW_LABELS, "label_draw": number}
+
+    def compute() -> Arrays:
+        data = experiment.data(seed)
+        labelled = _labelled(data, few_labels(data, FEW_LABELS, number)) if contender.supervised else None
         given = BaselineInput(data.sessions, experiment.small(seed), chosen, labelled)
-        values, seconds = _embedded(experiment, name, given)
-        quality = _f1(data, values, tuning) if len(rates) > 1 else 0.0
-        tried.append((quality, rate, seconds, values))
-    quality, rate, seconds, values = max(tried, key=lambda each: each[0])
-    cost = {"cpu_seconds": seconds, "learning_rate": rate, "tried": len(rates), "width": values.shape[1]}
-    return values, cost
-
-
-def _embedded(experiment: Experiment, name: str, given: BaselineInput) -> tuple[Float64, float]:
-    chosen = given.config
-    config: dict[str, Any] = {
-        **_config(experiment),
-        "baseline": name,
-        "encoder": training_runs.encoder_facts(chosen),
-    }
-    if given.labelled is not None:
-        config["labelled"] = int(given.labelled.rows.sum())
-
-    def compute() -> dict[str, Any]:
         begun = time.process_time()
-        values = CONTENDERS[name].embed(given).astype(np.float32)
+        values = contender.embed(given).astype(np.float32)
         return {"values": values, "cpu_seconds": np.array(time.process_time() - begun)}
 
     found = experiment.store.arrays(f"baseline-{name}", config, compute)
     return found["values"].astype(np.float64), float(found["cpu_seconds"])
+
+
+def _of_contender(experiment: Experiment, contender: Contender, rate: float) -> TrainConfig:
+    epochs = max(1, round(experiment.scale.short_epochs * contender.passes))
+    return TrainConfig(seed=experiment.scale.seeds[0], epochs=epochs, learning_rate=rate)
+
+
+def _labelled(data: SimulatedData, split: Split) -> Labelled:
+    rows = np.concatenate([split.train, split.validation])
+    validation = np.arange(len(rows)) >= len(split.train)
+    return Labelled(data.conversions.decisions.session[rows], data.conversions.bought[rows], validation)
+
+
+def _of_encoders(experiment: Experiment) -> Json:
+    """The sessions that a baseline learns from, and the recipe whose time it takes."""
+    scale, seed = experiment.scale, experiment.scale.seeds[0]
+    recipe = training_runs.encoder_facts(TrainConfig(seed=seed, epochs=scale.short_epochs))
+    return {**experiment.of_seed(seed), "small_sessions": scale.small_sessions, "recipe": recipe}
 
 
 def _tuning_split(data: SimulatedData) -> Split:

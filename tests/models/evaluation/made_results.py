@@ -195,7 +195,11 @@ def simulated_steps() -> dict[str, Json]:
         "baselines": {
             "micro_f1": contenders("ours", "bag"),
             "ours_versus": AGAINST,
-            "costs": {"ours": {"cpu_seconds": 60.0, "learning_rate": 0.002, "tried": 1}},
+            "costs": {"ours": {"cpu_seconds": 60.0, "learning_rate": 0.002}},
+            "seeds": 3,
+            "visitors": 3_500,
+            "sessions": 6_000,
+            "label_draws": 4,
         },
         "ablations": {
             "rows": {"full": dict.fromkeys(("log_loss", "macro_recall_at_1", "micro_f1"), by_name)},

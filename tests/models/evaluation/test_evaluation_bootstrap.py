@@ -12,6 +12,7 @@ from streamer.models.evaluation.bootstrap import (
     gap_closed,
     holm,
     more_of_gap,
+    over_draws,
     p_value,
     pooled,
     relative_change,
@@ -114,6 +115,20 @@ def seed(value: float, spread: float, draws: int = 2_000) -> dict[str, Resampled
     rng = np.random.default_rng(int(value * 1_000))
     noise = rng.normal(size=draws) * spread
     return {"m/a": Resampled(value, value + noise), "m/b": Resampled(value - 0.1, value - 0.1 + noise)}
+
+
+def test_over_draws_of_labels_the_interval_is_as_wide_as_these_differ() -> None:
+    rng = np.random.default_rng(0)
+    alike = over_draws([seed(0.3, 0.01)] * 8, rng)["m/a"]
+    apart = over_draws([seed(value, 0.01) for value in np.linspace(0.1, 0.5, 8)], rng)["m/a"]
+    assert alike.value == pytest.approx(apart.value)
+    assert alike.draws.std() == pytest.approx(0.01, rel=0.1)
+    assert apart.draws.std() > 0.04
+
+
+def test_over_draws_of_labels_contenders_stay_paired() -> None:
+    found = over_draws([seed(v, 0.2) for v in (0.2, 0.3)], np.random.default_rng(0))
+    assert np.allclose(found["m/a"].draws - found["m/b"].draws, 0.1)
 
 
 def test_the_value_is_the_mean_over_seeds() -> None:

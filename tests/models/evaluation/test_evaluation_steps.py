@@ -29,6 +29,7 @@ from streamer.models.evaluation.task_rows import ConversionRows
 from streamer.models.evaluation.training_runs import SplitMasks, without
 from streamer.models.simulator import SimulatorConfig
 from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.config import TrainConfig
 from streamer.models.training.corpus import Corpus
 from streamer.models.visitor_splits import percent_of
 from streamer.replay.file_source import sessions_of_file
@@ -76,11 +77,18 @@ def test_main_and_student_give_every_figure_with_its_interval(experiment: Experi
 
 
 def test_baselines_are_measured_where_no_validation_visitors_are_left_to_tune_on(
-    experiment: Experiment,
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(steps_baselines, "BASELINE_SEEDS", (11,))
+    monkeypatch.setattr(steps_baselines, "BASELINE_DRAWS", 2)
     found = steps_baselines.baselines(experiment)
     assert set(found["costs"]) == set(CONTENDERS)
-    assert all(cost["tried"] == 1 for cost in found["costs"].values())
+    assert {cost["learning_rate"] for cost in found["costs"].values()} == {TrainConfig().learning_rate}
+    known = replace(experiment, store=replace(experiment.store, known_only=True))
+    assert steps_baselines.baselines(known) == found
+    monkeypatch.delitem(steps_baselines.CONTENDERS, "icl")
+    with pytest.raises(MissingResultError):
+        steps_baselines.baselines(known)
 
 
 def test_a_second_run_computes_nothing(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
