@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from streamer.errors import StreamerError
 from streamer.identity.attribution import Progress
 from streamer.identity.moving import Share, moved
 from streamer.kafka.client import client_arguments
-from streamer.kafka.group_members import owners
+from streamer.kafka.group_members import all_members
 from streamer.kafka.partitions import PLACINGS, Placing, placing_of
 from streamer.kafka.topics import Topic, admin_client, declared_topics, grow_topics
 from streamer.settings import Settings
@@ -100,6 +101,15 @@ def growing_topics(settings: Settings) -> list[Topic]:
     return [topic for topic in declared_topics(settings) if not topic.keeps_partitions]
 
 
+async def members_of(settings: Settings) -> list[str]:
+    """Of the groups that the app's workers are in."""
+    async with admin_client(settings.kafka) as admin:
+        try:
+            return await all_members(admin, (settings.app.id, *settings.stage_sources))
+        except GroupCoordinatorNotAvailableError:  # a cluster that never had a group
+            return []
+
+
 async def partitions_of_ties(settings: Settings) -> int | None:
     """That the visitors' ties are in; None: there are none yet. Raises RefusedError, KafkaError."""
     async with LogReader(client_arguments(settings.kafka)) as reader:
@@ -109,9 +119,14 @@ async def partitions_of_ties(settings: Settings) -> int | None:
 
 
 async def _ties(settings: Settings) -> _Ties | None:
-    """The state to move; None: there is none, or it has as many partitions already."""
+    """The state to move; None: there is none, or it has as many partitions already. Raises GrowthError if a
+    worker runs, which may be about to make some."""
     topic, before = settings.attribution_changelog, await partitions_of_ties(settings)
-    if before is None or before >= settings.topics.partitions:
+    if before is not None and before >= settings.topics.partitions:
+        return None
+    if members := await members_of(settings):
+        raise GrowthError(f"a worker of {settings.app.id} runs, {members[0]}: {MIGRATE}")
+    if before is None:
         return None
     async with LogReader(client_arguments(settings.kafka)) as reader:
         shares, markers = {}, {}
@@ -128,13 +143,10 @@ async def _ties(settings: Settings) -> _Ties | None:
 
 
 async def _check_read(settings: Settings, reader: LogReader, markers: dict[int, StageMarker]) -> None:
-    """Raises GrowthError if the stage has a member, or something left to read."""
+    """Raises GrowthError if the stage has something left to read."""
     group, source = f"{settings.app.id}-attribution", settings.topics.visitors
     async with admin_client(settings.kafka) as admin:
         read = await group_offsets(admin, group, source)
-        members = await owners(admin, group, source)
-    if members:
-        raise GrowthError(f"a worker of {settings.app.id} runs, {next(iter(members.values()))}: {MIGRATE}")
     for topic in (source, settings.topics.links, settings.topics.erasures):
         for number, (first, end) in (await reader.bounds(topic, markers)).items():
             position = read.get(number, 0) if topic == source else markers[number].positions.get(topic, first)

@@ -12,11 +12,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from aiokafka.errors import GroupCoordinatorNotAvailableError
-
 from streamer.errors import UsageError
-from streamer.kafka.group_members import all_members
-from streamer.kafka.topics import admin_client, find_topic, too_few_partitions
+from streamer.kafka.topics import find_topic, too_few_partitions
 from streamer.operations.growth import (
     Growth,
     GrowthError,
@@ -24,6 +21,7 @@ from streamer.operations.growth import (
     find_placing,
     grow,
     growing_topics,
+    members_of,
     partitions_of_ties,
 )
 from streamer.settings import Settings
@@ -75,7 +73,7 @@ async def look(settings: Settings, *, leave_clicks: bool = False) -> Migration:
             f"topics.partitions is {wanted} and {settings.session_source} has {clicks}: partitions can't be "
             f"taken away, so expected {clicks} or more"
         )
-    members = await _members(settings)
+    members = await members_of(settings)
     if of_ties is not None and of_ties == wanted > clicks:  # nothing has been read since they were moved
         return Migration(wanted, False, fewer, None, members)
     started = await check_start(settings, WorkerOptions(drain=DrainOptions()))
@@ -110,18 +108,10 @@ async def _partitions_of_clicks(settings: Settings) -> int:
     return (await find_topic(settings.kafka, settings.session_source)).partitions
 
 
-async def _members(settings: Settings) -> list[str]:
-    async with admin_client(settings.kafka) as admin:
-        try:
-            return await all_members(admin, (settings.app.id, *settings.stage_sources))
-        except GroupCoordinatorNotAvailableError:  # a cluster that never had a group
-            return []
-
-
 async def _wait_until_alone(settings: Settings) -> None:
     """Raises GrowthError if a worker is still in its group when it would have been thrown out."""
     deadline = time.monotonic() + LEAVES_WITHIN_S
-    while members := await _members(settings):
+    while members := await members_of(settings):
         if time.monotonic() > deadline:
             raise GrowthError(f"a worker of {settings.app.id} runs, {members[0]}: {MIGRATE}")
         await asyncio.sleep(_LOOK_EVERY_S)
