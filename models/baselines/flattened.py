@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from streamer.models.arrays import Float64
 from streamer.models.baselines.interface import BaselineInput, SelfSupervised, fitted
-from streamer.models.baselines.next_click import NEVER, later_unseen, query_vectors
+from streamer.models.baselines.next_click import query_vectors
 from streamer.models.fields import DWELL
 from streamer.models.training.corpus import dwell_is_gap
-from streamer.models.training.encoder import Encoder, Tokens
+from streamer.models.training.encoder import NEVER, Encoder, Tokens, later_unseen
 
 EVENTS = 16
 """Clicks of a window. Windows don't overlap, as in the paper, whose sequences have 10 events."""
@@ -82,7 +82,7 @@ class Flattened(SelfSupervised):
         x = torch.cat([context.unsqueeze(1), x], dim=1)
         x = x + self.positions[: x.shape[1]]
         for block in e.blocks:
-            x = block(x, later_unseen(x.shape[1]))
+            x = block(x, later_unseen(x.shape[1], x.device))
         return e.norm_out(x), ids, counts
 
     def _columns(self, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:

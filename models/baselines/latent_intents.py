@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 from streamer.models.arrays import Float64
 from streamer.models.baselines.interface import BaselineInput, SelfSupervised, embed_all, fitted
-from streamer.models.baselines.next_click import NEVER, NextClick, click_loss, click_vectors
+from streamer.models.baselines.next_click import NextClick, click_loss
 from streamer.models.fields import GAP, LEARNT_FIELDS
 from streamer.models.training.corpus import Corpus, slice_clicks
-from streamer.models.training.encoder import MAX_CLICKS, Encoder, Tokens
+from streamer.models.training.encoder import MAX_CLICKS, NEVER, Encoder, Tokens
 
 INTENTS = 32
 """Clusters, as many as the keyless taxonomy may have."""
@@ -142,7 +142,7 @@ class Interests(SelfSupervised):
     def interests(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
         """[B, K, D], and which there are [B, K]."""
         lengths = tokens.lengths.unsqueeze(1)
-        clicks = self.bilinear(click_vectors(self.encoder, tokens))
+        clicks = self.bilinear(self.encoder.click_vectors(tokens))
         at_click = (torch.arange(clicks.shape[1]) < lengths).unsqueeze(2)
         there = torch.arange(INTERESTS) < lengths.float().log2().floor().clamp(1, INTERESTS)
         logits = self.first_logits[: clicks.shape[1]].expand(len(clicks), -1, -1)
@@ -150,7 +150,7 @@ class Interests(SelfSupervised):
             capsules = _routed(logits, clicks.detach(), at_click, there)
             logits = logits + clicks.detach() @ capsules.transpose(1, 2)
         capsules = _routed(logits, clicks, at_click, there)
-        context = (self.encoder.session(tokens.session_ids) + self.encoder.class_token).unsqueeze(1)
+        context = self.encoder.class_vector(tokens)
         x = torch.cat([capsules, context.expand_as(capsules)], dim=2)
         return self.narrow(F.relu(self.widen(x))), there
 
@@ -164,7 +164,7 @@ class Interests(SelfSupervised):
         beginning = slice_clicks(some, torch.zeros_like(cut), cut)
         vectors, there = self.interests(beginning._replace(session_ids=some.session_ids))
         which = torch.arange(len(rows))
-        label = click_vectors(self.encoder, some)[which, cut]
+        label = self.encoder.click_vectors(some)[which, cut]
         alike = (vectors @ label.unsqueeze(2)).squeeze(2).masked_fill(~there, NEVER)
         chosen = vectors[which, alike.argmax(1)]
         return click_loss(self.encoder.events, self.to_field, chosen, some.event_ids[which, cut])

@@ -16,10 +16,9 @@ from torch.nn import functional as F
 from streamer.models.arrays import Float64
 from streamer.models.baselines.interface import BaselineInput, SelfSupervised, fitted
 from streamer.models.fields import LEARNT_FIELDS
-from streamer.models.training.encoder import Encoder, FieldTable, Tokens
+from streamer.models.training.encoder import NEVER, Encoder, FieldTable, Tokens, later_unseen
 
 Kind = Literal["recurrent", "causal"]
-NEVER = -1e9
 
 
 class NextClick(SelfSupervised):
@@ -35,18 +34,13 @@ class NextClick(SelfSupervised):
     def states(self, tokens: Tokens) -> Tensor:
         """[B, T+1, D]"""
         e = self.encoder
-        clicks = click_vectors(e, tokens)
+        clicks = e.click_vectors(tokens)
         # No position from the end: it would reveal how many clicks are still to come.
         clicks = clicks + e.from_start[: clicks.shape[1]]
-        context = (e.session(tokens.session_ids) + e.class_token).unsqueeze(1)
-        x = torch.cat([context, clicks], dim=1)
-        if self.recurrent is not None:
-            read: Tensor = self.recurrent(x)[0]
-            return read
-        for block in e.blocks:
-            x = block(x, later_unseen(x.shape[1]))
-        normed: Tensor = e.norm_out(x)
-        return normed
+        if self.recurrent is None:
+            return e.transformed(tokens, clicks, later_unseen(1 + clicks.shape[1], clicks.device))
+        read: Tensor = self.recurrent(torch.cat([e.class_vector(tokens), clicks], dim=1))[0]
+        return read
 
     def loss(self, tokens: Tokens, _generator: torch.Generator, /) -> Tensor:
         states = self.states(tokens)[:, :-1]
@@ -57,22 +51,10 @@ class NextClick(SelfSupervised):
         return last_and_mean(self.states(tokens), tokens.lengths)
 
 
-def click_vectors(encoder: Encoder, tokens: Tokens) -> Tensor:
-    """[B, T, D]: clicks without position or context."""
-    clicks = encoder.embed_clicks(tokens)
-    mixed: Tensor = encoder.narrow_event(F.relu(encoder.widen_event(encoder.norm_event(clicks))))
-    return clicks + mixed
-
-
 def query_vectors(encoder: Encoder, tokens: Tokens) -> Tensor:
     """[B, T, D]: clicks' queries alone."""
     nothing = torch.zeros_like(tokens.event_ids), torch.zeros_like(tokens.dwell_z)
     return encoder.embed_clicks(tokens._replace(event_ids=nothing[0], dwell_z=nothing[1]))
-
-
-def later_unseen(count: int) -> Tensor:
-    """[N, N]: the bias of causal attention, very negative for what comes later."""
-    return torch.full((count, count), NEVER).triu(1)
 
 
 def click_loss(events: FieldTable, to_field: nn.ModuleList, states: Tensor, event_ids: Tensor) -> Tensor:
@@ -90,10 +72,8 @@ def click_loss(events: FieldTable, to_field: nn.ModuleList, states: Tensor, even
 
 def last_and_mean(states: Tensor, lengths: Tensor) -> Tensor:
     """[B, 2D] of states [B, N+1, D], the first of which is that before any of `lengths` [B] tokens."""
-    weights = Encoder.mask(lengths, states.shape[1]).unsqueeze(-1)
-    mean = (states * weights).sum(1) / weights.sum(1)
     last = states[torch.arange(len(states)), lengths.long()]
-    return torch.cat([last, mean], dim=1)
+    return torch.cat([last, Encoder.pool(states, lengths)], dim=1)
 
 
 def gru4rec(given: BaselineInput) -> Float64:

@@ -18,7 +18,7 @@ from streamer.models.arrays import Float64
 from streamer.models.baselines.interface import BaselineInput, Labelled, draw_linear, embed_all, fit
 from streamer.models.fields import LEARNT_FIELDS
 from streamer.models.training.corpus import Corpus, slice_clicks
-from streamer.models.training.encoder import Block, Encoder, Tokens
+from streamer.models.training.encoder import NEVER, Block, Encoder, Tokens
 from streamer.models.training.pretrain import deterministic, new_encoder
 
 _TASKS = ("page_type", "path_1", "path_2", "path_3", "event_type", "category")
@@ -29,7 +29,6 @@ STOP_AFTER = 3
 """Epochs without a better validation loss."""
 MAX_EPOCHS = 40
 _INIT_STD = 0.05
-_NEVER = -1e9
 
 
 class MultiTask(nn.Module):
@@ -108,7 +107,7 @@ class TargetAware(nn.Module):
         seen = Encoder.mask(tokens.lengths, width).unsqueeze(1).expand(-1, width + len(self.targets), -1)
         none = seen.new_zeros(width, len(self.targets))
         itself = torch.cat([none, torch.eye(len(self.targets))]).expand(count, -1, -1)
-        bias = (1.0 - torch.cat([seen, itself], dim=2)) * _NEVER
+        bias = (1.0 - torch.cat([seen, itself], dim=2)) * NEVER
         x = torch.cat([hidden, self.targets.expand(count, -1, -1)], dim=1)
         asked = self.block(x, bias.unsqueeze(1))[:, width:]
         logits: Tensor = self.score(F.relu(self.widen(asked))).squeeze(2)

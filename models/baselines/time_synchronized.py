@@ -13,15 +13,13 @@ from torch import Tensor, nn
 from streamer.models.arrays import Float64
 from streamer.models.baselines.interface import BaselineInput, SelfSupervised, fitted
 from streamer.models.baselines.next_click import (
-    NEVER,
     click_loss,
-    click_vectors,
     last_and_mean,
     query_vectors,
 )
 from streamer.models.fields import DWELL, GAP, LEARNT_FIELDS, SESSION_FIELDS
 from streamer.models.timing import EDGES_MS
-from streamer.models.training.encoder import Block, Encoder, EncoderShape, Tokens
+from streamer.models.training.encoder import NEVER, Block, Encoder, EncoderShape, Tokens
 
 _MINUTE_MS = 60_000
 _WAVES = 8
@@ -123,8 +121,8 @@ class TimeSynchronized(SelfSupervised):
         event_ids = tokens.event_ids.clone()
         event_ids[:, :, [DWELL, GAP]] = 0
         nothing = torch.zeros_like(tokens.dwell_z), torch.zeros_like(tokens.query_slot)
-        return click_vectors(
-            self.encoder, tokens._replace(event_ids=event_ids, dwell_z=nothing[0], query_slot=nothing[1])
+        return self.encoder.click_vectors(
+            tokens._replace(event_ids=event_ids, dwell_z=nothing[0], query_slot=nothing[1])
         )
 
     def _context(self, tokens: Tokens, minutes: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,8 @@ from streamer.models.queries import QUERY_BUCKETS
 
 MAX_CLICKS = LENGTH_BUCKETS[-1]
 _INIT_STD = 0.05
-_NEVER = -1e9
+NEVER = -1e9
+"""The logit of what can't be chosen or attended to."""
 
 MEAN: Final = "mean"
 MEAN_MAX_LAST: Final = "mean+max+last"
@@ -78,6 +79,11 @@ class Tokens(NamedTuple):
 def _draw(parameter: Tensor, std: float, generator: torch.Generator) -> None:
     with torch.no_grad():
         parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
+
+
+def later_unseen(count: int, device: torch.device) -> Tensor:
+    """[N, N]: the bias of causal attention, very negative for what comes later."""
+    return torch.full((count, count), NEVER, device=device).triu(1)
 
 
 class FieldTable(nn.Module):
@@ -186,7 +192,7 @@ class Encoder(nn.Module):
         mean = self.pool(hidden, lengths)
         if self.shape.readout == MEAN:
             return mean
-        padding = (1.0 - self.mask(lengths, hidden.shape[1])).unsqueeze(-1) * _NEVER
+        padding = (1.0 - self.mask(lengths, hidden.shape[1])).unsqueeze(-1) * NEVER
         last = hidden[torch.arange(len(hidden), device=hidden.device), lengths.long()]
         return torch.cat([mean, (hidden + padding).amax(1), last], dim=1)
 
@@ -210,9 +216,9 @@ class Encoder(nn.Module):
 
     def hidden_states(self, tokens: Tokens, extra: Tensor | None = None) -> Tensor:
         """[B, T+1, D], the class token first. `extra` [B, T, D] is added to the clicks' embeddings."""
-        clicks = self._clicks(tokens, extra) + self._positions(tokens)
-        padding = (1.0 - self.mask(tokens.lengths, 1 + clicks.shape[1])) * _NEVER
-        return self._transformed(tokens, clicks, padding[:, None, None, :])
+        clicks = self.click_vectors(tokens, extra) + self._positions(tokens)
+        padding = (1.0 - self.mask(tokens.lengths, 1 + clicks.shape[1])) * NEVER
+        return self.transformed(tokens, clicks, padding[:, None, None, :])
 
     def causal_states(self, tokens: Tokens) -> Tensor:
         """[B, T+1, D]: state t knows the class token and the first t clicks, and not how many follow.
@@ -222,25 +228,28 @@ class Encoder(nn.Module):
         timed = torch.ones(tokens.event_ids.shape[2], dtype=torch.int32, device=tokens.lengths.device)
         timed[DWELL] = 0
         tokens = tokens._replace(event_ids=tokens.event_ids * timed, dwell_z=torch.zeros_like(tokens.dwell_z))
-        clicks = self._clicks(tokens, None)
+        clicks = self.click_vectors(tokens)
         width = clicks.shape[1]
-        later = torch.full((1 + width, 1 + width), _NEVER, device=clicks.device).triu(1)
-        return self._transformed(tokens, clicks + self.from_start[:width], later)
+        later = later_unseen(1 + width, clicks.device)
+        return self.transformed(tokens, clicks + self.from_start[:width], later)
 
-    def _clicks(self, tokens: Tokens, extra: Tensor | None) -> Tensor:
+    def click_vectors(self, tokens: Tokens, extra: Tensor | None = None) -> Tensor:
+        """[B, T, D]: clicks without position or context; `extra` is added to what their fields give."""
         clicks = self.embed_clicks(tokens)
         clicks = clicks if extra is None else clicks + extra
         mixed: Tensor = self.narrow_event(F.relu(self.widen_event(self.norm_event(clicks))))
         return clicks + mixed
 
-    def _transformed(self, tokens: Tokens, clicks: Tensor, bias: Tensor) -> Tensor:
-        x = torch.cat([self._class_token(tokens), clicks], dim=1)
+    def transformed(self, tokens: Tokens, clicks: Tensor, bias: Tensor) -> Tensor:
+        """[B, T+1, D]: what the blocks make of clicks [B, T, D] behind the class token."""
+        x = torch.cat([self.class_vector(tokens), clicks], dim=1)
         for block in self.blocks:
             x = block(x, bias)
         normed: Tensor = self.norm_out(x)
         return normed
 
-    def _class_token(self, tokens: Tokens) -> Tensor:
+    def class_vector(self, tokens: Tokens) -> Tensor:
+        """[B, 1, D]: the class token with the session's context."""
         fields: Tensor = self.session(tokens.session_ids)
         return (fields + self.class_token).unsqueeze(1)
 
@@ -257,7 +266,8 @@ class Encoder(nn.Module):
         at = torch.arange(width, dtype=torch.int32, device=lengths.device)
         return (at <= lengths.unsqueeze(1)).to(torch.float32)
 
-    def pool(self, hidden: Tensor, lengths: Tensor) -> Tensor:
+    @staticmethod
+    def pool(hidden: Tensor, lengths: Tensor) -> Tensor:
         """[B, D]: the mean over tokens that aren't padding."""
-        weights = self.mask(lengths, hidden.shape[1]).unsqueeze(-1)
+        weights = Encoder.mask(lengths, hidden.shape[1]).unsqueeze(-1)
         return (hidden * weights).sum(1) / weights.sum(1)

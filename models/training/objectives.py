@@ -20,10 +20,8 @@ from torch.nn import functional as F
 from streamer.models.fields import DWELL, EVENT_FIELDS, GAP, LEARNT_FIELDS
 from streamer.models.training.config import TrainConfig
 from streamer.models.training.corpus import dwell_is_gap, slice_clicks
-from streamer.models.training.encoder import Encoder, Tokens
+from streamer.models.training.encoder import NEVER, Encoder, Tokens
 from streamer.models.training.processes import ALONE, Processes
-
-_NEVER = -1e9
 
 
 @dataclass(frozen=True)
@@ -221,7 +219,7 @@ class Objectives(nn.Module):
         a, b = F.normalize(project(first), dim=1), F.normalize(project(second), dim=1)
         same = visitors.unsqueeze(0) == visitors.unsqueeze(1)
         same.fill_diagonal_(False)
-        scores = (a @ b.T / self.config.contrast_temperature).masked_fill(same, _NEVER)
+        scores = (a @ b.T / self.config.contrast_temperature).masked_fill(same, NEVER)
         target = torch.arange(len(a), device=a.device)
         return (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2
 
@@ -243,7 +241,7 @@ class Objectives(nn.Module):
         same[torch.arange(len(own), device=own.device), target] = False
         each = [
             F.cross_entropy(
-                (mine @ theirs.T / self.config.contrast_temperature).masked_fill(same, _NEVER),
+                (mine @ theirs.T / self.config.contrast_temperature).masked_fill(same, NEVER),
                 target,
                 reduction="sum",
             )
@@ -283,7 +281,7 @@ def _halves(
 def _logits(predicted: Tensor, table: Tensor) -> Tensor:
     """[N, V] against every row of a table; id 0 is never the answer."""
     scores = predicted @ table.T
-    return torch.cat([torch.full_like(scores[:, :1], _NEVER), scores[:, 1:]], dim=1)
+    return torch.cat([torch.full_like(scores[:, :1], NEVER), scores[:, 1:]], dim=1)
 
 
 def _click_loss(logits: Tensor, ids: Tensor) -> Tensor:
