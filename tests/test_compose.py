@@ -18,6 +18,7 @@ from streamer.kafka.embedded import EmbeddedKafka
 from streamer.kafka.ports import free_ports
 from streamer.kafka.topics import declared_topics
 from streamer.settings import Settings
+from tests import forks
 from tests.conftest import RunStreamer
 
 ROOT = Path(__file__).parent.parent
@@ -94,7 +95,7 @@ def run_until(
     """Run a service until its log has this and it is healthy, end it, and see that it ends well."""
     assert subprocess.run(check, stderr=subprocess.DEVNULL, check=False).returncode != 0
     process = subprocess.Popen(
-        [sys.executable, "-c", "from streamer.cli import main; main()", *service["command"]],
+        [sys.executable, "-c", forks.MAIN, *service["command"]],
         stderr=subprocess.PIPE,
         text=True,
         cwd=folder,

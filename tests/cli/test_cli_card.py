@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests import forks
+
 pytest.importorskip("torch")
 
 
 def card(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    code = "from streamer.cli import main; main()"
-    command = [sys.executable, "-c", code, "model", "card", "--out", str(folder / "out"), *arguments]
+    command = [sys.executable, "-c", forks.MAIN, "model", "card", "--out", str(folder / "out"), *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 

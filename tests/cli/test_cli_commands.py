@@ -16,6 +16,7 @@ from streamer.kafka.embedded import EmbeddedKafka
 from streamer.kafka.topics import create_topics, declared_topics
 from streamer.schemas.codec import encode
 from streamer.settings import Settings
+from tests import forks
 from tests.conftest import FreshSettings, RunStreamer, as_environment, without_settings
 from tests.sources.events import SEGMENT_PAGE
 
@@ -154,7 +155,7 @@ def test_subscribe_prints_a_line_for_people_without_control_characters(
 
 
 def test_subscribe_says_what_it_waits_for(topics: Settings) -> None:
-    program = [sys.executable, "-c", "from streamer.cli import main; main()"]
+    program = [sys.executable, "-c", forks.MAIN]
     with subprocess.Popen(
         [*program, "subscribe", "embeddings", "--from", "latest", "--limit", "1"],
         env=without_settings() | as_environment(topics),

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests import forks
+
 pytest.importorskip("torch")
 
 
 def evaluate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     paths = ["--out", str(folder / "out"), "--work", str(folder / "work")]
-    code = "from streamer.cli import main; main()"
-    command = [sys.executable, "-c", code, "model", "evaluate", "--quick", *paths, *arguments]
+    command = [sys.executable, "-c", forks.MAIN, "model", "evaluate", "--quick", *paths, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

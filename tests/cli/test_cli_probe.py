@@ -14,6 +14,7 @@ pytest.importorskip("sklearn")
 from streamer.models.fused.scorer import FusedScorer
 from streamer.models.simulator import SimulatorConfig, simulate, write
 from streamer.models.simulator.files import read_table
+from tests import forks
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +35,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def probe(folder: Path, *arguments: str, features: str = "features.csv") -> subprocess.CompletedProcess[str]:
     files = [features, "outcomes.jsonl.gz", "--sessions", "clicks.jsonl.gz"]
-    code = "from streamer.cli import main; main()"
-    command = [sys.executable, "-c", code, "model", "probe", *files, *arguments]
+    command = [sys.executable, "-c", forks.MAIN, "model", "probe", *files, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
 
 

@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-STREAMER = shlex.join([sys.executable, "-c", "from streamer.cli import main; main()"])
+from tests import forks
+
+STREAMER = shlex.join([sys.executable, "-c", forks.MAIN])
 COMMANDS = ["--help", "--version", "acls", "acls --json"]
 """By typer, by print, and as bytes."""
 

@@ -19,6 +19,7 @@ from streamer.cli import command_line
 from streamer.cli.invocation import Invocation
 from streamer.errors import UsageError
 from streamer.models.bundle import Manifest, default_bundle, load_bundle, read_manifest
+from tests import forks
 from tests.conftest import RunStreamer
 from tests.models.hand_made import bank_sessions
 
@@ -194,7 +195,7 @@ def test_a_full_disk_is_exit_1_and_leaves_no_half_file(
 ) -> None:
     """A limit on the size of files stands for the disk: the first file that exceeds it can't be written."""
     write_clicks(tmp_path / "clicks.jsonl", 4)
-    streamer = shlex.join([sys.executable, "-c", "from streamer.cli import main; main()"])
+    streamer = shlex.join([sys.executable, "-c", forks.MAIN])
     limited = ["bash", "-c", f"ulimit -f {blocks}; {streamer} model {command}"]
     # Python would leave byte code of the checkout cut off at the limit, which nothing could import again.
     environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}

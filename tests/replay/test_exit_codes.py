@@ -20,11 +20,12 @@ from streamer.replay.options import ReplayOptions, bundles_of
 from streamer.replay.run import SourceChangedError, replay
 from streamer.replay.time_range import TimeRange
 from streamer.settings import load_settings
+from tests import forks
 from tests.replay.log import hours_of_clicks
 from tests.replay.test_file_source import dumped
 from tests.worker.live import some_clicks
 
-COMMAND = [sys.executable, "-c", "from streamer.cli import main; main()", "replay"]
+COMMAND = [sys.executable, "-c", forks.MAIN, "replay"]
 
 
 @contextmanager

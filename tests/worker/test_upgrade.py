@@ -14,6 +14,7 @@ import tomllib
 import pytest
 
 from streamer.settings import TopicSettings
+from tests import forks
 from tests.conftest import ROOT, FreshSettings, RunStreamer
 from tests.identity.live import ON, clicks_with_logins, differing_users, say, some_links
 from tests.worker.live import Worker, as_messages, environment, oracle, published, send, set_up, some_clicks
@@ -46,7 +47,7 @@ def test_from_an_earlier_commit_to_today_and_after_a_drain_back(
     settings = fresh_settings(ON | {"model.bundle": bundle} | unknown_then)
     clicks = clicks_with_logins(40, seed=73)
     links = some_links(clicks, random.Random(7), at_most=20)
-    program = [sys.executable, "-c", "from streamer.cli import main; main()", "topics", "create"]
+    program = [sys.executable, "-c", forks.MAIN, "topics", "create"]
     subprocess.run(program, env=environment(settings) | earlier, check=True, capture_output=True)
     half = len(clicks) // 2
     for number, part in enumerate((clicks[:half], clicks[half:])):

@@ -17,10 +17,11 @@ import pytest
 from streamer.cli.recipe import Recipe, training_pipeline
 from streamer.models.training.arrays_file import load_arrays
 from streamer.settings import load_settings
+from tests import forks
 from tests.models.test_model_commands import write_clicks
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
-STREAMER = [sys.executable, "-c", "from streamer.cli import main; main()", "model"]
+STREAMER = [sys.executable, "-c", forks.MAIN, "model"]
 PATIENCE_S = 120
 
 
