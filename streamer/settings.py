@@ -13,7 +13,6 @@ import datetime as dt
 import json
 import re
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -314,11 +313,11 @@ class SessionSettings(_Section):
     max_events: Annotated[int, Field(ge=1)] = 2500
     end_events: Names = ("logout",)
 
-    @cached_property
+    @property
     def gap_ms(self) -> int:
         return _ms(self.gap_s)
 
-    @cached_property
+    @property
     def max_duration_ms(self) -> int:
         return _ms(self.max_duration_s)
 
@@ -330,19 +329,19 @@ class WatermarkSettings(_Section):
     idle_margin_s: Seconds = 5
     max_future_s: Seconds = 300
 
-    @cached_property
+    @property
     def out_of_orderness_ms(self) -> int:
         return _ms(self.out_of_orderness_s)
 
-    @cached_property
+    @property
     def idle_after_ms(self) -> int:
         return _ms(self.idle_after_s)
 
-    @cached_property
+    @property
     def idle_margin_ms(self) -> int:
         return _ms(self.idle_margin_s)
 
-    @cached_property
+    @property
     def max_future_ms(self) -> int:
         return _ms(self.max_future_s)
 
@@ -354,7 +353,7 @@ class LateSettings(_Section):
     """How long a closed session is held, by the watermark: a click that comes meanwhile gives a revision of
     it. 0: such clicks go to the late topic."""
 
-    @cached_property
+    @property
     def revise_within_ms(self) -> int:
         return _ms(self.revise_within_s)
 
@@ -376,7 +375,7 @@ class EmitSettings(_Section):
     """Whether intents have the three clicks that speak most for the label. A session is then scored once more
     for each of its clicks."""
 
-    @cached_property
+    @property
     def early_every_ms(self) -> int:
         return _ms(self.early_every_s)
 

@@ -109,6 +109,12 @@ def test_seconds_are_also_given_in_ms() -> None:
     assert settings.watermark.max_future_ms == 12_000
 
 
+def test_a_copy_has_the_ms_of_its_own_seconds() -> None:
+    settings = load_settings(environ={})
+    assert settings.late.revise_within_ms == 0
+    assert settings.late.model_copy(update={"revise_within_s": 0.25}).revise_within_ms == 250
+
+
 def test_the_rules_of_identity_are_those_of_the_settings() -> None:
     assert identity_rules(Settings()) == IdentityRules()
     settings = from_environment(
