@@ -20,6 +20,7 @@ import structlog
 
 from streamer.client.table import LatestTable, State, UserState, UserTable, VisitorState, VisitorTable
 from streamer.errors import StreamerError, UsageError
+from streamer.kafka.following import ASKS_EVERY_S, following_reader, have_been_added
 from streamer.kafka.topics import VISITOR_DAYS
 from streamer.settings import Settings, load_settings
 
@@ -42,7 +43,7 @@ class View(Generic[S]):
 
     is_by_murmur2: ClassVar[bool] = False
     """Whether a key's partition follows from it, as Kafka's own partitioner has it."""
-    asks_every_s: ClassVar[float] = 30.0
+    asks_every_s: ClassVar[float] = ASKS_EVERY_S
     """How often brokers are asked how many partitions there are."""
 
     def __init__(
@@ -68,7 +69,8 @@ class View(Generic[S]):
         self._ready_within_s = ready_within_s
         self._now = now
         self._share = partitions
-        self._partition_count: int | None = None
+        self._counts: dict[str, int] = {}
+        """How many partitions the topic has; empty until it is known."""
         self._ready = threading.Event()
         self._stop = threading.Event()
         self._failed: BaseException | None = None
@@ -121,7 +123,7 @@ class View(Generic[S]):
     @property
     def partition_count(self) -> int | None:
         """Of the whole topic; None until it is known."""
-        return self._partition_count
+        return self._counts.get(self._topic)
 
     @property
     def age_s(self) -> float:
@@ -163,10 +165,11 @@ class View(Generic[S]):
             raise UsageError(
                 f"partitions {missing} of topic {self._topic}: it has those from 0 to {count - 1}"
             )
-        self._partition_count = count
+        self._counts[self._topic] = count
         while not self._stop.is_set():
             try:
-                await self._read(range(self._partition_count) if self._share is None else sorted(self._share))
+                every = range(self._counts[self._topic])
+                await self._read(every if self._share is None else sorted(self._share))
             except KafkaError as error:
                 log.warning("view_interrupted", topic=self._topic, error=type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
@@ -174,12 +177,8 @@ class View(Generic[S]):
     async def _read(self, partitions: Iterable[int]) -> None:
         from aiokafka import TopicPartition
 
-        from streamer.kafka.client import client_arguments, committed_reader
-
-        consumer = committed_reader(
-            client_arguments(self._settings.kafka),
-            max_partition_fetch_bytes=4 * 1024 * 1024,
-            metadata_max_age_ms=round(self.asks_every_s * 1000),
+        consumer = following_reader(
+            self._settings.kafka, self.asks_every_s, max_partition_fetch_bytes=4 * 1024 * 1024
         )
         try:
             await consumer.start()
@@ -197,8 +196,7 @@ class View(Generic[S]):
         """Returns where partitions were added: all is to be read again, for keys may have moved."""
         from streamer.registry.lookup import SchemaLookup
 
-        count = self._partition_count
-        assert count is not None
+        count = self._counts[self._topic]
         table, lookup = self._new_table(), SchemaLookup(self._settings.registry)
         # How often is a matter of this loop's clock; what is too old, of the view's, which may stand still.
         clock = asyncio.get_running_loop().time
@@ -219,9 +217,7 @@ class View(Generic[S]):
             if clock() >= expire_at:
                 expire_at = clock() + _EXPIRE_EVERY_S
                 table.expire(int(now_s * 1000))
-                if (found := len(consumer.partitions_for_topic(self._topic) or ())) > count:
-                    log.warning("partitions_added", topic=self._topic, before=count, now=found)
-                    self._partition_count = found
+                if have_been_added(consumer, self._counts):
                     return
 
     @classmethod

@@ -5,6 +5,7 @@
 - A partition is read from its first record, in a new pass, if the store knows nothing of it, if retention
   or compaction may have taken away records that were not read yet, or if documents are written otherwise.
   What was not met in the pass is swept at its end: its tombstone may be gone.
+- So it is with a partition that is added while it runs. A drain ends where the topics did at its start.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from aiokafka.errors import KafkaError
 from streamer.client.table import record_of
 from streamer.client.view import Answers
 from streamer.errors import StreamerError, UsageError
-from streamer.kafka.client import client_arguments, committed_reader, running
+from streamer.kafka.client import running
+from streamer.kafka.following import ASKS_EVERY_S, following_reader, have_been_added
 from streamer.kafka.topics import find_topic
 from streamer.registry.lookup import SchemaLookup
 from streamer.schemas import codec
@@ -72,9 +74,11 @@ class Copier:
         store: Store,
         metrics: SinkMetrics,
         now: Callable[[], float],
+        asks_every_s: float = ASKS_EVERY_S,
     ) -> None:
-        """`now`: seconds since 1970."""
+        """`now`: seconds since 1970; `asks_every_s`: how often brokers are asked for added partitions."""
         self._settings = settings
+        self._asks_every_s = asks_every_s
         self._sources = sources
         self._store = store
         self._metrics = metrics
@@ -96,9 +100,9 @@ class Copier:
         await self._find(share)
         wanted: dict[TopicPartition, int] | None = None
         while not self._stop.is_set():
+            self._take_up(share)
             try:
-                arguments = client_arguments(self._settings.kafka)
-                async with running(committed_reader(arguments)) as consumer:
+                async with running(following_reader(self._settings.kafka, self._asks_every_s)) as consumer:
                     consumer.assign(list(self._partitions))
                     if drain and wanted is None:
                         wanted = await consumer.end_offsets(list(self._partitions))
@@ -142,11 +146,14 @@ class Copier:
                     f"partitions {missing} of topic {source.topic}: it has those from 0 to {count - 1}"
                 )
             self._counts[source.topic] = count
-            for number in sorted(share or range(count)):
-                self._partitions[TopicPartition(source.topic, number)] = _Partition(source)
+
+    def _take_up(self, share: frozenset[int] | None) -> None:
+        for source in self._sources:
+            for number in sorted(share or range(self._counts[source.topic])):
+                self._partitions.setdefault(TopicPartition(source.topic, number), _Partition(source))
 
     async def _follow(self, consumer: Any, wanted: Mapping[TopicPartition, int] | None) -> bool:
-        """Whether all that is wanted is in the store; False: it was stopped."""
+        """Whether all that is wanted is in the store; False: it was stopped, or partitions were added."""
         await self._settle(consumer, self._partitions)
         answers = Answers(self._partitions, self._now())
         while not self._stop.is_set():
@@ -159,7 +166,10 @@ class Copier:
             if overdue := [tp for tp, known in self._partitions.items() if self._is_overdue(known)]:
                 await self._settle(consumer, overdue)
             self._observe(consumer)
-            if wanted is not None and self._has(wanted):
+            if wanted is None:
+                if have_been_added(consumer, self._counts):
+                    return False
+            elif self._has(wanted):
                 return True
         return False
 

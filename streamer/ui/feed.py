@@ -14,11 +14,12 @@ from streamer.client.table import record_of
 from streamer.client.view import Answers
 from streamer.errors import StreamerError
 from streamer.kafka.acls import acls_of
-from streamer.kafka.client import client_arguments, committed_reader, running
+from streamer.kafka.client import running
 from streamer.kafka.dead_letters import RECEIPT_STAGE, as_dead_letter
+from streamer.kafka.following import ASKS_EVERY_S, following_reader, have_been_added, read_on
 from streamer.kafka.partitions import by_murmur2
 from streamer.kafka.permissions import check_permissions
-from streamer.kafka.start import Start, offsets_at
+from streamer.kafka.start import Start
 from streamer.kafka.topics import find_topic
 from streamer.registry.lookup import COMMAND_PATIENCE_S, SchemaLookup
 from streamer.settings import Settings
@@ -61,6 +62,8 @@ class Feed:
     connection: Connection = STARTING
     health: Health | None = None
     """None: not known yet, or brokers are away."""
+    asks_every_s: float = ASKS_EVERY_S
+    """How often brokers are asked how many partitions there are."""
 
     def __post_init__(self) -> None:
         topics = self.settings.topics
@@ -100,19 +103,15 @@ class Feed:
         kafka = self.settings.kafka
         await check_permissions(kafka, acls_of("viewer", self.settings))
         self._partitions = {topic: (await find_topic(kafka, topic)).partitions for topic in self._readers}
-        tps = [TopicPartition(topic, n) for topic, count in self._partitions.items() for n in range(count)]
-        consumer = committed_reader(client_arguments(kafka))
-        async with running(consumer):
-            consumer.assign(tps)
-            new = [tp for tp in tps if tp not in self._positions]
-            self._positions |= await offsets_at(consumer, new, self.start)
-            for tp in tps:
-                consumer.seek(tp, self._positions[tp])
+        async with running(following_reader(kafka, self.asks_every_s)) as consumer:
+            await read_on(consumer, self._partitions, self._positions, self.start)
+            tps = list(consumer.assignment())
             await self._poll(consumer, await consumer.end_offsets(tps), Answers(tps, self.now()))
 
     async def _poll(self, consumer: Any, ends: dict[TopicPartition, int], answers: Answers) -> None:
+        """Returns where partitions were added."""
         self.connection = Connection("reading")
-        while True:
+        while not have_been_added(consumer, self._partitions):
             fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_AT_ONCE)
             now_s = self.now()
             for tp, records in fetched.items():

@@ -17,8 +17,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from streamer.kafka.ports import free_ports
 from streamer.settings import IcebergSinkSettings, Settings
+from streamer.sink.iceberg import IcebergLake
 from tests.client.records import a_message, a_record, a_user
 from tests.conftest import ROOT, RunStreamer
+from tests.sink.growing import copy_while_partitions_are_added
 from tests.sink.kills import kill_while_rows_come, own_settings
 from tests.sink.lake_rows import Row, expected
 from tests.sink.live import Sink, end, publish
@@ -103,6 +105,14 @@ def test_killed_at_any_moment_the_tables_have_each_record_once(settings: Setting
     for name in ("sessions", "users"):
         days = table_of(settings, name).scan(selected_fields=("day", "closed_at")).to_arrow().to_pylist()
         assert all(row["day"].isoformat() == day_of(row["closed_at"]) for row in days)
+
+
+def test_partitions_that_are_added_are_followed(settings: Settings) -> None:
+    topics = {"sessions": settings.topics.visitors, "users": settings.topics.users}
+    of_iceberg = settings.sink.iceberg
+    settings = copy_while_partitions_are_added(settings, lambda: IcebergLake(of_iceberg, topics, time.time))
+    drain(settings)
+    assert_same(settings)
 
 
 def day_of(closed_at: int) -> str:

@@ -17,8 +17,10 @@ import pytest
 
 from streamer.kafka.ports import free_ports
 from streamer.settings import Settings
+from streamer.sink.lake import Lake
 from tests.client.records import a_message, a_record, a_user
 from tests.conftest import ROOT, RunStreamer
+from tests.sink.growing import copy_while_partitions_are_added
 from tests.sink.kills import kill_while_rows_come, own_settings
 from tests.sink.lake_rows import Row, expected
 from tests.sink.live import Sink, end, publish
@@ -86,6 +88,12 @@ def test_killed_at_any_moment_the_lake_has_each_record_once(settings: Settings) 
     assert all(each["read"] == sum(each.values()) - each["read"] for each in counts)
     listed = {file["path"] for file in manifest_of(folder)["files"]} | {*manifest_of(folder)["replaced"]}
     assert {path.relative_to(folder).as_posix() for path in folder.glob("*/*/*")} == listed
+
+
+def test_partitions_that_are_added_are_followed(settings: Settings) -> None:
+    settings = copy_while_partitions_are_added(settings, lambda: Lake(settings.sink.parquet, time.time))
+    drain(settings)
+    assert_same(settings)
 
 
 def rows_in(manifest: Path) -> int:

@@ -17,9 +17,10 @@ from streamer.sink.source import Source, sources_of
 from streamer.sink.store import Position
 from tests.client.records import a_message, a_record, a_user
 from tests.conftest import ROOT, RunStreamer
+from tests.sink.growing import VISITORS, copy_while_partitions_are_added
 from tests.sink.kills import kill_again_and_again, own_settings
 from tests.sink.live import RedisServer, Sink, assert_same, drain, end, expected, publish
-from tests.worker.live import ask, make_anew, metric, wait_until
+from tests.worker.live import ask, committed, make_anew, metric, wait_until
 
 DOCS = (ROOT / "docs" / "sinks.md").read_text()
 NOW_MS = int(time.time() * 1000)
@@ -164,6 +165,14 @@ def test_shares_copy_their_partitions_and_another_format_is_written_anew(
     log = drain(as_json)
     assert "format was changed" in log
     assert b'"visitor_id":"v7"' in store.client.get("streamer:visitors:v7")
+
+
+def test_partitions_that_are_added_are_followed(settings: Settings, store: RedisServer) -> None:
+    settings = copy_while_partitions_are_added(settings, lambda: RedisStore(settings.sink.redis))
+    drain(settings)
+    assert len(store.documents()) == VISITORS
+    assert_same(store, expected(settings))
+    assert store.counts()["read"] == len(committed(settings, settings.topics.visitors).records)
 
 
 def test_health_and_metrics_are_told_and_documented(settings: Settings, store: RedisServer) -> None:
