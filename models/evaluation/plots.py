@@ -78,6 +78,36 @@ def learning(result: Json) -> bytes:
     return _png(figure)
 
 
+def scaling(result: Json) -> bytes:
+    """Share of the gap closed over sessions to pretrain on, both tasks; hollow: other numbers of epochs."""
+    figure, (axes,) = _figure(6.2, 4.0)
+    name, bundle = "embedding_and_memberships", result["bundle"]
+    # Of too few sessions there are no prototypes.
+    points = [point for point in result["points"] if name in point["conversions"]["micro_f1"]]
+    same = [point for point in points if point["epochs"] == bundle["epochs"]]
+    others = [point for point in points if point["epochs"] != bundle["epochs"]]
+    sessions = [point["sessions"] for point in same]
+    for task, metric, colour, label in (
+        ("tiles", "log_loss", BLUE, "tiles, log loss"),
+        ("conversions", "micro_f1", GREEN, "conversions, micro F1"),
+    ):
+        closed = [point[task][metric][name]["gap_closed"] for point in same]
+        _band(axes, sessions, closed, label, colour)
+        for point in others:
+            at = point["sessions"], point[task][metric][name]["gap_closed"]["value"]
+            axes.plot(*at, color=colour, marker="o", markersize=5, fillstyle="none", linestyle="")
+            axes.annotate(f"{point['epochs']} epochs", at, (4, 4), textcoords="offset points", fontsize=6)
+        if bundle["sessions"] is not None:
+            at = bundle["sessions"], bundle[task][metric][name]["gap_closed"]["value"]
+            axes.plot(*at, color=colour, marker="*", markersize=9, linestyle="", label=f"bundle, {task}")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sessions, [f"{count:,}" for count in sessions], fontsize=7)
+    axes.minorticks_off()
+    axes.set(xlabel="sessions to pretrain on", ylabel="share of the gap closed")
+    axes.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
 def signal(result: Json) -> bytes:
     """Share of the gap closed over signal strength, both tasks."""
     figure, (axes,) = _figure(5.2, 3.6)

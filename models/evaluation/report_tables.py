@@ -152,6 +152,45 @@ def _production(result: Json) -> list[Table]:
     ]
 
 
+def _scaling(result: Json) -> list[Table]:
+    metrics = {
+        "tile log loss": ("tiles", "log_loss"),
+        "tile Recall@1": ("tiles", "macro_recall_at_1"),
+        "conversion micro F1": ("conversions", "micro_f1"),
+    }
+
+    def row(what: str, point: Json, name: str) -> tuple[str, ...]:
+        closed = (point[task][metric].get(name) for task, metric in metrics.values())
+        gained = (point.get("gained", {}).get(metric, {}).get(name) for _, metric in metrics.values())
+        return (
+            what,
+            "-" if point["sessions"] is None else f"{point['sessions']:,}",
+            str(point["epochs"] or "-"),
+            f"{point['cpu_seconds']:.0f} s" if "cpu_seconds" in point else "-",
+            *(number(None if entry is None else entry["gap_closed"], ".1%") for entry in closed),
+            *(number(each, "+.1%") for each in gained),
+        )
+
+    columns = ("", "sessions", "epochs", "CPU", *metrics, *(f"{name}, above the bundle" for name in metrics))
+    note = (
+        f"Share of the gap closed, {result['visitors']:,} visitors of each of {result['seeds']} seeds that"
+        " chose nothing; differences in percentage points. Others learnt from people of one more seed."
+    )
+    contenders = {"embedding and memberships": "embedding_and_memberships", "embedding alone": "embedding"}
+    return [
+        Table(
+            f"Pretraining on more sessions: {title}",
+            columns,
+            (
+                row("the bundle", result["bundle"], name),
+                *(row("the recipe", point, name) for point in result["points"]),
+            ),
+            note,
+        )
+        for title, name in contenders.items()
+    ]
+
+
 SLICE_METRICS = {
     "label_right": ("label right", ".1%"),
     "overconfidence": ("claimed - right", "+.3f"),
@@ -498,6 +537,7 @@ TABLES: dict[str, Callable[[Json], list[Table]]] = {
     "memberships": _memberships,
     "production": _production,
     "costs": _costs,
+    "scaling": _scaling,
     "slices": _slices,
     "time": _time,
     "signal": _signal,

@@ -16,6 +16,7 @@ from streamer.models.evaluation import (
     steps_memberships,
     steps_novelty,
     steps_real,
+    steps_scaling,
     steps_sensitivity,
     steps_slices,
     training_runs,
@@ -100,6 +101,7 @@ STEPS: dict[str, Step] = {
     "learning": _of_experiment(steps_baselines.learning_curve),
     "memberships": lambda context: steps_memberships.memberships(context.experiment, context.bundle),
     "production": lambda context: steps_memberships.production(context.experiment, context.bundle),
+    "scaling": lambda context: steps_scaling.scaling(context.experiment, context.bundle),
     "slices": lambda context: steps_slices.slices(context.experiment, context.bundle),
     "map": _of_experiment(steps_main.embedding_map),
     "costs": lambda context: steps_cost.costs(context.experiment, context.bundle),
@@ -116,7 +118,7 @@ STEPS: dict[str, Step] = {
 def evaluate(context: Context, steps: Collection[str]) -> dict[str, Json]:
     """Results by step: of the steps given, and of all others whose result is there already.
 
-    Left out are steps on public clickstreams where neither those nor their results are there, and that on
+    Left out are steps on public clickstreams where neither those nor their results are there, and those on
     memberships where the bundle has no prototypes.
     """
     results = {}

@@ -47,7 +47,7 @@ def memberships(experiment: Experiment, bundle: Bundle) -> Json:
 
     def compute() -> Json:
         assert bundle.prototypes is not None
-        by_task = _pooled(experiment, bundle, SEEDS, _Part("membership_tasks", _of_bundle, ALL_LINEAR))
+        by_task = _pooled(experiment, bundle, SEEDS, _WITH_MEMBERSHIPS)
         found: Json = {"prototypes": len(bundle.prototypes), "gained": {}}
         for task, metrics in TASKS.items():
             found[task] = compared(by_task[task])
@@ -79,12 +79,16 @@ def production(experiment: Experiment, bundle: Bundle) -> Json:
 
 
 def _config(experiment: Experiment, bundle: Bundle, seeds: Sequence[int]) -> Json:
+    visitors, draws = experiment.scale.visitors, experiment.scale.draws
+    return {"visitors": visitors, "seeds": list(seeds), "draws": draws, "bundle": about(bundle)}
+
+
+def about(bundle: Bundle) -> list[str]:
+    """All that vectors and memberships depend on. Raises MissingResultError if it has no prototypes."""
     if bundle.prototypes is None:
         raise MissingResultError("prototypes")
     # Not by the model's version: that changes with whatever is written into its manifest.
-    about = [bundle.embedding_space, bundle.prototypes.version]
-    visitors, draws = experiment.scale.visitors, experiment.scale.draws
-    return {"visitors": visitors, "seeds": list(seeds), "draws": draws, "bundle": about}
+    return [bundle.embedding_space, bundle.prototypes.version]
 
 
 class _Part(NamedTuple):
@@ -99,24 +103,49 @@ def _pooled(
     experiment: Experiment, bundle: Bundle, seeds: Sequence[int], part: _Part
 ) -> dict[str, dict[str, Resampled]]:
     """By task and "metric/contender"."""
-    draws, about = experiment.scale.draws, _config(experiment, bundle, seeds)["bundle"]
+    rng, by_seed = np.random.default_rng(0), [_draws(experiment, bundle, seed, part) for seed in seeds]
+    return {task: pooled([each[task] for each in by_seed], rng) for task in TASKS}
 
-    def of_seed(seed: int) -> Arrays:
+
+def draws_of_bundle(experiment: Experiment, bundle: Bundle, seed: int) -> dict[str, dict[str, Resampled]]:
+    """By task and "metric/contender", of one seed. Raises MissingResultError if the bundle has no
+    prototypes."""
+    return _draws(experiment, bundle, seed, _WITH_MEMBERSHIPS)
+
+
+def _draws(experiment: Experiment, bundle: Bundle, seed: int, part: _Part) -> dict[str, dict[str, Resampled]]:
+    config = {"draws": experiment.scale.draws, "bundle": about(bundle)}
+    return task_draws(
+        experiment, seed, part.name, config, lambda data: part.features_of(data, bundle), part.kinds
+    )
+
+
+def task_draws(
+    experiment: Experiment,
+    seed: int,
+    name: str,
+    config: Json,
+    features_of: Callable[[SimulatedData], dict[str, Float64]],
+    kinds: Kinds = ALL_LINEAR,
+) -> dict[str, dict[str, Resampled]]:
+    """By task and "metric/contender", of a seed's test visitors: the same draws of them for all features.
+
+    Cached by `name` and `config`, which says all that `features_of` depends on besides the seed's data.
+    """
+
+    def compute() -> Arrays:
         data = experiment.data(seed)
-        features = part.features_of(data, bundle)
-        found = resample_tasks(data, measure_tasks(data, features, features, part.kinds), seed, draws)
+        features = features_of(data)
+        measured = measure_tasks(data, features, features, kinds)
+        found = resample_tasks(data, measured, seed, experiment.scale.draws)
         return {
-            f"{task}/{name}": array
+            f"{task}/{key}": array
             for task, of_task in zip(TASKS, found, strict=True)
-            for name, array in as_arrays(of_task).items()
+            for key, array in as_arrays(of_task).items()
         }
 
-    def stored(seed: int) -> Arrays:
-        config = {**experiment.of_seed(seed), "draws": draws, "bundle": about}
-        return experiment.store.arrays(part.name, config, lambda: of_seed(seed))
-
-    rng, by_seed = np.random.default_rng(0), [stored(seed) for seed in seeds]
-    return {task: pooled([_of_task(each, task) for each in by_seed], rng) for task in TASKS}
+    stored = experiment.store.arrays(name, {**experiment.of_seed(seed), **config}, compute)
+    return {task: _of_task(stored, task) for task in TASKS}
 
 
 def _of_task(stored: Arrays, task: str) -> dict[str, Resampled]:
@@ -134,6 +163,9 @@ def _of_bundle(data: SimulatedData, bundle: Bundle) -> dict[str, Float64]:
     }
     features[BOTH] = side_by_side(features, EMBEDDING, MEMBERSHIPS)
     return features
+
+
+_WITH_MEMBERSHIPS = _Part("membership_tasks", _of_bundle, ALL_LINEAR)
 
 
 def _beside_pages(data: SimulatedData, bundle: Bundle) -> dict[str, Float64]:

@@ -16,11 +16,12 @@ import torch
 from streamer.models.arrays import Bool, Float32, Float64, Int64
 from streamer.models.fields import EVENT_FIELDS, SESSION_FIELDS
 from streamer.models.labelling.teacher import SoftLabels, TeacherInput
+from streamer.models.tokenizer import Tokenizer
 from streamer.models.training.cluster_teacher import ClusterTeacher
 from streamer.models.training.config import TrainConfig
 from streamer.models.training.corpus import Corpus, LengthBucket, embed
 from streamer.models.training.distill import LabelledEmbeddings, distill, outputs
-from streamer.models.training.encoder import MEAN, Tokens
+from streamer.models.training.encoder import MEAN, Encoder, Tokens
 from streamer.models.training.novelty import Embed, Surprising
 from streamer.models.training.pretrain import deterministic, new_tokenizer, pretrain
 from streamer.models.visitor_splits import TRAIN_BELOW, VALIDATION_BELOW, percent_of
@@ -75,18 +76,25 @@ def embedder(
     sessions: Sequence[Session], learn_from: Bool, config: TrainConfig, hidden: Sequence[str] = ()
 ) -> Embed:
     """As `embeddings`, for any sessions."""
+    tokenizer, encoder = trained(sessions, learn_from, config, hidden)
+
+    def embedded(asked: Sequence[Session]) -> Float32:
+        with deterministic(config.threads):
+            return embed(encoder, without(Corpus.of(asked, tokenizer), hidden))
+
+    return embedded
+
+
+def trained(
+    sessions: Sequence[Session], learn_from: Bool, config: TrainConfig, hidden: Sequence[str] = ()
+) -> tuple[Tokenizer, Encoder]:
+    """Of the sessions where `learn_from` [S] is true, without `hidden` fields."""
     chosen = [session for session, learnt in zip(sessions, learn_from, strict=True) if learnt]
     tokenizer = new_tokenizer(chosen, config)
     generator = torch.Generator().manual_seed(config.seed)
     with deterministic(config.threads):
         corpus = without(Corpus.of(chosen, tokenizer), hidden)
-        trained = pretrain(corpus, tokenizer, config, generator, lambda *_: None)
-
-    def embedded(asked: Sequence[Session]) -> Float32:
-        with deterministic(config.threads):
-            return embed(trained.encoder, without(Corpus.of(asked, tokenizer), hidden))
-
-    return embedded
+        return tokenizer, pretrain(corpus, tokenizer, config, generator, lambda *_: None).encoder
 
 
 def without(corpus: Corpus, hidden: Sequence[str]) -> Corpus:

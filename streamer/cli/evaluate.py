@@ -33,6 +33,7 @@ _QUICK = {
     "labelled": 800,
     "draws": 200,
     "label_draws": 2,
+    "pretraining_visitors": 400,
     "real_epochs": 1,
 }
 
@@ -93,7 +94,7 @@ def evaluate(
     if (steps is not None or real) and (missing := [step for step in chosen if step not in results]):
         expected = dict.fromkeys(
             "a --bundle with prototypes"
-            if step in ("memberships", "production")
+            if step in ("memberships", "production", "scaling")
             else f"--data or {CLICKS_DATA}, a folder of clickstreams"
             for step in missing
         )

@@ -95,6 +95,25 @@ def few_labels() -> Json:
     }
 
 
+def scaling() -> Json:
+    """A bundle, more sessions than it had, and fewer without prototypes that were learnt from for longer."""
+    names = ("embedding", "embedding_and_memberships")
+    metrics = ("log_loss", "macro_recall_at_1", "micro_f1")
+    gained = {metric: dict.fromkeys(names, estimate(0.03)) for metric in metrics}
+    alone = {metric: {"embedding": estimate(-0.1)} for metric in metrics}
+    more = {"visitors": 16_000, "sessions": 28_000, "epochs": 8, "cpu_seconds": 300.0}
+    fewer = {"visitors": 60, "sessions": 100, "epochs": 64, "cpu_seconds": 1.5}
+    return {
+        "bundle": {"sessions": 14_000, "epochs": 8, **tasks(*names)},
+        "points": [
+            {**more, "gained": gained, **tasks(*names)},
+            {**fewer, "gained": alone, **tasks("embedding")},
+        ],
+        "seeds": 4,
+        "visitors": 17_000,
+    }
+
+
 def slices(bundle: Json | None = None) -> Json:
     """A slice that is worse, one that is better, one that is neither, and one that nobody can tell of."""
     metrics = ("label_right", "abstained")
@@ -166,6 +185,7 @@ def simulated_steps() -> dict[str, Json]:
                 for metric in ("log_loss", "macro_recall_at_1", "micro_f1")
             },
         },
+        "scaling": scaling(),
         "slices": slices(),
         "learning": {"points": [{"labels": n, "micro_f1": contenders("embedding")} for n in (250, 500)]},
         "map": {"names": ["a", "b"], "points": [[0.0, 1.0, 0], [2.0, 3.0, 1]]},

@@ -47,7 +47,7 @@ def test_every_step_but_the_map_has_a_table() -> None:
 
 def test_the_whole_report_has_its_tables_and_plots_in_one_file(tmp_path: Path) -> None:
     seen, document = written(tmp_path, list(STEPS))
-    assert len(seen.images) == 7
+    assert len(seen.images) == 8
     assert seen.tables > 15
     assert all(address.startswith("data:image/png;base64,") for address in seen.addresses)
     assert set(document) == {"scale", "note", "figures", "results"}

@@ -14,7 +14,13 @@ pytest.importorskip("torch")
 from streamer.core.rules import SessionRules
 from streamer.models.baselines.registry import CONTENDERS
 from streamer.models.bundle import default_bundle, load_bundle
-from streamer.models.evaluation import steps_baselines, steps_memberships, steps_sensitivity, steps_slices
+from streamer.models.evaluation import (
+    steps_baselines,
+    steps_memberships,
+    steps_scaling,
+    steps_sensitivity,
+    steps_slices,
+)
 from streamer.models.evaluation.bootstrap import resample
 from streamer.models.evaluation.experiment import Experiment, Scale
 from streamer.models.evaluation.protocol import SplitError, measure_conversions, resample_rows
@@ -218,6 +224,54 @@ def test_trees_over_pages_are_measured_on_the_rows_of_the_bundle(
         assert found["tiles"]["log_loss"][name]["value"] == without[name]["value"]
     with pytest.raises(MissingResultError):
         steps_memberships.production(experiment, replace(bundle, prototypes=None))
+
+
+@pytest.fixture
+def scaled(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    """At a small scale, with one seed and two amounts; the first has too few sessions for prototypes."""
+    amounts = (steps_scaling.Amount(1 / 8), steps_scaling.Amount(2))
+    monkeypatch.setattr(steps_scaling, "AMOUNTS", amounts)
+    monkeypatch.setattr(steps_scaling, "SEEDS", (61,))
+    return replace(experiment, scale=replace(TINY, pretraining_visitors=80))
+
+
+def test_a_scaling_curve_is_of_more_and_more_people_on_the_rows_of_the_bundle(scaled: Experiment) -> None:
+    bundle = load_bundle(default_bundle())
+    found = steps_scaling.scaling(scaled, bundle)
+    few, more = found["points"]
+    assert (few["visitors"], more["visitors"]) == (10, 160)
+    assert 0 < few["sessions"] < more["sessions"]
+    assert found["bundle"]["sessions"] == bundle.manifest.data["sessions"]["train"]
+    names = {"app_only", "embedding", "embedding_and_memberships", "oracle"}
+    assert set(few["tiles"]["log_loss"]) == names - {"embedding_and_memberships"}
+    assert set(more["tiles"]["log_loss"]) == set(more["conversions"]["micro_f1"]) == names
+    for name in ("app_only", "oracle"):
+        assert more["tiles"]["log_loss"][name]["value"] == found["bundle"]["tiles"]["log_loss"][name]["value"]
+    with pytest.raises(MissingResultError):
+        steps_scaling.scaling(scaled, replace(bundle, prototypes=None))
+
+
+def test_what_an_amount_gains_is_above_the_bundle(scaled: Experiment) -> None:
+    found = steps_scaling.scaling(scaled, load_bundle(default_bundle()))
+    few, more = found["points"]
+    for metric, by_name in more["gained"].items():
+        assert set(few["gained"][metric]) == {"embedding"}
+        task = "conversions" if metric == "micro_f1" else "tiles"
+        for name, gained in by_name.items():
+            closed = [each[task][metric][name]["gap_closed"]["value"] for each in (found["bundle"], more)]
+            assert gained["value"] == pytest.approx(closed[1] - closed[0], abs=2e-4)
+
+
+def test_another_seed_of_a_scaling_curve_trains_nothing_again(
+    scaled: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = load_bundle(default_bundle())
+    before = steps_scaling.scaling(scaled, bundle)
+    monkeypatch.setattr(steps_scaling, "SEEDS", (61, 62))
+    monkeypatch.setattr(steps_scaling.training_runs, "trained", lambda *_: pytest.fail("trained again"))
+    after = steps_scaling.scaling(scaled, bundle)
+    assert (before["seeds"], after["seeds"]) == (1, 2)
+    assert [p["cpu_seconds"] for p in after["points"]] == [p["cpu_seconds"] for p in before["points"]]
 
 
 def test_slices_are_of_test_visitors_and_say_which_files_scored_them(experiment: Experiment) -> None:
