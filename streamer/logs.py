@@ -1,7 +1,8 @@
 """Logging: structlog, to standard error, readable on a terminal and one JSON object a line otherwise.
 
 Libraries log through the same format. aiokafka and Faust never go below INFO: at DEBUG they print
-requests and messages whole, with the password and with what customers typed.
+requests and messages whole, with the password and with what customers typed. aiohttp's server repeats the bytes
+of a request that isn't HTTP, which may have an id or a token: the log has the kind of its errors only.
 """
 
 from __future__ import annotations
@@ -52,6 +53,14 @@ def configure_logging(settings: LogSettings, stream: TextIO | None = None) -> No
     root.setLevel(level)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(level + 10, logging.INFO))
+    logging.getLogger("aiohttp.server").addFilter(_with_kind_of_error_only)
+
+
+def _with_kind_of_error_only(record: logging.LogRecord) -> bool:
+    if record.exc_info and record.exc_info[0] is not None:
+        record.msg, record.args = f"{record.getMessage()}: {record.exc_info[0].__name__}", None
+        record.exc_info = None
+    return True
 
 
 class _StandardError(logging.StreamHandler[TextIO]):

@@ -75,6 +75,15 @@ def test_libraries_never_print_requests_and_messages_whole(library: str) -> None
     assert "joined" in stream.getvalue()
 
 
+def test_of_a_request_that_is_not_http_the_kind_of_mistake_is_logged_and_not_its_bytes() -> None:
+    _, stream = logged(LogSettings(level="debug"))
+    mistake = ValueError("Invalid char in url path: b'GET /v1/users/u-4711'")
+    logging.getLogger("aiohttp.server").error("Error handling request from %s", "10.0.0.1", exc_info=mistake)
+    line = json.loads(stream.getvalue())
+    assert line["event"] == "Error handling request from 10.0.0.1: ValueError"
+    assert "u-4711" not in stream.getvalue()
+
+
 def test_standard_error_is_looked_up_for_every_line(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = io.StringIO(), io.StringIO()
     monkeypatch.setattr("sys.stderr", first)

@@ -27,7 +27,8 @@ class Invocation:
         from streamer.logs import configure_logging
         from streamer.settings import load_settings
 
-        own = {name.replace("__", "."): value for name, value in options.items()}
+        given = {name: value for name, value in options.items() if value is not None}
+        own = {name.replace("__", "."): value for name, value in given.items()}
         settings = load_settings(self.config, self.parsed_overrides() | own)
         configure_logging(settings.log)
         return settings

@@ -174,12 +174,7 @@ class LookUps:
     async def _batch(self, request: web.Request) -> web.Response:
         caller = self._access.caller(request.headers)
         space = self._space_in(request)
-        try:
-            ids = _read_batch(await request.read()).ids
-        except msgspec.DecodeError as error:  # it names a place and a type, never a value
-            raise Refusal(problems.MALFORMED_BODY, f"{problems.MALFORMED_BODY.meaning}: {error}") from None
-        except UnicodeDecodeError:
-            raise Refusal(problems.MALFORMED_BODY) from None
+        ids = await _ids_in(request)
         if len(ids) > self._max_batch:
             raise Refusal(
                 problems.BATCH_TOO_LARGE, f"{len(ids)} ids, expected at most {self._max_batch} in a batch"
@@ -226,7 +221,9 @@ class LookUps:
         """How many neighbours are asked for. Raises Refusal."""
         written = request.query.get("count", str(min(_NEIGHBOURS, self._max_batch)))
         if not (written.isascii() and written.isdecimal() and 0 < int(written[:9]) <= self._max_batch):
-            raise Refusal(problems.MALFORMED_COUNT)
+            raise Refusal(
+                problems.MALFORMED_COUNT, f"The count is not a whole number from 1 to {self._max_batch}"
+            )
         return int(written)
 
     def _result(self, key: str, space: str | None) -> dict[str, Any]:
@@ -296,6 +293,18 @@ def _id_in(request: web.Request) -> str:
         return unquote_to_bytes(encoded).decode()
     except UnicodeDecodeError:
         raise Refusal(problems.MALFORMED_ID) from None
+
+
+async def _ids_in(request: web.Request) -> list[str]:
+    """Of the body. Raises Refusal."""
+    try:
+        return _read_batch(await request.read()).ids
+    except msgspec.DecodeError as error:  # it names a place and a type, never a value
+        raise Refusal(problems.MALFORMED_BODY, f"{problems.MALFORMED_BODY.meaning}: {error}") from None
+    except UnicodeDecodeError:
+        raise Refusal(problems.MALFORMED_BODY) from None
+    except (web.RequestPayloadError, ConnectionError):  # cut off, or not encoded as its head says
+        raise Refusal(problems.MALFORMED_BODY, "The body can't be read to its end") from None
 
 
 def _is_id(key: str) -> bool:

@@ -142,6 +142,15 @@ def test_settings_come_from_the_file_and_from_set(run_streamer: RunStreamer, tmp
     assert "127.0.0.1:1 " in done.stderr
 
 
+def test_set_counts_where_a_command_has_an_option_of_its_own_that_was_not_given(
+    run_streamer: RunStreamer, tmp_path: Path
+) -> None:
+    (tmp_path / "streamer.toml").write_text("[serve]\nport = 8080\n")
+    set_host = ("--set", "serve.host=0.0.0.0", "serve")
+    assert "serve.host = 0.0.0.0: " in run_streamer(*set_host).stderr
+    assert "serve.host = 0.0.0.1: " in run_streamer(*set_host, "--host", "0.0.0.1").stderr
+
+
 def test_known_errors_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert report(StreamerError("the work failed"), debug=False) == 1
     assert report(UsageError("the call is wrong"), debug=False) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -181,6 +182,27 @@ def test_a_batch_that_is_none_is_refused(open_service: Open, body: bytes, status
     assert (refused.status, refused.code) == (status, code)
 
 
+def test_a_body_that_does_not_arrive_whole_is_the_callers_mistake(open_service: Open) -> None:
+    service = open_service.service
+    refused = service.request("/v1/visitors:batchGet", b'{"ids": ["v1"]}', Content_Encoding="gzip")
+    assert (refused.status, refused.code) == (400, "malformed_body")
+    before = metric(service.port, "streamer_lookups_total", view="visitors", outcome="malformed_body")
+    with connected(service) as connection:
+        connection.sendall(b"POST /v1/visitors:batchGet HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+    wait_until(
+        lambda: (
+            metric(service.port, "streamer_lookups_total", view="visitors", outcome="malformed_body")
+            == before + 1
+        )
+    )
+    assert "lookup_failed" not in service.log
+
+
+def connected(service: Service) -> socket.socket:
+    """For bytes that no library would send."""
+    return socket.create_connection(("127.0.0.1", service.port), timeout=20)
+
+
 @pytest.mark.parametrize("encoded", ["%FF", "%C3", quote("x" * 257), "%ED%A0%80"])
 def test_an_id_that_can_be_none_is_refused(open_service: Open, encoded: str) -> None:
     refused = open_service.service.request(f"/v1/visitors/{encoded}")
@@ -240,6 +262,14 @@ def test_nothing_is_logged_that_says_who_was_looked_up(open_service: Open) -> No
     service.get("visitors", "who-is-this")
     service.request("/v1/visitors/who-is-this%FF")
     service.request("/v1/visitors:batchGet", b'{"ids": ["who-is-this", 1]}')
+    for not_http in (
+        "GET /v1/visitors/who-is-this-ü HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /v1/visitors/a HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer who-is-this\0\r\n\r\n",
+        "POST /v1/visitors:batchGet HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nwho-is-this\r\n\r\n",
+    ):
+        with connected(service) as connection:
+            connection.sendall(not_http.encode())
+            assert connection.makefile("rb").readline() == b"HTTP/1.0 400 Bad Request\r\n"
     assert "who-is-this" not in service.log
     assert "v1/visitors" not in service.log
 
