@@ -1,8 +1,8 @@
 """Logging: structlog, to standard error, readable on a terminal and one JSON object a line otherwise.
 
 Libraries log through the same format. aiokafka and Faust never go below INFO: at DEBUG they print
-requests and messages whole, with the password and with what customers typed. aiohttp's server repeats the bytes
-of a request that isn't HTTP, which may have an id or a token: the log has the kind of its errors only.
+requests and messages whole, with the password and with what customers typed. aiohttp's server repeats the
+bytes of a request that isn't HTTP, which may have an id or a token: the log has the kind of its errors only.
 """
 
 from __future__ import annotations

@@ -221,9 +221,7 @@ class LookUps:
         """How many neighbours are asked for. Raises Refusal."""
         written = request.query.get("count", str(min(_NEIGHBOURS, self._max_batch)))
         if not (written.isascii() and written.isdecimal() and 0 < int(written[:9]) <= self._max_batch):
-            raise Refusal(
-                problems.MALFORMED_COUNT, f"The count is not a whole number from 1 to {self._max_batch}"
-            )
+            raise Refusal(problems.MALFORMED_COUNT, f"The count is not a number from 1 to {self._max_batch}")
         return int(written)
 
     def _result(self, key: str, space: str | None) -> dict[str, Any]:

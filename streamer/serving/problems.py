@@ -29,7 +29,7 @@ class Code(NamedTuple):
 
 MALFORMED_ID: Final = Code("malformed_id", 400, "The id is not 1 to 256 bytes of UTF-8")
 MALFORMED_BODY: Final = Code("malformed_body", 400, "The body is not a JSON object with a list of ids")
-MALFORMED_COUNT: Final = Code("malformed_count", 400, "The count is not a whole number from 1 to serve.max_batch")
+MALFORMED_COUNT: Final = Code("malformed_count", 400, "The count is not a number from 1 to serve.max_batch")
 UNKNOWN_SPACE: Final = Code("unknown_space", 400, "No record has a vector of this embedding space")
 NO_TOKEN: Final = Code("no_token", 401, "The request has no bearer token, or one that isn't known")
 UNKNOWN_ID: Final = Code("unknown_id", 404, "There is no record, or it is older than the time to live")
