@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import parse_qs, unquote_to_bytes
 
 import msgspec
 import numpy as np
@@ -24,6 +25,7 @@ from streamer.schemas.click import MAX_ID_BYTES
 from streamer.schemas.lookup import digest_of
 from streamer.serving import problems
 from streamer.serving.access import Access
+from streamer.serving.answers import Answer
 from streamer.serving.lookup_log import LookupLog
 from streamer.serving.metrics import ServingMetrics
 from streamer.serving.problems import Handler, Refusal
@@ -129,7 +131,7 @@ class LookUps:
         """GET /v1/NAME/{id} and POST /v1/NAME:batchGet; GET /v1/NAME/{id}/similar if there are neighbours."""
         path = f"/v1/{self._collection.name}"
         routes = [
-            web.get(f"{path}/{{id:[^/]+}}", self._observed(self._one, "one")),
+            web.get(f"{path}/{{id:[^/]+}}", self._one),
             web.post(f"{path}:batchGet", self._observed(self._batch, "batch")),
         ]
         if self._collection.neighbours is not None:
@@ -138,22 +140,35 @@ class LookUps:
 
     def _observed(self, handler: Handler, kind: str) -> Handler:
         async def observed(request: web.Request) -> web.StreamResponse:
-            begun = time.perf_counter()
-            try:
+            with self._observing(kind):
                 return await handler(request)
-            except Refusal as refusal:
-                self._count(refusal.code.name)
-                raise
-            finally:
-                self._metrics.answered(self._collection.name, kind, time.perf_counter() - begun)
 
         return observed
 
+    @contextmanager
+    def _observing(self, kind: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        try:
+            yield
+        except Refusal as refusal:
+            self._count(refusal.code.name)
+            raise
+        finally:
+            self._metrics.answered(self._collection.name, kind, time.perf_counter() - begun)
+
     async def _one(self, request: web.Request) -> web.Response:
-        caller = self._access.caller(request.headers)
-        await self._access.admit(caller, 1)
-        space = self._space_in(request)
-        key = _id_in(request)
+        url = request.rel_url
+        return self.one(_encoded_id_in(request), url.raw_query_string, request.headers).response()
+
+    def one(self, encoded_id: str, query: str, headers: Mapping[str, str]) -> Answer:
+        """The record of an id, as path and query of the request have them. Raises Refusal."""
+        with self._observing("one"):
+            return self._answer(encoded_id, query, headers)
+
+    def _answer(self, encoded_id: str, query: str, asked: Mapping[str, str]) -> Answer:
+        self._access.admit(self._access.caller(asked), 1)
+        space = self._space_in(query)
+        key = _decoded_id(encoded_id)
         stored = self._collection.serve(key)
         etag = etag_of(stored, space)
         headers = {
@@ -162,24 +177,24 @@ class LookUps:
             VIEW_AGE: f"{self._view.age_s:.1f}",
             RECORD_AGE: str(max(round(self._now() - stored.closed_at / 1000), 0)),
         }
-        if _has(request, etag):
+        if _has(asked, headers["ETag"]):
             self._count("not_modified")
             self._collection.note(key, "not_modified", stored, space)
-            return web.Response(status=304, headers=headers)
+            return Answer(304, headers)
         body = _json(answer(stored, space))
         self._count("found")
         self._collection.note(key, "found", stored, space)
-        return web.Response(body=body, content_type="application/json", headers=headers)
+        return Answer(200, {**headers, "Content-Type": "application/json"}, body)
 
     async def _batch(self, request: web.Request) -> web.Response:
         caller = self._access.caller(request.headers)
-        space = self._space_in(request)
+        space = self._space_in(request.rel_url.raw_query_string)
         ids = await _ids_in(request)
         if len(ids) > self._max_batch:
             raise Refusal(
                 problems.BATCH_TOO_LARGE, f"{len(ids)} ids, expected at most {self._max_batch} in a batch"
             )
-        await self._access.admit(caller, len(ids))
+        self._access.admit(caller, len(ids))
         results = []
         for number, key in enumerate(ids):
             if number % _IN_ONE_GO == _IN_ONE_GO - 1:
@@ -197,8 +212,8 @@ class LookUps:
         if not (self._view.is_ready and neighbours.is_complete):
             raise _warming_up()
         count = self._count_in(request)
-        await self._access.admit(caller, count)
-        key = _id_in(request)
+        self._access.admit(caller, count)
+        key = _decoded_id(_encoded_id_in(request))
         stored = self._collection.find(key)
         space = request.query.get("space", stored.embedding_space)
         if space not in (live := neighbours.spaces):
@@ -239,11 +254,11 @@ class LookUps:
     def _count(self, outcome: str) -> None:
         self._metrics.looked_up(self._collection.name, outcome)
 
-    def _space_in(self, request: web.Request) -> str | None:
+    def _space_in(self, query: str) -> str | None:
         """The space that is asked for. Raises Refusal if there is none such, or no answer yet."""
         if not self._view.is_ready:
             raise _warming_up()
-        space = request.query.get("space") if request.query_string else None
+        space = parse_qs(query, keep_blank_values=True).get("space", [None])[0] if query else None
         spaces = self._view.spaces
         if space is not None and space not in spaces:
             raise Refusal(problems.UNKNOWN_SPACE, spaces=sorted(spaces))
@@ -277,16 +292,18 @@ def _json(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _has(request: web.Request, etag: str) -> bool:
-    """Whether the caller has this answer already."""
-    if "If-None-Match" not in request.headers:
-        return False
-    return any(tag.value in (etag, "*") for tag in request.if_none_match or ())
+def _has(asked: Mapping[str, str], etag: str) -> bool:
+    """Whether the caller has this answer already (RFC 9110, 13.1.2). `etag`: with its quotes."""
+    known = (tag.strip().removeprefix("W/") for tag in asked.get("If-None-Match", "").split(","))
+    return any(tag in (etag, "*") for tag in known)
 
 
-def _id_in(request: web.Request) -> str:
-    """Of the path, which aiohttp leaves partly encoded where it isn't UTF-8. Raises Refusal."""
-    encoded = request.rel_url.raw_path.split("/")[3]
+def _encoded_id_in(request: web.Request) -> str:
+    return request.rel_url.raw_path.split("/")[3]
+
+
+def _decoded_id(encoded: str) -> str:
+    """Raises Refusal where it isn't UTF-8."""
     try:
         return unquote_to_bytes(encoded).decode()
     except UnicodeDecodeError:

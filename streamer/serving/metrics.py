@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -95,14 +96,14 @@ class ServingMetrics:
         if log is not None:
             self.registry.register(_Log(log))
         ProcessCollector(registry=self.registry)
-        self._lookups = Counter(
+        lookups = Counter(
             "lookups",
             "Ids that were looked up, by what came of it",
             ("view", "outcome"),
             namespace=NAMESPACE,
             registry=self.registry,
         )
-        self._requests = Histogram(
+        requests = Histogram(
             "lookup_request_seconds",
             "From a request's head to its answer, without the network",
             ("view", "kind"),
@@ -110,11 +111,14 @@ class ServingMetrics:
             registry=self.registry,
             buckets=_SECONDS,
         )
+        # To look a child up takes longer than to count.
+        self._lookups_of = cache(lookups.labels)
+        self._requests_of = cache(requests.labels)
 
     def looked_up(self, view: str, outcome: str) -> None:
         """Count an id, or a request that was refused before its ids were looked at."""
-        self._lookups.labels(view, outcome).inc()
+        self._lookups_of(view, outcome).inc()
 
     def answered(self, view: str, kind: str, seconds: float) -> None:
         """Note how long a request took; `kind`: one, batch or similar."""
-        self._requests.labels(view, kind).observe(seconds)
+        self._requests_of(view, kind).observe(seconds)

@@ -13,6 +13,8 @@ import orjson
 import structlog
 from aiohttp import web
 
+from streamer.serving.answers import Answer
+
 MEDIA_TYPE = "application/problem+json"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -82,7 +84,7 @@ class Refusal(Exception):  # noqa: N818, an answer rather than a mistake
         self.members = members
         self._headers = headers or {}
 
-    def response(self) -> web.Response:
+    def answer(self) -> Answer:
         """As it goes to the caller."""
         problem = {
             "type": "about:blank",
@@ -92,27 +94,28 @@ class Refusal(Exception):  # noqa: N818, an answer rather than a mistake
             "code": self.code.name,
             **self.members,
         }
-        return web.Response(
-            body=orjson.dumps(problem),
-            status=self.code.status,
-            content_type=MEDIA_TYPE,
-            headers={"Cache-Control": "no-store", **self._headers},
-        )
+        headers = {"Cache-Control": "no-store", **self._headers, "Content-Type": MEDIA_TYPE}
+        return Answer(self.code.status, headers, orjson.dumps(problem))
+
+
+def answer_to(error: Exception) -> Answer:
+    """The problem that this is to a caller. Of what nobody foresaw the log has the kind alone."""
+    if isinstance(error, Refusal):
+        return error.answer()
+    log.error("lookup_failed", error=type(error).__name__)
+    return Refusal(FAILED).answer()
 
 
 @web.middleware
 async def refusals_as_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turns what a handler raises into a problem. Of what nobody foresaw the log has the kind alone."""
+    """Turns what a handler raises into a problem."""
     try:
         return await handler(request)
-    except Refusal as refusal:
-        return refusal.response()
     except web.HTTPException as error:
         code = _OF_HTTP.get(error.status)
         if code is None:
             raise
         allowed = error.headers.get("Allow")
-        return Refusal(code, headers={"Allow": allowed} if allowed else None).response()
+        return Refusal(code, headers={"Allow": allowed} if allowed else None).answer().response()
     except Exception as error:
-        log.error("lookup_failed", error=type(error).__name__)
-        return Refusal(FAILED).response()
+        return answer_to(error).response()

@@ -24,6 +24,8 @@ from streamer.kafka.reach import check_brokers
 from streamer.kafka.topics import find_topic
 from streamer.schemas.click import MAX_ID_BYTES
 from streamer.serving.access import Access, is_loopback, parsed_tokens
+from streamer.serving.answers import SERVER
+from streamer.serving.direct import DirectConnections
 from streamer.serving.lookup_log import LookupLog
 from streamer.serving.lookups import Collection, LookUps
 from streamer.serving.metrics import ServingMetrics
@@ -55,33 +57,43 @@ class LookUpService:
     """The views and what is known of them."""
 
     def __init__(self, settings: Settings, share: frozenset[int] | None, now: Callable[[], float]) -> None:
-        """`share`: the partitions that are held; None: all. `now`: seconds since 1970."""
+        """`share`: the partitions that are held; None: all. `now`: seconds since 1970. Raises UsageError for
+        tokens that are none."""
         self.is_stopping = False
-        self._serve = settings.serve
+        self._serve = serve = settings.serve
+        self._now = now
         self._views = {
             name: _VIEWS[name](settings, ttl_s=settings.serve.ttl_days * _DAY_S, now=now, partitions=share)
             for name in settings.looked_up
         }
         self._neighbours = _neighbours_of(self._views) if settings.serve.similar else {}
         self._log = LookupLog(settings, now) if settings.serve.log_lookups else None
-        self._share = share
-        self._now = now
         self.metrics = ServingMetrics(self._views, self._neighbours, self._log)
-
-    def app(self) -> web.Application:
-        """The HTTP application. Raises UsageError for tokens that are none."""
-        serve = self._serve
         tokens = parsed_tokens(serve.tokens.get_secret_value() if serve.tokens else None)
         access = Access(tokens, serve.rate_limit)
+        self._needs_token = bool(tokens)
+        self._look_ups = {
+            name: LookUps(
+                Collection(name, view, share, self._neighbours.get(name), self._log),
+                access,
+                self.metrics,
+                serve.max_batch,
+                now,
+            )
+            for name, view in self._views.items()
+        }
+
+    def app(self) -> web.Application:
+        """The HTTP application."""
+        serve = self._serve
         app = web.Application(
             middlewares=[refusals_as_problems], client_max_size=_largest_body(serve.max_batch)
         )
         app.add_routes(health_routes(self.metrics.registry, list, self.not_ready))
-        for name, view in self._views.items():
-            collection = Collection(name, view, self._share, self._neighbours.get(name), self._log)
-            app.add_routes(LookUps(collection, access, self.metrics, serve.max_batch, self._now).routes())
+        for look_ups in self._look_ups.values():
+            app.add_routes(look_ups.routes())
         described = orjson.dumps(
-            document(self._views, __version__, serve.max_batch, bool(tokens), serve.similar)
+            document(self._views, __version__, serve.max_batch, self._needs_token, serve.similar)
         )
 
         async def openapi(_: web.Request) -> web.Response:
@@ -91,8 +103,13 @@ class LookUpService:
         app.on_response_prepare.append(self._name_ourselves)
         return app
 
+    def connections(self, others: Callable[[], asyncio.Protocol]) -> DirectConnections:
+        """What listens: look-ups are answered at once, and all else by `others`, aiohttp's side."""
+        look_ups = {name.encode(): each.one for name, each in self._look_ups.items()}
+        return DirectConnections(look_ups, others, lambda: self.is_stopping, self._now)
+
     async def _name_ourselves(self, _: web.Request, response: web.StreamResponse) -> None:
-        response.headers["Server"] = "streamer"  # not which versions of what run here
+        response.headers["Server"] = SERVER
         if self.is_stopping:
             response.headers["Connection"] = "close"
             response.force_close()
@@ -162,10 +179,15 @@ async def run_service(
         await find_topic(settings.kafka, topic)  # raises if there is none
     sys.setswitchinterval(_SWITCH_S)
     await runner.setup()
+    assert runner.server is not None
+    connections = service.connections(runner.server)
+    listening: asyncio.Server | None = None
     service.start()
     try:
         try:
-            await web.TCPSite(runner, serve.host, serve.port, ssl_context=tls).start()
+            listening = await asyncio.get_running_loop().create_server(
+                connections, serve.host, serve.port, ssl=tls
+            )
         except OSError as error:
             raise PortError(
                 f"can't listen on {serve.host}:{serve.port} ({error.strerror}): "
@@ -180,6 +202,9 @@ async def run_service(
         log.info("serving_ends", within_s=serve.drain_s)
         await asyncio.sleep(serve.drain_s)
     finally:
+        if listening is not None:
+            listening.close()
+        connections.close()
         await runner.cleanup()
         await health.stop()
         await asyncio.to_thread(service.stop)

@@ -102,14 +102,14 @@ def test_a_token_has_a_rate_of_its_own() -> None:
         access = Access([OLD, NEW], rate_limit=3)
         old, new = (access.caller({"Authorization": f"bearer {token}"}) for token in (OLD, NEW))
         for _ in range(3):
-            await access.admit(old, 1)
+            access.admit(old, 1)
         with pytest.raises(Refusal, match="rate_limit") as refused:
-            await access.admit(old, 1)
-        assert refused.value.response().headers["Retry-After"] == "1"
-        await access.admit(new, 100)  # a batch beyond the rate takes it all, and isn't refused for ever
+            access.admit(old, 1)
+        assert refused.value.answer().headers["Retry-After"] == "1"
+        access.admit(new, 100)  # a batch beyond the rate takes it all, and isn't refused for ever
         with pytest.raises(Refusal):
-            await access.admit(new, 1)
-        await Access([], rate_limit=0).admit(b"", 10**9)
+            access.admit(new, 1)
+        Access([], rate_limit=0).admit(b"", 10**9)
 
     asyncio.run(run())
 

@@ -128,6 +128,26 @@ def test_an_answer_that_the_caller_has_is_not_sent_again(open_service: Open) -> 
     assert service.get("visitors", "changes").headers["ETag"] != etag
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["v1", "v1?space=space", "v1?space=older", "%C3%BC%20%C3%B1", "%FF", "gone", "nobody", "..", "%zz"],
+)
+@pytest.mark.parametrize("known", ['"other"', "*"])
+def test_an_answer_is_the_same_on_a_connection_that_stays_and_on_one_that_ends(
+    open_service: Open, path: str, known: str
+) -> None:
+    stays, ends = (
+        open_service.service.request(f"/v1/visitors/{path}", If_None_Match=known, **more)
+        for more in ({}, {"Connection": "close"})
+    )
+    assert (stays.status, stays.body) == (ends.status, ends.body)
+    assert ends.headers["Connection"] == "close"
+    assert set(stays.headers) == set(ends.headers) - {"Connection"}
+    apart = {"Date", "View-Age", "Record-Age"}
+    for name in set(stays.headers) - apart:
+        assert stays.headers[name] == ends.headers[name], name
+
+
 @pytest.mark.parametrize("collection", ["visitors", "users"])
 def test_who_was_erased_is_gone_and_who_never_was_is_unknown(open_service: Open, collection: str) -> None:
     service = open_service.service
