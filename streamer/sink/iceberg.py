@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -150,7 +151,16 @@ def _name_of(settings: IcebergSinkSettings) -> str:
 @contextmanager
 def _opened(settings: IcebergSinkSettings, create: bool) -> Iterator[dict[str, IcebergTable]]:
     with closing(_catalog(settings, create)) as catalog:
-        yield {name: IcebergTable(catalog, settings.namespace, name, create) for name in _TABLES}
+        tables = {name: IcebergTable(catalog, settings.namespace, name, create) for name in _TABLES}
+        if settings.folder is not None:
+            own = _address_of(settings.folder)
+            for table in tables.values():
+                if not table.location.startswith(f"{own}/"):
+                    raise StoreError(
+                        f"{settings.folder}: its catalogue has tables at {table.location}; expected {own}: a "
+                        "folder can't be moved or copied"
+                    )
+        yield tables
 
 
 def _catalog(settings: IcebergSinkSettings, create: bool) -> Catalog:
@@ -165,13 +175,26 @@ def _catalog(settings: IcebergSinkSettings, create: bool) -> Catalog:
     folder = settings.folder.resolve()
     if not _NOT_IN_ADDRESSES.isdisjoint(str(folder)):
         raise UsageError(f"sink.iceberg.folder {folder}: expected a path without any of # ? %")
-    if not create and not (folder / _CATALOG).exists():
-        raise StoreError(
-            f"{folder}: no catalogue there; expected a folder that `streamer sink iceberg` has written"
-        )
+    if not (folder / _CATALOG).exists():
+        if not create:
+            raise StoreError(
+                f"{folder}: no catalogue there; expected a folder that `streamer sink iceberg` has written"
+            )
+        if any((folder / settings.namespace / name).exists() for name in _TABLES):
+            raise StoreError(
+                f"{folder}: files of tables, but no {_CATALOG}; restore it, or give an empty folder"
+            )
     return load_catalog(
-        "streamer", type="sql", uri=f"sqlite:///{folder}/{_CATALOG}", warehouse=f"file://{folder}", **_FILES
+        "streamer",
+        type="sql",
+        uri=f"sqlite:///{folder}/{_CATALOG}",
+        warehouse=_address_of(folder),
+        **_FILES,
     )
+
+
+def _address_of(folder: Path) -> str:
+    return f"file://{folder.resolve()}"
 
 
 def _has_moved(before: TableState, after: TableState) -> bool:

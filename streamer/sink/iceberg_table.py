@@ -76,6 +76,11 @@ class IcebergTable:
             ) from None
         self.state = self._stored()
 
+    @property
+    def location(self) -> str:
+        """Where its files are: an address."""
+        return self._table.location()
+
     def append(self, parts: Mapping[Part, Sequence[Mapping[str, Any]]], state: TableState) -> None:
         """Add rows, and move to the state. The rows are those of `lake_files.row_of`."""
         schema = _arrow_schema(self.name)

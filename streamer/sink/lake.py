@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -37,13 +37,20 @@ class Lake(RowStore):
     layout = "parquet"
 
     def __init__(self, settings: ParquetSinkSettings, now: Callable[[], float]) -> None:
-        """`now`: seconds since 1970. Raises StoreError if another sink writes here."""
+        """`now`: seconds since 1970. Raises StoreError if another sink writes here, or for files without a
+        manifest."""
         assert settings.folder is not None
         self.folder = settings.folder
         super().__init__(str(self.folder), settings.commit_every_s, settings.erase_every_s, now)
         self._target_bytes = settings.target_bytes
         self._lock = locked(self.folder)
         self.manifest = lake_manifest.load(self.folder)
+        if self._is_new() and any(self._files_there()):
+            self._lock.close()
+            raise StoreError(
+                f"{self.folder}: files in {' or '.join(lake_erasure.COLUMNS)}, but no {lake_manifest.NAME}; "
+                "restore it, or give an empty folder"
+            )
         self._take_positions(self.manifest.positions)
         self._fresh: list[Path] = []
         """Written by the commit that is under way."""
@@ -52,7 +59,16 @@ class Lake(RowStore):
     async def __aexit__(self, *_: object) -> None:
         self._lock.close()
 
+    def _is_new(self) -> bool:
+        return not (self.folder / lake_manifest.NAME).exists()
+
+    def _files_there(self) -> Iterator[Path]:
+        for table in lake_erasure.COLUMNS:
+            yield from self.folder.glob(f"{table}/day=*/*")
+
     def _commit(self, erase: bool) -> None:
+        if self._is_new():  # of what a killed commit has written, the next start knows that it is ours
+            lake_manifest.save(self.folder, self.manifest)
         before, now_ms = self.manifest, int(self._now() * 1000)
         for fresh in self._fresh:  # of one that failed
             fresh.unlink(missing_ok=True)
@@ -132,7 +148,7 @@ class Lake(RowStore):
     def _remove_strays(self) -> None:
         """Files that a commit wrote which was killed."""
         known = {file.path for file in self.manifest.files} | {*self.manifest.replaced}
-        for path in self.folder.glob("*/day=*/*"):
+        for path in self._files_there():
             if path.relative_to(self.folder).as_posix() not in known:
                 path.unlink()
 

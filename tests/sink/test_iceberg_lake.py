@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -71,6 +72,30 @@ def test_a_file_that_a_killed_commit_left_unfinished_is_no_error(
     file.with_name("unfinished.parquet").write_bytes(file.read_bytes()[:100])
     found = looked_through(settings, [])
     assert (found.files, found.rows, found.left) == (1, 3, 0)
+
+
+def test_files_whose_catalogue_is_gone_are_left_as_they_are(
+    lake: IcebergLake, settings: IcebergSinkSettings
+) -> None:
+    asyncio.run(lake.flush())
+    asyncio.run(lake.__aexit__(None, None, None))
+    assert settings.folder is not None
+    (settings.folder / "catalog.db").unlink()
+    with pytest.raises(StoreError, match=r"files of tables, but no catalog\.db"):
+        IcebergLake(settings, TOPICS, time.time)
+    assert len([*settings.folder.glob("streamer/sessions/data/*/*.parquet")]) == 1
+
+
+def test_a_copy_of_a_folder_is_refused_for_its_tables_are_the_originals(
+    lake: IcebergLake, settings: IcebergSinkSettings, tmp_path: Path
+) -> None:
+    asyncio.run(lake.flush())
+    assert settings.folder is not None
+    copy = settings.model_copy(update={"folder": shutil.copytree(settings.folder, tmp_path / "copy")})
+    with pytest.raises(StoreError, match="a folder can't be moved or copied"):
+        IcebergLake(copy, TOPICS, time.time)
+    with pytest.raises(StoreError, match="a folder can't be moved or copied"):
+        looked_through(copy, [])
 
 
 def test_a_folder_whose_name_ends_an_address_is_refused(tmp_path: Path) -> None:

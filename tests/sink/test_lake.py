@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
@@ -16,8 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from streamer.kafka.ports import free_ports
-from streamer.settings import Settings
+from streamer.settings import ParquetSinkSettings, Settings
 from streamer.sink.lake import Lake
+from streamer.sink.source import sources_of
+from streamer.sink.store import Batch, Change, StoreAwayError, StoreError
 from tests.client.records import a_message, a_record, a_user
 from tests.conftest import ROOT, RunStreamer
 from tests.sink.growing import copy_while_partitions_are_added
@@ -210,6 +213,36 @@ def test_one_sink_writes_at_a_time(settings: Settings, run_streamer: RunStreamer
     assert done.returncode == 1
     assert "another sink writes here" in done.stderr
     end(sink)
+
+
+def test_files_of_others_stay_and_files_without_a_manifest_are_not_taken_for_strays(tmp_path: Path) -> None:
+    sink = ParquetSinkSettings(folder=tmp_path)
+    of_others, own = (tmp_path / table / "day=2026-01-01" / "a.parquet" for table in ("orders", "sessions"))
+    for file in (of_others, own):
+        file.parent.mkdir(parents=True)
+    of_others.touch()
+    asyncio.run(Lake(sink, time.time).__aexit__(None, None, None))
+    assert of_others.exists()
+    own.touch()
+    with pytest.raises(StoreError, match=r"files in sessions or users, but no manifest\.json"):
+        Lake(sink, time.time)
+    assert own.exists()
+
+
+def test_a_manifest_is_there_before_the_first_file(tmp_path: Path) -> None:
+    """Or what a killed first commit has written would look like files whose manifest was lost."""
+    lake = Lake(ParquetSinkSettings(folder=tmp_path), time.time)
+    visitors = sources_of(Settings())[0]
+    asyncio.run(lake.begin(visitors, 0, None, 0, 1, NOW_MS))
+    asyncio.run(lake.apply([Batch(visitors, 0, 0, 1, [Change(0, NOW_MS, "v", a_record("v"))], 1)], NOW_MS))
+    (tmp_path / "sessions").touch()
+    with pytest.raises(StoreAwayError):
+        asyncio.run(lake.flush())
+    assert manifest_of(tmp_path)["files"] == []
+    (tmp_path / "sessions").unlink()
+    asyncio.run(lake.flush())
+    asyncio.run(lake.__aexit__(None, None, None))
+    assert rows_in(tmp_path / "manifest.json") == 1
 
 
 def test_no_folder_is_a_wrong_call(run_streamer: RunStreamer) -> None:
