@@ -18,9 +18,14 @@ NOT_FEATURES = ("history", "intents", "profile")
 
 
 def write(lake: Path, table: str, out: Path) -> int:
-    """One file of a table; returns how many rows it has."""
-    files = json.loads((lake / "manifest.json").read_text())["files"]
+    """One file of a table; returns how many rows it has. Raises SystemExit if there is none."""
+    try:
+        files = json.loads((lake / "manifest.json").read_text())["files"]
+    except FileNotFoundError:
+        sys.exit(f"{lake}: no manifest.json; expected the folder of `streamer sink parquet`")
     rows = [of_feast(pq.ParquetFile(lake / file["path"]).read()) for file in files if file["table"] == table]
+    if not rows:
+        sys.exit(f"{lake}: no {table} yet, and Feast needs some to know the columns")
     out.parent.mkdir(parents=True, exist_ok=True)
     whole = pa.concat_tables(rows, promote_options="default")
     pq.write_table(whole, out)
@@ -40,6 +45,8 @@ def of_feast(rows: pa.Table) -> pa.Table:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python from_lake.py LAKE")
     lake = Path(sys.argv[1])
     for name in ("sessions", "users"):
         print(f"{name}: {write(lake, name, Path(f'data/{name}.parquet'))} rows")

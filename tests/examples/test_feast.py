@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,19 @@ def test_a_decision_sees_what_had_closed_before_it_and_the_erased_are_gone(
         assert online["embedding"] == [[1.0, 0.5], None]
         assert online["event_count"] == [3, None]
         assert online["abstained"] == [False, None]
+
+
+@pytest.mark.parametrize(
+    ("manifest", "said"), [(None, "no manifest.json"), ('{"files": []}', "no sessions yet")]
+)
+def test_without_rows_there_is_nothing_to_make_features_of(
+    tmp_path: Path, manifest: str | None, said: str
+) -> None:
+    if manifest is not None:
+        (tmp_path / "manifest.json").write_text(manifest)
+    program = ROOT / "examples" / "feast" / "from_lake.py"
+    done = subprocess.run(
+        [sys.executable, program, tmp_path], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{tmp_path}: {said}")
