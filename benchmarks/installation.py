@@ -38,3 +38,8 @@ def cpu_s(pid: int) -> float:
     """CPU seconds that a process has spent so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def waited_s(pid: int) -> float:
+    """Seconds in which a process's main thread was ready to run so far and another had the core."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9

@@ -3,8 +3,9 @@
 The load is vegeta's, which sends at a steady rate whatever comes back: an answer that is late delays no
 other request. Where there are two cores or more the service has one to itself, and load and broker have the
 others. A record is as large as that of a customer with eight sessions and a vector of 64 numbers. The
-yardstick is a server that does nothing, on the same core under the same load: what it takes is the load's,
-the machine's and asyncio's.
+yardstick is a server that does nothing, on the same core under the same load, in turn with the service: what
+it takes is the load's, the machine's and asyncio's. How long a server waited for its core stands beside:
+where others have a share of it, they are measured too.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import orjson
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.installation import cpu_s, installed
+from benchmarks.installation import cpu_s, installed, waited_s
 from streamer.kafka.embedded import EmbeddedKafka
 from streamer.kafka.ports import LOOPBACK, free_ports, is_free
 from streamer.schemas import codec
@@ -64,6 +65,8 @@ class Load:
     max_ms: float
     cpu: float
     """Of the service, in cores."""
+    waited: float
+    """Share of the time in which its main thread was ready to run and another thread had the core."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,6 @@ class Figures:
     ready_s: float
     """From the start of the process until it has read them all."""
     memory_mb: float
-    yardstick: Load
     loads: Mapping[str, Load]
 
 
@@ -97,18 +99,21 @@ def measure(users: int, seconds: int) -> Figures:
             customers.publish(number)
         customers.flush()
         warm_up, load = (Attacks(Path(folder), users, each) for each in (WARM_UP_S, seconds))
-        with running(overrides, core) as (process, port, ready_s):
+        with (
+            running(overrides, core) as (process, port, ready_s),
+            answering(answer_bytes(port), core) as (yardstick, its_port),
+        ):
             memory_mb = figure(port, "process_resident_memory_bytes") / 1e6
             warm_up.run(port, process.pid, PER_S)
-            loads = {f"look-ups, run {run}": load.run(port, process.pid, PER_S) for run in range(1, RUNS + 1)}
+            warm_up.run(its_port, yardstick.pid, PER_S)
+            loads = {}
+            for run in range(1, RUNS + 1):
+                loads[f"look-ups, run {run}"] = load.run(port, process.pid, PER_S)
+                loads[f"yardstick, run {run}"] = load.run(its_port, yardstick.pid, PER_S)
             with updates(customers, users):
                 loads["with updates"] = load.run(port, process.pid, PER_S)
             loads["twice the rate"] = load.run(port, process.pid, 2 * PER_S)
-            size = answer_bytes(port)
-        with answering(size, core) as (process, port):
-            warm_up.run(port, process.pid, PER_S)
-            yardstick = load.run(port, process.pid, PER_S)
-    return Figures(users, customers.record_bytes, round(ready_s, 1), round(memory_mb), yardstick, loads)
+    return Figures(users, customers.record_bytes, round(ready_s, 1), round(memory_mb), loads)
 
 
 @contextmanager
@@ -284,17 +289,19 @@ class Attacks:
         """Raises ServingError where an answer is none of those that are due."""
         targets, results = self._folder / "targets", self._folder / "results"
         targets.write_text("\n".join(requests(port, self._users, TARGETS)))
-        before, began = cpu_s(pid), time.monotonic()
+        before, waited, began = cpu_s(pid), waited_s(pid), time.monotonic()
         subprocess.run(
             [
                 *(LOAD, "attack", f"-targets={targets}", f"-output={results}"),
                 *(f"-rate={per_s}", f"-duration={self._seconds}s", "-max-body=0"),
-                *("-workers=16", "-max-workers=256", "-connections=64"),
+                # A connection beyond those is closed after one answer, and a new one takes longer than it.
+                *("-workers=16", "-max-workers=256", "-connections=256"),
             ],
             check=True,
             env=os.environ | {"GOGC": "off"},  # a pause of the load's own would count as the service's
         )
-        spent, took = cpu_s(pid) - before, time.monotonic() - began
+        took = time.monotonic() - began
+        shares = [round(spent / took, 3) for spent in (cpu_s(pid) - before, waited_s(pid) - waited)]
         report = subprocess.run([LOAD, "report", "-type=json", str(results)], capture_output=True, check=True)
         found = orjson.loads(report.stdout)
         if not {"200"} <= set(found["status_codes"]) <= {"200", "404"}:
@@ -302,7 +309,7 @@ class Attacks:
         encoded = subprocess.run([LOAD, "encode", "-to=json", str(results)], capture_output=True, check=True)
         latencies = sorted(orjson.loads(line)["latency"] / 1e6 for line in encoded.stdout.splitlines())
         p50, p99, p999 = (round(latencies[int(len(latencies) * share)], 3) for share in (0.5, 0.99, 0.999))
-        return Load(round(found["rate"], 1), p50, p99, p999, round(latencies[-1], 3), round(spent / took, 3))
+        return Load(round(found["rate"], 1), p50, p99, p999, round(latencies[-1], 3), *shares)
 
 
 @contextmanager
