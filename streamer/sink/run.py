@@ -107,7 +107,7 @@ async def _tombstones(settings: Settings, now: Callable[[], float]) -> list[Eras
     from streamer.sink.lake_verify import Tombstones
 
     tombstones = Tombstones()
-    await _copy(settings, tombstones, "", None, True, now)
+    await _copy(settings, tombstones, "none: only tombstones are read", None, True, now)
     return tombstones.erasures
 
 
