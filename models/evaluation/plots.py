@@ -21,6 +21,8 @@ Json = Mapping[str, Any]
 BLUE, ORANGE, GREEN, RED, GREY, PURPLE = "#2f6db3", "#e08214", "#3a9a5b", "#c0392b", "#8a8f98", "#7b52ab"
 COLOURS = {
     "embedding": BLUE,
+    "ours": BLUE,
+    "coles": GREEN,
     "both": PURPLE,
     "distilled_soft": GREEN,
     "distilled_hard": "#8cc9a1",

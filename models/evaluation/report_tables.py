@@ -11,6 +11,8 @@ from typing import Any
 from streamer.models.evaluation.slices import NOT_SHOWN
 
 Json = Mapping[str, Any]
+
+
 _OPTIMISTIC = (
     "Seed 11, whose test visitors chose the batch size. Intervals are over test visitors alone,"
     " not over draws of labels or seeds."
@@ -389,12 +391,33 @@ def _baselines(result: Json) -> list[Table]:
             )
         )
     columns = ("representation", "micro F1", "ours is above by", "p (Holm)", "CPU", "learning rate")
-    note = (
+    return [Table("Baselines with 2,000 conversion labels", columns, tuple(rows), _label_draws(result))]
+
+
+def _label_draws(result: Json) -> str:
+    intervals = f"Intervals are over seeds, {result['label_draws']} draws of labels and test visitors."
+    return f"{_fresh(result)} {intervals}"
+
+
+def _fresh(result: Json) -> str:
+    return (
         f"{result['seeds']} seeds that chose nothing, of {result['visitors']:,} visitors each; encoders"
-        f" learn from the training part of {result['sessions']:,} sessions. Intervals are over seeds,"
-        f" {result['label_draws']} draws of labels and test visitors."
+        f" learn from the training part of {result['sessions']:,} sessions."
     )
-    return [Table("Baselines with 2,000 conversion labels", columns, tuple(rows), note)]
+
+
+def _learning(result: Json) -> list[Table]:
+    points = result["points"]
+    columns = ("representation", *(f"{point['labels']:,} labels" for point in points))
+
+    def of(figure: str, form: str) -> tuple[tuple[str, ...], ...]:
+        names = points[0][figure]
+        return tuple((name, *(number(point[figure][name], form) for point in points)) for name in names)
+
+    return [
+        Table("Learning curve: conversion micro F1", columns, of("micro_f1", ".3f"), _label_draws(result)),
+        Table("Learning curve: ours is above by", columns, of("ours_versus", "+.1%")),
+    ]
 
 
 def _with_p(change: Json) -> str:
@@ -546,6 +569,7 @@ TABLES: dict[str, Callable[[Json], list[Table]]] = {
     "attribution": _attribution,
     "history": _history,
     "baselines": _baselines,
+    "learning": _learning,
     "ablations": _ablations,
     "student": _student,
     "novelty": _novelty,

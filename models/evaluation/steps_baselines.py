@@ -1,14 +1,13 @@
 """Other representations with few labels, the learning curve over label count, and what each part contributes.
 
-Baselines have seeds that chose nothing, at a scale of their own; the curve and the ablations have one seed.
-Encoders of the ablations learn from the training part of `small_sessions` sessions; so does the encoder they
-are compared with. Few labels are those of whole visitors, a fifth for validation.
+Baselines and curve have seeds that chose nothing, at a scale of their own, and the same encoders; ablations
+have one seed. Labels are those of whole visitors, a fifth for validation.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,13 +31,14 @@ from streamer.models.evaluation.protocol import ORACLE, Kinds, compared, measure
 from streamer.models.evaluation.result_store import Arrays
 from streamer.models.evaluation.simulated_data import SimulatedData
 from streamer.models.evaluation.splits import Split, split_by_visitor
-from streamer.models.evaluation.steps_main import TREES, measure_tasks, resample_tasks, session_features
+from streamer.models.evaluation.steps_main import TREES, measure_tasks, resample_tasks
 from streamer.models.training.config import OBJECTIVES, TrainConfig
 
 FEW_LABELS = 2_000
-LABEL_COUNTS = (250, 500, 1_000, 2_000, 5_000, 10_000)
-LABEL_DRAWS = 2
-"""Of the learning curve: draws of labelled visitors; figures are means over them."""
+CURVE_LABELS = (50, 100, 250, 500, 1_000, 2_000, 4_000)
+"""The last is about five sixths of what there is."""
+CURVE_ENCODERS = (OURS, "coles")
+CURVE_DRAWS = 8
 BASELINE_SEEDS = (71, 72, 73)
 BASELINE_DRAWS = 4
 BASELINE_VISITORS = 3_500
@@ -47,6 +47,7 @@ BASELINE_SESSIONS = 6_000
 RATES = (4e-3,)
 """Learning rates tried besides the encoder's own; the first seed's validation visitors choose."""
 VALIDATION_SHARE = 0.2
+
 
 ABLATION_EPOCHS = 2
 """For each of nineteen encoders, which are compared only with each other."""
@@ -66,72 +67,84 @@ def baselines(experiment: Experiment) -> Json:
 
     Intervals are over seeds, draws of labels and visitors.
     """
-    by_seed = [_of_baselines(experiment, seed) for seed in BASELINE_SEEDS]
+    by_seed = fresh(experiment)
 
     def compute() -> Json:
-        first = by_seed[0]
-        rates = {name: _rate(first, name, contender) for name, contender in CONTENDERS.items()}
-        resampled = pooled([_draws(each, rates) for each in by_seed], np.random.default_rng(0))
-        others = [name for name in (*CONTENDERS, "bag", TREES) if name != OURS]
+        rates = _rates(by_seed[0], CONTENDERS)
+        resampled = _over_seeds(by_seed, rates, FEW_LABELS, BASELINE_DRAWS)
         return {
             "micro_f1": compared(resampled)["micro_f1"],
-            "ours_versus": versus(resampled, "micro_f1", OURS, others),
+            "ours_versus": _ours_versus(resampled, CONTENDERS),
             "costs": {name: _cost(by_seed, name, rate) for name, rate in rates.items()},
-            "seeds": len(by_seed),
-            "visitors": first.scale.visitors,
-            "sessions": first.scale.small_sessions,
+            **facts(by_seed),
             "label_draws": BASELINE_DRAWS,
         }
 
-    return experiment.store.result("baselines", {"by_seed": [_key(each) for each in by_seed]}, compute)
+    config = {"by_seed": [_key(each, CONTENDERS, FEW_LABELS, BASELINE_DRAWS) for each in by_seed]}
+    return experiment.store.result("baselines", config, compute)
 
 
-def _of_baselines(experiment: Experiment, seed: int) -> Experiment:
-    """With one seed, and no more visitors and sessions than the baselines have."""
+def learning_curve(experiment: Experiment) -> Json:
+    """As `baselines`, of some of them over the number of labels."""
+    by_seed = fresh(experiment)
+
+    def compute() -> Json:
+        rates, points = _rates(by_seed[0], CURVE_ENCODERS), []
+        for labels in CURVE_LABELS:
+            resampled = _over_seeds(by_seed, rates, labels, CURVE_DRAWS)
+            points.append(
+                {
+                    "labels": labels,
+                    "micro_f1": compared(resampled)["micro_f1"],
+                    "ours_versus": _ours_versus(resampled, CURVE_ENCODERS),
+                }
+            )
+        return {"points": points, **facts(by_seed), "label_draws": CURVE_DRAWS}
+
+    config = {"by_seed": [_key(each, CURVE_ENCODERS, CURVE_LABELS, CURVE_DRAWS) for each in by_seed]}
+    return experiment.store.result("learning", config, compute)
+
+
+def fresh(experiment: Experiment) -> list[Experiment]:
+    """One for each seed that chose nothing, with no more visitors and sessions than the baselines have."""
     scale = experiment.scale
     smaller = replace(
         scale,
-        seeds=(seed,),
         visitors=min(BASELINE_VISITORS, scale.visitors),
         small_sessions=min(BASELINE_SESSIONS, scale.small_sessions),
     )
-    return replace(experiment, scale=smaller)
+    return [replace(experiment, scale=replace(smaller, seeds=(seed,))) for seed in BASELINE_SEEDS]
 
 
-def _key(experiment: Experiment) -> Json:
+def facts(by_seed: Sequence[Experiment]) -> Json:
+    """What a table says of `fresh` experiments."""
+    scale = by_seed[0].scale
+    return {"seeds": len(by_seed), "visitors": scale.visitors, "sessions": scale.small_sessions}
+
+
+def _key(experiment: Experiment, names: Iterable[str], labels: object, label_draws: int) -> Json:
     """All that the figures of one seed depend on; the rates are chosen on the first."""
     return {
         **_of_encoders(experiment),
         "draws": experiment.scale.draws,
-        "contenders": {name: each.passes for name, each in CONTENDERS.items()},
-        "labels": FEW_LABELS,
-        "label_draws": BASELINE_DRAWS,
+        "contenders": {name: CONTENDERS[name].passes for name in names},
+        "labels": labels,
+        "label_draws": label_draws,
         "rates": list(RATES),
         "rates_of_seed": BASELINE_SEEDS[0],
     }
 
 
-def learning_curve(experiment: Experiment) -> Json:
-    """Micro F1 of conversions over the number of labels."""
-    seed = experiment.scale.seeds[0]
-    names = ("embedding", "both", "distilled_soft", "keyless", "bag")
+def _over_seeds(
+    by_seed: Sequence[Experiment], rates: Mapping[str, float], labels: int, label_draws: int
+) -> dict[str, Resampled]:
+    draws = [_draws(each, rates, labels, label_draws) for each in by_seed]
+    return pooled(draws, np.random.default_rng(0))
 
-    def compute() -> Json:
-        data, features = experiment.data(seed), session_features(experiment, seed)
-        chosen = {name: features[name] for name in names}
-        every = split_by_visitor(data.conversions.decisions.visitor_ids)
-        points = []
-        most = len(every.train) + len(every.validation)
-        for count in [*(count for count in LABEL_COUNTS if count < most), most]:
-            # All labels are the same labels however often they are drawn.
-            times = LABEL_DRAWS if count in LABEL_COUNTS else 1
-            splits = [few_labels(data, count, number) for number in range(times)]
-            draws = [_conversions(experiment, data, chosen, split) for split in splits]
-            points.append({"labels": count, "micro_f1": compared(mean_of(draws))["micro_f1"]})
-        return {"points": points}
 
-    config = {**_config(experiment), "counts": list(LABEL_COUNTS), "label_draws": LABEL_DRAWS}
-    return experiment.store.result("learning", config, compute)
+def _ours_versus(resampled: Mapping[str, Resampled], names: Iterable[str]) -> Json:
+    others = [name for name in (*names, "bag", TREES) if name != OURS]
+    return versus(resampled, "micro_f1", OURS, others)
 
 
 def ablations(experiment: Experiment) -> Json:
@@ -195,17 +208,6 @@ def few_labels(data: SimulatedData, count: int, number: int) -> Split:
     )
 
 
-def mean_of(draws: Sequence[Mapping[str, Resampled]]) -> dict[str, Resampled]:
-    """Of the same metrics on the same draws of visitors, with other labels to learn from."""
-    return {
-        name: Resampled(
-            float(np.mean([each[name].value for each in draws])),
-            np.mean([each[name].draws for each in draws], axis=0),
-        )
-        for name in draws[0]
-    }
-
-
 def _rows_of_some(rows: Int64, visitors: Sequence[str], count: int, rng: np.random.Generator) -> Int64:
     if count >= len(rows):
         return rows
@@ -237,21 +239,28 @@ def _conversions(
     return resample_rows(found, data.conversions.decisions, split, rng, experiment.scale.draws)
 
 
-def _draws(experiment: Experiment, rates: Mapping[str, float]) -> dict[str, Resampled]:
+def _draws(
+    experiment: Experiment, rates: Mapping[str, float], labels: int, label_draws: int
+) -> dict[str, Resampled]:
     """Of one seed, over draws of labels and visitors."""
     seed = experiment.scale.seeds[0]
 
     def compute() -> Arrays:
         data, learnt = experiment.data(seed), experiment.small(seed)
         pages = Bag.fit([s for s, chosen in zip(data.sessions, learnt, strict=True) if chosen])
-        draws = []
-        for number in range(BASELINE_DRAWS):
+        bag, draws = pages.encode(data.sessions), []
+        for number in range(label_draws):
             features = {name: _embedded(experiment, name, rate, number)[0] for name, rate in rates.items()}
-            features["bag"] = pages.encode(data.sessions)
-            draws.append(_conversions(experiment, data, features, few_labels(data, FEW_LABELS, number)))
+            split = few_labels(data, labels, number)
+            draws.append(_conversions(experiment, data, {**features, "bag": bag}, split))
         return as_arrays(over_draws(draws, np.random.default_rng(seed)))
 
-    return from_arrays(experiment.store.arrays("baseline-draws", _key(experiment), compute))
+    key = _key(experiment, rates, labels, label_draws)
+    return from_arrays(experiment.store.arrays("baseline-draws", key, compute))
+
+
+def _rates(experiment: Experiment, names: Iterable[str]) -> dict[str, float]:
+    return {name: _rate(experiment, name, CONTENDERS[name]) for name in names}
 
 
 def _rate(experiment: Experiment, name: str, contender: Contender) -> float:

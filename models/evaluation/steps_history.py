@@ -43,6 +43,7 @@ from streamer.models.evaluation.result_store import Arrays
 from streamer.models.evaluation.simulated_data import FADING_DAYS
 from streamer.models.evaluation.splits import Split, split_by_visitor
 from streamer.models.evaluation.steps_identity import SHARING
+from streamer.models.evaluation.steps_main import TASKS
 from streamer.models.evaluation.task_rows import (
     Decisions,
     Outcomes,
@@ -70,7 +71,6 @@ HALF_LIFE_DAYS = 7.0
 HALF_LIVES = (1.0, 7.0, 30.0)
 """In days; the profile alone is compared, on validation customers, with right ties."""
 FORMS = ("embedding", "intents")
-METRICS = {"tiles": ("log_loss", "macro_recall_at_1"), "conversions": ("micro_f1",)}
 ALL, SEVERAL = "all", "several"
 """Rows: all of them, and those of records with more than one session."""
 
@@ -106,7 +106,7 @@ def _compared(draws: Mapping[str, Resampled]) -> Json:
     found: Json = {}
     for rows in (ALL, SEVERAL):
         found[rows] = {}
-        for task, metrics in METRICS.items():
+        for task, metrics in TASKS.items():
             begin = f"{rows}/{task}/"
             of_task = {key.removeprefix(begin): each for key, each in draws.items() if key.startswith(begin)}
             found[rows][task] = {
@@ -132,7 +132,7 @@ def against_latest(draws: Mapping[str, Resampled], metric: str) -> Json:
 def _half_lives(draws: Mapping[str, Resampled]) -> Json:
     """By metric and contender, the relative change of each half life against the default."""
     found: Json = {}
-    for task, metrics in METRICS.items():
+    for task, metrics in TASKS.items():
         for metric in metrics:
             begin = f"{task}/{metric}"
             found[metric] = {

@@ -58,6 +58,8 @@ BOTH_TASKS = (
     "bag",
 )
 
+TASKS = {"tiles": ("log_loss", "macro_recall_at_1"), "conversions": ("micro_f1",)}
+"""With the metrics of each."""
 TREES = "bag_trees"
 POINTS = 1_500
 

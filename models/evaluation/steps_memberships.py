@@ -27,7 +27,7 @@ from streamer.models.evaluation.features import Bag
 from streamer.models.evaluation.protocol import ALL_LINEAR, FLOOR, ORACLE, Kinds, compared
 from streamer.models.evaluation.result_store import Arrays, MissingResultError
 from streamer.models.evaluation.simulated_data import SimulatedData
-from streamer.models.evaluation.steps_main import TREES, measure_tasks, resample_tasks, side_by_side
+from streamer.models.evaluation.steps_main import TASKS, TREES, measure_tasks, resample_tasks, side_by_side
 from streamer.models.evaluation.training_runs import SplitMasks
 from streamer.models.training.prototypes import served_embeddings
 
@@ -39,7 +39,6 @@ PRODUCTION_SEEDS = (61, 62, 63, 64)
 PRODUCTION_VISITORS = 6_000
 """Of each seed: about 2,600 clicks on tiles and 11,000 sessions of users."""
 PRODUCTION = Kinds(boosted=(TREES,), averaged={AVERAGED: (TREES, BOTH)})
-TASKS = {"tiles": ("log_loss", "macro_recall_at_1"), "conversions": ("micro_f1",)}
 
 
 def memberships(experiment: Experiment, bundle: Bundle) -> Json:

@@ -24,11 +24,11 @@ from streamer.models.evaluation.experiment import Experiment, Json
 from streamer.models.evaluation.protocol import FLOOR, ORACLE, compared
 from streamer.models.evaluation.result_store import Arrays
 from streamer.models.evaluation.simulated_data import SimulatedData
+from streamer.models.evaluation.steps_main import TASKS
 from streamer.models.evaluation.steps_memberships import (
     BOTH,
     EMBEDDING,
     MEMBERSHIPS,
-    TASKS,
     about,
     draws_of_bundle,
     task_draws,

@@ -145,6 +145,7 @@ def slices(bundle: Json | None = None) -> Json:
 
 
 AGAINST = {"bag": estimate(0.1, p_holm=0.01)}
+FRESH = {"seeds": 3, "visitors": 3_500, "sessions": 6_000}
 
 
 def every_step() -> dict[str, Json]:
@@ -158,7 +159,7 @@ def simulated_steps() -> dict[str, Json]:
         "vs_app_only": estimate(0.5),
         "gap_closed": estimate(0.7),
     }
-    by_name = contenders("ours", "bag")["bag"]
+    metrics = ("log_loss", "macro_recall_at_1", "micro_f1")
     link = {"wrong_links": 0.03, "missing_links": 0.1, "coverage": 0.6, **tasks("embedding")}
     return {
         "main": main(),
@@ -175,19 +176,17 @@ def simulated_steps() -> dict[str, Json]:
             "prototypes": 40,
             "gained": {
                 metric: dict.fromkeys(("memberships", "embedding_and_memberships"), estimate(0.05))
-                for metric in ("log_loss", "macro_recall_at_1", "micro_f1")
+                for metric in metrics
             },
         },
         "production": {
             **tasks("embedding_and_memberships", "bag_trees"),
             "above_trees": {
-                metric: {"embedding_and_memberships": estimate(0.1, p_holm=0.01)}
-                for metric in ("log_loss", "macro_recall_at_1", "micro_f1")
+                metric: {"embedding_and_memberships": estimate(0.1, p_holm=0.01)} for metric in metrics
             },
         },
         "scaling": scaling(),
         "slices": slices(),
-        "learning": {"points": [{"labels": n, "micro_f1": contenders("embedding")} for n in (250, 500)]},
         "map": {"names": ["a", "b"], "points": [[0.0, 1.0, 0], [2.0, 3.0, 1]]},
         "costs": {
             "tokenizer_us": 10.0,
@@ -216,13 +215,19 @@ def simulated_steps() -> dict[str, Json]:
             "micro_f1": contenders("ours", "bag"),
             "ours_versus": AGAINST,
             "costs": {"ours": {"cpu_seconds": 60.0, "learning_rate": 0.002}},
-            "seeds": 3,
-            "visitors": 3_500,
-            "sessions": 6_000,
+            **FRESH,
             "label_draws": 4,
         },
+        "learning": {
+            "points": [
+                {"labels": labels, "micro_f1": contenders("ours", "bag"), "ours_versus": AGAINST}
+                for labels in (250, 500)
+            ],
+            **FRESH,
+            "label_draws": 8,
+        },
         "ablations": {
-            "rows": {"full": dict.fromkeys(("log_loss", "macro_recall_at_1", "micro_f1"), by_name)},
+            "rows": {"full": dict.fromkeys(metrics, contenders("ours", "bag")["bag"])},
         },
         "novelty": {
             "auroc": {"novelty": estimate(0.9), "distance": estimate(0.7), "doubt": estimate(0.8)},

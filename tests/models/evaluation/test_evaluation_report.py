@@ -41,7 +41,7 @@ def written(folder: Path, steps: list[str]) -> tuple[Seen, dict[str, object]]:
 
 
 def test_every_step_but_the_map_has_a_table() -> None:
-    assert set(STEPS) - set(TABLES) == {"map", "learning"}
+    assert set(STEPS) - set(TABLES) == {"map"}
     assert set(every_step()) == set(STEPS)
 
 

@@ -97,6 +97,27 @@ def test_baselines_are_measured_where_no_validation_visitors_are_left_to_tune_on
         steps_baselines.baselines(known)
 
 
+def test_the_learning_curve_goes_through_the_figures_of_the_baselines(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "BASELINE_SEEDS": (11,),
+        "BASELINE_DRAWS": 2,
+        "FEW_LABELS": 120,
+        "CURVE_LABELS": (60, 120),
+        "CURVE_DRAWS": 2,
+        "CONTENDERS": {name: CONTENDERS[name] for name in steps_baselines.CURVE_ENCODERS},
+    }.items():
+        monkeypatch.setattr(steps_baselines, name, value)
+    points = steps_baselines.learning_curve(experiment)["points"]
+    assert [point["labels"] for point in points] == [60, 120]
+    assert points[0]["micro_f1"] != points[1]["micro_f1"]
+    few = steps_baselines.baselines(experiment)
+    assert few["micro_f1"] == points[1]["micro_f1"]
+    assert few["ours_versus"] == points[1]["ours_versus"]
+    assert set(few["ours_versus"]) == {"coles", "bag", "bag_trees"}
+
+
 def test_a_second_run_computes_nothing(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     first = main_table(experiment)
     again = Experiment(experiment.store, lambda _: pytest.fail("cut again"), TINY)
