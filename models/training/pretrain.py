@@ -6,6 +6,7 @@ from a checkpoint. On a GPU, and with several processes, nobody promises the sam
 
 from __future__ import annotations
 
+import copy
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -47,6 +48,8 @@ class Execution:
     """Autocast: products of matrices in bfloat16, weights and sums in float32."""
     accumulate: int = 1
     """Parts of a batch whose gradients add up to one step: less memory, and contrast within a part."""
+    compiler: str | None = None
+    """The backend of `torch.compile`, for what the encoder does in a step; None: nothing is compiled."""
     processes: Processes = ALONE
     checkpoint: Path | None = None
     """Where it is written; None: nowhere."""
@@ -125,6 +128,8 @@ class _Run:
     config: TrainConfig
     how: Execution
     encoder: Encoder
+    passes: Encoder
+    """The encoder, or one of the same parameters that is compiled."""
     objectives: Objectives
     optimizer: torch.optim.Optimizer
     order: torch.Generator
@@ -156,6 +161,7 @@ class _Run:
             config=config,
             how=how,
             encoder=encoder,
+            passes=encoder if how.compiler is None else _compiled(encoder, how.compiler),
             objectives=objectives,
             optimizer=_optimizer(encoder, objectives, config),
             order=generator,
@@ -207,7 +213,7 @@ class _Run:
         tokens, visitors = moved(bucket.pick(rows), device), bucket.visitors_of(rows).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.how.bfloat16):
             pairs = None if self.visitors is None else self._pairs(self.visitors, bucket.rows[rows])
-            losses = self.objectives.losses(self.encoder, tokens, visitors, self.draws, pairs)
+            losses = self.objectives.losses(self.passes, tokens, visitors, self.draws, pairs)
             total = _total(losses, self.config)
         (total / parts if parts > 1 else total).backward()  # type: ignore[no-untyped-call]
         return torch.stack([getattr(losses, name).detach().float() for name in losses_of(self.config)])
@@ -235,6 +241,14 @@ class _Run:
     @property
     def _modules(self) -> nn.ModuleDict:
         return nn.ModuleDict({"encoder": self.encoder, "objectives": self.objectives})
+
+
+def _compiled(encoder: Encoder, backend: str) -> Encoder:
+    """One of the same parameters. What is drawn, chosen and scored isn't compiled: it depends on the data."""
+    compiled = copy.copy(encoder)
+    for name in ("hidden_states", "causal_states"):
+        setattr(compiled, name, torch.compile(getattr(encoder, name), dynamic=True, backend=backend))
+    return compiled
 
 
 def _own_draws(generator: torch.Generator, how: Execution) -> torch.Generator:

@@ -38,6 +38,12 @@ Accumulate = Annotated[
         "--accumulate", min=1, help="Parts of a batch whose gradients add up to one step: less memory."
     ),
 ]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile", help="Compile what the encoder does in a step (torch.compile). Takes a C++ compiler."
+    ),
+]
 Batch = Annotated[
     int | None, typer.Option("--batch", min=2, help="Sessions of a step, of all processes. Default: 64.")
 ]
@@ -51,19 +57,21 @@ Resume = Annotated[
 
 @contextmanager
 def execution(
-    device: str, precision: Precision | None, accumulate: int, every: int, resume: bool
+    device: str, precision: Precision | None, accumulate: int, compiles: bool, every: int, resume: bool
 ) -> Iterator[Execution]:
     """Alone, or as one of the processes that torchrun has started. Raises UsageError."""
     from streamer.models.training.pretrain import Execution
     from streamer.models.training.processes import started_by_torchrun
 
     own = checked_device(device)
+    compiler = checked_compiler(own) if compiles else None
     chosen = precision or (Precision.BFLOAT16 if own.type == "cuda" else Precision.FLOAT32)
     with started_by_torchrun(os.environ, own) as processes:
         yield Execution(
             device=own,
             bfloat16=chosen is Precision.BFLOAT16,
             accumulate=accumulate,
+            compiler=compiler,
             processes=processes,
             every=every,
             resume=resume,
@@ -77,6 +85,22 @@ def require_one_process(command: str) -> None:
             f"streamer model {command}: WORLD_SIZE is {os.environ['WORLD_SIZE']}, expected one process;"
             " only `streamer model pretrain` runs in several"
         )
+
+
+def checked_compiler(device: torch.device) -> str:
+    """The backend that `torch.compile` has for this device. Raises UsageError where it finds no compiler."""
+    import torch
+
+    backend = "inductor"
+    try:
+        torch.compile(lambda some: some + 1, backend=backend)(torch.ones(1, device=device))
+    except RuntimeError as error:
+        why = getattr(error, "inner_exception", error)
+        raise UsageError(
+            f"--compile: torch can't compile for {device.type} here ({str(why).splitlines()[0]});"
+            " expected a C++ compiler on the path or named by CXX, and Triton for a GPU"
+        ) from None
+    return backend
 
 
 def checked_device(name: str) -> torch.device:

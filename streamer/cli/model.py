@@ -22,6 +22,7 @@ from streamer.cli.evaluate import evaluate
 from streamer.cli.execution import (
     Accumulate,
     Batch,
+    Compile,
     Device,
     Every,
     PrecisionOption,
@@ -224,7 +225,7 @@ def train(
     recipe.save(work)
     settings = ctx.obj.settings(clicks__source=source)
     with (
-        execution(device, precision, 1, CHECKPOINT_EVERY, resume=False) as how,
+        execution(device, precision, 1, compiles=False, every=CHECKPOINT_EVERY, resume=False) as how,
         explained(),
         _teacher(teacher, settings, work, seed, batch=llm_batch) as own,
         _bars() as show,
@@ -269,11 +270,12 @@ def pretrain(
     device: Device = CPU,
     precision: PrecisionOption = None,
     accumulate: Accumulate = 1,
+    compiles: Compile = False,
     every: Every = CHECKPOINT_EVERY,
     resume: Resume = False,
 ) -> None:
     """Step 2: pretrain the encoder on sessions without labels; in several processes if torchrun starts it."""
-    with execution(device, precision, accumulate, every, resume) as how:
+    with execution(device, precision, accumulate, compiles, every, resume) as how:
 
         def run(pipeline: TrainingPipeline) -> None:
             if not how.processes.is_first:

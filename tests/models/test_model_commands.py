@@ -45,6 +45,14 @@ def test_inspect_shows_the_shipped_bundle_verified(run_streamer: RunStreamer) ->
     assert all(intent.label in result.stdout for intent in bundle.taxonomy.intents)
 
 
+def test_to_compile_without_a_compiler_is_a_wrong_call(run_streamer: RunStreamer, tmp_path: Path) -> None:
+    call = ("model", "pretrain", "--compile", "--work", str(tmp_path))
+    result = run_streamer(*call, environ={"CXX": "/nowhere/c++"}, timeout_s=240)
+    assert result.returncode == 2
+    assert "--compile: torch can't compile for cpu here" in result.stderr
+    assert "expected a C++ compiler" in result.stderr
+
+
 def test_inspect_prints_one_json_object(run_streamer: RunStreamer) -> None:
     shown = json.loads(run_streamer("model", "inspect", str(default_bundle()), "--json").stdout)
     manifest = json.loads((default_bundle() / "manifest.json").read_text())

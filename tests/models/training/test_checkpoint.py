@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch._dynamo import register_backend
 
 from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.arrays_file import load_arrays
 from streamer.models.training.checkpoint import CheckpointError
 from streamer.models.training.config import TrainConfig
 from streamer.models.training.corpus import Corpus
@@ -125,6 +129,31 @@ def test_parts_of_a_batch_add_up_to_the_same_steps() -> None:
         return [each["rest"] for each in found]
 
     assert losses(4) == pytest.approx(losses(1), rel=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch hides it, except where it is an error
+def test_a_run_may_be_compiled_from_one_checkpoint_to_the_next(tmp_path: Path) -> None:
+    graphs: list[torch.fx.GraphModule] = []
+
+    @register_backend(name="needs_no_compiler")
+    def compiled(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> Callable[..., Any]:
+        graphs.append(graph)
+        return graph.forward
+
+    once = replace(CONFIG, layers=1, epochs=1)
+    path = tmp_path / "checkpoint.npz"
+    how = Execution(checkpoint=path, every=1, resume=True)
+    names = []
+    for step, compiler in ((2, None), (4, "needs_no_compiler")):
+        assert not graphs
+        with pytest.raises(KilledError):
+            trained(replace(how, compiler=compiler), step, once)
+        names.append(set(load_arrays(path)))
+    torch.compiler.reset()
+    assert graphs
+    assert names[0] == names[1]
+    found, never_stopped = trained(how, config=once), trained(Execution(), config=once)
+    assert found.losses[0] == pytest.approx(never_stopped.losses[0], rel=1e-4)
 
 
 @pytest.mark.parametrize(("count", "parts", "rows"), [(1, 1, 5), (2, 1, 7), (3, 2, 64), (2, 3, 6)])
