@@ -64,9 +64,8 @@ AMOUNTS = (
     Amount(1 / 8),
     Amount(1 / 2),
     Amount(2),
-    # As many updates as the first and the second have.
+    # As many updates as the first has.
     Amount(1 / 2, 1 / 4),
-    Amount(2, 1 / 4),
 )
 
 
