@@ -8,6 +8,7 @@ from pathlib import Path
 
 from streamer.models.bundle import Bundle
 from streamer.models.evaluation import (
+    steps_ablations,
     steps_baselines,
     steps_cost,
     steps_history,
@@ -106,7 +107,7 @@ STEPS: dict[str, Step] = {
     "costs": lambda context: steps_cost.costs(context.experiment, context.bundle),
     "baselines": _of_experiment(steps_baselines.baselines),
     "learning": _of_experiment(steps_baselines.learning_curve),
-    "ablations": _of_experiment(steps_baselines.ablations),
+    "ablations": _of_experiment(steps_ablations.ablations),
     "novelty": _of_experiment(steps_novelty.novelty),
     "trivago": _of_clickstreams(trivago_ranking),
     "shop1999": _of_clickstreams(shop1999_conversion),

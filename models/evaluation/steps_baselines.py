@@ -1,7 +1,7 @@
-"""Other representations with few labels, the learning curve over label count, and what each part contributes.
+"""Other representations with few labels, and the learning curve over the number of labels.
 
-Baselines and curve have seeds that chose nothing, at a scale of their own, and the same encoders; ablations
-have one seed. Labels are those of whole visitors, a fifth for validation.
+Both have seeds that chose nothing, at a scale of their own, and the same encoders. Labels are those of whole
+visitors, a fifth for validation.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -31,8 +30,8 @@ from streamer.models.evaluation.protocol import ORACLE, Kinds, compared, measure
 from streamer.models.evaluation.result_store import Arrays
 from streamer.models.evaluation.simulated_data import SimulatedData
 from streamer.models.evaluation.splits import Split, split_by_visitor
-from streamer.models.evaluation.steps_main import TREES, measure_tasks, resample_tasks
-from streamer.models.training.config import OBJECTIVES, TrainConfig
+from streamer.models.evaluation.steps_main import TREES
+from streamer.models.training.config import TrainConfig
 
 FEW_LABELS = 2_000
 CURVE_LABELS = (50, 100, 250, 500, 1_000, 2_000, 4_000)
@@ -47,19 +46,6 @@ BASELINE_SESSIONS = 6_000
 RATES = (4e-3,)
 """Learning rates tried besides the encoder's own; the first seed's validation visitors choose."""
 VALIDATION_SHARE = 0.2
-
-
-ABLATION_EPOCHS = 2
-"""For each of nineteen encoders, which are compared only with each other."""
-FULL = "full"
-MODALITIES: Mapping[str, tuple[str, ...]] = {
-    "pages": ("page_type", "path_1", "path_2", "path_3"),
-    "events": ("event_type", "element"),
-    "products": ("category", "product_id"),
-    "time": ("dwell", "gap"),
-    "queries": ("query",),
-    "context": ("device", "referrer", "hour"),
-}
 
 
 def baselines(experiment: Experiment) -> Json:
@@ -147,54 +133,6 @@ def _ours_versus(resampled: Mapping[str, Resampled], names: Iterable[str]) -> Js
     return versus(resampled, "micro_f1", OURS, others)
 
 
-def ablations(experiment: Experiment) -> Json:
-    """Each objective and each modality alone and left out: both tasks with all labels."""
-    seed = experiment.scale.seeds[0]
-
-    def compute() -> Json:
-        variants = {name: _variant(experiment, name, *variant) for name, variant in _variants().items()}
-        data = experiment.data(seed)
-        tiles, bought = resample_tasks(
-            data, measure_tasks(data, variants, variants), seed, experiment.scale.draws
-        )
-        of_tiles, of_conversions = compared(tiles), compared(bought)
-        return {
-            "rows": {
-                name: {
-                    "log_loss": of_tiles["log_loss"][name],
-                    "macro_recall_at_1": of_tiles["macro_recall_at_1"][name],
-                    "micro_f1": of_conversions["micro_f1"][name],
-                }
-                for name in variants
-            },
-            "full_versus": {
-                "log_loss": versus(tiles, "log_loss", FULL, [n for n in variants if n != FULL]),
-                "micro_f1": versus(bought, "micro_f1", FULL, [n for n in variants if n != FULL]),
-            },
-        }
-
-    variants = [[name, *each] for name, each in _variants().items()]
-    config = {**_config(experiment), "variants": variants, "epochs": ABLATION_EPOCHS}
-    return experiment.store.result("ablations", config, compute)
-
-
-def _variant(experiment: Experiment, name: str, overrides: Json, hidden: tuple[str, ...]) -> Float64:
-    seed = experiment.scale.seeds[0]
-
-    def compute() -> dict[str, Any]:
-        chosen = TrainConfig(seed=seed, epochs=ABLATION_EPOCHS, **overrides)
-        values = training_runs.embeddings(
-            experiment.data(seed).sessions, experiment.small(seed), chosen, hidden
-        )
-        return {"embedding": values.astype(np.float32)}
-
-    found = experiment.store.arrays(
-        "ablation", {**_config(experiment), "variant": name, "epochs": ABLATION_EPOCHS}, compute
-    )
-    values: Float64 = found["embedding"].astype(np.float64)
-    return values
-
-
 def few_labels(data: SimulatedData, count: int, number: int) -> Split:
     """Training and validation rows of random visitors, `count` in all; the test rows are always the same."""
     rng = np.random.default_rng([count, number])
@@ -216,15 +154,6 @@ def _rows_of_some(rows: Int64, visitors: Sequence[str], count: int, rng: np.rand
     ranks = np.array([shuffled[order[visitors[row]]] for row in rows.tolist()])
     chosen: Int64 = np.sort(rows[np.argsort(ranks, kind="stable")[:count]])
     return chosen
-
-
-def _config(experiment: Experiment) -> Json:
-    facts = {
-        "small_sessions": experiment.scale.small_sessions,
-        "short_epochs": experiment.scale.short_epochs,
-        "draws": experiment.scale.draws,
-    }
-    return {**experiment.of_features(experiment.scale.seeds[0]), **facts}
 
 
 def _conversions(
@@ -328,18 +257,3 @@ def _f1(data: SimulatedData, values: Float64, split: Split) -> float:
     table = [data.conversion_features("tried", values)]
     found = measure_conversions(data.conversions, data.conversion_floor, {"tried": table}, split)
     return found["micro_f1"]["tried"].value()
-
-
-def _variants() -> dict[str, tuple[Json, tuple[str, ...]]]:
-    """(overrides of the training config, fields that are hidden from the encoder)"""
-    every = [field for fields in MODALITIES.values() for field in fields]
-    variants: dict[str, tuple[Json, tuple[str, ...]]] = {FULL: ({}, ())}
-    for objective in OBJECTIVES:
-        others = {f"weight_{other}": 0.0 for other in OBJECTIVES if other != objective}
-        variants[f"objective {objective} alone"] = ({**others, f"weight_{objective}": 1.0}, ())
-        variants[f"objective {objective} left out"] = ({f"weight_{objective}": 0.0}, ())
-    for name, fields in MODALITIES.items():
-        alone = tuple(field for field in every if field not in fields)
-        variants[f"modality {name} alone"] = ({}, alone)
-        variants[f"modality {name} left out"] = ({}, fields)
-    return variants

@@ -15,6 +15,7 @@ from streamer.core.rules import SessionRules
 from streamer.models.baselines.registry import CONTENDERS
 from streamer.models.bundle import default_bundle, load_bundle
 from streamer.models.evaluation import (
+    steps_ablations,
     steps_baselines,
     steps_memberships,
     steps_scaling,
@@ -116,6 +117,30 @@ def test_the_learning_curve_goes_through_the_figures_of_the_baselines(
     assert few["micro_f1"] == points[1]["micro_f1"]
     assert few["ours_versus"] == points[1]["ours_versus"]
     assert set(few["ours_versus"]) == {"coles", "bag", "bag_trees"}
+
+
+def test_ablations_say_how_much_more_of_the_gap_each_closes_than_with_everything(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps_baselines, "BASELINE_SEEDS", (11, 12))
+    monkeypatch.setattr(steps_ablations, "OBJECTIVES", ("masked",))
+    monkeypatch.setattr(steps_ablations, "MODALITIES", {"pages": ("page_type", "path_1")})
+    rows = steps_ablations.ablations(experiment)["rows"]
+    variants = {"objective masked alone", "objective masked left out", "modality pages left out"}
+    assert set(rows) == {"full", *variants}
+    for metric, full in rows["full"].items():
+        assert set(full) == {"gap_closed"}
+        for name in variants:
+            more, closed = rows[name][metric]["than_full"], rows[name][metric]["gap_closed"]
+            assert more["value"] == pytest.approx(closed["value"] - full["gap_closed"]["value"], abs=2e-4)
+            assert more["low"] <= more["value"] <= more["high"]
+    # Nothing else is left out, so it is the same encoder.
+    assert rows["objective masked alone"]["micro_f1"]["than_full"]["p_holm"] == 1.0
+    known = replace(experiment, store=replace(experiment.store, known_only=True))
+    assert steps_ablations.ablations(known)["rows"] == rows
+    monkeypatch.setattr(steps_ablations, "MODALITIES", {"pages": ("page_type",)})
+    with pytest.raises(MissingResultError):
+        steps_ablations.ablations(known)
 
 
 def test_a_second_run_computes_nothing(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
