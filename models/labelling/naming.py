@@ -26,15 +26,19 @@ _NOT_SLUG = re.compile(r"[^a-z0-9]+")
 
 
 def _terms_of_click(click: Click) -> Iterator[str]:
-    words: list[str] = []
-    for text in (click.path, click.category, click.page_type, click.element):
-        if text:
-            words += _WORD.findall(text.casefold())
+    """What it is about: no words of what was done, which its event type has, and an element or a product's id
+    only where nothing else is there."""
+    words = _words_in(click.path, click.category, click.page_type) or _words_in(click.element)
     if click.search_query:
         words += [word for word in words_of(click.search_query) if _WORD.fullmatch(word)]
-    yield from (word for word in words if word not in ENGLISH_STOP_WORDS)
+    done = set(_words_in(click.event_type))
+    yield from (word for word in words if word not in ENGLISH_STOP_WORDS and word not in done)
     if not (click.path or click.category or click.page_type or click.element) and click.product_id:
         yield click.product_id
+
+
+def _words_in(*texts: str | None) -> list[str]:
+    return [word for text in texts if text for word in _WORD.findall(text.casefold())]
 
 
 def terms_of(session: Session) -> set[str]:

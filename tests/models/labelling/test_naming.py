@@ -39,6 +39,17 @@ def test_a_shop_with_nothing_but_products_is_named_by_them() -> None:
     assert distinctive_terms(sessions, np.zeros(20, np.int64), 1, min_visitors=5) == [["A13"]]
 
 
+def test_what_was_done_names_nothing_where_it_is_said_what_about() -> None:
+    done = [
+        a_click(event_type="login", path="/login", element="submit"),
+        a_click(event_type="form_submit", path="/apply/loan", element="submit"),
+        a_click(event_type="click", element="calculator"),
+    ]
+    sessions = [a_session(*done, visitor_id=f"v{i}") for i in range(20)]
+    (terms,) = distinctive_terms(sessions, np.zeros(20, np.int64), 1, min_visitors=5)
+    assert set(terms) == {"apply", "loan", "calculator"}
+
+
 def test_labels_leave_out_what_an_earlier_word_says_and_are_never_the_same() -> None:
     labels = labels_from([["loan", "loans", "rates"], ["loan", "rates", "car"], [], []], words=2)
     assert labels == ["loan / rates", "loan / rates / car", "cluster 3", "cluster 4"]
