@@ -24,12 +24,7 @@ Json = dict[str, Any]
 _PLOTS: tuple[tuple[str, str, str, Callable[[Any], bytes]], ...] = (
     ("learning", "learning", "Few labels: conversions over the number of labelled rows", plots.learning),
     ("teachers", "main", "Teachers: labels against the embedding", plots.teachers),
-    (
-        "scaling",
-        "scaling",
-        "Scale: the gap closed over sessions to pretrain on",
-        plots.scaling,
-    ),
+    ("scaling", "scaling", "Scale: the gap closed over sessions to pretrain on", plots.scaling),
     ("signal", "signal", "Signal strength: how much of the gap is closed", plots.signal),
     ("reliability", "student", "Calibration of the student on test visitors", plots.reliability),
     ("abstention", "student", "Abstention: right answers over the share answered", plots.abstention),

@@ -1,4 +1,4 @@
-"""Names for clusters of sessions: c-TF-IDF over words of paths, queries, categories, pages and elements.
+"""Names for clusters of sessions: c-TF-IDF over words of paths, categories, pages and queries.
 
 A term counts once per session. Its weight in a cluster is its share of the cluster's terms times log(1 + A /
 f), where A is the mean number of terms per cluster and f the term's count over all clusters (Grootendorst

@@ -14,7 +14,6 @@ from streamer.serving.direct import IDLE_S, DirectConnections
 from streamer.serving.problems import ERASED, Refusal
 
 LOOK_UP = b"GET /v1/users/u1?space=a HTTP/1.1\r\nHost: h\r\nX-Who: \xff\r\n\r\n"
-BODY = b"x" * 100_000
 ANSWER = Answer(200, {"ETag": '"e"'}, b"{}")
 PATIENCE_S = 20
 

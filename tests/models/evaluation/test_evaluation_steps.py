@@ -124,7 +124,7 @@ def test_ablations_say_how_much_more_of_the_gap_each_closes_than_with_everything
 ) -> None:
     monkeypatch.setattr(steps_baselines, "BASELINE_SEEDS", (11, 12))
     monkeypatch.setattr(steps_ablations, "OBJECTIVES", ("masked",))
-    monkeypatch.setattr(steps_ablations, "MODALITIES", {"pages": ("page_type", "path_1")})
+    monkeypatch.setattr(steps_ablations, "PAGES", ("page_type", "path_1"))
     rows = steps_ablations.ablations(experiment)["rows"]
     variants = {"objective masked alone", "objective masked left out", "modality pages left out"}
     assert set(rows) == {"full", *variants}
@@ -138,7 +138,7 @@ def test_ablations_say_how_much_more_of_the_gap_each_closes_than_with_everything
     assert rows["objective masked alone"]["micro_f1"]["than_full"]["p_holm"] == 1.0
     known = replace(experiment, store=replace(experiment.store, known_only=True))
     assert steps_ablations.ablations(known)["rows"] == rows
-    monkeypatch.setattr(steps_ablations, "MODALITIES", {"pages": ("page_type",)})
+    monkeypatch.setattr(steps_ablations, "PAGES", ("page_type",))
     with pytest.raises(MissingResultError):
         steps_ablations.ablations(known)
 
