@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import pytest
 from streamer.serving.answers import Answer
 from streamer.serving.direct import IDLE_S, DirectConnections
 from streamer.serving.problems import ERASED, Refusal
+from tests.worker.live import wait_until
 
 LOOK_UP = b"GET /v1/users/u1?space=a HTTP/1.1\r\nHost: h\r\nX-Who: \xff\r\n\r\n"
 ANSWER = Answer(200, {"ETag": '"e"'}, b"{}")
@@ -239,5 +241,16 @@ def test_a_caller_who_does_not_read_is_not_read_until_they_do() -> None:
             for _ in range(sent):
                 assert len((await answered(reader))[1]) == 100_000
             assert len(serves.asked) == sent
+
+    asyncio.run(run())
+
+
+def test_a_silent_caller_who_does_not_read_is_not_waited_for() -> None:
+    async def run() -> None:
+        async with served(idle_s=0.5) as (serves, connections):
+            serves.answer = Answer(200, {}, b"x" * 50_000_000)
+            with socket.create_connection(("127.0.0.1", serves.port)) as caller:
+                caller.sendall(LOOK_UP)
+                await asyncio.to_thread(wait_until, lambda: serves.asked and not connections.open, PATIENCE_S)
 
     asyncio.run(run())
