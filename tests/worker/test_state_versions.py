@@ -74,27 +74,24 @@ def test_no_version_is_lower_than_what_its_sessions_need_until_they_are_drained(
     clicks = some_clicks(60 * len(SETTINGS), random.Random(2126))
     send(base, [(None, click.value) for click in clicks])
 
-    async def work(settings: Settings) -> None:
-        shard = await taken_over(reading(settings))
-        for _ in range(4):
-            shard.partition.process(clicks[shard.position : shard.position + 15], 0)
-            await shard.commit(force=True)
-        await shard.close()
-
-    async def drain() -> None:
+    async def run() -> None:
+        for keep, revise_s in SETTINGS:
+            changed = {
+                "clicks": base.clicks.model_copy(update={"keep": keep}),
+                "late": base.late.model_copy(update={"revise_within_s": revise_s}),
+            }
+            shard = await taken_over(reading(base.model_copy(update=changed)))
+            for _ in range(4):
+                shard.partition.process(clicks[shard.position : shard.position + 15], 0)
+                await shard.commit(force=True)
+            await shard.close()
         shard = await taken_over(reading(base))
         while not shard.partition.drain():
             pass
         await shard.commit(force=True)
         await shard.close()
 
-    for keep, revise_s in SETTINGS:
-        changed = {
-            "clicks": base.clicks.model_copy(update={"keep": keep}),
-            "late": base.late.model_copy(update={"revise_within_s": revise_s}),
-        }
-        asyncio.run(work(base.model_copy(update=changed)))
-    asyncio.run(drain())
+    asyncio.run(run())
     entries = [decode(record.value) for record in committed(base, base.changelog).records]
     needed = set[int]()
     for entry in entries:
