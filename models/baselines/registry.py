@@ -14,7 +14,7 @@ from streamer.models.baselines import (
 )
 from streamer.models.baselines.interface import Baseline
 
-OURS = "ours"
+OURS, UNMASKED, CONTRAST = "ours", "unmasked", "coles"
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,11 @@ class Contender:
 
 CONTENDERS = {
     OURS: Contender(self_supervised.ours, tuned=False),
+    UNMASKED: Contender(self_supervised.unmasked, passes=1.5),
     "gru4rec": Contender(next_click.gru4rec, passes=3.0),
     "sasrec": Contender(next_click.sasrec, passes=2.75),
     "bert4rec": Contender(self_supervised.bert4rec, passes=2.5),
-    "coles": Contender(self_supervised.coles, passes=2.25),
+    CONTRAST: Contender(self_supervised.coles, passes=2.25),
     "coles_visitor": Contender(self_supervised.coles_visitor, passes=1.75),
     "icl": Contender(latent_intents.icl, passes=1.25),
     "mind": Contender(latent_intents.mind, passes=5.0),

@@ -1,4 +1,4 @@
-"""The encoder trained otherwise: not at all, on one objective alone, or on a visitor's sessions.
+"""The encoder trained otherwise: not at all, without one objective, on one alone, or on a visitor's sessions.
 
 On hidden clicks alone: F. Sun et al., BERT4Rec, CIKM 2019: whole clicks are hidden. On contrast alone: D.
 Babaev et al., CoLES, SIGMOD 2022, where two random slices of one customer's history belong together, and
@@ -23,6 +23,11 @@ from streamer.models.training.pretrain import deterministic, new_encoder, pretra
 def ours(given: BaselineInput) -> Float64:
     """[S, D]"""
     return _pretrained(given, given.config)
+
+
+def unmasked(given: BaselineInput) -> Float64:
+    """[S, D]: the recipe without hidden fields, whose time goes into more epochs."""
+    return _pretrained(given, replace(given.config, weight_masked=0.0))
 
 
 def bert4rec(given: BaselineInput) -> Float64:

@@ -1,4 +1,4 @@
-"""What parts of the recipe contribute: every objective alone and left out, and pages left out.
+"""What parts of the recipe contribute: every objective alone and left out, and every kind of field left out.
 
 Seeds and scale are those of the baselines. The encoders are compared with each other alone.
 """
@@ -17,13 +17,21 @@ from streamer.models.evaluation.protocol import FLOOR, ORACLE
 from streamer.models.evaluation.result_store import Arrays
 from streamer.models.evaluation.steps_baselines import facts, fresh
 from streamer.models.evaluation.steps_main import TASKS, measure_tasks, resample_tasks
+from streamer.models.fields import SESSION_FIELDS
 from streamer.models.training.config import OBJECTIVES, TrainConfig
 
 Variant = tuple[Json, tuple[str, ...]]
 """Overrides of the training config, and fields that are hidden from the encoder."""
 
 FULL = "full"
-PAGES = ("page_type", "path_1", "path_2", "path_3")
+MODALITIES = {
+    "pages": ("page_type", "path_1", "path_2", "path_3"),
+    "events": ("event_type", "element"),
+    "products": ("category", "product_id"),
+    "times": ("dwell", "gap"),
+    "queries": ("query",),
+    "context": SESSION_FIELDS,
+}
 """Fields that are left out together."""
 
 
@@ -110,5 +118,4 @@ def _variants() -> dict[str, Variant]:
         others = {f"weight_{other}": 0.0 for other in OBJECTIVES if other != objective}
         variants[f"objective {objective} alone"] = ({**others, f"weight_{objective}": 1.0}, ())
         variants[f"objective {objective} left out"] = ({f"weight_{objective}": 0.0}, ())
-    variants["modality pages left out"] = ({}, PAGES)
-    return variants
+    return variants | {f"modality {name} left out": ({}, fields) for name, fields in MODALITIES.items()}

@@ -14,7 +14,7 @@ import numpy as np
 
 from streamer.models.arrays import Float64, Int64
 from streamer.models.baselines.interface import BaselineInput, Labelled
-from streamer.models.baselines.registry import CONTENDERS, OURS, Contender
+from streamer.models.baselines.registry import CONTENDERS, CONTRAST, OURS, UNMASKED, Contender
 from streamer.models.evaluation import training_runs
 from streamer.models.evaluation.bootstrap import (
     Resampled,
@@ -36,7 +36,7 @@ from streamer.models.training.config import TrainConfig
 FEW_LABELS = 2_000
 CURVE_LABELS = (50, 100, 250, 500, 1_000, 2_000, 4_000)
 """The last is about five sixths of what there is."""
-CURVE_ENCODERS = (OURS, "coles")
+CURVE_ENCODERS = (OURS, CONTRAST)
 CURVE_DRAWS = 8
 BASELINE_SEEDS = (71, 72, 73)
 BASELINE_DRAWS = 4
@@ -49,7 +49,8 @@ VALIDATION_SHARE = 0.2
 
 
 def baselines(experiment: Experiment) -> Json:
-    """Micro F1 of conversions with few labels, for every baseline, and how far the encoder is above each.
+    """Micro F1 of conversions with few labels, for every baseline, and how far the encoder is above each; and
+    without hidden fields above contrast alone.
 
     Intervals are over seeds, draws of labels and visitors.
     """
@@ -61,6 +62,7 @@ def baselines(experiment: Experiment) -> Json:
         return {
             "micro_f1": compared(resampled)["micro_f1"],
             "ours_versus": _ours_versus(resampled, CONTENDERS),
+            "unmasked_versus": versus(resampled, "micro_f1", UNMASKED, [CONTRAST]),
             "costs": {name: _cost(by_seed, name, rate) for name, rate in rates.items()},
             **facts(by_seed),
             "label_draws": BASELINE_DRAWS,
