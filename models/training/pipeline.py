@@ -91,9 +91,9 @@ class TrainingPipeline:
         splits = by_split(self._held.sessions)
         for split in LEARNT_FROM:
             if len(splits[split]) < 2:
-                found = {name: len(some) for name, some in splits.items()}
+                found = ", ".join(f"{name} {len(some)}" for name, some in splits.items())
                 raise TrainingError(
-                    f"the {split} split has too few sessions of people: {found}; expected at least 2,"
+                    f"the {split} split has too few sessions of people ({found}); expected at least 2,"
                     " and some hundred visitors to learn anything from"
                 )
         return splits

@@ -30,6 +30,7 @@ from streamer.models.training.checkpoint import (
 from streamer.models.training.config import OBJECTIVES, TrainConfig
 from streamer.models.training.corpus import Bucket, Corpus, moved
 from streamer.models.training.encoder import Encoder, EncoderShape
+from streamer.models.training.errors import TrainingError
 from streamer.models.training.objectives import Losses, Objectives, VisitorPairs
 from streamer.models.training.processes import ALONE, Processes
 from streamer.models.training.visitor_sessions import VisitorSessions
@@ -103,7 +104,8 @@ def pretrain(
     progress: Progress,
     how: Execution = USUAL,
 ) -> Pretrained:
-    """Raises CheckpointError, before any work, for a checkpoint of another run."""
+    """Raises CheckpointError, before any work, for a checkpoint of another run, and TrainingError for a loss
+    that is no number."""
     run = _Run.of(corpus, tokenizer, config, generator, how)
     if how.resume and how.checkpoint is not None and how.checkpoint.exists():
         run.restore(read_checkpoint(how.checkpoint, run.facts))
@@ -202,6 +204,12 @@ class _Run:
         parts = self.how.processes.part(rows, self.how.accumulate)
         found = torch.stack([self._backward(bucket, part, len(parts)) for part in parts]).mean(0)
         values: list[float] = self.how.processes.average(parameters, found).tolist()
+        if not all(math.isfinite(value) for value in values):
+            losses = ", ".join(f"{n} {v:g}" for n, v in zip(losses_of(self.config), values, strict=True))
+            raise TrainingError(
+                f"pretraining diverged at step {self.position.step + 1} of {self.steps}: {losses}; expected"
+                " losses that are numbers. Lower the weights of the objectives"
+            )
         nn.utils.clip_grad_norm_(parameters, 1.0)
         self.optimizer.step()
         self.position.add(dict(zip(losses_of(self.config), values, strict=True)))

@@ -119,6 +119,7 @@ def checked_device(name: str) -> torch.device:
     found = torch.cuda.device_count()
     # Torch keeps the number in 8 bits: of a large one it makes another, which may be negative.
     if not 0 <= number < found:
-        raise UsageError(f"--device {name}: torch finds {found} GPUs here; the first is cuda:0")
+        expected = f"expected cuda:0 to cuda:{found - 1}" if found else "torch finds no GPU here"
+        raise UsageError(f"--device {name}: {expected}")
     torch.cuda.set_device(number)
     return torch.device("cuda", number)

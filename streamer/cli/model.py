@@ -37,6 +37,7 @@ from streamer.cli.local_paths import local_path
 from streamer.cli.output import print_json, say
 from streamer.cli.probe import probe
 from streamer.cli.prototypes import prototypes
+from streamer.cli.recipe_file import MOST_WEIGHT
 from streamer.cli.refresh import refresh
 from streamer.cli.review import review
 from streamer.errors import UsageError
@@ -97,13 +98,19 @@ Name = Annotated[
 WeightCausal = Annotated[
     float,
     typer.Option(
-        "--weight-causal", min=0.0, help="Of learning what follows each beginning of a session; default: 0."
+        "--weight-causal",
+        min=0.0,
+        max=MOST_WEIGHT,
+        help="Of learning what follows each beginning of a session; default: 0.",
     ),
 ]
 WeightVisitor = Annotated[
     float,
     typer.Option(
-        "--weight-visitor", min=0.0, help="Of contrast between a visitor's sessions and others'; default: 0."
+        "--weight-visitor",
+        min=0.0,
+        max=MOST_WEIGHT,
+        help="Of contrast between a visitor's sessions and others'; default: 0.",
     ),
 ]
 RecipeFile = Annotated[

@@ -49,11 +49,18 @@ def probe(
     ] = None,
     outcome: Annotated[
         list[str] | None,
-        typer.Option("--outcome", metavar="NAME", help="What counts, as 'loan-*'; repeatable. Default: all."),
+        typer.Option(
+            "--outcome",
+            metavar="NAME",
+            help="Outcomes that count, such as 'loan-*'; repeatable. Default: all.",
+        ),
     ] = None,
-    as_one: Annotated[bool, typer.Option("--any", help="Outcomes that count are one class.")] = False,
+    as_one: Annotated[
+        bool, typer.Option("--any", help="Treat all outcomes that count as one class.")
+    ] = False,
     within_days: Annotated[
-        float, typer.Option("--within-days", min=0.001, help="An outcome counts if it comes so soon.")
+        float,
+        typer.Option("--within-days", min=0.001, help="An outcome counts if it comes within so many days."),
     ] = 14.0,
     with_none: Annotated[
         bool, typer.Option("--none/--no-none", help="Whether rows without an outcome are a class.")

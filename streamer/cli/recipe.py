@@ -80,9 +80,7 @@ class Recipe:
         if file.is_fifo():
             raise UsageError(f"{file}: is a pipe; expected a file of clicks, which several steps will read")
         if readout == "causal" and not weight_causal:
-            raise UsageError(
-                "--readout causal: reads what --weight-causal learns, which is 0; expected a weight above 0"
-            )
+            raise UsageError("--readout causal: needs --weight-causal, which is 0; expected a weight above 0")
         source = {"source": "clicks"} if simulated is None else {"source": "simulator", **simulated}
         source |= {"sha256": sha256_of(file)}
         weights = weight_causal, weight_visitor
@@ -98,7 +96,7 @@ class Recipe:
         learns = (found.weights.get(name, 1.0) for name in OBJECTIVES)
         if not (any(learns) or self.weight_causal or self.weight_visitor):
             raise UsageError(
-                f"{file}: weights: no objective has one; expected one above 0 here, or --weight-causal or"
+                f"{file}: weights: every objective has weight 0; expected one above 0 here, or --weight-causal or"
                 " --weight-visitor"
             )
         return found

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Collection, Mapping
-from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from streamer.errors import UsageError
+
+MOST_WEIGHT = 1000.0
+"""Of an objective; far more would be a slip, and in the end no number."""
 
 
 class RecipeFields(NamedTuple):
@@ -28,8 +30,12 @@ def read_recipe_file(file: Path) -> RecipeFields:
 
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{file}: cannot be read as TOML ({type(error).__name__})") from None
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}; expected a recipe in TOML") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{file}: is not UTF-8; expected a recipe in TOML") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{file}: is not TOML: {error}") from None
     _check_keys(file, "", content, RecipeFields._fields)
     fields, hashed, weights = (_table(file, key, content.get(key, {})) for key in RecipeFields._fields)
     _check_keys(file, "hashed.", hashed, VOCABULARIES)
@@ -46,8 +52,10 @@ def read_recipe_file(file: Path) -> RecipeFields:
 
 def _weight(file: Path, name: str, value: Any) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not isfinite(value) or value < 0:
-        raise UsageError(f"{file}: weights.{name}: is {value!r}; expected a number of at least 0")
+    if not is_number or not 0 <= value <= MOST_WEIGHT:
+        raise UsageError(
+            f"{file}: weights.{name}: is {value!s:.40}; expected a number from 0 to {MOST_WEIGHT:g}"
+        )
     return float(value)
 
 
@@ -60,4 +68,4 @@ def _table(file: Path, key: str, value: Any) -> dict[str, Any]:
 def _check_keys(file: Path, prefix: str, table: Mapping[str, Any], known: Collection[str]) -> None:
     for key in table:
         if key not in known:
-            raise UsageError(f"{file}: {prefix}{key}: is no key; expected one of {', '.join(known)}")
+            raise UsageError(f"{file}: {prefix}{key}: unknown key; expected one of {', '.join(known)}")

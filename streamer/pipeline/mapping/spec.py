@@ -326,7 +326,7 @@ def _scalar(value: Any, key: str) -> Scalar:
 def _known(table: Mapping[str, Any], known: set[str], prefix: str) -> None:
     for key in table:
         if key not in known:
-            raise MappingError(f"{prefix}{key}: is no key; expected one of {', '.join(sorted(known))}")
+            raise MappingError(f"{prefix}{key}: unknown key; expected one of {', '.join(sorted(known))}")
 
 
 def _bad(key: str, value: Any, expected: str) -> MappingError:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from streamer.models.tokenizer import Tokenizer
 from streamer.models.training.config import TrainConfig
 from streamer.models.training.corpus import Corpus, pick
 from streamer.models.training.encoder import Encoder, Tokens
+from streamer.models.training.errors import TrainingError
 from streamer.models.training.objectives import Objectives, VisitorPairs, _bag_loss, _halves, _with_copies
 from streamer.models.training.pretrain import deterministic, new_encoder, pretrain
 from tests.models.hand_made import bank_sessions, of_length
@@ -41,6 +43,13 @@ def test_every_objective_falls_during_pretraining() -> None:
     with deterministic(threads=1):
         losses = pretrain(corpus, tokenizer, CONFIG, seeded(0), lambda *_: None).losses
     assert all(losses[-1][name] < losses[0][name] for name in ("masked", "rest", "contrast"))
+
+
+def test_pretraining_that_diverges_ends_with_the_step_and_the_losses() -> None:
+    tokenizer, corpus = a_corpus()
+    diverging = replace(CONFIG, weight_contrast=math.inf)
+    with deterministic(threads=1), pytest.raises(TrainingError, match=r"diverged at step 2 .*: masked nan"):
+        pretrain(corpus, tokenizer, diverging, seeded(0), lambda *_: None)
 
 
 def test_padding_rows_stay_zero_during_pretraining() -> None:

@@ -78,7 +78,7 @@ def test_the_smallest_mapping_is_taken() -> None:
     [
         ("[fields]", "[fields", "is no TOML"),
         ("[fields]", 'name = "Mine!"\n[fields]', "name: is 'Mine!'; expected 1 to 32 of a-z"),
-        ("[fields]", "colour = 1\n[fields]", "colour: is no key; expected one of columns"),
+        ("[fields]", "colour = 1\n[fields]", "colour: unknown key; expected one of columns"),
         ("[fields]", 'columns = ["a", "a"]\n[fields]', "columns: is 'a'; expected each name once"),
         ("[fields]", "columns = 3\n[fields]", "columns: is 3; expected a name or a list of names"),
         ('visitor_id = "visitor"', "", "fields.visitor_id: is missing; expected a path"),
@@ -92,7 +92,7 @@ def test_the_smallest_mapping_is_taken() -> None:
         (
             'visitor_id = "visitor"',
             'visitors = "a"',
-            "fields.visitors: is no key; expected one of bot, category",
+            "fields.visitors: unknown key; expected one of bot, category",
         ),
         ('"visitor"', '{ from = "a", unit = "s" }', "fields.visitor_id.unit: is 's'; expected no unit"),
         ('"visitor"', '{ from = "a", constant = "b" }', "expected one of from and constant"),
@@ -111,7 +111,7 @@ def test_the_smallest_mapping_is_taken() -> None:
         (
             '"visitor"',
             '{ from = "a", form = "b" }',
-            "fields.visitor_id.form: is no key; expected one of constant",
+            "fields.visitor_id.form: unknown key; expected one of constant",
         ),
         (
             'unit = "ms"',
