@@ -47,8 +47,8 @@ class Scale:
     draws: int = 2_000
     label_draws: int = 8
     """On public clickstreams."""
-    pretraining_visitors: int = 8_000
-    """The shipped bundle's; the scaling curve has parts and multiples of them."""
+    pretraining_visitors: int = 16_000
+    """The shipped bundle's; the scaling curve has parts of them."""
     real_epochs: int | None = None
     """There; None: what fits the size of each."""
 

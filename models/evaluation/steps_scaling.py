@@ -1,4 +1,4 @@
-"""The scaling curve: the recipe pretrained on fewer people than a bundle, and on more; tasks are of others.
+"""The scaling curve: the recipe pretrained on fewer people than a bundle, and less; tasks are of others.
 
 Encoders and prototypes learn from simulated people of one seed, of whom there are more and more; heads are
 fitted and tested on visitors of other seeds, as for the bundle. Where passes over the sessions differ too,
@@ -54,18 +54,20 @@ _Draws = dict[str, dict[str, Resampled]]
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """How much a pretraining has, in multiples of what the shipped bundle had."""
+    """How much a pretraining has."""
 
     visitors: float
+    """In multiples of what the shipped bundle had."""
     epochs: float = 1.0
+    """In multiples of the evaluation's."""
 
 
 AMOUNTS = (
-    Amount(1 / 8),
-    Amount(1 / 2),
-    Amount(2),
+    Amount(1 / 16),
+    Amount(1 / 4),
+    Amount(1),
     # As many updates as the first has.
-    Amount(1 / 2, 1 / 4),
+    Amount(1 / 4, 1 / 4),
 )
 
 

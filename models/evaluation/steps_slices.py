@@ -1,7 +1,8 @@
 """For whom is a bundle worse? Its labels and its use to the app by slice, on visitors that chose nothing.
 
-A bundle's labels have names of their own, so a latent intent's label is the one that most sessions of
-training visitors with that intent get; a label is right if it is that of one of the session's intents.
+A bundle's labels have names of their own, and may be finer or coarser than the latent intents. So among
+sessions of training visitors, a label belongs to the intent that most of its sessions have, and to every
+intent most of whose sessions have it. It is right if it belongs to one of the session's intents.
 """
 
 from __future__ import annotations
@@ -92,10 +93,10 @@ class _OfSeed:
         self._data, self._taxonomy = data, bundle.taxonomy
         self._masks = SplitMasks.of(data.sessions)
         self._verdicts = Verdicts(bundle, data.sessions)
-        self._labels = self._learnt_labels()
-        intended = np.zeros((len(data.names), len(bundle.taxonomy.intents)), dtype=np.bool_)
-        intended[np.arange(len(data.names)), self._labels] = True
-        allowed: Bool = data.intents.astype(np.int64) @ intended > 0
+        found = self._learnt()
+        self._labels: Int64 = found.argmax(axis=1)
+        """[I]: the label of each latent intent."""
+        allowed: Bool = data.intents.astype(np.int64) @ belonging(found) > 0
         self.right: Bool = allowed[np.arange(len(allowed)), self._verdicts.best]
         """[S]"""
 
@@ -120,13 +121,20 @@ class _OfSeed:
             for name, label in zip(self._data.names, self._labels.tolist(), strict=True)
         }
 
-    def _learnt_labels(self) -> Int64:
-        """[I]: the label of each latent intent."""
+    def _learnt(self) -> Int64:
+        """[I, K]: how many of the training visitors' sessions with an intent have a label."""
         learnt = self._masks.train & ~self._verdicts.abstained
-        counts = np.zeros((len(self._data.names), len(self._taxonomy.intents)))
+        counts = np.zeros((len(self._data.names), len(self._taxonomy.intents)), dtype=np.int64)
         np.add.at(counts, (self._data.intent[learnt], self._verdicts.best[learnt]), 1)
-        labels: Int64 = counts.argmax(axis=1)
-        return labels
+        return counts
+
+
+def belonging(sessions: Int64) -> Bool:
+    """[I, K] of the number of sessions with each intent and label: which labels belong to which intents."""
+    of_intent = sessions == sessions.max(axis=1, keepdims=True)
+    of_label = sessions == sessions.max(axis=0, keepdims=True)
+    found: Bool = (of_intent | of_label) & (sessions > 0)
+    return found
 
 
 def _ages(data: SimulatedData) -> Sequence[str]:

@@ -1,8 +1,9 @@
 """The teacher whose intents are clusters of the embedding, so that everything runs on a laptop.
 
-It sees embeddings and, for the names, what sessions show; a simulator's latent intents never reach it. By
-default the names are words (`keyless`), without a language model or an account; a language model can give
-names too, and say which clusters are one intent.
+It sees embeddings and, for the names, what sessions show; a simulator's latent intents never reach it. A
+login is no intent, so it is projected out of the embeddings. By default the names are words (`keyless`),
+without a language model or an account; a language model can give names too, and say which clusters are one
+intent.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ class ClusterTeacher:
     def _clustered(self, train: TeacherInput) -> _Clustered:
         """The largest cluster first."""
         rng = np.random.default_rng(self.seed)
-        sphere = Sphere.of(train.embeddings)
+        logged_in = np.array([session.user_id is not None for session in train.sessions])
+        sphere = Sphere.of(train.embeddings, logged_in)
         points = sphere.project(train.embeddings)
         sample = points[self._clear_sample(train, rng)]
         found = clustering.stable_clustering(

@@ -19,6 +19,7 @@ from streamer.models.evaluation.slices import (
     measure_slices,
     slice_table,
 )
+from streamer.models.evaluation.steps_slices import belonging
 from streamer.schemas.click import Click, Session
 
 DRAWS = 400
@@ -147,3 +148,17 @@ def test_a_table_marks_only_what_is_shown_to_differ() -> None:
     assert "better" in rows["desktop"][2]
     assert "worse" not in rows["mobile"][3]
     assert rows["tablet"][2:] == ("too few", "too few")
+
+
+def test_a_label_belongs_to_intents_that_it_is_finer_or_coarser_than() -> None:
+    sessions = np.array(
+        [
+            # One intent in two labels, two intents in one label, an intent without a label of its own.
+            [60, 40, 0, 2],
+            [0, 0, 70, 3],
+            [0, 1, 50, 0],
+            [0, 0, 0, 0],
+        ]
+    )
+    expected = [[1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 0], [0, 0, 0, 0]]
+    assert belonging(sessions).astype(int).tolist() == expected
