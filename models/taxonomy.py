@@ -171,13 +171,18 @@ def successors(new: Taxonomy, previous: Taxonomy) -> dict[str, str]:
 
 
 def _same_labels(new: Taxonomy, previous: Taxonomy) -> dict[str, str]:
-    by_label = {intent.label.casefold(): intent.id for intent in previous.intents}
+    """Labels of the same words; in which order depends on little where they are words of pages."""
+    by_words = {_words_of(intent): intent.id for intent in previous.intents}
     same: dict[str, str] = {}
     for intent in new.intents:
-        old = by_label.get(intent.label.casefold())
+        old = by_words.get(_words_of(intent))
         if old is not None and old not in same.values():
             same[intent.id] = old
     return same
+
+
+def _words_of(intent: Intent) -> frozenset[str]:
+    return frozenset(intent.label.casefold().split())
 
 
 def _alike(a: tuple[str, ...], b: tuple[str, ...]) -> float:

@@ -12,6 +12,7 @@ from streamer.models.taxonomy import (
     Taxonomy,
     carried_over,
     from_json,
+    successors,
     to_json,
     unused_id,
 )
@@ -73,6 +74,18 @@ def test_ids_are_carried_over_retired_and_never_given_again() -> None:
     assert second.mapping == (Mapped("car-loan", "car-loan"), Mapped("gold-card", None))
     third = carried_over(new, second, {})
     assert not {i.id for i in third.intents} & {"car-loan", "gold-card", "gold-card-2"}
+
+
+def test_of_two_parts_of_an_intent_the_one_of_its_words_continues_it() -> None:
+    """Also where fewer of its terms are the same, and where the words come in another order."""
+    before = Intent("everyday", "everyday / current", "a", terms=("everyday", "current", "abroad", "fees"))
+    kept = Intent("kept", "Current / everyday", "a", terms=("current", "everyday", "joint", "bank"))
+    part = Intent("part", "abroad / transfer", "a", terms=("abroad", "fees", "everyday", "tracking"))
+    old, new = (
+        Taxonomy(format=1, version="1", teacher="keyless", parents=(Parent("a", "a"),), intents=intents)
+        for intents in ((before,), (part, kept))
+    )
+    assert successors(new, old) == {"kept": "everyday", "a": "a"}
 
 
 def test_an_id_that_is_taken_gets_a_number() -> None:
