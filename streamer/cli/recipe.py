@@ -96,8 +96,8 @@ class Recipe:
         learns = (found.weights.get(name, 1.0) for name in OBJECTIVES)
         if not (any(learns) or self.weight_causal or self.weight_visitor):
             raise UsageError(
-                f"{file}: weights: every objective has weight 0; expected one above 0 here, or --weight-causal or"
-                " --weight-visitor"
+                f"{file}: weights: every objective has weight 0; expected one above 0 here, or"
+                " --weight-causal or --weight-visitor"
             )
         return found
 
