@@ -34,7 +34,7 @@ def read_recipe_file(file: Path) -> RecipeFields:
         raise UsageError(f"{file}: {error.strerror}; expected a recipe in TOML") from None
     except UnicodeDecodeError:
         raise UsageError(f"{file}: is not UTF-8; expected a recipe in TOML") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise UsageError(f"{file}: is not TOML: {error}") from None
     _check_keys(file, "", content, RecipeFields._fields)
     fields, hashed, weights = (_table(file, key, content.get(key, {})) for key in RecipeFields._fields)

@@ -119,6 +119,7 @@ def test_too_few_sessions_for_prototypes_are_an_error(run_streamer: RunStreamer,
         ),
         ("[weights]\nrest = -1", "recipe.toml: weights.rest: is -1; expected a number from 0 to 1000"),
         ("[weights]\nrest = inf", "recipe.toml: weights.rest: is inf; expected a number from 0 to 1000"),
+        (f"[weights]\nrest = {'9' * 5000}", "recipe.toml: is not TOML: Exceeds the limit"),
         (f"[weights]\nrest = {'9' * 400}", f"weights.rest: is {'9' * 40}; expected a number from 0 to 1000"),
         (
             "[weights]\nmasked = 0\nrest = 0\ncontrast = 0",

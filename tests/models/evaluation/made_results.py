@@ -214,6 +214,7 @@ def simulated_steps() -> dict[str, Json]:
         "baselines": {
             "micro_f1": contenders("ours", "bag"),
             "ours_versus": AGAINST,
+            "unmasked_versus": {"coles": estimate(-0.08, p_holm=0.002)},
             "costs": {"ours": {"cpu_seconds": 60.0, "learning_rate": 0.002}},
             **FRESH,
             "label_draws": 4,
