@@ -104,8 +104,9 @@ def pretrain(
     progress: Progress,
     how: Execution = USUAL,
 ) -> Pretrained:
-    """Raises CheckpointError, before any work, for a checkpoint of another run, and TrainingError for a loss
-    that is no number."""
+    """Raises CheckpointError for a checkpoint of another run and TrainingError for too many parts of a batch,
+    both before any work, and TrainingError for a loss that is no number."""
+    _check_parts(config, how)
     run = _Run.of(corpus, tokenizer, config, generator, how)
     if how.resume and how.checkpoint is not None and how.checkpoint.exists():
         run.restore(read_checkpoint(how.checkpoint, run.facts))
@@ -120,6 +121,16 @@ def pretrain(
         run.position.end_epoch()
     run.encoder.eval()
     return Pretrained(run.encoder.cpu(), run.position.history, run.objectives.cpu())
+
+
+def _check_parts(config: TrainConfig, how: Execution) -> None:
+    """A session alone in a part has nothing to differ from."""
+    most = config.batch // max(2, how.processes.count)
+    if how.accumulate > max(1, most):
+        raise TrainingError(
+            f"a batch of {config.batch} sessions can't be in {how.accumulate} parts (--accumulate): expected"
+            f" at most {max(1, most)}, or a larger batch"
+        )
 
 
 @dataclass

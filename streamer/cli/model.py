@@ -43,6 +43,7 @@ from streamer.cli.review import review
 from streamer.errors import UsageError
 
 if TYPE_CHECKING:
+    from streamer.cli.recipe import Recipe
     from streamer.models.bundle import Manifest
     from streamer.models.labelling.teacher import Teacher
     from streamer.models.llm.asking import Asker
@@ -266,8 +267,9 @@ def fit(
         file, seed=seed, epochs=epochs, name=name, most=most, batch=batch,
         weight_causal=weight_causal, weight_visitor=weight_visitor, readout=readout.value,
     ).with_fields(recipe_file)  # fmt: skip
+    _done(ctx, recipe, work, lambda pipeline: pipeline.fit())
+    # Not before: beside the tokenizer of another recipe it would be read by the next step.
     recipe.save(work)
-    _step(ctx, work, lambda pipeline: pipeline.fit())
 
 
 @app.command()
@@ -399,10 +401,16 @@ def _simulate(out: Path, visitors: int, seed: int) -> dict[str, Path]:
 
 
 def _step(ctx: typer.Context, work: Path, do: Callable[[TrainingPipeline], T]) -> T:
-    from streamer.cli.recipe import Recipe, explained, training_pipeline
+    from streamer.cli.recipe import Recipe
 
     recipe = Recipe.load(work)
     recipe.check_unchanged()
+    return _done(ctx, recipe, work, do)
+
+
+def _done(ctx: typer.Context, recipe: Recipe, work: Path, do: Callable[[TrainingPipeline], T]) -> T:
+    from streamer.cli.recipe import explained, training_pipeline
+
     with explained(), _bars() as show:
         return do(training_pipeline(recipe, work, ctx.obj.settings(), show))
 

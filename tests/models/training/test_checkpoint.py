@@ -16,6 +16,7 @@ from streamer.models.training.arrays_file import load_arrays
 from streamer.models.training.checkpoint import CheckpointError
 from streamer.models.training.config import TrainConfig
 from streamer.models.training.corpus import Corpus
+from streamer.models.training.errors import TrainingError
 from streamer.models.training.pretrain import Execution, Pretrained, deterministic, pretrain
 from streamer.models.training.processes import Processes
 from tests.models.hand_made import a_click, a_session, bank_sessions
@@ -129,6 +130,8 @@ def test_parts_of_a_batch_add_up_to_the_same_steps() -> None:
         return [each["rest"] for each in found]
 
     assert losses(4) == pytest.approx(losses(1), rel=1e-3)
+    with pytest.raises(TrainingError, match=r"32 sessions can't be in 17 parts .* at most 16"):
+        losses(17)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch hides it, except where it is an error
