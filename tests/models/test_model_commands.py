@@ -278,7 +278,7 @@ def here(*arguments: str) -> None:
 
 def test_a_causal_readout_needs_the_objective_that_it_reads(tmp_path: Path) -> None:
     clicks = write_clicks(tmp_path / "clicks.jsonl", 1)
-    with pytest.raises(UsageError, match="--readout causal: reads what --weight-causal learns, which is 0"):
+    with pytest.raises(UsageError, match="--readout causal: needs --weight-causal, which is 0"):
         here("fit", str(clicks), "--readout", "causal", "--work", str(tmp_path / "work"))
     assert not (tmp_path / "work").exists()
 
