@@ -1,4 +1,4 @@
-"""The scaling curve: the recipe pretrained on fewer people than a bundle, and less; tasks are of others.
+"""The scaling curve: the recipe pretrained on fewer people, or in fewer passes; tasks are of others.
 
 Encoders and prototypes learn from simulated people of one seed, of whom there are more and more; heads are
 fitted and tested on visitors of other seeds, as for the bundle. Where passes over the sessions differ too,

@@ -125,11 +125,11 @@ def pretrain(
 
 def _check_parts(config: TrainConfig, how: Execution) -> None:
     """A session alone in a part has nothing to differ from."""
-    most = config.batch // max(2, how.processes.count)
-    if how.accumulate > max(1, most):
+    most = max(1, config.batch // max(2, how.processes.count))
+    if how.accumulate > most:
         raise TrainingError(
             f"a batch of {config.batch} sessions can't be in {how.accumulate} parts (--accumulate): expected"
-            f" at most {max(1, most)}, or a larger batch"
+            f" at most {most}, or a larger batch"
         )
 
 

@@ -267,7 +267,7 @@ def fit(
         file, seed=seed, epochs=epochs, name=name, most=most, batch=batch,
         weight_causal=weight_causal, weight_visitor=weight_visitor, readout=readout.value,
     ).with_fields(recipe_file)  # fmt: skip
-    _done(ctx, recipe, work, lambda pipeline: pipeline.fit())
+    _run(ctx, recipe, work, lambda pipeline: pipeline.fit())
     # Not before: beside the tokenizer of another recipe it would be read by the next step.
     recipe.save(work)
 
@@ -405,10 +405,10 @@ def _step(ctx: typer.Context, work: Path, do: Callable[[TrainingPipeline], T]) -
 
     recipe = Recipe.load(work)
     recipe.check_unchanged()
-    return _done(ctx, recipe, work, do)
+    return _run(ctx, recipe, work, do)
 
 
-def _done(ctx: typer.Context, recipe: Recipe, work: Path, do: Callable[[TrainingPipeline], T]) -> T:
+def _run(ctx: typer.Context, recipe: Recipe, work: Path, do: Callable[[TrainingPipeline], T]) -> T:
     from streamer.cli.recipe import explained, training_pipeline
 
     with explained(), _bars() as show:
