@@ -113,20 +113,19 @@ def pretraining(folder: Path, steps: int, batch: int) -> dict[str, Any] | None:
         return None
     files = [file for file in opened.files if file.split == "train"]
     per_session = sum(file.clicks for file in files) / sum(file.sessions for file in files)
-    late = [loss(note) for *_, note in seen[len(seen) // 2 :]]
     done = (len(seen) - 1) * batch * per_session
     return {
         "steps": len(seen),
         "steps_of_an_epoch": corpus.batch_count(batch),
         "clicks_per_s": round(done / (seen[-1][0] - seen[0][0])),
         "clicks_per_s_of_whole_cores": round(done / (seen[-1][1] - seen[0][1])),
-        "loss_of_second_half": round(sum(late) / len(late), 4),
+        "mean_loss": round(mean_loss(seen[-1][2]), 4),
         "peak_mb": peak_mb(),
     }
 
 
-def loss(note: str) -> float:
-    """The sum of both losses that a step reports."""
+def mean_loss(note: str) -> float:
+    """The sum of the losses that progress reports, each the mean of the epoch so far."""
     return sum(float(part.rsplit(" ", 1)[1]) for part in note.split(","))
 
 
@@ -148,9 +147,9 @@ def flops(folder: Path, batch: int) -> dict[str, Any]:
     objectives = Objectives(encoder, config)
     clicks = 0
     with FlopCounterMode(display=False) as counter:
-        for bucket, rows in corpus.batches(batch, generator):
+        for step, (bucket, rows) in enumerate(corpus.batches(batch, generator)):
             tokens = bucket.pick(rows)
-            losses = objectives.losses(encoder, tokens, bucket.visitors_of(rows), generator)
+            losses = objectives.losses(encoder, tokens, bucket.visitors_of(rows), generator, step=step)
             (losses.masked + losses.rest + losses.contrast).backward()
             clicks += int(tokens.lengths.sum())
     each = counter.get_total_flops() / clicks

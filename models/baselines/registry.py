@@ -14,7 +14,7 @@ from streamer.models.baselines import (
 )
 from streamer.models.baselines.interface import Baseline
 
-OURS, UNMASKED, CONTRAST = "ours", "unmasked", "coles"
+OURS, CONTRAST = "ours", "coles"
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,16 @@ class Contender:
 
 CONTENDERS = {
     OURS: Contender(self_supervised.ours, tuned=False),
-    UNMASKED: Contender(self_supervised.unmasked, passes=1.5),
-    "gru4rec": Contender(next_click.gru4rec, passes=3.0),
-    "sasrec": Contender(next_click.sasrec, passes=2.75),
-    "bert4rec": Contender(self_supervised.bert4rec, passes=2.5),
-    CONTRAST: Contender(self_supervised.coles, passes=2.25),
-    "coles_visitor": Contender(self_supervised.coles_visitor, passes=1.75),
-    "icl": Contender(latent_intents.icl, passes=1.25),
-    "mind": Contender(latent_intents.mind, passes=5.0),
-    "step": Contender(flattened.step, passes=0.75),
-    "timesync": Contender(time_synchronized.timesync, passes=1.5),
-    "trace": Contender(supervised.trace, passes=3.25),
-    "bst": Contender(supervised.bst, supervised=True),
+    "gru4rec": Contender(next_click.gru4rec, passes=1.5),
+    "sasrec": Contender(next_click.sasrec, passes=1.375),
+    "bert4rec": Contender(self_supervised.bert4rec, passes=1.25),
+    CONTRAST: Contender(self_supervised.coles, passes=1.125),
+    "coles_visitor": Contender(self_supervised.coles_visitor, passes=0.875),
+    "icl": Contender(latent_intents.icl, passes=0.625),
+    "mind": Contender(latent_intents.mind, passes=2.5),
+    "step": Contender(flattened.step, passes=0.375),
+    "timesync": Contender(time_synchronized.timesync, passes=0.75),
+    "trace": Contender(supervised.trace, passes=1.625),
+    "bst": Contender(supervised.bst, passes=0.5, supervised=True),
     "untrained": Contender(self_supervised.untrained, tuned=False),
 }

@@ -25,14 +25,10 @@ def ours(given: BaselineInput) -> Float64:
     return _pretrained(given, given.config)
 
 
-def unmasked(given: BaselineInput) -> Float64:
-    """[S, D]: the recipe without hidden fields, whose time goes into more epochs."""
-    return _pretrained(given, replace(given.config, weight_masked=0.0))
-
-
 def bert4rec(given: BaselineInput) -> Float64:
     """[S, D]"""
-    alone = {"weight_rest": 0.0, "weight_contrast": 0.0, "mask_fields": 0.0, "mask_session": 0.0}
+    alone = {"weight_masked": 1.0, "weight_rest": 0.0, "weight_contrast": 0.0}
+    alone |= {"mask_fields": 0.0, "mask_session": 0.0}
     return _pretrained(given, replace(given.config, **alone))  # type: ignore[arg-type]
 
 

@@ -37,7 +37,7 @@ class Scale:
     seeds: tuple[int, ...] = (11, 12, 13)
     """Of simulator and training, paired. None of them is that of the shipped bundle."""
     epochs: int = 8
-    short_epochs: int = 4
+    short_epochs: int = 8
     """Of ablations and whatever else is compared only within itself."""
     small_sessions: int = 15_000
     """For ablations and baselines, encoders learn from the training part of this many sessions."""
@@ -47,7 +47,7 @@ class Scale:
     draws: int = 2_000
     label_draws: int = 8
     """On public clickstreams."""
-    pretraining_visitors: int = 16_000
+    pretraining_visitors: int = 32_000
     """The shipped bundle's; the scaling curve has parts of them."""
     real_epochs: int | None = None
     """There; None: what fits the size of each."""

@@ -114,8 +114,15 @@ def _key(experiment: Experiment, overrides: Json, hidden: tuple[str, ...]) -> Js
 
 def _variants() -> dict[str, Variant]:
     variants: dict[str, Variant] = {FULL: ({}, ())}
+    usual = TrainConfig()
     for objective in OBJECTIVES:
+        weight = f"weight_{objective}"
         others = {f"weight_{other}": 0.0 for other in OBJECTIVES if other != objective}
-        variants[f"objective {objective} alone"] = ({**others, f"weight_{objective}": 1.0}, ())
-        variants[f"objective {objective} left out"] = ({f"weight_{objective}": 0.0}, ())
+        variants[f"objective {objective} alone"] = ({**others, weight: 1.0}, ())
+        if getattr(usual, weight):
+            variants[f"objective {objective} left out"] = ({weight: 0.0}, ())
+        else:
+            variants[f"objective {objective} added"] = ({weight: 1.0}, ())
+    variants["objective rest in every batch"] = ({"rest_every": 1}, ())
+    variants["events of pages shown and asked"] = ({"events_of_pages": True}, ())
     return variants | {f"modality {name} left out": ({}, fields) for name, fields in MODALITIES.items()}

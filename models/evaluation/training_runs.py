@@ -28,7 +28,15 @@ from streamer.models.visitor_splits import TRAIN_BELOW, VALIDATION_BELOW, percen
 from streamer.schemas.click import Session
 
 _NOT_OF_THE_ENCODER = {"name", "seed", "threads"}
-_ADDED = {"fields": (), "hashed": {}, "readout": MEAN, "weight_causal": 0.0, "weight_visitor": 0.0}
+_ADDED = {
+    "fields": (),
+    "hashed": {},
+    "readout": MEAN,
+    "rest_every": 1,
+    "events_of_pages": True,
+    "weight_causal": 0.0,
+    "weight_visitor": 0.0,
+}
 """Settings that came later; results made before keep their keys, for they had these values."""
 _AFTER_THE_ENCODER = "max_intents"
 """The first field of what comes after pretraining."""

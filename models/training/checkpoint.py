@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from streamer.models.training.config import TrainConfig
 from streamer.models.training.corpus import Corpus
 from streamer.models.training.errors import TrainingError
 
-FORMAT = 2
+FORMAT = 3
 _WEIGHTS, _OPTIMIZER = "weights/", "optimizer/"
 _AFRESH = "remove it, or pretrain without --resume"
 
@@ -38,6 +38,8 @@ class Position:
 
     sums: dict[str, float]
     """Losses of the epoch's steps so far."""
+    counts: dict[str, int]
+    """Steps of the epoch in which each was learnt."""
     order: Tensor
     """State of the generator before it put the epoch's batches in order."""
     epoch: int = 0
@@ -47,15 +49,26 @@ class Position:
     history: list[dict[str, float]] = field(default_factory=list)
     """Mean losses per epoch."""
 
+    @classmethod
+    def start(cls, losses: Collection[str], order: Tensor) -> Self:
+        return cls(dict.fromkeys(losses, 0.0), dict.fromkeys(losses, 0), order)
+
     def add(self, losses: Mapping[str, float]) -> None:
+        """Those that were learnt in a step."""
         for name, value in losses.items():
             self.sums[name] += value
+            self.counts[name] += 1
         self.done += 1
         self.step += 1
 
+    def means(self) -> dict[str, float]:
+        """Of the epoch so far; 0 for what wasn't learnt in it."""
+        return {name: total / max(1, self.counts[name]) for name, total in self.sums.items()}
+
     def end_epoch(self) -> None:
-        self.history.append({name: round(total / self.done, 4) for name, total in self.sums.items()})
+        self.history.append({name: round(mean, 4) for name, mean in self.means().items()})
         self.sums = dict.fromkeys(self.sums, 0.0)
+        self.counts = dict.fromkeys(self.counts, 0)
         self.epoch += 1
         self.done = 0
 
@@ -83,7 +96,8 @@ def run_facts(
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     at = checkpoint.position
-    position = {"epoch": at.epoch, "done": at.done, "step": at.step, "sums": at.sums, "history": at.history}
+    parts = ("epoch", "done", "step", "sums", "counts", "history")
+    position = {name: getattr(at, name) for name in parts}
     arrays = {
         "facts": _text(checkpoint.facts),
         "position": _text(position),

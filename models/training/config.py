@@ -9,12 +9,12 @@ from streamer.models.extra_fields import FieldSpec
 
 UNNAMED = "unnamed"
 OBJECTIVES = ("masked", "rest", "contrast")
-"""Of every recipe that doesn't give them the weight 0; it may have `causal` and `visitor` besides."""
+"""Those whose weights a recipe file may give; a recipe may have `causal` and `visitor` besides."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The defaults made the shipped bundle, in 16 epochs."""
+    """The defaults made the shipped bundle, in 12 epochs."""
 
     name: str = UNNAMED
     seed: int = 7
@@ -51,9 +51,14 @@ class TrainConfig:
     """Probability that a single field of a click is hidden."""
     mask_session: float = 0.5
     """Probability that a session's device, referrer or hour is hidden, each independently."""
-    weight_masked: float = 1.0
+    weight_masked: float = 0.0
     weight_rest: float = 1.0
-    weight_contrast: float = 0.2
+    weight_contrast: float = 1.0
+    rest_every: int = 2
+    """The rest of the session is predicted in one of so many batches, unless nothing else has a weight."""
+    events_of_pages: bool = False
+    """Whether slices show, and objectives predict, event type and element of clicks that have a page. These
+    tell how somebody clicks rather than what for."""
     weight_causal: float = 0.0
     """Of the next click, all later ones and the end, predicted from every beginning of a session."""
     weight_visitor: float = 0.0

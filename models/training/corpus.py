@@ -15,11 +15,14 @@ import torch
 from torch import Tensor
 
 from streamer.models.arrays import Float32
-from streamer.models.fields import DWELL, GAP
+from streamer.models.fields import DWELL, EVENT_FIELDS, GAP
 from streamer.models.tokenizer import Tokenizer
 from streamer.models.training.encoder import Encoder, Tokens
 from streamer.models.visitor_splits import SplitName, split_of
 from streamer.schemas.click import Session
+
+_OF_PAGE = [EVENT_FIELDS.index(name) for name in ("page_type", "path_1", "path_2", "path_3")]
+_OF_EVENT = [EVENT_FIELDS.index(name) for name in ("event_type", "element")]
 
 
 def by_split(sessions: Iterable[Session]) -> dict[SplitName, list[Session]]:
@@ -135,6 +138,14 @@ def slice_clicks(tokens: Tokens, start: Tensor, lengths: Tensor) -> Tokens:
         session_ids=torch.zeros_like(tokens.session_ids),
         lengths=lengths.to(torch.int32),
     )
+
+
+def without_events_of_pages(tokens: Tokens) -> Tokens:
+    """Event type and element are hidden of every click that has a page; other clicks have nothing else."""
+    has_page = (tokens.event_ids[:, :, _OF_PAGE] > 0).any(2, keepdim=True)
+    event_ids = tokens.event_ids.clone()
+    event_ids[:, :, _OF_EVENT] *= ~has_page
+    return tokens._replace(event_ids=event_ids)
 
 
 def dwell_is_gap(event_ids: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ Shapes: B sessions, T clicks, F fields, D wide, V ids. Every random draw comes f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from streamer.models.fields import DWELL, EVENT_FIELDS, GAP, LEARNT_FIELDS
-from streamer.models.training.config import TrainConfig
-from streamer.models.training.corpus import dwell_is_gap, slice_clicks
+from streamer.models.training.config import OBJECTIVES, TrainConfig
+from streamer.models.training.corpus import dwell_is_gap, slice_clicks, without_events_of_pages
 from streamer.models.training.encoder import NEVER, Encoder, Tokens
 from streamer.models.training.processes import ALONE, Processes
 
@@ -84,33 +84,45 @@ class Objectives(nn.Module):
         visitors: Tensor,
         generator: torch.Generator,
         pairs: VisitorPairs | None = None,
+        step: int = 0,
     ) -> Losses:
-        """`pairs` are needed where contrast between a visitor's sessions has a weight."""
-        # Objectives of weight 0 aren't computed; multiplying a parameter by 0 gives the zero a gradient.
+        """Those of objectives that aren't learnt at this step are 0.
+
+        `pairs` are needed where contrast between a visitor's sessions has a weight.
+        """
+        # Objectives that aren't learnt now aren't computed; a parameter times 0 gives the zero a gradient.
         nothing = encoder.class_token.sum() * 0.0
-        masked = self._masked(encoder, tokens, generator) if self.config.weight_masked else nothing
-        rest, contrast = self._of_slices(encoder, tokens, visitors, generator, nothing)
+        learnt = learnt_at(step, self.config)
+        told = tokens if self.config.events_of_pages else without_events_of_pages(tokens)
+        masked = self._masked(encoder, tokens, told, generator) if "masked" in learnt else nothing
+        rest, contrast = self._of_slices(encoder, told, visitors, generator, nothing, learnt)
         causal = self._causal(encoder, tokens) if self.config.weight_causal else nothing
         visitor = nothing if pairs is None else self._of_visitors(encoder, tokens, visitors, pairs)
         return Losses(masked, rest, contrast, causal, visitor)
 
     def _of_slices(
-        self, encoder: Encoder, tokens: Tokens, visitors: Tensor, generator: torch.Generator, nothing: Tensor
+        self,
+        encoder: Encoder,
+        tokens: Tokens,
+        visitors: Tensor,
+        generator: torch.Generator,
+        nothing: Tensor,
+        learnt: Collection[str],
     ) -> tuple[Tensor, Tensor]:
         """The rest of the session, and contrast."""
-        cuts = self.config.weight_rest or self.config.weight_contrast
+        cuts = "rest" in learnt or "contrast" in learnt
         halves = _halves(tokens, generator, self._fewest) if cuts else None
         rest, contrast = nothing, nothing
         if halves is None:
-            if self.processes.count > 1 and self.config.weight_contrast:
+            if self.processes.count > 1 and "contrast" in learnt:
                 none = nothing.expand(0, encoder.shape.dim)
                 contrast = self._contrast_with_all(self.project, none, none, visitors[:0])
             return rest, contrast
         first, second, rows = halves
         of_first, of_second = encoder.mean_of(first), encoder.mean_of(second)
-        if self.config.weight_rest:
+        if "rest" in learnt:
             rest = (self._rest(encoder, of_first, second) + self._rest(encoder, of_second, first)) / 2
-        if self.config.weight_contrast:
+        if "contrast" in learnt:
             contrast = self._apart(self.project, of_first, of_second, visitors[rows])
         return rest, contrast
 
@@ -136,8 +148,11 @@ class Objectives(nn.Module):
         """Sessions that can be cut: one alone has nothing to differ from, unless another process has."""
         return 2 if self.processes.count == 1 else 1
 
-    def _masked(self, encoder: Encoder, tokens: Tokens, generator: torch.Generator) -> Tensor:
+    def _masked(
+        self, encoder: Encoder, tokens: Tokens, targets: Tokens, generator: torch.Generator
+    ) -> Tensor:
         """Masked event modelling: cross-entropy of the hidden fields, averaged over the fields of the batch.
+        `targets` has what is predicted.
 
         The masking rates of whole clicks, single fields and session fields are in `config`.
         """
@@ -159,7 +174,7 @@ class Objectives(nn.Module):
         states = encoder.hidden_states(seen, extra)[:, 1:]
         terms = []
         for field, to_field in enumerate(self.to_field):
-            ids = tokens.event_ids[:, :, self.columns[field]]
+            ids = targets.event_ids[:, :, self.columns[field]]
             at = hidden[:, :, field] & (ids > 0).any(2)
             if at.any():
                 logits = _logits(to_field(states[at]), encoder.events.of_field(field))
@@ -248,6 +263,13 @@ class Objectives(nn.Module):
             for mine, theirs in ((own[:, 0], b), (own[:, 1], a))
         ]
         return (each[0] + each[1]) / 2 * self.processes.count / len(of_all) + of_all.sum() * 0.0
+
+
+def learnt_at(step: int, config: TrainConfig) -> Collection[str]:
+    """Names of the objectives that are learnt in a step, without what follows and a visitor's sessions."""
+    weighed = {name for name in OBJECTIVES if getattr(config, f"weight_{name}")}
+    others = weighed - {"rest"} or config.weight_causal or config.weight_visitor
+    return weighed - {"rest"} if others and step % config.rest_every else weighed
 
 
 def _uniform(shape: torch.Size, generator: torch.Generator) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,7 @@ from streamer.models.training.config import OBJECTIVES, TrainConfig
 from streamer.models.training.corpus import Bucket, Corpus, moved
 from streamer.models.training.encoder import Encoder, EncoderShape
 from streamer.models.training.errors import TrainingError
-from streamer.models.training.objectives import Losses, Objectives, VisitorPairs
+from streamer.models.training.objectives import Losses, Objectives, VisitorPairs, learnt_at
 from streamer.models.training.processes import ALONE, Processes
 from streamer.models.training.visitor_sessions import VisitorSessions
 from streamer.schemas.click import Session
@@ -105,7 +105,7 @@ def pretrain(
     how: Execution = USUAL,
 ) -> Pretrained:
     """Raises CheckpointError for a checkpoint of another run and TrainingError for too many parts of a batch,
-    both before any work, and TrainingError for a loss that is no number."""
+    both before any work, and TrainingError for a loss that is no number, or where nothing can be learnt."""
     _check_parts(config, how)
     run = _Run.of(corpus, tokenizer, config, generator, how)
     if how.resume and how.checkpoint is not None and how.checkpoint.exists():
@@ -113,14 +113,16 @@ def pretrain(
     run.encoder.train()
     while run.position.epoch < config.epochs:
         for bucket, rows in run.rest_of_epoch():
-            values = run.step(bucket, rows)
+            run.step(bucket, rows)
             at = run.position.step
-            progress(at, run.steps, f"hidden fields {values[0]:.2f}, rest {values[1]:.2f}")
+            progress(at, run.steps, _shown(run.position.means(), config))
             if how.checkpoint is not None and at % how.every == 0:
                 run.save(how.checkpoint)
         run.position.end_epoch()
-    run.encoder.eval()
-    return Pretrained(run.encoder.cpu(), run.position.history, run.objectives.cpu())
+        _check_learns(run.position, config)
+    encoder = run.encoder.eval().cpu()
+    _forget_unlearnt(encoder, run.initial)
+    return Pretrained(encoder, run.position.history, run.objectives.cpu())
 
 
 def _check_parts(config: TrainConfig, how: Execution) -> None:
@@ -130,6 +132,16 @@ def _check_parts(config: TrainConfig, how: Execution) -> None:
         raise TrainingError(
             f"a batch of {config.batch} sessions can't be in {how.accumulate} parts (--accumulate): expected"
             f" at most {most}, or a larger batch"
+        )
+
+
+def _check_learns(position: Position, config: TrainConfig) -> None:
+    whole = config.weight_masked or config.weight_causal
+    if not (whole or any(position.history[-1].values())):
+        raise TrainingError(
+            f"pretraining learnt nothing in {position.step} steps: contrast and the rest of a session need"
+            " batches in which two sessions have two clicks or more; expected such sessions, or a weight for"
+            " hidden fields (a recipe file with [weights] masked = 1)"
         )
 
 
@@ -151,6 +163,8 @@ class _Run:
     """Of what is hidden and where sessions are cut; a process alone on a CPU draws all from one."""
     visitors: VisitorSessions | None
     """Where a visitor's sessions are contrasted."""
+    initial: dict[str, Tensor]
+    """Embedding tables as they were drawn, on the CPU."""
     steps: int
     facts: dict[str, Any]
     position: Position
@@ -167,6 +181,7 @@ class _Run:
         encoder = new_encoder(tokenizer, config, generator)
         objectives = Objectives(encoder, config, how.processes)
         objectives.initialize(generator)
+        initial = {name: table.weight.detach().clone() for name, table in _tables(encoder)}
         encoder.to(how.device)
         objectives.to(how.device)
         return cls(
@@ -180,6 +195,7 @@ class _Run:
             order=generator,
             draws=_own_draws(generator, how),
             visitors=VisitorSessions(corpus) if config.weight_visitor else None,
+            initial=initial,
             steps=config.epochs * corpus.batch_count(config.batch),
             facts=run_facts(
                 config,
@@ -190,7 +206,7 @@ class _Run:
                 accumulate=how.accumulate,
                 bfloat16=how.bfloat16,
             ),
-            position=Position(dict.fromkeys(losses_of(config), 0.0), order=generator.get_state()),
+            position=Position.start(losses_of(config), generator.get_state()),
         )
 
     def rest_of_epoch(self) -> list[tuple[Bucket, Tensor]]:
@@ -205,8 +221,7 @@ class _Run:
             self.order.set_state(again.get_state())
         return batches[self.position.done :]
 
-    def step(self, bucket: Bucket, rows: Tensor) -> list[float]:
-        """The losses, of all processes."""
+    def step(self, bucket: Bucket, rows: Tensor) -> None:
         for group in self.optimizer.param_groups:
             share = warm_then_cosine(self.position.step, self.steps, self.config.warmup_share)
             group["lr"] = self.config.learning_rate * share
@@ -215,16 +230,17 @@ class _Run:
         parts = self.how.processes.part(rows, self.how.accumulate)
         found = torch.stack([self._backward(bucket, part, len(parts)) for part in parts]).mean(0)
         values: list[float] = self.how.processes.average(parameters, found).tolist()
+        losses = dict(zip(losses_of(self.config), values, strict=True))
         if not all(math.isfinite(value) for value in values):
-            losses = ", ".join(f"{n} {v:g}" for n, v in zip(losses_of(self.config), values, strict=True))
+            said = ", ".join(f"{name} {value:g}" for name, value in losses.items())
             raise TrainingError(
-                f"pretraining diverged at step {self.position.step + 1} of {self.steps}: {losses}; expected"
+                f"pretraining diverged at step {self.position.step + 1} of {self.steps}: {said}; expected"
                 " losses that are numbers. Lower the weights of the objectives"
             )
         nn.utils.clip_grad_norm_(parameters, 1.0)
         self.optimizer.step()
-        self.position.add(dict(zip(losses_of(self.config), values, strict=True)))
-        return values
+        passed = set(OBJECTIVES) - set(learnt_at(self.position.step, self.config))
+        self.position.add({name: value for name, value in losses.items() if name not in passed})
 
     def _backward(self, bucket: Bucket, rows: Tensor, parts: int) -> Tensor:
         """[losses]: those of a part of a batch, without their graph."""
@@ -232,7 +248,8 @@ class _Run:
         tokens, visitors = moved(bucket.pick(rows), device), bucket.visitors_of(rows).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.how.bfloat16):
             pairs = None if self.visitors is None else self._pairs(self.visitors, bucket.rows[rows])
-            losses = self.objectives.losses(self.passes, tokens, visitors, self.draws, pairs)
+            step = self.position.step
+            losses = self.objectives.losses(self.passes, tokens, visitors, self.draws, pairs, step)
             total = _total(losses, self.config)
         (total / parts if parts > 1 else total).backward()  # type: ignore[no-untyped-call]
         return torch.stack([getattr(losses, name).detach().float() for name in losses_of(self.config)])
@@ -260,6 +277,17 @@ class _Run:
     @property
     def _modules(self) -> nn.ModuleDict:
         return nn.ModuleDict({"encoder": self.encoder, "objectives": self.objectives})
+
+
+def _tables(encoder: Encoder) -> Iterator[tuple[str, nn.Embedding]]:
+    return ((name, each) for name, each in encoder.named_modules() if isinstance(each, nn.Embedding))
+
+
+@torch.no_grad()
+def _forget_unlearnt(encoder: Encoder, initial: Mapping[str, Tensor]) -> None:
+    """Zeros the rows that are still as they were drawn: a value that no objective showed means nothing."""
+    for name, table in _tables(encoder):
+        table.weight[(table.weight == initial[name]).all(1)] = 0.0
 
 
 def _compiled(encoder: Encoder, backend: str) -> Encoder:
@@ -305,6 +333,12 @@ def losses_of(config: TrainConfig) -> tuple[str, ...]:
     """Names of the losses that are recorded."""
     more = {"causal": config.weight_causal, "visitor": config.weight_visitor}
     return (*OBJECTIVES, *(name for name, weight in more.items() if weight))
+
+
+def _shown(means: Mapping[str, float], config: TrainConfig) -> str:
+    words = {"masked": "hidden fields"}
+    weighed = {name: mean for name, mean in means.items() if getattr(config, f"weight_{name}")}
+    return ", ".join(f"{words.get(name, name)} {mean:.2f}" for name, mean in weighed.items())
 
 
 def warm_then_cosine(step: int, steps: int, warmup_share: float) -> float:

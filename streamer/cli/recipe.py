@@ -57,7 +57,9 @@ class Recipe:
     """Tables of a recipe file's fields, by name."""
     hashed: dict[str, int] = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
-    """Of a recipe file."""
+    rest_every: int | None = None
+    events_of_pages: bool | None = None
+    """Of a recipe file; None: the default."""
 
     @classmethod
     def of(
@@ -88,12 +90,13 @@ class Recipe:
 
     def with_fields(self, file: Path | None) -> Self:
         """With what a recipe file has, if there is one. Raises UsageError."""
-        from streamer.models.training.config import OBJECTIVES
+        from streamer.models.training.config import OBJECTIVES, TrainConfig
 
         if file is None:
             return self
         found = replace(self, **read_recipe_file(file)._asdict())
-        learns = (found.weights.get(name, 1.0) for name in OBJECTIVES)
+        usual = TrainConfig()
+        learns = (found.weights.get(name, getattr(usual, f"weight_{name}")) for name in OBJECTIVES)
         if not (any(learns) or self.weight_causal or self.weight_visitor):
             raise UsageError(
                 f"{file}: weights: every objective has weight 0; expected one above 0 here, or"
@@ -172,7 +175,11 @@ def training_pipeline(recipe: Recipe, work: Path, settings: Settings, show: Show
     from streamer.models.training.pipeline import TrainingPipeline
     from streamer.models.training.work_folder import WorkFolder
 
-    weights: dict[str, Any] = {f"weight_{name}": weight for name, weight in recipe.weights.items()}
+    learnt: dict[str, Any] = {f"weight_{name}": weight for name, weight in recipe.weights.items()}
+    if recipe.rest_every is not None:
+        learnt["rest_every"] = recipe.rest_every
+    if recipe.events_of_pages is not None:
+        learnt["events_of_pages"] = recipe.events_of_pages
     config = TrainConfig(
         name=recipe.name or UNNAMED,
         seed=recipe.seed,
@@ -181,7 +188,7 @@ def training_pipeline(recipe: Recipe, work: Path, settings: Settings, show: Show
         readout=recipe.readout,
         fields=tuple(FieldSpec.of(name, table) for name, table in recipe.fields.items()),
         hashed=recipe.hashed,
-        **weights,
+        **learnt,
     )
     recipe.check_kept(settings)
     if recipe.epochs is not None:

@@ -1,5 +1,5 @@
-"""A recipe file (TOML): fields of a click to learn from besides, widths of hashed tails, and weights of the
-objectives that every recipe begins with.
+"""A recipe file (TOML): fields of a click to learn from besides, widths of hashed tails, and what pretraining
+predicts, how often and with which weights.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from streamer.errors import UsageError
 
 MOST_WEIGHT = 1000.0
 """Of an objective; far more would be a slip, and in the end no number."""
+MOST_EVERY = 1000
+_TABLES = ("fields", "hashed", "weights")
 
 
 class RecipeFields(NamedTuple):
@@ -20,6 +22,9 @@ class RecipeFields(NamedTuple):
     """Their tables by name, checked."""
     hashed: dict[str, int]
     weights: dict[str, float]
+    rest_every: int | None
+    events_of_pages: bool | None
+    """As in `TrainConfig`; None: its default."""
 
 
 def read_recipe_file(file: Path) -> RecipeFields:
@@ -37,7 +42,7 @@ def read_recipe_file(file: Path) -> RecipeFields:
     except ValueError as error:
         raise UsageError(f"{file}: is not TOML: {error}") from None
     _check_keys(file, "", content, RecipeFields._fields)
-    fields, hashed, weights = (_table(file, key, content.get(key, {})) for key in RecipeFields._fields)
+    fields, hashed, weights = (_table(file, key, content.get(key, {})) for key in _TABLES)
     _check_keys(file, "hashed.", hashed, VOCABULARIES)
     _check_keys(file, "weights.", weights, OBJECTIVES)
     try:
@@ -47,7 +52,13 @@ def read_recipe_file(file: Path) -> RecipeFields:
             checked_tail(name, size)
     except FieldError as error:
         raise UsageError(f"{file}: {error}") from None
-    return RecipeFields(fields, hashed, {name: _weight(file, name, value) for name, value in weights.items()})
+    return RecipeFields(
+        fields,
+        hashed,
+        {name: _weight(file, name, value) for name, value in weights.items()},
+        _every(file, content.get("rest_every")),
+        _flag(file, "events_of_pages", content.get("events_of_pages")),
+    )
 
 
 def _weight(file: Path, name: str, value: Any) -> float:
@@ -57,6 +68,22 @@ def _weight(file: Path, name: str, value: Any) -> float:
             f"{file}: weights.{name}: is {value!s:.40}; expected a number from 0 to {MOST_WEIGHT:g}"
         )
     return float(value)
+
+
+def _every(file: Path, value: Any) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_EVERY:
+        raise UsageError(
+            f"{file}: rest_every: is {value!s:.40}; expected a whole number from 1 to {MOST_EVERY}"
+        )
+    return value
+
+
+def _flag(file: Path, name: str, value: Any) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise UsageError(f"{file}: {name}: is {value!s:.40}; expected true or false")
+    return value
 
 
 def _table(file: Path, key: str, value: Any) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -146,8 +147,25 @@ def _train(
         weight_causal=config.get("weight_causal", 0.0),
         weight_visitor=config.get("weight_visitor", 0.0),
         readout=Readout(config.get("readout", Readout.MEAN)),
-        recipe_file=recipe_file,
+        recipe_file=recipe_file or _recipe_of(config, work / "recipe.toml"),
     )
+
+
+def _recipe_of(config: Mapping[str, Any], file: Path) -> Path:
+    """The live bundle's objectives as a recipe file. Before they could be chosen, all were in every batch."""
+    from streamer.models.training.config import OBJECTIVES
+
+    lines = [
+        f"rest_every = {config.get('rest_every', 1)}",
+        f"events_of_pages = {'true' if config.get('events_of_pages', True) else 'false'}",
+        "[weights]",
+        *(f"{name} = {config[key]}" for name in OBJECTIVES if (key := f"weight_{name}") in config),
+        "[hashed]",
+        *(f"{name} = {size}" for name, size in config.get("hashed", {}).items()),
+    ]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
 
 
 def _replayed(

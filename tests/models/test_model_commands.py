@@ -108,7 +108,7 @@ def test_too_few_sessions_for_prototypes_are_an_error(run_streamer: RunStreamer,
     ("recipe", "error"),
     [
         ("[fields.price", "recipe.toml: is not TOML: Expected ']'"),
-        ("[field.price]", "recipe.toml: field: unknown key; expected one of fields, hashed, weights"),
+        ("[field.price]", "recipe.toml: field: unknown key; expected one of fields, hashed, weights, rest"),
         ("fields = 1", "recipe.toml: fields: is 1; expected a table"),
         ("[fields.age]\nkind = 'number'", "recipe.toml: fields.age: is no field of a click"),
         ("[hashed]\nprice = 5", "recipe.toml: hashed.price: unknown key; expected one of page_type"),
@@ -121,6 +121,9 @@ def test_too_few_sessions_for_prototypes_are_an_error(run_streamer: RunStreamer,
         ("[weights]\nrest = inf", "recipe.toml: weights.rest: is inf; expected a number from 0 to 1000"),
         (f"[weights]\nrest = {'9' * 5000}", "recipe.toml: is not TOML: Exceeds the limit"),
         (f"[weights]\nrest = {'9' * 400}", f"weights.rest: is {'9' * 40}; expected a number from 0 to 1000"),
+        ("rest_every = 0", "recipe.toml: rest_every: is 0; expected a whole number from 1 to 1000"),
+        ("rest_every = true", "recipe.toml: rest_every: is True; expected a whole number from 1 to 1000"),
+        ("events_of_pages = 1", "recipe.toml: events_of_pages: is 1; expected true or false"),
         (
             "[weights]\nmasked = 0\nrest = 0\ncontrast = 0",
             "recipe.toml: weights: every objective has weight 0",
@@ -239,9 +242,10 @@ def test_an_encoder_that_learnt_nothing_is_warned_of(
     clicks, work = tmp_path / "clicks.jsonl", str(tmp_path / "work")
     clicks.write_bytes(
         b"".join(
-            orjson.dumps({"visitor_id": f"v{n}", "timestamp": 1_700_000_000_000 + n, "event_type": "click"})
+            orjson.dumps({"visitor_id": f"v{n}", "timestamp": 1_700_000_000_000 + at, "event_type": "click"})
             + b"\n"
             for n in range(60)
+            for at in (0, 1000)
         )
     )
     here("fit", str(clicks), "--epochs", "1", "--work", work)

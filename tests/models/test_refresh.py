@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from streamer.cli.refresh import NotPromotedError
+from streamer.cli.recipe_file import RecipeFields, read_recipe_file
+from streamer.cli.refresh import NotPromotedError, _recipe_of
 from streamer.errors import UsageError
 from streamer.models.bundle import default_bundle, load_bundle
 from tests.models.test_model_commands import here, write_clicks
@@ -38,6 +39,18 @@ def test_a_candidate_is_trained_and_held_against_the_live_bundle(
         here("refresh", str(clicks), "--candidate", str(out), *options)
     assert json.loads(capsysbinary.readouterr().out) == found
     assert load_bundle(out).model_version == candidate.model_version
+
+
+def test_objectives_are_those_of_the_live_bundle(tmp_path: Path) -> None:
+    hashed = {"product_id": 512}
+    older = {"weight_masked": 1.0, "weight_rest": 0.5, "weight_contrast": 0.2, "hashed": hashed}
+    weights = {"masked": 1.0, "rest": 0.5, "contrast": 0.2}
+    # Such a bundle was made before the last two could be chosen.
+    found = read_recipe_file(_recipe_of(older, tmp_path / "recipe.toml"))
+    assert found == RecipeFields({}, hashed, weights, rest_every=1, events_of_pages=True)
+    now = {**older, "rest_every": 3, "events_of_pages": False}
+    found = read_recipe_file(_recipe_of(now, tmp_path / "recipe.toml"))
+    assert found == RecipeFields({}, hashed, weights, rest_every=3, events_of_pages=False)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from streamer.schemas.click import Click
 PERSISTENCE = "last_category"
 OURS = "encoder_and_counts"
 MOST_SESSIONS = 12_000
+EPOCHS = 4
 
 
 def evaluate(folder: Path, config: TrainConfig, draws: int, most: int = MOST_SESSIONS) -> dict[str, Any]:

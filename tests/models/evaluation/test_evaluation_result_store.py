@@ -17,7 +17,7 @@ from streamer.models.bundle import default_bundle, load_bundle
 from streamer.models.evaluation.experiment import Experiment
 from streamer.models.evaluation.result_store import Config, MissingResultError, ResultStore, key_of, rounded
 from streamer.models.evaluation.run import Context, evaluate
-from streamer.models.evaluation.training_runs import encoder_facts
+from streamer.models.evaluation.training_runs import _ADDED, encoder_facts
 from streamer.models.extra_fields import FieldSpec
 from streamer.models.training.config import TrainConfig
 from streamer.replay.identities import Identities
@@ -61,7 +61,7 @@ def test_results_of_the_repository_are_found_though_settings_have_come_since() -
     assert len(encoders) > 10
     for encoder in encoders:
         fields = tuple(FieldSpec(**field) for field in encoder.get("fields", ()))
-        assert encoder_facts(TrainConfig(**{**encoder, "fields": fields})) == encoder
+        assert encoder_facts(TrainConfig(**{**_ADDED, **encoder, "fields": fields})) == encoder
 
 
 def test_every_result_of_the_repository_is_found_by_its_step(stages: Identities) -> None:

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("torch")
 
 from streamer.core.rules import SessionRules
-from streamer.models.baselines.registry import CONTENDERS, OURS
+from streamer.models.baselines.registry import CONTENDERS
 from streamer.models.bundle import default_bundle, load_bundle
 from streamer.models.evaluation import (
     steps_ablations,
@@ -108,8 +108,6 @@ def test_the_learning_curve_goes_through_the_figures_of_the_baselines(
         "CURVE_LABELS": (60, 120),
         "CURVE_DRAWS": 2,
         "CONTENDERS": {name: CONTENDERS[name] for name in steps_baselines.CURVE_ENCODERS},
-        # That one isn't in the curve.
-        "UNMASKED": OURS,
     }.items():
         monkeypatch.setattr(steps_baselines, name, value)
     points = steps_baselines.learning_curve(experiment)["points"]
@@ -125,10 +123,18 @@ def test_ablations_say_how_much_more_of_the_gap_each_closes_than_with_everything
     experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(steps_baselines, "BASELINE_SEEDS", (11, 12))
-    monkeypatch.setattr(steps_ablations, "OBJECTIVES", ("masked",))
+    monkeypatch.setattr(steps_ablations, "OBJECTIVES", ("masked", "contrast"))
     monkeypatch.setattr(steps_ablations, "MODALITIES", {"pages": ("page_type", "path_1")})
     rows = steps_ablations.ablations(experiment)["rows"]
-    variants = {"objective masked alone", "objective masked left out", "modality pages left out"}
+    variants = {
+        "objective masked alone",
+        "objective masked added",
+        "objective contrast alone",
+        "objective contrast left out",
+        "objective rest in every batch",
+        "events of pages shown and asked",
+        "modality pages left out",
+    }
     assert set(rows) == {"full", *variants}
     for metric, full in rows["full"].items():
         assert set(full) == {"gap_closed"}
@@ -136,8 +142,8 @@ def test_ablations_say_how_much_more_of_the_gap_each_closes_than_with_everything
             more, closed = rows[name][metric]["than_full"], rows[name][metric]["gap_closed"]
             assert more["value"] == pytest.approx(closed["value"] - full["gap_closed"]["value"], abs=2e-4)
             assert more["low"] <= more["value"] <= more["high"]
-    # Nothing else is left out, so it is the same encoder.
-    assert rows["objective masked alone"]["micro_f1"]["than_full"]["p_holm"] == 1.0
+    # The rest of the session is none of those that are left out here, so it is the same encoder.
+    assert rows["objective contrast alone"]["micro_f1"]["than_full"]["p_holm"] == 1.0
     known = replace(experiment, store=replace(experiment.store, known_only=True))
     assert steps_ablations.ablations(known)["rows"] == rows
     monkeypatch.setattr(steps_ablations, "MODALITIES", {"pages": ("page_type",)})

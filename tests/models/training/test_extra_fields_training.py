@@ -132,7 +132,7 @@ def test_all_words_of_a_text_are_hidden_together() -> None:
     )  # type: ignore[method-assign, func-returns-value, assignment]
     bucket = Corpus.of(SESSIONS, tokenizer).buckets[0]
     tokens = bucket.pick(torch.arange(len(bucket.rows)))
-    objectives._masked(encoder, tokens, torch.Generator().manual_seed(3))
+    objectives._masked(encoder, tokens, tokens, torch.Generator().manual_seed(3))
     words = tokens.event_ids[:, :, 11:19]
     left = (seen[0][:, :, 11:19] > 0).sum(2)
     assert set((left == (words > 0).sum(2)).logical_or(left == 0).flatten().tolist()) == {True}

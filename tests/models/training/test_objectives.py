@@ -10,15 +10,24 @@ from torch import Tensor
 
 from streamer.models.fields import EVENT_FIELDS
 from streamer.models.tokenizer import Tokenizer
+from streamer.models.training.checkpoint import Position
 from streamer.models.training.config import TrainConfig
-from streamer.models.training.corpus import Corpus, pick
+from streamer.models.training.corpus import Corpus, pick, without_events_of_pages
 from streamer.models.training.encoder import Encoder, Tokens
 from streamer.models.training.errors import TrainingError
-from streamer.models.training.objectives import Objectives, VisitorPairs, _bag_loss, _halves, _with_copies
+from streamer.models.training.objectives import (
+    Objectives,
+    VisitorPairs,
+    _bag_loss,
+    _halves,
+    _with_copies,
+    learnt_at,
+)
 from streamer.models.training.pretrain import deterministic, new_encoder, pretrain
-from tests.models.hand_made import bank_sessions, of_length
+from tests.models.hand_made import a_click, a_session, bank_sessions, of_length
 
-CONFIG = TrainConfig(dim=16, heads=2, hidden=32, epochs=4, batch=32, learning_rate=5e-3, min_count=3)
+SMALL = TrainConfig(dim=16, heads=2, hidden=32, epochs=4, batch=32, learning_rate=5e-3, min_count=3)
+CONFIG = replace(SMALL, weight_masked=1.0)
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -74,7 +83,8 @@ def test_a_hidden_field_is_not_seen() -> None:
         )
     )
     bucket = corpus.buckets[0]
-    objectives._masked(encoder, pick(bucket.tokens, torch.arange(20)), seeded(0))
+    some = pick(bucket.tokens, torch.arange(20))
+    objectives._masked(encoder, some, some, seeded(0))
     (tokens,) = seen
     assert not tokens.event_ids.any()
     assert not tokens.dwell_z.any()
@@ -127,13 +137,17 @@ def test_a_bag_counts_its_ids_and_empty_bags_do_not_count() -> None:
 
 
 def test_sessions_of_one_click_train_too_even_alone_in_a_batch() -> None:
-    """Where nothing is hidden and nothing can be cut there is nothing to learn, and that is no error."""
+    """Where nothing can be cut, hidden fields alone are learnt; without them nothing is: an error."""
     sessions = [of_length(1)]
     tokenizer = Tokenizer.fit(sessions, min_count=1)
-    alone = TrainConfig(dim=16, heads=2, hidden=32, epochs=8, batch=1, mask_events=0.1, min_count=1)
+    alone = replace(CONFIG, batch=1, mask_fields=0.5, min_count=1)
     with deterministic(threads=1):
-        losses = pretrain(Corpus.of(sessions, tokenizer), tokenizer, alone, seeded(0), lambda *_: None).losses
-    assert all(loss["rest"] == 0 for loss in losses)
+        corpus = Corpus.of(sessions, tokenizer)
+        losses = pretrain(corpus, tokenizer, alone, seeded(0), lambda *_: None).losses
+        with pytest.raises(TrainingError, match=r"learnt nothing in 1 steps: .* a weight for hidden fields"):
+            pretrain(corpus, tokenizer, replace(alone, weight_masked=0.0), seeded(0), lambda *_: None)
+    assert all(loss["rest"] == loss["contrast"] == 0 for loss in losses)
+    assert any(loss["masked"] > 0 for loss in losses)
 
 
 @pytest.mark.parametrize("name", ["masked", "rest", "contrast"])
@@ -144,6 +158,61 @@ def test_an_objective_of_weight_zero_is_not_computed(name: str) -> None:
         (losses,) = pretrain(corpus, tokenizer, without, seeded(0), lambda *_: None).losses
     assert losses[name] == 0.0
     assert all(loss > 0 for other, loss in losses.items() if other != name)
+
+
+def test_the_rest_is_learnt_in_a_part_of_the_batches_unless_nothing_else_is_learnt() -> None:
+    every_third = replace(SMALL, rest_every=3)
+    assert [sorted(learnt_at(step, every_third)) for step in range(4)] == [
+        ["contrast", "rest"],
+        ["contrast"],
+        ["contrast"],
+        ["contrast", "rest"],
+    ]
+    alone = replace(every_third, weight_contrast=0.0)
+    assert all(learnt_at(step, alone) == {"rest"} for step in range(4))
+    assert learnt_at(1, replace(alone, weight_causal=1.0)) == set()
+
+
+def test_the_mean_loss_is_over_the_batches_in_which_it_was_learnt() -> None:
+    position = Position.start(["rest", "contrast"], torch.zeros(1))
+    position.add({"rest": 3.0, "contrast": 1.0})
+    position.add({"contrast": 2.0})
+    assert position.means() == {"rest": 3.0, "contrast": 1.5}
+    position.end_epoch()
+    assert position.history == [{"rest": 3.0, "contrast": 1.5}]
+    assert position.means() == {"rest": 0.0, "contrast": 0.0}
+
+
+def test_event_type_and_element_are_hidden_where_a_page_says_what_a_click_is_about() -> None:
+    sessions = [
+        a_session(
+            a_click(page_type="product", path="/loans", event_type="click", element="cta"),
+            a_click(1000, page_type=None, path=None, event_type="click", element="map"),
+        )
+    ]
+    tokenizer = Tokenizer.fit(sessions, min_count=1)
+    tokens = Corpus.of(sessions, tokenizer).buckets[0].pick(torch.arange(1))
+    columns = [EVENT_FIELDS.index(name) for name in ("event_type", "element")]
+    others = [at for at in range(len(EVENT_FIELDS)) if at not in columns]
+    seen = without_events_of_pages(tokens).event_ids[0, :2]
+    assert tokens.event_ids[0, :2, columns].all()
+    assert seen[:, columns].bool().tolist() == [[False, False], [True, True]]
+    assert torch.equal(seen[:, others], tokens.event_ids[0, :2, others])
+
+
+def test_what_no_objective_shows_says_nothing_in_the_end() -> None:
+    """Neither device, referrer and hour, which slices don't have, nor event types of pages."""
+    tokenizer, corpus = a_corpus()
+    by_weight = {}
+    for weight in (0.0, 1.0):
+        with deterministic(threads=1):
+            config = replace(SMALL, weight_masked=weight)
+            encoder = pretrain(corpus, tokenizer, config, seeded(0), lambda *_: None).encoder
+        event_type = encoder.events.of_field(EVENT_FIELDS.index("event_type"))
+        by_weight[weight] = encoder.session.rows.weight, event_type, encoder.events.of_field(0)
+    for unlearnt in by_weight[0.0][:2]:
+        assert not unlearnt.any()
+    assert all(learnt.any() for learnt in (by_weight[0.0][2], *by_weight[1.0]))
 
 
 EVERYTHING = replace(CONFIG, weight_causal=1.0, weight_visitor=0.5)
