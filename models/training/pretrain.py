@@ -11,7 +11,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +105,9 @@ def pretrain(
     how: Execution = USUAL,
 ) -> Pretrained:
     """Raises CheckpointError for a checkpoint of another run and TrainingError for too many parts of a batch,
-    both before any work, and TrainingError for a loss that is no number, or where nothing can be learnt."""
+    both before any work, and TrainingError for a loss that is no number."""
     _check_parts(config, how)
+    config = _learnable(corpus, config)
     run = _Run.of(corpus, tokenizer, config, generator, how)
     if how.resume and how.checkpoint is not None and how.checkpoint.exists():
         run.restore(read_checkpoint(how.checkpoint, run.facts))
@@ -119,7 +120,6 @@ def pretrain(
             if how.checkpoint is not None and at % how.every == 0:
                 run.save(how.checkpoint)
         run.position.end_epoch()
-        _check_learns(run.position, config)
     encoder = run.encoder.eval().cpu()
     _forget_unlearnt(encoder, run.initial)
     return Pretrained(encoder, run.position.history, run.objectives.cpu())
@@ -135,14 +135,15 @@ def _check_parts(config: TrainConfig, how: Execution) -> None:
         )
 
 
-def _check_learns(position: Position, config: TrainConfig) -> None:
-    whole = config.weight_masked or config.weight_causal
-    if not (whole or any(position.history[-1].values())):
-        raise TrainingError(
-            f"pretraining learnt nothing in {position.step} steps: contrast and the rest of a session need"
-            " batches in which two sessions have two clicks or more; expected such sessions, or a weight for"
-            " hidden fields (a recipe file with [weights] masked = 1)"
-        )
+def _learnable(corpus: Corpus, config: TrainConfig) -> TrainConfig:
+    """With hidden fields, where nothing else of the recipe could be learnt: contrast and the rest of a
+    session need batches in which two sessions have two clicks or more."""
+    if config.weight_masked or config.weight_causal or config.weight_visitor:
+        return config
+    batches = corpus.batches(config.batch, torch.Generator().manual_seed(0))
+    if any(int((bucket.pick(rows).lengths > 1).sum()) > 1 for bucket, rows in batches):
+        return config
+    return replace(config, weight_masked=1.0)
 
 
 @dataclass

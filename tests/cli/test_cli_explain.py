@@ -79,9 +79,8 @@ def test_json_has_the_same_without_queries(run_streamer: RunStreamer, one_sessio
     assert SEARCHED not in json.dumps(found)
     assert {"path", "search_query"} <= set(found["fields"])
     contributions = [each["contribution"] for each in found["clicks"]]
-    assert found["strongest"] == sorted(
-        (at for at, each in enumerate(contributions) if each > 0), key=lambda at: -contributions[at]
-    )
+    speak_for = (at for at, each in enumerate(contributions) if each > 0)
+    assert found["strongest"] == sorted(speak_for, key=lambda at: -contributions[at])[:3]
     shown = json.loads(
         run_streamer("explain", "--click-file", str(one_session), "--json", "--show-queries").stdout
     )

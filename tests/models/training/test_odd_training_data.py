@@ -51,7 +51,7 @@ ODD: dict[str, list[Session]] = {
     "all clicks at the same moment": sessions_of(lambda i, j: a_click(0, event_id=f"{j}", path=f"/p{j}")),
     "dwell times without end": sessions_of(lambda i, j: a_click(j, path=f"/{i % 3}", dwell_ms=2**53)),
     "one very long session among short ones": [
-        *sessions_of(lambda i, j: a_click(j, path=f"/{i % 3}"), length=2),
+        *sessions_of(lambda i, j: a_click(j, path=f"/{i % 3}"), length=1),
         *sessions_of(lambda i, j: a_click(j, path=f"/{j % 3}"), count=1, length=64),
     ],
 }
@@ -61,17 +61,6 @@ ODD: dict[str, list[Session]] = {
 def test_it_trains_a_bundle_that_scores_the_sessions(name: str, tmp_path: Path) -> None:
     sessions = ODD[name]
     TrainingPipeline.of(sessions, CONFIG, tmp_path / "work").run(tmp_path / "bundle", {"source": "hand"})
-    results = Scorer(load_bundle(tmp_path / "bundle")).score(sessions)
-    assert all(isinstance(result, Scored) for result in results)
-
-
-def test_visits_of_one_click_are_learnt_from_by_hidden_fields(tmp_path: Path) -> None:
-    """No part of them could be told from the rest."""
-    sessions = sessions_of(lambda i, j: a_click(j, path=f"/{i % 3}"), length=1)
-    with pytest.raises(TrainingError, match=r"learnt nothing .* a weight for hidden fields"):
-        TrainingPipeline.of(sessions, CONFIG, tmp_path / "work").run(tmp_path / "bundle", {"source": "hand"})
-    hidden = replace(CONFIG, weight_masked=1.0)
-    TrainingPipeline.of(sessions, hidden, tmp_path / "other").run(tmp_path / "bundle", {"source": "hand"})
     results = Scorer(load_bundle(tmp_path / "bundle")).score(sessions)
     assert all(isinstance(result, Scored) for result in results)
 
