@@ -265,7 +265,7 @@ class Objectives(nn.Module):
         return (each[0] + each[1]) / 2 * self.processes.count / len(of_all) + of_all.sum() * 0.0
 
 
-def learnt_at(step: int, config: TrainConfig) -> Collection[str]:
+def learnt_at(step: int, config: TrainConfig) -> set[str]:
     """Names of the objectives that are learnt in a step, without what follows and a visitor's sessions."""
     weighed = {name for name in OBJECTIVES if getattr(config, f"weight_{name}")}
     others = weighed - {"rest"} or config.weight_causal or config.weight_visitor

@@ -240,8 +240,8 @@ class _Run:
             )
         nn.utils.clip_grad_norm_(parameters, 1.0)
         self.optimizer.step()
-        passed = set(OBJECTIVES) - set(learnt_at(self.position.step, self.config))
-        self.position.add({name: value for name, value in losses.items() if name not in passed})
+        left_out = {*OBJECTIVES} - learnt_at(self.position.step, self.config)
+        self.position.add({name: value for name, value in losses.items() if name not in left_out})
 
     def _backward(self, bucket: Bucket, rows: Tensor, parts: int) -> Tensor:
         """[losses]: those of a part of a batch, without their graph."""

@@ -176,10 +176,8 @@ def training_pipeline(recipe: Recipe, work: Path, settings: Settings, show: Show
     from streamer.models.training.work_folder import WorkFolder
 
     learnt: dict[str, Any] = {f"weight_{name}": weight for name, weight in recipe.weights.items()}
-    if recipe.rest_every is not None:
-        learnt["rest_every"] = recipe.rest_every
-    if recipe.events_of_pages is not None:
-        learnt["events_of_pages"] = recipe.events_of_pages
+    given = {"rest_every": recipe.rest_every, "events_of_pages": recipe.events_of_pages}
+    learnt |= {name: value for name, value in given.items() if value is not None}
     config = TrainConfig(
         name=recipe.name or UNNAMED,
         seed=recipe.seed,
