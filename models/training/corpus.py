@@ -141,7 +141,7 @@ def slice_clicks(tokens: Tokens, start: Tensor, lengths: Tensor) -> Tokens:
 
 
 def without_events_of_pages(tokens: Tokens) -> Tokens:
-    """Event type and element are hidden of every click that has a page; other clicks have nothing else."""
+    """Without the event type and element of clicks that have a page; other clicks may have little else."""
     has_page = (tokens.event_ids[:, :, _OF_PAGE] > 0).any(2, keepdim=True)
     event_ids = tokens.event_ids.clone()
     event_ids[:, :, _OF_EVENT] *= ~has_page
