@@ -204,7 +204,9 @@ async def create_topics(kafka: KafkaSettings, topics: list[Topic]) -> list[str]:
         ]
         response = await admin.create_topics(wanted)
         created = [name for name, code, text in response.topic_errors if _was_created(name, code, text)]
-        await _wait_until_visible(admin, missing)
+        # One that somebody else created just now may have fewer partitions than declared.
+        wanted_of = {topic.name: topic.partitions if topic.name in created else 1 for topic in missing}
+        await _wait_until_visible(admin, wanted_of)
         return created
 
 
@@ -224,7 +226,9 @@ async def too_few_partitions(kafka: KafkaSettings, topics: list[Topic]) -> dict[
 
 
 async def grow_topics(kafka: KafkaSettings, topics: list[Topic]) -> dict[str, tuple[int, int]]:
-    """Adds partitions to topics that have fewer than declared; returns the numbers before and after by name.
+    """Adds partitions to topics that have fewer than declared, and returns once the cluster shows them.
+
+    The result is the numbers of partitions before and after, by topic.
 
     Raises `BrokerError`, `TopicError`, NotPermittedError.
     """
@@ -238,6 +242,7 @@ async def grow_topics(kafka: KafkaSettings, topics: list[Topic]) -> dict[str, tu
                 await admin.create_partitions({name: NewPartitions(wanted)})
             except KafkaError as error:
                 raise TopicError(f"the cluster refused to add partitions to {name}: {error}") from None
+        await _wait_until_visible(admin, {name: wanted for name, (_, wanted) in fewer.items()})
     return fewer
 
 
@@ -321,11 +326,18 @@ def _was_created(name: str, code: int, text: str | None) -> bool:
     return code == _NO_ERROR  # otherwise somebody else was quicker
 
 
-async def _wait_until_visible(admin: Any, topics: list[Topic]) -> None:
+async def _wait_until_visible(admin: Any, wanted: Mapping[str, int]) -> None:
+    """Until every broker knows at least as many partitions of each topic."""
     deadline = time.monotonic() + _VISIBLE_WITHIN_S
-    while not {topic.name for topic in topics} <= await admin.topics_everywhere():
+    while True:
+        known = await admin.partitions_everywhere()
+        unseen = [name for name, partitions in wanted.items() if known.get(name, 0) < partitions]
+        if not unseen:
+            return
         if time.monotonic() > deadline:
-            raise TopicError(f"created topics are not visible after {_VISIBLE_WITHIN_S} s")
+            raise TopicError(
+                f"created partitions are not visible after {_VISIBLE_WITHIN_S} s: {', '.join(unseen)}"
+            )
         await asyncio.sleep(0.05)
 
 

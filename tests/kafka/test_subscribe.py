@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import NewPartitions
 
 from streamer.kafka.start import Start
 from streamer.kafka.subscribe import records
-from streamer.kafka.topics import TopicError, admin_client, create_topics, declared_topics
+from streamer.kafka.topics import TopicError, create_topics, declared_topics, grow_topics
 from streamer.settings import Settings
 from tests.conftest import FreshSettings
 
@@ -110,14 +110,14 @@ def test_latest_sees_only_what_comes_from_now_on(settings: Settings) -> None:
 
 def test_partitions_that_are_added_are_read_from_their_beginning(settings: Settings) -> None:
     topic = settings.topics.intents
+    declared = {each.name: each for each in declared_topics(settings)}
 
     async def run() -> list[bytes]:
         found = []
         await write(settings, b"before")
         async with aclosing(records(settings.kafka, topic, timeout_s=20, asks_every_s=0.2)) as reading:
             found.append((await anext(reading)).value)
-            async with admin_client(settings.kafka) as admin:
-                await admin.create_partitions({topic: NewPartitions(3)})
+            await grow_topics(settings.kafka, [replace(declared[topic], partitions=3)])
             async with producer(settings) as plain:
                 for number in (2, 0, 1):
                     await plain.send_and_wait(topic, b"after %d" % number, partition=number)

@@ -16,13 +16,15 @@ class AdminClient(AIOKafkaAdminClient):
     aiokafka draws one of all that it knows; if that one has just died, the request fails.
     """
 
-    async def topics_everywhere(self) -> set[str]:
-        """Topics that every broker knows: a new one is known to one broker before it is to the next."""
+    async def partitions_everywhere(self) -> dict[str, int]:
+        """The partitions by topic that every broker knows: one broker hears of a new one before the next."""
         known = []
         async for node_id in self._ready_nodes():
             answer = (await super()._send_request(MetadataRequest(None), node_id)).to_object()
-            known.append({topic["topic"] for topic in answer["topics"] if not topic["error_code"]})
-        return set.intersection(*known)
+            found = [topic for topic in answer["topics"] if not topic["error_code"]]
+            known.append({topic["topic"]: len(topic["partitions"]) for topic in found})
+        names = set(known[0]).intersection(*known)
+        return {name: min(partitions[name] for partitions in known) for name in names}
 
     async def _send_request(self, request: Any, node_id: int | None = None) -> Any:
         if node_id is None:
