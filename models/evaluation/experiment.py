@@ -20,7 +20,7 @@ from streamer.models.evaluation.simulated_data import Cutter, SimulatedData, sim
 from streamer.models.evaluation.simulated_teacher import ReferenceClassifier
 from streamer.models.evaluation.training_runs import SplitMasks
 from streamer.models.simulator import SimulatorConfig
-from streamer.models.training.config import TrainConfig
+from streamer.models.training.config import for_simulated_bank
 
 Json = dict[str, Any]
 
@@ -100,7 +100,7 @@ class Experiment:
         settings: Mapping[str, float] = NO_SETTINGS,
     ) -> Float64:
         """[S, D]. `learn_from` gives [S]; `facts` say in the key which those are."""
-        chosen = TrainConfig(**{"seed": seed, "epochs": self.scale.epochs, **overrides})
+        chosen = for_simulated_bank(**{"seed": seed, "epochs": self.scale.epochs, **overrides})
         config = {**self.of_seed(seed), **settings, **facts, "encoder": training_runs.encoder_facts(chosen)}
 
         def compute() -> dict[str, Any]:
@@ -132,7 +132,7 @@ class Experiment:
 
     def of_features(self, seed: int) -> Json:
         """All that the features of the main table depend on."""
-        encoder = training_runs.encoder_facts(TrainConfig(seed=seed, epochs=self.scale.epochs))
+        encoder = training_runs.encoder_facts(for_simulated_bank(seed=seed, epochs=self.scale.epochs))
         facts = {"labelled": self.scale.labelled, "reader_visitors": self.scale.reader_visitors}
         return {**self.of_seed(seed), **facts, "encoder": encoder}
 

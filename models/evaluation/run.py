@@ -26,7 +26,6 @@ from streamer.models.evaluation.experiment import Experiment, Json
 from streamer.models.evaluation.household_data import IdentityStages
 from streamer.models.evaluation.real import eshop2008, shop1999, trivago
 from streamer.models.evaluation.result_store import MissingResultError
-from streamer.models.evaluation.steps_real import ALL_IN_EVERY_BATCH
 from streamer.models.training.config import TrainConfig
 
 REAL = ("trivago", "shop1999", "eshop2008", *steps_real.STEPS)
@@ -50,7 +49,7 @@ Step = Callable[[Context], Json]
 
 
 def trivago_ranking(experiment: Experiment, folder: Path) -> Json:
-    chosen = TrainConfig(seed=SEED, epochs=experiment.scale.epochs, **ALL_IN_EVERY_BATCH)
+    chosen = TrainConfig(seed=SEED, epochs=experiment.scale.epochs)
     config = {"encoder": training_runs.encoder_facts(chosen), "seed": SEED, "draws": experiment.scale.draws}
     return experiment.store.result(
         "trivago", config, lambda: trivago.evaluate(folder, chosen, experiment.scale.draws)
@@ -58,9 +57,7 @@ def trivago_ranking(experiment: Experiment, folder: Path) -> Json:
 
 
 def shop1999_conversion(experiment: Experiment, folder: Path) -> Json:
-    chosen = TrainConfig(
-        seed=SEED, epochs=shop1999.EPOCHS, min_count=shop1999.MIN_COUNT, **ALL_IN_EVERY_BATCH
-    )
+    chosen = TrainConfig(seed=SEED, epochs=shop1999.EPOCHS, min_count=shop1999.MIN_COUNT)
     config = {"encoder": training_runs.encoder_facts(chosen), "seed": SEED, "draws": experiment.scale.draws}
     return experiment.store.result(
         "shop1999", config, lambda: shop1999.evaluate(folder, chosen, experiment.scale.draws)
@@ -68,7 +65,7 @@ def shop1999_conversion(experiment: Experiment, folder: Path) -> Json:
 
 
 def eshop2008_category(experiment: Experiment, folder: Path) -> Json:
-    chosen = TrainConfig(seed=SEED, epochs=eshop2008.EPOCHS, **ALL_IN_EVERY_BATCH)
+    chosen = TrainConfig(seed=SEED, epochs=eshop2008.EPOCHS)
     config = {
         "encoder": training_runs.encoder_facts(chosen),
         "seed": SEED,

@@ -18,7 +18,7 @@ from streamer.models.evaluation.result_store import Arrays
 from streamer.models.evaluation.steps_baselines import facts, fresh
 from streamer.models.evaluation.steps_main import TASKS, measure_tasks, resample_tasks
 from streamer.models.fields import SESSION_FIELDS
-from streamer.models.training.config import OBJECTIVES, TrainConfig
+from streamer.models.training.config import OBJECTIVES, TrainConfig, for_simulated_bank
 
 Variant = tuple[Json, tuple[str, ...]]
 """Overrides of the training config, and fields that are hidden from the encoder."""
@@ -101,7 +101,7 @@ def _embedded(experiment: Experiment, overrides: Json, hidden: tuple[str, ...]) 
 
 def _config(experiment: Experiment, overrides: Json) -> TrainConfig:
     scale = experiment.scale
-    return TrainConfig(seed=scale.seeds[0], epochs=scale.short_epochs, **overrides)
+    return for_simulated_bank(seed=scale.seeds[0], epochs=scale.short_epochs, **overrides)
 
 
 def _key(experiment: Experiment, overrides: Json, hidden: tuple[str, ...]) -> Json:
@@ -114,7 +114,7 @@ def _key(experiment: Experiment, overrides: Json, hidden: tuple[str, ...]) -> Js
 
 def _variants() -> dict[str, Variant]:
     variants: dict[str, Variant] = {FULL: ({}, ())}
-    usual = TrainConfig()
+    usual = for_simulated_bank()
     for objective in OBJECTIVES:
         weight = f"weight_{objective}"
         others = {f"weight_{other}": 0.0 for other in OBJECTIVES if other != objective}

@@ -31,7 +31,7 @@ from streamer.models.evaluation.result_store import Arrays
 from streamer.models.evaluation.simulated_data import SimulatedData
 from streamer.models.evaluation.splits import Split, split_by_visitor
 from streamer.models.evaluation.steps_main import TREES
-from streamer.models.training.config import TrainConfig
+from streamer.models.training.config import TrainConfig, for_simulated_bank
 
 FEW_LABELS = 2_000
 CURVE_LABELS = (50, 100, 250, 500, 1_000, 2_000, 4_000)
@@ -229,7 +229,7 @@ def _embedded(experiment: Experiment, name: str, rate: float, number: int) -> tu
 
 def _of_contender(experiment: Experiment, contender: Contender, rate: float) -> TrainConfig:
     epochs = max(1, round(experiment.scale.short_epochs * contender.passes))
-    return TrainConfig(seed=experiment.scale.seeds[0], epochs=epochs, learning_rate=rate)
+    return for_simulated_bank(seed=experiment.scale.seeds[0], epochs=epochs, learning_rate=rate)
 
 
 def _labelled(data: SimulatedData, split: Split) -> Labelled:
@@ -241,7 +241,7 @@ def _labelled(data: SimulatedData, split: Split) -> Labelled:
 def _of_encoders(experiment: Experiment) -> Json:
     """The sessions that a baseline learns from, and the recipe whose time it takes."""
     scale, seed = experiment.scale, experiment.scale.seeds[0]
-    recipe = training_runs.encoder_facts(TrainConfig(seed=seed, epochs=scale.short_epochs))
+    recipe = training_runs.encoder_facts(for_simulated_bank(seed=seed, epochs=scale.short_epochs))
     return {**experiment.of_seed(seed), "small_sessions": scale.small_sessions, "recipe": recipe}
 
 

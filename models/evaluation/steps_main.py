@@ -42,7 +42,7 @@ from streamer.models.evaluation.simulated_data import SimulatedData
 from streamer.models.evaluation.simulated_teacher import TeacherLabels, teach
 from streamer.models.evaluation.splits import split_by_visitor
 from streamer.models.evaluation.training_runs import SplitMasks
-from streamer.models.training.config import TrainConfig
+from streamer.models.training.config import for_simulated_bank
 
 ACCURACIES = (0.70, 0.85, 0.95)
 MIDDLE = 0.85
@@ -140,7 +140,7 @@ def session_features(experiment: Experiment, seed: int) -> dict[str, Float64]:
 def _label_features(experiment: Experiment, seed: int) -> dict[str, Any]:
     """[S, F] of teachers and their students, and of the bag, as float32."""
     data, embedding = experiment.data(seed), experiment.embedding(seed)
-    masks, config = SplitMasks.of(data.sessions), TrainConfig(seed=seed)
+    masks, config = SplitMasks.of(data.sessions), for_simulated_bank(seed=seed)
 
     def student(labels: Float64) -> Float64:
         labelled = experiment.scale.labelled
@@ -263,7 +263,7 @@ class _Student:
     def of(cls, experiment: Experiment, seed: int) -> _Student:
         data, embedding = experiment.data(seed), experiment.embedding(seed)
         labels = teach(experiment.reference_probabilities(seed), MIDDLE, np.random.default_rng(seed))
-        parts, settings = SplitMasks.of(data.sessions), TrainConfig(seed=seed)
+        parts, settings = SplitMasks.of(data.sessions), for_simulated_bank(seed=seed)
         soft, hard = (
             training_runs.student(
                 embedding, given, parts, experiment.scale.labelled, settings, seed

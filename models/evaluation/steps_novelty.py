@@ -20,7 +20,7 @@ from streamer.models.evaluation.metrics import auroc
 from streamer.models.evaluation.simulated_data import SimulatedData
 from streamer.models.evaluation.simulated_teacher import teach
 from streamer.models.evaluation.training_runs import SplitMasks
-from streamer.models.training.config import TrainConfig
+from streamer.models.training.config import for_simulated_bank
 from streamer.models.training.novelty import MOST_SESSIONS, PAGES, UNSEEN_SHARE, Embed, Surprising, surprising
 from streamer.schemas.click import Session
 
@@ -66,7 +66,7 @@ def _scored(experiment: Experiment, data: SimulatedData, held_out: Bool, fold: i
     """[S] each."""
     seed, labelled = experiment.scale.seeds[0], experiment.scale.labelled
     known = ~data.intents[:, held_out].any(axis=1)
-    train_config = TrainConfig(seed=seed, epochs=experiment.scale.short_epochs)
+    train_config = for_simulated_bank(seed=seed, epochs=experiment.scale.short_epochs)
     chances = experiment.reference_probabilities(seed)[:, ~held_out] + 1e-9
     labels = teach(chances / chances.sum(axis=1, keepdims=True), ACCURACY, np.random.default_rng(seed)).soft
     masks = SplitMasks.of(data.sessions)

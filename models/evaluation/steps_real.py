@@ -16,20 +16,12 @@ from streamer.models.evaluation.real import next_product, same_person, trivago_h
 from streamer.models.evaluation.real.few_labels import RESAMPLED, TEST, VALIDATION, Plan, Recipe, measured
 from streamer.models.evaluation.real.tasks import SITES, Site
 from streamer.models.evaluation.training_runs import encoder_facts
-from streamer.models.training.config import TrainConfig
+from streamer.models.training.config import SIMULATED_BANK, TrainConfig
 from streamer.models.training.encoder import CAUSAL as CAUSAL_READOUT
 
 MEAN, THREE, CAUSAL = "mean of the tokens", "three readouts", "causal, three readouts"
 FOLLOWS = "what follows alone, causal readout"
-USUAL = "usual recipe, three readouts"
-ALL_IN_EVERY_BATCH: Mapping[str, Any] = {
-    "weight_masked": 1.0,
-    "weight_rest": 1.0,
-    "weight_contrast": 0.2,
-    "rest_every": 1,
-    "events_of_pages": True,
-}
-"""How recipes of public clickstreams learn but for `USUAL`, which was chosen on the simulated bank."""
+BANK = "recipe of the simulated bank, three readouts"
 RECIPES: Mapping[str, Recipe] = {
     MEAN: Recipe({}, whole=False),
     THREE: Recipe({}),
@@ -44,10 +36,7 @@ RECIPES: Mapping[str, Recipe] = {
         },
         times=2,  # with one pass a step rather than four, it takes no longer
     ),
-    USUAL: Recipe(
-        {name: getattr(TrainConfig(), name) for name in ALL_IN_EVERY_BATCH},
-        times=2,  # a step takes half as long
-    ),
+    BANK: Recipe(SIMULATED_BANK, times=2),  # a step takes half as long
 }
 SAME_PERSON: Mapping[str, Mapping[str, Any]] = {
     MEAN: {},
@@ -55,12 +44,11 @@ SAME_PERSON: Mapping[str, Mapping[str, Any]] = {
 }
 _SAME_PERSON_EPOCHS = 2
 _TRIVAGO: Mapping[str, Any] = {
-    **ALL_IN_EVERY_BATCH,
     "epochs": 4,
     "min_count": 3,
     "hashed": {"product_id": 4_096},
 }
-_FIRST = (MEAN, THREE, CAUSAL, USUAL)
+_FIRST = (MEAN, THREE, CAUSAL, BANK)
 _CHOICE: Mapping[str, Sequence[str]] = {
     "pisa_cc": _FIRST,
     "eshop2008": _FIRST,
@@ -106,8 +94,7 @@ def same_visitor(experiment: Experiment, folder: Path) -> Json:
     """AUC of telling two sessions of one person of catchme150 from those of two."""
     seeds, store = experiment.scale.seeds, experiment.store
     epochs = experiment.scale.real_epochs or _SAME_PERSON_EPOCHS
-    usual = {**ALL_IN_EVERY_BATCH, "epochs": epochs}
-    recipes = {name: {**usual, **settings} for name, settings in SAME_PERSON.items()}
+    recipes = {name: {"epochs": epochs, **settings} for name, settings in SAME_PERSON.items()}
 
     def compute() -> Json:
         return same_person.evaluate(folder, TEST[0], recipes, seeds, store)
@@ -131,7 +118,7 @@ def earlier_sessions(experiment: Experiment, folder: Path) -> Json:
 
 STEPS: Mapping[str, Step] = {
     "real_choice": choice,
-    "real_shop1999": _tested("shop1999", (MEAN, THREE, USUAL), ensembles=True),
+    "real_shop1999": _tested("shop1999", (MEAN, THREE, BANK), ensembles=True),
     "real_pisa_cc": _tested("pisa_cc", _FIRST),
     "real_eshop2008": _tested("eshop2008", _FIRST),
     "real_eshop2008_fields": _tested("eshop2008_fields", (FOLLOWS,), ensembles=True),
@@ -148,7 +135,7 @@ def _facts(settings: Mapping[str, Any]) -> Json:
 def _training(experiment: Experiment, site: Site) -> Mapping[str, Any]:
     epochs = experiment.scale.real_epochs
     scaled = {} if epochs is None else {"epochs": epochs}
-    return {**ALL_IN_EVERY_BATCH, **site.training, **scaled}
+    return {**site.training, **scaled}
 
 
 def _plan(

@@ -36,7 +36,7 @@ from streamer.models.evaluation.steps_memberships import (
 from streamer.models.evaluation.training_runs import SplitMasks
 from streamer.models.prototypes import Prototypes
 from streamer.models.tokenizer import Tokenizer
-from streamer.models.training.config import TrainConfig
+from streamer.models.training.config import TrainConfig, for_simulated_bank
 from streamer.models.training.corpus import Corpus, embed
 from streamer.models.training.encoder import Encoder
 from streamer.models.training.pretrain import deterministic, shape_of
@@ -227,7 +227,7 @@ def _visitors(experiment: Experiment, amount: Amount) -> int:
 
 
 def _recipe(experiment: Experiment, amount: Amount) -> TrainConfig:
-    return TrainConfig(seed=LEARNT_FROM, epochs=max(1, round(experiment.scale.epochs * amount.epochs)))
+    return for_simulated_bank(seed=LEARNT_FROM, epochs=max(1, round(experiment.scale.epochs * amount.epochs)))
 
 
 def _embedded(tokenizer: Tokenizer, encoder: Encoder, data: SimulatedData) -> Float32:

@@ -11,7 +11,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +104,11 @@ def pretrain(
     progress: Progress,
     how: Execution = USUAL,
 ) -> Pretrained:
-    """Raises CheckpointError for a checkpoint of another run and TrainingError for too many parts of a batch,
-    both before any work, and TrainingError for a loss that is no number."""
+    """Raises CheckpointError for a checkpoint of another run, and TrainingError for too many parts of a batch
+    and for sessions that none of the objectives can learn from, all before any work; TrainingError for a loss
+    that is no number."""
     _check_parts(config, how)
-    config = _learnable(corpus, config)
+    _check_objectives(corpus, config)
     run = _Run.of(corpus, tokenizer, config, generator, how)
     if how.resume and how.checkpoint is not None and how.checkpoint.exists():
         run.restore(read_checkpoint(how.checkpoint, run.facts))
@@ -135,15 +136,16 @@ def _check_parts(config: TrainConfig, how: Execution) -> None:
         )
 
 
-def _learnable(corpus: Corpus, config: TrainConfig) -> TrainConfig:
-    """With hidden fields, where nothing else of the recipe could be learnt: contrast and the rest of a
-    session need batches in which two sessions have two clicks or more."""
+def _check_objectives(corpus: Corpus, config: TrainConfig) -> None:
+    """Contrast and the rest of a session need batches in which two sessions have two clicks or more."""
     if config.weight_masked or config.weight_causal or config.weight_visitor:
-        return config
+        return
     batches = corpus.batches(config.batch, torch.Generator().manual_seed(0))
-    if any(int((bucket.pick(rows).lengths > 1).sum()) > 1 for bucket, rows in batches):
-        return config
-    return replace(config, weight_masked=1.0)
+    if not any(int((bucket.pick(rows).lengths > 1).sum()) > 1 for bucket, rows in batches):
+        raise TrainingError(
+            f"no batch of {config.batch} has two sessions with two clicks or more, which contrast and the"
+            " rest of the session need; expected a weight above 0 for masked, which predicts hidden fields"
+        )
 
 
 @dataclass

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from streamer.pipeline.counters import ClickCounters
 
 _RECIPE = "recipe.json"
+_SIMULATOR = "simulator"
 
 
 class TrainingFailedError(StreamerError):
@@ -59,7 +60,7 @@ class Recipe:
     weights: dict[str, float] = field(default_factory=dict)
     rest_every: int | None = None
     events_of_pages: bool | None = None
-    """Of a recipe file; None: the default."""
+    """Of a recipe file; None: the usual, which is another for simulated clicks."""
 
     @classmethod
     def of(
@@ -83,7 +84,7 @@ class Recipe:
             raise UsageError(f"{file}: is a pipe; expected a file of clicks, which several steps will read")
         if readout == "causal" and not weight_causal:
             raise UsageError("--readout causal: needs --weight-causal, which is 0; expected a weight above 0")
-        source = {"source": "clicks"} if simulated is None else {"source": "simulator", **simulated}
+        source = {"source": "clicks"} if simulated is None else {"source": _SIMULATOR, **simulated}
         source |= {"sha256": sha256_of(file)}
         weights = weight_causal, weight_visitor
         return cls(str(file.absolute()), source, seed, epochs, name, most, batch, *weights, readout)
@@ -95,14 +96,26 @@ class Recipe:
         if file is None:
             return self
         found = replace(self, **read_recipe_file(file)._asdict())
-        usual = TrainConfig()
-        learns = (found.weights.get(name, getattr(usual, f"weight_{name}")) for name in OBJECTIVES)
-        if not (any(learns) or self.weight_causal or self.weight_visitor):
+        config = TrainConfig(**found.learnt())
+        if not any(getattr(config, f"weight_{name}") for name in (*OBJECTIVES, "causal", "visitor")):
             raise UsageError(
                 f"{file}: weights: every objective has weight 0; expected one above 0 here, or"
                 " --weight-causal or --weight-visitor"
             )
         return found
+
+    def learnt(self) -> dict[str, Any]:
+        """What pretraining learns, as settings of `TrainConfig`."""
+        from streamer.models.training.config import SIMULATED_BANK
+
+        of_file = {"rest_every": self.rest_every, "events_of_pages": self.events_of_pages}
+        return {
+            **(SIMULATED_BANK if self.source["source"] == _SIMULATOR else {}),
+            **{f"weight_{name}": weight for name, weight in self.weights.items()},
+            **{name: value for name, value in of_file.items() if value is not None},
+            "weight_causal": self.weight_causal,
+            "weight_visitor": self.weight_visitor,
+        }
 
     def check_kept(self, settings: Settings) -> None:
         """Raises UsageError if it is about clicks whose fields the settings wouldn't keep."""
@@ -175,18 +188,13 @@ def training_pipeline(recipe: Recipe, work: Path, settings: Settings, show: Show
     from streamer.models.training.pipeline import TrainingPipeline
     from streamer.models.training.work_folder import WorkFolder
 
-    learnt: dict[str, Any] = {f"weight_{name}": weight for name, weight in recipe.weights.items()}
-    given = {"rest_every": recipe.rest_every, "events_of_pages": recipe.events_of_pages}
-    learnt |= {name: value for name, value in given.items() if value is not None}
     config = TrainConfig(
         name=recipe.name or UNNAMED,
         seed=recipe.seed,
-        weight_causal=recipe.weight_causal,
-        weight_visitor=recipe.weight_visitor,
         readout=recipe.readout,
         fields=tuple(FieldSpec.of(name, table) for name, table in recipe.fields.items()),
         hashed=recipe.hashed,
-        **learnt,
+        **recipe.learnt(),
     )
     recipe.check_kept(settings)
     if recipe.epochs is not None:

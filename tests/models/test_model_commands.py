@@ -17,8 +17,10 @@ import pytest
 
 from streamer.cli import command_line
 from streamer.cli.invocation import Invocation
+from streamer.cli.recipe import Recipe
 from streamer.errors import UsageError
 from streamer.models.bundle import Manifest, default_bundle, load_bundle, read_manifest
+from streamer.models.training.config import TrainConfig, for_simulated_bank
 from tests import forks
 from tests.conftest import RunStreamer
 from tests.models.hand_made import bank_sessions
@@ -297,6 +299,18 @@ def test_weights_of_a_recipe_file_leave_out_objectives(tmp_path: Path) -> None:
     (losses,) = json.loads((work / "notes.json").read_bytes())["pretraining"]["losses"]
     assert losses.pop("causal") > 0
     assert set(losses.values()) == {0.0}
+
+
+def test_simulated_clicks_have_a_recipe_of_their_own(tmp_path: Path) -> None:
+    clicks, file = write_clicks(tmp_path / "clicks.jsonl", 4), tmp_path / "recipe.toml"
+    settings = {"seed": 7, "epochs": None, "name": None}
+    own, simulated = (Recipe.of(clicks, simulated=each, **settings) for each in (None, {"visitors": 4}))
+    assert TrainConfig(**own.learnt()) == TrainConfig()
+    assert TrainConfig(**simulated.learnt()) == for_simulated_bank() != TrainConfig()
+    file.write_text("rest_every = 5\n[weights]\nmasked = 0.5\n")
+    asked = {"rest_every": 5, "weight_masked": 0.5}
+    assert TrainConfig(**own.with_fields(file).learnt()) == TrainConfig(**asked)
+    assert TrainConfig(**simulated.with_fields(file).learnt()) == for_simulated_bank(**asked)
 
 
 def test_training_at_once_and_in_steps_write_the_same_bundle(

@@ -98,7 +98,7 @@ def test_a_ranking_that_is_always_right_has_an_mrr_of_one_and_ties_count_half(ra
 
 
 def test_the_whole_evaluation_runs_and_finds_that_the_last_hotel_is_the_one(tmp_path: Path) -> None:
-    config = TrainConfig(dim=8, heads=2, hidden=16, epochs=1, batch=16, min_count=1, weight_masked=1.0)
+    config = TrainConfig(dim=8, heads=2, hidden=16, epochs=1, batch=16, min_count=1)
     found = evaluate(hotel_search(tmp_path), config, draws=50)
     assert found["mrr"]["last_then_order"]["value"] == 1.0
     assert found["rows"]["test"] == SESSIONS // 2

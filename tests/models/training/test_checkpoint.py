@@ -21,9 +21,7 @@ from streamer.models.training.pretrain import Execution, Pretrained, determinist
 from streamer.models.training.processes import Processes
 from tests.models.hand_made import a_click, a_session, bank_sessions
 
-CONFIG = TrainConfig(
-    dim=16, heads=2, hidden=32, epochs=2, batch=32, learning_rate=5e-3, min_count=3, weight_masked=1.0
-)
+CONFIG = TrainConfig(dim=16, heads=2, hidden=32, epochs=2, batch=32, learning_rate=5e-3, min_count=3)
 SESSIONS = bank_sessions(160)
 TOKENIZER = Tokenizer.fit(SESSIONS, min_count=3)
 STEPS_OF_EPOCH = Corpus.of(SESSIONS, TOKENIZER).batch_count(32)

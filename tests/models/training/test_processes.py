@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +56,6 @@ def works(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     clicks = write_clicks(folder / "clicks.jsonl", 400)
     weights = {"weight_causal": 0.5, "weight_visitor": 0.2}
     recipe = Recipe.of(clicks, seed=7, epochs=6, name=None, most=100, batch=16, **weights)
-    # Every objective in every batch, for few sessions make few draws.
-    recipe = replace(recipe, weights={"masked": 1.0, "contrast": 0.2}, rest_every=1)
     one, two, killed = works = [folder / name for name in ("one", "two", "killed")]
     pipeline = training_pipeline(recipe, one, load_settings(environ={}), lambda *_: None)
     pipeline.fit()
