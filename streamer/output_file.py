@@ -35,6 +35,18 @@ def cannot_write(path: str | Path, error: OSError) -> OutputError:
     return OutputError(f"{path}: can't be written ({reason})")
 
 
+def require_writable(path: Path, option: str, *, is_folder: bool) -> None:
+    """Raises UsageError if the file, or a file in the folder, clearly couldn't be written."""
+    if not is_folder and path.is_dir():
+        raise UsageError(f"{option} {path}: is a folder; expected a file")
+    folder = path if is_folder else path.parent
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise UsageError(f"{option} {path}: {there} is a file; expected a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"{option} {path}: {there} can't be written to; expected a folder that can")
+
+
 def require_local(path: str | Path, option: str) -> None:
     """Raises UsageError for an address, which would be taken for a folder of this machine."""
     if _ADDRESS.match(str(path)):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamer.errors import UsageError
-from streamer.output_file import OutputError, output_file, require_local
+from streamer.output_file import OutputError, output_file, require_local, require_writable
 
 
 def test_a_file_takes_its_place_once_it_is_whole(tmp_path: Path) -> None:
@@ -59,6 +59,38 @@ def test_an_address_is_no_file_of_this_machine(path: str | Path) -> None:
 @pytest.mark.parametrize("path", ["s.parquet", "/tmp/s.parquet", "runs/12:30/s.parquet", "topic:clicks", "-"])
 def test_a_path_is_one(path: str) -> None:
     require_local(path, "--out")
+
+
+@pytest.mark.parametrize(
+    ("path", "is_folder", "said"),
+    [
+        ("file", True, "--out file: file is a file; expected a folder"),
+        ("file/x", True, "file is a file; expected a folder"),
+        ("file/x.json", False, "file is a file; expected a folder"),
+        ("folder", False, "--out folder: is a folder; expected a file"),
+    ],
+)
+def test_what_is_in_the_way_is_known_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, is_folder: bool, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    Path("folder").mkdir()
+    with pytest.raises(UsageError, match=said):
+        require_writable(Path(path), "--out", is_folder=is_folder)
+
+
+@pytest.mark.parametrize(
+    ("path", "is_folder"), [("new/x", True), ("folder", True), ("folder/f", False), ("file", False)]
+)
+def test_what_can_be_written_is_not_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, is_folder: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    Path("folder").mkdir()
+    require_writable(Path(path), "--out", is_folder=is_folder)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "folder"]
 
 
 def test_two_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:

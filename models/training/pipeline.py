@@ -38,6 +38,7 @@ from streamer.models.training.novelty import surprising
 from streamer.models.training.pretrain import (
     USUAL,
     Execution,
+    check_parts,
     deterministic,
     new_encoder,
     new_tokenizer,
@@ -135,6 +136,7 @@ class TrainingPipeline:
 
     def pretrain(self, how: Execution = USUAL) -> None:
         """Pretrains the encoder; the first of several processes checks that it hasn't collapsed."""
+        check_parts(self.config, how)
         tokenizer = self.folder.tokenizer()
         shards = self.folder.shards()
         train, *checked = self._corpora() if shards is None else _mapped(shards)

@@ -107,7 +107,7 @@ def pretrain(
     """Raises CheckpointError for a checkpoint of another run, and TrainingError for too many parts of a batch
     and for sessions that none of the objectives can learn from, all before any work; TrainingError for a loss
     that is no number."""
-    _check_parts(config, how)
+    check_parts(config, how)
     _check_objectives(corpus, config)
     run = _Run.of(corpus, tokenizer, config, generator, how)
     if how.resume and how.checkpoint is not None and how.checkpoint.exists():
@@ -126,7 +126,7 @@ def pretrain(
     return Pretrained(encoder, run.position.history, run.objectives.cpu())
 
 
-def _check_parts(config: TrainConfig, how: Execution) -> None:
+def check_parts(config: TrainConfig, how: Execution) -> None:
     """A session alone in a part has nothing to differ from."""
     most = max(1, config.batch // max(2, how.processes.count))
     if how.accumulate > most:

@@ -16,6 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from streamer.models.training.errors import TrainingError
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -47,7 +49,8 @@ class Processes:
             return values
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
         vector = torch.cat([values.to(gradients[0]), *(each.reshape(-1) for each in gradients)])
-        dist.all_reduce(vector)
+        with _exchange():
+            dist.all_reduce(vector)
         vector /= self.count
         sizes = [len(values), *(each.numel() for each in gradients)]
         averaged, *pieces = torch.split(vector, sizes)
@@ -60,7 +63,8 @@ class Processes:
         if self.count == 1:
             return tensor.unsqueeze(0)
         found = [torch.empty_like(tensor) for _ in range(self.count)]
-        dist.all_gather(found, tensor.contiguous())
+        with _exchange():
+            dist.all_gather(found, tensor.contiguous())
         return torch.stack(found)
 
     def joined(self, vectors: Tensor) -> tuple[Tensor, int]:
@@ -81,6 +85,18 @@ class Processes:
     def _counts(self, tensor: Tensor) -> list[int]:
         counts: list[int] = self.everyones(torch.tensor(len(tensor), device=tensor.device)).tolist()
         return counts
+
+
+@contextmanager
+def _exchange() -> Iterator[None]:
+    """torch.distributed has no error of its own for a process that is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise TrainingError(
+            "another process of this training has ended or can't be reached: its own message says why. Start"
+            " all of them again, with --resume to go on from the last checkpoint"
+        ) from error
 
 
 def _padded(tensor: Tensor, length: int) -> Tensor:
@@ -119,5 +135,6 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         summed = gradients[0].contiguous()
-        dist.all_reduce(summed)
+        with _exchange():
+            dist.all_reduce(summed)
         return summed[context.rank], None

@@ -2,7 +2,7 @@
 
 The id is `visitor_id` or `user_id`. `time` is when the features were known and the row was decided: ms UTC or
 RFC 3339, UTC where no zone is given. A column of numbers is numbers, any other is categories. What is empty,
-null or NaN is missing.
+null, NaN or infinite is missing.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from streamer.parquet_rows import opened
 from streamer.replay.rows import ROW_GROUP
 
 TIME, VISITOR, USER = "time", "visitor_id", "user_id"
+_LARGEST = 1e100
+"""Of a number, either way: its square has to be one, too."""
 _EXPECTED = f"expected {VISITOR} or {USER}, {TIME}, and at least one feature"
 
 
@@ -134,6 +136,11 @@ def _column(path: Path, name: str, rows: list[tuple[str, dict[str, Any]]]) -> li
     values = [_value(row.get(name), path, place, name) for place, row in rows]
     numbers = [_number(value) for value in values]
     if all(number is not None for number, value in zip(numbers, values, strict=True) if value is not None):
+        for (place, _), number in zip(rows, numbers, strict=True):
+            if number is not None and _LARGEST < abs(number) < math.inf:
+                raise UsageError(
+                    f"{path}, {place}: column {name} is beyond {_LARGEST:g}; expected a smaller number"
+                )
         return [number if number is None or math.isfinite(number) else None for number in numbers]
     return [value if value is None or isinstance(value, str) else f"{value:g}" for value in values]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamer.cli.local_paths import local_path
+from streamer.cli.local_paths import out_path
 from streamer.cli.output import print_json, say
 from streamer.errors import UsageError
 
@@ -24,7 +24,7 @@ _SEED = 0
 def card(
     ctx: typer.Context,
     folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Default: the one shipped.")] = None,
-    out: Annotated[Path, local_path("--out", "DIR", "For model-card.html, .md and .json.")] = Path(),
+    out: Annotated[Path, out_path("--out", "DIR", "For model-card.html, .md and .json.")] = Path(),
     evaluation: Annotated[
         Path | None,
         typer.Option(

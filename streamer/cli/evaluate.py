@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamer.cli.local_paths import local_path
+from streamer.cli.local_paths import local_path, out_path
 from streamer.cli.output import print_json, say
 from streamer.errors import StreamerError, UsageError
 
@@ -44,7 +44,7 @@ class EvaluationFailedError(StreamerError):
 
 def evaluate(
     ctx: typer.Context,
-    out: Annotated[Path, local_path("--out", "DIR", "Results and report.")] = RESULTS,
+    out: Annotated[Path, out_path("--out", "DIR", "Results and report.")] = RESULTS,
     work: Annotated[Path, local_path("--work", "DIR", "Embeddings and draws.")] = CACHE,
     steps: Annotated[
         str | None,

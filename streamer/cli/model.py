@@ -33,7 +33,7 @@ from streamer.cli.execution import (
 )
 from streamer.cli.inspect import in_one_line, inspect
 from streamer.cli.lazy import new_app
-from streamer.cli.local_paths import local_path
+from streamer.cli.local_paths import local_path, out_path
 from streamer.cli.output import print_json, say
 from streamer.cli.probe import probe
 from streamer.cli.prototypes import prototypes
@@ -87,7 +87,7 @@ MostSessions = Annotated[
     ),
 ]
 Work = Annotated[Path, local_path("--work", "DIR", "Where the steps leave their results.")]
-Out = Annotated[Path, local_path("--out", "DIR", "The folder to write the bundle to.")]
+Out = Annotated[Path, out_path("--out", "DIR", "The folder to write the bundle to.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed and clicks give the same bundle.")]
 Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the training sessions.")]
 Name = Annotated[
@@ -174,7 +174,7 @@ def model() -> None:
 
 @app.command()
 def simulate(
-    out: Annotated[Path, local_path("--out", "DIR", "Folder for the tables.")],
+    out: Annotated[Path, out_path("--out", "DIR", "Folder for the tables.")],
     visitors: Visitors = SIMULATED_VISITORS,
     seed: Seed = SIMULATED_SEED,
     json: Json = False,

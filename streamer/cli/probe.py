@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamer.cli.local_paths import local_path
+from streamer.cli.local_paths import out_path
 from streamer.cli.output import print_json, say
 from streamer.cli.steps import step_bars
 from streamer.errors import StreamerError, UsageError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from streamer.settings import Settings
 
 _DAY_MS = 86_400_000
+_MOST_DAYS = 36_500
 _FEWEST_LABELS = 50
 _LABELS = "50,100,400"
 _DRAWS = 8
@@ -60,7 +61,12 @@ def probe(
     ] = False,
     within_days: Annotated[
         float,
-        typer.Option("--within-days", min=0.001, help="An outcome counts if it comes within so many days."),
+        typer.Option(
+            "--within-days",
+            min=0.001,
+            max=_MOST_DAYS,
+            help="An outcome counts if it comes within so many days.",
+        ),
     ] = 14.0,
     with_none: Annotated[
         bool, typer.Option("--none/--no-none", help="Whether rows without an outcome are a class.")
@@ -73,7 +79,7 @@ def probe(
     concatenated: Annotated[
         bool, typer.Option("--concatenated", help="Show features and embedding concatenated, too.")
     ] = False,
-    out: Annotated[Path | None, local_path("--out", "FILE", "Write the fused scorer, as JSON.")] = None,
+    out: Annotated[Path | None, out_path("--out", "FILE", "Write the fused scorer, as JSON.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare a team's features, n-grams of pages, the embedding, and both fused, at few labels and all."""
@@ -139,6 +145,8 @@ def _known(
 
     found, counters = sessions_of_file(file, session_rules(settings), settings.clicks)
     say_clicks(counters)
+    if not found:
+        raise UsageError(f"{file}: no session in it; expected clicks, or sessions that a replay has written")
     return scored_sessions(found, bundle, id_column, owners)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamer.cli.click_source import ClickSource
-from streamer.cli.local_paths import local_path
+from streamer.cli.local_paths import out_path
 from streamer.cli.output import print_json, say
 from streamer.errors import UsageError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def prototypes(
     ctx: typer.Context,
-    out: Annotated[Path, local_path("--out", "DIR", "The folder to write the bundle to.")],
+    out: Annotated[Path, out_path("--out", "DIR", "The folder to write the bundle to.")],
     file: Annotated[
         Path | None,
         typer.Argument(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -242,6 +243,7 @@ class Clickstream:
         for _, session in whole.sessions():
             yield session
         report(whole.counters)
+        whole.require_a_click()
 
 
 def _are_sessions(file: Path, settings: Settings) -> bool:
@@ -307,11 +309,14 @@ def judge_by(truth: Path | None) -> Judge | None:
     from streamer.models.simulator.files import read_table
     from streamer.models.training.pipeline import truth_agreement
 
-    first = {
-        (row["visitor_id"], row["start"]): (row["intents"][0], row["parents"][0])
-        for row in read_table(truth)
-        if row["intents"]
-    }
+    try:
+        first = {
+            (row["visitor_id"], row["start"]): (row["intents"][0], row["parents"][0])
+            for row in read_table(truth)
+            if row["intents"]
+        }
+    except (KeyError, TypeError, ValueError, EOFError, OSError, zlib.error):
+        raise UsageError(f"--truth {truth}: expected the simulator's sessions, sessions.jsonl.gz") from None
 
     def judge(sessions: Sequence[Session], labels: Sequence[str], parents: Sequence[str]) -> dict[str, Any]:
         known = [i for i, s in enumerate(sessions) if (s.visitor_id, s.started_at) in first]

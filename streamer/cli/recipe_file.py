@@ -41,6 +41,8 @@ def read_recipe_file(file: Path) -> RecipeFields:
         raise UsageError(f"{file}: is not UTF-8; expected a recipe in TOML") from None
     except ValueError as error:
         raise UsageError(f"{file}: is not TOML: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{file}: is nested too deeply; expected a recipe in TOML") from None
     _check_keys(file, "", content, RecipeFields._fields)
     fields, hashed, weights = (_table(file, key, content.get(key, {})) for key in _TABLES)
     _check_keys(file, "hashed.", hashed, VOCABULARIES)
@@ -65,7 +67,7 @@ def _weight(file: Path, name: str, value: Any) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 <= value <= MOST_WEIGHT:
         raise UsageError(
-            f"{file}: weights.{name}: is {value!s:.40}; expected a number from 0 to {MOST_WEIGHT:g}"
+            f"{file}: weights.{name}: is {value!r:.40}; expected a number from 0 to {MOST_WEIGHT:g}"
         )
     return float(value)
 
@@ -75,14 +77,14 @@ def _every(file: Path, value: Any) -> int | None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_EVERY:
         raise UsageError(
-            f"{file}: rest_every: is {value!s:.40}; expected a whole number from 1 to {MOST_EVERY}"
+            f"{file}: rest_every: is {value!r:.40}; expected a whole number from 1 to {MOST_EVERY}"
         )
     return value
 
 
 def _flag(file: Path, name: str, value: Any) -> bool | None:
     if value is not None and not isinstance(value, bool):
-        raise UsageError(f"{file}: {name}: is {value!s:.40}; expected true or false")
+        raise UsageError(f"{file}: {name}: is {value!r:.40}; expected true or false")
     return value
 
 

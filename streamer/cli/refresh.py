@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamer.cli.local_paths import local_path
+from streamer.cli.local_paths import local_path, out_path
 from streamer.cli.output import print_json, say
 from streamer.cli.replay import html_file, progress, run_replay, write_backtest
 from streamer.errors import StreamerError, UsageError
@@ -36,7 +36,7 @@ def refresh(
             metavar="[FILE]", help="Clicks as JSON lines, may be gzipped. None: the clicks topic."
         ),
     ] = None,
-    out: Annotated[Path | None, local_path("--out", "DIR", "The folder to write the new bundle to.")] = None,
+    out: Annotated[Path | None, out_path("--out", "DIR", "The folder to write the new bundle to.")] = None,
     candidate: Annotated[
         Path | None,
         typer.Option(

@@ -93,6 +93,12 @@ class WholeFile:
                 for session in replay.drain():
                     yield portion.number, session
 
+    def require_a_click(self) -> None:
+        """After all sessions. Raises UsageError if there were records and none was a click."""
+        counters = self.counters
+        if counters.received and counters.dead_lettered == counters.received:
+            raise UsageError(self._source.why_refused(counters.received))
+
     @property
     def counters(self) -> ClickCounters:
         """Where every click so far has ended."""
@@ -162,6 +168,19 @@ class FileSource:
             if records:
                 yield Portion(number, records)
             yield Portion(number, (), is_last=True)
+
+    def why_refused(self, records: int) -> str:
+        """Where none of the records is a click: why the first isn't."""
+        values = (each.value for _, each in self._dumped()) if self.is_dump else self._values()
+        reason = "unknown"
+        try:
+            self._decode(next(iter(values)), None, "")
+        except Rejected as error:
+            reason = str(error)
+        return (
+            f"{self.path}: none of its {records:,} records is a click. The first isn't for this reason:"
+            f" {reason}; expected clicks of the format that clicks.source or --source names, {self._source}"
+        )
 
     def _by_event_time(self, position: int) -> Iterator[list[LogRecord]]:
         values = islice(self._values(), position, None)

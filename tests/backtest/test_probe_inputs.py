@@ -76,6 +76,10 @@ def test_times_of_parquet_without_a_zone_are_utc(tmp_path: Path) -> None:
         ("visitor_id,time\na,2\n", "no column beside visitor_id and time"),
         ("visitor_id,time,age\na,1,2\n,1,2\n", "line 3: no visitor_id"),
         ("visitor_id,time,age\na,noon,2\n", "line 2: column time is no time, expected ms UTC or RFC 3339"),
+        (
+            "visitor_id,time,age\na,1,2\na,1,-1e200\n",
+            "line 3: column age is beyond 1e+100; expected a smaller",
+        ),
         ("visitor_id,time,age\na,1\n", "line 2: 2 values, expected 3 as in the first line"),
         ("visitor_id,time,age,age\na,1,2,3\n", "line 1: a column's name stands twice"),
         ('{"visitor_id": "a", "time": 1, "age": 2}\n[]\n', "line 2: expected a JSON object"),

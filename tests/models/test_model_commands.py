@@ -119,6 +119,8 @@ def test_too_few_sessions_for_prototypes_are_an_error(run_streamer: RunStreamer,
             "[weights]\nrests = 1",
             "recipe.toml: weights.rests: unknown key; expected one of masked, rest, contrast",
         ),
+        (f"a = {'[' * 5000}{']' * 5000}", "recipe.toml: is nested too deeply"),
+        ("rest_every = '2'", "recipe.toml: rest_every: is '2'; expected a whole number"),
         ("[weights]\nrest = -1", "recipe.toml: weights.rest: is -1; expected a number from 0 to 1000"),
         ("[weights]\nrest = inf", "recipe.toml: weights.rest: is inf; expected a number from 0 to 1000"),
         (f"[weights]\nrest = {'9' * 5000}", "recipe.toml: is not TOML: Exceeds the limit"),
@@ -204,6 +206,15 @@ def test_only_pretraining_runs_in_several_processes(run_streamer: RunStreamer, t
         (["clicks.jsonl", "--out", "My Bundle"], "--out My Bundle: without --name the folder's name is"),
         (["clicks.jsonl", "--device", "abacus"], "--device abacus: expected cpu, cuda or cuda:N"),
         (["clicks.jsonl", "--device", "cuda:999"], "--device cuda:999: "),
+        (["clicks.jsonl", "--out", "clicks.jsonl"], "--out clicks.jsonl: clicks.jsonl is a file; expected"),
+        (
+            ["clicks.jsonl", "--truth", "clicks.jsonl"],
+            "--truth clicks.jsonl: expected the simulator's sessions",
+        ),
+        (
+            ["bad.jsonl"],
+            "bad.jsonl: none of its 1 records is a click. The first isn't for this reason: decode: inv",
+        ),
         (["clicks.jsonl", "--weight-causal", "inf"], "Invalid value for '--weight-causal'"),
     ],
 )
@@ -211,6 +222,7 @@ def test_a_wrong_call_is_exit_2(
     run_streamer: RunStreamer, tmp_path: Path, arguments: list[str], said: str
 ) -> None:
     write_clicks(tmp_path / "clicks.jsonl", 4)
+    (tmp_path / "bad.jsonl").write_text("<html>")
     result = run_streamer("model", "train", "--out", "bundle", *arguments)
     assert result.returncode == 2
     assert said in result.stderr
@@ -264,7 +276,7 @@ def test_a_step_that_was_asked_for_and_not_run_is_exit_1(run_streamer: RunStream
 
 
 def test_clicks_that_cannot_train_a_model_are_exit_1(run_streamer: RunStreamer, tmp_path: Path) -> None:
-    (tmp_path / "clicks.jsonl").write_text('{"not": "a click"}\n')
+    write_clicks(tmp_path / "clicks.jsonl", 1)
     result = run_streamer("model", "train", "clicks.jsonl", "--out", "bundle")
     assert result.returncode == 1
     assert "too few sessions of people" in result.stderr

@@ -184,7 +184,8 @@ def _trees(
         max_bins=BINS,
         random_state=seed,
     )
-    return trees.fit(values, labels)
+    # scikit-learn has no bins for a column in which all is missing.
+    return trees.fit(np.where(np.isfinite(values).any(axis=0), values, 0.0), labels)
 
 
 def _aligned(logs: Float64, present: Int64, classes: int) -> Float64:

@@ -14,7 +14,7 @@ from streamer.models.evaluation.probe.contenders import (
     heads_of,
     settled,
 )
-from streamer.models.evaluation.probe.tuning import Tuned
+from streamer.models.evaluation.probe.tuning import Tuned, folds_of, tuned_trees
 from streamer.models.fused.heads import LinearHead, Scaling, log_softmax
 
 ONE, OTHER = HeadName("features", "linear"), HeadName("embedding", "linear")
@@ -49,3 +49,14 @@ def test_hand_is_all_that_is_made_without_the_embedding_in_equal_parts() -> None
     for weights in CONTENDERS[FUSED]:
         assert sum(weights.values()) == pytest.approx(1.0)
     assert heads_of([CONTENDERS[FUSED]]) == [*hand, OTHER]
+
+
+def test_trees_leave_out_a_column_in_which_all_is_missing() -> None:
+    rng = np.random.default_rng(0)
+    known, labels = rng.normal(size=(60, 1)), np.repeat([0, 1], 30)
+    folds = folds_of(np.arange(60), labels, 0)
+    held_out = [
+        tuned_trees(np.hstack([known, np.full((60, 1), other)]), labels, 2, folds, 0).held_out
+        for other in (np.nan, 0.0)
+    ]
+    np.testing.assert_array_equal(*held_out)

@@ -77,7 +77,8 @@ def kill_after_first_checkpoint(run: subprocess.Popen[bytes], work: Path) -> Non
         time.sleep(0.01)
     children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
-    run.communicate(timeout=PATIENCE_S)
+    _, said = run.communicate(timeout=PATIENCE_S)
+    assert b": a bug" not in said
     assert run.returncode != 0
     assert not (work / "encoder.npz").exists()
 
