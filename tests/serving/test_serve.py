@@ -337,7 +337,6 @@ def test_it_is_not_ready_when_brokers_have_not_answered_for_long(open_service: O
     settings = open_service.settings
     at_once = settings.model_copy(update={"serve": settings.serve.model_copy(update={"max_age_s": 0.001})})
     with serving(at_once) as service:
-        # One view may be read before the other, and is then said to be old.
-        wait_until(lambda: service.get("visitors", "v1").status == 200)
         wait_until(lambda: "no broker has answered" in ask(service.port, "/readyz")[1])
-        assert service.get("visitors", "v1").status == 200
+        # What is old may be the view of customers, while that of visitors is still being read.
+        wait_until(lambda: service.get("visitors", "v1").status == 200)
