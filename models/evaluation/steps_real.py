@@ -43,11 +43,7 @@ SAME_PERSON: Mapping[str, Mapping[str, Any]] = {
     "contrast of a visitor's sessions": {"weight_visitor": 1.0},
 }
 _SAME_PERSON_EPOCHS = 2
-_TRIVAGO: Mapping[str, Any] = {
-    "epochs": 4,
-    "min_count": 3,
-    "hashed": {"product_id": 4_096},
-}
+_TRIVAGO: Mapping[str, Any] = {"epochs": 4, "min_count": 3, "hashed": {"product_id": 4_096}}
 _FIRST = (MEAN, THREE, CAUSAL, BANK)
 _CHOICE: Mapping[str, Sequence[str]] = {
     "pisa_cc": _FIRST,
@@ -134,8 +130,7 @@ def _facts(settings: Mapping[str, Any]) -> Json:
 
 def _training(experiment: Experiment, site: Site) -> Mapping[str, Any]:
     epochs = experiment.scale.real_epochs
-    scaled = {} if epochs is None else {"epochs": epochs}
-    return {**site.training, **scaled}
+    return site.training if epochs is None else {**site.training, "epochs": epochs}
 
 
 def _plan(

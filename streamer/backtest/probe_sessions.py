@@ -148,6 +148,5 @@ def _known(found: Sequence[_Known], space: str) -> KnownSessions:
 def _vectors(found: Sequence[_Known]) -> Float64:
     """[S, D]; zeros where there is no session."""
     width = max((len(each.vector) for each in found), default=0)
-    return np.array([each.vector or [0.0] * width for each in found], dtype=np.float64).reshape(
-        len(found), width
-    )
+    vectors = [each.vector or [0.0] * width for each in found]
+    return np.array(vectors, dtype=np.float64).reshape(len(found), width)

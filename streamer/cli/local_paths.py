@@ -19,8 +19,8 @@ def out_path(option: str, metavar: Literal["DIR", "FILE"], help: str) -> Any:
     """As `local_path`; what is there must not be in the way, so that nothing is computed for nothing."""
 
     def checked(param: typer.CallbackParam, path: Path | None) -> Path | None:
+        _local(param, path)
         if path is not None:
-            require_local(path, param.opts[0])
             require_writable(path, param.opts[0], is_folder=metavar == "DIR")
         return path
 

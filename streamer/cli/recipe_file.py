@@ -24,7 +24,7 @@ class RecipeFields(NamedTuple):
     weights: dict[str, float]
     rest_every: int | None
     events_of_pages: bool | None
-    """As in `TrainConfig`; None: its default."""
+    """As in `TrainConfig`; None: the usual."""
 
 
 def read_recipe_file(file: Path) -> RecipeFields:
@@ -73,9 +73,9 @@ def _weight(file: Path, name: str, value: Any) -> float:
 
 
 def _every(file: Path, value: Any) -> int | None:
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_EVERY:
+    from streamer.models.extra_fields import is_whole
+
+    if value is not None and not is_whole(value, 1, MOST_EVERY):
         raise UsageError(
             f"{file}: rest_every: is {value!r:.40}; expected a whole number from 1 to {MOST_EVERY}"
         )

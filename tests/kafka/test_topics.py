@@ -8,7 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from streamer.kafka.topics import Topic, TopicError, create_topics, declared_topics, find_drift, find_topic
+from streamer.kafka.topics import (
+    Topic,
+    TopicError,
+    _wait_until_visible,
+    create_topics,
+    declared_topics,
+    find_drift,
+    find_topic,
+)
 from streamer.settings import Replication, Settings, load_settings
 from tests.conftest import FreshSettings, RunStreamer
 
@@ -197,3 +205,16 @@ def test_a_topic_that_is_not_there_is_named(fresh_settings: FreshSettings) -> No
     settings = fresh_settings()
     with pytest.raises(TopicError, match=f"no topic {settings.topics.clicks} .*streamer topics create"):
         asyncio.run(find_topic(settings.kafka, settings.topics.clicks))
+
+
+def test_partitions_are_waited_for_until_every_broker_knows_them() -> None:
+    """A fake, for how soon a broker hears of them can't be seen from outside."""
+
+    answers = [{}, {"a": 1, "b": 1}, {"a": 3}, {"a": 3, "b": 1}]
+
+    class Admin:
+        async def partitions_everywhere(self) -> dict[str, int]:
+            return answers.pop(0)
+
+    asyncio.run(_wait_until_visible(Admin(), {"a": 3, "b": 1}))
+    assert not answers
